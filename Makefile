@@ -1,0 +1,60 @@
+# Trident: `make serve` and `make test` are all a fresh machine needs; `make help` lists the rest.
+
+PYTHON ?= python3.11
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+
+# Where pip finds PyTorch's CPU build, on machines where the default index would give a CUDA build.
+TORCH_INDEX_URL ?=
+
+# Arguments handed on to trident-serve and pytest: make serve ARGS="--port 9000", make test ARGS="-k offsets".
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help serve test lint models stop lock clean distclean
+.DELETE_ON_ERROR:
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+
+$(STAMP): pyproject.toml requirements.lock
+	@command -v $(PYTHON) >/dev/null || { echo "Trident needs Python 3.11; '$(PYTHON)' was not found. Set PYTHON=/path/to/python3.11." >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check "pip>=25,<26"
+	@$(BIN)/python scripts/check_torch_build.py "$(TORCH_INDEX_URL)" "$(or $(firstword $(MAKECMDGOALS)),serve)"
+	@echo "Installing the pinned packages into $(VENV) (a few minutes the first time) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --progress-bar on \
+		$(if $(TORCH_INDEX_URL),--extra-index-url $(TORCH_INDEX_URL)) --requirement requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+models: $(STAMP) ## build what is missing or stale in model_repository/
+	@$(BIN)/trident-train models
+
+serve: models ## start Triton and the facade; Ctrl-C stops both
+	@exec $(BIN)/trident-serve $(ARGS)
+
+stop: ## stop a server that `make serve` left in the background
+	@if test -x $(BIN)/trident-serve; then $(BIN)/trident-serve --stop; fi
+
+test: models lint ## lint, type-check and run the whole suite against a real Triton
+	@$(BIN)/python -m pytest $(ARGS)
+
+lint: $(STAMP) ## ruff and mypy
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+lock: $(STAMP) ## resolve requirements.lock anew from pyproject.toml
+	@$(BIN)/pip-compile --quiet --all-extras --strip-extras --no-header --no-annotate \
+		--no-emit-index-url --no-emit-find-links --no-emit-trusted-host --allow-unsafe \
+		--output-file requirements.lock pyproject.toml
+	@sed -i -e 's/^\(torch==[0-9.]*\)+.*/\1/' -e '/^trident @/d' -e '/^pip==/d' -e '/^#/d' requirements.lock
+
+clean: stop ## remove built models, logs and caches
+	@rm -rf .trident .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	@rm -f model_repository/*/1/model.pt model_repository/*/1/*.json
+
+distclean: clean ## also remove the virtual environment
+	@rm -rf $(VENV) *.egg-info

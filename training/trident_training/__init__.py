@@ -1,0 +1,1 @@
+"""Training, evaluation and export of the models that ``model_repository/`` serves."""

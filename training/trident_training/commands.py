@@ -1,0 +1,95 @@
+"""What ``trident-train models`` and ``trident-train export`` say and do."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from trident_training.export.precision import Precision, resolve
+from trident_training.models import SHIPPED, Recipe, State, build, plan
+from trident_training.repository import ModelSet, Task
+
+console = Console(highlight=False)
+errors = Console(stderr=True, highlight=False)
+
+
+def build_models(repository: Path, precision: Precision) -> None:
+    """Build the shipped models that are missing or stale, one line each; exit with 1 when one is refused."""
+    refused = False
+    for recipe, target, state in plan(repository, precision):
+        if state in {State.FRESH, State.OWN}:
+            console.print(f"[green]✓[/] {recipe.name}: {state.value}")
+        else:
+            refused |= not _build(recipe, target, precision, state.value)
+    if refused:
+        raise typer.Exit(1)
+
+
+def export_model(
+    task: Task, checkpoint: str | None, name: str, max_tokens: int | None, repository: Path, precision: Precision
+) -> None:
+    """Export one checkpoint under a name; exit with 1 when it is refused.
+
+    Args:
+        task: what it serves.
+        checkpoint: path or hub name; None for the one that the project ships for the task.
+        name: the task's own, or a variant's, whose folders are written first.
+        max_tokens: a variant's longest sequence; as the task's own when None.
+        repository: the Triton model repository.
+        precision: what to compute in.
+    """
+    shipped = SHIPPED[task.name]
+    recipe = shipped if checkpoint is None and name == task.name else _own(name, task, checkpoint or shipped.checkpoint)
+    try:
+        target = ModelSet(repository, task, name)
+        if name != task.name:
+            target.write_variant(width=_width(recipe.checkpoint), max_tokens=max_tokens)
+        elif max_tokens is not None:
+            raise ValueError(f"'{task.name}' takes its longest sequence from its config.pbtxt; name a variant (--name)")
+    except ValueError as error:
+        _refuse(name, error)
+        raise typer.Exit(1) from None
+    if not _build(recipe, target, precision, "exporting"):
+        raise typer.Exit(1)
+
+
+def _own(name: str, task: Task, checkpoint: str) -> Recipe:
+    return Recipe(name, task, checkpoint, checkpoint)
+
+
+def _width(checkpoint: str) -> int:
+    from transformers import AutoConfig
+
+    return int(AutoConfig.from_pretrained(checkpoint).hidden_size)
+
+
+def _build(recipe: Recipe, target: ModelSet, precision: Precision, why: str) -> bool:
+    start = time.monotonic()
+    with console.status(f"{recipe.name}: {why}; exporting and comparing with the plain model ..."):
+        try:
+            report = build(recipe, target, resolve(precision))
+        except (ValueError, OSError) as error:
+            _refuse(recipe.name, error)
+            return False
+    console.print(f"[green]✓[/] {recipe.name}: {_summary(report)}, {time.monotonic() - start:.0f} s")
+    if report["padded_because"]:
+        console.print(f"  [yellow]padded[/], because {escape(report['padded_because'])}")
+    return True
+
+
+def _summary(report: dict[str, Any]) -> str:
+    parity = report["parity"]
+    return (
+        f"built from {escape(report['source'])} in {report['dtype']}; against the plain float32 model over "
+        f"{parity['sequences']} sequences: largest difference {parity['largest_difference']:.1e}, "
+        f"smallest cosine {parity['smallest_cosine']:.6f}"
+    )
+
+
+def _refuse(name: str, error: Exception) -> None:
+    errors.print(f"[red]✗[/] {name}: {escape(str(error))}", soft_wrap=True)

@@ -1,0 +1,138 @@
+"""Hugging Face encoders as TorchScript modules that take a packed batch: without padding, or padded where they must be.
+
+Both kinds answer ``[T, hidden]`` for the same :class:`Packed` batch, so heads need not know which they stand on.
+"""
+
+from __future__ import annotations
+
+import copy
+import inspect
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from trident_training.export.attention import PACKED_ATTENTION
+from trident_training.export.packing import Packed, pack
+
+
+class PackingError(ValueError):
+    """An encoder that cannot run on a packed row; the text says why."""
+
+
+class PackedEncoder(nn.Module):
+    """An encoder that runs on one row of real tokens."""
+
+    def __init__(self, traced: torch.jit.ScriptModule, width: int) -> None:
+        super().__init__()
+        self.traced = traced
+        self.width = width
+
+    def forward(self, ids: Tensor, types: Tensor, batch: Packed) -> Tensor:
+        """Return the last hidden state, ``[T, hidden]``, of packed ids and token types, both int64 ``[T]``."""
+        if ids.size(0) == 0:
+            return torch.zeros([0, self.width], device=ids.device)
+        return self.traced(ids, types, batch.position, batch.layout)
+
+
+class PaddedEncoder(nn.Module):
+    """An encoder that runs on a rectangle padded to the longest sequence, for architectures that cannot be packed."""
+
+    def __init__(self, traced: torch.jit.ScriptModule, padding_id: int) -> None:
+        super().__init__()
+        self.traced = traced
+        self.padding_id = padding_id
+
+    def forward(self, ids: Tensor, types: Tensor, batch: Packed) -> Tensor:
+        """Return the last hidden state, ``[T, hidden]``, of packed ids and token types, both int64 ``[T]``."""
+        # One column at least: encoders divide and reshape by the length.
+        longest = max(1, int(batch.counts.max().item()))
+        shape = [batch.counts.size(0), longest]
+        padded_ids = torch.full(shape, self.padding_id, dtype=torch.int64, device=ids.device)
+        padded_types = torch.zeros(shape, dtype=torch.int64, device=ids.device)
+        mask = torch.zeros(shape, dtype=torch.int64, device=ids.device)
+        where = [batch.sequence, batch.position]
+        padded_ids.index_put_(where, ids)
+        padded_types.index_put_(where, types)
+        mask.index_put_(where, torch.ones_like(ids))
+        return self.traced(padded_ids, padded_types, mask)[batch.sequence, batch.position]
+
+
+def packed_encoder(encoder: PreTrainedModel) -> PackedEncoder:
+    """Trace a copy of ``encoder`` over a packed row.
+
+    Raises:
+        PackingError: the encoder makes its own positions or attention, so it would answer wrongly.
+    """
+    takes = inspect.signature(encoder.forward).parameters
+    name = type(encoder).__name__
+    if "position_ids" not in takes:
+        raise PackingError(f"{name} takes no position_ids")
+    encoder = copy.deepcopy(encoder)
+    try:
+        encoder.set_attn_implementation(PACKED_ATTENTION)
+    except ValueError as error:
+        raise PackingError(f"{name} does not use transformers' attention interface: {error}") from error
+    if encoder.config._attn_implementation != PACKED_ATTENTION:
+        raise PackingError(f"{name} does not use transformers' attention interface")
+    example = torch.tensor([7, 8, 9, 7, 8, -1, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16], dtype=torch.int64)
+    batch = pack(example, torch.tensor([3, 3, 10]))
+    ids = example[batch.source]
+    arguments = (ids, torch.zeros_like(ids), batch.position, batch.layout)
+    traced = _trace(_PackedCall(encoder, "token_type_ids" in takes), arguments)
+    return PackedEncoder(traced, encoder.config.hidden_size)
+
+
+def padded_encoder(encoder: PreTrainedModel) -> PaddedEncoder:
+    """Trace a copy of ``encoder`` over a padded rectangle."""
+    takes = inspect.signature(encoder.forward).parameters
+    ids = torch.tensor([[7, 8, 9, 10, 11], [7, 8, 9, 0, 0], [7, 8, 0, 0, 0]])
+    mask = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0], [1, 1, 0, 0, 0]])
+    call = _PaddedCall(copy.deepcopy(encoder), "token_type_ids" in takes)
+    return PaddedEncoder(_trace(call, (ids, torch.zeros_like(ids), mask)), encoder.config.pad_token_id or 0)
+
+
+def first_position(encoder: PreTrainedModel) -> int:
+    """Position id of a sequence's first token: after the padding index in RoBERTa's family, 0 elsewhere."""
+    tables = [part for name, part in encoder.named_modules() if name.endswith("position_embeddings")]
+    padding = getattr(tables[0], "padding_idx", None) if tables else None
+    return 0 if padding is None else padding + 1
+
+
+def most_tokens(encoder: PreTrainedModel) -> int:
+    """Longest sequence, in tokens, that the encoder's positions allow."""
+    return encoder.config.max_position_embeddings - first_position(encoder)
+
+
+class _PackedCall(nn.Module):
+    def __init__(self, encoder: PreTrainedModel, takes_types: bool) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.takes_types = takes_types
+        self.first_position = first_position(encoder)
+
+    def forward(self, ids: Tensor, types: Tensor, position: Tensor, layout: Tensor) -> Tensor:
+        further = {"token_type_ids": types.unsqueeze(0)} if self.takes_types else {}
+        return self.encoder(
+            input_ids=ids.unsqueeze(0),
+            position_ids=position.unsqueeze(0) + self.first_position,
+            attention_mask=layout,
+            **further,
+        ).last_hidden_state[0]
+
+
+class _PaddedCall(nn.Module):
+    def __init__(self, encoder: PreTrainedModel, takes_types: bool) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.takes_types = takes_types
+
+    def forward(self, ids: Tensor, types: Tensor, mask: Tensor) -> Tensor:
+        further = {"token_type_ids": types} if self.takes_types else {}
+        return self.encoder(input_ids=ids, attention_mask=mask, **further).last_hidden_state
+
+
+def _trace(call: nn.Module, arguments: tuple[Tensor, ...]) -> torch.jit.ScriptModule:
+    # The trace would be checked by running it again on the same shapes; parity checks it on all shapes instead.
+    with torch.no_grad():
+        return torch.jit.trace(call.eval(), arguments, check_trace=False)

@@ -1,0 +1,145 @@
+"""The folders of ``model_repository/`` that serve one task, and variants of them under another name.
+
+The committed folders of a task (``sts``, ``sts_encoder``, ...) are the one source of its configuration. A variant
+(``sts_ko``, ``sts_ko_encoder``, ...) is those folders again, under its own name and with its own sizes.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+VERSION = "1"
+NAME = re.compile(r"[a-z][a-z0-9_]*")
+MAX_LENGTH = re.compile(r'(key: "max_length" value: \{ string_value: ")(\d+)(")')
+
+
+class RepositoryError(ValueError):
+    """The model repository does not hold what is needed; the text says what."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """A task and the folders that serve it.
+
+    Attributes:
+        name: the task's name, and that of its main ensemble.
+        network: the part whose ``model.pt`` is exported.
+        output: the network's output tensor.
+        parts: further folders, each named ``<name>_<part>``.
+    """
+
+    name: str
+    network: str
+    output: str
+    parts: tuple[str, ...]
+
+
+STS = Task("sts", network="encoder", output="EMBEDDING", parts=("tokenizer", "encoder", "cosine", "embedding"))
+TASKS = {task.name: task for task in (STS,)}
+
+
+@dataclass(frozen=True)
+class ModelSet:
+    """The folders of one task under one name.
+
+    Attributes:
+        repository: the Triton model repository.
+        task: what they serve.
+        name: what they are called; the task's own name, or a variant's.
+    """
+
+    repository: Path
+    task: Task
+    name: str
+
+    def __post_init__(self) -> None:
+        if not NAME.fullmatch(self.name):
+            raise RepositoryError(
+                f"'{self.name}' cannot name a model; a lower-case letter and then lower-case letters, digits and "
+                "underscores are accepted"
+            )
+
+    def folder(self, part: str = "") -> Path:
+        """Return the folder of one part, of the main ensemble by default."""
+        return self.repository / (f"{self.name}_{part}" if part else self.name)
+
+    @property
+    def network_file(self) -> Path:
+        """The exported TorchScript model."""
+        return self.folder(self.task.network) / VERSION / "model.pt"
+
+    @property
+    def report_file(self) -> Path:
+        """The export's report, beside the model."""
+        return self.network_file.with_name("export.json")
+
+    @property
+    def tokenizer_file(self) -> Path:
+        """The tokenizer, beside the Python model that loads it."""
+        return self.folder("tokenizer") / VERSION / "tokenizer.json"
+
+    def max_tokens(self) -> int:
+        """Read how many tokens the tokenizer hands the network at most.
+
+        Raises:
+            RepositoryError: the tokenizer's configuration does not say.
+        """
+        match = MAX_LENGTH.search(self._configuration("tokenizer"))
+        if match is None:
+            raise RepositoryError(f"{self.folder('tokenizer') / 'config.pbtxt'} sets no parameter max_length")
+        return int(match.group(2))
+
+    def width(self) -> int:
+        """Read the last dimension of the network's output.
+
+        Raises:
+            RepositoryError: the network's configuration does not say.
+        """
+        match = self._width_pattern().search(self._configuration(self.task.network))
+        if match is None:
+            raise RepositoryError(
+                f"{self.folder(self.task.network) / 'config.pbtxt'} sets no single dimension of {self.task.output}"
+            )
+        return int(match.group(2))
+
+    def write_variant(self, *, width: int, max_tokens: int | None) -> None:
+        """Copy the task's own folders under this set's name.
+
+        Args:
+            width: last dimension of the network's output.
+            max_tokens: tokens the network takes; as in the task's own folders when None.
+
+        Raises:
+            RepositoryError: the name is the task's own, or another task's.
+        """
+        if self.name in TASKS:
+            raise RepositoryError(f"'{self.name}' is the name of a task's own models; give the variant another name")
+        source = ModelSet(self.repository, self.task, self.task.name)
+        for part in ("", *self.task.parts):
+            text = source._configuration(part)
+            for each in ("", *self.task.parts):
+                names = source.folder(each).name, self.folder(each).name
+                text = text.replace(f'model_name: "{names[0]}"', f'model_name: "{names[1]}"')
+            text = self._width_pattern().sub(rf"\g<1>{width}\g<3>", text)
+            if max_tokens is not None:
+                text = MAX_LENGTH.sub(rf"\g<1>{max_tokens}\g<3>", text)
+            target = self.folder(part)
+            (target / VERSION).mkdir(parents=True, exist_ok=True)
+            (target / "config.pbtxt").write_text(text)
+            for file in (f"{VERSION}/model.py", "warmup"):
+                if (source.folder(part) / file).is_file():
+                    shutil.copyfile(source.folder(part) / file, target / file)
+                elif (source.folder(part) / file).is_dir():
+                    shutil.copytree(source.folder(part) / file, target / file, dirs_exist_ok=True)
+
+    def _configuration(self, part: str) -> str:
+        file = self.folder(part) / "config.pbtxt"
+        if not file.is_file():
+            raise RepositoryError(f"{file} is missing; name a complete model repository with --repository")
+        return file.read_text()
+
+    def _width_pattern(self) -> re.Pattern[str]:
+        return re.compile(rf'(name: "{self.task.output}" data_type: TYPE_FP32 dims: \[ )(\d+)( \])')

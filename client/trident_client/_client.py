@@ -1,0 +1,178 @@
+"""The two clients: one for threads, one for an event loop, over the same plans."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from types import TracebackType
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from trident_client import _tasks
+from trident_client._grpc import AsyncGrpcTransport, GrpcTransport
+from trident_client._http import AsyncHttpTransport, HttpTransport
+from trident_client._types import AsyncTransport, Response, Timeout, Transport
+
+Protocol = Literal["http", "grpc"]
+
+DEFAULT_URLS = {"http": "127.0.0.1:8010", "grpc": "127.0.0.1:8011"}
+MODELS = ("sts", "sts_embedding")
+
+
+class TridentClient:
+    """Talks to Triton; may be shared by any number of threads.
+
+    Lists longer than a batch are split, sent over up to ``concurrency`` requests at a time, and answered in order.
+
+    Args:
+        url: ``host:port`` of Triton; the local server's when not given.
+        protocol: ``http`` or ``grpc``.
+        timeout: seconds for the connection and for an answer.
+        concurrency: how many requests of one call are under way at once.
+        transport: carries the requests in place of ``url`` and ``protocol``, such as a :class:`FakeTransport`.
+
+    Raises:
+        TridentError: from every method; see :mod:`trident_client.errors` for the tree.
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        protocol: Protocol = "http",
+        timeout: Timeout | None = None,
+        concurrency: int = 4,
+        transport: Transport | None = None,
+    ) -> None:
+        kinds: dict[str, Callable[[str, Timeout], Transport]] = {"http": HttpTransport, "grpc": GrpcTransport}
+        _check(protocol, concurrency)
+        self._transport: Transport = transport or kinds[protocol](url or DEFAULT_URLS[protocol], timeout or Timeout())
+        self._threads = ThreadPoolExecutor(concurrency, thread_name_prefix="trident")
+
+    def __enter__(self) -> TridentClient:
+        """Return the client; leaving closes it."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close."""
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections. Calls under way are finished first."""
+        self._threads.shutdown()
+        self._transport.close()
+
+    def embed(
+        self, texts: Iterable[str], *, on_truncation: _tasks.OnTruncation = _tasks.warn_of_truncation
+    ) -> npt.NDArray[np.float32]:
+        """Return each text's embedding, float32 ``[n, dim]``, unit norm.
+
+        Args:
+            texts: any number of texts, none of them empty.
+            on_truncation: called with the indices of texts longer than the encoder takes; warns by default.
+        """
+        return self._run(_tasks.embed(texts, on_truncation))
+
+    def similarity(
+        self, pairs: Iterable[tuple[str, str]], *, on_truncation: _tasks.OnTruncation = _tasks.warn_of_truncation
+    ) -> npt.NDArray[np.float32]:
+        """Return each pair's cosine, float32 ``[n]``, -1 to 1.
+
+        Args:
+            pairs: any number of pairs of sentences, none of them empty.
+            on_truncation: called with the indices of pairs longer than the encoder takes; warns by default.
+        """
+        return self._run(_tasks.similarity(pairs, on_truncation))
+
+    def ready(self) -> bool:
+        """Say whether every model answers.
+
+        Raises:
+            TransportError: the server cannot be reached.
+        """
+        return self._transport.ready(MODELS)
+
+    def _run(self, plan: _tasks.Plan) -> npt.NDArray[np.float32]:
+        if len(plan.requests) == 1:
+            return plan.join([self._transport.infer(plan.requests[0])])
+        return plan.join(list(self._threads.map(self._transport.infer, plan.requests)))
+
+
+class AsyncTridentClient:
+    """The same for one event loop; see :class:`TridentClient` for arguments and errors."""
+
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        protocol: Protocol = "http",
+        timeout: Timeout | None = None,
+        concurrency: int = 4,
+        transport: AsyncTransport | None = None,
+    ) -> None:
+        kinds: dict[str, Callable[[str, Timeout], AsyncTransport]] = {
+            "http": AsyncHttpTransport,
+            "grpc": AsyncGrpcTransport,
+        }
+        _check(protocol, concurrency)
+        self._transport: AsyncTransport = transport or kinds[protocol](
+            url or DEFAULT_URLS[protocol], timeout or Timeout()
+        )
+        self._concurrency = concurrency
+
+    async def __aenter__(self) -> AsyncTridentClient:
+        """Return the client; leaving closes it."""
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close."""
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._transport.close()
+
+    async def embed(
+        self, texts: Iterable[str], *, on_truncation: _tasks.OnTruncation = _tasks.warn_of_truncation
+    ) -> npt.NDArray[np.float32]:
+        """Return each text's embedding; see :meth:`TridentClient.embed`."""
+        return await self._run(_tasks.embed(texts, on_truncation))
+
+    async def similarity(
+        self, pairs: Iterable[tuple[str, str]], *, on_truncation: _tasks.OnTruncation = _tasks.warn_of_truncation
+    ) -> npt.NDArray[np.float32]:
+        """Return each pair's cosine; see :meth:`TridentClient.similarity`."""
+        return await self._run(_tasks.similarity(pairs, on_truncation))
+
+    async def ready(self) -> bool:
+        """Say whether every model answers; see :meth:`TridentClient.ready`."""
+        return await self._transport.ready(MODELS)
+
+    async def _run(self, plan: _tasks.Plan) -> npt.NDArray[np.float32]:
+        slots = asyncio.Semaphore(self._concurrency)
+
+        async def infer(index: int) -> Response:
+            async with slots:
+                return await self._transport.infer(plan.requests[index])
+
+        # A task group, so that the first failure cancels the rest and is what the caller sees.
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(infer(index)) for index in range(len(plan.requests))]
+        except ExceptionGroup as failures:
+            raise failures.exceptions[0] from failures.exceptions[0].__cause__
+        return plan.join([task.result() for task in tasks])
+
+
+def _check(protocol: str, concurrency: int) -> None:
+    if protocol not in DEFAULT_URLS:
+        raise ValueError(f"protocol must be 'http' or 'grpc', got {protocol!r}")
+    if concurrency < 1:
+        raise ValueError(f"concurrency must be at least 1, got {concurrency}")

@@ -1,0 +1,51 @@
+"""A transport without a server, for tests of code that uses the client."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from trident_client._types import Request, Response
+
+
+class FakeTransport:
+    """Answers requests with a function and remembers them.
+
+    Args:
+        answer: makes the outputs of a request; may raise a :class:`TridentError`.
+        is_ready: what the server says of its readiness.
+    """
+
+    def __init__(self, answer: Callable[[Request], Response], *, is_ready: bool = True) -> None:
+        self._answer = answer
+        self.is_ready = is_ready
+        self.requests: list[Request] = []
+        self.closed = False
+
+    def infer(self, request: Request) -> Response:
+        """Answer one request."""
+        self.requests.append(request)
+        return self._answer(request)
+
+    def ready(self, models: tuple[str, ...]) -> bool:
+        """Say what was told at construction."""
+        return self.is_ready
+
+    def close(self) -> None:
+        """Remember that it was closed."""
+        self.closed = True
+
+
+class AsyncFakeTransport(FakeTransport):
+    """The same for :class:`AsyncTridentClient`."""
+
+    async def infer(self, request: Request) -> Response:  # type: ignore[override]
+        """Answer one request."""
+        return super().infer(request)
+
+    async def ready(self, models: tuple[str, ...]) -> bool:  # type: ignore[override]
+        """Say what was told at construction."""
+        return super().ready(models)
+
+    async def close(self) -> None:  # type: ignore[override]
+        """Remember that it was closed."""
+        super().close()

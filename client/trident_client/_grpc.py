@@ -1,0 +1,114 @@
+"""gRPC transports over ``tritonclient.grpc``, whose channels may be shared between threads."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tritonclient.grpc as triton_grpc
+import tritonclient.grpc.aio as triton_aio
+from tritonclient.utils import InferenceServerException
+
+from trident_client._types import Request, Response, Timeout, triton_type
+from trident_client.errors import (
+    BadInputError,
+    DeadlineError,
+    NotReadyError,
+    OverloadedError,
+    ServerError,
+    TransportError,
+    TridentError,
+)
+
+# A restarted server is found again within a second; gRPC's own back-off grows to two minutes.
+CHANNEL_ARGUMENTS = [
+    ("grpc.max_send_message_length", -1),
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 1000),
+]
+ERRORS: dict[str, type[TridentError]] = {
+    "INVALID_ARGUMENT": BadInputError,
+    "NOT_FOUND": NotReadyError,
+    "DEADLINE_EXCEEDED": DeadlineError,
+    "RESOURCE_EXHAUSTED": OverloadedError,
+    "UNAVAILABLE": TransportError,
+    "CANCELLED": TransportError,
+}
+NOT_READY = ("is not found", "is not ready", "unknown model", "stopping")
+
+
+class GrpcTransport:
+    """Synchronous gRPC."""
+
+    def __init__(self, url: str, timeout: Timeout) -> None:
+        self._client = triton_grpc.InferenceServerClient(url, channel_args=CHANNEL_ARGUMENTS)
+        self._timeout = timeout
+
+    def infer(self, request: Request) -> Response:
+        """Run one inference."""
+        inputs, outputs = _tensors(request)
+        try:
+            result = self._client.infer(request.model, inputs, outputs=outputs, client_timeout=self._timeout.read)
+        except InferenceServerException as error:
+            raise translate(error, request.model) from error
+        return {name: result.as_numpy(name) for name in request.outputs}
+
+    def ready(self, models: tuple[str, ...]) -> bool:
+        """Ask the server for each model's readiness."""
+        try:
+            return all(self._client.is_model_ready(model, client_timeout=self._timeout.connect) for model in models)
+        except InferenceServerException as error:
+            raise translate(error, None) from error
+
+    def close(self) -> None:
+        """Close the channel."""
+        self._client.close()
+
+
+class AsyncGrpcTransport:
+    """gRPC for one event loop."""
+
+    def __init__(self, url: str, timeout: Timeout) -> None:
+        self._client = triton_aio.InferenceServerClient(url, channel_args=CHANNEL_ARGUMENTS)
+        self._timeout = timeout
+
+    async def infer(self, request: Request) -> Response:
+        """Run one inference."""
+        inputs, outputs = _tensors(request)
+        try:
+            result = await self._client.infer(request.model, inputs, outputs=outputs, client_timeout=self._timeout.read)
+        except InferenceServerException as error:
+            raise translate(error, request.model) from error
+        return {name: result.as_numpy(name) for name in request.outputs}
+
+    async def ready(self, models: tuple[str, ...]) -> bool:
+        """Ask the server for each model's readiness."""
+        try:
+            for model in models:
+                if not await self._client.is_model_ready(model, client_timeout=self._timeout.connect):
+                    return False
+        except InferenceServerException as error:
+            raise translate(error, None) from error
+        return True
+
+    async def close(self) -> None:
+        """Close the channel."""
+        await self._client.close()
+
+
+def translate(error: InferenceServerException, model: str | None) -> TridentError:
+    """Return this package's error for one of tritonclient's."""
+    message = str(error.message())
+    kind = ERRORS.get(str(error.status()).removeprefix("StatusCode."), ServerError)
+    if kind is TransportError and any(sign in message for sign in NOT_READY):
+        kind = NotReadyError
+    return kind(message, model)
+
+
+def _tensors(request: Request) -> tuple[list[Any], list[Any]]:
+    inputs = []
+    for name, array in request.inputs.items():
+        tensor = triton_grpc.InferInput(name, list(array.shape), triton_type(array))
+        tensor.set_data_from_numpy(array)
+        inputs.append(tensor)
+    return inputs, [triton_grpc.InferRequestedOutput(name) for name in request.outputs]

@@ -1,0 +1,134 @@
+"""HTTP transports: Triton's binary-tensor protocol from ``tritonclient.http``, carried by httpx.
+
+tritonclient's own HTTP client runs on gevent and must not be shared between threads; httpx may be. The protocol's
+encoding and decoding remain tritonclient's.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+import tritonclient.http as triton_http
+
+from trident_client._types import Request, Response, Timeout, triton_type
+from trident_client.errors import (
+    BadInputError,
+    DeadlineError,
+    NotReadyError,
+    OverloadedError,
+    ServerError,
+    TransportError,
+    TridentError,
+)
+
+HEADER_LENGTH = "Inference-Header-Content-Length"
+ERRORS: dict[int, type[TridentError]] = {
+    400: BadInputError,
+    404: NotReadyError,
+    413: BadInputError,
+    429: OverloadedError,
+    503: OverloadedError,
+    504: DeadlineError,
+}
+NOT_READY = ("is not found", "is not ready", "unknown model", "stopping")
+
+
+class HttpTransport:
+    """Synchronous HTTP."""
+
+    def __init__(self, url: str, timeout: Timeout) -> None:
+        self._client = httpx.Client(base_url=f"http://{url}", timeout=_httpx_timeout(timeout), trust_env=False)
+
+    def infer(self, request: Request) -> Response:
+        """Run one inference."""
+        body, headers = _encode(request)
+        try:
+            response = self._client.post(f"/v2/models/{request.model}/infer", content=body, headers=headers)
+        except httpx.HTTPError as error:
+            raise translate(error, request.model) from error
+        return _decode(request, response)
+
+    def ready(self, models: tuple[str, ...]) -> bool:
+        """Ask the server for each model's readiness."""
+        try:
+            return all(self._client.get(f"/v2/models/{model}/ready").status_code == 200 for model in models)
+        except httpx.HTTPError as error:
+            raise translate(error, None) from error
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
+
+class AsyncHttpTransport:
+    """HTTP for one event loop."""
+
+    def __init__(self, url: str, timeout: Timeout) -> None:
+        self._client = httpx.AsyncClient(base_url=f"http://{url}", timeout=_httpx_timeout(timeout), trust_env=False)
+
+    async def infer(self, request: Request) -> Response:
+        """Run one inference."""
+        body, headers = _encode(request)
+        try:
+            response = await self._client.post(f"/v2/models/{request.model}/infer", content=body, headers=headers)
+        except httpx.HTTPError as error:
+            raise translate(error, request.model) from error
+        return _decode(request, response)
+
+    async def ready(self, models: tuple[str, ...]) -> bool:
+        """Ask the server for each model's readiness."""
+        try:
+            for model in models:
+                if (await self._client.get(f"/v2/models/{model}/ready")).status_code != 200:
+                    return False
+        except httpx.HTTPError as error:
+            raise translate(error, None) from error
+        return True
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._client.aclose()
+
+
+def translate(error: httpx.HTTPError, model: str | None) -> TridentError:
+    """Return this package's error for one of httpx's."""
+    message = str(error) or type(error).__name__
+    if isinstance(error, httpx.TimeoutException):
+        return DeadlineError(f"no answer in time: {message}", model)
+    return TransportError(message, model)
+
+
+def _httpx_timeout(timeout: Timeout) -> httpx.Timeout:
+    return httpx.Timeout(timeout.read, connect=timeout.connect)
+
+
+def _encode(request: Request) -> tuple[bytes, dict[str, str]]:
+    inputs = []
+    for name, array in request.inputs.items():
+        tensor = triton_http.InferInput(name, list(array.shape), triton_type(array))
+        tensor.set_data_from_numpy(array, binary_data=True)
+        inputs.append(tensor)
+    outputs = [triton_http.InferRequestedOutput(name, binary_data=True) for name in request.outputs]
+    body, json_size = triton_http.InferenceServerClient.generate_request_body(inputs, outputs=outputs)
+    return body, {HEADER_LENGTH: str(json_size)} if json_size is not None else {}
+
+
+def _decode(request: Request, response: httpx.Response) -> Response:
+    if response.status_code != 200:
+        raise _failure(response, request.model)
+    length = response.headers.get(HEADER_LENGTH)
+    result: Any = triton_http.InferenceServerClient.parse_response_body(
+        response.content, header_length=int(length) if length else None
+    )
+    return {name: result.as_numpy(name) for name in request.outputs}
+
+
+def _failure(response: httpx.Response, model: str) -> TridentError:
+    try:
+        message = str(response.json()["error"])
+    except (ValueError, KeyError, TypeError):
+        message = response.text[:500] or f"HTTP status {response.status_code}"
+    if any(sign in message for sign in NOT_READY):
+        return NotReadyError(message, model)
+    return ERRORS.get(response.status_code, ServerError)(message, model)

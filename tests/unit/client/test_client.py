@@ -1,0 +1,201 @@
+"""The clients over a fake transport: splitting, order, joining, errors."""
+
+import asyncio
+import threading
+import warnings
+
+import numpy as np
+import pytest
+import trident_client
+from trident_client import (
+    AsyncFakeTransport,
+    AsyncTridentClient,
+    BadInputError,
+    FakeTransport,
+    Request,
+    ServerError,
+    Timeout,
+    TridentClient,
+    TruncationWarning,
+)
+
+DIM = 3
+
+
+def answer(request: Request) -> dict[str, np.ndarray]:
+    """Answer with a number made of each text's length, so that mixed-up rows show."""
+    columns = list(request.inputs.values())
+    lengths = np.array([[len(text)] for text in columns[0][:, 0]], dtype=np.float32)
+    cut = {name: (lengths > 1000).astype(np.int32) for name in request.outputs if name.startswith("TRUNCATED")}
+    value = lengths.repeat(DIM, axis=1) if request.outputs[0] == "EMBEDDING" else lengths
+    return {request.outputs[0]: value, **cut}
+
+
+@pytest.fixture
+def transport() -> FakeTransport:
+    return FakeTransport(answer)
+
+
+def test_public_surface_is_pinned():
+    assert sorted(trident_client.__all__) == [
+        "AsyncFakeTransport",
+        "AsyncTransport",
+        "AsyncTridentClient",
+        "BadInputError",
+        "DeadlineError",
+        "FakeTransport",
+        "NotReadyError",
+        "OverloadedError",
+        "Request",
+        "Response",
+        "ServerError",
+        "Timeout",
+        "Transport",
+        "TransportError",
+        "TridentClient",
+        "TridentError",
+        "TruncationWarning",
+    ]
+    assert all(hasattr(trident_client, name) for name in trident_client.__all__)
+
+
+def test_long_lists_are_split_and_answered_in_order(transport):
+    texts = ["x" * (1 + index % 200) for index in range(150)]
+    with TridentClient(transport=transport) as client:
+        embeddings = client.embed(texts)
+    assert sorted(len(request.inputs["TEXT"]) for request in transport.requests) == [22, 64, 64]
+    assert embeddings.dtype == np.float32
+    assert embeddings.shape == (150, DIM)
+    assert embeddings[:, 0].tolist() == [len(text) for text in texts]
+
+
+async def test_async_client_gives_the_same(transport):
+    texts = ["x" * (1 + index % 200) for index in range(150)]
+    async with AsyncTridentClient(transport=AsyncFakeTransport(answer)) as client:
+        twin = await client.embed(texts)
+    with TridentClient(transport=transport) as client:
+        assert np.array_equal(twin, client.embed(texts))
+
+
+def test_concurrency_is_bounded():
+    under_way, most = 0, 0
+    lock, all_in = threading.Lock(), threading.Barrier(3, timeout=10)
+
+    def slow(request: Request) -> dict[str, np.ndarray]:
+        nonlocal under_way, most
+        with lock:
+            under_way += 1
+            most = max(most, under_way)
+        all_in.wait()
+        with lock:
+            under_way -= 1
+        return answer(request)
+
+    with TridentClient(transport=FakeTransport(slow), concurrency=3) as client:
+        client.embed(["a"] * 64 * 6)
+    assert most == 3
+
+
+async def test_async_concurrency_is_bounded():
+    under_way, most = 0, 0
+
+    class Slow(AsyncFakeTransport):
+        async def infer(self, request):
+            nonlocal under_way, most
+            under_way += 1
+            most = max(most, under_way)
+            await asyncio.sleep(0.01)
+            under_way -= 1
+            return answer(request)
+
+    async with AsyncTridentClient(transport=Slow(answer), concurrency=2) as client:
+        await client.embed(["a"] * 64 * 5)
+    assert most == 2
+
+
+def test_empty_lists_ask_nothing(transport):
+    with TridentClient(transport=transport) as client:
+        assert client.similarity([]).shape == (0,)
+        assert client.embed([]).shape[0] == 0
+    assert transport.requests == []
+
+
+def test_text_travels_as_utf8(transport):
+    with TridentClient(transport=transport) as client:
+        client.similarity([("고양이", "a\0b🙂"), ("e\u0301", "é")])
+    (request,) = transport.requests
+    assert request.model == "sts"
+    assert request.inputs["SENTENCE_1"][:, 0].tolist() == ["고양이".encode(), "e\u0301".encode()]
+    assert request.inputs["SENTENCE_2"][:, 0].tolist() == ["a\0b🙂".encode(), "é".encode()]
+
+
+@pytest.mark.parametrize(
+    ("texts", "says"),
+    [
+        ("one text", "list of str, got one str"),
+        (["fine", 3], r"texts\[1\] must be str, got int"),
+        ([b"bytes"], r"texts\[0\] must be str, got bytes"),
+        (["\ud800"], r"texts\[0\] holds a lone surrogate"),
+    ],
+)
+def test_wrong_types_name_the_item(transport, texts, says):
+    with TridentClient(transport=transport) as client, pytest.raises(BadInputError, match=says):
+        client.embed(texts)
+    assert transport.requests == []
+
+
+@pytest.mark.parametrize("pair", [("one",), ("one", "two", "three"), "ab"])
+def test_a_pair_is_two_sentences(transport, pair):
+    with TridentClient(transport=transport) as client, pytest.raises(BadInputError, match=r"pairs\[1\] must be two"):
+        client.similarity([("a", "b"), pair])
+
+
+def test_truncation_is_reported_with_the_index(transport):
+    texts = ["short"] * 70 + ["long" * 300]
+    with TridentClient(transport=transport) as client:
+        with pytest.warns(TruncationWarning, match="70"):
+            client.embed(texts)
+        cut: list[int] = []
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            client.embed(texts, on_truncation=cut.extend)
+        assert cut == [70]
+
+
+@pytest.mark.parametrize("chunks", [1, 3])
+def test_a_failure_reaches_the_caller(chunks):
+    def fail(request: Request) -> dict[str, np.ndarray]:
+        raise ServerError("broken", request.model)
+
+    with TridentClient(transport=FakeTransport(fail)) as client, pytest.raises(ServerError) as caught:
+        client.embed(["a"] * 64 * chunks)
+    assert caught.value.model == "sts_embedding"
+
+
+async def test_an_async_failure_reaches_the_caller_bare():
+    def fail(request: Request) -> dict[str, np.ndarray]:
+        raise ServerError("broken", request.model)
+
+    async with AsyncTridentClient(transport=AsyncFakeTransport(fail)) as client:
+        with pytest.raises(ServerError):
+            await client.embed(["a"] * 64 * 3)
+
+
+def test_leaving_closes_the_transport(transport):
+    with TridentClient(transport=transport) as client:
+        assert client.ready()
+    assert transport.closed
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: TridentClient(protocol="smtp"),
+        lambda: TridentClient(concurrency=0),
+        lambda: Timeout(connect=0),
+        lambda: Timeout(read=-1),
+    ],
+)
+def test_impossible_settings_are_refused(make):
+    with pytest.raises(ValueError, match="must be"):
+        make()

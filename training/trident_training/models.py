@@ -124,16 +124,16 @@ def build(recipe: Recipe, target: ModelSet, precision: Precision) -> dict[str, A
     """
     # Heavy: a second is what the check of fresh models may take in all.
     from trident_training.export.checkpoint import load_encoder, tokenizer_json
-    from trident_training.export.pipeline import export_embedding, install
+    from trident_training.export.heads import embedding_head
+    from trident_training.export.pipeline import export, install
 
-    encoder = load_encoder(recipe.checkpoint)
-    width = encoder.config.hidden_size
-    if width != target.width():
+    head = embedding_head(load_encoder(recipe.checkpoint))
+    if head.width != target.width():
         raise ValueError(
-            f"{recipe.title} is {width} wide, and {target.folder(recipe.task.network).name} is configured for "
+            f"{recipe.title} is {head.width} wide, and {target.folder(recipe.task.network).name} is configured for "
             f"{target.width()}; export it under a name of its own"
         )
-    export = export_embedding(encoder, precision, target.max_tokens())
+    exported = export(head, precision, target.max_tokens())
     facts = {
         "name": recipe.name,
         "task": recipe.task.name,
@@ -144,7 +144,7 @@ def build(recipe: Recipe, target: ModelSet, precision: Precision) -> dict[str, A
         "torch": metadata.version("torch"),
         "transformers": metadata.version("transformers"),
     }
-    install(export, tokenizer_json(recipe.checkpoint), target, facts)
+    install(exported, tokenizer_json(recipe.checkpoint), target, facts)
     report = read_report(target)
     if report is None:
         raise ValueError(f"{target.report_file} was written and cannot be read back")

@@ -21,7 +21,9 @@ def packed_attention(query: Tensor, key: Tensor, value: Tensor, layout: Tensor, 
     """Attend within each sequence of a packed row, one group of like lengths at a time.
 
     Args:
-        query, key, value: ``[1, heads, T, head_dim]``.
+        query: ``[1, heads, T, head_dim]``.
+        key: as ``query``.
+        value: as ``query``.
         layout: :attr:`trident_training.export.packing.Packed.layout`.
         scaling: factor on the products of queries and keys.
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
 from transformers import AutoModel, AutoTokenizer, PreTrainedModel
 
 
@@ -30,17 +29,3 @@ def tokenizer_json(checkpoint: str | Path) -> str:
             f"{type(tokenizer).__name__} of {checkpoint} has no Rust form (tokenizer.json), which serving needs"
         )
     return tokenizer.backend_tokenizer.to_str()
-
-
-class PlainEmbedding(nn.Module):
-    """The plain model that an exported embedding is compared with: padded, mean over real tokens, unit norm."""
-
-    def __init__(self, encoder: PreTrainedModel) -> None:
-        super().__init__()
-        self.encoder = encoder
-
-    def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
-        """Return float32 ``[n, hidden]`` of ids and mask, both int64 ``[n, L]``."""
-        hidden = self.encoder(input_ids=ids, attention_mask=mask).last_hidden_state
-        weights = mask.unsqueeze(2).to(hidden.dtype)
-        return nn.functional.normalize((hidden * weights).sum(1) / weights.sum(1), dim=1)

@@ -97,7 +97,7 @@ def pack(flat_ids: Tensor, lengths: Tensor) -> Packed:
 
     sizes: list[int] = ranked_counts.tolist()
     table, starts = group_rows(sizes)
-    header = torch.tensor([len(table) // 3] + table, dtype=torch.int64, device=device)
+    header = torch.tensor([len(table) // 3] + table, dtype=torch.int64, device=device)  # noqa: RUF005 - TorchScript
     slot = torch.tensor(starts, dtype=torch.int64, device=device)[rank[sequence]] + position
     return Packed(source, sequence, position, first, counts, torch.cat([header, slot]).view(1, 1, 1, -1))
 

@@ -15,17 +15,9 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from trident_training.export.checkpoint import PlainEmbedding
-from trident_training.export.encoders import PackingError, most_tokens, packed_encoder, padded_encoder
-from trident_training.export.heads import SentenceEmbedding
-from trident_training.export.parity import (
-    EMBEDDING_TOLERANCES,
-    Parity,
-    ParityError,
-    Tolerance,
-    compare,
-    sample_sequences,
-)
+from trident_training.export.encoders import most_tokens, packed_encoder, padded_encoder
+from trident_training.export.heads import Head
+from trident_training.export.parity import Parity, Tolerance, compare, sample_batches
 from trident_training.export.precision import Precision
 from trident_training.repository import ModelSet
 
@@ -65,11 +57,11 @@ class Export:
         }
 
 
-def export_embedding(encoder: PreTrainedModel, precision: Precision, max_tokens: int) -> Export:
-    """Export a sentence encoder with mean pooling and unit norm.
+def export(head: Head, precision: Precision, max_tokens: int) -> Export:
+    """Export an encoder with a task's head on it.
 
     Args:
-        encoder: the plain model, in float32; left as it is.
+        head: encoder and head.
         precision: a resolved one, not ``auto``.
         max_tokens: longest sequence that will be served.
 
@@ -77,15 +69,14 @@ def export_embedding(encoder: PreTrainedModel, precision: Precision, max_tokens:
         ParityError: the export answers differently from the plain model.
         ValueError: the encoder has no positions for ``max_tokens``.
     """
-    if max_tokens > most_tokens(encoder):
-        raise ValueError(f"the encoder takes {most_tokens(encoder)} tokens, and max_length asks for {max_tokens}")
-    plain = PlainEmbedding(encoder)
-    build, reason = _choose(encoder, plain)
-    module = _freeze(SentenceEmbedding(build(_converted(encoder, precision))))
-    tolerance = EMBEDDING_TOLERANCES[precision]
-    parity = compare(module, plain, _sequences(encoder, max_tokens))
+    if max_tokens > most_tokens(head.encoder):
+        raise ValueError(f"the encoder takes {most_tokens(head.encoder)} tokens, and max_length asks for {max_tokens}")
+    trace, reason = _choose_layout(head)
+    module = _script(head, trace, precision)
+    tolerance = head.tolerances[precision]
+    parity = compare(module, head.plain, _batches(head, max_tokens))
     parity.check(tolerance)
-    return Export(module, encoder.config.hidden_size, precision, reason, parity, tolerance)
+    return Export(module, head.width, precision, reason, parity, tolerance)
 
 
 def install(export: Export, tokenizer: str, target: ModelSet, facts: dict[str, Any]) -> None:
@@ -103,27 +94,26 @@ def install(export: Export, tokenizer: str, target: ModelSet, facts: dict[str, A
     _replace(target.report_file, lambda draft: draft.write_text(json.dumps(report, indent=2) + "\n"))
 
 
-def _choose(encoder: PreTrainedModel, plain: nn.Module) -> tuple[Callable[[PreTrainedModel], nn.Module], str | None]:
+def _choose_layout(head: Head) -> tuple[Callable[[PreTrainedModel], nn.Module], str | None]:
     """Return how to trace this encoder, and why padding is computed where it is."""
     try:
-        trial = _freeze(SentenceEmbedding(packed_encoder(encoder)))
-        compare(trial, plain, _sequences(encoder, TRIAL_TOKENS)).check(EMBEDDING_TOLERANCES[Precision.FLOAT32])
-    except (PackingError, ParityError) as error:
-        return padded_encoder, str(error)
+        trial = _script(head, packed_encoder, Precision.FLOAT32)
+        compare(trial, head.plain, _batches(head, TRIAL_TOKENS)[:1]).check(head.tolerances[Precision.FLOAT32])
+    # Whatever an unforeseen architecture trips over on a packed row, padding still serves it.
+    except Exception as error:
+        return padded_encoder, str(error).strip().splitlines()[-1]
     return packed_encoder, None
 
 
-def _sequences(encoder: PreTrainedModel, longest: int) -> list[torch.Tensor]:
-    return sample_sequences(encoder.config.vocab_size, encoder.config.pad_token_id, longest)
-
-
-def _converted(encoder: PreTrainedModel, precision: Precision) -> PreTrainedModel:
+def _script(head: Head, trace: Callable[[PreTrainedModel], nn.Module], precision: Precision) -> torch.jit.ScriptModule:
     dtype = getattr(torch, precision.value)
-    return encoder if dtype is torch.float32 else copy.deepcopy(encoder).to(dtype)
+    encoder = head.encoder if dtype is torch.float32 else copy.deepcopy(head.encoder).to(dtype)
+    return torch.jit.freeze(torch.jit.script(head.entry(trace(encoder)).eval()))
 
 
-def _freeze(entry: nn.Module) -> torch.jit.ScriptModule:
-    return torch.jit.freeze(torch.jit.script(entry.eval()))
+def _batches(head: Head, longest: int) -> list[list[torch.Tensor]]:
+    config = head.encoder.config
+    return sample_batches(config.vocab_size, config.pad_token_id, longest)
 
 
 def _replace(file: Path, write: Callable[[Path], object]) -> None:

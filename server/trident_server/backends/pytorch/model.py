@@ -92,8 +92,7 @@ class TritonPythonModel:
         ]
         given += [batch.describe(each, shapes[each.source], self.device) for each in self.configuration.batch_inputs]
         arguments = [given[self.positions.index(place)] for place in range(len(given))]
-        mode = torch.inference_mode() if self.configuration.boolean("INFERENCE_MODE", True) else torch.no_grad()
-        with mode, optimized_execution(self.optimized):
+        with torch.inference_mode() if self.inference_mode else torch.no_grad(), optimized_execution(self.optimized):
             answer = self.module(*arguments)
         return batch.flat_outputs(answer, max(self.output_positions) + 1)
 
@@ -115,6 +114,7 @@ class TritonPythonModel:
     def _set_executor(self) -> None:
         """Set TorchScript's executor. Profiling is off unless asked for: it re-optimises for every new shape."""
         configuration = self.configuration
+        self.inference_mode = configuration.boolean("INFERENCE_MODE", True)
         self.optimized = not configuration.boolean("DISABLE_OPTIMIZED_EXECUTION", False)
         torch._C._jit_set_profiling_executor(configuration.boolean("ENABLE_JIT_EXECUTOR", True))
         torch._C._jit_set_profiling_mode(configuration.boolean("ENABLE_JIT_PROFILING", False))

@@ -1,10 +1,12 @@
-"""Assembles Triton's backend directory, a few megabytes, and leaves the wheel untouched.
+"""Assembles Triton's backend directory out of links, and leaves the installed wheel untouched.
 
 Triton wants one folder with a sub-folder per backend; the wheel keeps the Python backend and its stubs apart, and the
-``pytorch`` backend is this package's own. The files are copies: Triton refuses a Python-based backend whose library is
-a link out of the folder. Server, shared libraries and caches are large and stay where they are. The folder's name
-carries a digest of what was copied: an updated environment gets a new folder, and two servers that start at once agree
-on the same one.
+``pytorch`` backend is this package's own. Server, shared libraries and caches stay where they are. One file, the
+Python backend's library of 1.4 MB, is a copy: Triton refuses to serve a Python-based backend whose library is a link
+out of the directory.
+
+The folder's name is a digest of what it links to: another environment or an updated wheel gets another folder, and two
+servers that start at once agree on one.
 """
 
 from __future__ import annotations
@@ -17,35 +19,42 @@ from pathlib import Path
 
 from trident_server.wheel import EmbeddedTriton
 
-BACKENDS = Path(__file__).parent / "backends"
+PYTORCH_BACKEND = Path(__file__).resolve().parent / "backends" / "pytorch"
+PYTHON_LIBRARY = "libtriton_python.so"
 
 
 def assemble_backends(triton: EmbeddedTriton, cache_dir: Path) -> Path:
-    """Return a backend directory with ``python`` and ``pytorch`` in it, making it when it is not there yet."""
-    files = _files(triton)
-    facts = "\n".join(f"{name}={file}:{file.stat().st_mtime_ns}" for name, file in sorted(files.items()))
-    folder = cache_dir.resolve() / f"backends-{hashlib.sha256(facts.encode()).hexdigest()[:16]}"
+    """Return a backend directory with ``python`` and ``pytorch`` in it, making it when it is not there yet.
+
+    Safe to call from several processes at once: the folder appears complete or not at all.
+    """
+    links = {
+        "python/triton_python_backend_utils.py": triton.python_backend / "triton_python_backend_utils.py",
+        "python/triton_python_backend_stub": triton.python_stub,
+        "pytorch": PYTORCH_BACKEND,
+    }
+    library = triton.python_backend / PYTHON_LIBRARY
+    folder = cache_dir.resolve() / "backends" / _digest(links, library)
     if folder.is_dir():
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(prefix=".backends-", dir=folder.parent))
-    for name, file in files.items():
-        (draft / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(file, draft / name)
+    draft = Path(tempfile.mkdtemp(prefix=".draft-", dir=folder.parent))
+    for name, target in links.items():
+        link = draft / name
+        link.parent.mkdir(exist_ok=True)
+        link.symlink_to(target)
+    shutil.copy2(library, draft / "python" / PYTHON_LIBRARY)
     try:
-        draft.chmod(0o755)
         os.rename(draft, folder)
     except OSError:
-        # Another server made the same folder first; it holds the same files.
+        # Another server made the same folder first; it holds the same links.
         shutil.rmtree(draft)
         if not folder.is_dir():
             raise
     return folder
 
 
-def _files(triton: EmbeddedTriton) -> dict[str, Path]:
-    files = {f"python/{file.name}": file for file in triton.python_backend.iterdir() if file.suffix in {".so", ".py"}}
-    files["python/triton_python_backend_stub"] = triton.python_stub
-    for model in BACKENDS.glob("*/model.py"):
-        files[f"{model.parent.name}/model.py"] = model
-    return files
+def _digest(links: dict[str, Path], library: Path) -> str:
+    facts = library.stat()
+    text = repr([sorted((name, str(target)) for name, target in links.items()), str(library), facts.st_mtime_ns])
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -5,9 +5,13 @@
     ServerError
     ├── UnsupportedPlatformError   the wheel's tritonserver cannot run here; says why and names the container route
     ├── RepositoryError            the model repository is missing, or its models are not built
-    ├── PortInUseError             a port is taken; names it, its holder and the setting that changes it
-    ├── StartError                 Triton exited, or was not ready by the deadline; carries the log lines that say why
-    └── NotRunningError            there is no server to stop
+    ├── AddressError               a host or port that cannot be bound, or was given twice
+    │   └── PortInUseError         a port is taken; names it, its holder and the setting that changes it
+    ├── AlreadyRunningError        another trident-serve uses the same run-time directory
+    ├── NotRunningError            there is no server to stop
+    └── ChildError                 a process that was started did not do what it should
+        ├── ServerStartError       Triton or the facade exited or was late; carries the log lines that say why
+        └── ServerDiedError        Triton or the facade exited while it served; carries the log lines that say why
 """
 
 
@@ -23,13 +27,29 @@ class RepositoryError(ServerError):
     """The model repository is missing or incomplete."""
 
 
-class PortInUseError(ServerError):
+class AddressError(ServerError):
+    """A host or port that the server cannot bind."""
+
+
+class PortInUseError(AddressError):
     """A port that the server needs is already taken."""
 
 
-class StartError(ServerError):
-    """Triton did not become ready."""
+class AlreadyRunningError(ServerError):
+    """Another trident-serve holds the run-time directory."""
 
 
 class NotRunningError(ServerError):
     """No server of ours runs."""
+
+
+class ChildError(ServerError):
+    """A child process failed."""
+
+
+class ServerStartError(ChildError):
+    """A child process did not become ready."""
+
+
+class ServerDiedError(ChildError):
+    """A child process exited while it served."""

@@ -1,57 +1,117 @@
-"""Ports: free ones for tests, and a clear word about taken ones before anything starts."""
+"""Ports: free ones for tests, a clear word about taken ones before anything starts, and who answers on one."""
 
 from __future__ import annotations
 
 import contextlib
+import errno
+import http.client
+import random
 import socket
 from collections.abc import Mapping
+from pathlib import Path
 
 import psutil
 
-from trident_server.errors import PortInUseError
+from trident_server.errors import AddressError, PortInUseError
+
+LOWEST_FREE = 15_000
 
 
 def free_ports(count: int, host: str = "127.0.0.1") -> list[int]:
-    """Return ``count`` distinct ports that were free a moment ago."""
-    with contextlib.ExitStack() as stack:
-        ports = []
-        for _ in range(count):
-            probe = stack.enter_context(socket.socket())
-            probe.bind((host, 0))
-            ports.append(int(probe.getsockname()[1]))
-        return ports
+    """Return ``count`` distinct ports that nothing listened on a moment ago.
+
+    They lie below the range that the kernel takes outgoing connections' ports from, so that only another server can
+    take one between this call and its use.
+
+    Raises:
+        AddressError: there are not so many.
+    """
+    candidates = list(range(LOWEST_FREE, _first_ephemeral_port()))
+    random.SystemRandom().shuffle(candidates)
+    ports: list[int] = []
+    for port in candidates:
+        if len(ports) == count:
+            break
+        with contextlib.suppress(OSError):
+            _try_to_bind(host, port)
+            ports.append(port)
+    if len(ports) < count:
+        raise AddressError(f"{host} has no {count} free ports between {LOWEST_FREE} and {_first_ephemeral_port()}.")
+    return ports
 
 
 def check_free(host: str, ports: Mapping[str, int]) -> None:
     """Refuse to start on a taken port.
 
     Args:
-        host: the address the server will bind.
+        host: the IPv4 address that the server will bind.
         ports: port number by the name of the setting that chooses it, such as ``{"http_port": 8010}``.
 
     Raises:
         PortInUseError: naming the port, who holds it where that can be told, and the setting.
+        AddressError: two settings name one port, or the address cannot be bound for another reason.
     """
     seen: dict[int, str] = {}
     for setting, port in ports.items():
-        option = f"--{setting.replace('_', '-')} or TRIDENT_{setting.upper()}"
+        option = _option(setting)
         if port in seen:
-            raise PortInUseError(f"{setting} and {seen[port]} are both {port}; change one with {option}.")
+            raise AddressError(f"{_option(seen[port])} and {option} both name port {port}: give them different ports.")
         seen[port] = setting
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((host, port))
-            except OSError as error:
+        try:
+            _try_to_bind(host, port)
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
                 raise PortInUseError(
-                    f"Cannot listen on {host}:{port} ({error.strerror}{_holder(port)}). "
-                    f"Stop what uses it, or choose another port with {option}."
+                    f"Port {port} on {host} is in use{_holder(port)}: "
+                    f"stop what uses it, or choose another port with {option}."
                 ) from error
+            raise AddressError(
+                f"Cannot listen on {host}:{port} ({error.strerror}): choose another address with {_option('host')} "
+                f"or another port with {option}."
+            ) from error
+
+
+def answers(pid: int, host: str, port: int, path: str) -> bool:
+    """Whether process ``pid`` itself listens on ``port`` and answers ``GET path`` with 200.
+
+    The process is part of the question because another server, started on the same ports at the same moment, would
+    give the same answer.
+    """
+    try:
+        connections = psutil.Process(pid).net_connections("tcp4")
+    except psutil.Error:
+        return False
+    if not any(each.status == psutil.CONN_LISTEN and each.laddr.port == port for each in connections):
+        return False
+    # Not urllib: it would send the request to a proxy that the environment names.
+    connection = http.client.HTTPConnection(host, port, timeout=2)
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().status == http.client.OK
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def _try_to_bind(host: str, port: int) -> None:
+    with socket.socket(socket.AF_INET) as probe:
+        # As servers do: connections of an earlier server that still linger in TIME_WAIT do not count.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind((host, port))
+
+
+def _first_ephemeral_port() -> int:
+    return int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+
+
+def _option(setting: str) -> str:
+    return f"--{setting.replace('_', '-')} (TRIDENT_{setting.upper()})"
 
 
 def _holder(port: int) -> str:
     with contextlib.suppress(psutil.Error):
         for connection in psutil.net_connections("tcp"):
             if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port and connection.pid:
-                return f"; held by {psutil.Process(connection.pid).name()}, process {connection.pid}"
+                return f" by {psutil.Process(connection.pid).name()} (process {connection.pid})"
     return ""

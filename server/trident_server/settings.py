@@ -2,23 +2,59 @@
 
 from __future__ import annotations
 
+import ipaddress
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+Port = Annotated[int, Field(ge=1, le=65535)]
 
 
 class ServerSettings(BaseSettings):
     """Where Triton and the facade listen, what they serve and where they write."""
 
-    model_config = SettingsConfigDict(env_prefix="TRIDENT_", extra="ignore")
+    model_config = SettingsConfigDict(env_prefix="TRIDENT_", extra="ignore", str_strip_whitespace=True)
 
-    host: str = "127.0.0.1"
-    port: int = Field(8000, ge=1, le=65535, description="The facade's port.")
-    http_port: int = Field(8010, ge=1, le=65535, description="Triton's HTTP port.")
-    grpc_port: int = Field(8011, ge=1, le=65535, description="Triton's gRPC port.")
-    metrics_port: int = Field(8012, ge=1, le=65535, description="Triton's Prometheus port.")
+    host: str = Field("127.0.0.1", description="IPv4 address that the facade and all of Triton's services bind.")
+    port: Port = Field(8000, description="The facade's port.")
+    http_port: Port = Field(8010, description="Triton's HTTP port.")
+    grpc_port: Port = Field(8011, description="Triton's gRPC port.")
+    metrics_port: Port = Field(8012, description="Triton's Prometheus port.")
     repository: Path = Field(Path("model_repository"), description="The Triton model repository to serve.")
     cache_dir: Path = Field(Path(".trident"), description="Where backends are assembled and logs are written.")
-    config_name: str | None = Field(None, description="Triton's --model-config-name: serve configs/<name>.pbtxt.")
-    ready_timeout: float = Field(120.0, gt=0, description="Seconds to wait for Triton to report ready.")
+    config_name: str | None = Field(
+        None, pattern=r"^[^\s/]+$", description="Triton's --model-config-name: serve configs/<name>.pbtxt."
+    )
+    ready_timeout: float = Field(
+        120.0, gt=0, description="Seconds that Triton, and then the facade, may take to start."
+    )
+    triton_only: bool = Field(False, description="Start Triton without the facade.")
+    log_verbose: int = Field(0, ge=0, le=9, description="Triton's --log-verbose.")
+
+    @field_validator("host")
+    @classmethod
+    def _host_is_ipv4(cls, host: str) -> str:
+        # Triton's HTTP server takes nothing but a dotted quad.
+        if host == "localhost":
+            return "127.0.0.1"
+        try:
+            return str(ipaddress.IPv4Address(host))
+        except ipaddress.AddressValueError as error:
+            raise ValueError(f"must be an IPv4 address such as 127.0.0.1 or 0.0.0.0, or localhost ({error})") from error
+
+    @property
+    def triton_ports(self) -> dict[str, int]:
+        """Triton's three ports by the name of their setting."""
+        return {"http_port": self.http_port, "grpc_port": self.grpc_port, "metrics_port": self.metrics_port}
+
+    @property
+    def ports(self) -> dict[str, int]:
+        """Every port that this configuration binds, by the name of its setting."""
+        return self.triton_ports if self.triton_only else {"port": self.port, **self.triton_ports}
+
+
+def reachable(host: str) -> str:
+    """Return the address at which a server bound to ``host`` is reached from this machine."""
+    return "127.0.0.1" if host == "0.0.0.0" else host

@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import platform
+import re
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -56,23 +57,17 @@ def find_embedded_triton(site_packages: Path | None = None, host: Platform | Non
     host = host or Platform()
     if host.system != "Linux" or host.machine != "x86_64":
         raise _unsupported(f"the embedded Triton runs on Linux x86_64 and this is {host.system} {host.machine}")
-    # musl reports no glibc version at all.
-    version = tuple(int(part) for part in host.glibc.split(".")[:2]) if host.glibc else (0, 0)
-    if version < OLDEST_GLIBC:
+    if _version(host.glibc) < OLDEST_GLIBC:
+        oldest = ".".join(map(str, OLDEST_GLIBC))
         found = f"glibc {host.glibc}" if host.glibc else "no glibc"
-        raise _unsupported(f"the embedded Triton needs glibc 2.35 or newer and this machine has {found}")
-    if site_packages is None:
-        spec = importlib.util.find_spec("pytriton")
-        if spec is None or spec.origin is None:
-            raise _unsupported("the package nvidia-pytriton, which carries the embedded Triton, is not installed")
-        site_packages = Path(spec.origin).parent.parent
+        raise _unsupported(f"the embedded Triton needs glibc {oldest} or newer and this machine has {found}")
+    site_packages = site_packages or _site_packages()
     root = site_packages / "pytriton" / "tritonserver"
-    stub = root / "python_backend_stubs" / host.python / "triton_python_backend_stub"
+    stubs = root / "python_backend_stubs"
+    stub = stubs / host.python / "triton_python_backend_stub"
     if not stub.is_file():
-        have = sorted(p.name for p in (root / "python_backend_stubs").glob("3.*"))
-        raise _unsupported(
-            f"the embedded Triton has no stub for Python {host.python} (it has {', '.join(have) or 'none'})"
-        )
+        have = ", ".join(sorted((each.name for each in stubs.glob("*")), key=_version)) or "none"
+        raise _unsupported(f"the embedded Triton has no stub for Python {host.python}, only for {have}")
     triton = EmbeddedTriton(
         binary=root / "bin" / "tritonserver",
         libraries=site_packages / "nvidia_pytriton.libs",
@@ -81,11 +76,25 @@ def find_embedded_triton(site_packages: Path | None = None, host: Platform | Non
         caches=root / "caches",
     )
     missing = [
-        str(p) for p in (triton.binary, triton.libraries, triton.python_backend, triton.caches) if not p.exists()
+        str(path)
+        for path in (triton.binary, triton.libraries, triton.python_backend, triton.caches)
+        if not path.exists()
     ]
     if missing:
-        raise _unsupported(f"the installed nvidia-pytriton wheel lacks {', '.join(missing)}")
+        raise _unsupported(f"the installed nvidia-pytriton lacks {', '.join(missing)}")
     return triton
+
+
+def _site_packages() -> Path:
+    spec = importlib.util.find_spec("pytriton")
+    if spec is None or spec.origin is None:
+        raise _unsupported("the package nvidia-pytriton, which carries the embedded Triton, is not installed")
+    return Path(spec.origin).parent.parent
+
+
+def _version(text: str) -> tuple[int, ...]:
+    """Leading numbers of a version; musl reports none for glibc, which is older than any."""
+    return tuple(int(part) for part in re.findall(r"\d+", text)[:2])
 
 
 def environment(triton: EmbeddedTriton) -> dict[str, str]:

@@ -1,0 +1,124 @@
+"""Triton and the facade as one: started together, announced, watched and stopped together."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import time
+from collections.abc import Iterator
+from types import FrameType
+
+from rich.console import Console
+
+from trident_server import pidfile
+from trident_server.facade import FacadeProcess
+from trident_server.ports import check_free
+from trident_server.process import TritonProcess
+from trident_server.repository import check_repository
+from trident_server.settings import ServerSettings
+from trident_server.wheel import find_embedded_triton
+
+WATCH_SECONDS = 0.2
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class _StopRequested(BaseException):
+    """SIGINT, SIGTERM or SIGHUP arrived. Not an Exception: nothing on the way may take it for a failure."""
+
+
+def serve(settings: ServerSettings, console: Console) -> None:
+    """Start Triton and the facade, say where they are, and return when a signal has stopped them.
+
+    Args:
+        settings: what to serve, and where.
+        console: where progress and the addresses are printed.
+
+    Raises:
+        ServerError: nothing could be started, or what was started died. Everything is stopped.
+    """
+    find_embedded_triton()
+    check_repository(settings.repository, settings.config_name)
+    try:
+        with _stop_signals(), pidfile.hold(settings.cache_dir):
+            check_free(settings.host, settings.ports)
+            _run(settings, console)
+    except _StopRequested:
+        with contextlib.suppress(OSError):
+            console.print("Stopped.")
+
+
+def _run(settings: ServerSettings, console: Console) -> None:
+    started = time.monotonic()
+    with contextlib.ExitStack() as children, _saying_that_it_stops(console):
+        triton = TritonProcess(
+            repository=settings.repository,
+            host=settings.host,
+            **settings.triton_ports,
+            cache_dir=settings.cache_dir,
+            log_file=settings.cache_dir / "triton.log",
+            ready_timeout=settings.ready_timeout,
+            config_name=settings.config_name,
+            extra_args=[f"--log-verbose={settings.log_verbose}"],
+            on_model_loaded=lambda name: console.print(f"  loaded {name}"),
+        )
+        facade = FacadeProcess(
+            host=settings.host,
+            port=settings.port,
+            triton_url=triton.http_url,
+            triton_grpc_url=triton.grpc_url,
+            log_file=settings.cache_dir / "facade.log",
+            ready_timeout=settings.ready_timeout,
+        )
+        console.print("Starting Triton ...")
+        running: list[TritonProcess | FacadeProcess] = [children.enter_context(triton)]
+        if not settings.triton_only:
+            console.print("Starting the facade ...")
+            running.append(children.enter_context(facade))
+        _announce(settings, triton, facade, time.monotonic() - started, console)
+        while True:
+            for child in running:
+                child.check()
+            time.sleep(WATCH_SECONDS)
+
+
+@contextlib.contextmanager
+def _saying_that_it_stops(console: Console) -> Iterator[None]:
+    try:
+        yield
+    except _StopRequested:
+        # The terminal may be what is gone.
+        with contextlib.suppress(OSError):
+            console.print("Stopping ...")
+        raise
+
+
+def _announce(
+    settings: ServerSettings, triton: TritonProcess, facade: FacadeProcess, seconds: float, console: Console
+) -> None:
+    logs = [triton.log_file]
+    if settings.triton_only:
+        console.print(f"[bold green]Triton is ready[/]: http://{triton.http_url} ({seconds:.1f} s)")
+    else:
+        console.print(f"[bold green]Trident is ready[/]: {facade.url} ({seconds:.1f} s)")
+        console.print(f"  documentation  {facade.url}/docs")
+        logs.append(facade.log_file)
+    console.print(f"  Triton         HTTP {triton.http_url}  gRPC {triton.grpc_url}  metrics {triton.metrics_url}")
+    console.print(f"  logs           {'  '.join(map(str, logs))}")
+    console.print("Ctrl-C stops it.")
+
+
+@contextlib.contextmanager
+def _stop_signals() -> Iterator[None]:
+    """Raise _StopRequested on the first stop signal and ignore later ones: nothing interrupts the clean-up."""
+
+    def request_stop(number: int, frame: FrameType | None) -> None:
+        for each in STOP_SIGNALS:
+            signal.signal(each, signal.SIG_IGN)
+        raise _StopRequested
+
+    before = {number: signal.signal(number, request_stop) for number in STOP_SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from typing import Any
 
 import tritonclient.grpc as triton_grpc
@@ -24,6 +26,7 @@ CHANNEL_ARGUMENTS = [
     ("grpc.max_send_message_length", -1),
     ("grpc.max_receive_message_length", -1),
     ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 1000),
 ]
 ERRORS: dict[str, type[TridentError]] = {
@@ -34,6 +37,9 @@ ERRORS: dict[str, type[TridentError]] = {
     "UNAVAILABLE": TransportError,
     "CANCELLED": TransportError,
 }
+# A channel that lost its server answers the next call with the old failure and only then dials again, so a call that
+# found no server is made once more after this many seconds. Inference changes nothing on the server.
+REDIAL_SECONDS = 0.25
 NOT_READY = ("is not found", "is not ready", "unknown model", "stopping")
 
 
@@ -46,6 +52,25 @@ class GrpcTransport:
 
     def infer(self, request: Request) -> Response:
         """Run one inference."""
+        try:
+            return self._infer(request)
+        except TransportError:
+            time.sleep(REDIAL_SECONDS)
+            return self._infer(request)
+
+    def ready(self, models: tuple[str, ...]) -> bool:
+        """Ask the server for each model's readiness."""
+        try:
+            return self._ready(models)
+        except TransportError:
+            time.sleep(REDIAL_SECONDS)
+            return self._ready(models)
+
+    def close(self) -> None:
+        """Close the channel."""
+        self._client.close()
+
+    def _infer(self, request: Request) -> Response:
         inputs, outputs = _tensors(request)
         try:
             result = self._client.infer(request.model, inputs, outputs=outputs, client_timeout=self._timeout.read)
@@ -53,16 +78,11 @@ class GrpcTransport:
             raise translate(error, request.model) from error
         return {name: result.as_numpy(name) for name in request.outputs}
 
-    def ready(self, models: tuple[str, ...]) -> bool:
-        """Ask the server for each model's readiness."""
+    def _ready(self, models: tuple[str, ...]) -> bool:
         try:
             return all(self._client.is_model_ready(model, client_timeout=self._timeout.connect) for model in models)
         except InferenceServerException as error:
             raise translate(error, None) from error
-
-    def close(self) -> None:
-        """Close the channel."""
-        self._client.close()
 
 
 class AsyncGrpcTransport:
@@ -74,6 +94,25 @@ class AsyncGrpcTransport:
 
     async def infer(self, request: Request) -> Response:
         """Run one inference."""
+        try:
+            return await self._infer(request)
+        except TransportError:
+            await asyncio.sleep(REDIAL_SECONDS)
+            return await self._infer(request)
+
+    async def ready(self, models: tuple[str, ...]) -> bool:
+        """Ask the server for each model's readiness."""
+        try:
+            return await self._ready(models)
+        except TransportError:
+            await asyncio.sleep(REDIAL_SECONDS)
+            return await self._ready(models)
+
+    async def close(self) -> None:
+        """Close the channel."""
+        await self._client.close()
+
+    async def _infer(self, request: Request) -> Response:
         inputs, outputs = _tensors(request)
         try:
             result = await self._client.infer(request.model, inputs, outputs=outputs, client_timeout=self._timeout.read)
@@ -81,8 +120,7 @@ class AsyncGrpcTransport:
             raise translate(error, request.model) from error
         return {name: result.as_numpy(name) for name in request.outputs}
 
-    async def ready(self, models: tuple[str, ...]) -> bool:
-        """Ask the server for each model's readiness."""
+    async def _ready(self, models: tuple[str, ...]) -> bool:
         try:
             for model in models:
                 if not await self._client.is_model_ready(model, client_timeout=self._timeout.connect):
@@ -90,10 +128,6 @@ class AsyncGrpcTransport:
         except InferenceServerException as error:
             raise translate(error, None) from error
         return True
-
-    async def close(self) -> None:
-        """Close the channel."""
-        await self._client.close()
 
 
 def translate(error: InferenceServerException, model: str | None) -> TridentError:

@@ -1,0 +1,94 @@
+"""The facade in front of the real Triton."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from fastapi.testclient import TestClient
+from trident_api.app import create_app
+from trident_api.settings import ApiSettings
+from trident_server.ports import free_ports
+from trident_server.process import TritonProcess
+
+pytestmark = pytest.mark.serving
+
+SIMILAR = {"sentence_1": "A man is playing a guitar.", "sentence_2": "Someone plays an instrument."}
+UNRELATED = {"sentence_1": "A man is playing a guitar.", "sentence_2": "The stock market fell sharply."}
+
+
+def settings(triton: TritonProcess, protocol: str) -> ApiSettings:
+    return ApiSettings(triton_url=triton.http_url, triton_grpc_url=triton.grpc_url, triton_protocol=protocol)
+
+
+@pytest.fixture(params=["http", "grpc"])
+def api(triton, request):
+    with TestClient(create_app(settings(triton, request.param)), raise_server_exceptions=False) as client:
+        yield client
+
+
+@pytest.mark.parametrize("path", ["/pred/sentences", "/pred/sentences/"])
+def test_the_published_request_works(api, path):
+    similar = api.post(path, json=SIMILAR).json()
+    assert set(similar) == {"sentence_1", "sentence_2", "score", "pred", "runtime(sec)"}
+    assert similar["score"] > 0.5
+    assert similar["pred"] == int(similar["score"] >= 0.6)
+    unrelated = api.post(path, json=UNRELATED).json()
+    assert unrelated["score"] < 0.2
+    assert unrelated["pred"] == 0
+
+
+def test_generate_and_pred_agree(api):
+    generated = api.post("/generate", json=SIMILAR).json()
+    assert set(generated) == {"score", "pred"}
+    assert generated["score"] == pytest.approx(api.post("/pred/sentences", json=SIMILAR).json()["score"], abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("content", "status", "says"),
+    [
+        (b'{"sentence_1": "", "sentence_2": "b"}', 422, "visible character"),
+        (b'{"sentence_1": "a"}', 422, "Field required"),
+        (b'{"sentence_1": 7, "sentence_2": "b"}', 422, "valid string"),
+        (b'{"sentence_1": "\xff", "sentence_2": "b"}', 422, "UTF-8"),
+        (b'{"sentence_1": "' + b"a" * 1_000_000 + b'", "sentence_2": "b"}', 413, "1000000 bytes"),
+    ],
+    ids=["empty", "missing", "number", "invalid UTF-8", "1 MB"],
+)
+def test_bad_input_is_refused_and_the_next_good_request_works(api, content, status, says):
+    answer = api.post("/pred/sentences", content=content)
+    assert answer.status_code == status
+    assert says in answer.json()["detail"]
+    assert api.post("/pred/sentences", json=SIMILAR).status_code == 200
+
+
+def test_long_sentences_are_answered_and_said_to_be_cut(api):
+    answer = api.post("/pred/sentences", json={"sentence_1": "word " * 500, "sentence_2": "b"})
+    assert answer.status_code == 200
+    assert answer.headers["x-truncated"] == "true"
+
+
+@pytest.mark.parametrize("protocol", ["http", "grpc"])
+def test_triton_stopped_in_between_is_a_503_until_it_is_back(protocol, tmp_path):
+    http, grpc, metrics = free_ports(3)
+    options = {
+        "repository": Path("model_repository"),
+        "http_port": http,
+        "grpc_port": grpc,
+        "metrics_port": metrics,
+        "cache_dir": tmp_path / "cache",
+        "log_file": tmp_path / "triton.log",
+    }
+    first = TritonProcess(**options)
+    with TestClient(create_app(settings(first, protocol)), raise_server_exceptions=False) as api:
+        assert api.get("/health/ready").status_code == 503
+        with first:
+            answer = api.get("/health/ready")
+            assert answer.status_code == 200, answer.text
+            assert api.post("/generate", json=SIMILAR).status_code == 200
+        answer = api.post("/generate", json=SIMILAR)
+        assert answer.status_code == 503
+        assert answer.headers["retry-after"]
+        assert api.get("/health/live").status_code == 200
+        shutil.rmtree(tmp_path / "cache")
+        with TritonProcess(**options):
+            assert api.post("/generate", json=SIMILAR).status_code == 200

@@ -1,0 +1,110 @@
+"""The client against the real Triton."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from trident_client import AsyncTridentClient, BadInputError, Timeout, TransportError, TridentClient, TruncationWarning
+from trident_server.ports import free_ports
+
+pytestmark = pytest.mark.serving
+
+PAIRS = [
+    ("A man is playing a guitar.", "Someone plays an instrument."),
+    ("A man is playing a guitar.", "The stock market fell sharply."),
+    ("고양이가 잠을 잔다.", "🙂 e\u0301 a\0b"),
+]
+
+
+def url(triton, protocol: str) -> str:
+    return triton.http_url if protocol == "http" else triton.grpc_url
+
+
+@pytest.fixture(params=["http", "grpc"])
+def client(triton, request):
+    with TridentClient(url(triton, request.param), protocol=request.param) as client:
+        yield client
+
+
+def test_similar_sentences_score_high_and_unrelated_low(client):
+    similar, unrelated, _ = client.similarity(PAIRS)
+    assert similar > 0.5
+    assert unrelated < 0.2
+
+
+async def test_all_four_ways_agree(triton):
+    answers = []
+    for protocol in ("http", "grpc"):
+        with TridentClient(url(triton, protocol), protocol=protocol) as client:
+            answers.append(client.similarity(PAIRS))
+        async with AsyncTridentClient(url(triton, protocol), protocol=protocol) as client:
+            answers.append(await client.similarity(PAIRS))
+    for answer in answers[1:]:
+        assert np.allclose(answer, answers[0], atol=0.01)
+
+
+def test_embeddings_have_unit_norm_and_their_product_is_the_similarity(client):
+    first, second = client.embed([PAIRS[0][0]]), client.embed([PAIRS[0][1]])
+    assert first.shape == (1, 384)
+    assert first.dtype == np.float32
+    assert np.linalg.norm(first) == pytest.approx(1, abs=1e-5)
+    assert float((first * second).sum()) == pytest.approx(float(client.similarity(PAIRS[:1])[0]), abs=0.01)
+
+
+def test_lists_longer_than_a_batch_come_back_in_order(client):
+    texts = [f"Number {index} likes {'very ' * (index % 9)}long sentences." for index in range(200)]
+    together = client.embed(texts)
+    assert together.shape == (200, 384)
+    for index in (0, 63, 64, 199):
+        assert float(together[index] @ client.embed([texts[index]])[0]) > 0.999
+
+
+def test_truncation_is_reported(client):
+    with pytest.warns(TruncationWarning, match="1"):
+        client.embed(["short", "word " * 500])
+    with pytest.warns(TruncationWarning, match="0"):
+        client.similarity([("word " * 500, "short")])
+
+
+@pytest.mark.parametrize("text", ["", "   ", "\n"])
+def test_an_empty_text_is_refused_and_the_next_good_one_answered(client, text):
+    with pytest.raises(BadInputError, match="is empty") as caught:
+        client.embed([text])
+    assert caught.value.model == "sts_embedding"
+    assert client.embed(["fine"]).shape == (1, 384)
+
+
+def test_a_million_bytes_are_taken_and_one_more_refused(client):
+    with pytest.warns(TruncationWarning):
+        assert client.embed(["a " * 500_000]).shape == (1, 384)
+    with pytest.raises(BadInputError, match="1000000"):
+        client.embed(["a " * 500_000 + "a"])
+
+
+def test_ready(client):
+    assert client.ready()
+
+
+@pytest.mark.parametrize("protocol", ["http", "grpc"])
+def test_no_server_is_a_transport_error(protocol):
+    (port,) = free_ports(1)
+    with TridentClient(f"127.0.0.1:{port}", protocol=protocol, timeout=Timeout(connect=2, read=5)) as client:
+        with pytest.raises(TransportError):
+            client.embed(["a"])
+        with pytest.raises(TransportError):
+            client.ready()
+
+
+def test_many_threads_share_one_client(client):
+    texts = [f"Thread {index} asks something {'very ' * (index % 5)}simple." for index in range(32)]
+    alone = client.embed(texts)
+    start = threading.Barrier(32, timeout=30)
+
+    def ask(index: int) -> list[float]:
+        start.wait()
+        return [float(client.embed([texts[index]])[0] @ alone[index]) for _ in range(5)]
+
+    with ThreadPoolExecutor(32) as pool:
+        cosines = [cosine for each in pool.map(ask, range(32)) for cosine in each]
+    assert min(cosines) > 0.999

@@ -54,8 +54,10 @@ def decode(texts):
     """Return the texts of a ``[batch, 1]`` array of UTF-8 bytes.
 
     Raises:
-        BadTextError: a text is empty, too long or not UTF-8, with its row in the request.
+        BadTextError: there is no text, or one is empty, too long or not UTF-8, with its row in the request.
     """
+    if texts.size == 0:
+        raise BadTextError("TEXT has no rows; a request with at least one text is accepted")
     return [decode_one(text, row) for row, text in enumerate(texts.reshape(-1))]
 
 
@@ -68,7 +70,7 @@ def decode_one(text, row):
     except UnicodeDecodeError as error:
         raise BadTextError(f"TEXT {row} is not UTF-8 at byte {error.start}; text is accepted in UTF-8 only") from None
     if not decoded.strip():
-        raise BadTextError(f"TEXT {row} is empty; a text with at least one visible character is accepted")
+        raise BadTextError(f"TEXT {row} is empty; a text with at least one character that is not white space is accepted")
     return decoded
 
 

@@ -1,0 +1,146 @@
+"""Exports of every architecture answer like the plain Hugging Face model: packed where they fit, padded elsewhere."""
+
+import dataclasses
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_models import PACKED, PADDED, tiny_classifier, tiny_encoder
+from trident_training.export.heads import Head, embedding_head, probability_head
+from trident_training.export.parity import ParityError, ragged, sample_batches
+from trident_training.export.pipeline import export
+from trident_training.export.precision import Precision
+
+LONGEST = 48
+
+
+def mixed_batch(lengths: list[int]) -> list[torch.Tensor]:
+    generator = torch.Generator().manual_seed(5)
+    return [torch.randint(5, 97, (length,), generator=generator) for length in lengths]
+
+
+def plain_answers(head: Head, batch: list[torch.Tensor]) -> torch.Tensor:
+    """Ask the plain model one sequence at a time: no padding, no batch."""
+    with torch.inference_mode():
+        return torch.cat([head.plain(each.unsqueeze(0), torch.ones(1, len(each), dtype=torch.int64)) for each in batch])
+
+
+@pytest.mark.parametrize("architecture", [*PACKED, *PADDED])
+def test_embedding_equals_the_plain_model_one_sequence_at_a_time(architecture: str) -> None:
+    head = embedding_head(tiny_encoder(architecture))
+    exported = export(head, Precision.FLOAT32, LONGEST)
+    batch = mixed_batch([1, 48, 7, 7, 1, 30, 2, 19])
+    with torch.inference_mode():
+        answers = exported.module(*ragged(batch))
+    assert (exported.padded_because is None) == (architecture in PACKED)
+    assert answers.dtype == torch.float32
+    torch.testing.assert_close(answers, plain_answers(head, batch), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("architecture", [*PACKED, *PADDED])
+def test_probability_equals_the_plain_classifier(architecture: str) -> None:
+    head = probability_head(tiny_classifier(architecture))
+    exported = export(head, Precision.FLOAT32, LONGEST)
+    batch = mixed_batch([3, 48, 12, 5, 5, 1])
+    with torch.inference_mode():
+        answers = exported.module(*ragged(batch))
+    expected = plain_answers(head, batch)
+    assert answers.shape == (6, 1)
+    assert expected.std() > 1e-3, "a model that answers the same to everything would prove nothing"
+    torch.testing.assert_close(answers, expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("precision", [Precision.BFLOAT16, Precision.FLOAT16])
+def test_half_precision_computes_in_half_and_answers_in_float32(precision: Precision) -> None:
+    exported = export(embedding_head(tiny_encoder("bert")), precision, LONGEST)
+    ids, shapes = ragged(mixed_batch([4, 9]))
+    answers = exported.module(ids, shapes)
+    assert answers.dtype == torch.float32
+    assert exported.parity.smallest_cosine >= 0.999
+    assert exported.parity.largest_difference > 0
+
+
+@pytest.mark.parametrize("architecture", ["roberta", "mpnet"])
+@pytest.mark.parametrize("lengths", [[1] * 64, [1], [0], [0, 0, 0], [5, 0, 1]])
+def test_edges_answer_finite_rows(architecture: str, lengths: list[int]) -> None:
+    exported = export(embedding_head(tiny_encoder(architecture)), Precision.FLOAT32, 8)
+    for padding in (0, 3):
+        ids = torch.cat([torch.tensor([9] * length + [-1] * padding, dtype=torch.int32) for length in lengths])
+        shapes = torch.tensor([[length + padding] for length in lengths], dtype=torch.int32)
+        answers = exported.module(ids, shapes)
+        assert answers.shape == (len(lengths), 32)
+        norms = torch.tensor([1.0 if length else 0.0 for length in lengths])
+        torch.testing.assert_close(answers.norm(dim=1), norms, atol=1e-5, rtol=0)
+
+
+def test_an_answer_does_not_depend_on_the_company_in_its_batch() -> None:
+    exported = export(embedding_head(tiny_encoder("electra")), Precision.FLOAT32, LONGEST)
+    batch = mixed_batch([6, 40, 6, 11])
+    together = exported.module(*ragged(batch))
+    alone = torch.cat([exported.module(*ragged([each])) for each in batch])
+    torch.testing.assert_close(together, alone, atol=1e-6, rtol=0)
+
+
+def test_a_model_that_differs_is_refused() -> None:
+    head = embedding_head(tiny_encoder("bert"))
+    other = embedding_head(tiny_encoder("roberta"))
+    with pytest.raises(ParityError, match="differs from the plain model"):
+        export(dataclasses.replace(head, plain=other.plain), Precision.FLOAT32, 16)
+
+
+def test_more_tokens_than_positions_are_refused() -> None:
+    with pytest.raises(ValueError, match="takes 64 tokens, and max_length asks for 65"):
+        export(embedding_head(tiny_encoder("roberta")), Precision.FLOAT32, 65)
+
+
+def test_a_label_that_the_classifier_lacks_is_refused() -> None:
+    with pytest.raises(ValueError, match="has 2 label"):
+        probability_head(tiny_classifier("bert"), label=2)
+
+
+def test_exporting_leaves_the_plain_model_as_it_was() -> None:
+    encoder = tiny_encoder("bert")
+    head = embedding_head(encoder)
+    batch = mixed_batch([5, 9])
+    before = plain_answers(head, batch)
+    export(head, Precision.BFLOAT16, 16)
+    assert encoder.dtype == torch.float32
+    torch.testing.assert_close(plain_answers(head, batch), before, atol=0, rtol=0)
+
+
+def test_the_file_needs_nothing_but_torch(tmp_path: Path) -> None:
+    exported = export(embedding_head(tiny_encoder("bert")), Precision.FLOAT32, 16)
+    exported.module.save(str(tmp_path / "model.pt"))
+    script = (
+        "import sys, torch\n"
+        f"model = torch.jit.load({str(tmp_path / 'model.pt')!r})\n"
+        "names = [each.name for each in model.forward.schema.arguments]\n"
+        "answer = model(torch.tensor([7, 8, 9], dtype=torch.int32), torch.tensor([[1], [2]], dtype=torch.int32))\n"
+        "assert not any(name.startswith(('trident', 'transformers')) for name in sys.modules)\n"
+        "print(names[1:], tuple(answer.shape))\n"
+    )
+    done = subprocess.run([sys.executable, "-I", "-c", script], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "['INPUT_IDS', 'ITEM_SHAPE'] (2, 32)"
+
+
+@pytest.mark.parametrize("architecture", ["bert", "mpnet"])
+def test_the_graph_has_no_operation_that_another_backend_lacks(architecture: str) -> None:
+    exported = export(embedding_head(tiny_encoder(architecture)), Precision.FLOAT32, 16)
+    kinds = {node.kind() for node in all_nodes(exported.module.graph)}
+    assert {kind.partition("::")[0] for kind in kinds} <= {"aten", "prim"}
+    assert "prim::PythonOp" not in kinds
+
+
+def all_nodes(block: torch.Graph) -> list[torch.Node]:
+    nodes = list(block.nodes())
+    return nodes + [inner for node in nodes for child in node.blocks() for inner in all_nodes(child)]
+
+
+def test_batches_hold_every_length_and_every_batch_size() -> None:
+    batches = sample_batches(vocabulary=50, avoid=1, longest=100)
+    assert {len(sequence) for batch in batches for sequence in batch} == set(range(1, 101))
+    assert {len(batch) for batch in batches} == set(range(1, 65))
+    assert all(1 not in sequence for batch in batches for sequence in batch)

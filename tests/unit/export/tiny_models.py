@@ -1,0 +1,55 @@
+"""Tiny, randomly initialised encoders of every architecture that is served."""
+
+import torch
+import transformers
+
+SIZES = {
+    "vocab_size": 97,
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 48,
+    "max_position_embeddings": 66,
+    "num_labels": 2,
+}
+CONFIGURATIONS = {
+    "bert": lambda: transformers.BertConfig(**SIZES),
+    "roberta": lambda: transformers.RobertaConfig(**SIZES, pad_token_id=1, bos_token_id=0, eos_token_id=2),
+    "electra": lambda: transformers.ElectraConfig(**SIZES, embedding_size=16),
+    "albert": lambda: transformers.AlbertConfig(**SIZES, embedding_size=16),
+    "distilbert": lambda: transformers.DistilBertConfig(
+        vocab_size=97, dim=32, n_layers=2, n_heads=4, hidden_dim=48, max_position_embeddings=66, num_labels=2
+    ),
+    # Relative positions: no packed row can express them.
+    "mpnet": lambda: transformers.MPNetConfig(**SIZES, pad_token_id=1),
+    # Local attention windows: takes a packed row, and answers wrongly on it.
+    "modernbert": lambda: transformers.ModernBertConfig(
+        **SIZES,
+        pad_token_id=0,
+        bos_token_id=1,
+        eos_token_id=2,
+        cls_token_id=1,
+        sep_token_id=2,
+        global_attn_every_n_layers=2,
+        local_attention=8,
+    ),
+}
+PACKED = ("bert", "roberta", "electra", "albert", "distilbert")
+PADDED = ("mpnet", "modernbert")
+
+
+def tiny_encoder(architecture: str) -> transformers.PreTrainedModel:
+    """Make an encoder without a head."""
+    torch.manual_seed(3)
+    return transformers.AutoModel.from_config(CONFIGURATIONS[architecture]()).eval()
+
+
+def tiny_classifier(architecture: str) -> transformers.PreTrainedModel:
+    """Make a sequence classifier whose probabilities differ clearly from one half."""
+    torch.manual_seed(3)
+    model = transformers.AutoModelForSequenceClassification.from_config(CONFIGURATIONS[architecture]()).eval()
+    with torch.no_grad():
+        for weight in model.parameters():
+            if weight.dim() > 1:
+                weight.mul_(4)
+    return model

@@ -1,0 +1,114 @@
+"""The repository is valid as it stands, on either PyTorch backend, with nothing of the project at hand."""
+
+import ast
+import re
+import sys
+from pathlib import Path
+
+import pytest
+from google.protobuf import text_format
+from triton_fake import REPOSITORY
+from tritonclient.grpc import model_config_pb2
+
+FOLDERS = sorted(file.parent for file in REPOSITORY.glob("*/config.pbtxt"))
+PYTHON_MODELS = sorted(REPOSITORY.glob("*/1/model.py"))
+#: What NVIDIA's container has, or its image adds with one pip command.
+CONTAINER_PACKAGES = {"numpy", "tokenizers", "triton_python_backend_utils"}
+#: What the C++ PyTorch backend of release 24.10 reads.
+PYTORCH_PARAMETERS = {
+    "INFERENCE_MODE",
+    "DISABLE_OPTIMIZED_EXECUTION",
+    "ENABLE_WEIGHT_SHARING",
+    "INTRA_OP_THREAD_COUNT",
+    "INTER_OP_THREAD_COUNT",
+    "ENABLE_JIT_EXECUTOR",
+    "ENABLE_JIT_PROFILING",
+    "ENABLE_TENSOR_FUSER",
+    "ENABLE_CACHE_CLEANING",
+    "DISABLE_CUDNN",
+}
+
+
+def configuration(folder: Path) -> model_config_pb2.ModelConfig:
+    return text_format.Parse((folder / "config.pbtxt").read_text(), model_config_pb2.ModelConfig())
+
+
+def named(folders: list[Path]) -> list[str]:
+    return [folder.name for folder in folders]
+
+
+CONFIGURATIONS = {folder.name: configuration(folder) for folder in FOLDERS}
+
+
+def test_the_similarity_models_are_all_there() -> None:
+    assert {"sts", "sts_embedding", "sts_tokenizer", "sts_encoder", "sts_cosine"} <= set(CONFIGURATIONS)
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=named(FOLDERS))
+def test_every_model_batches_to_sixty_four_and_has_its_version_folder(folder: Path) -> None:
+    config = CONFIGURATIONS[folder.name]
+    assert config.max_batch_size == 64
+    assert (folder / "1").is_dir()
+    # An ensemble is scheduled as one; its steps batch.
+    assert config.HasField("ensemble_scheduling") != config.HasField("dynamic_batching")
+    assert not config.name, "a name in config.pbtxt would break the folder's copies under other names"
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=named(FOLDERS))
+def test_pytorch_models_use_only_what_the_c_plus_plus_backend_knows(folder: Path) -> None:
+    config = CONFIGURATIONS[folder.name]
+    if config.backend == "pytorch":
+        assert set(config.parameters) <= PYTORCH_PARAMETERS
+        assert not (folder / "1" / "model.py").exists()
+        ragged = {each.name for each in config.input if each.allow_ragged_batch}
+        assert {name for each in config.batch_input for name in each.source_input} <= ragged
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=named(FOLDERS))
+def test_ensemble_steps_connect_tensors_of_one_type(folder: Path) -> None:
+    config = CONFIGURATIONS[folder.name]
+    types = {each.name: each.data_type for each in config.input}
+    for step in config.ensemble_scheduling.step:
+        model = CONFIGURATIONS[step.model_name]
+        inputs = {each.name: each.data_type for each in model.input}
+        outputs = {each.name: each.data_type for each in model.output}
+        assert set(step.input_map) == set(inputs)
+        for name, tensor in step.output_map.items():
+            types[tensor] = outputs[name]
+    for step in config.ensemble_scheduling.step:
+        for name, tensor in step.input_map.items():
+            expected = next(each.data_type for each in CONFIGURATIONS[step.model_name].input if each.name == name)
+            assert types[tensor] == expected
+    for output in config.output:
+        if config.HasField("ensemble_scheduling"):
+            assert types[output.name] == output.data_type
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=named(FOLDERS))
+def test_warm_up_data_is_there_and_is_one_serialized_string(folder: Path) -> None:
+    config = CONFIGURATIONS[folder.name]
+    assert config.model_warmup or config.HasField("ensemble_scheduling")
+    for sample in config.model_warmup:
+        for tensor in sample.inputs.values():
+            if tensor.input_data_file:
+                data = (folder / "warmup" / tensor.input_data_file).read_bytes()
+                assert int.from_bytes(data[:4], "little") == len(data) - 4
+                assert data[4:].decode().strip()
+
+
+@pytest.mark.parametrize("file", PYTHON_MODELS, ids=[file.parents[1].name for file in PYTHON_MODELS])
+def test_python_models_import_only_what_the_container_has(file: Path) -> None:
+    tree = ast.parse(file.read_text())
+    imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    imported |= {node.module or "." for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    packages = {name.partition(".")[0] for name in imported}
+    assert packages <= CONTAINER_PACKAGES | set(sys.stdlib_module_names)
+
+
+def test_models_of_one_kind_are_copies_of_each_other() -> None:
+    # Triton wants a model.py in every folder, and a link may not survive the way into an image or an object store.
+    for kind in ("tokenizer", "cosine"):
+        sources = {
+            file.read_text() for file in PYTHON_MODELS if re.fullmatch(rf"(sts|cola)\w*_{kind}", file.parents[1].name)
+        }
+        assert len(sources) <= 1, f"the */1/model.py of the {kind} models differ"

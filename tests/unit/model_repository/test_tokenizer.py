@@ -1,0 +1,147 @@
+"""The tokenizer model, run in this process with a tiny word-piece vocabulary of the test's own."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+from triton_fake import REPOSITORY, InferenceResponse, load_model, request, texts
+
+WORDS = [
+    "[PAD]",
+    "[UNK]",
+    "[CLS]",
+    "[SEP]",
+    "the",
+    "cat",
+    "sat",
+    "[",
+    "]",
+    "sep",
+    "##s",
+    "é",
+    "고",
+    "##양",
+    "##이",
+    "😀",
+]
+CLS, SEP = WORDS.index("[CLS]"), WORDS.index("[SEP]")
+MAX_LENGTH = 6
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    tokenizer = Tokenizer(models.WordPiece({word: index for index, word in enumerate(WORDS)}, unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer(strip_accents=False, handle_chinese_chars=False)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", CLS), ("[SEP]", SEP)]
+    )
+    tokenizer.add_special_tokens(["[PAD]", "[UNK]", "[CLS]", "[SEP]"])
+    # As many checkpoints come: with padding and truncation of their own, which serving must not use.
+    tokenizer.enable_padding(length=32)
+    tokenizer.enable_truncation(3)
+    folder: Path = tmp_path_factory.mktemp("sts_tokenizer") / "1"
+    folder.mkdir()
+    tokenizer.save(str(folder / "tokenizer.json"))
+    shutil.copy(REPOSITORY / "sts_tokenizer" / "1" / "model.py", folder)
+    return load_model(folder / "model.py", {"max_length": str(MAX_LENGTH)})
+
+
+def ask(model: Any, *values: str | bytes) -> InferenceResponse:
+    (response,) = model.execute([request(TEXT=texts(*values))])
+    return response
+
+
+def pieces(response: InferenceResponse, row: int = 0) -> list[str]:
+    return [WORDS[token] for token in response.outputs["INPUT_IDS"][row] if token >= 0]
+
+
+def test_rows_are_padded_with_minus_one_to_the_requests_own_longest(model: Any) -> None:
+    response = ask(model, "the cat sat", "cat")
+    assert response.outputs["INPUT_IDS"].tolist() == [[CLS, 4, 5, 6, SEP], [CLS, 5, SEP, -1, -1]]
+    assert response.outputs["INPUT_IDS"].dtype == np.int32
+    assert response.outputs["TOKEN_COUNT"].tolist() == [[5], [3]]
+    assert response.outputs["TRUNCATED_TOKENS"].tolist() == [[0], [0]]
+
+
+@pytest.mark.parametrize(("words", "lost"), [(3, 0), (4, 0), (5, 1), (17, 13), (400, 396)])
+def test_truncation_says_how_many_tokens_were_lost(model: Any, words: int, lost: int) -> None:
+    response = ask(model, " ".join(["cat"] * words))
+    assert response.outputs["TOKEN_COUNT"].tolist() == [[min(words + 2, MAX_LENGTH)]]
+    assert response.outputs["TRUNCATED_TOKENS"].tolist() == [[lost]]
+
+
+def test_control_tokens_in_a_text_are_ordinary_text(model: Any) -> None:
+    assert pieces(ask(model, "[SEP]")) == ["[CLS]", "[", "sep", "]", "[SEP]"]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("고양이", ["고", "##양", "##이"]),
+        ("😀", ["😀"]),
+        ("é", ["é"]),
+        ("cat\x00sat", ["[UNK]"]),
+        ("\x00", []),
+        ("\u200b", []),
+    ],
+)
+def test_any_unicode_text_is_taken(model: Any, text: str, expected: list[str]) -> None:
+    assert pieces(ask(model, text)) == ["[CLS]", *expected, "[SEP]"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (b"", "TEXT 0 is empty; a text with at least one character that is not white space is accepted"),
+        (" \t\n\u3000".encode(), "TEXT 0 is empty"),
+        (b"cat \xff", "TEXT 0 is not UTF-8 at byte 4; text is accepted in UTF-8 only"),
+        ("\ud800".encode("utf-8", "surrogatepass"), "TEXT 0 is not UTF-8 at byte 0"),
+        (b"a" * 1_000_001, "TEXT 0 has 1000001 bytes; at most 1000000 are accepted"),
+    ],
+)
+def test_a_bad_text_is_an_invalid_argument(model: Any, text: bytes, message: str) -> None:
+    response = ask(model, text)
+    assert response.error is not None
+    assert response.error.code == "INVALID_ARG"
+    assert message in str(response.error)
+
+
+def test_a_request_without_rows_is_an_invalid_argument(model: Any) -> None:
+    (response,) = model.execute([request(TEXT=np.empty((0, 1), dtype=np.object_))])
+    assert response.error is not None
+    assert response.error.code == "INVALID_ARG"
+
+
+def test_a_bad_request_harms_no_other_of_its_batch(model: Any) -> None:
+    good, bad, mixed, last = model.execute(
+        [
+            request(TEXT=texts("the cat")),
+            request(TEXT=texts(b"\xff")),
+            request(TEXT=texts("cat", "")),
+            request(TEXT=texts("sat")),
+        ]
+    )
+    assert good.error is None
+    assert pieces(good) == ["[CLS]", "the", "cat", "[SEP]"]
+    assert "TEXT 0 is not UTF-8" in str(bad.error)
+    assert "TEXT 1 is empty" in str(mixed.error)
+    assert pieces(last) == ["[CLS]", "sat", "[SEP]"]
+
+
+def test_all_requests_reach_the_rust_tokenizer_in_one_call(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[int] = []
+
+    class Counting:
+        def encode_batch_fast(self, batch: list[str]) -> list[Any]:
+            calls.append(len(batch))
+            return tokenizer.encode_batch_fast(batch)
+
+    tokenizer = model.tokenizer
+    monkeypatch.setattr(model, "tokenizer", Counting())
+    responses = model.execute([request(TEXT=texts("cat")), request(TEXT=texts("the cat", "sat"))])
+    assert calls == [3]
+    assert [len(response.outputs["INPUT_IDS"]) for response in responses] == [1, 2]

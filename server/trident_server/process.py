@@ -24,8 +24,7 @@ from trident_server.supervised import (
 from trident_server.wheel import EmbeddedTriton, environment, find_embedded_triton
 
 POLL_SECONDS = 0.05
-# Triton looks once a second whether its models are unloaded, so a clean stop takes about three.
-STOP_GRACE_SECONDS = 15.0
+# Seconds that Triton gives requests in flight when it is stopped.
 EXIT_TIMEOUT_SECONDS = 10
 # Whoever can reach Triton could map shared memory of other processes or write trace and log files with these.
 RESTRICTED_APIS = "shared-memory,trace,logging"
@@ -47,6 +46,8 @@ class TritonProcess:
         log_file: where Triton's log goes; truncated at start.
         host: IPv4 address that all three services bind.
         ready_timeout: seconds until every model must be ready.
+        stop_grace: seconds that a clean stop may take before Triton is killed; it takes about three, because Triton
+            looks once a second whether its models are unloaded.
         config_name: Triton's ``--model-config-name``.
         extra_args: further tritonserver arguments.
         on_model_loaded: called with each model's name as Triton reports it loaded.
@@ -69,6 +70,7 @@ class TritonProcess:
         log_file: Path,
         host: str = "127.0.0.1",
         ready_timeout: float = 120.0,
+        stop_grace: float = 15.0,
         config_name: str | None = None,
         extra_args: Sequence[str] = (),
         on_model_loaded: Callable[[str], None] = lambda name: None,
@@ -79,6 +81,7 @@ class TritonProcess:
         self._cache_dir = cache_dir
         self._host = host
         self._ready_timeout = ready_timeout
+        self._stop_grace = stop_grace
         self._config_name = config_name
         self._extra_args = extra_args
         self._on_model_loaded = on_model_loaded
@@ -122,7 +125,7 @@ class TritonProcess:
             [str(triton.binary), *self._arguments(triton, backends, shm_prefix)],
             log_file=self.log_file,
             environment=environment(triton),
-            grace=STOP_GRACE_SECONDS,
+            grace=self._stop_grace,
             shm_prefix=shm_prefix,
         )
         try:

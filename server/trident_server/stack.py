@@ -116,7 +116,9 @@ def _stop_signals() -> Iterator[None]:
             signal.signal(each, signal.SIG_IGN)
         raise _StopRequested
 
-    before = {number: signal.signal(number, request_stop) for number in STOP_SIGNALS}
+    # nohup asks for SIGHUP to be ignored, and means it.
+    numbers = [each for each in STOP_SIGNALS if each != signal.SIGHUP or signal.getsignal(each) != signal.SIG_IGN]
+    before = {number: signal.signal(number, request_stop) for number in numbers}
     try:
         yield
     finally:

@@ -1,0 +1,53 @@
+import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+from trident_server.assembly import PYTORCH_BACKEND, assemble_backends
+
+
+def test_everything_is_a_link_but_the_library_that_triton_wants_inside(triton, tmp_path):
+    folder = assemble_backends(triton, tmp_path / "cache")
+    assert (folder / "pytorch").readlink() == PYTORCH_BACKEND
+    assert (folder / "pytorch" / "model.py").is_file()
+    assert (folder / "python" / "triton_python_backend_stub").readlink() == triton.python_stub
+    utilities = folder / "python" / "triton_python_backend_utils.py"
+    assert utilities.readlink() == triton.python_backend / "triton_python_backend_utils.py"
+    copies = [file for file in folder.rglob("*") if file.is_file() and not file.is_symlink()]
+    assert [copy.name for copy in copies] == ["libtriton_python.so"]
+    assert copies[0].read_bytes() == (triton.python_backend / "libtriton_python.so").read_bytes()
+
+
+def test_assembling_again_changes_nothing(triton, tmp_path):
+    first = assemble_backends(triton, tmp_path)
+    made = first.stat().st_mtime_ns
+    assert assemble_backends(triton, tmp_path) == first
+    assert first.stat().st_mtime_ns == made
+
+
+def test_another_environment_gets_another_folder(triton, tmp_path):
+    first = assemble_backends(triton, tmp_path)
+    moved_stub = tmp_path / "triton_python_backend_stub"
+    moved_stub.write_text("stub")
+    second = assemble_backends(replace(triton, python_stub=moved_stub), tmp_path)
+    assert second != first
+    assert (second / "python" / "triton_python_backend_stub").readlink() == moved_stub
+
+
+def test_an_updated_wheel_gets_another_folder(triton, tmp_path):
+    first = assemble_backends(triton, tmp_path)
+    os.utime(triton.python_backend / "libtriton_python.so", (1, 1))
+    assert assemble_backends(triton, tmp_path) != first
+
+
+def test_servers_that_start_at_once_agree(triton, tmp_path):
+    together = threading.Barrier(8)
+
+    def assemble(_):
+        together.wait()
+        return assemble_backends(triton, tmp_path)
+
+    with ThreadPoolExecutor(8) as pool:
+        folders = set(pool.map(assemble, range(8)))
+    assert len(folders) == 1
+    assert [entry.name for entry in (tmp_path / "backends").iterdir()] == [folders.pop().name]

@@ -1,0 +1,69 @@
+import importlib.util
+import os
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from trident_server.errors import UnsupportedPlatformError
+from trident_server.wheel import Platform, environment, find_embedded_triton
+
+THIS_MACHINE = Platform(system="Linux", machine="x86_64", glibc="2.36", python="3.11")
+
+
+def test_everything_is_found_in_the_wheel(site_packages):
+    found = find_embedded_triton(site_packages, THIS_MACHINE)
+    root = site_packages / "pytriton" / "tritonserver"
+    assert found.binary == root / "bin" / "tritonserver"
+    assert found.libraries == site_packages / "nvidia_pytriton.libs"
+    assert found.python_backend == root / "backends" / "python"
+    assert found.python_stub == root / "python_backend_stubs" / "3.11" / "triton_python_backend_stub"
+    assert found.caches == root / "caches"
+
+
+@pytest.mark.parametrize(
+    ("fact", "says"),
+    [
+        ({"system": "Darwin", "machine": "arm64"}, "this is Darwin arm64"),
+        ({"machine": "aarch64"}, "this is Linux aarch64"),
+        ({"glibc": "2.31"}, "needs glibc 2.35 or newer and this machine has glibc 2.31"),
+        ({"glibc": "2.9-ubuntu1"}, "this machine has glibc 2.9-ubuntu1"),
+        ({"glibc": ""}, "this machine has no glibc"),
+        ({"python": "3.14"}, "no stub for Python 3.14, only for 3.9, 3.10, 3.11"),
+    ],
+)
+def test_a_machine_that_cannot_run_it_gets_one_sentence_with_the_way_out(site_packages, fact, says):
+    with pytest.raises(UnsupportedPlatformError) as refusal:
+        find_embedded_triton(site_packages, replace(THIS_MACHINE, **fact))
+    message = str(refusal.value)
+    assert says in message
+    assert "nvcr.io/nvidia/tritonserver" in message
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize("glibc", ["2.35", "2.100", "3.0", "2.39-0ubuntu8"])
+def test_newer_glibcs_pass(site_packages, glibc):
+    find_embedded_triton(site_packages, replace(THIS_MACHINE, glibc=glibc))
+
+
+def test_a_missing_wheel_is_named(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(UnsupportedPlatformError, match=r"nvidia-pytriton.*is not installed.*nvcr\.io"):
+        find_embedded_triton(host=THIS_MACHINE)
+
+
+def test_a_damaged_wheel_is_named(site_packages):
+    (site_packages / "pytriton" / "tritonserver" / "bin" / "tritonserver").unlink()
+    with pytest.raises(UnsupportedPlatformError, match=r"lacks .*bin/tritonserver"):
+        find_embedded_triton(site_packages, THIS_MACHINE)
+
+
+def test_children_find_libraries_and_this_python_first(triton, monkeypatch):
+    monkeypatch.setenv("PATH", "/usr/bin")
+    monkeypatch.setenv("LD_LIBRARY_PATH", "/opt/lib")
+    given = environment(triton)
+    assert given["PATH"] == os.pathsep.join([str(Path(sys.executable).parent), "/usr/bin"])
+    assert given["LD_LIBRARY_PATH"] == f"{triton.libraries}:/opt/lib"
+    monkeypatch.delenv("LD_LIBRARY_PATH")
+    # A trailing colon would mean the current directory.
+    assert environment(triton)["LD_LIBRARY_PATH"] == str(triton.libraries)

@@ -21,7 +21,12 @@ errors = Console(stderr=True, highlight=False)
 def build_models(repository: Path, precision: Precision) -> None:
     """Build the shipped models that are missing or stale, one line each; exit with 1 when one is refused."""
     refused = False
-    for recipe, target, state in plan(repository, precision):
+    try:
+        planned = list(plan(repository, precision))
+    except ValueError as error:
+        _refuse("models", error)
+        raise typer.Exit(1) from None
+    for recipe, target, state in planned:
         if state in {State.FRESH, State.OWN}:
             console.print(f"[green]✓[/] {recipe.name}: {state.value}")
         else:
@@ -54,7 +59,7 @@ def export_model(
     except ValueError as error:
         _refuse(name, error)
         raise typer.Exit(1) from None
-    if not _build(recipe, target, precision, "exporting"):
+    if not _build(recipe, target, precision, "exported anew"):
         raise typer.Exit(1)
 
 
@@ -69,16 +74,19 @@ def _width(checkpoint: str) -> int:
 
 
 def _build(recipe: Recipe, target: ModelSet, precision: Precision, why: str) -> bool:
+    # Here and not above: a second is what finding every model fresh may take in all.
+    from trident_training.export.checkpoint import quiet
+
     start = time.monotonic()
-    with console.status(f"{recipe.name}: {why}; exporting and comparing with the plain model ..."):
+    with quiet(), console.status(f"{recipe.name}: {why}; comparing the export with the plain model ..."):
         try:
             report = build(recipe, target, resolve(precision))
         except (ValueError, OSError) as error:
             _refuse(recipe.name, error)
             return False
-    console.print(f"[green]✓[/] {recipe.name}: {_summary(report)}, {time.monotonic() - start:.0f} s")
+    console.print(f"[green]✓[/] {recipe.name}: {_summary(report)}, {time.monotonic() - start:.0f} s", soft_wrap=True)
     if report["padded_because"]:
-        console.print(f"  [yellow]padded[/], because {escape(report['padded_because'])}")
+        console.print(f"  [yellow]padded[/], because {escape(report['padded_because'])}", soft_wrap=True)
     return True
 
 

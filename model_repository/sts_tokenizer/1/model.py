@@ -70,7 +70,7 @@ def decode_one(text, row):
     except UnicodeDecodeError as error:
         raise BadTextError(f"TEXT {row} is not UTF-8 at byte {error.start}; text is accepted in UTF-8 only") from None
     if not decoded.strip():
-        raise BadTextError(f"TEXT {row} is empty; a text with at least one character that is not white space is accepted")
+        raise BadTextError(f"TEXT {row} is empty; text with a character that is not white space is accepted")
     return decoded
 
 

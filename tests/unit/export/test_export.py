@@ -3,16 +3,20 @@
 import dataclasses
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
-from tiny_models import PACKED, PADDED, tiny_classifier, tiny_encoder
+from transformers import PreTrainedModel
 from trident_training.export.heads import Head, embedding_head, probability_head
 from trident_training.export.parity import ParityError, ragged, sample_batches
 from trident_training.export.pipeline import export
 from trident_training.export.precision import Precision
 
+Maker = Callable[[str], PreTrainedModel]
+PACKED = ("bert", "roberta", "electra", "albert", "distilbert")
+PADDED = ("mpnet", "modernbert")
 LONGEST = 48
 
 
@@ -28,7 +32,7 @@ def plain_answers(head: Head, batch: list[torch.Tensor]) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("architecture", [*PACKED, *PADDED])
-def test_embedding_equals_the_plain_model_one_sequence_at_a_time(architecture: str) -> None:
+def test_embedding_equals_the_plain_model_one_sequence_at_a_time(tiny_encoder: Maker, architecture: str) -> None:
     head = embedding_head(tiny_encoder(architecture))
     exported = export(head, Precision.FLOAT32, LONGEST)
     batch = mixed_batch([1, 48, 7, 7, 1, 30, 2, 19])
@@ -40,7 +44,7 @@ def test_embedding_equals_the_plain_model_one_sequence_at_a_time(architecture: s
 
 
 @pytest.mark.parametrize("architecture", [*PACKED, *PADDED])
-def test_probability_equals_the_plain_classifier(architecture: str) -> None:
+def test_probability_equals_the_plain_classifier(tiny_classifier: Maker, architecture: str) -> None:
     head = probability_head(tiny_classifier(architecture))
     exported = export(head, Precision.FLOAT32, LONGEST)
     batch = mixed_batch([3, 48, 12, 5, 5, 1])
@@ -53,7 +57,7 @@ def test_probability_equals_the_plain_classifier(architecture: str) -> None:
 
 
 @pytest.mark.parametrize("precision", [Precision.BFLOAT16, Precision.FLOAT16])
-def test_half_precision_computes_in_half_and_answers_in_float32(precision: Precision) -> None:
+def test_half_precision_computes_in_half_and_answers_in_float32(tiny_encoder: Maker, precision: Precision) -> None:
     exported = export(embedding_head(tiny_encoder("bert")), precision, LONGEST)
     ids, shapes = ragged(mixed_batch([4, 9]))
     answers = exported.module(ids, shapes)
@@ -64,7 +68,7 @@ def test_half_precision_computes_in_half_and_answers_in_float32(precision: Preci
 
 @pytest.mark.parametrize("architecture", ["roberta", "mpnet"])
 @pytest.mark.parametrize("lengths", [[1] * 64, [1], [0], [0, 0, 0], [5, 0, 1]])
-def test_edges_answer_finite_rows(architecture: str, lengths: list[int]) -> None:
+def test_edges_answer_finite_rows(tiny_encoder: Maker, architecture: str, lengths: list[int]) -> None:
     exported = export(embedding_head(tiny_encoder(architecture)), Precision.FLOAT32, 8)
     for padding in (0, 3):
         ids = torch.cat([torch.tensor([9] * length + [-1] * padding, dtype=torch.int32) for length in lengths])
@@ -75,7 +79,7 @@ def test_edges_answer_finite_rows(architecture: str, lengths: list[int]) -> None
         torch.testing.assert_close(answers.norm(dim=1), norms, atol=1e-5, rtol=0)
 
 
-def test_an_answer_does_not_depend_on_the_company_in_its_batch() -> None:
+def test_an_answer_does_not_depend_on_the_company_in_its_batch(tiny_encoder: Maker) -> None:
     exported = export(embedding_head(tiny_encoder("electra")), Precision.FLOAT32, LONGEST)
     batch = mixed_batch([6, 40, 6, 11])
     together = exported.module(*ragged(batch))
@@ -83,24 +87,24 @@ def test_an_answer_does_not_depend_on_the_company_in_its_batch() -> None:
     torch.testing.assert_close(together, alone, atol=1e-6, rtol=0)
 
 
-def test_a_model_that_differs_is_refused() -> None:
+def test_a_model_that_differs_is_refused(tiny_encoder: Maker) -> None:
     head = embedding_head(tiny_encoder("bert"))
     other = embedding_head(tiny_encoder("roberta"))
     with pytest.raises(ParityError, match="differs from the plain model"):
         export(dataclasses.replace(head, plain=other.plain), Precision.FLOAT32, 16)
 
 
-def test_more_tokens_than_positions_are_refused() -> None:
+def test_more_tokens_than_positions_are_refused(tiny_encoder: Maker) -> None:
     with pytest.raises(ValueError, match="takes 64 tokens, and max_length asks for 65"):
         export(embedding_head(tiny_encoder("roberta")), Precision.FLOAT32, 65)
 
 
-def test_a_label_that_the_classifier_lacks_is_refused() -> None:
+def test_a_label_that_the_classifier_lacks_is_refused(tiny_classifier: Maker) -> None:
     with pytest.raises(ValueError, match="has 2 label"):
         probability_head(tiny_classifier("bert"), label=2)
 
 
-def test_exporting_leaves_the_plain_model_as_it_was() -> None:
+def test_exporting_leaves_the_plain_model_as_it_was(tiny_encoder: Maker) -> None:
     encoder = tiny_encoder("bert")
     head = embedding_head(encoder)
     batch = mixed_batch([5, 9])
@@ -110,7 +114,7 @@ def test_exporting_leaves_the_plain_model_as_it_was() -> None:
     torch.testing.assert_close(plain_answers(head, batch), before, atol=0, rtol=0)
 
 
-def test_the_file_needs_nothing_but_torch(tmp_path: Path) -> None:
+def test_the_file_needs_nothing_but_torch(tiny_encoder: Maker, tmp_path: Path) -> None:
     exported = export(embedding_head(tiny_encoder("bert")), Precision.FLOAT32, 16)
     exported.module.save(str(tmp_path / "model.pt"))
     script = (
@@ -127,7 +131,7 @@ def test_the_file_needs_nothing_but_torch(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("architecture", ["bert", "mpnet"])
-def test_the_graph_has_no_operation_that_another_backend_lacks(architecture: str) -> None:
+def test_the_graph_has_no_operation_that_another_backend_lacks(tiny_encoder: Maker, architecture: str) -> None:
     exported = export(embedding_head(tiny_encoder(architecture)), Precision.FLOAT32, 16)
     kinds = {node.kind() for node in all_nodes(exported.module.graph)}
     assert {kind.partition("::")[0] for kind in kinds} <= {"aten", "prim"}

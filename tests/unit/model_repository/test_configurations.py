@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 from google.protobuf import text_format
-from triton_fake import REPOSITORY
 from tritonclient.grpc import model_config_pb2
 
+REPOSITORY = Path(__file__).resolve().parents[3] / "model_repository"
 FOLDERS = sorted(file.parent for file in REPOSITORY.glob("*/config.pbtxt"))
 PYTHON_MODELS = sorted(REPOSITORY.glob("*/1/model.py"))
 #: What NVIDIA's container has, or its image adds with one pip command.

@@ -1,13 +1,13 @@
 """The tokenizer model, run in this process with a tiny word-piece vocabulary of the test's own."""
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
-from triton_fake import REPOSITORY, InferenceResponse, load_model, request, texts
 
 WORDS = [
     "[PAD]",
@@ -30,9 +30,12 @@ WORDS = [
 CLS, SEP = WORDS.index("[CLS]"), WORDS.index("[SEP]")
 MAX_LENGTH = 6
 
+Ask = Callable[..., Any]
+Execute = Callable[..., list[Any]]
+
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Any:
+def model(tmp_path_factory: pytest.TempPathFactory, fake_triton: Any, repository: Path) -> Any:
     tokenizer = Tokenizer(models.WordPiece({word: index for index, word in enumerate(WORDS)}, unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.BertNormalizer(strip_accents=False, handle_chinese_chars=False)
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
@@ -46,21 +49,28 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Any:
     folder: Path = tmp_path_factory.mktemp("sts_tokenizer") / "1"
     folder.mkdir()
     tokenizer.save(str(folder / "tokenizer.json"))
-    shutil.copy(REPOSITORY / "sts_tokenizer" / "1" / "model.py", folder)
-    return load_model(folder / "model.py", {"max_length": str(MAX_LENGTH)})
+    shutil.copy(repository / "sts_tokenizer" / "1" / "model.py", folder)
+    return fake_triton.load(folder / "model.py", {"max_length": str(MAX_LENGTH)})
 
 
-def ask(model: Any, *values: str | bytes) -> InferenceResponse:
-    (response,) = model.execute([request(TEXT=texts(*values))])
-    return response
+@pytest.fixture(scope="module")
+def execute(model: Any, fake_triton: Any) -> Execute:
+    """Run one execution of several requests, each a list of texts."""
+    return lambda *batch: model.execute([fake_triton.request(TEXT=fake_triton.texts(*each)) for each in batch])
 
 
-def pieces(response: InferenceResponse, row: int = 0) -> list[str]:
+@pytest.fixture(scope="module")
+def ask(execute: Execute) -> Ask:
+    """Run one request alone."""
+    return lambda *values: execute(values)[0]
+
+
+def pieces(response: Any, row: int = 0) -> list[str]:
     return [WORDS[token] for token in response.outputs["INPUT_IDS"][row] if token >= 0]
 
 
-def test_rows_are_padded_with_minus_one_to_the_requests_own_longest(model: Any) -> None:
-    response = ask(model, "the cat sat", "cat")
+def test_rows_are_padded_with_minus_one_to_the_requests_own_longest(ask: Ask) -> None:
+    response = ask("the cat sat", "cat")
     assert response.outputs["INPUT_IDS"].tolist() == [[CLS, 4, 5, 6, SEP], [CLS, 5, SEP, -1, -1]]
     assert response.outputs["INPUT_IDS"].dtype == np.int32
     assert response.outputs["TOKEN_COUNT"].tolist() == [[5], [3]]
@@ -68,14 +78,14 @@ def test_rows_are_padded_with_minus_one_to_the_requests_own_longest(model: Any) 
 
 
 @pytest.mark.parametrize(("words", "lost"), [(3, 0), (4, 0), (5, 1), (17, 13), (400, 396)])
-def test_truncation_says_how_many_tokens_were_lost(model: Any, words: int, lost: int) -> None:
-    response = ask(model, " ".join(["cat"] * words))
+def test_truncation_says_how_many_tokens_were_lost(ask: Ask, words: int, lost: int) -> None:
+    response = ask(" ".join(["cat"] * words))
     assert response.outputs["TOKEN_COUNT"].tolist() == [[min(words + 2, MAX_LENGTH)]]
     assert response.outputs["TRUNCATED_TOKENS"].tolist() == [[lost]]
 
 
-def test_control_tokens_in_a_text_are_ordinary_text(model: Any) -> None:
-    assert pieces(ask(model, "[SEP]")) == ["[CLS]", "[", "sep", "]", "[SEP]"]
+def test_control_tokens_in_a_text_are_ordinary_text(ask: Ask) -> None:
+    assert pieces(ask("[SEP]")) == ["[CLS]", "[", "sep", "]", "[SEP]"]
 
 
 @pytest.mark.parametrize(
@@ -89,42 +99,35 @@ def test_control_tokens_in_a_text_are_ordinary_text(model: Any) -> None:
         ("\u200b", []),
     ],
 )
-def test_any_unicode_text_is_taken(model: Any, text: str, expected: list[str]) -> None:
-    assert pieces(ask(model, text)) == ["[CLS]", *expected, "[SEP]"]
+def test_any_unicode_text_is_taken(ask: Ask, text: str, expected: list[str]) -> None:
+    assert pieces(ask(text)) == ["[CLS]", *expected, "[SEP]"]
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (b"", "TEXT 0 is empty; a text with at least one character that is not white space is accepted"),
+        (b"", "TEXT 0 is empty; text with a character that is not white space is accepted"),
         (" \t\n\u3000".encode(), "TEXT 0 is empty"),
         (b"cat \xff", "TEXT 0 is not UTF-8 at byte 4; text is accepted in UTF-8 only"),
         ("\ud800".encode("utf-8", "surrogatepass"), "TEXT 0 is not UTF-8 at byte 0"),
         (b"a" * 1_000_001, "TEXT 0 has 1000001 bytes; at most 1000000 are accepted"),
     ],
 )
-def test_a_bad_text_is_an_invalid_argument(model: Any, text: bytes, message: str) -> None:
-    response = ask(model, text)
+def test_a_bad_text_is_an_invalid_argument(ask: Ask, text: bytes, message: str) -> None:
+    response = ask(text)
     assert response.error is not None
     assert response.error.code == "INVALID_ARG"
     assert message in str(response.error)
 
 
-def test_a_request_without_rows_is_an_invalid_argument(model: Any) -> None:
-    (response,) = model.execute([request(TEXT=np.empty((0, 1), dtype=np.object_))])
+def test_a_request_without_rows_is_an_invalid_argument(model: Any, fake_triton: Any) -> None:
+    (response,) = model.execute([fake_triton.request(TEXT=np.empty((0, 1), dtype=np.object_))])
     assert response.error is not None
     assert response.error.code == "INVALID_ARG"
 
 
-def test_a_bad_request_harms_no_other_of_its_batch(model: Any) -> None:
-    good, bad, mixed, last = model.execute(
-        [
-            request(TEXT=texts("the cat")),
-            request(TEXT=texts(b"\xff")),
-            request(TEXT=texts("cat", "")),
-            request(TEXT=texts("sat")),
-        ]
-    )
+def test_a_bad_request_harms_no_other_of_its_batch(execute: Execute) -> None:
+    good, bad, mixed, last = execute(["the cat"], [b"\xff"], ["cat", ""], ["sat"])
     assert good.error is None
     assert pieces(good) == ["[CLS]", "the", "cat", "[SEP]"]
     assert "TEXT 0 is not UTF-8" in str(bad.error)
@@ -132,7 +135,9 @@ def test_a_bad_request_harms_no_other_of_its_batch(model: Any) -> None:
     assert pieces(last) == ["[CLS]", "sat", "[SEP]"]
 
 
-def test_all_requests_reach_the_rust_tokenizer_in_one_call(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_requests_reach_the_rust_tokenizer_in_one_call(
+    model: Any, execute: Execute, monkeypatch: pytest.MonkeyPatch
+) -> None:
     calls: list[int] = []
 
     class Counting:
@@ -142,6 +147,6 @@ def test_all_requests_reach_the_rust_tokenizer_in_one_call(model: Any, monkeypat
 
     tokenizer = model.tokenizer
     monkeypatch.setattr(model, "tokenizer", Counting())
-    responses = model.execute([request(TEXT=texts("cat")), request(TEXT=texts("the cat", "sat"))])
+    responses = execute(["cat"], ["the cat", "sat"])
     assert calls == [3]
     assert [len(response.outputs["INPUT_IDS"]) for response in responses] == [1, 2]

@@ -2,14 +2,33 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 from transformers import AutoModel, AutoTokenizer, PreTrainedModel
+from transformers.utils import logging
 
 
 class CheckpointError(ValueError):
     """A checkpoint that cannot be exported; the text says why."""
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep transformers' progress bars and notes out of a command's own lines; errors still show."""
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            yield
+    finally:
+        logging.enable_progress_bar()
+        logging.set_verbosity(verbosity)
 
 
 def load_encoder(checkpoint: str | Path) -> PreTrainedModel:

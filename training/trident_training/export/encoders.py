@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import warnings
 
 import torch
 from torch import Tensor, nn
@@ -133,6 +134,8 @@ class _PaddedCall(nn.Module):
 
 
 def _trace(call: nn.Module, arguments: tuple[Tensor, ...]) -> torch.jit.ScriptModule:
-    # The trace would be checked by running it again on the same shapes; parity checks it on all shapes instead.
-    with torch.no_grad():
+    # The trace would be checked on the same shapes, and warns of branches that other shapes might take; the comparison
+    # with the plain model covers all shapes instead.
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", torch.jit.TracerWarning)
         return torch.jit.trace(call.eval(), arguments, check_trace=False)

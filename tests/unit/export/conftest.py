@@ -1,5 +1,8 @@
 """Tiny, randomly initialised encoders of every architecture that is served."""
 
+from collections.abc import Callable
+
+import pytest
 import torch
 import transformers
 
@@ -34,22 +37,30 @@ CONFIGURATIONS = {
         local_attention=8,
     ),
 }
-PACKED = ("bert", "roberta", "electra", "albert", "distilbert")
-PADDED = ("mpnet", "modernbert")
 
 
-def tiny_encoder(architecture: str) -> transformers.PreTrainedModel:
+@pytest.fixture
+def tiny_encoder() -> Callable[[str], transformers.PreTrainedModel]:
     """Make an encoder without a head."""
-    torch.manual_seed(3)
-    return transformers.AutoModel.from_config(CONFIGURATIONS[architecture]()).eval()
+
+    def make(architecture: str) -> transformers.PreTrainedModel:
+        torch.manual_seed(3)
+        return transformers.AutoModel.from_config(CONFIGURATIONS[architecture]()).eval()
+
+    return make
 
 
-def tiny_classifier(architecture: str) -> transformers.PreTrainedModel:
+@pytest.fixture
+def tiny_classifier() -> Callable[[str], transformers.PreTrainedModel]:
     """Make a sequence classifier whose probabilities differ clearly from one half."""
-    torch.manual_seed(3)
-    model = transformers.AutoModelForSequenceClassification.from_config(CONFIGURATIONS[architecture]()).eval()
-    with torch.no_grad():
-        for weight in model.parameters():
-            if weight.dim() > 1:
-                weight.mul_(4)
-    return model
+
+    def make(architecture: str) -> transformers.PreTrainedModel:
+        torch.manual_seed(3)
+        model = transformers.AutoModelForSequenceClassification.from_config(CONFIGURATIONS[architecture]()).eval()
+        with torch.no_grad():
+            for weight in model.parameters():
+                if weight.dim() > 1:
+                    weight.mul_(4)
+        return model
+
+    return make

@@ -2,6 +2,7 @@
 
 import ast
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from tritonclient.grpc import model_config_pb2
 REPOSITORY = Path(__file__).resolve().parents[3] / "model_repository"
 FOLDERS = sorted(file.parent for file in REPOSITORY.glob("*/config.pbtxt"))
 PYTHON_MODELS = sorted(REPOSITORY.glob("*/1/model.py"))
+#: Built by `make models`, which `make test` runs first.
+NETWORKS = sorted(REPOSITORY.glob("*/1/model.pt"))
 #: What NVIDIA's container has, or its image adds with one pip command.
 CONTAINER_PACKAGES = {"numpy", "tokenizers", "triton_python_backend_utils"}
 #: What the C++ PyTorch backend of release 24.10 reads.
@@ -62,6 +65,21 @@ def test_pytorch_models_use_only_what_the_c_plus_plus_backend_knows(folder: Path
         assert not (folder / "1" / "model.py").exists()
         ragged = {each.name for each in config.input if each.allow_ragged_batch}
         assert {name for each in config.batch_input for name in each.source_input} <= ragged
+
+
+@pytest.mark.parametrize("file", NETWORKS, ids=[file.parents[1].name for file in NETWORKS])
+def test_built_networks_load_with_torch_alone_and_are_called_by_their_configured_names(file: Path) -> None:
+    script = (
+        "import sys, torch\n"
+        f"model = torch.jit.load({str(file)!r})\n"
+        "assert not any(name.startswith(('trident', 'transformers')) for name in sys.modules)\n"
+        "print(*[each.name for each in model.forward.schema.arguments][1:])\n"
+    )
+    done = subprocess.run([sys.executable, "-I", "-c", script], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    config = CONFIGURATIONS[file.parents[1].name]
+    names = [each.name for each in config.input] + [name for each in config.batch_input for name in each.target_name]
+    assert sorted(done.stdout.split()) == sorted(names)
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=named(FOLDERS))

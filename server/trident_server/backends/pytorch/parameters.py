@@ -1,0 +1,90 @@
+"""The ``parameters`` of ``config.pbtxt`` that this backend knows."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from trident_server.backends.pytorch.errors import ConfigurationError
+
+WORDS = {"true": True, "on": True, "1": True, "false": False, "off": False, "0": False}
+INTEGER = re.compile(r"\s*[+-]?[0-9]+\s*")
+LARGEST = 2**31 - 1
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """How the module is executed; unknown keys are ignored, as the C++ backend ignores them.
+
+    Defaults differ from the C++ backend's in three places, none of which changes an answer: profiling is off, see
+    :mod:`~trident_server.backends.pytorch.torchscript`, and threads are shared out, see
+    :meth:`~trident_server.backends.pytorch.configuration.ModelConfiguration.threads`.
+
+    Attributes:
+        inference_mode: ``INFERENCE_MODE``: run under ``torch.inference_mode`` rather than ``torch.no_grad``.
+        optimized_execution: not ``DISABLE_OPTIMIZED_EXECUTION``: let TorchScript optimise graphs at all.
+        jit_executor: ``ENABLE_JIT_EXECUTOR``: use TorchScript's profiling executor.
+        jit_profiling: ``ENABLE_JIT_PROFILING``: let that executor profile the first calls and optimise anew.
+        tensor_fuser: ``ENABLE_TENSOR_FUSER``: TorchScript's tensor-expression fuser; None leaves torch's own default.
+        intra_op_threads: ``INTRA_OP_THREAD_COUNT``: threads inside an operation; zero or less for the default.
+        inter_op_threads: ``INTER_OP_THREAD_COUNT``: threads for operations side by side; zero or less for the default.
+        cache_cleaning: ``ENABLE_CACHE_CLEANING``: give unused GPU memory back after every execution.
+        cudnn: not ``DISABLE_CUDNN``.
+        weight_sharing: ``ENABLE_WEIGHT_SHARING``: read for its value's sake. Instances are processes here and hold
+            their own weights.
+    """
+
+    inference_mode: bool = True
+    optimized_execution: bool = True
+    jit_executor: bool = True
+    jit_profiling: bool = False
+    tensor_fuser: bool | None = None
+    intra_op_threads: int = 0
+    inter_op_threads: int = 0
+    cache_cleaning: bool = False
+    cudnn: bool = True
+    weight_sharing: bool = False
+
+    @classmethod
+    def parse(cls, texts: Mapping[str, str]) -> Parameters:
+        """Read the parameters.
+
+        Args:
+            texts: each parameter's ``string_value`` by key.
+
+        Raises:
+            ConfigurationError: the value of a known key does not parse.
+        """
+        values = {field: parse(key, texts[key]) for key, (field, parse) in KNOWN.items() if key in texts}
+        return cls(**values)  # type: ignore[arg-type]
+
+
+def _boolean(key: str, text: str) -> bool:
+    if text.lower() not in WORDS:
+        raise ConfigurationError(f"parameter '{key}' must be one of {', '.join(WORDS)}, got '{text}'")
+    return WORDS[text.lower()]
+
+
+def _negated(key: str, text: str) -> bool:
+    return not _boolean(key, text)
+
+
+def _integer(key: str, text: str) -> int:
+    if not INTEGER.fullmatch(text) or abs(int(text)) > LARGEST:
+        raise ConfigurationError(f"parameter '{key}' must be an integer of at most 32 bits, got '{text}'")
+    return int(text)
+
+
+KNOWN: Mapping[str, tuple[str, Callable[[str, str], bool | int]]] = {
+    "INFERENCE_MODE": ("inference_mode", _boolean),
+    "DISABLE_OPTIMIZED_EXECUTION": ("optimized_execution", _negated),
+    "ENABLE_JIT_EXECUTOR": ("jit_executor", _boolean),
+    "ENABLE_JIT_PROFILING": ("jit_profiling", _boolean),
+    "ENABLE_TENSOR_FUSER": ("tensor_fuser", _boolean),
+    "INTRA_OP_THREAD_COUNT": ("intra_op_threads", _integer),
+    "INTER_OP_THREAD_COUNT": ("inter_op_threads", _integer),
+    "ENABLE_CACHE_CLEANING": ("cache_cleaning", _boolean),
+    "DISABLE_CUDNN": ("cudnn", _negated),
+    "ENABLE_WEIGHT_SHARING": ("weight_sharing", _boolean),
+}

@@ -1,0 +1,1 @@
+"""Small TorchScript models, their configurations and a client, to hold the ``pytorch`` backend to its contract."""

@@ -1,0 +1,74 @@
+"""Asks the contract's models over HTTP, whose status codes the contract names."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import tritonclient.http as triton_http
+from tritonclient.utils import InferenceServerException, np_to_triton_dtype
+
+Arrays = dict[str, np.ndarray]
+
+
+class Client:
+    """A thin layer over Triton's own client, for several requests at once."""
+
+    def __init__(self, url: str) -> None:
+        self._client = triton_http.InferenceServerClient(url, concurrency=8, network_timeout=60)
+
+    def close(self) -> None:
+        self._client.close()
+
+    def infer(self, model: str, inputs: Arrays, outputs: Sequence[str] = ()) -> Arrays:
+        """Return the outputs asked for, or all where none are."""
+        return self._answer(self._send(model, inputs, outputs))
+
+    def infer_together(self, model: str, requests: Sequence[Arrays]) -> list[Arrays | InferenceServerException]:
+        """Send all requests at once; an error stands where its answer would."""
+        pending = [self._send(model, inputs) for inputs in requests]
+        answers: list[Arrays | InferenceServerException] = []
+        for each in pending:
+            try:
+                answers.append(self._answer(each))
+            except InferenceServerException as error:
+                answers.append(error)
+        return answers
+
+    def _send(self, model: str, inputs: Arrays, outputs: Sequence[str] = ()) -> triton_http.InferAsyncRequest:
+        given = []
+        for name, array in inputs.items():
+            given.append(triton_http.InferInput(name, list(array.shape), np_to_triton_dtype(array.dtype)))
+            given[-1].set_data_from_numpy(array)
+        wanted = [triton_http.InferRequestedOutput(name) for name in outputs] or None
+        return self._client.async_infer(model, given, outputs=wanted)
+
+    def _answer(self, request: triton_http.InferAsyncRequest) -> Arrays:
+        result = request.get_result(timeout=60)
+        return {each["name"]: result.as_numpy(each["name"]) for each in result.get_response()["outputs"]}
+
+    def executions(self, model: str) -> int:
+        """Return how often the model was executed so far."""
+        return int(self._client.get_inference_statistics(model)["model_stats"][0]["execution_count"])
+
+    def index(self) -> dict[str, dict[str, Any]]:
+        """Return each model's state and, where it has no answer, the reason."""
+        return {each["name"]: each for each in self._client.get_model_repository_index()}
+
+    def is_live(self) -> bool:
+        return bool(self._client.is_server_live())
+
+
+def row(*values: float) -> np.ndarray:
+    """Return one batch item, [1, n] float32."""
+    return np.array([values], dtype=np.float32)
+
+
+def text(*texts: str | bytes) -> np.ndarray:
+    """Return texts as [n, 1] of UTF-8 bytes."""
+    encoded = [each.encode() if isinstance(each, str) else each for each in texts]
+    return np.array(encoded, dtype=np.object_).reshape(-1, 1)
+
+
+def mode(number: int) -> Arrays:
+    """Return the input that makes the model ``answer`` answer in this way."""
+    return {"MODE": np.array([[number]], dtype=np.int32)}

@@ -1,0 +1,93 @@
+"""The modules that the contract is shown with; each does little, so that its answer says what it was given."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+class Subtract(nn.Module):
+    """Not commutative, so that swapped arguments show; its other outputs say what it ran under and on how many rows."""
+
+    def forward(self, minuend: Tensor, subtrahend: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        difference = minuend - subtrahend
+        rows = torch.full([difference.size(0), 1], difference.size(0), dtype=torch.int32)
+        return difference, torch.full_like(rows, int(difference.is_inference())), rows
+
+
+class Answer(nn.Module):
+    """Answers in the way that the first element of its input names."""
+
+    def forward(self, MODE: Tensor) -> Any:  # noqa: N803
+        mode = int(MODE[0, 0].item())
+        good = MODE.to(torch.float32)
+        # One return: TorchScript crashes on early ones of different types.
+        answer: Any = (good, good)
+        if mode == 1:
+            answer = torch.tensor(1.0)
+        if mode == 2:
+            answer = MODE.to(torch.float64)
+        if mode == 3:
+            answer = good[:-1]
+        if mode == 4:
+            raise ValueError("mode four")
+        if mode == 5:
+            answer = {"Y": good}
+        if mode == 6:
+            answer = (good, (good, good))
+        if mode == 7:
+            answer = [good]
+        if mode == 8:
+            answer = ["text"]
+        if mode == 9:
+            answer = good
+        if mode == 10:
+            answer = torch.cat([good, good])
+        if mode == 11:
+            answer = torch.cat([good, good], dim=1)[:, :1]
+        return answer
+
+
+class Unbatched(nn.Module):
+    def forward(self, X: Tensor, TEXT: list[str]) -> tuple[Tensor, list[str]]:  # noqa: N803
+        return torch.tensor(X.size(), dtype=torch.int64), [text.upper() for text in TEXT]
+
+
+class Shout(nn.Module):
+    def forward(self, TEXT: list[str]) -> list[str]:  # noqa: N803
+        return [text + "!" for text in TEXT]
+
+
+class Types(nn.Module):
+    """Answers what it was given, one of each type."""
+
+    def forward(
+        self, a: Tensor, b: Tensor, c: Tensor, d: Tensor, e: Tensor, f: Tensor, g: Tensor, h: Tensor, i: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+        return a, b, c, d, e, f, g, h, i
+
+
+class Ragged(nn.Module):
+    """Answers twice its ragged input, flat, and on every row of the batch all that it was told about that input."""
+
+    def forward(
+        self,
+        X: Tensor,  # noqa: N803
+        SCALE: Tensor,  # noqa: N803
+        count: Tensor,
+        accumulated: Tensor,
+        with_zero: Tensor,
+        longest: Tensor,
+        item_shape: Tensor,
+        item_shape_flat: Tensor,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        told = torch.zeros([7, 10])
+        for row, each in enumerate(
+            [count, accumulated, with_zero, torch.zeros_like(longest), item_shape.view(-1), item_shape_flat, X]
+        ):
+            told[row, 0] = each.dim()
+            told[row, 1] = each.size(0)
+            told[row, 2 : 2 + min(8, each.size(0))] = each[:8].to(torch.float32)
+        told[4, 0] = item_shape.dim()
+        told[4, 1] = item_shape.size(0)
+        return X * 2, SCALE * 2, told.unsqueeze(0).repeat(item_shape.size(0), 1, 1)

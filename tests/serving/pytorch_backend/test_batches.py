@@ -1,0 +1,45 @@
+"""How requests join in one execution."""
+
+import numpy as np
+import pytest
+
+from .client import mode, row, text
+
+pytestmark = pytest.mark.serving
+
+
+def test_max_batch_size_prepends_the_batch_dimension(client):
+    zeros = np.zeros((5, 3), np.float32)
+    answer = client.infer("by_order", {"first": zeros, "second__0": zeros})
+    assert answer["DIFFERENCE"].shape == (5, 3)
+    assert answer["ROWS"].tolist() == [[5]] * 5
+
+
+def test_without_max_batch_size_shapes_arrive_as_they_are(client):
+    answer = client.infer("unbatched", {"X": np.zeros((3, 5), np.float32), "TEXT": text("a", "b").reshape(-1)})
+    assert answer["SHAPE"].tolist() == [3, 5]
+    assert answer["LOUD"].tolist() == [b"A", b"B"]
+
+
+def test_dynamic_batching_joins_requests_on_the_batch_dimension(client):
+    before = client.executions("by_name")
+    requests = [
+        {"subtrahend": np.full((n, 2), n, np.float32), "minuend": np.full((n, 2), 10 * n, np.float32)}
+        for n in (1, 2, 1)
+    ]
+    answers = client.infer_together("by_name", requests)
+    assert [answer["DIFFERENCE"].tolist() for answer in answers] == [[[9, 9]], [[18, 18]] * 2, [[9, 9]]]
+    assert [answer["ROWS"].tolist() for answer in answers] == [[[4]], [[4]] * 2, [[4]]]
+    assert client.executions("by_name") - before == 1
+
+
+def test_without_dynamic_batching_each_request_runs_alone(client):
+    before = client.executions("by_order")
+    answers = client.infer_together("by_order", [{"first": row(n), "second__0": row(1)} for n in range(4)])
+    assert [answer["DIFFERENCE"].tolist() for answer in answers] == [[[n - 1]] for n in range(4)]
+    assert [answer["ROWS"].tolist() for answer in answers] == [[[1]]] * 4
+    assert client.executions("by_order") - before == 4
+
+
+def test_an_output_longer_than_the_batch_is_cut(client):
+    assert client.infer("answer", mode(10))["Y"].tolist() == [[10]]

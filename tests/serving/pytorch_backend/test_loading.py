@@ -1,0 +1,34 @@
+"""Parameters, and models whose load must fail."""
+
+import os
+
+import psutil
+import pytest
+
+from .client import row
+from .repository import REFUSED, SERVED
+
+pytestmark = pytest.mark.serving
+
+
+def test_every_documented_parameter_is_taken_and_unknown_keys_are_ignored(client):
+    assert "A_KEY_NOBODY_KNOWS" in SERVED["by_index"].config
+    assert client.index()["by_index"]["state"] == "READY"
+
+
+def test_inference_mode_is_on_by_default_and_can_be_switched_off(client):
+    assert client.infer("by_order", {"first": row(1), "second__0": row(1)})["INFERENCE"].tolist() == [[1]]
+    assert client.infer("by_index", {"a__0": row(1), "b__1": row(1)})["inference__1"].tolist() == [[0]]
+
+
+@pytest.mark.parametrize(("name", "says"), [(name, says) for name, (_, says) in REFUSED.items()])
+def test_a_model_that_cannot_be_served_fails_its_load_and_says_why(client, name, says):
+    entry = client.index()[name]
+    assert entry["state"] == "UNAVAILABLE"
+    assert says in entry["reason"]
+    assert client.is_live()
+
+
+def test_every_model_runs_in_a_process_of_its_own(backend_triton):
+    stubs = [each for each in psutil.Process(backend_triton.pid).children(recursive=True) if "stub" in each.name()]
+    assert len({each.pid for each in stubs} - {os.getpid()}) == len(SERVED)

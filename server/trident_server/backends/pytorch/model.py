@@ -50,6 +50,7 @@ class TritonPythonModel:
         self.order = sorted(range(len(positions)), key=positions.__getitem__)
         outputs = self.configuration.outputs
         self.outputs = list(zip(outputs, bind_outputs([each.name for each in outputs]), strict=True))
+        pb_utils.Logger.log_info(f"model '{self.configuration.name}': {self.module}")
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:
         """Answer all requests with one ``forward`` call; one by one where the model has no batch dimension."""

@@ -64,6 +64,14 @@ class TorchScriptModule:
         except (RuntimeError, AttributeError) as error:
             raise ConfigurationError(f"{file} is not a TorchScript module with a forward method: {error}") from error
 
+    def __str__(self) -> str:
+        parameters = self._parameters
+        return (
+            f"TorchScript on {self._device}, {torch.get_num_threads()} threads inside an operation and "
+            f"{torch.get_num_interop_threads()} for operations side by side, "
+            f"inference mode {_on(parameters.inference_mode)}, profiling {_on(parameters.jit_profiling)}"
+        )
+
     def __call__(self, arguments: Sequence[Argument], outputs: Sequence[tuple[Tensor, int]]) -> list[Array]:
         """Call ``forward``.
 
@@ -145,6 +153,10 @@ def _argument_names(module: Any) -> list[str]:
                 f"argument '{argument.name}' of forward is of type {argument.type}; arguments must be tensors or lists"
             )
     return [str(argument.name) for argument in arguments]
+
+
+def _on(flag: bool) -> str:
+    return "on" if flag else "off"
 
 
 def _device(kind: str, device_id: int) -> torch.device:

@@ -73,8 +73,8 @@ SERVED = {
             INFERENCE_MODE="OFF",
             DISABLE_OPTIMIZED_EXECUTION="true",
             ENABLE_WEIGHT_SHARING="1",
-            INTRA_OP_THREAD_COUNT="1",
-            INTER_OP_THREAD_COUNT="1",
+            INTRA_OP_THREAD_COUNT="3",
+            INTER_OP_THREAD_COUNT="2",
             ENABLE_JIT_EXECUTOR="on",
             ENABLE_JIT_PROFILING="True",
             ENABLE_TENSOR_FUSER="false",
@@ -99,7 +99,7 @@ SERVED = {
     "unbatched": Model(
         modules.Unbatched(),
         'max_batch_size: 0\ninput [ { name: "X" data_type: TYPE_FP32 dims: [ -1, -1 ] },'
-        ' { name: "TEXT" data_type: TYPE_STRING dims: [ -1 ] } ]\n'
+        ' { name: "TEXT" data_type: TYPE_STRING dims: [ -1 ] optional: true } ]\n'
         'output [ { name: "SHAPE" data_type: TYPE_INT64 dims: [ -1 ] },'
         ' { name: "LOUD" data_type: TYPE_STRING dims: [ -1 ] } ]\n',
     ),

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from tritonclient.utils import InferenceServerException
 
 from .client import mode, row, text
 
@@ -19,6 +20,20 @@ def test_without_max_batch_size_shapes_arrive_as_they_are(client):
     answer = client.infer("unbatched", {"X": np.zeros((3, 5), np.float32), "TEXT": text("a", "b").reshape(-1)})
     assert answer["SHAPE"].tolist() == [3, 5]
     assert answer["LOUD"].tolist() == [b"A", b"B"]
+
+
+def test_every_configured_input_must_be_given(client):
+    # Optional inputs are Triton's, not the C++ backend's, which reads past its arguments where one is missing.
+    with pytest.raises(InferenceServerException, match="input 'TEXT' is missing") as caught:
+        client.infer("unbatched", {"X": np.zeros((1, 1), np.float32)})
+    assert caught.value.status() == "400"
+
+
+def test_an_empty_tensor_is_a_tensor(client):
+    answer = client.infer(
+        "by_order", {"first": np.zeros((2, 0), np.float32), "second__0": np.zeros((2, 0), np.float32)}
+    )
+    assert answer["DIFFERENCE"].shape == (2, 0)
 
 
 def test_dynamic_batching_joins_requests_on_the_batch_dimension(client):

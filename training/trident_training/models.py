@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
@@ -127,6 +128,8 @@ def build(recipe: Recipe, target: ModelSet, precision: Precision) -> dict[str, A
     from trident_training.export.heads import embedding_head
     from trident_training.export.pipeline import export, install
 
+    if os.path.isabs(recipe.checkpoint) and not Path(recipe.checkpoint).is_dir():
+        raise ValueError(f"there is no folder {recipe.checkpoint}; a checkpoint's folder or hub name is accepted")
     head = embedding_head(load_encoder(recipe.checkpoint))
     if head.width != target.width():
         raise ValueError(

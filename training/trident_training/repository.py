@@ -38,7 +38,8 @@ class Task:
 
 
 STS = Task("sts", network="encoder", output="EMBEDDING", parts=("tokenizer", "encoder", "cosine", "embedding"))
-TASKS = {task.name: task for task in (STS,)}
+#: The tasks' own names, which no variant may take, also those of tasks that this module does not know.
+TASK_NAMES = {"cola", "qa", "sts"}
 
 
 @dataclass(frozen=True)
@@ -113,10 +114,12 @@ class ModelSet:
             max_tokens: tokens the network takes; as in the task's own folders when None.
 
         Raises:
-            RepositoryError: the name is the task's own, or another task's.
+            RepositoryError: the name is a task's own, or its folders would be taken for another set's.
         """
-        if self.name in TASKS:
+        if self.name in TASK_NAMES:
             raise RepositoryError(f"'{self.name}' is the name of a task's own models; give the variant another name")
+        if self.name.endswith(tuple(f"_{part}" for part in self.task.parts)):
+            raise RepositoryError(f"'{self.name}' ends as a part of a set is named; give the variant another name")
         source = ModelSet(self.repository, self.task, self.task.name)
         for part in ("", *self.task.parts):
             text = source._configuration(part)

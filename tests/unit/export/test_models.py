@@ -214,6 +214,23 @@ def test_a_variant_stands_beside_the_first(recipe: Recipe, target: ModelSet) -> 
     assert not target.network_file.exists(), "the first was not asked for"
 
 
+@pytest.mark.parametrize("name", ["cola", "qa", "sts_encoder", "sts_ko_tokenizer"])
+def test_a_variant_cannot_take_another_models_name(recipe: Recipe, target: ModelSet, name: str) -> None:
+    before = {file: file.read_bytes() for file in target.repository.rglob("*") if file.is_file()}
+    code, said = run(
+        "export", "sts", "--name", name, "--checkpoint", recipe.checkpoint, "--repository", target.repository
+    )
+    assert code == 1
+    assert "give the variant another name" in said
+    assert before == {file: file.read_bytes() for file in target.repository.rglob("*") if file.is_file()}
+
+
+def test_a_checkpoint_that_is_not_there_is_named(recipe: Recipe, target: ModelSet, tmp_path: Path) -> None:
+    code, said = run("export", "sts", "--checkpoint", tmp_path / "nowhere", "--repository", target.repository)
+    assert code == 1
+    assert "a checkpoint's folder or hub name is accepted" in said
+
+
 @pytest.mark.parametrize("name", ["", "Sts", "sts-ko", "../sts", "1sts", "sts ko"])
 def test_names_that_triton_or_a_file_system_might_trip_over_are_refused(target: ModelSet, name: str) -> None:
     with pytest.raises(RepositoryError, match="cannot name a model"):

@@ -21,13 +21,13 @@ from trident_client.errors import (
     TridentError,
 )
 
-# A restarted server is found again within a second; gRPC's own back-off grows to two minutes.
+# A restarted server is found again at once; gRPC's own back-off between dials grows to two minutes.
 CHANNEL_ARGUMENTS = [
     ("grpc.max_send_message_length", -1),
     ("grpc.max_receive_message_length", -1),
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 100),
-    ("grpc.max_reconnect_backoff_ms", 1000),
+    ("grpc.max_reconnect_backoff_ms", 200),
 ]
 ERRORS: dict[str, type[TridentError]] = {
     "INVALID_ARGUMENT": BadInputError,
@@ -38,8 +38,9 @@ ERRORS: dict[str, type[TridentError]] = {
     "CANCELLED": TransportError,
 }
 # A channel that lost its server answers the next call with the old failure and only then dials again, so a call that
-# found no server is made once more after this many seconds. Inference changes nothing on the server.
-REDIAL_SECONDS = 0.25
+# found no server is made once more after this many seconds, longer than the longest back-off with its jitter of a
+# fifth. Inference changes nothing on the server.
+REDIAL_SECONDS = 0.3
 NOT_READY = ("is not found", "is not ready", "unknown model", "stopping")
 
 

@@ -194,7 +194,7 @@ def test_outputs_that_are_not_as_configured(output, answer, says):
         to_numpy(output, answer)
 
 
-def test_a_contiguous_output_is_not_copied():
+def test_an_output_on_the_cpu_is_not_copied():
     answer = torch.ones(2, 3)
     assert to_numpy(FLOAT, answer).ctypes.data == answer.data_ptr()
     assert to_numpy(FLOAT, answer.t()).tolist() == [[1, 1]] * 3

@@ -9,7 +9,7 @@ from typing import Any
 
 import triton_python_backend_utils as pb_utils
 
-from trident_server.backends.pytorch.batch import Array, Inputs, decode, join, split
+from trident_server.backends.pytorch.batch import Inputs, decode, join, split
 from trident_server.backends.pytorch.configuration import STRING, ModelConfiguration
 from trident_server.backends.pytorch.errors import BackendError, ConfigurationError, RequestError
 from trident_server.backends.pytorch.naming import bind_inputs, bind_outputs
@@ -68,9 +68,7 @@ class TritonPythonModel:
             except RequestError as error:
                 responses[place] = self._failure(error)
         if readable:
-            responses.update(
-                zip(readable, self._run([*readable.values()], [requests[n] for n in readable]), strict=True)
-            )
+            responses.update(zip(readable, self._run([*readable.values()]), strict=True))
         return [responses[place] for place in range(len(requests))]
 
     def _read(self, request: Any) -> Inputs:
@@ -83,26 +81,21 @@ class TritonPythonModel:
             inputs[each.name] = decode(each.name, array) if each.data_type == STRING else array
         return inputs
 
-    def _run(self, inputs: Sequence[Inputs], requests: Sequence[Any]) -> list[Any]:
+    def _run(self, requests: Sequence[Inputs]) -> list[Any]:
         try:
-            given = join(self.configuration, inputs)
+            given = join(self.configuration, requests)
             arrays = self.module([given[place] for place in self.order], self.outputs)
-            parts: dict[str, list[Array]] = {
-                output.name: split(self.configuration, output, array, inputs)
+            parts = {
+                output.name: split(self.configuration, output, array, requests)
                 for (output, _), array in zip(self.outputs, arrays, strict=True)
             }
         # One batch's failure, whatever it is, must reach its callers and leave the server alive.
         except Exception as error:
             return [self._failure(error) for _ in requests]
+        # Of these, the stub sends on what each request asked for.
         return [
-            pb_utils.InferenceResponse(
-                [
-                    pb_utils.Tensor(name, parts[name][place])
-                    for name in parts
-                    if name in request.requested_output_names()
-                ]
-            )
-            for place, request in enumerate(requests)
+            pb_utils.InferenceResponse([pb_utils.Tensor(name, each[place]) for name, each in parts.items()])
+            for place in range(len(requests))
         ]
 
     def _failure(self, error: Exception) -> Any:

@@ -109,7 +109,7 @@ def flatten(answer: object) -> list[Answer]:
 
 
 def to_numpy(tensor: Tensor, answer: Answer) -> Array:
-    """Return an output as an array of the configured type, without a copy where it is contiguous and on the CPU.
+    """Return an output as an array of the configured type, without a copy where it is on the CPU.
 
     Raises:
         OutputError: it is a scalar or of another type.
@@ -124,7 +124,7 @@ def to_numpy(tensor: Tensor, answer: Answer) -> Array:
         )
     if answer.dim() == 0:
         raise OutputError(f"output '{tensor.name}' is a scalar; forward must return at least one dimension")
-    array: Array = answer.detach().cpu().contiguous().numpy()
+    array: Array = answer.detach().cpu().numpy()
     return array
 
 

@@ -13,21 +13,28 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import tempfile
 from pathlib import Path
 
+from trident_server.errors import PathError
 from trident_server.wheel import EmbeddedTriton
 
 PYTORCH_BACKEND = Path(__file__).resolve().parent / "backends" / "pytorch"
 PYTHON_LIBRARY = "libtriton_python.so"
+SHELL_SAFE = re.compile(r"[\w@%+=:,./-]+")
 
 
 def assemble_backends(triton: EmbeddedTriton, cache_dir: Path) -> Path:
     """Return a backend directory with ``python`` and ``pytorch`` in it, making it when it is not there yet.
 
     Safe to call from several processes at once: the folder appears complete or not at all.
+
+    Raises:
+        PathError: see :func:`check_shell_safe`.
     """
+    check_shell_safe(cache_dir.resolve(), "cache-dir")
     links = {
         "python/triton_python_backend_utils.py": triton.python_backend / "triton_python_backend_utils.py",
         "python/triton_python_backend_stub": triton.python_stub,
@@ -52,6 +59,20 @@ def assemble_backends(triton: EmbeddedTriton, cache_dir: Path) -> Path:
         if not folder.is_dir():
             raise
     return folder
+
+
+def check_shell_safe(path: Path, setting: str) -> None:
+    """Refuse a path that Triton's Python backend would break: it starts its stubs by an unquoted shell command.
+
+    Raises:
+        PathError: the path holds a space or another character that a shell gives a meaning; names ``setting``.
+    """
+    if not SHELL_SAFE.fullmatch(str(path)):
+        odd = " ".join(sorted({repr(character) for character in SHELL_SAFE.sub("", str(path))}))
+        raise PathError(
+            f"Triton's Python backend cannot work in '{path}' because of {odd} in that path: use letters, digits and "
+            f"@%+=:,./- alone, and choose another with --{setting} (TRIDENT_{setting.replace('-', '_').upper()})."
+        )
 
 
 def _digest(links: dict[str, Path], library: Path) -> str:

@@ -5,6 +5,7 @@
     ServerError
     ├── UnsupportedPlatformError   the wheel's tritonserver cannot run here; says why and names the container route
     ├── RepositoryError            the model repository is missing, or its models are not built
+    ├── PathError                  a path that Triton's Python backend cannot work with
     ├── AddressError               a host or port that cannot be bound, or was given twice
     │   └── PortInUseError         a port is taken; names it, its holder and the setting that changes it
     ├── AlreadyRunningError        another trident-serve uses the same run-time directory
@@ -25,6 +26,10 @@ class UnsupportedPlatformError(ServerError):
 
 class RepositoryError(ServerError):
     """The model repository is missing or incomplete."""
+
+
+class PathError(ServerError):
+    """A path that Triton's Python backend cannot work with."""
 
 
 class AddressError(ServerError):

@@ -18,7 +18,12 @@ LINE = re.compile(r'^(?P<severity>[IWEF])\d{4} [\d:.]+ \d+ \S+\] "?(?P<message>.
 # Rows of the table of models; a status of several lines continues in rows without a model.
 ROW = re.compile(r"^\| (?P<model>.*?) *\| (?P<version>[\d-]*) *\| (?P<status>.*?) *\|$")
 FAILED = "UNAVAILABLE: "
-OTHER_REASON = re.compile(r"^error: (?!creating server)|error while loading shared libraries|^Failed to |^Traceback")
+OTHER_REASON = re.compile(
+    r"^error: (?!creating server)|: error while loading shared libraries: |: unrecognized option |^terminate called"
+    r"|^Traceback"
+)
+# The help that follows a wrong option is no reason.
+USAGE = re.compile(r"^Usage: ")
 # A machine without a GPU is no error.
 HARMLESS = re.compile(r"CudaDriverHelper|NVML|DCGM")
 
@@ -84,6 +89,8 @@ def _errors(lines: list[str]) -> list[str]:
         entry = LINE.match(line)
         if entry is not None:
             inside = entry["severity"] in "EF" and not HARMLESS.search(line)
+        elif USAGE.search(line):
+            inside = False
         elif not inside:
             inside = bool(OTHER_REASON.search(line)) and not HARMLESS.search(line)
         if inside and line.strip():

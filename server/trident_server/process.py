@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 
-from trident_server.assembly import assemble_backends
+from trident_server.assembly import assemble_backends, check_shell_safe
 from trident_server.errors import ServerDiedError, ServerStartError
 from trident_server.log import LogFollower, failure_reasons, read_tail
 from trident_server.ports import answers, check_free
@@ -55,6 +55,7 @@ class TritonProcess:
     Raises:
         UnsupportedPlatformError: from :meth:`start`, as all of these; the embedded Triton cannot run here.
         RepositoryError: the repository is missing or not built.
+        PathError: the path of the repository or of ``cache_dir`` is one that Triton breaks on.
         AddressError: a port is in use, or cannot be bound.
         ServerStartError: Triton exited, or was not ready in time; says why.
     """
@@ -117,6 +118,7 @@ class TritonProcess:
         """Start tritonserver and return when all its models are ready."""
         triton = find_embedded_triton()
         check_repository(self._repository, self._config_name)
+        check_shell_safe(self._repository.resolve(), "repository")
         check_free(self._host, self._ports)
         backends = assemble_backends(triton, self._cache_dir)
         remove_abandoned_shared_memory()

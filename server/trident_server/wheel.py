@@ -106,6 +106,8 @@ def environment(triton: EmbeddedTriton) -> dict[str, str]:
         "LD_LIBRARY_PATH": ":".join(filter(None, libraries)),
         "PATH": ":".join(filter(None, path)),
         "PYTHONUNBUFFERED": "1",
+        # An embedded Python takes the C locale literally: files and paths would be ASCII.
+        "PYTHONUTF8": "1",
     }
 
 

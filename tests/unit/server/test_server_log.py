@@ -46,11 +46,12 @@ def test_without_failed_models_the_error_lines_are_told():
     "line",
     [
         "tritonserver: error while loading shared libraries: libx.so: cannot open shared object file",
-        "error: unrecognized option '--colour'",
+        "/opt/bin/tritonserver: unrecognized option '--colour=blue'",
     ],
 )
 def test_errors_from_before_the_log_began_are_told(line):
     assert failure_reasons([NO_GPU, line]) == [line]
+    assert failure_reasons([NO_GPU, line, "Usage: tritonserver [options]", "  --help"]) == [line]
 
 
 def test_a_traceback_is_told_whole():

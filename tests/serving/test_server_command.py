@@ -1,0 +1,190 @@
+"""``trident-serve`` as a person at a terminal uses it."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import psutil
+import pytest
+from trident_server.ports import check_free, free_ports
+from trident_server.supervisor import SHARED_MEMORY
+
+pytestmark = pytest.mark.serving
+
+MODEL_REPOSITORY = Path(__file__).resolve().parents[2] / "model_repository"
+COMMAND = [str(Path(sys.executable).with_name("trident-serve"))]
+
+
+class Server:
+    """A running ``trident-serve`` on ports and in a directory of its own."""
+
+    def __init__(self, repository: Path, cache_dir: Path, *options: str):
+        names = ["port", "http_port", "grpc_port", "metrics_port"]
+        self.ports = dict(zip(names, free_ports(4), strict=True))
+        self.cache_dir = cache_dir
+        arguments = [f"--repository={repository}", f"--cache-dir={cache_dir}"]
+        arguments += [f"--{name.replace('_', '-')}={port}" for name, port in self.ports.items()]
+        self.process = subprocess.Popen(
+            [*COMMAND, *arguments, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        self.children: list[psutil.Process] = []
+
+    def read_until(self, text: str) -> str:
+        seen = ""
+        for line in self.process.stdout:
+            seen += line
+            if text in line:
+                self.children = psutil.Process(self.process.pid).children(recursive=True)
+                return seen
+        raise AssertionError(f"never said {text!r}: {seen} {self.process.stderr.read()}")
+
+    def child(self, name: str) -> psutil.Process:
+        [found] = [
+            each for each in self.children if name in " ".join(each.cmdline()[:3]) and "-I" not in each.cmdline()
+        ]
+        return found
+
+    def end(self, seconds: float = 40) -> tuple[int, str, str]:
+        output, errors = self.process.communicate(timeout=seconds)
+        assert not [each for each in self.children if each.is_running()]
+        assert not list(SHARED_MEMORY.glob(f"trident-*-{self.process.pid}-*"))
+        check_free("127.0.0.1", self.ports)
+        return self.process.returncode, output, errors
+
+
+@pytest.fixture
+def serve(tmp_path):
+    started: list[Server] = []
+
+    def serve(repository: Path, *options: str, cache_dir: Path = tmp_path / "run") -> Server:
+        started.append(Server(repository, cache_dir, *options))
+        return started[-1]
+
+    yield serve
+    for server in started:
+        if server.process.poll() is None:
+            server.process.terminate()
+            server.process.communicate()
+
+
+def get(url: str) -> dict:
+    with urllib.request.urlopen(url, timeout=10) as answer:
+        return json.loads(answer.read() or b"{}")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_stops_it_without_a_trace(serve, identity_repository, number):
+    server = serve(identity_repository, "--triton-only")
+    said = server.read_until("Ctrl-C stops it.")
+    assert "loaded identity" in said
+    assert f"Triton is ready: http://127.0.0.1:{server.ports['http_port']}" in said
+    assert f"gRPC 127.0.0.1:{server.ports['grpc_port']}  metrics 127.0.0.1:{server.ports['metrics_port']}" in said
+    assert str(server.cache_dir / "triton.log") in said
+    get(f"http://127.0.0.1:{server.ports['http_port']}/v2/health/ready")
+    server.process.send_signal(number)
+    status, output, errors = server.end()
+    assert (status, output, errors) == (0, "Stopping ...\nStopped.\n", "")
+
+
+def test_impatient_interrupts_do_not_break_the_clean_up(serve, identity_repository):
+    server = serve(identity_repository, "--triton-only")
+    server.read_until("Ctrl-C stops it.")
+    for _ in range(5):
+        server.process.send_signal(signal.SIGINT)
+        time.sleep(0.1)
+    assert server.end()[0] == 0
+
+
+def test_an_interrupt_while_models_load_leaves_nothing(serve, identity_repository, add_model):
+    add_model("slow", "import time; time.sleep(120)")
+    server = serve(identity_repository, "--triton-only")
+    server.read_until("loaded identity")
+    server.process.send_signal(signal.SIGINT)
+    assert server.end()[0] == 0
+
+
+def test_killed_with_sigkill_it_leaves_nothing(serve, identity_repository):
+    server = serve(identity_repository, "--triton-only")
+    server.read_until("Ctrl-C stops it.")
+    server.process.kill()
+    server.process.wait()
+    deadline = time.monotonic() + 25
+    while any(each.is_running() for each in server.children) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert server.end()[0] == -signal.SIGKILL
+
+
+def test_stop_ends_the_server_of_the_directory_and_no_other(serve, identity_repository, tmp_path):
+    server = serve(identity_repository, "--triton-only")
+    other = serve(identity_repository, "--triton-only", cache_dir=tmp_path / "other")
+    server.read_until("Ctrl-C stops it.")
+    other.read_until("Ctrl-C stops it.")
+    stop = subprocess.run([*COMMAND, "--stop", f"--cache-dir={server.cache_dir}"], capture_output=True, text=True)
+    assert (stop.returncode, stop.stdout) == (0, f"Stopped trident-serve (process {server.process.pid}).\n")
+    assert server.end()[0] == 0
+    assert other.process.poll() is None
+    stop = subprocess.run([*COMMAND, "--stop", f"--cache-dir={server.cache_dir}"], capture_output=True, text=True)
+    assert (stop.returncode, stop.stdout) == (0, f"No trident-serve runs with {server.cache_dir}.\n")
+
+
+def test_a_second_server_in_the_same_directory_is_refused_and_the_first_lives(serve, identity_repository):
+    first = serve(identity_repository, "--triton-only")
+    first.read_until("Ctrl-C stops it.")
+    second = serve(identity_repository, "--triton-only")
+    status, _, errors = second.end()
+    assert status == 1
+    assert f"already runs with {first.cache_dir} (process {first.process.pid})" in errors
+    get(f"http://127.0.0.1:{first.ports['http_port']}/v2/health/ready")
+
+
+def test_a_taken_facade_port_is_named_before_triton_starts(serve, identity_repository, tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        server = serve(identity_repository, f"--port={port}")
+        output, errors = server.process.communicate(timeout=20)
+    assert server.process.returncode == 1
+    assert output == ""
+    assert re.fullmatch(
+        rf"Port {port} on 127\.0\.0\.1 is in use by .* \(process {os.getpid()}\): .* --port \(TRIDENT_PORT\)\.\n",
+        errors,
+    )
+    assert not (server.cache_dir / "triton.log").exists()
+
+
+def test_a_model_that_fails_is_told_with_its_reason(serve, identity_repository, add_model):
+    add_model("broken", "raise ValueError('no such vocabulary')")
+    status, output, errors = serve(identity_repository, "--triton-only").end()
+    assert status == 1
+    assert "ready" not in output
+    assert "broken: Internal: ValueError: no such vocabulary" in errors
+    assert "Traceback (most recent call last)" not in errors
+
+
+def test_a_dead_triton_ends_it_with_the_reason(serve, identity_repository):
+    server = serve(identity_repository, "--triton-only")
+    server.read_until("Ctrl-C stops it.")
+    server.child("bin/tritonserver").kill()
+    status, _, errors = server.end()
+    assert status == 1
+    assert "Triton was killed by SIGKILL." in errors
+
+
+def test_a_dead_facade_takes_triton_with_it(serve, triton):
+    server = serve(MODEL_REPOSITORY)
+    said = server.read_until("Ctrl-C stops it.")
+    address = f"http://127.0.0.1:{server.ports['port']}"
+    assert f"Trident is ready: {address}" in said
+    assert f"{address}/docs" in said
+    assert get(f"{address}/health/ready")
+    server.child("uvicorn").kill()
+    status, _, errors = server.end()
+    assert status == 1
+    assert "The facade was killed by SIGKILL." in errors
+    assert str(server.cache_dir / "facade.log") in errors

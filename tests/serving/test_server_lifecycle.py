@@ -1,0 +1,252 @@
+"""TritonProcess around a real tritonserver: start, ready, refuse, fail with the reason, stop, and leave nothing."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+
+import psutil
+import pytest
+from trident_server.errors import PathError, PortInUseError, ServerDiedError, ServerStartError
+from trident_server.ports import check_free, free_ports
+from trident_server.process import TritonProcess
+from trident_server.supervisor import SHARED_MEMORY
+
+pytestmark = pytest.mark.serving
+
+
+def ask(url: str, body: object = None) -> dict:
+    data = None if body is None else json.dumps(body).encode()
+    with urllib.request.urlopen(urllib.request.Request(f"http://{url}", data), timeout=10) as answer:
+        return json.load(answer)
+
+
+def infer(triton: TritonProcess, values: list[float]) -> list[float]:
+    tensor = {"name": "IN", "datatype": "FP32", "shape": [1, len(values)], "data": values}
+    return ask(f"{triton.http_url}/v2/models/identity/infer", {"inputs": [tensor]})["outputs"][0]["data"]
+
+
+def family(pid: int) -> list[psutil.Process]:
+    """A process, its supervisor and its children."""
+    server = psutil.Process(pid)
+    return [server, psutil.Process(server.ppid()), *server.children(recursive=True)]
+
+
+def regions_of(owner: int) -> list[str]:
+    return [region.name for region in SHARED_MEMORY.glob(f"trident-*-{owner}-*")]
+
+
+def wait_until_gone(processes: list[psutil.Process], seconds: float = 25) -> None:
+    # Not psutil.wait_procs, which would take the exit status of our own children away from whoever started them.
+    deadline = time.monotonic() + seconds
+    while alive := [each for each in processes if each.is_running() and each.status() != psutil.STATUS_ZOMBIE]:
+        assert time.monotonic() < deadline, alive
+        time.sleep(0.05)
+
+
+def ports_of(triton: TritonProcess) -> dict[str, int]:
+    urls = {"http_port": triton.http_url, "grpc_port": triton.grpc_url, "metrics_port": triton.metrics_url}
+    return {name: int(url.rpartition(":")[2]) for name, url in urls.items()}
+
+
+def test_it_answers_and_stops_without_a_trace(new_triton, identity_repository):
+    loaded: list[str] = []
+    with new_triton(identity_repository, on_model_loaded=loaded.append) as triton:
+        assert infer(triton, [1.5, -2.0]) == [1.5, -2.0]
+        assert loaded == ["identity"]
+        processes = family(triton.pid)
+        assert len(processes) == 3, "supervisor, tritonserver and the model's stub"
+        assert triton.pid in {each.pid for each in processes if each.name() == "tritonserver"}
+        assert len(regions_of(os.getpid())) >= 1
+        triton.check()
+    wait_until_gone(processes, 0)
+    assert not regions_of(os.getpid())
+    check_free("127.0.0.1", ports_of(triton))
+
+
+def test_it_can_be_started_again_on_the_same_ports(new_triton, identity_repository):
+    triton = new_triton(identity_repository)
+    for _ in range(2):
+        with triton:
+            assert infer(triton, [1.0]) == [1.0]
+
+
+def test_it_listens_on_its_host_and_its_three_ports_alone(new_triton, identity_repository):
+    with new_triton(identity_repository) as triton:
+        listening = [each.laddr for each in psutil.Process(triton.pid).net_connections() if each.status == "LISTEN"]
+        # gRPC binds the address as an IPv6 socket would see it.
+        assert {address.ip.removeprefix("::ffff:") for address in listening} == {"127.0.0.1"}
+        assert {address.port for address in listening} == set(ports_of(triton).values())
+        with urllib.request.urlopen(f"http://{triton.metrics_url}/metrics", timeout=10) as answer:
+            assert b"nv_inference_count" in answer.read()
+
+
+@pytest.mark.parametrize("path", ["v2/systemsharedmemory/region/x/register", "v2/logging", "v2/trace/setting"])
+def test_apis_that_reach_outside_the_models_are_closed(new_triton, identity_repository, path):
+    with new_triton(identity_repository) as triton:
+        with pytest.raises(urllib.error.HTTPError) as refusal:
+            ask(f"{triton.http_url}/{path}", {"key": "/x", "offset": 0, "byte_size": 1})
+        assert refusal.value.code == 403
+        with pytest.raises(urllib.error.HTTPError):
+            ask(f"{triton.http_url}/v2/repository/models/identity/unload", {})
+        assert infer(triton, [1.0]) == [1.0]
+
+
+def test_a_model_that_fails_says_why_and_leaves_nothing(new_triton, identity_repository, add_model):
+    add_model("broken", 'raise ValueError("no such vocabulary: 어휘")')
+    triton = new_triton(identity_repository)
+    with pytest.raises(ServerStartError) as failure:
+        triton.start()
+    message = str(failure.value)
+    assert "broken: Internal: ValueError: no such vocabulary: 어휘" in message
+    assert "broken/1/model.py(7): initialize" in message
+    assert "identity" not in message.replace(str(identity_repository), "")
+    assert str(triton.log_file) in message
+    assert not psutil.pid_exists(triton.pid)
+    assert not regions_of(os.getpid())
+
+
+def test_a_model_that_does_not_come_up_in_time_is_stopped(new_triton, identity_repository, add_model):
+    add_model("slow", "import time; time.sleep(120)")
+    triton = new_triton(identity_repository, ready_timeout=3, stop_grace=1)
+    started = time.monotonic()
+    with pytest.raises(ServerStartError, match=r"Triton was not ready after 3 s\."):
+        triton.start()
+    assert time.monotonic() - started < 20
+    assert not psutil.pid_exists(triton.pid)
+    assert not regions_of(os.getpid())
+
+
+def test_a_wrong_argument_says_so(new_triton, identity_repository):
+    with pytest.raises(ServerStartError, match="exited with status 1 before it was ready") as failure:
+        new_triton(identity_repository, extra_args=["--colour=blue"]).start()
+    assert "unrecognized option '--colour=blue'" in str(failure.value)
+
+
+def test_a_path_that_triton_breaks_on_stops_it_before_anything_starts(new_triton, identity_repository, tmp_path):
+    spaced = shutil.copytree(identity_repository, tmp_path / "my models")
+    for triton in (new_triton(spaced), new_triton(identity_repository, cache_dir=tmp_path / "my cache")):
+        with pytest.raises(PathError, match="because of ' ' in that path"):
+            triton.start()
+        assert not triton.log_file.exists()
+
+
+def test_a_taken_port_stops_it_before_anything_starts(new_triton, identity_repository):
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        triton = new_triton(identity_repository, grpc_port=port)
+        with pytest.raises(PortInUseError, match=rf"Port {port} .*--grpc-port"):
+            triton.start()
+    assert not triton.log_file.exists()
+
+
+def test_two_servers_on_the_same_ports_at_once_are_not_taken_for_each_other(new_triton, identity_repository):
+    http_port, grpc_port, metrics_port = free_ports(3)
+    ports = {"http_port": http_port, "grpc_port": grpc_port, "metrics_port": metrics_port}
+    together = threading.Barrier(2)
+
+    def start(triton: TritonProcess) -> bool:
+        together.wait()
+        try:
+            triton.start()
+        except (ServerStartError, PortInUseError):
+            return False
+        return True
+
+    servers = [new_triton(identity_repository, **ports) for _ in range(2)]
+    with ThreadPoolExecutor(2) as pool:
+        started = list(pool.map(start, servers))
+    assert sorted(started) == [False, True]
+    winner = servers[started.index(True)]
+    winner.check()
+    assert infer(winner, [1.0]) == [1.0]
+
+
+def test_two_servers_at_once_share_one_assembly(new_triton, identity_repository, tmp_path):
+    servers = [new_triton(identity_repository) for _ in range(2)]
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(TritonProcess.start, servers))
+    assert [infer(server, [float(number)]) for number, server in enumerate(servers)] == [[0.0], [1.0]]
+    [assembly] = (tmp_path / "cache" / "backends").iterdir()
+    copied = [
+        file for file in assembly.rglob("*") if file.is_file() and not file.is_symlink() and file.suffix != ".pyc"
+    ]
+    assert sum(file.stat().st_size for file in copied) < 2_000_000
+
+
+def test_a_crashed_triton_is_noticed_and_leaves_nothing(new_triton, identity_repository):
+    triton = new_triton(identity_repository)
+    triton.start()
+    processes = family(triton.pid)
+    os.kill(triton.pid, signal.SIGKILL)
+    wait_until_gone(processes)
+    with pytest.raises(ServerDiedError, match=r"Triton was killed by SIGKILL\."):
+        triton.check()
+    assert not regions_of(os.getpid())
+
+
+def test_a_killed_supervisor_takes_triton_with_it(new_triton, identity_repository):
+    triton = new_triton(identity_repository)
+    triton.start()
+    processes = family(triton.pid)
+    processes[1].kill()
+    wait_until_gone(processes)
+    triton.stop()
+    assert not regions_of(os.getpid())
+
+
+PARENT = """
+import sys, time
+from trident_server.process import TritonProcess
+
+http_port, grpc_port, metrics_port = map(int, sys.argv[3:])
+with TritonProcess(repository=Path(sys.argv[1]), cache_dir=Path(sys.argv[2]), log_file=Path(sys.argv[2], "triton.log"),
+                   http_port=http_port, grpc_port=grpc_port, metrics_port=metrics_port) as triton:
+    print(triton.pid, flush=True)
+    time.sleep(600)
+"""
+
+
+def test_a_parent_killed_with_sigkill_leaves_nothing(identity_repository, tmp_path):
+    ports = free_ports(3)
+    command = [sys.executable, "-c", PARENT, str(identity_repository), str(tmp_path), *map(str, ports)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout
+        processes = family(int(parent.stdout.readline()))
+        assert len(processes) == 3
+        assert regions_of(parent.pid)
+        parent.kill()
+    wait_until_gone(processes)
+    assert not regions_of(parent.pid)
+    check_free("127.0.0.1", dict(zip(("http_port", "grpc_port", "metrics_port"), ports, strict=True)))
+
+
+def test_a_parent_killed_while_models_load_leaves_nothing(identity_repository, add_model, tmp_path):
+    add_model("slow", "import time; time.sleep(120)")
+    command = [sys.executable, "-c", PARENT, str(identity_repository), str(tmp_path), *map(str, free_ports(3))]
+    with subprocess.Popen(command) as parent:
+        log = tmp_path / "triton.log"
+        while not (log.exists() and "slow" in log.read_text()):
+            time.sleep(0.05)
+        supervisor, *rest = psutil.Process(parent.pid).children(recursive=True)
+        parent.kill()
+    wait_until_gone([supervisor, *rest])
+    assert not regions_of(parent.pid)
+
+
+def test_text_and_paths_are_unicode_in_every_locale(new_triton, identity_repository, add_model, tmp_path, monkeypatch):
+    monkeypatch.setenv("LC_ALL", "C")
+    (tmp_path / "vocabulary.txt").write_text("어휘", "utf-8")
+    add_model("reader", f"assert open({str(tmp_path / 'vocabulary.txt')!r}).read() == '어휘'")
+    elsewhere = tmp_path / "캐시"
+    with new_triton(identity_repository.rename(tmp_path / "모델"), cache_dir=elsewhere) as triton:
+        assert infer(triton, [1.0]) == [1.0]
+    assert (elsewhere / "backends").is_dir()

@@ -40,8 +40,15 @@ def family(pid: int) -> list[psutil.Process]:
     return [server, psutil.Process(server.ppid()), *server.children(recursive=True)]
 
 
-def regions_of(owner: int) -> list[str]:
-    return [region.name for region in SHARED_MEMORY.glob(f"trident-*-{owner}-*")]
+def regions_of(owner: int) -> set[str]:
+    return {region.name for region in SHARED_MEMORY.glob(f"trident-*-{owner}-*")}
+
+
+@pytest.fixture
+def new_regions():
+    """Shared memory of this process that was not there when the test began: the session's Triton has some as well."""
+    before = regions_of(os.getpid())
+    return lambda: regions_of(os.getpid()) - before
 
 
 def wait_until_gone(processes: list[psutil.Process], seconds: float = 25) -> None:
@@ -57,7 +64,7 @@ def ports_of(triton: TritonProcess) -> dict[str, int]:
     return {name: int(url.rpartition(":")[2]) for name, url in urls.items()}
 
 
-def test_it_answers_and_stops_without_a_trace(new_triton, identity_repository):
+def test_it_answers_and_stops_without_a_trace(new_triton, identity_repository, new_regions):
     loaded: list[str] = []
     with new_triton(identity_repository, on_model_loaded=loaded.append) as triton:
         assert infer(triton, [1.5, -2.0]) == [1.5, -2.0]
@@ -65,10 +72,10 @@ def test_it_answers_and_stops_without_a_trace(new_triton, identity_repository):
         processes = family(triton.pid)
         assert len(processes) == 3, "supervisor, tritonserver and the model's stub"
         assert triton.pid in {each.pid for each in processes if each.name() == "tritonserver"}
-        assert len(regions_of(os.getpid())) >= 1
+        assert len(new_regions()) >= 1
         triton.check()
     wait_until_gone(processes, 0)
-    assert not regions_of(os.getpid())
+    assert not new_regions()
     check_free("127.0.0.1", ports_of(triton))
 
 
@@ -100,7 +107,7 @@ def test_apis_that_reach_outside_the_models_are_closed(new_triton, identity_repo
         assert infer(triton, [1.0]) == [1.0]
 
 
-def test_a_model_that_fails_says_why_and_leaves_nothing(new_triton, identity_repository, add_model):
+def test_a_model_that_fails_says_why_and_leaves_nothing(new_triton, identity_repository, add_model, new_regions):
     add_model("broken", 'raise ValueError("no such vocabulary: 어휘")')
     triton = new_triton(identity_repository)
     with pytest.raises(ServerStartError) as failure:
@@ -111,10 +118,10 @@ def test_a_model_that_fails_says_why_and_leaves_nothing(new_triton, identity_rep
     assert "identity" not in message.replace(str(identity_repository), "")
     assert str(triton.log_file) in message
     assert not psutil.pid_exists(triton.pid)
-    assert not regions_of(os.getpid())
+    assert not new_regions()
 
 
-def test_a_model_that_does_not_come_up_in_time_is_stopped(new_triton, identity_repository, add_model):
+def test_a_model_that_does_not_come_up_in_time_is_stopped(new_triton, identity_repository, add_model, new_regions):
     add_model("slow", "import time; time.sleep(120)")
     triton = new_triton(identity_repository, ready_timeout=3, stop_grace=1)
     started = time.monotonic()
@@ -122,7 +129,7 @@ def test_a_model_that_does_not_come_up_in_time_is_stopped(new_triton, identity_r
         triton.start()
     assert time.monotonic() - started < 20
     assert not psutil.pid_exists(triton.pid)
-    assert not regions_of(os.getpid())
+    assert not new_regions()
 
 
 def test_a_wrong_argument_says_so(new_triton, identity_repository):
@@ -182,7 +189,7 @@ def test_two_servers_at_once_share_one_assembly(new_triton, identity_repository,
     assert sum(file.stat().st_size for file in copied) < 2_000_000
 
 
-def test_a_crashed_triton_is_noticed_and_leaves_nothing(new_triton, identity_repository):
+def test_a_crashed_triton_is_noticed_and_leaves_nothing(new_triton, identity_repository, new_regions):
     triton = new_triton(identity_repository)
     triton.start()
     processes = family(triton.pid)
@@ -190,21 +197,22 @@ def test_a_crashed_triton_is_noticed_and_leaves_nothing(new_triton, identity_rep
     wait_until_gone(processes)
     with pytest.raises(ServerDiedError, match=r"Triton was killed by SIGKILL\."):
         triton.check()
-    assert not regions_of(os.getpid())
+    assert not new_regions()
 
 
-def test_a_killed_supervisor_takes_triton_with_it(new_triton, identity_repository):
+def test_a_killed_supervisor_takes_triton_with_it(new_triton, identity_repository, new_regions):
     triton = new_triton(identity_repository)
     triton.start()
     processes = family(triton.pid)
     processes[1].kill()
     wait_until_gone(processes)
     triton.stop()
-    assert not regions_of(os.getpid())
+    assert not new_regions()
 
 
 PARENT = """
 import sys, time
+from pathlib import Path
 from trident_server.process import TritonProcess
 
 http_port, grpc_port, metrics_port = map(int, sys.argv[3:])
@@ -234,7 +242,10 @@ def test_a_parent_killed_while_models_load_leaves_nothing(identity_repository, a
     command = [sys.executable, "-c", PARENT, str(identity_repository), str(tmp_path), *map(str, free_ports(3))]
     with subprocess.Popen(command) as parent:
         log = tmp_path / "triton.log"
+        deadline = time.monotonic() + 30
         while not (log.exists() and "slow" in log.read_text()):
+            assert parent.poll() is None
+            assert time.monotonic() < deadline
             time.sleep(0.05)
         supervisor, *rest = psutil.Process(parent.pid).children(recursive=True)
         parent.kill()

@@ -23,7 +23,7 @@ from trident_server.wheel import EmbeddedTriton
 
 PYTORCH_BACKEND = Path(__file__).resolve().parent / "backends" / "pytorch"
 PYTHON_LIBRARY = "libtriton_python.so"
-SHELL_SAFE = re.compile(r"[\w@%+=:,./-]+")
+WORKABLE = re.compile(r"[\w@%+=:,./-]+", re.ASCII)
 
 
 def assemble_backends(triton: EmbeddedTriton, cache_dir: Path) -> Path:
@@ -32,9 +32,9 @@ def assemble_backends(triton: EmbeddedTriton, cache_dir: Path) -> Path:
     Safe to call from several processes at once: the folder appears complete or not at all.
 
     Raises:
-        PathError: see :func:`check_shell_safe`.
+        PathError: see :func:`check_path`.
     """
-    check_shell_safe(cache_dir.resolve(), "cache-dir")
+    check_path(cache_dir.resolve(), "cache-dir")
     links = {
         "python/triton_python_backend_utils.py": triton.python_backend / "triton_python_backend_utils.py",
         "python/triton_python_backend_stub": triton.python_stub,
@@ -61,17 +61,21 @@ def assemble_backends(triton: EmbeddedTriton, cache_dir: Path) -> Path:
     return folder
 
 
-def check_shell_safe(path: Path, setting: str) -> None:
-    """Refuse a path that Triton's Python backend would break: it starts its stubs by an unquoted shell command.
+def check_path(path: Path, setting: str) -> None:
+    """Refuse a path that Triton's Python backend cannot work in.
+
+    It starts its stubs by an unquoted shell command, and the Python inside them takes paths for ASCII in every locale.
 
     Raises:
-        PathError: the path holds a space or another character that a shell gives a meaning; names ``setting``.
+        PathError: the path holds a space, another character that a shell gives a meaning, or one beyond ASCII; names
+            ``setting``.
     """
-    if not SHELL_SAFE.fullmatch(str(path)):
-        odd = " ".join(sorted({repr(character) for character in SHELL_SAFE.sub("", str(path))}))
+    if not WORKABLE.fullmatch(str(path)):
+        odd = " ".join(sorted({repr(character) for character in WORKABLE.sub("", str(path))}))
         raise PathError(
-            f"Triton's Python backend cannot work in '{path}' because of {odd} in that path: use letters, digits and "
-            f"@%+=:,./- alone, and choose another with --{setting} (TRIDENT_{setting.replace('-', '_').upper()})."
+            f"Triton's Python backend cannot work in '{path}' because of {odd} in that path: use ASCII letters, "
+            f"digits and _@%+=:,./- alone, and choose another with --{setting} "
+            f"(TRIDENT_{setting.replace('-', '_').upper()})."
         )
 
 

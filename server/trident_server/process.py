@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 
-from trident_server.assembly import assemble_backends, check_shell_safe
+from trident_server.assembly import assemble_backends, check_path
 from trident_server.errors import ServerDiedError, ServerStartError
 from trident_server.log import LogFollower, failure_reasons, read_tail
 from trident_server.ports import answers, check_free
@@ -118,7 +118,7 @@ class TritonProcess:
         """Start tritonserver and return when all its models are ready."""
         triton = find_embedded_triton()
         check_repository(self._repository, self._config_name)
-        check_shell_safe(self._repository.resolve(), "repository")
+        check_path(self._repository.resolve(), "repository")
         check_free(self._host, self._ports)
         backends = assemble_backends(triton, self._cache_dir)
         remove_abandoned_shared_memory()

@@ -105,9 +105,6 @@ def environment(triton: EmbeddedTriton) -> dict[str, str]:
         **os.environ,
         "LD_LIBRARY_PATH": ":".join(filter(None, libraries)),
         "PATH": ":".join(filter(None, path)),
-        "PYTHONUNBUFFERED": "1",
-        # An embedded Python takes the C locale literally: files and paths would be ASCII.
-        "PYTHONUTF8": "1",
     }
 
 

@@ -251,13 +251,3 @@ def test_a_parent_killed_while_models_load_leaves_nothing(identity_repository, a
         parent.kill()
     wait_until_gone([supervisor, *rest])
     assert not regions_of(parent.pid)
-
-
-def test_text_and_paths_are_unicode_in_every_locale(new_triton, identity_repository, add_model, tmp_path, monkeypatch):
-    monkeypatch.setenv("LC_ALL", "C")
-    (tmp_path / "vocabulary.txt").write_text("어휘", "utf-8")
-    add_model("reader", f"assert open({str(tmp_path / 'vocabulary.txt')!r}).read() == '어휘'")
-    elsewhere = tmp_path / "캐시"
-    with new_triton(identity_repository.rename(tmp_path / "모델"), cache_dir=elsewhere) as triton:
-        assert infer(triton, [1.0]) == [1.0]
-    assert (elsewhere / "backends").is_dir()

@@ -1,5 +1,7 @@
 """Asks the contract's models over HTTP, whose status codes the contract names."""
 
+import time
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,6 +10,7 @@ import tritonclient.http as triton_http
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
 Arrays = dict[str, np.ndarray]
+SECONDS_TO_COUNT = 10.0
 
 
 class Client:
@@ -15,6 +18,7 @@ class Client:
 
     def __init__(self, url: str) -> None:
         self._client = triton_http.InferenceServerClient(url, concurrency=8, network_timeout=60)
+        self._sent: Counter[str] = Counter()
 
     def close(self) -> None:
         self._client.close()
@@ -39,6 +43,7 @@ class Client:
         for name, array in inputs.items():
             given.append(triton_http.InferInput(name, list(array.shape), np_to_triton_dtype(array.dtype)))
             given[-1].set_data_from_numpy(array)
+        self._sent[model] += len(next(iter(inputs.values())))
         wanted = [triton_http.InferRequestedOutput(name) for name in outputs] or None
         return self._client.async_infer(model, given, outputs=wanted)
 
@@ -47,8 +52,13 @@ class Client:
         return {each["name"]: result.as_numpy(each["name"]) for each in result.get_response()["outputs"]}
 
     def executions(self, model: str) -> int:
-        """Return how often the model was executed so far."""
-        return int(self._client.get_inference_statistics(model)["model_stats"][0]["execution_count"])
+        """Return how often the model was executed so far, once all that was sent is counted: Triton answers first."""
+        deadline = time.monotonic() + SECONDS_TO_COUNT
+        while True:
+            statistics = self._client.get_inference_statistics(model)["model_stats"][0]
+            if statistics["inference_count"] >= self._sent[model] or time.monotonic() > deadline:
+                return int(statistics["execution_count"])
+            time.sleep(0.01)
 
     def index(self) -> dict[str, dict[str, Any]]:
         """Return each model's state and, where it has no answer, the reason."""

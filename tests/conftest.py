@@ -1,0 +1,152 @@
+"""What training tests share: tiny pretrained checkpoints with tokenizers of their own, and toy data."""
+
+from __future__ import annotations
+
+import functools
+import json
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+SUBJECTS = ("the dog", "a cat", "my friend", "the old king", "Mary", "every student", "고양이", "the 🐟")
+VERBS = ("sleeps", "laughs", "eats fish", "sees the dog", "runs", "sings well")
+TIMES = ("today", "every day", "at home", "in the park", "")
+
+
+def toy_sentences() -> list[tuple[str, int]]:
+    """Return sentences and labels: the subject stands before the verb, or, wrongly, a second time after it."""
+    rows = []
+    for subject in SUBJECTS:
+        for verb in VERBS:
+            for time in TIMES:
+                rows.append((" ".join(f"{subject} {verb} {time}".split()) + ".", 1))
+                rows.append((" ".join(f"{verb} {subject} {subject} {time}".split()) + ".", 0))
+    return rows
+
+
+@pytest.fixture(scope="session")
+def toy_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in CoLA's own form: ``train.tsv`` and ``dev.tsv``."""
+    folder = tmp_path_factory.mktemp("toy")
+    rows = toy_sentences()
+    for name, chosen in (("train", [row for i, row in enumerate(rows) if i % 7]), ("dev", rows[::7])):
+        lines = (f"toy{len(text) % 2}\t{label}\t{'' if label else '*'}\t{text}\n" for text, label in chosen)
+        (folder / f"{name}.tsv").write_text("".join(lines), "utf-8")
+    return folder
+
+
+def toy_question(index: int, rng: random.Random, words: int = 60) -> dict[str, Any]:
+    """Return a question in SQuAD's flat form: every context has one of the places in it, and that is the answer."""
+    text = [rng.choice(("sleeps", "laughs", "eats", "fish", "sees", "runs", "sings", "today")) for _ in range(words)]
+    text[rng.randrange(words)] = place = rng.choice(("home", "park", "Mary"))
+    context = " ".join(text)
+    return {
+        "id": str(index),
+        "title": str(index // 5),
+        "question": f"{rng.choice(SUBJECTS)}?",
+        "context": context,
+        "answers": {"text": [place], "answer_start": [context.index(place)]},
+    }
+
+
+@pytest.fixture(scope="session")
+def make_question() -> Callable[..., dict[str, Any]]:
+    """Return :func:`toy_question`."""
+    return toy_question
+
+
+@pytest.fixture(scope="session")
+def toy_squad(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file in SQuAD's own form: 400 questions in 80 articles."""
+    rng = random.Random(4)
+    articles: dict[str, list[dict[str, Any]]] = {}
+    for question in (toy_question(index, rng) for index in range(400)):
+        (text,), (start,) = question["answers"]["text"], question["answers"]["answer_start"]
+        qa = {
+            "id": question["id"],
+            "question": question["question"],
+            "answers": [{"text": text, "answer_start": start}],
+        }
+        articles.setdefault(question["title"], []).append({"context": question["context"], "qas": [qa]})
+    file = tmp_path_factory.mktemp("squad") / "train.json"
+    file.write_text(json.dumps({"data": [{"title": title, "paragraphs": each} for title, each in articles.items()]}))
+    return file
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Make, once for each architecture, a randomly initialised encoder with its kind of tokenizer, on disk."""
+
+    @functools.cache
+    def make(architecture: str) -> Path:
+        import torch
+        import transformers
+
+        folder = tmp_path_factory.mktemp("checkpoints") / architecture
+        tokenizer = _tokenizer(architecture)
+        sizes = {
+            "vocab_size": len(tokenizer),
+            "hidden_size": 32,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 4,
+            "intermediate_size": 64,
+            "max_position_embeddings": 66,
+            "pad_token_id": tokenizer.pad_token_id,
+        }
+        if architecture in {"albert", "electra"}:
+            sizes["embedding_size"] = 16
+        if architecture == "distilbert":
+            # The same sizes under DistilBERT's own names.
+            sizes |= {"dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 64}
+        torch.manual_seed(1)
+        config = transformers.AutoConfig.for_model(architecture, **sizes)
+        transformers.AutoModel.from_config(config).save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        return folder
+
+    return make
+
+
+def _tokenizer(architecture: str):
+    """Train the architecture's kind of tokenizer on the toy sentences: WordPiece, byte-level BPE or Unigram."""
+    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    corpus = [text for text, _ in toy_sentences()]
+    if architecture == "roberta":
+        specials = {"bos_token": "<s>", "pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>"}
+        tokenizer = Tokenizer(models.BPE(unk_token="<unk>"))
+        tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        tokenizer.decoder = decoders.ByteLevel()
+        alphabet = pre_tokenizers.ByteLevel.alphabet()
+        trainer = trainers.BpeTrainer(
+            vocab_size=400, special_tokens=list(specials.values()), initial_alphabet=alphabet, show_progress=False
+        )
+    elif architecture == "albert":
+        specials = {"pad_token": "<pad>", "unk_token": "<unk>", "bos_token": "[CLS]", "eos_token": "[SEP]"}
+        tokenizer = Tokenizer(models.Unigram())
+        tokenizer.normalizer = normalizers.Sequence([normalizers.NFKD(), normalizers.Lowercase()])
+        tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+        trainer = trainers.UnigramTrainer(
+            vocab_size=200, special_tokens=list(specials.values()), unk_token="<unk>", show_progress=False
+        )
+    else:
+        specials = {"pad_token": "[PAD]", "unk_token": "[UNK]", "bos_token": "[CLS]", "eos_token": "[SEP]"}
+        tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+        tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+        tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+        trainer = trainers.WordPieceTrainer(vocab_size=200, special_tokens=list(specials.values()), show_progress=False)
+    tokenizer.train_from_iterator(corpus, trainer)
+    first, last = specials["bos_token"], specials["eos_token"]
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{first} $A {last}",
+        pair=f"{first} $A {last} $B:1 {last}:1",
+        special_tokens=[(each, tokenizer.token_to_id(each)) for each in (first, last)],
+    )
+    inputs = ["input_ids", "attention_mask"] + ["token_type_ids"] * (architecture not in {"distilbert", "roberta"})
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, cls_token=first, sep_token=last, model_input_names=inputs, **specials
+    )

@@ -1,0 +1,5 @@
+"""``python -m trident_training`` is ``trident-train``."""
+
+from trident_training.cli import main
+
+main()

@@ -1,0 +1,87 @@
+"""What turns a span reader's logits into probabilities that can be believed."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+FILE = "calibration.json"
+#: Between these the best temperature is looked for.
+LOWEST, HIGHEST = 0.2, 5.0
+BINS = 10
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """How a reader's logits become scores.
+
+    Attributes:
+        temperature: what the logits are divided by.
+        may_be_unanswerable: whether it was trained with questions that have no answer, and may answer with none.
+    """
+
+    temperature: float = 1.0
+    may_be_unanswerable: bool = False
+
+    def __post_init__(self) -> None:
+        if not (self.temperature > 0 and math.isfinite(self.temperature)):
+            raise ValueError(f"temperature is {self.temperature}; a number above 0 is accepted")
+
+    @classmethod
+    def beside(cls, folder: Path) -> Calibration:
+        """Read what stands beside a checkpoint's weights; logits are taken as they are where nothing does.
+
+        Raises:
+            ValueError: something else stands there.
+        """
+        file = folder / FILE
+        if not file.is_file():
+            return cls()
+        try:
+            return cls(**json.loads(file.read_text()))
+        except TypeError as error:
+            raise ValueError(f"{file} is no calibration: {error}") from error
+
+    def to_json(self) -> str:
+        """Return the file's content."""
+        return json.dumps(asdict(self), indent=2) + "\n"
+
+
+def fit_temperature(scores: Callable[[float], Sequence[float]], right: Sequence[bool]) -> float:
+    """Return the temperature at which the best answers' scores fit best how often they are right.
+
+    That is where the log loss of "this answer is right" is least. Source: Guo et al., On Calibration of Modern Neural
+    Networks (2017), section 4.2.
+
+    Args:
+        scores: of every question's best answer at a temperature, 0 to 1.
+        right: whether each of them is right, at any temperature.
+    """
+    from scipy.optimize import minimize_scalar
+
+    truth = np.asarray(right)
+
+    def loss(exponent: float) -> float:
+        chances = np.clip(scores(math.exp(exponent)), 1e-6, 1 - 1e-6)
+        return float(-np.mean(np.where(truth, np.log(chances), np.log1p(-chances))))
+
+    found = minimize_scalar(
+        loss, bounds=(math.log(LOWEST), math.log(HIGHEST)), method="bounded", options={"maxiter": 20, "xatol": 0.01}
+    )
+    return math.exp(found.x)
+
+
+def calibration_error(scores: Sequence[float], right: Sequence[bool]) -> float:
+    """Return the expected calibration error: how far scores and shares of right answers lie apart, 0 to 1.
+
+    Source: Guo et al. (2017), equation 3, with ten bins of equal width.
+    """
+    chances, truth = np.asarray(scores), np.asarray(right, dtype=float)
+    bins = np.minimum((chances * BINS).astype(int), BINS - 1)
+    gaps = [abs(chances[bins == each].sum() - truth[bins == each].sum()) for each in range(BINS)]
+    return float(sum(gaps) / len(chances))

@@ -1,0 +1,347 @@
+"""One fine-tuning: trains, evaluates after every epoch, keeps the best, and goes on where it was stopped."""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset
+from safetensors.torch import load_file, save_file
+from transformers import (
+    EarlyStoppingCallback,
+    EvalPrediction,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    Trainer,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
+from transformers.trainer_pt_utils import LengthGroupedSampler
+from transformers.trainer_utils import get_last_checkpoint
+
+from trident_training.export.precision import Precision, resolve
+from trident_training.finetune.settings import Settings
+
+RESULT = "result.json"
+BEST = "best"
+LOSS = "loss"
+AVERAGE = "average.safetensors"
+TAKEN = "taken"
+#: Steps from one set of weights to the next that an average takes in.
+AVERAGE_STEPS = 20
+#: Sequences in one forward pass of an evaluation.
+EVALUATION_BATCH = 64
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What a task hands to the run.
+
+    Attributes:
+        model: with the task's head on it.
+        tokenizer: the model's.
+        train: tokenized rows to learn from.
+        validation: tokenized rows to choose the best epoch by.
+        collator: makes a batch of rows.
+        compute_metrics: of predictions on ``validation``.
+        primary: the metric the best epoch has most of.
+        collapsed: says of an epoch's metrics why they show a collapsed model, or None.
+        facts: what else decides the result, for the settings file.
+    """
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    train: Dataset
+    validation: Dataset
+    collator: Callable[[list[dict[str, Any]]], dict[str, Any]]
+    compute_metrics: Callable[[EvalPrediction], dict[str, float]]
+    primary: str
+    collapsed: Callable[[Mapping[str, float]], str | None]
+    facts: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run gave.
+
+    Attributes:
+        best: folder of the best epoch's model and tokenizer.
+        primary: the metric it was chosen by, greater being better; ties by loss.
+        epochs: metrics after each epoch, ``epoch`` and ``loss`` among them, and of the averaged weights where they are
+            asked for.
+        settings: what it was made with.
+        collapsed: why the best epoch is a collapsed model and what to change, or None.
+    """
+
+    best: Path
+    primary: str
+    epochs: list[dict[str, float]]
+    settings: dict[str, Any]
+    collapsed: str | None
+
+    @property
+    def best_epoch(self) -> dict[str, float]:
+        """The metrics of the best epoch."""
+        return max(self.epochs, key=lambda epoch: rank(epoch, self.primary))
+
+    @property
+    def best_name(self) -> str:
+        """What the best epoch is called."""
+        return epoch_name(self.best_epoch)
+
+    def write(self, file: Path) -> None:
+        """Write everything but the folder."""
+        content = {
+            "primary": self.primary,
+            "best_epoch": self.best_epoch,
+            "epochs": self.epochs,
+            "collapsed": self.collapsed,
+            "settings": self.settings,
+        }
+        file.write_text(json.dumps(content, indent=2) + "\n")
+
+    @classmethod
+    def read(cls, output: Path) -> Result:
+        """Read the result of a run that has ended."""
+        content = json.loads((output / RESULT).read_text())
+        return cls(output / BEST, content["primary"], content["epochs"], content["settings"], content["collapsed"])
+
+
+def epoch_name(epoch: Mapping[str, float]) -> str:
+    """Return what the metrics of a run's epoch are called."""
+    return "average" if epoch.get("averaged") else f"epoch {epoch['epoch']:g}"
+
+
+def rank(epoch: Mapping[str, float], primary: str) -> tuple[float, float]:
+    """Return what epochs and models are ordered by: the primary metric, then the smaller loss; NaN comes last."""
+    value, loss = epoch[primary], epoch[LOSS]
+    return (-math.inf if math.isnan(value) else value, -math.inf if math.isnan(loss) else -loss)
+
+
+def finetune(prepared: Prepared, settings: Settings) -> Result:
+    """Train, or go on training, or return the result where training has ended.
+
+    Args:
+        prepared: model and data.
+        settings: completed ones.
+
+    Raises:
+        SettingsError: the output folder holds a run with other settings.
+    """
+    settings.claim_output(prepared.facts)
+    if (settings.output / RESULT).is_file():
+        return Result.read(settings.output)
+    average = WeightAverage(settings.average) if settings.average else None
+    trainer = _trainer(prepared, settings, [average] if average else [])
+    trainer.train(resume_from_checkpoint=get_last_checkpoint(str(settings.output)))
+    averaged = bool(average and average.weights)
+    if average and averaged:
+        trainer.model.load_state_dict(average.weights)
+        trainer.evaluate()
+    epochs = _epochs(trainer.state)
+    if averaged:
+        # One more to choose from.
+        epochs[-1]["averaged"] = True
+    best = max(epochs, key=lambda epoch: rank(epoch, prepared.primary))
+    result = Result(
+        settings.output / BEST, prepared.primary, epochs, settings.as_dict() | prepared.facts, prepared.collapsed(best)
+    )
+    result.write(settings.output / BEST / RESULT)
+    result.write(settings.output / RESULT)
+    for checkpoint in settings.output.glob("checkpoint-*"):
+        shutil.rmtree(checkpoint)
+    return result
+
+
+class ResumableTrainer(Trainer):
+    """A trainer whose order of rows follows from seed and epoch: resumed within an epoch, it sees the rest of it."""
+
+    def __init__(self, *, train_dataset: Dataset, **options: Any) -> None:
+        super().__init__(train_dataset=train_dataset, **options)
+        self._lengths = list(train_dataset["length"])
+
+    def _get_train_sampler(self, train_dataset: Dataset | None = None) -> EpochLengthSampler:
+        batch = self.args.train_batch_size * self.args.gradient_accumulation_steps
+        return EpochLengthSampler(batch, self._lengths, self.args.seed)
+
+
+class EpochLengthSampler(LengthGroupedSampler):
+    """Puts rows of like length into one batch, in an order drawn anew for every epoch."""
+
+    def __init__(self, batch_size: int, lengths: list[int], seed: int) -> None:
+        super().__init__(batch_size, lengths=lengths)
+        self._seed, self._epoch = seed, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Take the order of this epoch; the data loader calls it."""
+        self._epoch = epoch
+
+    def __iter__(self) -> Iterator[int]:
+        self.generator = torch.Generator().manual_seed(self._seed * 1_000_003 + self._epoch)
+        return super().__iter__()
+
+
+class KeepBest(TrainerCallback):
+    """Writes model and tokenizer to ``best/`` whenever an epoch is better than all before it; LoRA merged in."""
+
+    def __init__(self, folder: Path, primary: str, tokenizer: PreTrainedTokenizerBase) -> None:
+        self._folder, self._primary, self._tokenizer = folder, primary, tokenizer
+
+    def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Compare the epoch just evaluated with those before, which a resumed run knows too."""
+        epochs = _epochs(state)
+        if (
+            rank(epochs[-1], self._primary)
+            > max((rank(epoch, self._primary) for epoch in epochs[:-1]), default=(-math.inf, -math.inf))
+            or not self._folder.is_dir()
+        ):
+            draft = self._folder.with_name(f".{self._folder.name}")
+            shutil.rmtree(draft, ignore_errors=True)
+            merged(kwargs["model"]).save_pretrained(draft)
+            self._tokenizer.save_pretrained(draft)
+            shutil.rmtree(self._folder, ignore_errors=True)
+            draft.rename(self._folder)
+
+
+class WeightAverage(TrainerCallback):
+    """Keeps the mean of the weights over the last steps of a training; it goes on after an interruption.
+
+    Source: Izmailov et al., Averaging Weights Leads to Wider Optima and Better Generalization (2018).
+
+    Args:
+        share: of all steps, the last ones, that the mean is taken over.
+    """
+
+    def __init__(self, share: float) -> None:
+        self._share = share
+        self._taken = 0
+        self.weights: dict[str, torch.Tensor] = {}
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Take up the mean that was saved with the step that training goes on from."""
+        saved = Path(args.output_dir) / f"checkpoint-{state.global_step}" / AVERAGE
+        if saved.is_file():
+            self.weights = load_file(saved)
+            self._taken = int(self.weights.pop(TAKEN))
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Add the weights of every twentieth step."""
+        if state.global_step < (1 - self._share) * state.max_steps or state.global_step % AVERAGE_STEPS:
+            return
+        self._taken += 1
+        for name, tensor in kwargs["model"].state_dict().items():
+            if self._taken == 1:
+                self.weights[name] = tensor.detach().clone()
+            elif tensor.is_floating_point():
+                self.weights[name] += (tensor.detach() - self.weights[name]) / self._taken
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Save the mean beside the step's checkpoint."""
+        if self.weights:
+            file = Path(args.output_dir) / f"checkpoint-{state.global_step}" / AVERAGE
+            save_file(self.weights | {TAKEN: torch.tensor(self._taken)}, file)
+
+
+def merged(model: PreTrainedModel) -> PreTrainedModel:
+    """Return a model whose LoRA adapters, if it has any, are part of its weights; the given one keeps training."""
+    if not hasattr(model, "merge_and_unload"):
+        return model
+    return copy.deepcopy(model).merge_and_unload()
+
+
+def with_lora(model: PreTrainedModel, rank: int) -> PreTrainedModel:
+    """Return the model with LoRA adapters on every linear layer but the head's, which is trained whole.
+
+    Source: Hu et al., LoRA (2021); on all linear layers: Dettmers et al., QLoRA (2023), with alpha = 2 rank.
+    """
+    from peft import LoraConfig, get_peft_model
+
+    heads = [
+        name
+        for name, child in model.named_children()
+        if name != model.base_model_prefix and next(child.parameters(), None) is not None
+    ]
+    return get_peft_model(
+        model,
+        LoraConfig(
+            r=rank,
+            lora_alpha=2 * rank,
+            lora_dropout=0.05,
+            target_modules="all-linear",
+            exclude_modules=heads,
+            modules_to_save=heads,
+        ),
+    )
+
+
+def _trainer(prepared: Prepared, settings: Settings, further: Sequence[TrainerCallback]) -> Trainer:
+    model = prepared.model
+    if settings.freeze_embeddings:
+        model.get_input_embeddings().requires_grad_(False)
+    if settings.lora_rank is not None:
+        model = with_lora(model, settings.lora_rank)
+    callbacks = [KeepBest(settings.output / BEST, prepared.primary, prepared.tokenizer), *further]
+    if settings.patience is not None:
+        callbacks.append(EarlyStoppingCallback(settings.patience))
+    return ResumableTrainer(
+        model=model,
+        args=TrainingArguments(
+            output_dir=str(settings.output),
+            num_train_epochs=settings.epochs,
+            per_device_train_batch_size=(settings.batch_size or 1) // settings.accumulation,
+            gradient_accumulation_steps=settings.accumulation,
+            per_device_eval_batch_size=EVALUATION_BATCH,
+            learning_rate=settings.learning_rate,
+            warmup_steps=settings.warmup,
+            weight_decay=settings.weight_decay,
+            label_smoothing_factor=settings.label_smoothing,
+            seed=settings.seed,
+            eval_strategy="steps" if settings.eval_steps else "epoch",
+            eval_steps=settings.eval_steps,
+            save_strategy="steps" if settings.save_steps else "epoch",
+            save_steps=settings.save_steps or 500,
+            save_total_limit=1,
+            metric_for_best_model=prepared.primary,
+            greater_is_better=True,
+            logging_steps=20,
+            report_to="tensorboard",
+            dataloader_pin_memory=torch.cuda.is_available(),
+            **_device(),
+        ),
+        train_dataset=prepared.train,
+        eval_dataset=prepared.validation,
+        data_collator=prepared.collator,
+        compute_metrics=prepared.compute_metrics,
+        callbacks=callbacks,
+    )
+
+
+def _device() -> dict[str, bool]:
+    """Return the device and the half precision it computes fast in, as ``TrainingArguments`` names them."""
+    if torch.cuda.is_available():
+        bfloat16 = torch.cuda.is_bf16_supported()
+        return {"bf16": bfloat16, "fp16": not bfloat16}
+    return {"use_cpu": True, "bf16": resolve(Precision.AUTO) is Precision.BFLOAT16}
+
+
+def _epochs(state: TrainerState) -> list[dict[str, float]]:
+    return [
+        {
+            name.removeprefix("eval_"): value
+            for name, value in entry.items()
+            if name == "epoch" or name.startswith("eval_")
+        }
+        for entry in state.log_history
+        if "eval_loss" in entry
+    ]

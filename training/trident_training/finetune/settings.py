@@ -1,0 +1,153 @@
+"""What one fine-tuning is made with: the options of the command line, written beside its results."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+
+from typer import BadParameter, Option
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
+
+FILE = "settings.json"
+
+
+class SettingsError(ValueError):
+    """Settings that cannot be run; the text says which and what is accepted."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One run's settings; what is None comes from the model's architecture (:meth:`completed`).
+
+    Each field's help says what it is. ``output`` is the only one that does not decide the result.
+
+    Raises:
+        SettingsError: a value outside what is accepted.
+    """
+
+    output: Annotated[Path, Option(help="The run's folder; the same command goes on with what it holds.")]
+    model: Annotated[str, Option(help="Path, hub name, or bundled (bundled-4 is its lowest 4 layers).")] = "bundled"
+    epochs: Annotated[int | None, Option(min=1, help="Passes over the train set.")] = None
+    batch_size: Annotated[int | None, Option(min=1, help="Sequences a step sees, accumulation included.")] = None
+    accumulation: Annotated[int, Option(min=1, help="Forward passes a step is made of; divides the batch size.")] = 1
+    learning_rate: Annotated[float | None, Option(help="After the warm-up; falls linearly to 0.")] = None
+    warmup: Annotated[float | None, Option(min=0, max=0.99, help="Share of the steps in which the rate rises.")] = None
+    weight_decay: Annotated[float | None, Option(min=0, help="AdamW's.")] = None
+    max_length: Annotated[int, Option(min=2, help="Tokens a sequence is cut to.")] = 128
+    dropout: Annotated[
+        float | None, Option(min=0, max=0.99, help="Of hidden states; the checkpoint's own by default.")
+    ] = None
+    attention_dropout: Annotated[
+        float | None, Option(min=0, max=0.99, help="The checkpoint's own by default; 0 is faster on a CPU.")
+    ] = None
+    label_smoothing: Annotated[float, Option(min=0, max=0.99)] = 0.0
+    seed: Annotated[int, Option(min=0, help="Of the head's first weights, the order and dropout.")] = 0
+    lora_rank: Annotated[int | None, Option(min=1, help="Train LoRA adapters of this rank, not every weight.")] = None
+    freeze_embeddings: Annotated[bool, Option(help="Leave the word embeddings as they are.")] = False
+    average: Annotated[
+        float | None, Option(min=0.01, max=1, help="Average the weights of the last steps, this share of all.")
+    ] = None
+    patience: Annotated[int | None, Option(min=1, help="Stop after so many epochs without a better one.")] = None
+    eval_steps: Annotated[int | None, Option(min=1, help="Evaluate every so many steps, not after every epoch.")] = None
+    save_steps: Annotated[int | None, Option(min=1, help="Save every so many steps, not after every epoch.")] = None
+
+    def __post_init__(self) -> None:
+        for name, hint in get_type_hints(type(self), include_extras=True).items():
+            option, value = hint.__metadata__[0], getattr(self, name)
+            if value is None:
+                continue
+            if (option.min is not None and value < option.min) or (option.max is not None and value > option.max):
+                accepted = f"{option.min} to {option.max}" if option.max is not None else f"{option.min} or more"
+                raise SettingsError(f"{name} is {value}; {accepted} is accepted")
+        if self.learning_rate is not None and not 0 < self.learning_rate < 1:
+            raise SettingsError(f"learning_rate is {self.learning_rate}; above 0 and below 1 is accepted")
+        if self.batch_size is not None and self.batch_size % self.accumulation:
+            raise SettingsError(
+                f"batch_size {self.batch_size} cannot be made of {self.accumulation} equal passes; let accumulation "
+                "divide it"
+            )
+
+    def completed(self, config: PreTrainedConfig) -> Settings:
+        """Return the settings with the architecture's defaults where nothing was chosen."""
+        from trident_training.finetune.defaults import defaults_for
+
+        defaults = asdict(defaults_for(config))
+        return replace(
+            self, **{name: value for name, value in defaults.items() if getattr(self, name, "chosen") is None}
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return what decides the result, as JSON has it."""
+        return {name: value for name, value in asdict(self).items() if name != "output"}
+
+    def claim_output(self, facts: dict[str, Any]) -> None:
+        """Write the settings into the output folder, or find that they are the ones that it was begun with.
+
+        Args:
+            facts: further things that must be the same to go on, the data's digest above all.
+
+        Raises:
+            SettingsError: the folder holds a run that was begun with others, each of which is named.
+        """
+        file = self.output / FILE
+        mine = self.as_dict() | facts
+        if file.is_file():
+            before = json.loads(file.read_text())
+            changed = [name for name in mine if mine[name] != before.get(name)]
+            if changed:
+                differences = "; ".join(f"{name} was {before.get(name)!r} and is {mine[name]!r}" for name in changed)
+                raise SettingsError(
+                    f"{self.output} holds a run with other settings: {differences}. Choose another output folder, or "
+                    "remove this one."
+                )
+            return
+        self.output.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(mine, indent=2) + "\n")
+
+
+def takes_settings(*without: str, **defaults: Any) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command the options of :class:`Settings`, which reach it as one argument ``settings``.
+
+    Args:
+        without: fields that the command does not offer, and that keep their defaults.
+        defaults: other defaults than the fields' own; ``output``, which has none, among them.
+    """
+
+    def wrap(command: Callable[..., None]) -> Callable[..., None]:
+        hints = get_type_hints(Settings, include_extras=True)
+        offered = [field for field in fields(Settings) if field.name not in without]
+        keyword = inspect.Parameter.KEYWORD_ONLY
+        options = [
+            inspect.Parameter(
+                field.name,
+                keyword,
+                annotation=hints[field.name],
+                default=defaults.get(field.name, field.default),
+            )
+            for field in offered
+        ]
+
+        @functools.wraps(command)
+        def run(**values: Any) -> None:
+            try:
+                settings = Settings(**{field.name: values.pop(field.name) for field in offered})
+            except SettingsError as error:
+                raise BadParameter(str(error)) from error
+            command(**values, settings=settings)
+
+        own = [
+            parameter.replace(kind=keyword, annotation=get_type_hints(command, include_extras=True)[name])
+            for name, parameter in inspect.signature(command).parameters.items()
+            if name != "settings"
+        ]
+        run.__signature__ = inspect.Signature([*own, *options])  # type: ignore[attr-defined]
+        return run
+
+    return wrap

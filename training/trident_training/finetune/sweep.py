@@ -1,0 +1,142 @@
+"""Fine-tunes several models alike and says which, after which epoch, is best."""
+
+from __future__ import annotations
+
+import csv
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from trident_training.finetune.run import BEST, LOSS, Result, epoch_name, rank
+from trident_training.finetune.settings import Settings
+
+#: Models by preset: those of the hub, and those that need no network.
+PRESETS = {
+    "cola-base": (
+        "bert-base-uncased",
+        "distilbert-base-uncased",
+        "distilroberta-base",
+        "roberta-base",
+        "albert-base-v2",
+    ),
+    "cola-bundled": ("bundled", "bundled-4", "bundled-2"),
+}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One model of a sweep: its result, or why there is none."""
+
+    model: str
+    result: Result | None
+    failure: str | None = None
+
+
+def sweep(
+    models: Sequence[str],
+    settings: Settings,
+    train: Callable[[Settings], Result],
+    tell: Callable[[Entry], None],
+) -> list[Entry]:
+    """Fine-tune every model, each in a folder of its own; one that fails does not stop the others.
+
+    Args:
+        models: paths, hub names or bundled ones.
+        settings: of every run; its model is replaced, and its output folder is the sweep's.
+        train: runs one fine-tuning, or goes on with it, or returns its result.
+        tell: called with every model's entry as soon as it is there.
+
+    Raises:
+        ValueError: two models would share a folder.
+    """
+    folders = {model: settings.output / _slug(model) for model in models}
+    if len(set(folders.values())) < len(folders):
+        raise ValueError(f"two of the models {', '.join(models)} have the same name; give each once")
+    entries = []
+    for model, folder in folders.items():
+        try:
+            entry = Entry(model, train(replace(settings, model=model, output=folder)))
+        # Whatever one model trips over, the others are still worth having.
+        except Exception as error:
+            entry = Entry(model, None, f"{type(error).__name__}: {str(error).strip().splitlines()[0]}")
+        entries.append(entry)
+        tell(entry)
+    return entries
+
+
+def best_of(entries: Sequence[Entry]) -> Entry | None:
+    """Return the entry with the best epoch by the primary metric, ties by loss; None when all failed."""
+    done = [entry for entry in entries if entry.result is not None]
+    return max(done, key=lambda entry: rank(entry.result.best_epoch, entry.result.primary), default=None)
+
+
+def write_reports(entries: Sequence[Entry], output: Path) -> None:
+    """Write ``sweep.md``, ``sweep.csv`` and ``sweep.png``, and copy the best model to ``best/``."""
+    (output / "sweep.md").write_text(markdown(entries))
+    _write_csv(entries, output / "sweep.csv")
+    _plot(entries, output / "sweep.png")
+    best = best_of(entries)
+    if best is not None:
+        shutil.rmtree(output / BEST, ignore_errors=True)
+        shutil.copytree(best.result.best, output / BEST)
+
+
+def markdown(entries: Sequence[Entry]) -> str:
+    """Return the model x epoch table of the primary metric, the best epoch of each model in bold."""
+    done = [entry for entry in entries if entry.result is not None]
+    primary = done[0].result.primary if done else ""
+    longest = max(done, key=lambda entry: len(entry.result.epochs), default=None)
+    columns = [epoch_name(epoch) for epoch in longest.result.epochs] if longest else []
+    winner = best_of(entries)
+    lines = [
+        f"| {primary or 'model'} | {' | '.join(columns)} | loss at best | |",
+        f"|---|{'---|' * len(columns)}---|---|",
+    ]
+    for entry in entries:
+        if entry.result is None:
+            lines.append(f"| {entry.model} |{' |' * len(columns)} | failed: {entry.failure} |")
+            continue
+        best = entry.result.best_epoch
+        found = {
+            epoch_name(epoch): f"**{epoch[primary]:.3f}**" if epoch is best else f"{epoch[primary]:.3f}"
+            for epoch in entry.result.epochs
+        }
+        cells = [found.get(column, "") for column in columns]
+        remark = "collapsed" if entry.result.collapsed else "best" if entry is winner else ""
+        lines.append(f"| {entry.model} | {' | '.join(cells)} | {best[LOSS]:.3f} | {remark} |")
+    return "\n".join(lines) + "\n"
+
+
+def _write_csv(entries: Sequence[Entry], file: Path) -> None:
+    rows = [{"model": entry.model, **epoch} for entry in entries if entry.result for epoch in entry.result.epochs]
+    columns = list(dict.fromkeys(["model", "epoch", *(name for row in rows for name in row)]))
+    with file.open("w", newline="") as target:
+        writer = csv.DictWriter(target, columns)
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def _plot(entries: Sequence[Entry], file: Path) -> None:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    done = [entry for entry in entries if entry.result is not None]
+    for axes, name in zip(figure.subplots(1, 2), (done[0].result.primary if done else LOSS, LOSS), strict=True):
+        for entry in done:
+            each = [epoch for epoch in entry.result.epochs if not epoch.get("averaged")]
+            (line,) = axes.plot(
+                [epoch["epoch"] for epoch in each], [epoch[name] for epoch in each], "o-", label=entry.model
+            )
+            best = entry.result.best_epoch
+            axes.plot(best["epoch"], best[name], "o", markersize=12, fillstyle="none", color=line.get_color())
+        axes.set(xlabel="epoch", ylabel=f"validation {name.replace('_', ' ')}")
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.grid(alpha=0.3)
+        if done:
+            axes.legend()
+    figure.savefig(file, dpi=120)
+
+
+def _slug(model: str) -> str:
+    return "".join(letter if letter.isalnum() or letter in "-._" else "-" for letter in Path(model).name) or "model"

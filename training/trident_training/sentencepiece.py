@@ -1,0 +1,104 @@
+"""Converts SentencePiece tokenizers of KoBERT's kind to the Rust library's form.
+
+Such a checkpoint is a BERT with ``<any name>.model`` and perhaps ``vocab.txt``, which gives the pieces other ids than
+SentencePiece does. transformers would take that file for a WordPiece vocabulary and split the text wrongly.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from google.protobuf.message import DecodeError
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+from transformers import PreTrainedTokenizerFast
+from transformers.utils import sentencepiece_model_pb2_new as sentencepiece_model
+
+from trident_training.export.checkpoint import CheckpointError
+
+#: What each special token may be called; the first that the vocabulary has is taken.
+SPECIALS = {
+    "unk_token": ("[UNK]", "<unk>"),
+    "pad_token": ("[PAD]", "<pad>"),
+    "cls_token": ("[CLS]", "<s>"),
+    "sep_token": ("[SEP]", "</s>"),
+    "mask_token": ("[MASK]", "<mask>"),
+}
+#: As SentencePiece's format numbers kinds of models and of pieces.
+UNIGRAM, USER_DEFINED = 1, 4
+#: Score of a piece that the vocabulary has beside SentencePiece's own: it is never the best way to split a text.
+NEVER = -1e4
+
+
+def sentencepiece_file(checkpoint: str | Path) -> Path | None:
+    """Return a folder's SentencePiece model where it has no tokenizer in the Rust library's form."""
+    folder = Path(checkpoint)
+    if not folder.is_dir() or (folder / "tokenizer.json").is_file():
+        return None
+    return next(iter(sorted(folder.glob("*.model"))), None)
+
+
+def convert(file: Path) -> PreTrainedTokenizerFast:
+    """Return a SentencePiece unigram model as a fast tokenizer of BERT's kind: ``[CLS] a [SEP] b [SEP]``.
+
+    Args:
+        file: the model; ``vocab.txt`` beside it, a piece a line, gives the ids.
+
+    Raises:
+        CheckpointError: not a unigram model, or without special tokens to put around a text.
+    """
+    proto = _read(file)
+    scores = {piece.piece: piece.score for piece in proto.pieces}
+    listed = file.with_name("vocab.txt")
+    names = listed.read_text("utf-8").removesuffix("\n").split("\n") if listed.is_file() else list(scores)
+    ids = {name: index for index, name in enumerate(names)}
+    specials = {role: next((each for each in known if each in ids), "") for role, known in SPECIALS.items()}
+    for role in ("unk_token", "cls_token", "sep_token", "pad_token"):
+        if not specials[role]:
+            raise CheckpointError(f"{file} has no {role}; {' or '.join(SPECIALS[role])} is accepted")
+    specials = {role: name for role, name in specials.items() if name}
+    tokenizer = Tokenizer(
+        models.Unigram(
+            [(name, scores.get(name, NEVER)) for name in names],
+            unk_id=ids[specials["unk_token"]],
+            byte_fallback=proto.trainer_spec.byte_fallback,
+        )
+    )
+    tokenizer.normalizer = _normalizer(proto.normalizer_spec)
+    prefix = "always" if proto.normalizer_spec.add_dummy_prefix else "never"
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme=prefix, split=False)
+    tokenizer.decoder = decoders.Metaspace(prepend_scheme=prefix)
+    first, last = specials["cls_token"], specials["sep_token"]
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{first} $A {last}",
+        pair=f"{first} $A {last} $B:1 {last}:1",
+        special_tokens=[(first, ids[first]), (last, ids[last])],
+    )
+    tokenizer.add_special_tokens(list(specials.values()))
+    own = [piece.piece for piece in proto.pieces if piece.type == USER_DEFINED and piece.piece in ids]
+    tokenizer.add_tokens([AddedToken(each, normalized=False) for each in own if each not in specials.values()])
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        model_input_names=["input_ids", "token_type_ids", "attention_mask"],
+        **specials,
+    )
+
+
+def _read(file: Path) -> Any:
+    proto = sentencepiece_model.ModelProto()
+    try:
+        proto.ParseFromString(file.read_bytes())
+    except DecodeError as error:
+        raise CheckpointError(f"{file} is no model of SentencePiece: {error}") from error
+    if proto.trainer_spec.model_type != UNIGRAM or not proto.pieces:
+        raise CheckpointError(f"{file} is no unigram model of SentencePiece, and only those are converted")
+    return proto
+
+
+def _normalizer(spec: Any) -> normalizers.Normalizer:
+    """Return SentencePiece's own mapping of characters, then single spaces and none at the ends."""
+    steps = [normalizers.Strip(), normalizers.Replace(Regex(" {2,}"), " ")]
+    if spec.precompiled_charsmap:
+        steps = [normalizers.Precompiled(spec.precompiled_charsmap), *steps]
+    # The Rust form looks long graphemes up by character, and so leaves decomposed Hangul apart, which NFKC joins.
+    return normalizers.Sequence([normalizers.NFC(), *steps] if "nfkc" in spec.name else steps)

@@ -11,7 +11,18 @@ from trident_client import AsyncTridentClient, NotReadyError, Timeout
 
 from trident_api import problems
 from trident_api.body import JsonBody
-from trident_api.schemas import GenerateRequest, Health, PredictedPair, SentencePair, Similarity
+from trident_api.schemas import (
+    Answer,
+    GenerateRequest,
+    Health,
+    PredictedPair,
+    Probabilities,
+    Probability,
+    Question,
+    SentencePair,
+    Sentences,
+    Similarity,
+)
 from trident_api.settings import ApiSettings
 
 TRUNCATED = "x-truncated"
@@ -51,19 +62,46 @@ def create_app(
     app.add_middleware(JsonBody, max_bytes=settings.max_body_bytes)
     problems.install(app, settings.retry_after)
 
+    def truncated(response: Response) -> Callable[[list[int]], None]:
+        return lambda indices: response.headers.update({TRUNCATED: "true"})
+
+    async def acceptability(request: Request, response: Response, sentences: list[str]) -> list[float]:
+        client: AsyncTridentClient = request.app.state.client
+        return [float(each) for each in await client.acceptability(sentences, on_truncation=truncated(response))]
+
     async def similarity(request: Request, response: Response, pair: SentencePair) -> Similarity:
         client: AsyncTridentClient = request.app.state.client
-
-        def truncated(indices: list[int]) -> None:
-            response.headers[TRUNCATED] = "true"
-
-        (cosine,) = await client.similarity([(pair.sentence_1, pair.sentence_2)], on_truncation=truncated)
+        pairs = [(pair.sentence_1, pair.sentence_2)]
+        (cosine,) = await client.similarity(pairs, on_truncation=truncated(response))
         return Similarity(score=float(cosine), pred=int(cosine >= settings.similarity_threshold))
 
+    async def answers(request: Request, body: Question) -> Answer | list[Answer]:
+        client: AsyncTridentClient = request.app.state.client
+        found = await client.answer(body.question, body.context, body.top_k, max_answer_tokens=body.max_answer_tokens)
+        spans = [Answer(**each._asdict()) for each in found]
+        return spans if body.top_k > 1 else spans[0]
+
     @app.post("/generate", responses=INFERENCE_ERRORS)
-    async def generate(body: GenerateRequest, request: Request, response: Response) -> Similarity:
+    async def generate(
+        body: GenerateRequest, request: Request, response: Response
+    ) -> Probability | Similarity | Answer | list[Answer]:
         """Answer whichever task the fields belong to."""
-        return await similarity(request, response, body)
+        if isinstance(body, Question):
+            return await answers(request, body)
+        if isinstance(body, SentencePair):
+            return await similarity(request, response, body)
+        (probability,) = await acceptability(request, response, [body.passage])
+        return Probability(prob=probability)
+
+    @app.post("/acceptability", responses=INFERENCE_ERRORS)
+    async def judge(body: Sentences, request: Request, response: Response) -> Probabilities:
+        """Judge a list of sentences."""
+        return Probabilities(probs=await acceptability(request, response, body.sentences))
+
+    @app.post("/qa", responses=INFERENCE_ERRORS)
+    async def ask(body: Question, request: Request) -> Answer | list[Answer]:
+        """Find the answer to a question in a context of any length; a list, the best first, when `top_k` is above 1."""
+        return await answers(request, body)
 
     @app.post("/pred/sentences/", include_in_schema=False)
     @app.post("/pred/sentences", responses=INFERENCE_ERRORS)

@@ -24,6 +24,8 @@ from trident_client import (
     TridentError,
 )
 
+from trident_api.schemas import SHAPE_TAG
+
 STATUSES: Mapping[type[TridentError], int] = {
     BadInputError: 422,
     NotReadyError: 503,
@@ -102,5 +104,5 @@ def install(app: FastAPI, retry_after: int) -> None:
 
 
 def _path(location: Sequence[int | str]) -> str:
-    parts = [str(part) for part in location if part != "body"]
+    parts = [str(part) for part in location if part != "body" and not str(part).startswith(SHAPE_TAG)]
     return ".".join(parts) or "body"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag
 from pydantic.config import JsonDict
 
 
@@ -16,9 +16,18 @@ def _not_empty(text: str) -> str:
 
 Sentence = Annotated[str, AfterValidator(_not_empty)]
 
-SHAPES = (frozenset({"sentence_1", "sentence_2"}),)
-SHAPES_TEXT = " or ".join("{" + ", ".join(sorted(shape)) + "}" for shape in SHAPES)
+MOST_SENTENCES = 4096
+# As the model `qa` takes them.
+MOST_ANSWERS = 100
+MOST_ANSWER_TOKENS = 512
+# Begins the tags that tell shapes apart; they stand in the location of an error and are no field.
+SHAPE_TAG = "shape:"
 
+EXAMPLE_PASSAGE: JsonDict = {"passage": "I are a boy"}
+EXAMPLE_QUESTION: JsonDict = {
+    "question": "Where does the Danube rise?",
+    "context": "The Danube rises in the Black Forest and flows into the Black Sea.",
+}
 EXAMPLE_PAIR: JsonDict = {"sentence_1": "A man is playing a guitar.", "sentence_2": "Someone plays an instrument."}
 
 
@@ -31,18 +40,77 @@ class SentencePair(BaseModel):
     sentence_2: Sentence
 
 
-class GenerateRequest(SentencePair):
-    """Fields of exactly one of the accepted shapes."""
+class Passage(BaseModel):
+    """A sentence to judge."""
 
-    model_config = ConfigDict(strict=True, extra="forbid", json_schema_extra={"examples": [EXAMPLE_PAIR]})
+    model_config = ConfigDict(strict=True, json_schema_extra={"examples": [EXAMPLE_PASSAGE]})
 
-    @model_validator(mode="before")
-    @classmethod
-    def one_shape(cls, data: Any) -> Any:
-        """Refuse a mixture of shapes, or none, with the list of them."""
-        if not isinstance(data, dict) or frozenset(data) not in SHAPES:
-            raise ValueError(f"the body must be a JSON object with exactly the fields {SHAPES_TEXT}")
-        return data
+    passage: Sentence
+
+
+class Sentences(BaseModel):
+    """Sentences to judge."""
+
+    model_config = ConfigDict(
+        strict=True, json_schema_extra={"examples": [{"sentences": ["I am a boy", "I are a boy"]}]}
+    )
+
+    sentences: list[Sentence] = Field(max_length=MOST_SENTENCES)
+
+
+class Question(BaseModel):
+    """A question, and the text that holds its answer."""
+
+    model_config = ConfigDict(strict=True, json_schema_extra={"examples": [EXAMPLE_QUESTION]})
+
+    question: Sentence
+    context: Sentence
+    top_k: int = Field(1, ge=1, le=MOST_ANSWERS, description="Answers wanted; more than one come as a list.")
+    max_answer_tokens: int = Field(30, ge=1, le=MOST_ANSWER_TOKENS, description="Tokens in the longest answer.")
+
+
+def _shape_of(body: Any) -> str | None:
+    """Return the tag of the shape that has all its fields and no foreign one."""
+    given = body.keys() if isinstance(body, dict) else set()
+    return next(
+        (tag for tag, shape in SHAPES.items() if {*_required(shape)} <= given <= shape.model_fields.keys()), None
+    )
+
+
+def _required(shape: type[BaseModel]) -> list[str]:
+    return [name for name, field in shape.model_fields.items() if field.is_required()]
+
+
+SHAPES: dict[str, type[BaseModel]] = {
+    SHAPE_TAG + "passage": Passage,
+    SHAPE_TAG + "pair": SentencePair,
+    SHAPE_TAG + "question": Question,
+}
+GenerateRequest = Annotated[
+    Annotated[Passage, Tag(SHAPE_TAG + "passage")]
+    | Annotated[SentencePair, Tag(SHAPE_TAG + "pair")]
+    | Annotated[Question, Tag(SHAPE_TAG + "question")],
+    Discriminator(
+        _shape_of,
+        custom_error_type="shape",
+        custom_error_message="the body must be a JSON object with exactly the fields "
+        + " or ".join("{" + ", ".join(_required(shape)) + "}" for shape in SHAPES.values())
+        + "; a question may come with top_k and max_answer_tokens",
+    ),
+]
+"""The fields of exactly one task."""
+
+
+class Probability(BaseModel):
+    """How likely a sentence is acceptable."""
+
+    prob: float = Field(description="Probability that the sentence is grammatically acceptable, 0 to 1.")
+
+
+class Probabilities(BaseModel):
+    """How likely each sentence is acceptable, in the order given."""
+
+    probs: list[float] = Field(description="Probabilities that the sentences are grammatically acceptable, 0 to 1.")
 
 
 class Similarity(BaseModel):
@@ -50,6 +118,15 @@ class Similarity(BaseModel):
 
     score: float = Field(description="Cosine of the two embeddings, -1 to 1.")
     pred: int = Field(description="1 when the score reaches the threshold of similarity, else 0.")
+
+
+class Answer(BaseModel):
+    """A span of the context that answers the question."""
+
+    answer: str = Field(description="The span's text: context[start:end].")
+    score: float = Field(description="Probability of being the answer, 0 to 1, among all spans of the context.")
+    start: int = Field(description="Where the span begins, in characters (Unicode code points).")
+    end: int = Field(description="Where it ends, in characters.")
 
 
 class PredictedPair(BaseModel):

@@ -14,12 +14,12 @@ import numpy.typing as npt
 from trident_client import _tasks
 from trident_client._grpc import AsyncGrpcTransport, GrpcTransport
 from trident_client._http import AsyncHttpTransport, HttpTransport
-from trident_client._types import AsyncTransport, Response, Timeout, Transport
+from trident_client._types import Answer, AsyncTransport, Response, Timeout, Transport
 
 Protocol = Literal["http", "grpc"]
 
 DEFAULT_URLS = {"http": "127.0.0.1:8010", "grpc": "127.0.0.1:8011"}
-MODELS = ("sts", "sts_embedding")
+MODELS = ("cola", "qa", "sts", "sts_embedding")
 
 
 class TridentClient:
@@ -67,6 +67,42 @@ class TridentClient:
         self._threads.shutdown()
         self._transport.close()
 
+    def acceptability(
+        self, sentences: Iterable[str], *, on_truncation: _tasks.OnTruncation = _tasks.warn_of_truncation
+    ) -> npt.NDArray[np.float32]:
+        """Return each sentence's probability of being grammatically acceptable, float32 ``[n]``, 0 to 1.
+
+        Args:
+            sentences: any number of sentences, none of them empty.
+            on_truncation: called with the indices of sentences longer than the model takes; warns by default.
+        """
+        return self._run(_tasks.acceptability(sentences, on_truncation))
+
+    def answer(
+        self, question: str, context: str, top_k: int = 1, *, max_answer_tokens: int | None = None
+    ) -> list[Answer]:
+        """Return the likeliest answers to a question, the best first; ``context[start:end]`` is each answer's text.
+
+        Args:
+            question: not empty.
+            context: the text that holds the answer, of any length up to the server's limit in bytes; not empty.
+            top_k: how many answers are wanted, 1 to 100; fewer come where the context has no more.
+            max_answer_tokens: tokens in the longest answer, 1 to 512; 30 when None.
+        """
+        return self.answer_many([(question, context)], top_k, max_answer_tokens=max_answer_tokens)[0]
+
+    def answer_many(
+        self, questions: Iterable[tuple[str, str]], top_k: int = 1, *, max_answer_tokens: int | None = None
+    ) -> list[list[Answer]]:
+        """Return each question's likeliest answers; as many questions as ``concurrency`` allows are under way at once.
+
+        Args:
+            questions: any number of questions, each with its context.
+            top_k: answers wanted for each; see :meth:`answer`.
+            max_answer_tokens: tokens in the longest answer; see :meth:`answer`.
+        """
+        return self._run(_tasks.answers(questions, top_k, max_answer_tokens))
+
     def embed(
         self, texts: Iterable[str], *, on_truncation: _tasks.OnTruncation = _tasks.warn_of_truncation
     ) -> npt.NDArray[np.float32]:
@@ -97,7 +133,7 @@ class TridentClient:
         """
         return self._transport.ready(MODELS)
 
-    def _run(self, plan: _tasks.Plan) -> npt.NDArray[np.float32]:
+    def _run(self, plan: _tasks.Plan[_tasks.Result]) -> _tasks.Result:
         if len(plan.requests) == 1:
             return plan.join([self._transport.infer(plan.requests[0])])
         return plan.join(list(self._threads.map(self._transport.infer, plan.requests)))
@@ -139,6 +175,24 @@ class AsyncTridentClient:
         """Close the connections."""
         await self._transport.close()
 
+    async def acceptability(
+        self, sentences: Iterable[str], *, on_truncation: _tasks.OnTruncation = _tasks.warn_of_truncation
+    ) -> npt.NDArray[np.float32]:
+        """Return each sentence's probability of being acceptable; see :meth:`TridentClient.acceptability`."""
+        return await self._run(_tasks.acceptability(sentences, on_truncation))
+
+    async def answer(
+        self, question: str, context: str, top_k: int = 1, *, max_answer_tokens: int | None = None
+    ) -> list[Answer]:
+        """Return the likeliest answers to a question; see :meth:`TridentClient.answer`."""
+        return (await self.answer_many([(question, context)], top_k, max_answer_tokens=max_answer_tokens))[0]
+
+    async def answer_many(
+        self, questions: Iterable[tuple[str, str]], top_k: int = 1, *, max_answer_tokens: int | None = None
+    ) -> list[list[Answer]]:
+        """Return each question's likeliest answers; see :meth:`TridentClient.answer_many`."""
+        return await self._run(_tasks.answers(questions, top_k, max_answer_tokens))
+
     async def embed(
         self, texts: Iterable[str], *, on_truncation: _tasks.OnTruncation = _tasks.warn_of_truncation
     ) -> npt.NDArray[np.float32]:
@@ -155,7 +209,7 @@ class AsyncTridentClient:
         """Say whether every model answers; see :meth:`TridentClient.ready`."""
         return await self._transport.ready(MODELS)
 
-    async def _run(self, plan: _tasks.Plan) -> npt.NDArray[np.float32]:
+    async def _run(self, plan: _tasks.Plan[_tasks.Result]) -> _tasks.Result:
         slots = asyncio.Semaphore(self._concurrency)
 
         async def infer(index: int) -> Response:

@@ -8,25 +8,30 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from trident_client._types import Array, Request, Response, text_column
+from trident_client._types import Answer, Array, Request, Response, text_column
 from trident_client.errors import BadInputError, TruncationWarning
 
 # The ensembles' max_batch_size.
 MAX_BATCH = 64
+# What the tensors of numbers can hold; the server's own limits are lower.
+MOST_NUMBER = 2**31 - 1
 
 OnTruncation = Callable[[list[int]], None]
+Result = TypeVar("Result")
+Values = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Plan:
+class Plan(Generic[Result]):
     """Requests that may run in any order, and the function that joins their answers, given in the requests' order."""
 
     requests: list[Request]
-    join: Callable[[Sequence[Response]], npt.NDArray[np.float32]]
+    join: Callable[[Sequence[Response]], Result]
 
 
 def warn_of_truncation(cut: list[int]) -> None:
@@ -39,12 +44,18 @@ def warn_of_truncation(cut: list[int]) -> None:
     )
 
 
-def embed(texts: Iterable[str], on_truncation: OnTruncation) -> Plan:
+def acceptability(sentences: Iterable[str], on_truncation: OnTruncation) -> Plan[Values]:
+    """Plan probabilities that sentences are acceptable: float32 ``[n]``, 0..1."""
+    columns = {"TEXT": _encode(sentences, "sentences")}
+    return _plan("cola", columns, "PROBABILITY", ("TRUNCATED_TOKENS",), on_truncation)
+
+
+def embed(texts: Iterable[str], on_truncation: OnTruncation) -> Plan[Values]:
     """Plan embeddings: float32 ``[n, dim]``, unit norm."""
     return _plan("sts_embedding", {"TEXT": _encode(texts, "texts")}, "EMBEDDING", ("TRUNCATED_TOKENS",), on_truncation)
 
 
-def similarity(pairs: Iterable[tuple[str, str]], on_truncation: OnTruncation) -> Plan:
+def similarity(pairs: Iterable[tuple[str, str]], on_truncation: OnTruncation) -> Plan[Values]:
     """Plan similarities: float32 ``[n]``, cosines in -1..1."""
     pairs = list(pairs)
     for index, pair in enumerate(pairs):
@@ -57,9 +68,48 @@ def similarity(pairs: Iterable[tuple[str, str]], on_truncation: OnTruncation) ->
     return _plan("sts", columns, "SIMILARITY", ("TRUNCATED_TOKENS_1", "TRUNCATED_TOKENS_2"), on_truncation)
 
 
+def answers(
+    questions: Iterable[tuple[str, str]], top_k: int, max_answer_tokens: int | None
+) -> Plan[list[list[Answer]]]:
+    """Plan the answers to questions, each with its context: for every question its likeliest spans, the best first."""
+    questions = list(questions)
+    for index, pair in enumerate(questions):
+        if isinstance(pair, str) or len(pair) != 2:
+            raise BadInputError(
+                f"questions[{index}] must be a question and its context, got {type(pair).__name__}", "qa"
+            )
+    asked = _encode((question for question, _ in questions), "questions")
+    contexts = _encode((context for _, context in questions), "contexts")
+    numbers = {"TOP_K": _number(top_k, "top_k")}
+    if max_answer_tokens is not None:
+        numbers["MAX_ANSWER_TOKENS"] = _number(max_answer_tokens, "max_answer_tokens")
+    outputs = ("ANSWER", "SCORE", "START", "END")
+    requests = [
+        Request("qa", {"QUESTION": text_column([question]), "CONTEXT": text_column([context]), **numbers}, outputs)
+        for question, context in zip(asked, contexts, strict=True)
+    ]
+
+    def join(responses: Sequence[Response]) -> list[list[Answer]]:
+        return [
+            [
+                Answer(text.decode(), float(score), int(start), int(end))
+                for text, score, start, end in zip(*(response[name][0] for name in outputs), strict=True)
+            ]
+            for response in responses
+        ]
+
+    return Plan(requests, join)
+
+
+def _number(value: int, what: str) -> Array:
+    if not isinstance(value, int) or not 1 <= value <= MOST_NUMBER:
+        raise BadInputError(f"{what} must be a whole number of 1 or more, got {value!r}", "qa")
+    return np.array([[value]], dtype=np.int32)
+
+
 def _plan(
     model: str, columns: dict[str, list[bytes]], output: str, truncations: tuple[str, ...], on_truncation: OnTruncation
-) -> Plan:
+) -> Plan[Values]:
     count = len(next(iter(columns.values())))
     requests = [
         Request(
@@ -70,7 +120,7 @@ def _plan(
         for start in range(0, count, MAX_BATCH)
     ]
 
-    def join(responses: Sequence[Response]) -> npt.NDArray[np.float32]:
+    def join(responses: Sequence[Response]) -> Values:
         if not responses:
             return np.empty((0, 0) if output == "EMBEDDING" else 0, dtype=np.float32)
         cut = np.concatenate([sum((response[name] for name in truncations), 0) for response in responses])

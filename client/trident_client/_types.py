@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 Array = npt.NDArray[Any]
 Response = Mapping[str, Array]
+
+
+class Answer(NamedTuple):
+    """A span of a context that answers a question.
+
+    Attributes:
+        answer: the span's text, ``context[start:end]``.
+        score: probability that this is the answer, 0 to 1, among all spans of the context.
+        start: where it begins, in characters.
+        end: where it ends, in characters.
+    """
+
+    answer: str
+    score: float
+    start: int
+    end: int
 
 
 @dataclass(frozen=True)
@@ -69,8 +85,8 @@ def triton_type(array: Array) -> str:
     return {"object": "BYTES", "int32": "INT32", "float32": "FP32"}[array.dtype.name]
 
 
-def text_column(texts: list[bytes]) -> Array:
+def text_column(texts: Sequence[bytes]) -> Array:
     """Return texts as a BYTES tensor ``[n, 1]``."""
     column = np.empty((len(texts), 1), dtype=np.object_)
-    column[:, 0] = texts
+    column[:, 0] = list(texts)
     return column

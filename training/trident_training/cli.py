@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from trident_training.export.precision import Precision
+from trident_training.finetune.settings import Settings, takes_settings
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Train, evaluate and export Trident's models.")
+finetune_app = typer.Typer(no_args_is_help=True, help="Fine-tune a pretrained model.")
+sweep_app = typer.Typer(no_args_is_help=True, help="Fine-tune several models alike and keep the best.")
+evaluate_app = typer.Typer(no_args_is_help=True, help="Score a checkpoint or a running server.")
 export_app = typer.Typer(no_args_is_help=True, help="Export a checkpoint into the model repository.")
+app.add_typer(finetune_app, name="finetune")
+app.add_typer(sweep_app, name="sweep")
+app.add_typer(evaluate_app, name="evaluate")
 app.add_typer(export_app, name="export")
 
 Repository = Annotated[
@@ -20,6 +27,14 @@ Dtype = Annotated[
     Precision,
     typer.Option(envvar="TRIDENT_DTYPE", help="auto computes in bfloat16 where the processor is fast at it."),
 ]
+Data = Annotated[
+    str, typer.Option(help="Folder with train.* and dev.*, file (.tsv, .csv, .jsonl, .parquet), or hub name.")
+]
+ValidationFraction = Annotated[
+    float, typer.Option(min=0, max=0.5, help="Carved off the train set to choose by; 0 chooses by the data's dev set.")
+]
+SplitSeed = Annotated[int, typer.Option(help="Of what is carved off to choose by.")]
+COLA = "nyu-mll/glue:cola"
 
 
 @app.command()
@@ -28,6 +43,193 @@ def models(repository: Repository = Path("model_repository"), dtype: Dtype = Pre
     from trident_training.commands import build_models
 
     build_models(repository, dtype)
+
+
+@finetune_app.command("cola")
+@takes_settings(output=Path("runs/cola"))
+def finetune_cola(
+    settings: Settings,
+    data: Data = COLA,
+    validation_fraction: ValidationFraction = 0.1,
+    split_seed: SplitSeed = 0,
+) -> None:
+    """Fine-tune a sequence classifier on CoLA; what is not given is as the architecture's paper has it."""
+    from trident_training import cola_commands
+
+    cola_commands.finetune_cola(data, validation_fraction, split_seed, settings)
+
+
+@finetune_app.command("qa")
+@takes_settings(output=Path("runs/qa"), max_length=256)
+def finetune_qa(
+    settings: Settings,
+    data: Annotated[list[str] | None, typer.Option(help="SQuAD-form JSON, folder, or hub name; repeatable.")] = None,
+    doc_stride: Annotated[int, typer.Option(min=1, help="Tokens that neighbouring windows share.")] = 96,
+    unambiguous: Annotated[bool, typer.Option(help="Leave out answers whose text stands more than once.")] = False,
+    questions: Annotated[int | None, typer.Option(min=1, help="Learn from so many, drawn from the train set.")] = None,
+    validation_fraction: ValidationFraction = 0.05,
+    split_seed: SplitSeed = 0,
+) -> None:
+    """Fine-tune a span reader on questions; what is not given is as the architecture's paper has it."""
+    from trident_training import qa_commands
+
+    qa_commands.finetune_qa(
+        data or ["squad"], unambiguous, questions, validation_fraction, split_seed, doc_stride, settings
+    )
+
+
+@sweep_app.command("cola")
+@takes_settings("model", output=Path("runs/cola-sweep"))
+def sweep_cola(
+    settings: Settings,
+    models: Annotated[str, typer.Option(help="Paths, hub names or bundled ones, with commas between.")] = "",
+    preset: Annotated[
+        Literal["", "cola-base", "cola-bundled"], typer.Option(help="Models by name; cola-bundled needs no network.")
+    ] = "",
+    data: Data = COLA,
+    validation_fraction: ValidationFraction = 0.1,
+    split_seed: SplitSeed = 0,
+) -> None:
+    """Fine-tune several models on CoLA, evaluate each after every epoch, and keep the best."""
+    from trident_training import cola_commands
+
+    cola_commands.sweep_cola(models, preset, data, validation_fraction, split_seed, settings)
+
+
+@evaluate_app.command("cola")
+def evaluate_cola(
+    checkpoint: Annotated[str | None, typer.Option(help="Path or hub name of a fine-tuned classifier.")] = None,
+    server: Annotated[str | None, typer.Option(help="host:port of a running Triton, in place of a checkpoint.")] = None,
+    protocol: Annotated[Literal["http", "grpc"], typer.Option(help="What the server speaks at that port.")] = "http",
+    data: Data = COLA,
+    max_length: Annotated[int, typer.Option(min=2, help="Tokens a checkpoint's sentence is cut to.")] = 128,
+) -> None:
+    """Score a checkpoint or a server on the data's dev set, or on all of a single file."""
+    from trident_training import cola_commands
+
+    cola_commands.evaluate_cola(checkpoint, server, protocol, data, max_length)
+
+
+@evaluate_app.command("qa")
+def evaluate_qa(
+    data: Annotated[str, typer.Option(help="SQuAD-form JSON, folder, or hub name.")] = "squad",
+    checkpoint: Annotated[str | None, typer.Option(help="Path or hub name of a fine-tuned reader.")] = None,
+    server: Annotated[str | None, typer.Option(help="host:port of a running Triton, in place of a checkpoint.")] = None,
+    protocol: Annotated[Literal["http", "grpc"], typer.Option(help="What the server speaks at that port.")] = "http",
+    validation_fraction: Annotated[
+        float, typer.Option(min=0, max=0.5, help="Score what finetune carves off; 0: the dev set, or all of a file.")
+    ] = 0.0,
+    split_seed: SplitSeed = 0,
+    metric: Annotated[Literal["squad", "korquad"], typer.Option(help="Whose normalisation and F1.")] = "squad",
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many questions.")] = None,
+    max_length: Annotated[int, typer.Option(min=2, help="Tokens in a checkpoint's window.")] = 256,
+    doc_stride: Annotated[int, typer.Option(min=1, help="Tokens that neighbouring windows share.")] = 96,
+    strip: Annotated[str, typer.Option(help="Texts no answer begins or ends with, such as '[CLS] [SEP]'.")] = "",
+    longest_answer: Annotated[int | None, typer.Option(min=1, help="Characters above which an answer is none.")] = None,
+) -> None:
+    """Score a checkpoint or a server: exact match, F1, edit distance, and how right the scores are."""
+    from trident_training import qa_commands
+
+    qa_commands.evaluate_qa(
+        checkpoint,
+        server,
+        protocol,
+        data,
+        validation_fraction,
+        split_seed,
+        metric,
+        limit,
+        max_length,
+        doc_stride,
+        strip,
+        longest_answer,
+    )
+
+
+@app.command("intermediate")
+@takes_settings(output=Path("runs/intermediate"))
+def intermediate(
+    settings: Settings,
+    text: Annotated[list[Path], typer.Option(help="SQuAD's JSON, or a file with a sentence a line; may be repeated.")],
+    data: Data = COLA,
+    examples: Annotated[int, typer.Option(min=1000, help="Sentences to make, half of them broken.")] = 400_000,
+    validation_fraction: ValidationFraction = 0.1,
+    split_seed: SplitSeed = 0,
+) -> None:
+    """Before fine-tuning on CoLA: train on sentences broken by rule and on minimal pairs made from templates."""
+    from trident_training import cola_commands
+
+    cola_commands.intermediate(data, validation_fraction, split_seed, text, examples, settings)
+
+
+@app.command("soup")
+def soup(
+    checkpoints: Annotated[list[Path], typer.Argument(help="Folders of classifiers fine-tuned from one checkpoint.")],
+    output: Annotated[Path, typer.Option(help="The averaged classifier's folder.")],
+    data: Data = COLA,
+    validation_fraction: ValidationFraction = 0.1,
+    split_seed: SplitSeed = 0,
+    max_length: Annotated[int, typer.Option(min=2, help="Tokens a sentence is cut to.")] = 128,
+    uniform: Annotated[bool, typer.Option("--uniform", help="Take all of them in, whatever it does.")] = False,
+) -> None:
+    """Average the weights of several fine-tunings, taking each in only where the validation set gets no worse."""
+    from trident_training import cola_commands
+
+    cola_commands.soup(checkpoints, output, data, validation_fraction, split_seed, max_length, uniform)
+
+
+@app.command("adapter")
+def adapter(
+    checkpoint: Annotated[Path, typer.Option(help="Folder of a fine-tuned classifier.")],
+    output: Annotated[Path, typer.Option(help="The adapter's folder.")],
+    base: Annotated[str, typer.Option(help="What it was fine-tuned from: path, hub name or bundled.")] = "bundled",
+) -> None:
+    """Write what a fine-tuning changed in its base, in float16: small enough to ship."""
+    from trident_training import cola_commands
+
+    cola_commands.write_adapter(checkpoint, base, output)
+
+
+@export_app.command("cola")
+def export_cola(
+    checkpoint: Annotated[str | None, typer.Option(help="Path or hub name; the shipped adapter by default.")] = None,
+    name: Annotated[str, typer.Option(help="Another name makes a variant beside the first.")] = "cola",
+    data: Annotated[
+        str | None, typer.Option(help="What the new and the served model are scored on; taken as finetune takes it.")
+    ] = None,
+    validation_fraction: ValidationFraction = 0.1,
+    split_seed: SplitSeed = 0,
+    replace: Annotated[bool, typer.Option("--replace", help="Replace the served model whatever it scores.")] = False,
+    max_tokens: Annotated[int | None, typer.Option(min=2, help="A variant's longest sequence.")] = None,
+    repository: Repository = Path("model_repository"),
+    dtype: Dtype = Precision.AUTO,
+) -> None:
+    """Export a CoLA classifier, softmax inside; one that scores worse than the served model is refused."""
+    from trident_training import cola_commands
+
+    cola_commands.export_cola(
+        checkpoint, name, max_tokens, repository, dtype, data, validation_fraction, split_seed, replace
+    )
+
+
+@export_app.command("qa")
+def export_qa(
+    checkpoint: Annotated[str | None, typer.Option(help="Path or hub name; the shipped adapter by default.")] = None,
+    name: Annotated[str, typer.Option(help="Another name makes a variant beside the first.")] = "qa",
+    max_tokens: Annotated[int | None, typer.Option(min=2, help="Tokens in a variant's windows.")] = None,
+    temperature: Annotated[
+        float | None, typer.Option(help="Divides the logits; what stands in the checkpoint's folder by default.")
+    ] = None,
+    unanswerable: Annotated[
+        bool | None, typer.Option(help="Whether it may answer with none; as the checkpoint's folder says by default.")
+    ] = None,
+    repository: Repository = Path("model_repository"),
+    dtype: Dtype = Precision.AUTO,
+) -> None:
+    """Export a span reader: packed windows in, start and end logits out."""
+    from trident_training import qa_commands
+
+    qa_commands.export_qa(checkpoint, name, max_tokens, repository, dtype, temperature, unanswerable)
 
 
 @export_app.command("sts")

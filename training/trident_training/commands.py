@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.console import Console
@@ -13,6 +15,10 @@ from rich.markup import escape
 from trident_training.export.precision import Precision, resolve
 from trident_training.models import SHIPPED, Recipe, State, build, plan
 from trident_training.repository import ModelSet, Task
+
+if TYPE_CHECKING:
+    from trident_training.calibration import Calibration
+    from trident_training.models import Gate
 
 console = Console(highlight=False)
 errors = Console(stderr=True, highlight=False)
@@ -36,7 +42,14 @@ def build_models(repository: Path, precision: Precision) -> None:
 
 
 def export_model(
-    task: Task, checkpoint: str | None, name: str, max_tokens: int | None, repository: Path, precision: Precision
+    task: Task,
+    checkpoint: str | None,
+    name: str,
+    max_tokens: int | None,
+    repository: Path,
+    precision: Precision,
+    gate: Callable[[ModelSet], Gate | None] | None = None,
+    calibration: Calibration | None = None,
 ) -> None:
     """Export one checkpoint under a name; exit with 1 when it is refused.
 
@@ -47,24 +60,28 @@ def export_model(
         max_tokens: a variant's longest sequence; as the task's own when None.
         repository: the Triton model repository.
         precision: what to compute in.
+        gate: given where the model goes, says what looks at it before it is installed.
+        calibration: of a task that has one; what stands beside the checkpoint's weights when None.
     """
     shipped = SHIPPED[task.name]
-    recipe = shipped if checkpoint is None and name == task.name else _own(name, task, checkpoint or shipped.checkpoint)
+    recipe = shipped if checkpoint is None and name == task.name else _own(shipped, name, checkpoint)
     try:
         target = ModelSet(repository, task, name)
         if name != task.name:
-            target.write_variant(width=_width(recipe.checkpoint), max_tokens=max_tokens)
+            target.write_variant(width=task.width or _width(recipe.checkpoint), max_tokens=max_tokens)
         elif max_tokens is not None:
             raise ValueError(f"'{task.name}' takes its longest sequence from its config.pbtxt; name a variant (--name)")
     except ValueError as error:
         _refuse(name, error)
         raise typer.Exit(1) from None
-    if not _build(recipe, target, precision, "exported anew"):
+    if not _build(recipe, target, precision, "exported anew", gate and gate(target), calibration):
         raise typer.Exit(1)
 
 
-def _own(name: str, task: Task, checkpoint: str) -> Recipe:
-    return Recipe(name, task, checkpoint, checkpoint)
+def _own(shipped: Recipe, name: str, checkpoint: str | None) -> Recipe:
+    if checkpoint is None:
+        return replace(shipped, name=name)
+    return Recipe(name, shipped.task, checkpoint, checkpoint)
 
 
 def _width(checkpoint: str) -> int:
@@ -73,14 +90,21 @@ def _width(checkpoint: str) -> int:
     return int(AutoConfig.from_pretrained(checkpoint).hidden_size)
 
 
-def _build(recipe: Recipe, target: ModelSet, precision: Precision, why: str) -> bool:
+def _build(
+    recipe: Recipe,
+    target: ModelSet,
+    precision: Precision,
+    why: str,
+    gate: Gate | None = None,
+    calibration: Calibration | None = None,
+) -> bool:
     # Here and not above: a second is what finding every model fresh may take in all.
     from trident_training.export.checkpoint import quiet
 
     start = time.monotonic()
     with quiet(), console.status(f"{recipe.name}: {why}; comparing the export with the plain model ..."):
         try:
-            report = build(recipe, target, resolve(precision))
+            report = build(recipe, target, resolve(precision), gate, calibration)
         except (ValueError, OSError) as error:
             _refuse(recipe.name, error)
             return False

@@ -29,17 +29,30 @@ class Task:
         network: the part whose ``model.pt`` is exported.
         output: the network's output tensor.
         parts: further folders, each named ``<name>_<part>``.
+        width: what the network answers with for each item or token; None where it is the encoder's width.
+        calibrated: the part that needs a calibration beside its ``model.py``, if there is one.
     """
 
     name: str
     network: str
     output: str
     parts: tuple[str, ...]
+    width: int | None = None
+    calibrated: str | None = None
 
 
+COLA = Task("cola", network="classifier", output="PROBABILITY", parts=("tokenizer", "classifier"), width=1)
+QA = Task(
+    "qa",
+    network="reader",
+    output="START_LOGITS",
+    parts=("tokenizer", "reader", "span_decoder"),
+    width=2,
+    calibrated="span_decoder",
+)
 STS = Task("sts", network="encoder", output="EMBEDDING", parts=("tokenizer", "encoder", "cosine", "embedding"))
-#: The tasks' own names, which no variant may take, also those of tasks that this module does not know.
-TASK_NAMES = {"cola", "qa", "sts"}
+#: The tasks' own names, which no variant may take.
+TASK_NAMES = {task.name for task in (COLA, QA, STS)}
 
 
 @dataclass(frozen=True)
@@ -82,6 +95,17 @@ class ModelSet:
         """The tokenizer, beside the Python model that loads it."""
         return self.folder("tokenizer") / VERSION / "tokenizer.json"
 
+    @property
+    def calibration_file(self) -> Path | None:
+        """What makes the task's scores probabilities; None for a task without it."""
+        part = self.task.calibrated
+        return self.folder(part) / VERSION / "calibration.json" if part else None
+
+    @property
+    def built_files(self) -> list[Path]:
+        """Everything that an export makes but its report."""
+        return [file for file in (self.network_file, self.tokenizer_file, self.calibration_file) if file]
+
     def max_tokens(self) -> int:
         """Read how many tokens the tokenizer hands the network at most.
 
@@ -94,11 +118,13 @@ class ModelSet:
         return int(match.group(2))
 
     def width(self) -> int:
-        """Read the last dimension of the network's output.
+        """Return what the network answers with for each item: the task's own width, or the configured one.
 
         Raises:
             RepositoryError: the network's configuration does not say.
         """
+        if self.task.width is not None:
+            return self.task.width
         match = self._width_pattern().search(self._configuration(self.task.network))
         if match is None:
             raise RepositoryError(
@@ -132,11 +158,10 @@ class ModelSet:
             target = self.folder(part)
             (target / VERSION).mkdir(parents=True, exist_ok=True)
             (target / "config.pbtxt").write_text(text)
-            for file in (f"{VERSION}/model.py", "warmup"):
-                if (source.folder(part) / file).is_file():
-                    shutil.copyfile(source.folder(part) / file, target / file)
-                elif (source.folder(part) / file).is_dir():
-                    shutil.copytree(source.folder(part) / file, target / file, dirs_exist_ok=True)
+            for file in (source.folder(part) / VERSION).glob("*.py"):
+                shutil.copyfile(file, target / VERSION / file.name)
+            if (source.folder(part) / "warmup").is_dir():
+                shutil.copytree(source.folder(part) / "warmup", target / "warmup", dirs_exist_ok=True)
 
     def _configuration(self, part: str) -> str:
         file = self.folder(part) / "config.pbtxt"

@@ -22,8 +22,19 @@ from trident_client import (
 PAIR = {"sentence_1": "A man is playing a guitar.", "sentence_2": "Someone plays an instrument."}
 
 
-def cosine_by_length(request: Request) -> dict[str, np.ndarray]:
-    """Answer with the length of the first sentence over 100, and call sentences of 500 bytes cut."""
+def answer_by_length(request: Request) -> dict[str, np.ndarray]:
+    """Answer with the length of the (first) sentence over 100, and call sentences of 500 bytes cut.
+
+    A question's answers are the digits from 0, scored by the longest answer's tokens over 100.
+    """
+    if request.model == "cola":
+        lengths = np.array([[len(text)] for text in request.inputs["TEXT"][:, 0]])
+        return {"PROBABILITY": np.float32(lengths / 100), "TRUNCATED_TOKENS": np.int32(lengths > 500)}
+    if request.model == "qa":
+        places = np.arange(request.inputs["TOP_K"][0, 0], dtype=np.int32)[None]
+        words = np.array([[f"{place}".encode() for place in places[0]]], dtype=np.object_)
+        scores = np.float32(request.inputs["MAX_ANSWER_TOKENS"][0, 0] / 100 / (places + 1))
+        return {"ANSWER": words, "SCORE": scores, "START": places, "END": places + 1}
     length = len(request.inputs["SENTENCE_1"][0, 0])
     cut = np.array([[int(length > 500)]], dtype=np.int32)
     return {
@@ -35,7 +46,7 @@ def cosine_by_length(request: Request) -> dict[str, np.ndarray]:
 
 @pytest.fixture
 def transport() -> AsyncFakeTransport:
-    return AsyncFakeTransport(cosine_by_length)
+    return AsyncFakeTransport(answer_by_length)
 
 
 @pytest.fixture
@@ -61,6 +72,52 @@ def test_pred_sentences_answers_exactly_its_fields(api, path):
 def test_pred_follows_the_threshold(api, length, pred):
     answer = api.post("/generate", json={"sentence_1": "x" * length, "sentence_2": "y"})
     assert answer.json() == {"score": pytest.approx(length / 100), "pred": pred}
+
+
+def test_a_passage_is_answered_with_its_probability_alone(api):
+    assert api.post("/generate", json={"passage": "x" * 25}).json() == {"prob": pytest.approx(0.25)}
+
+
+def test_acceptability_takes_a_list(api, transport):
+    sentences = ["x" * (1 + index % 20) for index in range(130)]
+    answer = api.post("/acceptability", json={"sentences": sentences})
+    assert answer.json() == {"probs": [pytest.approx(len(each) / 100) for each in sentences]}
+    assert len(transport.requests) == 3
+    assert api.post("/acceptability", json={"sentences": []}).json() == {"probs": []}
+    refused = api.post("/acceptability", json={"sentences": ["fine", ""]})
+    assert refused.status_code == 422
+    assert refused.json()["errors"][0]["field"] == "sentences.1"
+
+
+@pytest.mark.parametrize("path", ["/qa", "/generate"])
+def test_a_question_is_answered_with_its_span(api, path):
+    question = {"question": "Which?", "context": "0123"}
+    assert api.post(path, json=question).json() == {"answer": "0", "score": pytest.approx(0.3), "start": 0, "end": 1}
+    several = api.post(path, json=question | {"top_k": 2, "max_answer_tokens": 10}).json()
+    assert several == [
+        {"answer": "0", "score": pytest.approx(0.1), "start": 0, "end": 1},
+        {"answer": "1", "score": pytest.approx(0.05), "start": 1, "end": 2},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"question": " "}, "question"),
+        ({"context": ""}, "context"),
+        ({"context": None}, "context"),
+        ({"top_k": 0}, "top_k"),
+        ({"top_k": 101}, "top_k"),
+        ({"top_k": "2"}, "top_k"),
+        ({"max_answer_tokens": 513}, "max_answer_tokens"),
+    ],
+)
+@pytest.mark.parametrize("path", ["/qa", "/generate"])
+def test_a_bad_field_of_a_question_is_named(api, transport, path, change, field):
+    answer = api.post(path, json={"question": "Which?", "context": "0123"} | change)
+    assert answer.status_code == 422
+    assert [each["field"] for each in answer.json()["errors"]] == [field]
+    assert transport.requests == []
 
 
 @pytest.mark.parametrize("content_type", [None, "text/plain", "application/x-www-form-urlencoded"])
@@ -111,11 +168,29 @@ def test_bad_bytes_are_a_422(api, content, says):
     assert says in answer.json()["detail"]
 
 
-@pytest.mark.parametrize("body", [{}, {"sentence_1": "a"}, {**PAIR, "passage": "p"}, {"passage": 1}, [1], "text"])
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"sentence_1": "a"},
+        {**PAIR, "passage": "p"},
+        {"passages": 1},
+        {"question": "a", "context": "b", "k": 1},
+        [1],
+        "text",
+    ],
+)
 def test_generate_lists_its_shapes(api, body):
     answer = api.post("/generate", json=body)
     assert answer.status_code == 422
-    assert "{sentence_1, sentence_2}" in answer.json()["detail"]
+    assert "{passage} or {sentence_1, sentence_2} or {question, context}" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("passage", [1, None, "", "  "])
+def test_generate_names_the_field_of_the_shape_it_was_given(api, passage):
+    answer = api.post("/generate", json={"passage": passage})
+    assert answer.status_code == 422
+    assert [each["field"] for each in answer.json()["errors"]] == ["passage"]
 
 
 def test_a_long_body_is_refused_by_its_declared_length(api):
@@ -157,7 +232,7 @@ def test_upstream_errors_have_their_status(transport, api, error, status):
     assert answer.json()["status"] == status
     assert str(error) in answer.json()["detail"]
     assert ("retry-after" in answer.headers) == (status == 503)
-    transport._answer = cosine_by_length
+    transport._answer = answer_by_length
     assert api.post("/generate", json=PAIR).status_code == 200
 
 

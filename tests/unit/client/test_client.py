@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import trident_client
 from trident_client import (
+    Answer,
     AsyncFakeTransport,
     AsyncTridentClient,
     BadInputError,
@@ -38,6 +39,7 @@ def transport() -> FakeTransport:
 
 def test_public_surface_is_pinned():
     assert sorted(trident_client.__all__) == [
+        "Answer",
         "AsyncFakeTransport",
         "AsyncTransport",
         "AsyncTridentClient",
@@ -141,6 +143,50 @@ def test_text_travels_as_utf8(transport):
 def test_wrong_types_name_the_item(transport, texts, says):
     with TridentClient(transport=transport) as client, pytest.raises(BadInputError, match=says):
         client.embed(texts)
+    assert transport.requests == []
+
+
+def answer_first_words(request: Request) -> dict[str, np.ndarray]:
+    """Answer a question with the first words of its context."""
+    words = request.inputs["CONTEXT"][0, 0].decode().split()[: request.inputs["TOP_K"][0, 0]]
+    return {
+        "ANSWER": np.array([[word.encode() for word in words]], dtype=np.object_),
+        "SCORE": np.array([[0.5 / (place + 1) for place in range(len(words))]], dtype=np.float32),
+        "START": np.arange(len(words), dtype=np.int32)[None] * 2,
+        "END": np.arange(len(words), dtype=np.int32)[None] * 2 + 1,
+    }
+
+
+async def test_questions_are_asked_one_a_request_and_answered_in_order():
+    questions = [("Who?", f"{index}고 b c") for index in range(9)]
+    transport = FakeTransport(answer_first_words)
+    with TridentClient(transport=transport) as client:
+        answers = client.answer_many(questions, top_k=2)
+        assert client.answer("Who?", "a b") == [Answer("a", 0.5, 0, 1)]
+    assert [spans[0].answer for spans in answers] == [f"{index}고" for index in range(9)]
+    assert answers[0][1] == Answer("b", 0.25, 2, 3)
+    assert {request.model for request in transport.requests} == {"qa"}
+    assert len(transport.requests) == 10
+    async with AsyncTridentClient(transport=AsyncFakeTransport(answer_first_words)) as client:
+        assert await client.answer_many(questions, top_k=2) == answers
+        assert await client.answer("Who?", "a b", max_answer_tokens=3) == [Answer("a", 0.5, 0, 1)]
+        assert await client.answer_many([]) == []
+
+
+@pytest.mark.parametrize(
+    ("questions", "numbers", "says"),
+    [
+        (["Who?"], {}, r"questions\[0\] must be a question and its context"),
+        ([("Who?", "a"), ("Who?",)], {}, r"questions\[1\] must be a question and its context"),
+        ([("Who?", 3)], {}, r"contexts\[0\] must be str"),
+        ([("Who?", "a")], {"top_k": 0}, "top_k must be a whole number of 1 or more, got 0"),
+        ([("Who?", "a")], {"top_k": 2**40}, "top_k must be"),
+        ([("Who?", "a")], {"max_answer_tokens": 1.5}, "max_answer_tokens must be a whole number"),
+    ],
+)
+def test_questions_that_cannot_be_asked_are_named(transport, questions, numbers, says):
+    with TridentClient(transport=transport) as client, pytest.raises(BadInputError, match=says):
+        client.answer_many(questions, **numbers)
     assert transport.requests == []
 
 

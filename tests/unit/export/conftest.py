@@ -53,14 +53,20 @@ def tiny_encoder() -> Callable[[str], transformers.PreTrainedModel]:
 @pytest.fixture
 def tiny_classifier() -> Callable[[str], transformers.PreTrainedModel]:
     """Make a sequence classifier whose probabilities differ clearly from one half."""
+    return lambda architecture: _strong(transformers.AutoModelForSequenceClassification, architecture)
 
-    def make(architecture: str) -> transformers.PreTrainedModel:
-        torch.manual_seed(3)
-        model = transformers.AutoModelForSequenceClassification.from_config(CONFIGURATIONS[architecture]()).eval()
-        with torch.no_grad():
-            for weight in model.parameters():
-                if weight.dim() > 1:
-                    weight.mul_(4)
-        return model
 
-    return make
+@pytest.fixture
+def tiny_reader() -> Callable[[str], transformers.PreTrainedModel]:
+    """Make a span reader whose logits differ clearly between tokens."""
+    return lambda architecture: _strong(transformers.AutoModelForQuestionAnswering, architecture)
+
+
+def _strong(head: type, architecture: str) -> transformers.PreTrainedModel:
+    torch.manual_seed(3)
+    model = head.from_config(CONFIGURATIONS[architecture]()).eval()
+    with torch.no_grad():
+        for weight in model.parameters():
+            if weight.dim() > 1:
+                weight.mul_(4)
+    return model

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from transformers import PreTrainedModel
-from trident_training.export.heads import Head, embedding_head, probability_head
+from trident_training.export.heads import Head, embedding_head, probability_head, span_head
 from trident_training.export.parity import ParityError, ragged, sample_batches
 from trident_training.export.pipeline import export
 from trident_training.export.precision import Precision
@@ -54,6 +54,28 @@ def test_probability_equals_the_plain_classifier(tiny_classifier: Maker, archite
     assert answers.shape == (6, 1)
     assert expected.std() > 1e-3, "a model that answers the same to everything would prove nothing"
     torch.testing.assert_close(answers, expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("slice_tokens", [1, 50, 10_000])
+@pytest.mark.parametrize("architecture", [*PACKED, "mpnet"])
+def test_span_logits_equal_the_plain_readers_however_many_windows_are_read_at_a_time(
+    tiny_reader: Maker, architecture: str, slice_tokens: int
+) -> None:
+    head = span_head(tiny_reader(architecture), slice_tokens=slice_tokens)
+    exported = export(head, Precision.FLOAT32, LONGEST)
+    batch = mixed_batch([3, 48, 12, 5, 5, 1, 48, 30])
+    with torch.inference_mode():
+        answers = head.call(exported.module, batch)
+        alone = [head.plain(each.unsqueeze(0), torch.ones(1, len(each), dtype=torch.int64)) for each in batch]
+    expected = torch.cat([row for rows in alone for row in rows])
+    assert answers.shape == (sum(len(each) for each in batch), 2)
+    assert expected.std() > 1e-2, "a reader that answers the same everywhere would prove nothing"
+    torch.testing.assert_close(answers, expected, atol=1e-4, rtol=0)
+
+
+def test_a_reader_with_another_head_is_refused(tiny_classifier: Maker) -> None:
+    with pytest.raises(ValueError, match="no linear layer 'qa_outputs'"):
+        span_head(tiny_classifier("bert"))
 
 
 @pytest.mark.parametrize("precision", [Precision.BFLOAT16, Precision.FLOAT16])

@@ -50,8 +50,10 @@ def repository(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def recipe(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> Recipe:
-    """Make the tiny encoder the one that the project ships."""
+    """Make the tiny encoder all that the project ships."""
     recipe = Recipe("sts", STS, str(checkpoint), "a tiny encoder")
+    for name in list(served.SHIPPED):
+        monkeypatch.delitem(served.SHIPPED, name)
     monkeypatch.setitem(served.SHIPPED, "sts", recipe)
     return recipe
 

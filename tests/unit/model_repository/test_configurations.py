@@ -1,6 +1,7 @@
 """The repository is valid as it stands, on either PyTorch backend, with nothing of the project at hand."""
 
 import ast
+import math
 import re
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from tritonclient.grpc import model_config_pb2
 
 REPOSITORY = Path(__file__).resolve().parents[3] / "model_repository"
 FOLDERS = sorted(file.parent for file in REPOSITORY.glob("*/config.pbtxt"))
-PYTHON_MODELS = sorted(REPOSITORY.glob("*/1/model.py"))
+PYTHON_MODELS = sorted(REPOSITORY.glob("*/1/*.py"))
 #: Built by `make models`, which `make test` runs first.
 NETWORKS = sorted(REPOSITORY.glob("*/1/model.pt"))
 #: What NVIDIA's container has, or its image adds with one pip command.
@@ -47,13 +48,20 @@ def test_the_similarity_models_are_all_there() -> None:
     assert {"sts", "sts_embedding", "sts_tokenizer", "sts_encoder", "sts_cosine"} <= set(CONFIGURATIONS)
 
 
+def test_the_question_answering_models_are_all_there() -> None:
+    assert {"qa", "qa_tokenizer", "qa_reader", "qa_span_decoder"} <= set(CONFIGURATIONS)
+
+
 @pytest.mark.parametrize("folder", FOLDERS, ids=named(FOLDERS))
-def test_every_model_batches_to_sixty_four_and_has_its_version_folder(folder: Path) -> None:
+def test_every_model_batches_and_has_its_version_folder(folder: Path) -> None:
     config = CONFIGURATIONS[folder.name]
-    assert config.max_batch_size == 64
+    # Questions have as many answers as they have; they are asked one a request, and join inside.
+    one_a_request = folder.name in {"qa", "qa_span_decoder"}
+    assert config.max_batch_size == (1 if one_a_request else 64)
     assert (folder / "1").is_dir()
     # An ensemble is scheduled as one; its steps batch.
-    assert config.HasField("ensemble_scheduling") != config.HasField("dynamic_batching")
+    if not one_a_request:
+        assert config.HasField("ensemble_scheduling") != config.HasField("dynamic_batching")
     assert not config.name, "a name in config.pbtxt would break the folder's copies under other names"
 
 
@@ -103,24 +111,28 @@ def test_ensemble_steps_connect_tensors_of_one_type(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=named(FOLDERS))
-def test_warm_up_data_is_there_and_is_one_serialized_string(folder: Path) -> None:
+def test_warm_up_data_is_there_and_of_its_type(folder: Path) -> None:
     config = CONFIGURATIONS[folder.name]
     assert config.model_warmup or config.HasField("ensemble_scheduling")
     for sample in config.model_warmup:
         for tensor in sample.inputs.values():
             if tensor.input_data_file:
                 data = (folder / "warmup" / tensor.input_data_file).read_bytes()
+                if tensor.data_type == model_config_pb2.TYPE_INT32:
+                    assert len(data) == 4 * math.prod(tensor.dims)
+                    continue
                 assert int.from_bytes(data[:4], "little") == len(data) - 4
                 assert data[4:].decode().strip()
 
 
-@pytest.mark.parametrize("file", PYTHON_MODELS, ids=[file.parents[1].name for file in PYTHON_MODELS])
+@pytest.mark.parametrize("file", PYTHON_MODELS, ids=[f"{file.parents[1].name}/{file.stem}" for file in PYTHON_MODELS])
 def test_python_models_import_only_what_the_container_has(file: Path) -> None:
     tree = ast.parse(file.read_text())
     imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
     imported |= {node.module or "." for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
     packages = {name.partition(".")[0] for name in imported}
-    assert packages <= CONTAINER_PACKAGES | set(sys.stdlib_module_names)
+    beside = {other.stem for other in file.parent.glob("*.py")}
+    assert packages <= CONTAINER_PACKAGES | set(sys.stdlib_module_names) | beside
 
 
 def test_models_of_one_kind_are_copies_of_each_other() -> None:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from transformers import AutoModel, AutoTokenizer, PreTrainedModel
+from transformers import AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging
 
 
@@ -36,13 +36,40 @@ def load_encoder(checkpoint: str | Path) -> PreTrainedModel:
     return AutoModel.from_pretrained(str(checkpoint), dtype=torch.float32).eval()
 
 
+def load_with_head(checkpoint: str | Path, head: type) -> PreTrainedModel:
+    """Load a fine-tuned model with its task's head, in float32, ready for inference.
+
+    Args:
+        checkpoint: local path or hub name.
+        head: the task's class of transformers, such as ``AutoModelForSequenceClassification``.
+
+    Raises:
+        CheckpointError: the checkpoint has no trained head.
+    """
+    model, report = head.from_pretrained(str(checkpoint), dtype=torch.float32, output_loading_info=True)
+    if report["missing_keys"]:
+        raise CheckpointError(
+            f"{checkpoint} is not fine-tuned: it has no {', '.join(sorted(report['missing_keys']))}; a folder or hub "
+            f"name that {head.__name__} takes is accepted"
+        )
+    return model.eval()
+
+
+def load_tokenizer(checkpoint: str | Path) -> PreTrainedTokenizerBase:
+    """Load a tokenizer; a local SentencePiece model without a Rust form is converted."""
+    from trident_training.sentencepiece import convert, sentencepiece_file
+
+    file = sentencepiece_file(checkpoint)
+    return convert(file) if file else AutoTokenizer.from_pretrained(str(checkpoint))
+
+
 def tokenizer_json(checkpoint: str | Path) -> str:
     """Return the checkpoint's tokenizer in the Rust library's form.
 
     Raises:
         CheckpointError: the tokenizer has no Rust form.
     """
-    tokenizer = AutoTokenizer.from_pretrained(str(checkpoint))
+    tokenizer = load_tokenizer(checkpoint)
     if not tokenizer.is_fast:
         raise CheckpointError(
             f"{type(tokenizer).__name__} of {checkpoint} has no Rust form (tokenizer.json), which serving needs"

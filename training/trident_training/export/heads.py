@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+import inspect
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,11 +13,13 @@ from transformers import PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from trident_training.export.packing import first_tokens, mean_tokens, pack
-from trident_training.export.parity import Reference, Tolerance
+from trident_training.export.parity import Reference, Tolerance, ragged
 from trident_training.export.precision import Precision
 
 #: The label that CoLA and its kind give an acceptable sentence.
 ACCEPTABLE = 1
+#: Tokens that a span reader reads at a time: enough to fill the cores, little enough for any machine's memory.
+SLICE_TOKENS = 16_384
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,7 @@ class Head:
         plain: what the entry must answer like.
         width: last dimension of the answer.
         tolerances: how far the answer may be off, by what it is computed in.
+        call: calls the scripted entry on a batch of sequences as Triton would.
     """
 
     encoder: PreTrainedModel
@@ -36,6 +40,7 @@ class Head:
     plain: Reference
     width: int
     tolerances: Mapping[Precision, Tolerance]
+    call: Callable[[torch.jit.ScriptModule, Sequence[Tensor]], Tensor] = lambda module, batch: module(*ragged(batch))
 
 
 class SentenceEmbedding(nn.Module):
@@ -79,6 +84,52 @@ class SequenceProbability(nn.Module):
         return torch.softmax(logits, dim=1)[:, self.label : self.label + 1]
 
 
+class SpanLogits(nn.Module):
+    """Logits of an answer starting and ending at each token of a passage's windows, in float32 whatever the encoder's.
+
+    Windows do not look at one another, so a long row of them is read in slices: memory does not grow with the passage.
+    """
+
+    def __init__(self, encoder: nn.Module, head: nn.Module, slice_tokens: int, token_types: bool) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.head = head
+        self.slice_tokens = slice_tokens
+        self.token_types = token_types
+
+    def forward(
+        self,
+        INPUT_IDS: Tensor,  # noqa: N803 - Triton binds tensors by name
+        TYPE_IDS: Tensor,  # noqa: N803
+        WINDOW_LENGTHS: Tensor,  # noqa: N803
+    ) -> tuple[Tensor, Tensor]:
+        """Read all windows: start and end logits, both float32 ``[sum(lengths)]``.
+
+        Args:
+            INPUT_IDS: int32 ``[sum(lengths)]``, the windows' token ids one window after the other.
+            TYPE_IDS: int32 ``[sum(lengths)]``, their token types; all taken for 0 by models that know none.
+            WINDOW_LENGTHS: int32 ``[windows]``, tokens in each.
+        """
+        logits = torch.zeros([INPUT_IDS.size(0), 2], device=INPUT_IDS.device)
+        types = TYPE_IDS.to(torch.int64) if self.token_types else torch.zeros_like(TYPE_IDS, dtype=torch.int64)
+        lengths: list[int] = WINDOW_LENGTHS.to(torch.int64).tolist()
+        first = 0
+        token = 0
+        while first < len(lengths):
+            last = first
+            end = token
+            while last < len(lengths) and (last == first or end + lengths[last] - token <= self.slice_tokens):
+                end += lengths[last]
+                last += 1
+            ids = INPUT_IDS[token:end].to(torch.int64)
+            batch = pack(ids, WINDOW_LENGTHS[first:last])
+            hidden = self.encoder(ids[batch.source], types[token:end][batch.source], batch)
+            logits[token + batch.source] = self.head(hidden.to(torch.float32))
+            first = last
+            token = end
+        return logits[:, 0].contiguous(), logits[:, 1].contiguous()
+
+
 def embedding_head(encoder: PreTrainedModel) -> Head:
     """Return mean pooling and unit norm on ``encoder``."""
 
@@ -119,6 +170,48 @@ def probability_head(model: PreTrainedModel, label: int = ACCEPTABLE) -> Head:
         Precision.FLOAT16: Tolerance(difference=0.05, cosine=0.999),
     }
     return Head(model.base_model, lambda encoder: SequenceProbability(encoder, head, label), plain, 1, tolerances)
+
+
+def span_head(model: PreTrainedModel, *, token_types: bool = True, slice_tokens: int = SLICE_TOKENS) -> Head:
+    """Return the start and end logits of an ``AutoModelForQuestionAnswering`` with one linear layer on each token.
+
+    Args:
+        model: the fine-tuned reader.
+        token_types: whether its tokenizer tells question and context apart by them; ``RoBERTa``'s does not.
+        slice_tokens: tokens that are read at a time.
+
+    Raises:
+        ValueError: the model's head is another.
+    """
+    head = getattr(model, "qa_outputs", None)
+    if not isinstance(head, nn.Linear) or head.out_features != 2:
+        raise ValueError(f"{type(model).__name__} has no linear layer 'qa_outputs' with two outputs to export")
+
+    def plain(ids: Tensor, mask: Tensor) -> Iterable[Tensor]:
+        takes_types = token_types and "token_type_ids" in inspect.signature(model.forward).parameters
+        further = {"token_type_ids": _types(ids)} if takes_types else {}
+        output = model(input_ids=ids, attention_mask=mask, **further)
+        logits = torch.stack([output.start_logits, output.end_logits], dim=2)
+        return [row[: int(length)] for row, length in zip(logits, mask.sum(1), strict=True)]
+
+    def call(module: torch.jit.ScriptModule, batch: Sequence[Tensor]) -> Tensor:
+        types = [_types(each.unsqueeze(0))[0] for each in batch]
+        lengths = torch.tensor([len(each) for each in batch], dtype=torch.int32)
+        ids, types = (torch.cat(list(each)).to(torch.int32) for each in (batch, types))
+        return torch.stack(module(ids, types, lengths), dim=1)
+
+    tolerances = {
+        Precision.FLOAT32: Tolerance(difference=1e-4, cosine=0.99999),
+        Precision.BFLOAT16: Tolerance(difference=0.5, cosine=0.995),
+        Precision.FLOAT16: Tolerance(difference=0.5, cosine=0.995),
+    }
+    entry = lambda encoder: SpanLogits(encoder, head, slice_tokens, token_types)  # noqa: E731
+    return Head(model.base_model, entry, plain, 2, tolerances, call)
+
+
+def _types(ids: Tensor) -> Tensor:
+    """Token types as a question of three tokens and its passage have them, for comparing alone."""
+    return (torch.arange(ids.size(1)) >= 3).to(torch.int64).expand_as(ids)
 
 
 class _FirstTokenHead(nn.Module):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 
 import torch
@@ -28,7 +28,7 @@ class Tolerance:
 
     Attributes:
         difference: largest absolute difference of any output element.
-        cosine: smallest cosine of an output row with the plain model's.
+        cosine: smallest cosine of a sequence's answer with the plain model's.
     """
 
     difference: float
@@ -43,7 +43,7 @@ class Parity:
         sequences: sequences compared, every length from 1 to the longest and every batch size among them.
         longest: tokens in the longest.
         largest_difference: largest absolute difference of any output element.
-        smallest_cosine: smallest cosine of an output row with the plain model's.
+        smallest_cosine: smallest cosine of a sequence's answer with the plain model's.
     """
 
     sequences: int
@@ -70,10 +70,12 @@ class Parity:
         return asdict(self)
 
 
-#: Answers of the plain model for one rectangle: ``(ids int64 [n, L], mask int64 [n, L]) -> float32 [n, width]``.
-Reference = Callable[[Tensor, Tensor], Tensor]
-#: The exported entry: ``(INPUT_IDS int32 [sum(lengths)], ITEM_SHAPE int32 [n, 1]) -> float32 [n, width]``.
-Exported = Callable[[Tensor, Tensor], Tensor]
+#: Answers of the plain model for one rectangle: ``(ids int64 [n, L], mask int64 [n, L])`` to one float32 tensor a
+#: sequence, ``[width]`` or, for an answer a token, ``[length, width]``.
+Reference = Callable[[Tensor, Tensor], Iterable[Tensor]]
+#: Answers of the export for a batch of sequences, int64 ``[length]`` each: the same, one after the other, float32
+#: ``[rows, width]``.
+Exported = Callable[[Sequence[Tensor]], Tensor]
 
 
 def sample_batches(vocabulary: int, avoid: int | None, longest: int, seed: int = 7) -> list[list[Tensor]]:
@@ -102,12 +104,18 @@ def compare(exported: Exported, reference: Reference, batches: Sequence[Sequence
     sequences = [sequence for batch in batches for sequence in batch]
     with torch.inference_mode():
         expected = _run_reference(reference, sequences)
-        found = torch.cat([exported(*ragged(batch)) for batch in batches])
+        found = torch.cat([exported(batch) for batch in batches]).split([len(each) for each in expected])
+    pairs = list(zip(found, expected, strict=True))
     return Parity(
         sequences=len(sequences),
         longest=max(len(each) for each in sequences),
-        largest_difference=(found - expected).abs().max().item(),
-        smallest_cosine=torch.cosine_similarity(found, expected, dim=1).min().item(),
+        # Not the built-in max: it may pass over a NaN.
+        largest_difference=torch.stack([(mine - plain).abs().max() for mine, plain in pairs]).max().item(),
+        smallest_cosine=torch.stack(
+            [torch.cosine_similarity(mine.flatten(), plain.flatten(), dim=0) for mine, plain in pairs]
+        )
+        .min()
+        .item(),
     )
 
 
@@ -126,11 +134,11 @@ def rectangle(batch: Sequence[Tensor], padding: int = 0) -> tuple[Tensor, Tensor
     return ids, mask
 
 
-def _run_reference(reference: Reference, sequences: Sequence[Tensor]) -> Tensor:
+def _run_reference(reference: Reference, sequences: Sequence[Tensor]) -> list[Tensor]:
     order = sorted(range(len(sequences)), key=lambda index: len(sequences[index]))
     answers: dict[int, Tensor] = {}
     for start in range(0, len(order), REFERENCE_ROWS):
         chosen = order[start : start + REFERENCE_ROWS]
         rows = reference(*rectangle([sequences[index] for index in chosen]))
         answers.update(zip(chosen, rows, strict=True))
-    return torch.stack([answers[index] for index in range(len(sequences))])
+    return [answers[index].reshape(-1, answers[index].shape[-1]) for index in range(len(sequences))]

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import copy
+import functools
 import json
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -74,22 +75,23 @@ def export(head: Head, precision: Precision, max_tokens: int) -> Export:
     trace, reason = _choose_layout(head)
     module = _script(head, trace, precision)
     tolerance = head.tolerances[precision]
-    parity = compare(module, head.plain, _batches(head, max_tokens))
+    parity = _compare(module, head, _batches(head, max_tokens))
     parity.check(tolerance)
     return Export(module, head.width, precision, reason, parity, tolerance)
 
 
-def install(export: Export, tokenizer: str, target: ModelSet, facts: dict[str, Any]) -> None:
-    """Write model, tokenizer and report, each in one step, the report last: without it the rest counts as missing.
+def install(export: Export, texts: Mapping[Path, str], target: ModelSet, facts: dict[str, Any]) -> None:
+    """Write the model and what goes with it, each in one step, the report last: without it the rest counts as missing.
 
     Args:
         export: what to install.
-        tokenizer: the tokenizer in the Rust library's JSON form.
+        texts: the further files' contents, the tokenizer's above all.
         target: where to.
         facts: further entries of the report.
     """
     _replace(target.network_file, lambda draft: export.module.save(str(draft)))
-    _replace(target.tokenizer_file, lambda draft: draft.write_text(tokenizer))
+    for file, text in texts.items():
+        _replace(file, functools.partial(Path.write_text, data=text))
     report = facts | export.report() | {"model_bytes": target.network_file.stat().st_size}
     _replace(target.report_file, lambda draft: draft.write_text(json.dumps(report, indent=2) + "\n"))
 
@@ -98,7 +100,7 @@ def _choose_layout(head: Head) -> tuple[Callable[[PreTrainedModel], nn.Module], 
     """Return how to trace this encoder, and why padding is computed where it is."""
     try:
         trial = _script(head, packed_encoder, Precision.FLOAT32)
-        compare(trial, head.plain, _batches(head, TRIAL_TOKENS)[:1]).check(head.tolerances[Precision.FLOAT32])
+        _compare(trial, head, _batches(head, TRIAL_TOKENS)[:1]).check(head.tolerances[Precision.FLOAT32])
     # Whatever an unforeseen architecture trips over on a packed row, padding still serves it.
     except Exception as error:
         return padded_encoder, str(error).strip().splitlines()[-1]
@@ -109,6 +111,10 @@ def _script(head: Head, trace: Callable[[PreTrainedModel], nn.Module], precision
     dtype = getattr(torch, precision.value)
     encoder = head.encoder if dtype is torch.float32 else copy.deepcopy(head.encoder).to(dtype)
     return torch.jit.freeze(torch.jit.script(head.entry(trace(encoder)).eval()))
+
+
+def _compare(module: torch.jit.ScriptModule, head: Head, batches: list[list[torch.Tensor]]) -> Parity:
+    return compare(lambda batch: head.call(module, batch), head.plain, batches)
 
 
 def _batches(head: Head, longest: int) -> list[list[torch.Tensor]]:

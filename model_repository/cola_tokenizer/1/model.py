@@ -1,0 +1,89 @@
+"""Text to token ids, with the Rust tokenizer that stands beside this file as ``tokenizer.json``."""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import triton_python_backend_utils as pb_utils
+from tokenizers import Tokenizer
+
+# Marks padding inside one request; no vocabulary holds it, and the encoder drops it.
+PADDING = -1
+MOST_BYTES = 1_000_000
+
+
+class BadTextError(ValueError):
+    """A text that the model does not take; the message says what it takes."""
+
+
+class TritonPythonModel:
+    """Tokenizes every text of every request of an execution in one call."""
+
+    def initialize(self, args):
+        """Load the tokenizer and the longest length the encoder takes (parameter ``max_length``, in tokens)."""
+        # Instances are processes of their own; threads inside each would only get in the encoder's way.
+        os.environ["TOKENIZERS_PARALLELISM"] = "false"
+        config = json.loads(args["model_config"])
+        self.tokenizer = Tokenizer.from_file(str(Path(__file__).with_name("tokenizer.json")))
+        self.tokenizer.no_padding()
+        self.tokenizer.enable_truncation(int(config["parameters"]["max_length"]["string_value"]))
+        # "[SEP]" in somebody's text is five characters, not a control token.
+        self.tokenizer.encode_special_tokens = True
+
+    def execute(self, requests):
+        """Answer each request with its own ids; a request with a bad text gets an error and harms no other."""
+        texts, spans, errors = [], [], {}
+        for index, request in enumerate(requests):
+            start = len(texts)
+            try:
+                texts += decode(pb_utils.get_input_tensor_by_name(request, "TEXT").as_numpy())
+            except BadTextError as error:
+                errors[index] = pb_utils.TritonError(str(error), pb_utils.TritonError.INVALID_ARG)
+            spans.append(slice(start, len(texts)))
+        encodings = self.tokenizer.encode_batch_fast(texts)
+        return [
+            pb_utils.InferenceResponse(error=errors[index])
+            if index in errors
+            else pb_utils.InferenceResponse(output_tensors(encodings[span]))
+            for index, span in enumerate(spans)
+        ]
+
+
+def decode(texts):
+    """Return the texts of a ``[batch, 1]`` array of UTF-8 bytes.
+
+    Raises:
+        BadTextError: there is no text, or one is empty, too long or not UTF-8, with its row in the request.
+    """
+    if texts.size == 0:
+        raise BadTextError("TEXT has no rows; a request with at least one text is accepted")
+    return [decode_one(text, row) for row, text in enumerate(texts.reshape(-1))]
+
+
+def decode_one(text, row):
+    """Return one text; arguments and errors as in :func:`decode`."""
+    if len(text) > MOST_BYTES:
+        raise BadTextError(f"TEXT {row} has {len(text)} bytes; at most {MOST_BYTES} are accepted")
+    try:
+        decoded = text.decode()
+    except UnicodeDecodeError as error:
+        raise BadTextError(f"TEXT {row} is not UTF-8 at byte {error.start}; text is accepted in UTF-8 only") from None
+    if not decoded.strip():
+        raise BadTextError(f"TEXT {row} is empty; text with a character that is not white space is accepted")
+    return decoded
+
+
+def output_tensors(encodings):
+    """Make one request's outputs, its rows padded to the longest of them."""
+    ids = np.full((len(encodings), max(len(each.ids) for each in encodings)), PADDING, dtype=np.int32)
+    for row, each in enumerate(encodings):
+        ids[row, : len(each.ids)] = each.ids
+    counts = np.array([[len(each.ids)] for each in encodings], dtype=np.int32)
+    # The specials that frame every piece are no text that was lost.
+    cut = [[sum(len(piece.ids) - sum(piece.special_tokens_mask) for piece in each.overflowing)] for each in encodings]
+    return [
+        pb_utils.Tensor("INPUT_IDS", ids),
+        pb_utils.Tensor("TOKEN_COUNT", counts),
+        pb_utils.Tensor("TRUNCATED_TOKENS", np.array(cut, dtype=np.int32)),
+    ]

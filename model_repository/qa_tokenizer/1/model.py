@@ -1,0 +1,112 @@
+"""A question and a passage to windows of token ids, with the Rust tokenizer that stands here as ``tokenizer.json``."""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import triton_python_backend_utils as pb_utils
+from tokenizers import Tokenizer
+
+MOST_BYTES = {"QUESTION": 10_000, "CONTEXT": 1_000_000}
+# Tokens of context that a question must leave room for in every window, beside those that windows share.
+LEAST_CONTEXT = 16
+
+
+class BadTextError(ValueError):
+    """A text that the model does not take; the message says what it takes."""
+
+
+class TritonPythonModel:
+    """Cuts the passages of all requests of an execution into windows, in one call of the tokenizer."""
+
+    def initialize(self, args):
+        """Load the tokenizer; the longest window (``max_length``) and the overlap (``doc_stride``) are in tokens."""
+        # Instances are processes of their own; threads inside each would only get in the reader's way.
+        os.environ["TOKENIZERS_PARALLELISM"] = "false"
+        parameters = json.loads(args["model_config"])["parameters"]
+        max_length, self.doc_stride = (int(parameters[key]["string_value"]) for key in ("max_length", "doc_stride"))
+        self.tokenizer = Tokenizer.from_file(str(Path(__file__).with_name("tokenizer.json")))
+        self.tokenizer.no_padding()
+        # "[SEP]" in somebody's text is five characters, not a control token.
+        self.tokenizer.encode_special_tokens = True
+        specials = self.tokenizer.num_special_tokens_to_add(is_pair=True)
+        self.most_question_tokens = max_length - specials - self.doc_stride - LEAST_CONTEXT
+        if self.most_question_tokens < 1:
+            raise ValueError(f"max_length {max_length} has no room for a question beside doc_stride {self.doc_stride}")
+        self.truncation = {"max_length": max_length, "stride": self.doc_stride, "strategy": "only_second"}
+
+    def execute(self, requests):
+        """Answer each request with its own windows; a bad request gets an error and harms no other."""
+        pairs, errors = {}, {}
+        for index, request in enumerate(requests):
+            try:
+                pairs[index] = tuple(read(request, name) for name in ("QUESTION", "CONTEXT"))
+                self.check_question(pairs[index][0])
+            except BadTextError as error:
+                pairs.pop(index, None)
+                errors[index] = pb_utils.TritonError(str(error), pb_utils.TritonError.INVALID_ARG)
+        self.tokenizer.enable_truncation(**self.truncation)
+        encodings = dict(zip(pairs, self.tokenizer.encode_batch(list(pairs.values())), strict=True))
+        return [
+            pb_utils.InferenceResponse(error=errors[index])
+            if index in errors
+            else pb_utils.InferenceResponse(self.output_tensors(encodings[index]))
+            for index in range(len(requests))
+        ]
+
+    def check_question(self, question):
+        """Refuse a question that leaves too little room for its passage.
+
+        Raises:
+            BadTextError: with the question's tokens and the limit.
+        """
+        self.tokenizer.no_truncation()
+        tokens = len(self.tokenizer.encode(question, add_special_tokens=False).ids)
+        if tokens > self.most_question_tokens:
+            raise BadTextError(f"QUESTION has {tokens} tokens; at most {self.most_question_tokens} are accepted")
+
+    def output_tensors(self, encoding):
+        """Make one request's outputs of its first window and those that overflowed from it."""
+        windows = [encoding, *encoding.overflowing]
+        # The question stands before the context in every window, and the same special tokens after it.
+        sequences = encoding.sequence_ids
+        before = sequences.index(1) if 1 in sequences else len(sequences)
+        after = sequences[::-1].index(1) if 1 in sequences else 0
+        places, offsets = [], []
+        begin = first = 0
+        for window in windows:
+            count = len(window) - before - after
+            places.append([begin, begin + before, count, first])
+            offsets += window.offsets[before + len(offsets) - first : before + count]
+            begin += len(window)
+            first += count - self.doc_stride
+        outputs = {
+            "INPUT_IDS": [[token for window in windows for token in window.ids]],
+            "TYPE_IDS": [[kind for window in windows for kind in window.type_ids]],
+            "WINDOW_LENGTHS": [[len(window) for window in windows]],
+            "WINDOWS": [places],
+            "OFFSETS": np.array(offsets).reshape(1, -1, 2),
+        }
+        return [pb_utils.Tensor(name, np.array(value, dtype=np.int32)) for name, value in outputs.items()]
+
+
+def read(request, name):
+    """Return the one text of an input.
+
+    Raises:
+        BadTextError: there is not exactly one, or it is empty, too long or not UTF-8.
+    """
+    texts = pb_utils.get_input_tensor_by_name(request, name).as_numpy().reshape(-1)
+    if len(texts) != 1:
+        raise BadTextError(f"{name} has {len(texts)} texts; one question with one context is accepted a request")
+    text = texts[0]
+    if len(text) > MOST_BYTES[name]:
+        raise BadTextError(f"{name} has {len(text)} bytes; at most {MOST_BYTES[name]} are accepted")
+    try:
+        decoded = text.decode()
+    except UnicodeDecodeError as error:
+        raise BadTextError(f"{name} is not UTF-8 at byte {error.start}; text is accepted in UTF-8 only") from None
+    if not decoded.strip():
+        raise BadTextError(f"{name} is empty; text with a character that is not white space is accepted")
+    return decoded

@@ -1,0 +1,105 @@
+"""Every architecture from a tiny checkpoint over fine-tuning and export to Triton, answering as the checkpoint does."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from trident_server.ports import free_ports
+from trident_server.process import TritonProcess
+from trident_training.cli import app
+from trident_training.evaluation import checkpoint_judge
+from tritonclient.grpc import InferenceServerClient, InferInput
+from typer.testing import CliRunner
+
+pytestmark = [pytest.mark.serving, pytest.mark.slow]
+
+SOURCE = Path(__file__).resolve().parents[2] / "model_repository"
+#: The first is served under the task's own name, the others as variants of it.
+NAMES = {"bert": "cola", "distilbert": "cola_distilbert", "roberta": "cola_roberta", "albert": "cola_albert"} | {
+    "electra": "cola_electra",
+    # Relative positions, which a packed row cannot express.
+    "mpnet": "cola_mpnet",
+}
+MAX_TOKENS = 40
+FINETUNE = ["--epochs", 10, "--learning-rate", "3e-3", "--batch-size", 16, "--max-length", MAX_TOKENS]
+EXPORT = ["--dtype", "float32"]
+SENTENCES = [
+    "the dog sleeps today.",
+    "sleeps the dog the dog today.",
+    "고양이 laughs 🐟 e\u0301.",
+    "Mary sees the dog in the park " * 9,
+    "x",
+]
+
+
+def run(*arguments: object) -> str:
+    result = CliRunner().invoke(app, [str(each) for each in arguments])
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+@pytest.fixture(scope="module")
+def repository(tiny_checkpoint, toy_data, tmp_path_factory) -> Path:
+    """A repository with one fine-tuned classifier of each architecture, float32."""
+    folder = tmp_path_factory.mktemp("architectures")
+    models = folder / "models"
+    for source in SOURCE.glob("cola*"):
+        shutil.copytree(source, models / source.name, ignore=shutil.ignore_patterns("model.pt", "*.json"))
+    for file in models.glob("*/config.pbtxt"):
+        file.write_text(file.read_text().replace('"128"', f'"{MAX_TOKENS}"').replace("[ 128 ]", f"[ {MAX_TOKENS} ]"))
+    for architecture, name in NAMES.items():
+        output = folder / architecture
+        base = tiny_checkpoint(architecture)
+        run("finetune", "cola", "--model", base, "--data", toy_data, "--output", output, *FINETUNE)
+        run("export", "cola", "--checkpoint", output / "best", "--name", name, "--repository", models, *EXPORT)
+    return models
+
+
+@pytest.fixture(scope="module")
+def triton(repository, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("triton")
+    http, grpc, metrics = free_ports(3)
+    with TritonProcess(
+        repository=repository,
+        http_port=http,
+        grpc_port=grpc,
+        metrics_port=metrics,
+        cache_dir=folder / "cache",
+        log_file=folder / "triton.log",
+        ready_timeout=240,
+    ) as process:
+        yield process
+
+
+def probabilities(client: InferenceServerClient, model: str, sentences: list[str]) -> np.ndarray:
+    text = InferInput("TEXT", [len(sentences), 1], "BYTES")
+    text.set_data_from_numpy(np.array([[each.encode()] for each in sentences], dtype=np.object_))
+    return client.infer(model, [text]).as_numpy("PROBABILITY")[:, 0]
+
+
+@pytest.mark.parametrize("architecture", NAMES)
+def test_the_served_answer_is_the_checkpoints_own(architecture, triton, repository):
+    checkpoint = repository.parent / architecture / "best"
+    expected = checkpoint_judge(str(checkpoint), MAX_TOKENS)(SENTENCES)
+    assert np.ptp(expected) > 0.1, "the checkpoint answers everything alike, so that nothing would be compared"
+    with InferenceServerClient(triton.grpc_url) as client:
+        assert probabilities(client, NAMES[architecture], SENTENCES) == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize("architecture", NAMES)
+def test_only_what_does_not_fit_a_packed_row_is_padded_and_says_why(architecture, repository):
+    report = json.loads((repository / f"{NAMES[architecture]}_classifier" / "1" / "export.json").read_text())
+    assert report["packed"] == (architecture != "mpnet")
+    assert bool(report["padded_because"]) == (architecture == "mpnet")
+
+
+def test_checkpoint_and_server_are_scored_alike(triton, repository, toy_data):
+    best = repository.parent / "bert" / "best"
+    of_checkpoint = run("evaluate", "cola", "--checkpoint", best, "--data", toy_data, "--max-length", MAX_TOKENS)
+    for protocol, url in (("http", triton.http_url), ("grpc", triton.grpc_url)):
+        assert run("evaluate", "cola", "--server", url, "--protocol", protocol, "--data", toy_data) == of_checkpoint
+    assert "matthews correlation" in of_checkpoint

@@ -1,0 +1,205 @@
+"""Question answering as it is served, from Triton up to the facade."""
+
+import random
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fastapi.testclient import TestClient
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from trident_api.app import create_app
+from trident_api.settings import ApiSettings
+from trident_client import BadInputError, TridentClient
+from trident_server.ports import free_ports
+from trident_server.process import TritonProcess
+from trident_training.answering import checkpoint_answerer
+from trident_training.calibration import Calibration
+from trident_training.cli import app
+from tritonclient.grpc import InferenceServerClient
+from typer.testing import CliRunner
+
+pytestmark = pytest.mark.serving
+
+SOURCE = Path(__file__).resolve().parents[2] / "model_repository"
+DANUBE = "The Danube rises in the Black Forest and flows through ten countries into the Black Sea."
+FILLER = "Nothing much happened in the village that year, and the harvest was good. "
+FOUNDED = "The observatory was founded by Clara Whitmore in 1874."
+#: Written for this test: a context, a question and the answers that are right.
+QUESTIONS = [
+    (DANUBE, "Where does the Danube rise?", {"the Black Forest", "Black Forest", "in the Black Forest"}),
+    (DANUBE, "How many countries does the Danube flow through?", {"ten", "ten countries"}),
+    (FOUNDED, "Who founded the observatory?", {"Clara Whitmore"}),
+    (FOUNDED, "When was the observatory founded?", {"1874", "in 1874"}),
+    ("Ann sold her old bicycle to Peter for thirty dollars.", "Who bought the bicycle?", {"Peter"}),
+    ("Ann sold her old bicycle to Peter for thirty dollars.", "How much did Peter pay?", {"thirty dollars"}),
+    (
+        "Water boils at 100 degrees Celsius at sea level.",
+        "At what temperature does water boil?",
+        {"100 degrees Celsius"},
+    ),
+    ("The committee meets on the first Monday of every month.", "When does the committee meet?", None),
+]
+ODD = (" ", "   ", "\t", "\r\n", "😀", "👩\u200d👧", "e\u0301", "고양이가", "\u1100\u1161\u11a8", "[SEP]")
+ODD_TEXT = st.lists(
+    st.one_of(st.sampled_from([*DANUBE.split(), *ODD]), st.characters(exclude_categories=["Cs"])),
+    min_size=1,
+    max_size=60,
+).map(" ".join)
+
+
+@pytest.fixture(scope="module", params=["http", "grpc"])
+def client(triton, request):
+    url = triton.http_url if request.param == "http" else triton.grpc_url
+    with TridentClient(url, protocol=request.param, concurrency=32) as client:
+        yield client
+
+
+@pytest.fixture
+def api(triton):
+    configured = ApiSettings(triton_url=triton.http_url, triton_grpc_url=triton.grpc_url)
+    with TestClient(create_app(configured), raise_server_exceptions=False) as client:
+        yield client
+
+
+def test_questions_are_answered(client):
+    found = client.answer_many([(question, context) for context, question, _ in QUESTIONS])
+    right = 0
+    for (context, _, accepted), (answer,) in zip(QUESTIONS, found, strict=True):
+        assert answer.answer == context[answer.start : answer.end]
+        assert 0 < answer.score <= 1
+        right += "Monday" in answer.answer if accepted is None else answer.answer in accepted
+    assert right >= len(QUESTIONS) - 1, found
+
+
+@given(ODD_TEXT)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_answers_are_cut_out_of_any_text_to_the_character(client, context):
+    try:
+        answers = client.answer("Where does the Danube rise?", context, top_k=5)
+    except BadInputError as error:
+        # A text of spaces, or of what the tokenizer drops.
+        assert "CONTEXT is empty" in str(error) or "CONTEXT holds no text" in str(error)  # noqa: PT017
+        return
+    assert answers
+    for answer in answers:
+        assert answer.answer == context[answer.start : answer.end]
+        assert answer.answer.strip() == answer.answer != ""
+    assert [answer.score for answer in answers] == sorted((answer.score for answer in answers), reverse=True)
+
+
+def test_the_last_sentence_of_a_hundred_thousand_characters_is_read(client):
+    context = FILLER * (100_000 // len(FILLER)) + FOUNDED
+    assert len(context) > 99_000
+    (answer,) = client.answer("Who founded the observatory?", context)
+    assert answer.answer == "Clara Whitmore"
+    assert answer.start == context.index("Clara")
+
+
+def test_an_answer_is_found_wherever_windows_end(client):
+    # Of 256 tokens, less the question's: every place of the first border is tried.
+    contexts = [f"{'Well, ' * words}{FOUNDED} {FILLER * 8}" for words in range(100, 130)]
+    found = client.answer_many([("Who founded the observatory?", context) for context in contexts])
+    assert [answers[0].answer for answers in found] == ["Clara Whitmore"] * len(contexts)
+
+
+def test_many_questions_join_in_few_executions_and_are_answered_as_if_alone(triton):
+    questions = [
+        ("Who founded the observatory?", FILLER * (index % 7) + FOUNDED.replace("1874", str(1800 + index)))
+        for index in range(96)
+    ]
+    with InferenceServerClient(triton.grpc_url) as statistics, TridentClient(triton.http_url) as client:
+
+        def executions() -> int:
+            found = statistics.get_inference_statistics("qa_reader", as_json=True)["model_stats"][0]
+            return int(found.get("execution_count", 0))
+
+        alone = [client.answer(*question)[0] for question in questions]
+        before = executions()
+        with ThreadPoolExecutor(len(questions)) as pool:
+            together = list(pool.map(lambda question: client.answer(*question)[0], questions))
+        assert executions() - before <= len(questions) // 3
+    for one, other in zip(alone, together, strict=True):
+        assert (one.answer, one.start, one.end) == (other.answer, other.start, other.end)
+        # Where bfloat16 is served, sums of other orders round otherwise.
+        assert one.score == pytest.approx(other.score, abs=0.05)
+
+
+@pytest.mark.parametrize(
+    ("question", "context", "says"),
+    [
+        ("", DANUBE, "QUESTION is empty"),
+        ("Who?", " \n", "CONTEXT is empty"),
+        ("why " * 300, DANUBE, "QUESTION has 300 tokens; at most 141 are accepted"),
+        ("Who?", "\u200b\u200b", "CONTEXT holds no text that the model reads"),
+    ],
+)
+def test_what_cannot_be_asked_is_refused_and_the_next_is_answered(client, api, question, context, says):
+    with pytest.raises(BadInputError, match=says):
+        client.answer(question, context)
+    assert api.post("/qa", json={"question": question, "context": context}).status_code == 422
+    assert client.answer("Who founded the observatory?", FOUNDED)[0].answer == "Clara Whitmore"
+
+
+def test_the_server_holds_numbers_to_their_limits(client):
+    with pytest.raises(BadInputError, match="TOP_K is 101; one number from 1 to 100 is accepted"):
+        client.answer("Who?", DANUBE, top_k=101)
+    with pytest.raises(BadInputError, match="MAX_ANSWER_TOKENS is 513; one number from 1 to 512"):
+        client.answer("Who?", DANUBE, max_answer_tokens=513)
+
+
+def test_the_facade_answers_with_one_span_or_several(api):
+    question = {"question": "Where does the Danube rise?", "context": DANUBE}
+    (one, generated) = (api.post(path, json=question).json() for path in ("/qa", "/generate"))
+    assert set(one) == set(generated) == {"answer", "score", "start", "end"}
+    assert one["answer"] == DANUBE[one["start"] : one["end"]]
+    several = api.post("/generate", json=question | {"top_k": 3}).json()
+    assert len(several) == 3
+    assert several[0]["answer"] == one["answer"]
+    assert sum(each["score"] for each in several) <= 1.001
+
+
+@pytest.fixture(scope="module")
+def tiny_reader(tiny_checkpoint, toy_squad, tmp_path_factory):
+    """A tiny reader fine-tuned and served in float32: its checkpoint, and a client."""
+    folder = tmp_path_factory.mktemp("reader")
+    paths = ["--model", str(tiny_checkpoint("roberta")), "--data", str(toy_squad), "--output", str(folder / "run")]
+    options = ["--epochs", "8", "--learning-rate", "3e-3", "--batch-size", "32", "--max-length", "48"]
+    done = CliRunner().invoke(app, ["finetune", "qa", *paths, *options, "--doc-stride", "8"])
+    assert done.exit_code == 0, done.output
+    models = folder / "models"
+    for source in SOURCE.glob("qa*"):
+        shutil.copytree(source, models / source.name, ignore=shutil.ignore_patterns("model.pt", "*.json"))
+    for file in models.glob("*/config.pbtxt"):
+        text = file.read_text().replace('"256"', '"48"').replace('"96"', '"8"')
+        file.write_text(text.replace("dims: [ 256 ]", "dims: [ 48 ]"))
+    (models / "qa_reader" / "warmup" / "window").write_bytes(np.int32(48).tobytes())
+    exported = ["--checkpoint", str(folder / "run" / "best"), "--repository", str(models), "--dtype", "float32"]
+    done = CliRunner().invoke(app, ["export", "qa", *exported])
+    assert done.exit_code == 0, done.output
+    http, grpc, metrics = free_ports(3)
+    with (
+        TritonProcess(
+            repository=models,
+            http_port=http,
+            grpc_port=grpc,
+            metrics_port=metrics,
+            cache_dir=folder / "cache",
+            log_file=folder / "triton.log",
+        ) as process,
+        TridentClient(process.http_url) as client,
+    ):
+        yield folder / "run" / "best", client
+
+
+def test_served_answers_are_the_checkpoints_own(tiny_reader, make_question):
+    checkpoint, client = tiny_reader
+    rng = random.Random(9)
+    questions = [make_question(index, rng, words=rng.randrange(20, 900)) for index in range(60)]
+    offline = checkpoint_answerer(str(checkpoint), Calibration.beside(checkpoint), 48, 8)(questions)
+    served = client.answer_many([(each["question"], each["context"]) for each in questions])
+    assert [answers[0].answer for answers in served] == [text for text, _ in offline]
+    assert [answers[0].score for answers in served] == pytest.approx([score for _, score in offline], abs=1e-4)
+    assert len({text for text, _ in offline}) > 2, "all answers are alike, so that nothing would be compared"

@@ -1,0 +1,103 @@
+"""Adapters give back what they were made of, and the gate keeps a worse model from replacing a better one."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForSequenceClassification
+from trident_training.adapters import WEIGHTS, merge_adapter, save_adapter
+from trident_training.cli import app
+from trident_training.evaluation import checkpoint_judge
+from trident_training.export.checkpoint import CheckpointError
+from typer.testing import CliRunner
+
+SOURCE = Path(__file__).resolve().parents[3] / "model_repository"
+SENTENCES = ["the dog sleeps today.", "sleeps the dog the dog today.", "고양이 laughs."]
+
+
+def run(*arguments: object, code: int = 0) -> str:
+    result = CliRunner().invoke(app, [str(each) for each in arguments])
+    assert result.exit_code == code, result.output
+    return " ".join(result.output.split())
+
+
+@pytest.fixture(scope="module")
+def classifier(tiny_checkpoint, toy_data, tmp_path_factory) -> Path:
+    """A tiny BERT fine-tuned with frozen embeddings."""
+    output = tmp_path_factory.mktemp("classifier")
+    options = ["--learning-rate", "3e-3", "--epochs", "8", "--max-length", "24", "--freeze-embeddings"]
+    run("finetune", "cola", "--model", tiny_checkpoint("bert"), "--data", toy_data, "--output", output, *options)
+    return output / "best"
+
+
+@pytest.fixture
+def repository(tmp_path) -> Path:
+    folder = tmp_path / "model_repository"
+    shutil.copytree(SOURCE, folder, ignore=shutil.ignore_patterns("model.pt", "*.json", "__pycache__"))
+    for file in folder.glob("cola*/config.pbtxt"):
+        file.write_text(file.read_text().replace('"128"', '"40"'))
+    return folder
+
+
+def test_an_adapter_holds_what_changed_and_gives_the_model_back(classifier, tiny_checkpoint, tmp_path):
+    base = str(tiny_checkpoint("bert"))
+    run("adapter", "--checkpoint", classifier, "--base", base, "--output", tmp_path / "adapter")
+    held = load_file(tmp_path / "adapter" / WEIGHTS)
+    assert "bert.embeddings.word_embeddings.weight" not in held
+    assert {"classifier.weight", "classifier.bias", "bert.pooler.dense.weight"} <= set(held)
+    merged = merge_adapter(tmp_path / "adapter", base).state_dict()
+    whole = AutoModelForSequenceClassification.from_pretrained(classifier).state_dict()
+    assert all(torch.allclose(merged[name], whole[name], atol=1e-3) for name in whole)
+
+
+@pytest.mark.parametrize("change", ["lacks", "other shape", "further"])
+def test_an_adapter_that_does_not_fit_is_refused(classifier, tiny_checkpoint, tmp_path, change):
+    base = str(tiny_checkpoint("bert"))
+    save_adapter(classifier, base, tmp_path, {})
+    held = load_file(tmp_path / WEIGHTS)
+    if change == "lacks":
+        del held["classifier.weight"]
+    elif change == "other shape":
+        held["classifier.weight"] = torch.zeros(2, 5)
+    else:
+        held["classifier.scale"] = torch.zeros(2)
+    save_file(held, tmp_path / WEIGHTS)
+    with pytest.raises(CheckpointError, match=r"classifier\.(weight|scale)"):
+        merge_adapter(tmp_path, base)
+
+
+def test_a_worse_model_does_not_replace_a_better_one(classifier, toy_data, repository, tmp_path):
+    bad = tmp_path / "bad"
+    shutil.copytree(classifier, bad)
+    weights = load_file(bad / "model.safetensors")
+    weights["classifier.bias"], weights["classifier.weight"] = torch.tensor([9.0, -9.0]), torch.zeros(2, 32)
+    save_file(weights, bad / "model.safetensors", metadata={"format": "pt"})
+    export = ["export", "cola", "--repository", repository, "--dtype", "float32", "--checkpoint"]
+    run(*export, classifier)
+    network = repository / "cola_classifier" / "1" / "model.pt"
+    served = network.read_bytes()
+    assert "cola is served already; --data compares" in run(*export, bad, code=1)
+    said = run(*export, bad, "--data", toy_data, code=1)
+    assert "matthews_correlation is 0.0000 over 41 sentences" in said
+    assert "--replace" in said
+    assert network.read_bytes() == served
+    run(*export, classifier, "--data", toy_data)
+    run(*export, bad, "--replace")
+    assert network.read_bytes() != served
+
+
+def test_a_checkpoint_without_a_trained_head_is_not_exported(tiny_checkpoint, repository):
+    said = run("export", "cola", "--repository", repository, "--checkpoint", tiny_checkpoint("bert"), code=1)
+    assert "is not fine-tuned: it has no" in said
+    assert "classifier.weight" in said
+    assert not (repository / "cola_classifier" / "1" / "model.pt").exists()
+
+
+def test_judgements_do_not_depend_on_the_company(classifier):
+    judge = checkpoint_judge(str(classifier), 24)
+    alone = [judge([sentence])[0] for sentence in SENTENCES]
+    assert np.allclose(judge(SENTENCES * 50), alone * 50, atol=1e-6)
+    assert judge([]).shape == (0,)

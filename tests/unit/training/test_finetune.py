@@ -1,0 +1,145 @@
+"""Fine-tuning from the command line to the best epoch, on tiny models."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from trident_training.cli import app
+from trident_training.finetune.run import rank
+from typer.testing import CliRunner
+
+OPTIONS = ["--learning-rate", "3e-3", "--max-length", "24", "--batch-size", "32"]
+
+
+def command(model, data, output, *options):
+    paths = ["--model", str(model), "--data", str(data), "--output", str(output)]
+    return ["finetune", "cola", *paths, *OPTIONS, *options]
+
+
+def finetune(*arguments, code=0):
+    result = CliRunner().invoke(app, command(*arguments))
+    assert result.exit_code == code, result.output
+    return " ".join(result.output.split())
+
+
+def read(output: Path) -> dict:
+    return json.loads((output / "result.json").read_text())
+
+
+def test_the_best_epoch_is_kept_scored_and_not_trained_again(tiny_checkpoint, toy_data, tmp_path):
+    arguments = (tiny_checkpoint("bert"), toy_data, tmp_path, "--epochs", "4")
+    said = finetune(*arguments)
+    result = read(tmp_path)
+    assert [epoch["epoch"] for epoch in result["epochs"]] == [1, 2, 3, 4]
+    assert result["best_epoch"] == max(result["epochs"], key=lambda epoch: rank(epoch, "matthews_correlation"))
+    assert result["best_epoch"]["matthews_correlation"] > 0.8
+    assert f"matthews_correlation {result['best_epoch']['matthews_correlation']:.3f}, epoch" in said
+    held_out = json.loads((tmp_path / "best" / "test_metrics.json").read_text())
+    assert held_out["matthews_correlation"] > 0.8
+    assert set(held_out["by_source"]) == {"toy0", "toy1"}
+    assert not list(tmp_path.glob("checkpoint-*"))
+    assert list(tmp_path.glob("runs/**/events.out.tfevents*")), "no TensorBoard log"
+    written = (tmp_path / "best" / "model.safetensors").stat().st_mtime_ns
+    finetune(*arguments)
+    assert (tmp_path / "best" / "model.safetensors").stat().st_mtime_ns == written
+
+
+def test_a_killed_run_goes_on_and_ends_as_an_uninterrupted_one(tiny_checkpoint, toy_data, tmp_path):
+    settings = ("--epochs", "5", "--save-steps", "7", "--seed", "11", "--average", "0.8")
+    finetune(tiny_checkpoint("bert"), toy_data, tmp_path / "whole", *settings)
+    killed = command(tiny_checkpoint("bert"), toy_data, tmp_path / "killed", *settings)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "trident_training", *killed], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    deadline = time.monotonic() + 120
+    # Past the first epoch, so that its metrics have to survive too.
+    while not list((tmp_path / "killed").glob("checkpoint-2*/trainer_state.json")) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait(10) == -signal.SIGKILL
+    assert not (tmp_path / "killed" / "result.json").exists()
+    finetune(tiny_checkpoint("bert"), toy_data, tmp_path / "killed", *settings)
+    whole, resumed = read(tmp_path / "whole"), read(tmp_path / "killed")
+    for epoch, again in zip(whole["epochs"], resumed["epochs"], strict=True):
+        scores = {name: value for name, value in epoch.items() if not name.endswith(("runtime", "per_second"))}
+        assert scores == pytest.approx({name: again[name] for name in scores})
+    weights = [load_file(tmp_path / each / "best" / "model.safetensors") for each in ("whole", "killed")]
+    assert all(torch.allclose(weights[0][name], weights[1][name], atol=1e-6) for name in weights[0])
+
+
+def test_averaged_weights_compete_with_the_epochs(tiny_checkpoint, toy_data, tmp_path):
+    finetune(tiny_checkpoint("bert"), toy_data, tmp_path, "--epochs", "6", "--average", "0.5")
+    result = read(tmp_path)
+    *epochs, average = result["epochs"]
+    assert average["averaged"]
+    assert [epoch["epoch"] for epoch in epochs] == [1, 2, 3, 4, 5, 6]
+    assert average["loss"] not in [epoch["loss"] for epoch in epochs]
+    assert result["best_epoch"] == max(result["epochs"], key=lambda epoch: rank(epoch, "matthews_correlation"))
+
+
+def test_other_settings_in_the_same_folder_are_refused(tiny_checkpoint, toy_data, tmp_path):
+    finetune(tiny_checkpoint("bert"), toy_data, tmp_path, "--epochs", "3")
+    said = finetune(tiny_checkpoint("bert"), toy_data, tmp_path, "--epochs", "2", code=1)
+    assert "epochs was 3 and is 2" in said
+
+
+def test_a_collapsed_run_says_so_and_what_to_change(tiny_checkpoint, toy_data, tmp_path):
+    said = finetune(tiny_checkpoint("albert"), toy_data, tmp_path, "--epochs", "1", "--learning-rate", "1e-9", code=1)
+    assert "the model collapsed: every sentence is called" in said
+    assert "learning rate" in said
+    assert read(tmp_path)["collapsed"]
+
+
+def test_lora_is_merged_into_what_is_kept(tiny_checkpoint, toy_data, tmp_path):
+    finetune(
+        tiny_checkpoint("bert"), toy_data, tmp_path, "--epochs", "6", "--lora-rank", "8", "--learning-rate", "2e-2"
+    )
+    assert read(tmp_path)["best_epoch"]["matthews_correlation"] > 0.5
+    base = load_file(tiny_checkpoint("bert") / "model.safetensors")
+    best = load_file(tmp_path / "best" / "model.safetensors")
+    assert not any("lora" in name for name in best)
+    query = "encoder.layer.0.attention.self.query.weight"
+    assert not torch.equal(best[f"bert.{query}"], base[query])
+    # What the best epoch scores on its own is what the run says of it.
+    assert json.loads((tmp_path / "best" / "test_metrics.json").read_text())["matthews_correlation"] > 0.4
+
+
+def test_frozen_embeddings_and_accumulation(tiny_checkpoint, toy_data, tmp_path):
+    options = ("--epochs", "4", "--freeze-embeddings", "--accumulation", "4")
+    finetune(tiny_checkpoint("bert"), toy_data, tmp_path, *options)
+    base = load_file(tiny_checkpoint("bert") / "model.safetensors")
+    best = load_file(tmp_path / "best" / "model.safetensors")
+    words = "embeddings.word_embeddings.weight"
+    assert torch.equal(best[f"bert.{words}"], base[words])
+    assert not torch.equal(best["bert.pooler.dense.weight"], base["pooler.dense.weight"])
+
+
+def test_training_stops_early_when_nothing_improves(tiny_checkpoint, toy_data, tmp_path):
+    options = ("--epochs", "9", "--patience", "1", "--learning-rate", "1e-9")
+    finetune(tiny_checkpoint("bert"), toy_data, tmp_path, *options, code=1)
+    assert len(read(tmp_path)["epochs"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--model", "/nowhere/at-all"], "there is no folder /nowhere/at-all"),
+        (["--data", "/nowhere/data.tsv"], "there is no file or folder /nowhere/data.tsv"),
+        (["--max-length", "512"], "and max_length is 512"),
+        (["--model", "bundled-9"], "has 6 layers"),
+    ],
+)
+def test_what_cannot_be_run_is_refused_before_anything_starts(tiny_checkpoint, toy_data, tmp_path, options, says):
+    said = finetune(tiny_checkpoint("bert"), toy_data, tmp_path / "run", *options, code=1)
+    assert says in said
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_option_that_fits_no_other_is_a_usage_error(tiny_checkpoint, toy_data, tmp_path):
+    finetune(tiny_checkpoint("bert"), toy_data, tmp_path / "run", "--batch-size", "10", "--accumulation", "3", code=2)

@@ -1,0 +1,76 @@
+"""Fine-tuning a tiny span reader, and the windows it learns from and answers in."""
+
+import json
+import random
+
+import numpy as np
+import pytest
+from datasets import Dataset
+from trident_training.checkpoints import load_tokenizer
+from trident_training.cli import app
+from trident_training.finetune.question_answering import best_texts, cut, decode
+from typer.testing import CliRunner
+
+
+@pytest.mark.parametrize("architecture", ["bert", "roberta", "distilbert"])
+def test_windows_cover_the_context_and_label_the_answer_where_they_hold_it(
+    tiny_checkpoint, architecture, make_question
+):
+    tokenizer = load_tokenizer(str(tiny_checkpoint(architecture)))
+    rng = random.Random(1)
+    questions = Dataset.from_list([make_question(index, rng) for index in range(20)])
+    rows, passages = cut(questions, tokenizer, max_length=48, doc_stride=8)
+    assert len(rows) > 20, "the contexts are meant to need several windows"
+    for question, passage in zip(questions, passages, strict=True):
+        whole = tokenizer(question["context"], add_special_tokens=False, return_offsets_mapping=True)
+        assert passage.offsets.tolist() == [list(offset) for offset in whole["offset_mapping"]]
+        labelled = 0
+        for row, (place, count, first) in zip(passage.rows, passage.places, strict=True):
+            ids = rows[row]["input_ids"]
+            assert len(ids) <= 48
+            assert ids[place : place + count] == whole["input_ids"][first : first + count]
+            start, end = rows[row]["start_positions"], rows[row]["end_positions"]
+            if (start, end) != (0, 0):
+                labelled += 1
+                begins, ends = passage.offsets[first + start - place][0], passage.offsets[first + end - place][1]
+                assert question["context"][begins:ends].strip() == question["answers"]["text"][0]
+        assert labelled, "no window holds the answer"
+    # Logits that point at the labels give the answers back.
+    longest = max(len(row["input_ids"]) for row in rows)
+    start, end = np.zeros((2, len(rows), longest), np.float32)
+    for index, row in enumerate(rows):
+        if row["start_positions"]:
+            start[index, row["start_positions"]] = end[index, row["end_positions"]] = 20
+    found = decode(list(questions), passages, start, end)
+    assert best_texts(list(questions), found) == [each["answers"]["text"][0] for each in questions]
+
+
+def test_a_question_that_leaves_no_room_has_no_window(tiny_checkpoint, make_question):
+    tokenizer = load_tokenizer(str(tiny_checkpoint("bert")))
+    question = make_question(0, random.Random(0)) | {"question": "the dog " * 40}
+    _, passages = cut(Dataset.from_list([question, make_question(1, random.Random(1))]), tokenizer, 48, 8)
+    assert passages[0].rows == []
+    assert best_texts([question], decode([question], passages[:1], np.zeros((0, 1)), np.zeros((0, 1)))) == [""]
+
+
+def test_windows_that_would_not_move_on_are_refused(tiny_checkpoint, make_question):
+    with pytest.raises(ValueError, match="doc_stride 40 leaves no room for a question in 48 tokens; 16 or less"):
+        cut(Dataset.from_list([]), load_tokenizer(str(tiny_checkpoint("bert"))), 48, 40)
+
+
+def test_a_reader_learns_from_the_command_line(tiny_checkpoint, toy_squad, tmp_path):
+    paths = ["--model", str(tiny_checkpoint("bert")), "--data", str(toy_squad), "--output", str(tmp_path / "run")]
+    options = ["--epochs", "8", "--learning-rate", "3e-3", "--batch-size", "32", "--max-length", "48"]
+    further = ["--doc-stride", "8", "--validation-fraction", "0.2", "--eval-steps", "40", "--save-steps", "40"]
+    done = CliRunner().invoke(app, ["finetune", "qa", *paths, *options, *further])
+    assert done.exit_code == 0, done.output
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert result["primary"] == "f1"
+    assert result["best_epoch"]["f1"] > 80
+    assert len(result["epochs"]) > 1
+    assert (tmp_path / "run" / "best" / "model.safetensors").is_file()
+    temperature = json.loads((tmp_path / "run" / "best" / "calibration.json").read_text())["temperature"]
+    assert 0.2 <= temperature <= 5
+    scored = ["--data", str(toy_squad), "--validation-fraction", "0.2", "--max-length", "48", "--doc-stride", "8"]
+    done = CliRunner().invoke(app, ["evaluate", "qa", "--checkpoint", str(tmp_path / "run" / "best"), *scored])
+    assert f"{result['best_epoch']['f1']:.2f}" in done.output, done.output

@@ -1,0 +1,79 @@
+"""Averaging of fine-tuned weights, greedily."""
+
+import json
+import shutil
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+from trident_training.cli import app
+from trident_training.finetune.soup import greedy_soup, uniform_soup
+from typer.testing import CliRunner
+
+
+def weights(*values: float) -> dict[str, torch.Tensor]:
+    return {"weight": torch.tensor([values], dtype=torch.float32)}
+
+
+def score_towards(target: float, model: nn.Linear):
+    return lambda: -abs(model.weight.mean().item() - target)
+
+
+def test_what_makes_the_average_better_is_taken_and_nothing_else():
+    model = nn.Linear(2, 1, bias=False)
+    ingredients = [weights(9, 9), weights(2, 2), weights(0, 0), weights(-50, -50)]
+    taken, best = greedy_soup(model, ingredients, score_towards(1.0, model))
+    assert sorted(taken) == [1, 2]
+    assert best == pytest.approx(0)
+    assert model.weight.tolist() == [[1, 1]]
+
+
+def test_all_are_taken_when_asked_for_and_what_is_alike_stays_to_the_bit():
+    model = nn.Linear(1, 1)
+    ingredients = [weights(0.1) | {"bias": torch.tensor([bias])} for bias in (9.0, 1.0, -1.0)]
+    taken, _ = uniform_soup(model, ingredients, score_towards(1.0, model))
+    assert taken == [0, 1, 2]
+    assert torch.equal(model.weight, ingredients[0]["weight"])
+    assert model.bias.item() == pytest.approx(3)
+
+
+def test_one_that_no_other_improves_stays_as_it_is():
+    model = nn.Linear(2, 1, bias=False)
+    taken, best = greedy_soup(model, [weights(5, 5), weights(1, 1)], score_towards(1.0, model))
+    assert (taken, best) == ([1], 0)
+    assert model.weight.tolist() == [[1, 1]]
+
+
+@pytest.mark.parametrize("ingredients", [[], [weights(1, 2), weights(1, 2, 3)]])
+def test_what_cannot_be_averaged_is_refused(ingredients):
+    with pytest.raises(ValueError, match="give"):
+        greedy_soup(nn.Linear(2, 1, bias=False), ingredients, lambda: 0.0)
+
+
+def test_a_soup_from_the_command_line(tiny_checkpoint, toy_data, tmp_path):
+    options = ["--data", str(toy_data), "--epochs", "6", "--learning-rate", "3e-3", "--max-length", "24"]
+    one, two = tmp_path / "one" / "best", tmp_path / "two"
+    arguments = ["--model", str(tiny_checkpoint("bert")), "--output", str(one.parent)]
+    assert CliRunner().invoke(app, ["finetune", "cola", *arguments, *options]).exit_code == 0
+    shutil.copytree(one, two)
+    tensors = load_file(one / "model.safetensors")
+    save_file(
+        {name: each + 0.01 for name, each in tensors.items()}, two / "model.safetensors", metadata={"format": "pt"}
+    )
+    soup = [
+        "soup",
+        str(one),
+        str(two),
+        "--output",
+        str(tmp_path / "soup"),
+        "--max-length",
+        "24",
+        "--data",
+        str(toy_data),
+    ]
+    done = CliRunner().invoke(app, soup)
+    assert done.exit_code == 0, done.output
+    result = json.loads((tmp_path / "soup" / "result.json").read_text())
+    assert result["validation"] >= json.loads((one / "result.json").read_text())["best_epoch"]["matthews_correlation"]
+    assert set(result["soup"]) <= {str(one), str(two)}

@@ -1,0 +1,113 @@
+"""Shipped weights: what a fine-tuning changed in a base, small enough to stand in the project.
+
+An adapter is a folder with ``adapter.safetensors`` (the changed tensors in float16, by their names in the Hugging Face
+model), ``config.json`` (the model's configuration), ``metrics.json``, ``calibration.json`` where the task has one, and
+a model card, ``README.md``. Tensors that the fine-tuning left alone, the word embeddings above all, come from the base.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import (
+    AutoConfig,
+    AutoModelForQuestionAnswering,
+    AutoModelForSequenceClassification,
+    PreTrainedConfig,
+    PreTrainedModel,
+)
+
+from trident_training.calibration import FILE as CALIBRATION
+from trident_training.export.checkpoint import CheckpointError, quiet
+
+WEIGHTS = "adapter.safetensors"
+METRICS = "metrics.json"
+HEADS = {
+    "ForSequenceClassification": AutoModelForSequenceClassification,
+    "ForQuestionAnswering": AutoModelForQuestionAnswering,
+}
+
+
+def merge_adapter(adapter: Path, base: str) -> PreTrainedModel:
+    """Return the fine-tuned model: the base with the adapter's tensors in their place, float32, for inference.
+
+    Args:
+        adapter: the adapter's folder.
+        base: local path or hub name of the checkpoint it was fine-tuned from.
+
+    Raises:
+        CheckpointError: a tensor is in neither, or in the adapter alone and not in the model, or of another shape.
+    """
+    model = _with_head(base, AutoConfig.from_pretrained(adapter))
+    changed = {name: tensor.to(torch.float32) for name, tensor in load_file(adapter / WEIGHTS).items()}
+    drawn = _drawn_at_random(model, base) - set(changed)
+    if drawn:
+        raise CheckpointError(f"{adapter} and {base} together lack {', '.join(sorted(drawn))}")
+    try:
+        unexpected = model.load_state_dict(changed, strict=False).unexpected_keys
+    except RuntimeError as error:
+        raise CheckpointError(f"{adapter} does not fit {base}: {str(error).splitlines()[-1].strip()}") from error
+    if unexpected:
+        raise CheckpointError(f"{adapter} holds {', '.join(unexpected)}, which {base} has no place for")
+    return model.eval()
+
+
+def save_adapter(checkpoint: Path, base: str, folder: Path, metrics: dict[str, Any]) -> None:
+    """Write the tensors in which a fine-tuned model differs from its base.
+
+    Args:
+        checkpoint: folder of the fine-tuned model.
+        base: local path or hub name of the checkpoint it was fine-tuned from.
+        folder: where to; made when it is not there.
+        metrics: what the model scored.
+    """
+    with quiet():
+        model = head_of(AutoConfig.from_pretrained(checkpoint)).from_pretrained(checkpoint, dtype=torch.float32)
+    before = _with_head(base, model.config)
+    kept = {name: tensor for name, tensor in before.state_dict().items() if name not in _drawn_at_random(before, base)}
+    changed = {
+        name: tensor.to(torch.float16).contiguous()
+        for name, tensor in model.state_dict().items()
+        if name not in kept or not torch.equal(tensor, kept[name])
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file(changed, folder / WEIGHTS, metadata={"format": "pt"})
+    # Others may build from it, whoever wrote it.
+    (folder / WEIGHTS).chmod(0o644)
+    model.config.save_pretrained(folder)
+    (folder / METRICS).write_text(json.dumps(metrics, indent=2) + "\n")
+    if (checkpoint / CALIBRATION).is_file():
+        shutil.copyfile(checkpoint / CALIBRATION, folder / CALIBRATION)
+
+
+def head_of(config: PreTrainedConfig) -> Any:
+    """Return the class of transformers that a fine-tuned model's configuration asks for.
+
+    Raises:
+        CheckpointError: it asks for none of those that are served.
+    """
+    architectures = config.architectures or ["an encoder without a head"]
+    for ending, head in HEADS.items():
+        if architectures[0].endswith(ending):
+            return head
+    raise CheckpointError(f"{architectures[0]} is not fine-tuned for a task; a model {' or '.join(HEADS)} is accepted")
+
+
+def _with_head(base: str, config: PreTrainedConfig) -> PreTrainedModel:
+    with quiet():
+        model: PreTrainedModel = head_of(config).from_pretrained(base, config=config, dtype=torch.float32)
+    return model
+
+
+def _drawn_at_random(model: PreTrainedModel, base: str) -> set[str]:
+    """Return the tensors that the base does not hold: the task's head, and the pooler of some."""
+    with quiet():
+        _, report = type(model).from_pretrained(
+            base, config=model.config, dtype=torch.float32, output_loading_info=True
+        )
+    return set(report["missing_keys"])

@@ -1,0 +1,230 @@
+"""What ``trident-train``'s commands on CoLA say and do."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import typer
+from rich.console import Console
+from rich.markdown import Markdown
+from rich.markup import escape
+from rich.table import Table
+from trident_client import TridentError
+
+from trident_training.adapters import WEIGHTS, save_adapter
+from trident_training.checkpoints import load_classifier, load_config, load_tokenizer, location
+from trident_training.commands import export_model
+from trident_training.data.cola import AcceptabilityData, load_cola, load_rows
+from trident_training.data.problems import listing
+from trident_training.evaluation import checkpoint_judge, evaluate_acceptability, model_judge, server_judge
+from trident_training.export.precision import Precision
+from trident_training.finetune.acceptability import LABELS, prepare
+from trident_training.finetune.run import BEST, RESULT, Result, finetune
+from trident_training.finetune.settings import Settings
+from trident_training.finetune.soup import greedy_soup, uniform_soup
+from trident_training.finetune.sweep import PRESETS, Entry, best_of, markdown, sweep, write_reports
+from trident_training.gate import acceptability_gate
+from trident_training.metrics import MatthewsCorrelation
+from trident_training.repository import COLA
+
+console = Console(highlight=False)
+errors = Console(stderr=True, highlight=False)
+
+INTERRUPTED = "Interrupted. The same command goes on from the last saved step."
+TEST_METRICS = "test_metrics.json"
+
+
+def finetune_cola(source: str, validation_fraction: float, split_seed: int, settings: Settings) -> None:
+    """Fine-tune one model; score its best epoch on the source's own validation set where that was kept apart.
+
+    Exits with 1 when data, model or settings are refused, or the model collapsed.
+    """
+    try:
+        data = _load(source, validation_fraction, split_seed)
+        result = _train(data, settings)
+    except ValueError as error:
+        raise _refusal("finetune", error) from None
+    except KeyboardInterrupt:
+        errors.print(INTERRUPTED)
+        raise typer.Exit(130) from None
+    _show_result(settings.model, result)
+    if result.collapsed:
+        raise typer.Exit(1)
+    _report_test(data, result.best, settings.max_length)
+
+
+def intermediate(
+    source: str, validation_fraction: float, split_seed: int, texts: list[Path], examples: int, settings: Settings
+) -> None:
+    """Train on made sentences; exits with 1 when data, text, model or settings are refused, or the model collapsed."""
+    from trident_training.intermediate import stage
+
+    try:
+        data = _load(source, validation_fraction, split_seed)
+        completed = settings.completed(load_config(settings.model))
+        result = finetune(stage.prepare(data, texts, examples, completed), completed)
+    except ValueError as error:
+        raise _refusal("intermediate", error) from None
+    except KeyboardInterrupt:
+        errors.print(INTERRUPTED)
+        raise typer.Exit(130) from None
+    _show_result(settings.model, result)
+    if result.collapsed:
+        raise typer.Exit(1)
+
+
+def soup(
+    checkpoints: list[Path],
+    output: Path,
+    source: str,
+    validation_fraction: float,
+    split_seed: int,
+    max_length: int,
+    uniform: bool,
+) -> None:
+    """Average fine-tuned classifiers; exits with 1 when data or checkpoints are refused."""
+    average = uniform_soup if uniform else greedy_soup
+    try:
+        data = _load(source, validation_fraction, split_seed)
+        models = [load_classifier(str(each), LABELS, max_length, fine_tuned=True).eval() for each in checkpoints]
+        tokenizer = load_tokenizer(str(checkpoints[0]))
+        weights = [{name: tensor.clone() for name, tensor in model.state_dict().items()} for model in models]
+        judge = model_judge(models[0], tokenizer, max_length)
+        primary, rows = MatthewsCorrelation.primary, data.splits["validation"]
+        taken, best = average(models[0], weights, lambda: evaluate_acceptability(judge, rows)[primary])
+    except ValueError as error:
+        raise _refusal("soup", error) from None
+    models[0].save_pretrained(output)
+    tokenizer.save_pretrained(output)
+    chosen = {str(checkpoints[index]): json.loads((checkpoints[index] / RESULT).read_text()) for index in taken}
+    (output / RESULT).write_text(json.dumps({"primary": primary, "validation": best, "soup": chosen}, indent=2) + "\n")
+    console.print(f"[green]✓[/] {primary} {best:.3f} of {len(taken)} in one: {', '.join(chosen)}", soft_wrap=True)
+    _report_test(data, output, max_length)
+
+
+def sweep_cola(
+    models: str, preset: str, source: str, validation_fraction: float, split_seed: int, settings: Settings
+) -> None:
+    """Fine-tune several models, show and save their table and keep the best; exits with 1 when every one failed."""
+    named = [name.strip() for name in models.split(",") if name.strip()] + list(PRESETS.get(preset, ()))
+
+    def tell(entry: Entry) -> None:
+        if entry.result is None:
+            errors.print(f"[red]✗[/] {escape(entry.model)}: {escape(str(entry.failure))}", soft_wrap=True)
+        else:
+            _show_result(entry.model, entry.result)
+
+    try:
+        if not named:
+            raise ValueError(f"give models, or a preset: {', '.join(PRESETS)}")
+        data = _load(source, validation_fraction, split_seed)
+        entries = sweep(named, settings, lambda each: _train(data, each), tell)
+    except ValueError as error:
+        raise _refusal("sweep", error) from None
+    except KeyboardInterrupt:
+        errors.print(INTERRUPTED)
+        raise typer.Exit(130) from None
+    write_reports(entries, settings.output)
+    console.print(Markdown(markdown(entries)))
+    best = best_of(entries)
+    if best is None:
+        raise typer.Exit(1)
+    console.print(f"[green]✓[/] best: {escape(best.model)}, in {settings.output / BEST}", soft_wrap=True)
+    _report_test(data, settings.output / BEST, settings.max_length)
+
+
+def evaluate_cola(checkpoint: str | None, server: str | None, protocol: str, source: str, max_length: int) -> None:
+    """Score a checkpoint or a running server; exits with 1 when data, checkpoint or server cannot be had."""
+    try:
+        if (checkpoint is None) == (server is None):
+            raise ValueError("give either a checkpoint or a server's address")
+        rows = load_rows(source)
+        judge = checkpoint_judge(checkpoint, max_length) if checkpoint else server_judge(str(server), protocol)
+        _show_metrics(evaluate_acceptability(judge, rows), len(rows))
+    except (ValueError, TridentError) as error:
+        raise _refusal("evaluate", error) from None
+
+
+def export_cola(
+    checkpoint: str | None,
+    name: str,
+    max_tokens: int | None,
+    repository: Path,
+    precision: Precision,
+    source: str | None,
+    validation_fraction: float,
+    split_seed: int,
+    replace: bool,
+) -> None:
+    """Export a classifier unless it scores worse than the served one; exits with 1 when it is refused."""
+    try:
+        rows = source and _load(source, validation_fraction, split_seed).splits["validation"]
+    except ValueError as error:
+        raise _refusal("export", error) from None
+    gate = None if replace else lambda target: acceptability_gate(target, rows or None)
+    export_model(COLA, checkpoint, name, max_tokens, repository, precision, gate)
+
+
+def write_adapter(checkpoint: Path, base: str, output: Path) -> None:
+    """Write an adapter and say how large it is; exits with 1 when checkpoint or base cannot be had."""
+    try:
+        files = [checkpoint / file for file in (RESULT, TEST_METRICS)]
+        metrics = {file.name: json.loads(file.read_text()) for file in files if file.is_file()}
+        save_adapter(checkpoint, location(base), output, metrics)
+    except (ValueError, OSError) as error:
+        raise _refusal("adapter", error) from None
+    size = (output / WEIGHTS).stat().st_size / 2**20
+    console.print(f"[green]✓[/] {output / WEIGHTS}: {size:.1f} MiB", soft_wrap=True)
+
+
+def _train(data: AcceptabilityData, settings: Settings) -> Result:
+    completed = settings.completed(load_config(settings.model))
+    return finetune(prepare(data, completed), completed)
+
+
+def _load(source: str, validation_fraction: float, split_seed: int) -> AcceptabilityData:
+    data = load_cola(source, validation_fraction=validation_fraction, seed=split_seed)
+    if data.notes:
+        console.print(f"[yellow]{escape(listing(data.notes))}[/]", soft_wrap=True)
+    sizes = ", ".join(f"{split} {len(rows)}" for split, rows in data.splits.items())
+    console.print(f"{escape(source)}: {sizes} sentences", soft_wrap=True)
+    return data
+
+
+def _report_test(data: AcceptabilityData, best: Path, max_length: int) -> None:
+    if "test" not in data.splits:
+        return
+    rows = data.splits["test"]
+    metrics = evaluate_acceptability(checkpoint_judge(str(best), max_length), rows)
+    (best / TEST_METRICS).write_text(json.dumps(metrics, indent=2) + "\n")
+    console.print("On the source's own validation set, which nothing was chosen by:")
+    _show_metrics(metrics, len(rows))
+
+
+def _show_result(model: str, result: Result) -> None:
+    console.print(
+        f"[green]✓[/] {escape(model)}: {result.primary} {result.best_epoch[result.primary]:.3f}, {result.best_name}, "
+        f"in {result.best}",
+        soft_wrap=True,
+    )
+    if result.collapsed:
+        errors.print(f"[red]✗[/] {escape(model)}: {escape(result.collapsed)}", soft_wrap=True)
+
+
+def _show_metrics(metrics: dict[str, Any], sentences: int) -> None:
+    table = Table("", "matthews correlation", "accuracy", "sentences")
+    for source, each in metrics.get("by_source", {}).items():
+        table.add_row(
+            escape(source), f"{each['matthews_correlation']:.4f}", f"{each['accuracy']:.4f}", str(each["sentences"])
+        )
+    table.add_section()
+    table.add_row("all", f"{metrics['matthews_correlation']:.4f}", f"{metrics['accuracy']:.4f}", str(sentences))
+    console.print(table)
+    console.print(f"F1 {metrics['f1']:.4f}, called acceptable {metrics['share_acceptable']:.1%}")
+
+
+def _refusal(command: str, error: Exception) -> typer.Exit:
+    errors.print(f"[red]✗[/] {command}: {escape(str(error))}", soft_wrap=True)
+    return typer.Exit(1)

@@ -1,0 +1,170 @@
+"""What ``trident-train``'s commands on question answering say and do."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from trident_client import TridentError
+
+from trident_training import calibration
+from trident_training.answering import CheckpointReader, checkpoint_answerer, evaluate_answers, server_answerer
+from trident_training.calibration import Calibration
+from trident_training.checkpoints import load_config
+from trident_training.cola_commands import INTERRUPTED, TEST_METRICS
+from trident_training.commands import export_model
+from trident_training.data.problems import listing
+from trident_training.data.squad import QuestionData, load_questions, load_rows
+from trident_training.export.precision import Precision
+from trident_training.finetune.question_answering import may_be_unanswerable, prepare
+from trident_training.finetune.run import Result, finetune
+from trident_training.finetune.settings import Settings
+from trident_training.repository import QA
+
+console = Console(highlight=False)
+errors = Console(stderr=True, highlight=False)
+
+
+def finetune_qa(
+    sources: list[str],
+    unambiguous: bool,
+    most_questions: int | None,
+    validation_fraction: float,
+    split_seed: int,
+    doc_stride: int,
+    settings: Settings,
+) -> None:
+    """Fine-tune one reader, calibrate its scores on the validation set, and report what the sources kept apart.
+
+    Exits with 1 when data, model or settings are refused, or the model collapsed.
+    """
+    try:
+        data = load_questions(
+            sources,
+            validation_fraction=validation_fraction,
+            seed=split_seed,
+            unambiguous=unambiguous,
+            most_questions=most_questions,
+        )
+        _show_data(sources, data)
+        completed = settings.completed(load_config(settings.model))
+        result = finetune(prepare(data, completed, doc_stride), completed)
+    except ValueError as error:
+        raise _refusal("finetune", error) from None
+    except KeyboardInterrupt:
+        errors.print(INTERRUPTED)
+        raise typer.Exit(130) from None
+    _show_result(settings.model, result)
+    if result.collapsed:
+        raise typer.Exit(1)
+    _calibrate(data, result, completed.max_length, doc_stride)
+
+
+def evaluate_qa(
+    checkpoint: str | None,
+    server: str | None,
+    protocol: str,
+    source: str,
+    validation_fraction: float,
+    split_seed: int,
+    metric: str,
+    limit: int | None,
+    max_length: int,
+    doc_stride: int,
+    strip: str,
+    longest_answer: int | None,
+) -> None:
+    """Score a checkpoint or a running server; exits with 1 when data, checkpoint or server cannot be had."""
+    try:
+        if (checkpoint is None) == (server is None):
+            raise ValueError("give either a checkpoint or a server's address")
+        questions = list(load_rows(source, validation_fraction=validation_fraction, seed=split_seed))[:limit]
+        if checkpoint:
+            calibrated = Calibration.beside(Path(checkpoint))
+            options = {"strip": strip.split(), "longest_answer": longest_answer}
+            answerer = checkpoint_answerer(checkpoint, calibrated, max_length, doc_stride, **options)
+        else:
+            answerer = server_answerer(str(server), protocol)
+        _show_metrics(evaluate_answers(answerer, questions, metric), len(questions))
+    except (ValueError, TridentError) as error:
+        raise _refusal("evaluate", error) from None
+
+
+def export_qa(
+    checkpoint: str | None,
+    name: str,
+    max_tokens: int | None,
+    repository: Path,
+    precision: Precision,
+    temperature: float | None,
+    unanswerable: bool | None,
+) -> None:
+    """Export a reader with its calibration; exits with 1 when it is refused."""
+    try:
+        chosen = None
+        if temperature is not None or unanswerable is not None:
+            beside = Calibration.beside(Path(checkpoint)) if checkpoint else Calibration()
+            chosen = Calibration(
+                beside.temperature if temperature is None else temperature,
+                beside.may_be_unanswerable if unanswerable is None else unanswerable,
+            )
+    except ValueError as error:
+        raise _refusal("export", error) from None
+    export_model(QA, checkpoint, name, max_tokens, repository, precision, calibration=chosen)
+
+
+def _calibrate(data: QuestionData, result: Result, max_length: int, doc_stride: int) -> None:
+    reader = CheckpointReader(str(result.best), max_length, doc_stride)
+    found = reader.calibrate(list(data.splits["validation"]), may_be_unanswerable(data))
+    (result.best / calibration.FILE).write_text(found.to_json())
+    console.print(f"Scores are probabilities at temperature {found.temperature:g}.")
+    if "test" in data.splits:
+        questions = list(data.splits["test"])
+        metrics = evaluate_answers(
+            checkpoint_answerer(str(result.best), found, max_length, doc_stride), questions, "squad"
+        )
+        (result.best / TEST_METRICS).write_text(json.dumps(metrics, indent=2) + "\n")
+        console.print("On the sources' own validation sets, which nothing was chosen by:")
+        _show_metrics(metrics, len(questions))
+
+
+def _show_data(sources: Sequence[str], data: QuestionData) -> None:
+    if data.notes:
+        console.print(f"[yellow]{escape(listing(data.notes))}[/]", soft_wrap=True)
+    console.print(", ".join(f"{number} answers {how}" for how, number in data.offsets.items()), soft_wrap=True)
+    sizes = ", ".join(f"{split} {len(rows)}" for split, rows in data.splits.items())
+    console.print(f"{escape(', '.join(sources))}: {sizes} questions", soft_wrap=True)
+
+
+def _show_result(model: str, result: Result) -> None:
+    best = result.best_epoch
+    console.print(
+        f"[green]✓[/] {escape(model)}: F1 {best['f1']:.1f}, exact match {best['exact_match']:.1f}, {result.best_name}, "
+        f"in {result.best}",
+        soft_wrap=True,
+    )
+    if result.collapsed:
+        errors.print(f"[red]✗[/] {escape(result.collapsed)}", soft_wrap=True)
+
+
+def _show_metrics(metrics: dict[str, Any], questions: int) -> None:
+    table = Table("questions", "F1", "exact match", "edit distance", "calibration error")
+    table.add_row(
+        str(questions),
+        f"{metrics['f1']:.2f}",
+        f"{metrics['exact_match']:.2f}",
+        f"{metrics['edit_distance']:.2f}",
+        f"{metrics['calibration_error']:.3f}",
+    )
+    console.print(table)
+
+
+def _refusal(command: str, error: Exception) -> typer.Exit:
+    errors.print(f"[red]✗[/] {command}: {escape(str(error))}", soft_wrap=True)
+    return typer.Exit(1)

@@ -26,7 +26,6 @@ from transformers import (
     TrainingArguments,
 )
 from transformers.trainer_pt_utils import LengthGroupedSampler
-from transformers.trainer_utils import get_last_checkpoint
 
 from trident_training.export.precision import Precision, resolve
 from trident_training.finetune.settings import Settings
@@ -34,7 +33,7 @@ from trident_training.finetune.settings import Settings
 RESULT = "result.json"
 BEST = "best"
 LOSS = "loss"
-AVERAGE = "average.safetensors"
+AVERAGE = "average-{}.safetensors"
 TAKEN = "taken"
 #: Steps from one set of weights to the next that an average takes in.
 AVERAGE_STEPS = 20
@@ -142,7 +141,7 @@ def finetune(prepared: Prepared, settings: Settings) -> Result:
         return Result.read(settings.output)
     average = WeightAverage(settings.average) if settings.average else None
     trainer = _trainer(prepared, settings, [average] if average else [])
-    trainer.train(resume_from_checkpoint=get_last_checkpoint(str(settings.output)))
+    trainer.train(resume_from_checkpoint=last_checkpoint(settings.output))
     averaged = bool(average and average.weights)
     if average and averaged:
         trainer.model.load_state_dict(average.weights)
@@ -159,6 +158,8 @@ def finetune(prepared: Prepared, settings: Settings) -> Result:
     result.write(settings.output / RESULT)
     for checkpoint in settings.output.glob("checkpoint-*"):
         shutil.rmtree(checkpoint)
+    for file in settings.output.glob(AVERAGE.format("*")):
+        file.unlink()
     return result
 
 
@@ -229,28 +230,49 @@ class WeightAverage(TrainerCallback):
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Take up the mean that was saved with the step that training goes on from."""
-        saved = Path(args.output_dir) / f"checkpoint-{state.global_step}" / AVERAGE
+        """Take up the mean that was saved for the step that training goes on from."""
+        saved = _average_file(args, state)
         if saved.is_file():
             self.weights = load_file(saved)
             self._taken = int(self.weights.pop(TAKEN))
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Add the weights of every twentieth step."""
-        if state.global_step < (1 - self._share) * state.max_steps or state.global_step % AVERAGE_STEPS:
-            return
-        self._taken += 1
-        for name, tensor in kwargs["model"].state_dict().items():
-            if self._taken == 1:
-                self.weights[name] = tensor.detach().clone()
-            elif tensor.is_floating_point():
-                self.weights[name] += (tensor.detach() - self.weights[name]) / self._taken
+        if state.global_step >= (1 - self._share) * state.max_steps and state.global_step % AVERAGE_STEPS == 0:
+            self._taken += 1
+            for name, tensor in kwargs["model"].state_dict().items():
+                if self._taken == 1:
+                    self.weights[name] = tensor.detach().clone()
+                elif tensor.is_floating_point():
+                    self.weights[name] += (tensor.detach() - self.weights[name]) / self._taken
+        self._save_before(args, state, control)
+
+    def on_epoch_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Save the mean where the epoch's checkpoint follows."""
+        self._save_before(args, state, control)
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Save the mean beside the step's checkpoint."""
-        if self.weights:
-            file = Path(args.output_dir) / f"checkpoint-{state.global_step}" / AVERAGE
-            save_file(self.weights | {TAKEN: torch.tensor(self._taken)}, file)
+        """Remove the means of older checkpoints, now that the new one is whole."""
+        for file in Path(args.output_dir).glob(AVERAGE.format("*")):
+            if file != _average_file(args, state):
+                file.unlink()
+
+    def _save_before(self, args: TrainingArguments, state: TrainerState, control: TrainerControl) -> None:
+        # Before the checkpoint and not within it: a run killed in between still has the older pair.
+        if control.should_save and self.weights:
+            save_file(self.weights | {TAKEN: torch.tensor(self._taken)}, _average_file(args, state))
+
+
+def _average_file(args: TrainingArguments, state: TrainerState) -> Path:
+    return Path(args.output_dir) / AVERAGE.format(state.global_step)
+
+
+def last_checkpoint(output: Path) -> str | None:
+    """Return the newest checkpoint that was written to its end, which is where the trainer's state is written."""
+    whole = [file.parent for file in output.glob("checkpoint-*/trainer_state.json")]
+    return str(max(whole, key=lambda folder: int(folder.name.rpartition("-")[2]))) if whole else None
 
 
 def merged(model: PreTrainedModel) -> PreTrainedModel:

@@ -10,6 +10,10 @@ from pathlib import Path
 
 import psutil
 import pytest
+from fastapi.testclient import TestClient
+from trident_api.app import create_app
+from trident_api.settings import ApiSettings
+from trident_client import TridentClient
 from trident_server import supervised
 from trident_server.errors import ServerError
 from trident_server.ports import free_ports
@@ -89,25 +93,51 @@ def nothing_is_left(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def triton(tmp_path_factory: pytest.TempPathFactory, nothing_is_left: None) -> Iterator[TritonProcess]:
+def serve_models(tmp_path_factory: pytest.TempPathFactory, nothing_is_left: None) -> Callable[[Path], TritonProcess]:
+    """Makes a server of a repository, on free ports, to be entered as a context."""
+
+    def make(repository: Path) -> TritonProcess:
+        folder = tmp_path_factory.mktemp("triton")
+        http_port, grpc_port, metrics_port = free_ports(3)
+        return TritonProcess(
+            repository=repository,
+            http_port=http_port,
+            grpc_port=grpc_port,
+            metrics_port=metrics_port,
+            cache_dir=folder,
+            log_file=folder / "triton.log",
+            ready_timeout=240,
+        )
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def triton(serve_models: Callable[[Path], TritonProcess]) -> Iterator[TritonProcess]:
     """The real models, started once for the whole run."""
-    folder = tmp_path_factory.mktemp("triton")
-    http_port, grpc_port, metrics_port = free_ports(3)
-    process = TritonProcess(
-        repository=MODEL_REPOSITORY,
-        http_port=http_port,
-        grpc_port=grpc_port,
-        metrics_port=metrics_port,
-        cache_dir=folder,
-        log_file=folder / "triton.log",
-        ready_timeout=240,
-    )
+    process = serve_models(MODEL_REPOSITORY)
     try:
         process.start()
     except ServerError as error:
         pytest.fail(f"{error}\nThese tests need the built model repository: run `make models`.", pytrace=False)
     yield process
     process.stop()
+
+
+@pytest.fixture(scope="module", params=["http", "grpc"])
+def client(triton: TritonProcess, request: pytest.FixtureRequest) -> Iterator[TridentClient]:
+    """The project's client of the real models, over either protocol."""
+    url = triton.http_url if request.param == "http" else triton.grpc_url
+    with TridentClient(url, protocol=request.param, concurrency=32) as client:
+        yield client
+
+
+@pytest.fixture
+def api(triton: TritonProcess) -> Iterator[TestClient]:
+    """The facade in front of the real models."""
+    settings = ApiSettings(triton_url=triton.http_url, triton_grpc_url=triton.grpc_url)
+    with TestClient(create_app(settings), raise_server_exceptions=False) as client:
+        yield client
 
 
 def _write_model(repository: Path, name: str, initialize: str = "pass") -> Path:

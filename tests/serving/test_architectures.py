@@ -8,8 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from trident_server.ports import free_ports
-from trident_server.process import TritonProcess
 from trident_training.cli import app
 from trident_training.evaluation import checkpoint_judge
 from tritonclient.grpc import InferenceServerClient, InferInput
@@ -60,18 +58,8 @@ def repository(tiny_checkpoint, toy_data, tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def triton(repository, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("triton")
-    http, grpc, metrics = free_ports(3)
-    with TritonProcess(
-        repository=repository,
-        http_port=http,
-        grpc_port=grpc,
-        metrics_port=metrics,
-        cache_dir=folder / "cache",
-        log_file=folder / "triton.log",
-        ready_timeout=240,
-    ) as process:
+def triton(repository, serve_models):
+    with serve_models(repository) as process:
         yield process
 
 

@@ -2,10 +2,7 @@
 
 import numpy as np
 import pytest
-from fastapi.testclient import TestClient
-from trident_api.app import create_app
-from trident_api.settings import ApiSettings
-from trident_client import BadInputError, TridentClient, TruncationWarning
+from trident_client import BadInputError, TruncationWarning
 
 pytestmark = pytest.mark.serving
 
@@ -32,20 +29,6 @@ MINIMAL_PAIRS = [
     ("The teacher explained the rule to us.", "The teacher explained us the rule to."),
     ("Every student has a desk.", "Every students has a desk."),
 ]
-
-
-@pytest.fixture(params=["http", "grpc"])
-def client(triton, request):
-    url = triton.http_url if request.param == "http" else triton.grpc_url
-    with TridentClient(url, protocol=request.param) as client:
-        yield client
-
-
-@pytest.fixture
-def api(triton):
-    settings = ApiSettings(triton_url=triton.http_url, triton_grpc_url=triton.grpc_url)
-    with TestClient(create_app(settings), raise_server_exceptions=False) as client:
-        yield client
 
 
 def test_minimal_pairs_are_ordered(client):

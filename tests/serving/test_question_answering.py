@@ -7,14 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fastapi.testclient import TestClient
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from trident_api.app import create_app
-from trident_api.settings import ApiSettings
 from trident_client import BadInputError, TridentClient
-from trident_server.ports import free_ports
-from trident_server.process import TritonProcess
 from trident_training.answering import checkpoint_answerer
 from trident_training.calibration import Calibration
 from trident_training.cli import app
@@ -48,20 +43,6 @@ ODD_TEXT = st.lists(
     min_size=1,
     max_size=60,
 ).map(" ".join)
-
-
-@pytest.fixture(scope="module", params=["http", "grpc"])
-def client(triton, request):
-    url = triton.http_url if request.param == "http" else triton.grpc_url
-    with TridentClient(url, protocol=request.param, concurrency=32) as client:
-        yield client
-
-
-@pytest.fixture
-def api(triton):
-    configured = ApiSettings(triton_url=triton.http_url, triton_grpc_url=triton.grpc_url)
-    with TestClient(create_app(configured), raise_server_exceptions=False) as client:
-        yield client
 
 
 def test_questions_are_answered(client):
@@ -162,7 +143,7 @@ def test_the_facade_answers_with_one_span_or_several(api):
 
 
 @pytest.fixture(scope="module")
-def tiny_reader(tiny_checkpoint, toy_squad, tmp_path_factory):
+def tiny_reader(tiny_checkpoint, toy_squad, tmp_path_factory, serve_models):
     """A tiny reader fine-tuned and served in float32: its checkpoint, and a client."""
     folder = tmp_path_factory.mktemp("reader")
     paths = ["--model", str(tiny_checkpoint("roberta")), "--data", str(toy_squad), "--output", str(folder / "run")]
@@ -179,18 +160,7 @@ def tiny_reader(tiny_checkpoint, toy_squad, tmp_path_factory):
     exported = ["--checkpoint", str(folder / "run" / "best"), "--repository", str(models), "--dtype", "float32"]
     done = CliRunner().invoke(app, ["export", "qa", *exported])
     assert done.exit_code == 0, done.output
-    http, grpc, metrics = free_ports(3)
-    with (
-        TritonProcess(
-            repository=models,
-            http_port=http,
-            grpc_port=grpc,
-            metrics_port=metrics,
-            cache_dir=folder / "cache",
-            log_file=folder / "triton.log",
-        ) as process,
-        TridentClient(process.http_url) as client,
-    ):
+    with serve_models(models) as process, TridentClient(process.http_url) as client:
         yield folder / "run" / "best", client
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from datasets import Dataset
-from transformers import DataCollatorWithPadding, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from trident_training.calibration import Calibration, calibration_error, fit_temperature
 from trident_training.checkpoints import load_question_answerer, load_tokenizer
@@ -126,14 +126,14 @@ def _logits(
 ) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """Return start and end logits of each window's tokens."""
     names = [name for name in tokenizer.model_input_names if name in windows.column_names]
-    collate = DataCollatorWithPadding(tokenizer)
-    lengths = windows["length"] if len(windows) else []
+    inputs = windows.select_columns(names)
+    lengths = list(windows["length"]) if len(windows) else []
     order = sorted(range(len(windows)), key=lambda row: lengths[row])
     result: tuple[list[np.ndarray], list[np.ndarray]] = ([np.empty(0)] * len(windows), [np.empty(0)] * len(windows))
     with torch.inference_mode():
         for first in range(0, len(order), BATCH):
             rows = order[first : first + BATCH]
-            batch = collate([{name: windows[row][name] for name in names} for row in rows]).to(model.device)
+            batch = tokenizer.pad(inputs[rows], return_tensors="pt").to(model.device)
             output = model(**batch)
             for place, row in enumerate(rows):
                 result[0][row] = output.start_logits[place, : lengths[row]].cpu().numpy()

@@ -26,6 +26,8 @@ from trident_training.sentencepiece import convert, sentencepiece_file
 #: What configurations call the dropout of hidden states, and that of attention probabilities.
 HIDDEN_DROPOUT = ("hidden_dropout_prob", "dropout")
 ATTENTION_DROPOUT = ("attention_probs_dropout_prob", "attention_dropout")
+#: What tokenizers' files are called.
+TOKENIZER_FILES = ("tokenizer*", "vocab*", "*.model")
 BUNDLED = re.compile(r"bundled(?:-(\d+))?")
 
 
@@ -66,6 +68,9 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
     Raises:
         CheckpointError: there is none.
     """
+    if Path(name).is_dir() and not any(any(Path(name).glob(files)) for files in TOKENIZER_FILES):
+        # transformers would make up an empty one from the model's architecture.
+        raise CheckpointError(f"{name} has no tokenizer; its files are needed beside the model's")
     file = sentencepiece_file(name)
     return convert(file) if file else _load(AutoTokenizer, name)
 

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import typer
-from rich.console import Console
 from rich.markdown import Markdown
 from rich.markup import escape
 from rich.table import Table
@@ -15,7 +14,7 @@ from trident_client import TridentError
 
 from trident_training.adapters import WEIGHTS, save_adapter
 from trident_training.checkpoints import load_classifier, load_config, load_tokenizer, location
-from trident_training.commands import export_model
+from trident_training.commands import console, export_model, refuse, reporting
 from trident_training.data.cola import AcceptabilityData, load_cola, load_rows
 from trident_training.data.problems import listing
 from trident_training.evaluation import checkpoint_judge, evaluate_acceptability, model_judge, server_judge
@@ -29,10 +28,6 @@ from trident_training.gate import acceptability_gate
 from trident_training.metrics import MatthewsCorrelation
 from trident_training.repository import COLA
 
-console = Console(highlight=False)
-errors = Console(stderr=True, highlight=False)
-
-INTERRUPTED = "Interrupted. The same command goes on from the last saved step."
 TEST_METRICS = "test_metrics.json"
 
 
@@ -41,14 +36,9 @@ def finetune_cola(source: str, validation_fraction: float, split_seed: int, sett
 
     Exits with 1 when data, model or settings are refused, or the model collapsed.
     """
-    try:
+    with reporting("finetune"):
         data = _load(source, validation_fraction, split_seed)
         result = _train(data, settings)
-    except ValueError as error:
-        raise _refusal("finetune", error) from None
-    except KeyboardInterrupt:
-        errors.print(INTERRUPTED)
-        raise typer.Exit(130) from None
     _show_result(settings.model, result)
     if result.collapsed:
         raise typer.Exit(1)
@@ -61,15 +51,10 @@ def intermediate(
     """Train on made sentences; exits with 1 when data, text, model or settings are refused, or the model collapsed."""
     from trident_training.intermediate import stage
 
-    try:
+    with reporting("intermediate"):
         data = _load(source, validation_fraction, split_seed)
         completed = settings.completed(load_config(settings.model))
         result = finetune(stage.prepare(data, texts, examples, completed), completed)
-    except ValueError as error:
-        raise _refusal("intermediate", error) from None
-    except KeyboardInterrupt:
-        errors.print(INTERRUPTED)
-        raise typer.Exit(130) from None
     _show_result(settings.model, result)
     if result.collapsed:
         raise typer.Exit(1)
@@ -86,7 +71,7 @@ def soup(
 ) -> None:
     """Average fine-tuned classifiers; exits with 1 when data or checkpoints are refused."""
     average = uniform_soup if uniform else greedy_soup
-    try:
+    with reporting("soup"):
         data = _load(source, validation_fraction, split_seed)
         models = [load_classifier(str(each), LABELS, max_length, fine_tuned=True).eval() for each in checkpoints]
         tokenizer = load_tokenizer(str(checkpoints[0]))
@@ -94,8 +79,6 @@ def soup(
         judge = model_judge(models[0], tokenizer, max_length)
         primary, rows = MatthewsCorrelation.primary, data.splits["validation"]
         taken, best = average(models[0], weights, lambda: evaluate_acceptability(judge, rows)[primary])
-    except ValueError as error:
-        raise _refusal("soup", error) from None
     models[0].save_pretrained(output)
     tokenizer.save_pretrained(output)
     chosen = {str(checkpoints[index]): json.loads((checkpoints[index] / RESULT).read_text()) for index in taken}
@@ -112,20 +95,15 @@ def sweep_cola(
 
     def tell(entry: Entry) -> None:
         if entry.result is None:
-            errors.print(f"[red]✗[/] {escape(entry.model)}: {escape(str(entry.failure))}", soft_wrap=True)
+            refuse(entry.model, str(entry.failure))
         else:
             _show_result(entry.model, entry.result)
 
-    try:
+    with reporting("sweep"):
         if not named:
             raise ValueError(f"give models, or a preset: {', '.join(PRESETS)}")
         data = _load(source, validation_fraction, split_seed)
         entries = sweep(named, settings, lambda each: _train(data, each), tell)
-    except ValueError as error:
-        raise _refusal("sweep", error) from None
-    except KeyboardInterrupt:
-        errors.print(INTERRUPTED)
-        raise typer.Exit(130) from None
     write_reports(entries, settings.output)
     console.print(Markdown(markdown(entries)))
     best = best_of(entries)
@@ -137,14 +115,12 @@ def sweep_cola(
 
 def evaluate_cola(checkpoint: str | None, server: str | None, protocol: str, source: str, max_length: int) -> None:
     """Score a checkpoint or a running server; exits with 1 when data, checkpoint or server cannot be had."""
-    try:
+    with reporting("evaluate", TridentError):
         if (checkpoint is None) == (server is None):
             raise ValueError("give either a checkpoint or a server's address")
         rows = load_rows(source)
         judge = checkpoint_judge(checkpoint, max_length) if checkpoint else server_judge(str(server), protocol)
         _show_metrics(evaluate_acceptability(judge, rows), len(rows))
-    except (ValueError, TridentError) as error:
-        raise _refusal("evaluate", error) from None
 
 
 def export_cola(
@@ -159,22 +135,18 @@ def export_cola(
     replace: bool,
 ) -> None:
     """Export a classifier unless it scores worse than the served one; exits with 1 when it is refused."""
-    try:
-        rows = source and _load(source, validation_fraction, split_seed).splits["validation"]
-    except ValueError as error:
-        raise _refusal("export", error) from None
-    gate = None if replace else lambda target: acceptability_gate(target, rows or None)
+    with reporting("export"):
+        rows = _load(source, validation_fraction, split_seed).splits["validation"] if source else None
+    gate = None if replace else lambda target: acceptability_gate(target, rows)
     export_model(COLA, checkpoint, name, max_tokens, repository, precision, gate)
 
 
 def write_adapter(checkpoint: Path, base: str, output: Path) -> None:
     """Write an adapter and say how large it is; exits with 1 when checkpoint or base cannot be had."""
-    try:
+    with reporting("adapter", OSError):
         files = [checkpoint / file for file in (RESULT, TEST_METRICS)]
         metrics = {file.name: json.loads(file.read_text()) for file in files if file.is_file()}
         save_adapter(checkpoint, location(base), output, metrics)
-    except (ValueError, OSError) as error:
-        raise _refusal("adapter", error) from None
     size = (output / WEIGHTS).stat().st_size / 2**20
     console.print(f"[green]✓[/] {output / WEIGHTS}: {size:.1f} MiB", soft_wrap=True)
 
@@ -210,7 +182,7 @@ def _show_result(model: str, result: Result) -> None:
         soft_wrap=True,
     )
     if result.collapsed:
-        errors.print(f"[red]✗[/] {escape(model)}: {escape(result.collapsed)}", soft_wrap=True)
+        refuse(model, result.collapsed)
 
 
 def _show_metrics(metrics: dict[str, Any], sentences: int) -> None:
@@ -223,8 +195,3 @@ def _show_metrics(metrics: dict[str, Any], sentences: int) -> None:
     table.add_row("all", f"{metrics['matthews_correlation']:.4f}", f"{metrics['accuracy']:.4f}", str(sentences))
     console.print(table)
     console.print(f"F1 {metrics['f1']:.4f}, called acceptable {metrics['share_acceptable']:.1%}")
-
-
-def _refusal(command: str, error: Exception) -> typer.Exit:
-    errors.print(f"[red]✗[/] {command}: {escape(str(error))}", soft_wrap=True)
-    return typer.Exit(1)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,14 +25,29 @@ console = Console(highlight=False)
 errors = Console(stderr=True, highlight=False)
 
 
+@contextmanager
+def reporting(command: str, *further: type[Exception]) -> Iterator[None]:
+    """Say what a command refuses, or that it was interrupted, in one line; its exit codes are 1 and 130.
+
+    Args:
+        command: named in the line.
+        further: errors beside ``ValueError`` that a user can mend.
+    """
+    try:
+        yield
+    except (ValueError, *further) as error:
+        refuse(command, error)
+        raise typer.Exit(1) from None
+    except KeyboardInterrupt:
+        errors.print("Interrupted. The same command goes on from the last saved step.")
+        raise typer.Exit(130) from None
+
+
 def build_models(repository: Path, precision: Precision) -> None:
     """Build the shipped models that are missing or stale, one line each; exit with 1 when one is refused."""
     refused = False
-    try:
+    with reporting("models"):
         planned = list(plan(repository, precision))
-    except ValueError as error:
-        _refuse("models", error)
-        raise typer.Exit(1) from None
     for recipe, target, state in planned:
         if state in {State.FRESH, State.OWN}:
             console.print(f"[green]✓[/] {recipe.name}: {state.value}")
@@ -65,15 +81,12 @@ def export_model(
     """
     shipped = SHIPPED[task.name]
     recipe = shipped if checkpoint is None and name == task.name else _own(shipped, name, checkpoint)
-    try:
+    with reporting(name):
         target = ModelSet(repository, task, name)
         if name != task.name:
             target.write_variant(width=task.width or _width(recipe.checkpoint), max_tokens=max_tokens)
         elif max_tokens is not None:
             raise ValueError(f"'{task.name}' takes its longest sequence from its config.pbtxt; name a variant (--name)")
-    except ValueError as error:
-        _refuse(name, error)
-        raise typer.Exit(1) from None
     if not _build(recipe, target, precision, "exported anew", gate and gate(target), calibration):
         raise typer.Exit(1)
 
@@ -106,7 +119,7 @@ def _build(
         try:
             report = build(recipe, target, resolve(precision), gate, calibration)
         except (ValueError, OSError) as error:
-            _refuse(recipe.name, error)
+            refuse(recipe.name, error)
             return False
     console.print(f"[green]✓[/] {recipe.name}: {_summary(report)}, {time.monotonic() - start:.0f} s", soft_wrap=True)
     if report["padded_because"]:
@@ -123,5 +136,6 @@ def _summary(report: dict[str, Any]) -> str:
     )
 
 
-def _refuse(name: str, error: Exception) -> None:
+def refuse(name: str, error: Exception | str) -> None:
+    """Say why something is not done."""
     errors.print(f"[red]✗[/] {name}: {escape(str(error))}", soft_wrap=True)

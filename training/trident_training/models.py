@@ -121,7 +121,13 @@ def digest(recipe: Recipe, target: ModelSet, precision: Precision) -> str:
         "transformers": metadata.version("transformers"),
     }
     total.update(json.dumps(facts, sort_keys=True).encode())
-    for folder, pattern in ((Path(recipe.checkpoint), "*"), (recipe.adapter, "*"), (EXPORTER, "*.py")):
+    parts = (
+        (Path(recipe.checkpoint), "*"),
+        (recipe.adapter, "*.safetensors"),
+        (recipe.adapter, "*.json"),
+        (EXPORTER, "*.py"),
+    )
+    for folder, pattern in parts:
         for file in _files(folder, pattern):
             total.update(f"\n{file.name}\n".encode())
             with file.open("rb") as content:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 from trident_client import TridentError
@@ -17,8 +16,8 @@ from trident_training import calibration
 from trident_training.answering import CheckpointReader, checkpoint_answerer, evaluate_answers, server_answerer
 from trident_training.calibration import Calibration
 from trident_training.checkpoints import load_config
-from trident_training.cola_commands import INTERRUPTED, TEST_METRICS
-from trident_training.commands import export_model
+from trident_training.cola_commands import TEST_METRICS
+from trident_training.commands import console, export_model, refuse, reporting
 from trident_training.data.problems import listing
 from trident_training.data.squad import QuestionData, load_questions, load_rows
 from trident_training.export.precision import Precision
@@ -26,9 +25,6 @@ from trident_training.finetune.question_answering import may_be_unanswerable, pr
 from trident_training.finetune.run import Result, finetune
 from trident_training.finetune.settings import Settings
 from trident_training.repository import QA
-
-console = Console(highlight=False)
-errors = Console(stderr=True, highlight=False)
 
 
 def finetune_qa(
@@ -44,7 +40,7 @@ def finetune_qa(
 
     Exits with 1 when data, model or settings are refused, or the model collapsed.
     """
-    try:
+    with reporting("finetune"):
         data = load_questions(
             sources,
             validation_fraction=validation_fraction,
@@ -55,11 +51,6 @@ def finetune_qa(
         _show_data(sources, data)
         completed = settings.completed(load_config(settings.model))
         result = finetune(prepare(data, completed, doc_stride), completed)
-    except ValueError as error:
-        raise _refusal("finetune", error) from None
-    except KeyboardInterrupt:
-        errors.print(INTERRUPTED)
-        raise typer.Exit(130) from None
     _show_result(settings.model, result)
     if result.collapsed:
         raise typer.Exit(1)
@@ -81,7 +72,7 @@ def evaluate_qa(
     longest_answer: int | None,
 ) -> None:
     """Score a checkpoint or a running server; exits with 1 when data, checkpoint or server cannot be had."""
-    try:
+    with reporting("evaluate", TridentError):
         if (checkpoint is None) == (server is None):
             raise ValueError("give either a checkpoint or a server's address")
         questions = list(load_rows(source, validation_fraction=validation_fraction, seed=split_seed))[:limit]
@@ -92,8 +83,6 @@ def evaluate_qa(
         else:
             answerer = server_answerer(str(server), protocol)
         _show_metrics(evaluate_answers(answerer, questions, metric), len(questions))
-    except (ValueError, TridentError) as error:
-        raise _refusal("evaluate", error) from None
 
 
 def export_qa(
@@ -106,7 +95,7 @@ def export_qa(
     unanswerable: bool | None,
 ) -> None:
     """Export a reader with its calibration; exits with 1 when it is refused."""
-    try:
+    with reporting("export"):
         chosen = None
         if temperature is not None or unanswerable is not None:
             beside = Calibration.beside(Path(checkpoint)) if checkpoint else Calibration()
@@ -114,8 +103,6 @@ def export_qa(
                 beside.temperature if temperature is None else temperature,
                 beside.may_be_unanswerable if unanswerable is None else unanswerable,
             )
-    except ValueError as error:
-        raise _refusal("export", error) from None
     export_model(QA, checkpoint, name, max_tokens, repository, precision, calibration=chosen)
 
 
@@ -150,7 +137,7 @@ def _show_result(model: str, result: Result) -> None:
         soft_wrap=True,
     )
     if result.collapsed:
-        errors.print(f"[red]✗[/] {escape(result.collapsed)}", soft_wrap=True)
+        refuse(model, result.collapsed)
 
 
 def _show_metrics(metrics: dict[str, Any], questions: int) -> None:
@@ -163,8 +150,3 @@ def _show_metrics(metrics: dict[str, Any], questions: int) -> None:
         f"{metrics['calibration_error']:.3f}",
     )
     console.print(table)
-
-
-def _refusal(command: str, error: Exception) -> typer.Exit:
-    errors.print(f"[red]✗[/] {command}: {escape(str(error))}", soft_wrap=True)
-    return typer.Exit(1)

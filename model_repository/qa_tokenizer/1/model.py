@@ -26,15 +26,12 @@ class TritonPythonModel:
         os.environ["TOKENIZERS_PARALLELISM"] = "false"
         parameters = json.loads(args["model_config"])["parameters"]
         max_length, self.doc_stride = (int(parameters[key]["string_value"]) for key in ("max_length", "doc_stride"))
-        self.tokenizer = Tokenizer.from_file(str(Path(__file__).with_name("tokenizer.json")))
-        self.tokenizer.no_padding()
-        # "[SEP]" in somebody's text is five characters, not a control token.
-        self.tokenizer.encode_special_tokens = True
-        specials = self.tokenizer.num_special_tokens_to_add(is_pair=True)
+        self.tokenizer, self.untruncated = load_tokenizer(), load_tokenizer()
+        specials = self.untruncated.num_special_tokens_to_add(is_pair=True)
         self.most_question_tokens = max_length - specials - self.doc_stride - LEAST_CONTEXT
         if self.most_question_tokens < 1:
             raise ValueError(f"max_length {max_length} has no room for a question beside doc_stride {self.doc_stride}")
-        self.truncation = {"max_length": max_length, "stride": self.doc_stride, "strategy": "only_second"}
+        self.tokenizer.enable_truncation(max_length, stride=self.doc_stride, strategy="only_second")
 
     def execute(self, requests):
         """Answer each request with its own windows; a bad request gets an error and harms no other."""
@@ -46,7 +43,6 @@ class TritonPythonModel:
             except BadTextError as error:
                 pairs.pop(index, None)
                 errors[index] = pb_utils.TritonError(str(error), pb_utils.TritonError.INVALID_ARG)
-        self.tokenizer.enable_truncation(**self.truncation)
         encodings = dict(zip(pairs, self.tokenizer.encode_batch(list(pairs.values())), strict=True))
         return [
             pb_utils.InferenceResponse(error=errors[index])
@@ -61,8 +57,7 @@ class TritonPythonModel:
         Raises:
             BadTextError: with the question's tokens and the limit.
         """
-        self.tokenizer.no_truncation()
-        tokens = len(self.tokenizer.encode(question, add_special_tokens=False).ids)
+        tokens = len(self.untruncated.encode(question, add_special_tokens=False).ids)
         if tokens > self.most_question_tokens:
             raise BadTextError(f"QUESTION has {tokens} tokens; at most {self.most_question_tokens} are accepted")
 
@@ -89,6 +84,16 @@ class TritonPythonModel:
             "OFFSETS": np.array(offsets).reshape(1, -1, 2),
         }
         return [pb_utils.Tensor(name, np.array(value, dtype=np.int32)) for name, value in outputs.items()]
+
+
+def load_tokenizer():
+    """Load the tokenizer, with nothing of what its checkpoint pads and cuts off by."""
+    tokenizer = Tokenizer.from_file(str(Path(__file__).with_name("tokenizer.json")))
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    # "[SEP]" in somebody's text is five characters, not a control token.
+    tokenizer.encode_special_tokens = True
+    return tokenizer
 
 
 def read(request, name):

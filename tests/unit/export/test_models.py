@@ -123,6 +123,22 @@ def test_whatever_a_model_was_made_from_makes_it_stale(
     assert state(recipe, target) is State.STALE
 
 
+def test_an_adapters_weights_make_a_model_stale_and_its_card_does_not(
+    recipe: Recipe, target: ModelSet, tmp_path: Path
+) -> None:
+    for name in ("adapter.safetensors", "calibration.json", "README.md"):
+        (tmp_path / name).write_text("before")
+    adapted = dataclasses.replace(recipe, adapter=tmp_path)
+    before = served.digest(adapted, target, Precision.FLOAT32)
+    (tmp_path / "README.md").write_text("after")
+    assert served.digest(adapted, target, Precision.FLOAT32) == before
+    for name in ("adapter.safetensors", "calibration.json"):
+        (tmp_path / name).write_text("after")
+        changed = served.digest(adapted, target, Precision.FLOAT32)
+        assert changed != before
+        before = changed
+
+
 @pytest.mark.parametrize("file", ["network_file", "tokenizer_file", "report_file"])
 def test_a_lost_file_makes_a_model_missing(recipe: Recipe, target: ModelSet, file: str) -> None:
     served.build(recipe, target, Precision.FLOAT32)

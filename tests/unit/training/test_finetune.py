@@ -1,6 +1,7 @@
 """Fine-tuning from the command line to the best epoch, on tiny models."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -139,6 +140,12 @@ def test_what_cannot_be_run_is_refused_before_anything_starts(tiny_checkpoint, t
     said = finetune(tiny_checkpoint("bert"), toy_data, tmp_path / "run", *options, code=1)
     assert says in said
     assert not (tmp_path / "run").exists()
+
+
+def test_a_checkpoint_without_a_tokenizer_is_refused(tiny_checkpoint, toy_data, tmp_path):
+    bare = tmp_path / "bare"
+    shutil.copytree(tiny_checkpoint("bert"), bare, ignore=shutil.ignore_patterns("tokenizer*"))
+    assert f"{bare} has no tokenizer" in finetune(bare, toy_data, tmp_path / "run", code=1)
 
 
 def test_an_option_that_fits_no_other_is_a_usage_error(tiny_checkpoint, toy_data, tmp_path):

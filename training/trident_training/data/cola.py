@@ -14,7 +14,6 @@ from datasets import Dataset, DatasetDict
 from trident_training.data.problems import Problems
 from trident_training.data.reading import read_splits
 
-HUB_NAME = "nyu-mll/glue:cola"
 #: The columns of CoLA's own tab-separated form, which has no header and no quoting.
 TSV_COLUMNS = ("source", "label", "mark", "sentence")
 LABELS = {"0": 0, "1": 1, "0.0": 0, "1.0": 1}
@@ -38,7 +37,7 @@ class AcceptabilityData:
         return hashlib.sha256("\n".join(f"{label}\t{text}" for label, text in rows).encode()).hexdigest()
 
 
-def load_cola(source: str = HUB_NAME, *, validation_fraction: float = 0.1, seed: int = 0) -> AcceptabilityData:
+def load_cola(source: str, *, validation_fraction: float = 0.1, seed: int = 0) -> AcceptabilityData:
     """Load and check acceptability data.
 
     Sentences of the source's own validation set are taken out of its train set.
@@ -73,7 +72,7 @@ def load_cola(source: str = HUB_NAME, *, validation_fraction: float = 0.1, seed:
     return AcceptabilityData(DatasetDict(chosen), notes)
 
 
-def load_rows(source: str = HUB_NAME) -> Dataset:
+def load_rows(source: str) -> Dataset:
     """Load and check the rows to score a model on: the source's validation set, or all it has where it has none.
 
     Raises:

@@ -71,16 +71,27 @@ def read_file(file: Path, columns: Sequence[str], headerless: Sequence[str]) -> 
     return _with_columns(rows, columns, str(file))
 
 
-def _from_hub(source: str, columns: Sequence[str]) -> dict[str, tuple[str, Dataset]]:
+def hub_splits(source: str) -> DatasetDict:
+    """Return a hub data set's splits; ``source`` is ``name`` or ``name:configuration``.
+
+    Raises:
+        DataError: the hub does not give it.
+    """
     name, _, configuration = source.partition(":")
     try:
-        splits = load_dataset(name, configuration or None)
+        splits: DatasetDict = load_dataset(name, configuration or None)
+    # Whatever went wrong there, the user has to hear that nothing local was meant either.
     except Exception as error:
         raise DataError(
             f"'{source}' is no local file or folder, and the hub does not give it either: {type(error).__name__}: "
             f"{str(error).splitlines()[0]}"
         ) from error
-    if not isinstance(splits, DatasetDict) or "train" not in splits:
+    return splits
+
+
+def _from_hub(source: str, columns: Sequence[str]) -> dict[str, tuple[str, Dataset]]:
+    splits = hub_splits(source)
+    if "train" not in splits:
         raise DataError(f"'{source}' has no split called train")
     return {
         split: (f"{source} ({split})", _with_columns(splits[split], columns, f"{source} ({split})"))

@@ -15,11 +15,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from datasets import Dataset, DatasetDict, load_dataset
+from datasets import Dataset, DatasetDict
 
 from trident_training.data.problems import DataError, Problems
+from trident_training.data.reading import hub_splits
 
-HUB_NAME = "squad"
 FILES = {"train": ("train",), "validation": ("dev", "validation")}
 #: What is done about an answer that does not stand where its start says.
 EXACT, MOVED, UNFOUND, EMPTY = (
@@ -187,14 +187,7 @@ def _read(source: str) -> Iterator[tuple[str, str, Iterable[dict[str, Any]]]]:
 
 
 def _from_hub(source: str) -> Iterator[tuple[str, str, Iterable[dict[str, Any]]]]:
-    name, _, configuration = source.partition(":")
-    try:
-        splits = load_dataset(name, configuration or None)
-    except Exception as error:
-        raise DataError(
-            f"'{source}' is no local file or folder, and the hub does not give it either: {type(error).__name__}: "
-            f"{str(error).splitlines()[0]}"
-        ) from error
+    splits = hub_splits(source)
     for split in ("train", "validation"):
         if split in splits:
             rows = (

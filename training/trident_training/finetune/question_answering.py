@@ -58,7 +58,7 @@ def prepare(data: QuestionData, settings: Settings, doc_stride: int) -> Prepared
     )
     train, _ = cut(data.splits["train"], tokenizer, settings.max_length, doc_stride)
     validation, passages = cut(data.splits["validation"], tokenizer, settings.max_length, doc_stride)
-    questions = [data.splits["validation"][index] for index in range(len(data.splits["validation"]))]
+    questions = list(data.splits["validation"])
 
     def compute_metrics(prediction: EvalPrediction) -> dict[str, float]:
         start, end = prediction.predictions[:2]

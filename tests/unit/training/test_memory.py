@@ -1,0 +1,38 @@
+"""What a training step frees, the next one gets without the kernel."""
+
+import subprocess
+import sys
+
+import pytest
+
+PROGRAM = """
+import resource
+import torch
+from trident_training.finetune.memory import keep_freed_memory
+
+if {kept}:
+    keep_freed_memory()
+
+def page_faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(4):
+        torch.ones(16 * 2**20)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+# A freed block may take a second time to fit an aligned request.
+page_faults()
+page_faults()
+print(page_faults())
+"""
+
+
+def page_faults(kept: bool) -> int:
+    program = PROGRAM.format(kept=kept)
+    return int(subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc's settings")
+def test_kept_memory_is_not_mapped_again():
+    assert page_faults(kept=True) < 100
+    # Without it every tensor's pages are: were it not so, the module could go.
+    assert page_faults(kept=False) > 100

@@ -98,7 +98,7 @@ def load_classifier(
     config = load_config(name)
     config.num_labels = len(labels)
     config.id2label, config.label2id = dict(labels), {label: index for index, label in labels.items()}
-    return _with_head(AutoModelForSequenceClassification, name, config, max_length, dropout, fine_tuned)
+    return load_model(AutoModelForSequenceClassification, name, config, max_length, dropout, fine_tuned)
 
 
 def load_question_answerer(
@@ -110,23 +110,36 @@ def load_question_answerer(
     """
     config = load_config(name)
     config.num_labels = 2
-    return _with_head(AutoModelForQuestionAnswering, name, config, max_length, dropout, fine_tuned)
+    return load_model(AutoModelForQuestionAnswering, name, config, max_length, dropout, fine_tuned)
 
 
-def _with_head(
-    head: Any,
+def load_model(
+    kind: Any,
     name: str,
     config: PreTrainedConfig,
     max_length: int,
-    dropout: Dropout,
-    fine_tuned: bool,
+    dropout: Dropout = OWN_DROPOUT,
+    fine_tuned: bool = False,
 ) -> PreTrainedModel:
+    """Return a checkpoint as one of transformers' automatic classes loads it, in float32.
+
+    Args:
+        kind: the class, such as ``AutoModelForSequenceClassification``.
+        name: path, hub name, or ``bundled`` with an optional depth.
+        config: the checkpoint's, with the task's changes; dropout is set in it.
+        max_length: tokens it must take.
+        dropout: in training.
+        fine_tuned: whether its head must be there; one that is lacking is drawn at random otherwise.
+
+    Raises:
+        CheckpointError: as :func:`load_classifier` has it.
+    """
     for names, value in ((HIDDEN_DROPOUT, dropout.hidden), (ATTENTION_DROPOUT, dropout.attention)):
         for attribute in names:
             if value is not None and hasattr(config, attribute):
                 setattr(config, attribute, value)
     with quiet():
-        model, report = _load(head, name, config=config, dtype=torch.float32, output_loading_info=True)
+        model, report = _load(kind, name, config=config, dtype=torch.float32, output_loading_info=True)
     if fine_tuned and report["missing_keys"]:
         raise CheckpointError(f"{name} is not fine-tuned: it has no {', '.join(sorted(report['missing_keys']))}")
     if max_length > most_tokens(model.base_model):

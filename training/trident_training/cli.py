@@ -7,8 +7,11 @@ from typing import Annotated, Literal
 
 import typer
 
+from trident_training.cleaning import Cleaning
+from trident_training.export.pooling import Pooling
 from trident_training.export.precision import Precision
-from trident_training.finetune.settings import Settings, takes_settings
+from trident_training.finetune.choices import Kind, PairSettings
+from trident_training.finetune.settings import Settings, SettingsError, takes_settings
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Train, evaluate and export Trident's models.")
 finetune_app = typer.Typer(no_args_is_help=True, help="Fine-tune a pretrained model.")
@@ -35,6 +38,7 @@ ValidationFraction = Annotated[
 ]
 SplitSeed = Annotated[int, typer.Option(help="Of what is carved off to choose by.")]
 COLA = "nyu-mll/glue:cola"
+STSB = "sentence-transformers/stsb"
 
 
 @app.command()
@@ -76,6 +80,34 @@ def finetune_qa(
     qa_commands.finetune_qa(
         data or ["squad"], unambiguous, questions, validation_fraction, split_seed, doc_stride, settings
     )
+
+
+@finetune_app.command("sts")
+@takes_settings("label_smoothing", output=Path("runs/sts"))
+def finetune_sts(
+    settings: Settings,
+    data: Annotated[
+        list[str] | None, typer.Option(help="STS-B, KLUE-STS or KorSTS: file, folder or hub name; repeatable.")
+    ] = None,
+    kind: Annotated[Kind, typer.Option(help="How two sentences are compared; the bi-encoder is served.")] = (
+        Kind.BI_ENCODER
+    ),
+    pooling: Annotated[Pooling | None, typer.Option(help="Of a bi-encoder; the checkpoint's own by default.")] = None,
+    loss: Annotated[Literal["mse", "cosent"], typer.Option(help="cosent is of a bi-encoder.")] = "mse",
+    metric: Annotated[Literal["spearman", "pearson", "f1"], typer.Option(help="Chooses the best epoch.")] = "spearman",
+    clean: Annotated[Cleaning, typer.Option(help="Done to texts, here and when served.")] = Cleaning.NONE,
+    language: Annotated[list[str] | None, typer.Option(help="BCP 47 tag of the data's language; repeatable.")] = None,
+    validation_fraction: ValidationFraction = 0.1,
+    split_seed: SplitSeed = 0,
+) -> None:
+    """Fine-tune a model of sentence similarity, and find the threshold from which two sentences are similar."""
+    from trident_training import sts_commands
+
+    try:
+        choices = PairSettings(kind, pooling, loss, metric, clean)
+    except SettingsError as error:
+        raise typer.BadParameter(str(error)) from error
+    sts_commands.finetune_sts(data or [STSB], validation_fraction, split_seed, language or ["en"], choices, settings)
 
 
 @sweep_app.command("cola")
@@ -143,6 +175,30 @@ def evaluate_qa(
         doc_stride,
         strip,
         longest_answer,
+    )
+
+
+@evaluate_app.command("sts")
+def evaluate_sts(
+    data: Annotated[str, typer.Option(help="STS-B, KLUE-STS or KorSTS: file, folder or hub name.")] = STSB,
+    checkpoint: Annotated[str | None, typer.Option(help="Path or hub name of a model of similarity.")] = None,
+    server: Annotated[str | None, typer.Option(help="host:port of a running Triton, in place of a checkpoint.")] = None,
+    protocol: Annotated[Literal["http", "grpc"], typer.Option(help="What the server speaks at that port.")] = "http",
+    model: Annotated[str, typer.Option(help="Which of the server's models of similarity.")] = "sts",
+    validation_fraction: Annotated[
+        float, typer.Option(min=0, max=0.5, help="Score what finetune carves off; 0: the dev set, or all of a file.")
+    ] = 0.0,
+    split_seed: SplitSeed = 0,
+    threshold: Annotated[
+        float | None, typer.Option(help="The checkpoint's own by default, else the best on these pairs.")
+    ] = None,
+    max_length: Annotated[int, typer.Option(min=2, help="Tokens a checkpoint's sentence is cut to.")] = 128,
+) -> None:
+    """Score a checkpoint or a server: correlations, F1 and accuracy, beside the overlap of characters."""
+    from trident_training import sts_commands
+
+    sts_commands.evaluate_sts(
+        checkpoint, server, protocol, model, data, validation_fraction, split_seed, threshold, max_length
     )
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from datasets import Dataset
 from safetensors.torch import load_file, save_file
+from torch import nn
 from transformers import (
     EarlyStoppingCallback,
     EvalPrediction,
@@ -42,6 +43,11 @@ AVERAGE_STEPS = 20
 EVALUATION_BATCH = 64
 
 
+def save_pretrained(model: PreTrainedModel, folder: Path) -> None:
+    """Write a model of transformers into a folder."""
+    model.save_pretrained(folder)
+
+
 @dataclass(frozen=True)
 class Prepared:
     """What a task hands to the run.
@@ -56,9 +62,12 @@ class Prepared:
         primary: the metric the best epoch has most of.
         collapsed: says of an epoch's metrics why they show a collapsed model, or None.
         facts: what else decides the result, for the settings file.
+        loss: of the model's outputs and the labels, as ``Trainer`` takes its ``compute_loss_func``; the model's own
+            when None.
+        save: writes the model into a folder.
     """
 
-    model: PreTrainedModel
+    model: nn.Module
     tokenizer: PreTrainedTokenizerBase
     train: Dataset
     validation: Dataset
@@ -67,6 +76,8 @@ class Prepared:
     primary: str
     collapsed: Callable[[Mapping[str, float]], str | None]
     facts: dict[str, Any]
+    loss: Callable[..., torch.Tensor] | None = None
+    save: Callable[[nn.Module, Path], None] = save_pretrained
 
 
 @dataclass(frozen=True)
@@ -195,21 +206,17 @@ class EpochLengthSampler(LengthGroupedSampler):
 class KeepBest(TrainerCallback):
     """Writes model and tokenizer to ``best/`` whenever an epoch is better than all before it; LoRA merged in."""
 
-    def __init__(self, folder: Path, primary: str, tokenizer: PreTrainedTokenizerBase) -> None:
-        self._folder, self._primary, self._tokenizer = folder, primary, tokenizer
+    def __init__(self, folder: Path, prepared: Prepared) -> None:
+        self._folder, self._prepared = folder, prepared
 
     def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Compare the epoch just evaluated with those before, which a resumed run knows too."""
-        epochs = _epochs(state)
-        if (
-            rank(epochs[-1], self._primary)
-            > max((rank(epoch, self._primary) for epoch in epochs[:-1]), default=(-math.inf, -math.inf))
-            or not self._folder.is_dir()
-        ):
+        ranks = [rank(epoch, self._prepared.primary) for epoch in _epochs(state)]
+        if ranks[-1] > max(ranks[:-1], default=(-math.inf, -math.inf)) or not self._folder.is_dir():
             draft = self._folder.with_name(f".{self._folder.name}")
             shutil.rmtree(draft, ignore_errors=True)
-            merged(kwargs["model"]).save_pretrained(draft)
-            self._tokenizer.save_pretrained(draft)
+            self._prepared.save(merged(kwargs["model"]), draft)
+            self._prepared.tokenizer.save_pretrained(draft)
             shutil.rmtree(self._folder, ignore_errors=True)
             draft.rename(self._folder)
 
@@ -276,14 +283,14 @@ def last_checkpoint(output: Path) -> str | None:
     return str(max(whole, key=lambda folder: int(folder.name.rpartition("-")[2]))) if whole else None
 
 
-def merged(model: PreTrainedModel) -> PreTrainedModel:
+def merged(model: nn.Module) -> nn.Module:
     """Return a model whose LoRA adapters, if it has any, are part of its weights; the given one keeps training."""
     if not hasattr(model, "merge_and_unload"):
         return model
     return copy.deepcopy(model).merge_and_unload()
 
 
-def with_lora(model: PreTrainedModel, rank: int) -> PreTrainedModel:
+def with_lora(model: nn.Module, rank: int) -> nn.Module:
     """Return the model with LoRA adapters on every linear layer but the head's, which is trained whole.
 
     Source: Hu et al., LoRA (2021); on all linear layers: Dettmers et al., QLoRA (2023), with alpha = 2 rank.
@@ -318,7 +325,7 @@ def _trainer(prepared: Prepared, settings: Settings, further: Sequence[TrainerCa
         model.get_input_embeddings().requires_grad_(False)
     if settings.lora_rank is not None:
         model = with_lora(model, settings.lora_rank)
-    callbacks = [KeepBest(settings.output / BEST, prepared.primary, prepared.tokenizer), *further]
+    callbacks = [KeepBest(settings.output / BEST, prepared), *further]
     if settings.patience is not None:
         callbacks.append(EarlyStoppingCallback(settings.patience))
     return ResumableTrainer(
@@ -343,6 +350,8 @@ def _trainer(prepared: Prepared, settings: Settings, further: Sequence[TrainerCa
             greater_is_better=True,
             logging_steps=20,
             report_to="tensorboard",
+            # Found by the model's arguments otherwise, and a loss of the project's own is no part of the model.
+            label_names=["labels"] if prepared.loss else None,
             dataloader_pin_memory=torch.cuda.is_available(),
             **_device(),
         ),
@@ -350,6 +359,7 @@ def _trainer(prepared: Prepared, settings: Settings, further: Sequence[TrainerCa
         eval_dataset=prepared.validation,
         data_collator=prepared.collator,
         compute_metrics=prepared.compute_metrics,
+        compute_loss_func=prepared.loss,
         callbacks=callbacks,
     )
 

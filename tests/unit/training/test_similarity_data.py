@@ -1,0 +1,97 @@
+"""Sentence pairs in every form that their sources have."""
+
+import json
+
+import pytest
+from trident_training.data.problems import DataError
+from trident_training.data.similarity import load_pairs, load_rows
+
+PAIRS = [(f"sentence {index}", f"other {index}", round(index % 26 / 5, 1)) for index in range(40)]
+STSB = [f"main\tfile\t2012\t{n}\t{score}\t{one}\t{two}" for n, (one, two, score) in enumerate(PAIRS)]
+
+
+def write(folder, form):
+    if form == "stsb.csv":
+        lines = [*STSB[:-1], STSB[-1] + "\tfurther\tcolumns"]
+    elif form == "korsts.tsv":
+        lines = ["genre\tfilename\tyear\tid\tscore\tsentence1\tsentence2", *STSB]
+    elif form == "klue.csv":
+        lines = ["sentence1,sentence2,label", *(f'"{one}",{two},{score}' for one, two, score in PAIRS)]
+    elif form == "stsb.jsonl":
+        lines = [json.dumps({"sentence1": one, "sentence2": two, "score": score}) for one, two, score in PAIRS]
+    else:
+        rows = [
+            {"sentence1": one, "sentence2": two, "labels": {"label": round(score), "real-label": score}}
+            for one, two, score in PAIRS
+        ]
+        lines = [json.dumps(rows)]
+    file = folder / form
+    file.write_text("\n".join(lines) + "\n")
+    return file
+
+
+@pytest.mark.parametrize("form", ["stsb.csv", "korsts.tsv", "klue.csv", "stsb.jsonl", "klue.json"])
+def test_every_form_gives_the_same_pairs(form, tmp_path):
+    rows = load_rows(str(write(tmp_path, form)))
+    assert [(row["sentence_1"], row["sentence_2"], row["score"]) for row in rows] == PAIRS
+    assert rows["label"] == [int(score >= 3.0) for *_, score in PAIRS]
+
+
+def test_a_quotation_mark_in_stsb_is_a_character(tmp_path):
+    (tmp_path / "a.csv").write_text('main\tf\t2012\t1\t5.0\t"He said\tHe said so.\n')
+    assert load_rows(str(tmp_path / "a.csv"))["sentence_1"] == ['"He said']
+
+
+def test_what_is_chosen_and_reported_by_is_not_learned_from(tmp_path):
+    for name, rows in (("train", STSB), ("dev", [*STSB[:3], "x\tx\tx\tx\t1\tnew\tpair"])):
+        (tmp_path / f"sts-{name}.tsv").write_text("\n".join(rows))
+    data = load_pairs([str(tmp_path)], validation_fraction=0.2, seed=3)
+    pairs = {name: {(row["sentence_1"], row["sentence_2"]) for row in rows} for name, rows in data.splits.items()}
+    assert len(pairs["validation"]) == 8
+    assert ("new", "pair") in pairs["test"]
+    assert not pairs["train"] & (pairs["validation"] | pairs["test"])
+    assert "left out" in data.notes[0]
+    assert load_rows(str(tmp_path), validation_fraction=0.2, seed=3)["sentence_1"] == list(
+        data.splits["validation"]["sentence_1"]
+    )
+
+
+def test_pairs_that_share_a_sentence_stay_on_one_side(tmp_path):
+    rows = [f"x\tx\tx\tx\t1\tshared {index // 4}\tother {index}" for index in range(400)]
+    (tmp_path / "a.csv").write_text("\n".join(rows))
+    splits = load_pairs([str(tmp_path / "a.csv")], validation_fraction=0.3).splits
+    assert len(splits["validation"]) >= 120
+    assert not set(splits["train"]["sentence_1"]) & set(splits["validation"]["sentence_1"])
+
+
+def test_only_the_first_source_is_carved(tmp_path):
+    files = [write(tmp_path, "stsb.csv"), tmp_path / "further.csv"]
+    files[1].write_text("sentence1,sentence2,label\nanother,one,5\n")
+    splits = load_pairs([str(file) for file in files], validation_fraction=0.5).splits
+    assert "another" in splits["train"]["sentence_1"]
+    assert "another" not in splits["validation"]["sentence_1"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("sentence1,sentence2,label\na,b,5.1\na,b,nan\na,,1\n", "row 1: the score is '5.1'; 0 to 5 is accepted"),
+        ("sentence1,sentence2,label\na,,1\n", "row 1: sentence_2 is ''; text is accepted"),
+        ("sentence1,label\na,1\n", "no column sentence2 or sentence_2 among sentence1, label"),
+        ("x\tx\tx\tx\t1\ta\tb\nx\tx\n", "row 2: 2 column.s.; 7 or more are accepted"),
+        ("", "the file is empty"),
+    ],
+)
+def test_a_bad_file_is_refused_with_its_rows(tmp_path, content, message):
+    (tmp_path / "bad.csv").write_text(content)
+    with pytest.raises(DataError, match=message):
+        load_rows(str(tmp_path / "bad.csv"))
+
+
+def test_a_source_that_is_not_there_is_refused(tmp_path):
+    with pytest.raises(DataError, match="there is no file or folder"):
+        load_pairs([str(tmp_path / "none")])
+    with pytest.raises(DataError, match="holds no train file"):
+        load_pairs([str(tmp_path)])
+    with pytest.raises(ValueError, match="no validation set"):
+        load_pairs([str(write(tmp_path, "stsb.csv"))], validation_fraction=0)

@@ -1,0 +1,127 @@
+"""What ``trident-train``'s commands on sentence similarity say and do."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+from trident_client import TridentError
+
+from trident_training.checkpoints import load_config
+from trident_training.cola_commands import TEST_METRICS
+from trident_training.commands import console, refuse, reporting
+from trident_training.comparing import checkpoint_comparer, evaluate_similarity, overlap, server_comparer
+from trident_training.data.problems import listing
+from trident_training.data.similarity import SimilarityData, load_pairs, load_rows
+from trident_training.finetune.choices import PairSettings
+from trident_training.finetune.run import Result, finetune
+from trident_training.finetune.settings import Settings
+from trident_training.finetune.similarity import prepare, score
+from trident_training.pairs import SimilarityCard
+
+COLUMNS = ("spearman", "pearson", "f1", "accuracy", "threshold")
+
+
+def finetune_sts(
+    sources: list[str],
+    validation_fraction: float,
+    split_seed: int,
+    languages: list[str],
+    choices: PairSettings,
+    settings: Settings,
+) -> None:
+    """Fine-tune one model; find its threshold on the validation set, and report what the first source kept apart.
+
+    Exits with 1 when data, model or settings are refused, or the model collapsed.
+    """
+    with reporting("finetune"):
+        data = _load(sources, validation_fraction, split_seed)
+        result = train(data, settings, choices)
+    best = result.best_epoch
+    console.print(
+        f"[green]✓[/] {escape(settings.model)}, {choices.kind}: {result.primary} {best[result.primary]:.4f}, "
+        f"{result.best_name}, in {result.best}",
+        soft_wrap=True,
+    )
+    if result.collapsed:
+        refuse(settings.model, result.collapsed)
+        raise typer.Exit(1)
+    _finish(data, result, choices, settings.max_length, languages)
+
+
+def evaluate_sts(
+    checkpoint: str | None,
+    server: str | None,
+    protocol: str,
+    model: str,
+    source: str,
+    validation_fraction: float,
+    split_seed: int,
+    threshold: float | None,
+    max_length: int,
+) -> None:
+    """Score a checkpoint or a running server beside the overlap of characters; exits with 1 when one cannot be had."""
+    with reporting("evaluate", TridentError):
+        if (checkpoint is None) == (server is None):
+            raise ValueError("give either a checkpoint or a server's address")
+        rows = load_rows(source, validation_fraction=validation_fraction, seed=split_seed)
+        if checkpoint:
+            comparer, card = checkpoint_comparer(checkpoint, max_length)
+        else:
+            comparer, card = server_comparer(str(server), protocol, model), SimilarityCard()
+        chosen = card.threshold if threshold is None else threshold
+        found = {
+            checkpoint or f"{server} {model}": evaluate_similarity(comparer, rows, chosen),
+            "overlap of characters": evaluate_similarity(overlap, rows, None),
+        }
+    _show_metrics(found, len(rows))
+    if chosen is None:
+        console.print("The thresholds are the best ones on these very pairs.")
+
+
+def train(data: SimilarityData, settings: Settings, choices: PairSettings) -> Result:
+    """Run one fine-tuning, or go on with it, or return its result."""
+    completed = settings.completed(load_config(settings.model))
+    return finetune(prepare(data, completed, choices), completed)
+
+
+def _finish(data: SimilarityData, result: Result, choices: PairSettings, max_length: int, languages: list[str]) -> None:
+    """Write the card with the threshold, and report."""
+    SimilarityCard(choices.kind).write(result.best)
+    comparer, card = checkpoint_comparer(str(result.best), max_length)
+    validation = data.splits["validation"]
+    metrics = score(comparer(validation), validation)
+    card = replace(
+        card,
+        threshold=metrics.pop("threshold"),
+        languages=tuple(languages),
+        metrics={name: round(value, 4) for name, value in metrics.items()},
+    )
+    card.write(result.best)
+    found = {"validation": metrics | {"threshold": card.threshold}}
+    found["validation, overlap of characters"] = evaluate_similarity(overlap, validation, None)
+    if "test" in data.splits:
+        test = data.splits["test"]
+        found["test"] = evaluate_similarity(comparer, test, card.threshold)
+        found["test, overlap of characters"] = evaluate_similarity(overlap, test, None)
+        (result.best / TEST_METRICS).write_text(json.dumps(found["test"], indent=2) + "\n")
+    _show_metrics(found, len(validation))
+
+
+def _load(sources: list[str], validation_fraction: float, split_seed: int) -> SimilarityData:
+    data = load_pairs(sources, validation_fraction=validation_fraction, seed=split_seed)
+    if data.notes:
+        console.print(f"[yellow]{escape(listing(data.notes))}[/]", soft_wrap=True)
+    sizes = ", ".join(f"{split} {len(rows)}" for split, rows in data.splits.items())
+    console.print(f"{escape(', '.join(sources))}: {sizes} pairs", soft_wrap=True)
+    return data
+
+
+def _show_metrics(found: dict[str, dict[str, float]], pairs: int) -> None:
+    table = Table(f"{pairs} pairs", *COLUMNS)
+    for name, metrics in found.items():
+        table.add_row(escape(name), *(f"{metrics[column]:.4f}" for column in COLUMNS))
+    console.print(table)

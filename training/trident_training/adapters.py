@@ -1,8 +1,9 @@
 """Shipped weights: what a fine-tuning changed in a base, small enough to stand in the project.
 
 An adapter is a folder with ``adapter.safetensors`` (the changed tensors in float16, by their names in the Hugging Face
-model), ``config.json`` (the model's configuration), ``metrics.json``, ``calibration.json`` where the task has one, and
-a model card, ``README.md``. Tensors that the fine-tuning left alone, the word embeddings above all, come from the base.
+model), ``config.json`` (the model's configuration), ``metrics.json``, ``calibration.json`` or ``similarity.json`` where
+the task has one, ``tokenizer.json`` where it is not the base's, and a model card, ``README.md``. Tensors that the
+fine-tuning left alone, the word embeddings above all, come from the base.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import (
     AutoConfig,
+    AutoModel,
     AutoModelForQuestionAnswering,
     AutoModelForSequenceClassification,
     PreTrainedConfig,
@@ -23,13 +25,15 @@ from transformers import (
 )
 
 from trident_training.calibration import FILE as CALIBRATION
-from trident_training.export.checkpoint import CheckpointError, quiet
+from trident_training.cards import FILE as CARD
+from trident_training.export.checkpoint import CheckpointError, load_tokenizer, quiet, tokenizer_json
 
 WEIGHTS = "adapter.safetensors"
 METRICS = "metrics.json"
 HEADS = {
     "ForSequenceClassification": AutoModelForSequenceClassification,
     "ForQuestionAnswering": AutoModelForQuestionAnswering,
+    "Model": AutoModel,
 }
 
 
@@ -81,8 +85,11 @@ def save_adapter(checkpoint: Path, base: str, folder: Path, metrics: dict[str, A
     (folder / WEIGHTS).chmod(0o644)
     model.config.save_pretrained(folder)
     (folder / METRICS).write_text(json.dumps(metrics, indent=2) + "\n")
-    if (checkpoint / CALIBRATION).is_file():
-        shutil.copyfile(checkpoint / CALIBRATION, folder / CALIBRATION)
+    for name in (CALIBRATION, CARD):
+        if (checkpoint / name).is_file():
+            shutil.copyfile(checkpoint / name, folder / name)
+    if tokenizer_json(checkpoint) != tokenizer_json(base):
+        load_tokenizer(checkpoint).save_pretrained(folder)
 
 
 def head_of(config: PreTrainedConfig) -> Any:
@@ -100,14 +107,16 @@ def head_of(config: PreTrainedConfig) -> Any:
 
 def _with_head(base: str, config: PreTrainedConfig) -> PreTrainedModel:
     with quiet():
-        model: PreTrainedModel = head_of(config).from_pretrained(base, config=config, dtype=torch.float32)
+        model: PreTrainedModel = head_of(config).from_pretrained(
+            base, config=config, dtype=torch.float32, ignore_mismatched_sizes=True
+        )
     return model
 
 
 def _drawn_at_random(model: PreTrainedModel, base: str) -> set[str]:
-    """Return the tensors that the base does not hold: the task's head, and the pooler of some."""
+    """Return the tensors that the base does not hold: the task's head, a pooler, another vocabulary's embeddings."""
     with quiet():
         _, report = type(model).from_pretrained(
-            base, config=model.config, dtype=torch.float32, output_loading_info=True
+            base, config=model.config, dtype=torch.float32, output_loading_info=True, ignore_mismatched_sizes=True
         )
-    return set(report["missing_keys"])
+    return set(report["missing_keys"]) | {name for name, *_ in report["mismatched_keys"]}

@@ -234,6 +234,21 @@ def soup(
     cola_commands.soup(checkpoints, output, data, validation_fraction, split_seed, max_length, uniform)
 
 
+@app.command("vocabulary")
+def vocabulary(
+    data: Annotated[list[str], typer.Option(help="Sentence pairs, as finetune sts takes them; repeatable.")],
+    output: Annotated[Path, typer.Option(help="Folder of the encoder with its new vocabulary.")],
+    base: Annotated[str, typer.Option(help="The encoder: path, hub name or bundled.")] = "bundled",
+    size: Annotated[int, typer.Option(min=100, help="Tokens at most.")] = 8_000,
+    validation_fraction: ValidationFraction = 0.1,
+    split_seed: SplitSeed = 0,
+) -> None:
+    """Give an encoder the vocabulary of a language that it does not know, learned from the train set's sentences."""
+    from trident_training import sts_commands
+
+    sts_commands.new_vocabulary(data, base, size, validation_fraction, split_seed, output)
+
+
 @app.command("adapter")
 def adapter(
     checkpoint: Annotated[Path, typer.Option(help="Folder of a fine-tuned classifier.")],
@@ -293,14 +308,21 @@ def export_sts(
     checkpoint: Annotated[str | None, typer.Option(help="Path or hub name; the bundled encoder by default.")] = None,
     name: Annotated[str, typer.Option(help="Another name makes a variant beside the first.")] = "sts",
     max_tokens: Annotated[int | None, typer.Option(min=2, help="A variant's longest sequence.")] = None,
+    threshold: Annotated[
+        float | None,
+        typer.Option(min=-1, max=1, help="Cosine from which sentences are similar; the card's by default."),
+    ] = None,
+    language: Annotated[list[str] | None, typer.Option(help="BCP 47 tag; repeatable; the card's by default.")] = None,
     repository: Repository = Path("model_repository"),
     dtype: Dtype = Precision.AUTO,
 ) -> None:
-    """Export a sentence encoder: mean pooling and unit norm inside, no padding computed."""
+    """Export a sentence encoder: pooling and unit norm inside, no padding computed."""
     from trident_training.commands import export_model
     from trident_training.repository import STS
 
-    export_model(STS, checkpoint, name, max_tokens, repository, dtype)
+    told = {"threshold": threshold, "languages": ",".join(language or []) or None}
+    facts = {name: value for name, value in told.items() if value is not None}
+    export_model(STS, checkpoint, name, max_tokens, repository, dtype, facts=facts)
 
 
 def main() -> None:

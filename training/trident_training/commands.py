@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -66,6 +66,7 @@ def export_model(
     precision: Precision,
     gate: Callable[[ModelSet], Gate | None] | None = None,
     calibration: Calibration | None = None,
+    facts: Mapping[str, Any] | None = None,
 ) -> None:
     """Export one checkpoint under a name; exit with 1 when it is refused.
 
@@ -78,23 +79,25 @@ def export_model(
         precision: what to compute in.
         gate: given where the model goes, says what looks at it before it is installed.
         calibration: of a task that has one; what stands beside the checkpoint's weights when None.
+        facts: what clients are told, in place of what is noted beside the weights.
     """
-    shipped = SHIPPED[task.name]
-    recipe = shipped if checkpoint is None and name == task.name else _own(shipped, name, checkpoint)
+    recipe = _recipe(task, name, checkpoint)
     with reporting(name):
         target = ModelSet(repository, task, name)
-        if name != task.name:
+        if target.is_variant:
             target.write_variant(width=task.width or _width(recipe.checkpoint), max_tokens=max_tokens)
         elif max_tokens is not None:
             raise ValueError(f"'{task.name}' takes its longest sequence from its config.pbtxt; name a variant (--name)")
-    if not _build(recipe, target, precision, "exported anew", gate and gate(target), calibration):
+    if not _build(recipe, target, precision, "exported anew", gate and gate(target), calibration, facts):
         raise typer.Exit(1)
 
 
-def _own(shipped: Recipe, name: str, checkpoint: str | None) -> Recipe:
-    if checkpoint is None:
-        return replace(shipped, name=name)
-    return Recipe(name, shipped.task, checkpoint, checkpoint)
+def _recipe(task: Task, name: str, checkpoint: str | None) -> Recipe:
+    if checkpoint is not None:
+        return Recipe(name, task, checkpoint, checkpoint)
+    if name in SHIPPED and SHIPPED[name].task is task:
+        return SHIPPED[name]
+    return replace(SHIPPED[task.name], name=name)
 
 
 def _width(checkpoint: str) -> int:
@@ -110,6 +113,7 @@ def _build(
     why: str,
     gate: Gate | None = None,
     calibration: Calibration | None = None,
+    facts: Mapping[str, Any] | None = None,
 ) -> bool:
     # Here and not above: a second is what finding every model fresh may take in all.
     from trident_training.export.checkpoint import quiet
@@ -117,7 +121,7 @@ def _build(
     start = time.monotonic()
     with quiet(), console.status(f"{recipe.name}: {why}; comparing the export with the plain model ..."):
         try:
-            report = build(recipe, target, resolve(precision), gate, calibration)
+            report = build(recipe, target, resolve(precision), gate, calibration, facts)
         except (ValueError, OSError) as error:
             refuse(recipe.name, error)
             return False

@@ -10,9 +10,10 @@ import numpy as np
 import torch
 from datasets import Dataset
 
+from trident_training.cards import SimilarityCard
 from trident_training.checkpoints import load_tokenizer
 from trident_training.finetune.similarity import collator, score, tokenize
-from trident_training.pairs import SimilarityCard, load_pair_model, similarities
+from trident_training.pairs import load_pair_model, similarities
 
 BATCH = 64
 #: Characters in a piece that two texts may share.

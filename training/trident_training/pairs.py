@@ -7,8 +7,7 @@ The others read both sentences together, and are there to be compared with it.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,6 @@ from trident_training.export.checkpoint import CheckpointError
 from trident_training.export.pooling import Pooling, pooling_of
 from trident_training.finetune.choices import Kind
 
-CARD = "similarity.json"
 HEAD = "head.safetensors"
 #: As sentence-transformers of any release names the parts of a bi-encoder.
 MODULES = [
@@ -35,43 +33,6 @@ MODULES = [
     {"idx": 1, "name": "1", "path": "1_Pooling", "type": "sentence_transformers.models.Pooling"},
     {"idx": 2, "name": "2", "path": "2_Normalize", "type": "sentence_transformers.models.Normalize"},
 ]
-
-
-@dataclass(frozen=True)
-class SimilarityCard:
-    """What stands beside a similarity model's weights.
-
-    Attributes:
-        kind: how it compares.
-        threshold: similarity from which two sentences are called similar; None before it is known.
-        languages: BCP 47 tags of the languages that it was trained on.
-        metrics: what it scored on its validation set.
-    """
-
-    kind: Kind = Kind.BI_ENCODER
-    threshold: float | None = None
-    languages: tuple[str, ...] = ()
-    metrics: Mapping[str, float] | None = None
-
-    @classmethod
-    def beside(cls, folder: Path) -> SimilarityCard:
-        """Read a folder's card; the default one where there is none, as in any sentence-transformers checkpoint.
-
-        Raises:
-            CheckpointError: it cannot be read.
-        """
-        file = folder / CARD
-        if not file.is_file():
-            return cls()
-        try:
-            content = json.loads(file.read_text())
-            return cls(Kind(content["kind"]), content["threshold"], tuple(content["languages"]), content.get("metrics"))
-        except (ValueError, KeyError, TypeError) as error:
-            raise CheckpointError(f"{file} is no similarity card: {error}") from error
-
-    def write(self, folder: Path) -> None:
-        """Write the card into a folder."""
-        (folder / CARD).write_text(json.dumps(asdict(self), indent=2) + "\n")
 
 
 class OnEncoder(nn.Module):

@@ -6,13 +6,17 @@ The committed folders of a task (``sts``, ``sts_encoder``, ...) are the one sour
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 VERSION = "1"
 NAME = re.compile(r"[a-z][a-z0-9_]*")
+FACTS = re.compile(r'parameters \{ key: "(?:task|languages|threshold|metrics)" value: \{ .* \} \}\n')
 MAX_LENGTH = re.compile(r'(key: "max_length" value: \{ string_value: ")(\d+)(")')
 
 
@@ -31,6 +35,7 @@ class Task:
         parts: further folders, each named ``<name>_<part>``.
         width: what the network answers with for each item or token; None where it is the encoder's width.
         calibrated: the part that needs a calibration beside its ``model.py``, if there is one.
+        metrics: what its models are told to have scored.
     """
 
     name: str
@@ -39,9 +44,17 @@ class Task:
     parts: tuple[str, ...]
     width: int | None = None
     calibrated: str | None = None
+    metrics: tuple[str, ...] = ()
 
 
-COLA = Task("cola", network="classifier", output="PROBABILITY", parts=("tokenizer", "classifier"), width=1)
+COLA = Task(
+    "cola",
+    network="classifier",
+    output="PROBABILITY",
+    parts=("tokenizer", "classifier"),
+    width=1,
+    metrics=("matthews_correlation", "accuracy"),
+)
 QA = Task(
     "qa",
     network="reader",
@@ -49,8 +62,15 @@ QA = Task(
     parts=("tokenizer", "reader", "span_decoder"),
     width=2,
     calibrated="span_decoder",
+    metrics=("f1", "exact_match"),
 )
-STS = Task("sts", network="encoder", output="EMBEDDING", parts=("tokenizer", "encoder", "cosine", "embedding"))
+STS = Task(
+    "sts",
+    network="encoder",
+    output="EMBEDDING",
+    parts=("tokenizer", "encoder", "cosine", "embedding"),
+    metrics=("spearman", "pearson", "f1", "accuracy"),
+)
 #: The tasks' own names, which no variant may take.
 TASK_NAMES = {task.name for task in (COLA, QA, STS)}
 
@@ -79,6 +99,11 @@ class ModelSet:
     def folder(self, part: str = "") -> Path:
         """Return the folder of one part, of the main ensemble by default."""
         return self.repository / (f"{self.name}_{part}" if part else self.name)
+
+    @property
+    def is_variant(self) -> bool:
+        """Whether the set's folders are made of the task's own, and not part of the project."""
+        return self.name != self.task.name
 
     @property
     def network_file(self) -> Path:
@@ -132,12 +157,13 @@ class ModelSet:
             )
         return int(match.group(2))
 
-    def write_variant(self, *, width: int, max_tokens: int | None) -> None:
+    def write_variant(self, *, width: int, max_tokens: int | None, facts: Mapping[str, Any] | None = None) -> None:
         """Copy the task's own folders under this set's name.
 
         Args:
             width: last dimension of the network's output.
             max_tokens: tokens the network takes; as in the task's own folders when None.
+            facts: as :meth:`describe` takes them.
 
         Raises:
             RepositoryError: the name is a task's own, or its folders would be taken for another set's.
@@ -157,11 +183,22 @@ class ModelSet:
                 text = MAX_LENGTH.sub(rf"\g<1>{max_tokens}\g<3>", text)
             target = self.folder(part)
             (target / VERSION).mkdir(parents=True, exist_ok=True)
-            (target / "config.pbtxt").write_text(text)
+            (target / "config.pbtxt").write_text(text if part else _described(text, facts or {}))
             for file in (source.folder(part) / VERSION).glob("*.py"):
                 shutil.copyfile(file, target / VERSION / file.name)
             if (source.folder(part) / "warmup").is_dir():
                 shutil.copytree(source.folder(part) / "warmup", target / "warmup", dirs_exist_ok=True)
+
+    def describe(self, facts: Mapping[str, Any]) -> None:
+        """Write what a client is told of this set into its main ensemble's configuration, as parameters.
+
+        Args:
+            facts: ``task``, ``languages``, ``threshold`` and ``metrics``; what is None is left out.
+        """
+        before = self._configuration("")
+        after = _described(before, facts)
+        if after != before:
+            (self.folder() / "config.pbtxt").write_text(after)
 
     def _configuration(self, part: str) -> str:
         file = self.folder(part) / "config.pbtxt"
@@ -171,3 +208,18 @@ class ModelSet:
 
     def _width_pattern(self) -> re.Pattern[str]:
         return re.compile(rf'(name: "{self.task.output}" data_type: TYPE_FP32 dims: \[ )(\d+)( \])')
+
+
+def _described(configuration: str, facts: Mapping[str, Any]) -> str:
+    lines = [
+        f"parameters {{ key: \"{key}\" value: {{ string_value: '{_text(value)}' }} }}\n"
+        for key, value in facts.items()
+        if value is not None
+    ]
+    return FACTS.sub("", configuration) + "".join(lines)
+
+
+def _text(value: Any) -> str:
+    # Within single quotes, which JSON does not use.
+    text = value if isinstance(value, str) else json.dumps(value)
+    return text.replace("\\", "\\\\").replace("'", "\\'")

@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import typer
 from rich.markup import escape
 from rich.table import Table
+from transformers import AutoModel
 from trident_client import TridentError
 
-from trident_training.checkpoints import load_config
+from trident_training.cards import SimilarityCard
+from trident_training.checkpoints import load_config, load_model, load_tokenizer
 from trident_training.cola_commands import TEST_METRICS
 from trident_training.commands import console, refuse, reporting
 from trident_training.comparing import checkpoint_comparer, evaluate_similarity, overlap, server_comparer
 from trident_training.data.problems import listing
 from trident_training.data.similarity import SimilarityData, load_pairs, load_rows
-from trident_training.finetune.choices import PairSettings
+from trident_training.export.encoders import most_tokens
+from trident_training.export.pooling import pooling_of
+from trident_training.finetune.choices import Kind, PairSettings
 from trident_training.finetune.run import Result, finetune
 from trident_training.finetune.settings import Settings
 from trident_training.finetune.similarity import prepare, score
-from trident_training.pairs import SimilarityCard
+from trident_training.vocabulary import learn_vocabulary, with_vocabulary
 
 COLUMNS = ("spearman", "pearson", "f1", "accuracy", "threshold")
 
@@ -50,6 +55,25 @@ def finetune_sts(
         refuse(settings.model, result.collapsed)
         raise typer.Exit(1)
     _finish(data, result, choices, settings.max_length, languages)
+
+
+def new_vocabulary(
+    sources: list[str], base: str, size: int, validation_fraction: float, split_seed: int, output: Path
+) -> None:
+    """Learn a vocabulary and write an encoder that has it; exits with 1 when data or encoder are refused."""
+    with reporting("vocabulary"):
+        data = _load(sources, validation_fraction, split_seed)
+        train = data.splits["train"]
+        config = load_config(base)
+        encoder = load_model(AutoModel, base, config, 2)
+        texts = [*train["sentence_1"], *train["sentence_2"]]
+        tokenizer = learn_vocabulary(texts, size, most_tokens(encoder))
+        known = with_vocabulary(encoder, load_tokenizer(base), tokenizer, seed=split_seed)
+        encoder.save_pretrained(output)
+        tokenizer.save_pretrained(output)
+    console.print(
+        f"[green]✓[/] {output}: {len(tokenizer)} tokens, {known} of which {escape(base)} knew", soft_wrap=True
+    )
 
 
 def evaluate_sts(
@@ -90,7 +114,8 @@ def train(data: SimilarityData, settings: Settings, choices: PairSettings) -> Re
 
 def _finish(data: SimilarityData, result: Result, choices: PairSettings, max_length: int, languages: list[str]) -> None:
     """Write the card with the threshold, and report."""
-    SimilarityCard(choices.kind).write(result.best)
+    pooling = pooling_of(str(result.best)) if choices.kind is Kind.BI_ENCODER else None
+    SimilarityCard(choices.kind, pooling).write(result.best)
     comparer, card = checkpoint_comparer(str(result.best), max_length)
     validation = data.splits["validation"]
     metrics = score(comparer(validation), validation)

@@ -12,6 +12,7 @@ from transformers import PreTrainedModel
 from trident_training.export.heads import Head, embedding_head, probability_head, span_head
 from trident_training.export.parity import ParityError, ragged, sample_batches
 from trident_training.export.pipeline import export
+from trident_training.export.pooling import Pooling
 from trident_training.export.precision import Precision
 
 Maker = Callable[[str], PreTrainedModel]
@@ -31,9 +32,17 @@ def plain_answers(head: Head, batch: list[torch.Tensor]) -> torch.Tensor:
         return torch.cat([head.plain(each.unsqueeze(0), torch.ones(1, len(each), dtype=torch.int64)) for each in batch])
 
 
-@pytest.mark.parametrize("architecture", [*PACKED, *PADDED])
-def test_embedding_equals_the_plain_model_one_sequence_at_a_time(tiny_encoder: Maker, architecture: str) -> None:
-    head = embedding_head(tiny_encoder(architecture))
+@pytest.mark.parametrize(
+    ("architecture", "pooling"),
+    [
+        *((architecture, Pooling.MEAN) for architecture in (*PACKED, *PADDED)),
+        *((architecture, pooling) for architecture in ("bert", "mpnet") for pooling in (Pooling.CLS, Pooling.MAX)),
+    ],
+)
+def test_embedding_equals_the_plain_model_one_sequence_at_a_time(
+    tiny_encoder: Maker, architecture: str, pooling: Pooling
+) -> None:
+    head = embedding_head(tiny_encoder(architecture), pooling)
     exported = export(head, Precision.FLOAT32, LONGEST)
     batch = mixed_batch([1, 48, 7, 7, 1, 30, 2, 19])
     with torch.inference_mode():
@@ -88,10 +97,10 @@ def test_half_precision_computes_in_half_and_answers_in_float32(tiny_encoder: Ma
     assert exported.parity.largest_difference > 0
 
 
-@pytest.mark.parametrize("architecture", ["roberta", "mpnet"])
+@pytest.mark.parametrize(("architecture", "pooling"), [("roberta", "mean"), ("mpnet", "cls"), ("bert", "max")])
 @pytest.mark.parametrize("lengths", [[1] * 64, [1], [0], [0, 0, 0], [5, 0, 1]])
-def test_edges_answer_finite_rows(tiny_encoder: Maker, architecture: str, lengths: list[int]) -> None:
-    exported = export(embedding_head(tiny_encoder(architecture)), Precision.FLOAT32, 8)
+def test_edges_answer_finite_rows(tiny_encoder: Maker, architecture: str, pooling: str, lengths: list[int]) -> None:
+    exported = export(embedding_head(tiny_encoder(architecture), Pooling(pooling)), Precision.FLOAT32, 8)
     for padding in (0, 3):
         ids = torch.cat([torch.tensor([9] * length + [-1] * padding, dtype=torch.int32) for length in lengths])
         shapes = torch.tensor([[length + padding] for length in lengths], dtype=torch.int32)

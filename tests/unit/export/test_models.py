@@ -8,19 +8,25 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from google.protobuf import text_format
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from trident_training import models as served
+from trident_training.cards import SimilarityCard
 from trident_training.cli import app
 from trident_training.export import heads, pipeline
 from trident_training.export.checkpoint import load_encoder
 from trident_training.export.parity import Tolerance
+from trident_training.export.pooling import Pooling
 from trident_training.export.precision import Precision, resolve
+from trident_training.finetune.choices import Kind
 from trident_training.models import Recipe, State
 from trident_training.repository import STS, ModelSet, RepositoryError
+from tritonclient.grpc import model_config_pb2
 from typer.testing import CliRunner
 
 SOURCE = Path(__file__).resolve().parents[3] / "model_repository"
@@ -179,8 +185,8 @@ def test_an_export_outside_its_tolerance_is_not_installed(
     before = target.network_file.read_bytes(), target.report_file.read_text()
     original = heads.embedding_head
 
-    def strict(encoder: PreTrainedModel) -> heads.Head:
-        head = original(encoder)
+    def strict(encoder: PreTrainedModel, *options: Any) -> heads.Head:
+        head = original(encoder, *options)
         head.tolerances[Precision.BFLOAT16] = Tolerance(difference=1e-9, cosine=1.0)
         return head
 
@@ -289,3 +295,77 @@ def test_finding_every_model_fresh_imports_neither_torch_nor_transformers() -> N
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
     assert done.stdout.strip() == "[]", done.stderr
+
+
+@pytest.fixture
+def shipped_variant(recipe: Recipe, monkeypatch: pytest.MonkeyPatch, target: ModelSet) -> ModelSet:
+    """A second set that the project ships."""
+    monkeypatch.setitem(served.SHIPPED, "sts_ko", dataclasses.replace(recipe, name="sts_ko", languages=("ko",)))
+    return ModelSet(target.repository, STS, "sts_ko")
+
+
+def test_a_shipped_variant_is_built_from_the_tasks_own_folders(shipped_variant: ModelSet) -> None:
+    models = ("models", "--repository", shipped_variant.repository, "--dtype", "float32")
+    assert run(*models)[0] == 0
+    configuration = shipped_variant.folder() / "config.pbtxt"
+    assert "key: \"languages\" value: { string_value: 'ko' }" in configuration.read_text()
+    assert run(*models)[1].strip() == "✓ sts: fresh ✓ sts_ko: fresh"
+    # What is changed at the source is changed in the variant the next time.
+    source = shipped_variant.repository / "sts_cosine" / "1" / "model.py"
+    source.write_text(source.read_text() + "# changed\n")
+    before = configuration.read_text()
+    run(*models)
+    assert (shipped_variant.folder("cosine") / "1" / "model.py").read_text() == source.read_text()
+    assert configuration.read_text() == before
+
+
+def test_an_export_of_ones_own_under_a_shipped_variants_name_is_left_alone(
+    shipped_variant: ModelSet, checkpoint: Path
+) -> None:
+    export = ("export", "sts", "--name", "sts_ko", "--checkpoint", checkpoint, "--max-tokens", 24, "--language", "fi")
+    assert run(*export, "--repository", shipped_variant.repository, "--dtype", "float32")[0] == 0
+    said = run("models", "--repository", shipped_variant.repository, "--dtype", "float32")[1]
+    assert "sts_ko: your own export; left alone" in said
+    assert shipped_variant.max_tokens() == 24
+    assert "'fi'" in (shipped_variant.folder() / "config.pbtxt").read_text()
+
+
+def test_what_a_fine_tuning_noted_decides_pooling_and_is_told_to_clients(
+    recipe: Recipe, target: ModelSet, checkpoint: Path
+) -> None:
+    SimilarityCard(Kind.BI_ENCODER, Pooling.CLS, 0.4321, ("en", "ko"), {"spearman": 0.8}).write(checkpoint)
+    run("export", "sts", "--checkpoint", checkpoint, "--repository", target.repository, "--dtype", "float32")
+    exported = torch.jit.load(target.network_file)
+    ids = torch.tensor([[5, 6, 7]])
+    first = load_encoder(checkpoint)(input_ids=ids).last_hidden_state[:, 0]
+    answer = exported(ids[0].to(torch.int32), torch.tensor([[3]], dtype=torch.int32))
+    torch.testing.assert_close(answer, torch.nn.functional.normalize(first, dim=1), atol=1e-5, rtol=0)
+    told = parameters(target)
+    assert told == {"task": "sts", "languages": "en,ko", "threshold": "0.4321", "metrics": '{"spearman": 0.8}'}
+    # Told otherwise, or exported again: once, and not a second time beside it.
+    options = ("--threshold", "0.5", "--language", "fi", "--repository", target.repository, "--dtype", "float32")
+    run("export", "sts", "--checkpoint", checkpoint, *options)
+    assert parameters(target) == told | {"languages": "fi", "threshold": "0.5"}
+
+
+def test_only_a_bi_encoder_is_served(recipe: Recipe, target: ModelSet, checkpoint: Path) -> None:
+    SimilarityCard(Kind.CROSS_ENCODER).write(checkpoint)
+    code, said = run("export", "sts", "--checkpoint", checkpoint, "--repository", target.repository)
+    assert code == 1
+    assert "is a cross-encoder; only a bi-encoder is served" in said
+
+
+def parameters(target: ModelSet) -> dict[str, str]:
+    text = (target.folder() / "config.pbtxt").read_text()
+    config = text_format.Parse(text, model_config_pb2.ModelConfig())
+    return {name: value.string_value for name, value in config.parameters.items()}
+
+
+@pytest.mark.parametrize("name", ["cola", "qa", "sts"])
+def test_the_committed_configurations_tell_what_is_shipped(name: str) -> None:
+    target = ModelSet(SOURCE, served.SHIPPED[name].task, name)
+    facts = {key: value for key, value in served.SHIPPED[name].facts().items() if value is not None}
+    told = parameters(target)
+    assert {
+        key: json.loads(value) if key in {"threshold", "metrics"} else value for key, value in told.items()
+    } == facts

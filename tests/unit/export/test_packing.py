@@ -4,7 +4,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from trident_training.export.packing import PADDING, first_tokens, group_rows, mean_tokens, pack
+from trident_training.export.packing import PADDING, first_tokens, group_rows, max_tokens, mean_tokens, pack
 
 # Real tokens and padding of each item.
 ITEMS = st.lists(st.tuples(st.integers(0, 40), st.integers(0, 5)), min_size=1, max_size=64)
@@ -67,12 +67,13 @@ def test_a_group_is_at_most_a_quarter_or_four_tokens_longer_than_its_shortest(si
     assert first == len(sizes)
 
 
-def test_mean_and_first_token_of_each_sequence_in_the_order_of_the_input() -> None:
+def test_mean_first_and_largest_token_of_each_sequence_in_the_order_of_the_input() -> None:
     flat, lengths = ragged([(2, 1), (5, 0), (1, 3)])
     batch = pack(flat, lengths)
     hidden = flat[batch.source].to(torch.float32).unsqueeze(1).expand(-1, 3)
     assert mean_tokens(hidden, batch)[:, 0].tolist() == [1.5, 5.0, 8.0]
     assert first_tokens(hidden, batch)[:, 0].tolist() == [1.0, 3.0, 8.0]
+    assert max_tokens(-hidden, batch)[:, 0].tolist() == [-1.0, -3.0, -8.0]
 
 
 @pytest.mark.parametrize("length", [0, 4])
@@ -82,3 +83,4 @@ def test_padding_alone_is_an_empty_row(length: int) -> None:
     assert batch.source.numel() == 0
     assert mean_tokens(torch.zeros(0, 8), batch).tolist() == [[0.0] * 8] * 3
     assert first_tokens(torch.zeros(0, 8), batch).tolist() == [[0.0] * 8] * 3
+    assert max_tokens(torch.zeros(0, 8), batch).tolist() == [[0.0] * 8] * 3

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
-from trident_training.export.packing import first_tokens, mean_tokens, pack
+from trident_training.export.packing import first_tokens, max_tokens, mean_tokens, pack
 from trident_training.export.parity import Reference, Tolerance, ragged
+from trident_training.export.pooling import Pooling
 from trident_training.export.precision import Precision
 
 #: The label that CoLA and its kind give an acceptable sentence.
@@ -44,14 +45,15 @@ class Head:
 
 
 class SentenceEmbedding(nn.Module):
-    """Mean pooling over real tokens, then unit norm, both in float32 whatever the encoder's dtype.
+    """Pooling over real tokens, then unit norm, both in float32 whatever the encoder's dtype.
 
     Source: Reimers and Gurevych, Sentence-BERT (2019), section 3.
     """
 
-    def __init__(self, encoder: nn.Module) -> None:
+    def __init__(self, encoder: nn.Module, pooling: str) -> None:
         super().__init__()
         self.encoder = encoder
+        self.pooling = pooling
 
     def forward(self, INPUT_IDS: Tensor, ITEM_SHAPE: Tensor) -> Tensor:  # noqa: N803 - Triton binds tensors by name
         """Embed a ragged batch: float32 ``[n, hidden]``, a zero row for an item without tokens.
@@ -63,7 +65,13 @@ class SentenceEmbedding(nn.Module):
         batch = pack(INPUT_IDS, ITEM_SHAPE[:, 0])
         ids = INPUT_IDS[batch.source].to(torch.int64)
         hidden = self.encoder(ids, torch.zeros_like(ids), batch)
-        return torch.nn.functional.normalize(mean_tokens(hidden, batch), dim=1)
+        if self.pooling == "mean":
+            pooled = mean_tokens(hidden, batch)
+        elif self.pooling == "max":
+            pooled = max_tokens(hidden, batch)
+        else:
+            pooled = first_tokens(hidden, batch).to(torch.float32) * (batch.counts > 0).unsqueeze(1)
+        return torch.nn.functional.normalize(pooled, dim=1)
 
 
 class SequenceProbability(nn.Module):
@@ -130,20 +138,20 @@ class SpanLogits(nn.Module):
         return logits[:, 0].contiguous(), logits[:, 1].contiguous()
 
 
-def embedding_head(encoder: PreTrainedModel) -> Head:
-    """Return mean pooling and unit norm on ``encoder``."""
+def embedding_head(encoder: PreTrainedModel, pooling: Pooling = Pooling.MEAN) -> Head:
+    """Return pooling and unit norm on ``encoder``."""
 
     def plain(ids: Tensor, mask: Tensor) -> Tensor:
         hidden = encoder(input_ids=ids, attention_mask=mask).last_hidden_state
-        weights = mask.unsqueeze(2).to(hidden.dtype)
-        return nn.functional.normalize((hidden * weights).sum(1) / weights.sum(1), dim=1)
+        return nn.functional.normalize(pooling.of_padded(hidden, mask), dim=1)
 
     tolerances = {
         Precision.FLOAT32: Tolerance(difference=1e-5, cosine=0.99999),
         Precision.BFLOAT16: Tolerance(difference=0.02, cosine=0.999),
         Precision.FLOAT16: Tolerance(difference=0.02, cosine=0.999),
     }
-    return Head(encoder, SentenceEmbedding, plain, encoder.config.hidden_size, tolerances)
+    entry = lambda packed: SentenceEmbedding(packed, pooling.value)  # noqa: E731
+    return Head(encoder, entry, plain, encoder.config.hidden_size, tolerances)
 
 
 def probability_head(model: PreTrainedModel, label: int = ACCEPTABLE) -> Head:

@@ -116,3 +116,13 @@ def mean_tokens(hidden: Tensor, batch: Packed) -> Tensor:
     sums = torch.zeros([batch.counts.size(0), hidden.size(1)], dtype=torch.float32, device=hidden.device)
     sums.index_add_(0, batch.sequence, hidden.to(torch.float32))
     return sums / batch.counts.clamp(min=1).unsqueeze(1)
+
+
+@torch.jit.script
+def max_tokens(hidden: Tensor, batch: Packed) -> Tensor:
+    """Largest of each sequence's rows of ``hidden [T, width]``: float32 ``[n, width]``, zeros where there is none."""
+    largest = torch.full(
+        [batch.counts.size(0), hidden.size(1)], float("-inf"), dtype=torch.float32, device=hidden.device
+    )
+    largest.index_reduce_(0, batch.sequence, hidden.to(torch.float32), "amax")
+    return largest.masked_fill((batch.counts == 0).unsqueeze(1), 0.0)

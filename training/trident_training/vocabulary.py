@@ -1,0 +1,83 @@
+"""A new vocabulary on the body of a pretrained encoder, for a language that its own does not know."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from transformers import BertTokenizerFast, PreTrainedModel, PreTrainedTokenizerBase
+
+SPECIALS = {
+    "pad_token": "[PAD]",
+    "unk_token": "[UNK]",
+    "cls_token": "[CLS]",
+    "sep_token": "[SEP]",
+    "mask_token": "[MASK]",
+}
+#: Characters that get a token of their own: all of Hangul's common syllables fit.
+ALPHABET = 4_000
+#: A piece of a word that stands less often is spelled by smaller ones.
+LEAST_OFTEN = 2
+
+
+def learn_vocabulary(texts: Iterable[str], size: int, max_length: int) -> PreTrainedTokenizerBase:
+    """Learn word pieces, in BERT's form, but with accents kept: taking them off would break Hangul into letters.
+
+    Source: Schuster and Nakajima, Japanese and Korean Voice Search (2012), as Devlin et al., BERT (2019), use it.
+
+    Args:
+        texts: what to learn from.
+        size: tokens in the vocabulary at most.
+        max_length: tokens that the encoder takes.
+    """
+    tokenizer = Tokenizer(models.WordPiece(unk_token=SPECIALS["unk_token"]))
+    tokenizer.normalizer = normalizers.Sequence(
+        [normalizers.NFC(), normalizers.BertNormalizer(strip_accents=False, lowercase=True)]
+    )
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.decoder = decoders.WordPiece()
+    trainer = trainers.WordPieceTrainer(
+        vocab_size=size,
+        min_frequency=LEAST_OFTEN,
+        limit_alphabet=ALPHABET,
+        special_tokens=list(SPECIALS.values()),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    first, last = SPECIALS["cls_token"], SPECIALS["sep_token"]
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{first} $A {last}",
+        pair=f"{first} $A {last} $B:1 {last}:1",
+        special_tokens=[(each, tokenizer.token_to_id(each)) for each in (first, last)],
+    )
+    return BertTokenizerFast(tokenizer_object=tokenizer, model_max_length=max_length, **SPECIALS)
+
+
+def with_vocabulary(
+    encoder: PreTrainedModel, before: PreTrainedTokenizerBase, after: PreTrainedTokenizerBase, seed: int
+) -> int:
+    """Give an encoder the embeddings of another vocabulary.
+
+    A token that both know keeps its embedding. Of a new one it is drawn, with the mean and the spread of those that
+    were there: the body expects such vectors.
+
+    Args:
+        encoder: changed in place.
+        before: its tokenizer.
+        after: the new one.
+        seed: of the draw.
+
+    Returns:
+        How many tokens were known.
+    """
+    old = encoder.get_input_embeddings().weight.detach()
+    generator = torch.Generator().manual_seed(seed)
+    new = old.mean(0) + old.std(0) * torch.randn(len(after), old.size(1), generator=generator)
+    known = before.get_vocab()
+    shared = {index: known[token] for token, index in after.get_vocab().items() if token in known}
+    new[list(shared)] = old[list(shared.values())]
+    encoder.set_input_embeddings(torch.nn.Embedding.from_pretrained(new, freeze=False, padding_idx=after.pad_token_id))
+    encoder.config.vocab_size = len(after)
+    encoder.config.pad_token_id = after.pad_token_id
+    return len(shared)

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import torch
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
-from transformers import BertTokenizerFast, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 SPECIALS = {
     "pad_token": "[PAD]",
@@ -51,7 +51,13 @@ def learn_vocabulary(texts: Iterable[str], size: int, max_length: int) -> PreTra
         pair=f"{first} $A {last} $B:1 {last}:1",
         special_tokens=[(each, tokenizer.token_to_id(each)) for each in (first, last)],
     )
-    return BertTokenizerFast(tokenizer_object=tokenizer, model_max_length=max_length, **SPECIALS)
+    # BERT's own class would set its own normaliser, accents taken off, when it is read back.
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        model_max_length=max_length,
+        model_input_names=["input_ids", "token_type_ids", "attention_mask"],
+        **SPECIALS,
+    )
 
 
 def with_vocabulary(

@@ -15,8 +15,9 @@ from typer.testing import CliRunner
 TEXTS = ["고양이가 잔다", "강아지가 잔다", "고양이가 웃는다", "강아지가 the dog 웃는다"] * 3
 
 
-def test_hangul_is_kept_whole_and_composed():
-    tokenizer = learn_vocabulary(TEXTS, 200, 64)
+def test_hangul_is_kept_whole_and_composed(tmp_path):
+    learn_vocabulary(TEXTS, 200, 64).save_pretrained(tmp_path)
+    tokenizer = load_tokenizer(str(tmp_path))
     decomposed = "\u1100\u1169\u110b\u1163\u11bc\u110b\u1175\u1100\u1161 \u110c\u1161\u11ab\u1103\u1161"
     assert tokenizer.tokenize(decomposed) == tokenizer.tokenize("고양이가 잔다") == ["고양이가", "잔다"]
     ids = tokenizer("고양이가", "잔다")
@@ -56,7 +57,7 @@ def test_an_adapter_brings_its_vocabulary_along(tiny_checkpoint, tmp_path):
     # Nothing else was changed.
     assert list(load_file(tmp_path / "adapter" / WEIGHTS)) == ["embeddings.word_embeddings.weight"]
     tokenizer = load_tokenizer(str(tmp_path / "adapter"))
-    assert tokenizer.tokenize("고양이가 잔다") == load_tokenizer(str(tmp_path / "encoder")).tokenize("고양이가 잔다")
+    assert tokenizer.tokenize("고양이가 잔다") == ["고양이가", "잔다"]
     merged = merge_adapter(tmp_path / "adapter", base)
     whole = AutoModel.from_pretrained(tmp_path / "encoder")
     batch = tokenizer("고양이가 잔다", return_tensors="pt")

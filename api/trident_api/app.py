@@ -11,10 +11,14 @@ from trident_client import AsyncTridentClient, NotReadyError, Timeout
 
 from trident_api import problems
 from trident_api.body import JsonBody
+from trident_api.catalogue import Catalogue
 from trident_api.schemas import (
     Answer,
     GenerateRequest,
     Health,
+    Model,
+    Models,
+    Passage,
     PredictedPair,
     Probabilities,
     Probability,
@@ -26,6 +30,8 @@ from trident_api.schemas import (
 from trident_api.settings import ApiSettings
 
 TRUNCATED = "x-truncated"
+#: Cosine from which two sentences are similar where neither the settings nor the model say: 3 of 5.
+THRESHOLD = 0.6
 INFERENCE_ERRORS = problems.responses(413, 422, 502, 503, 504)
 
 
@@ -50,7 +56,7 @@ def create_app(
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with client_factory(settings) as client:
-            app.state.client = client
+            app.state.client, app.state.catalogue = client, Catalogue(client)
             yield
 
     app = FastAPI(
@@ -65,19 +71,32 @@ def create_app(
     def truncated(response: Response) -> Callable[[list[int]], None]:
         return lambda indices: response.headers.update({TRUNCATED: "true"})
 
-    async def acceptability(request: Request, response: Response, sentences: list[str]) -> list[float]:
+    async def served(request: Request, model: str, task: str) -> float | None:
+        """Return the threshold of a set of models, if it has one; refuse one that is not served for the task."""
+        catalogue: Catalogue = request.app.state.catalogue
+        return (await catalogue.find(model, task)).threshold
+
+    async def acceptability(request: Request, response: Response, body: Passage | Sentences) -> list[float]:
         client: AsyncTridentClient = request.app.state.client
-        return [float(each) for each in await client.acceptability(sentences, on_truncation=truncated(response))]
+        await served(request, body.model, "cola")
+        sentences = body.sentences if isinstance(body, Sentences) else [body.passage]
+        found = await client.acceptability(sentences, model=body.model, on_truncation=truncated(response))
+        return [float(each) for each in found]
 
     async def similarity(request: Request, response: Response, pair: SentencePair) -> Similarity:
         client: AsyncTridentClient = request.app.state.client
+        own = await served(request, pair.model, "sts")
+        threshold = next(each for each in (settings.similarity_threshold, own, THRESHOLD) if each is not None)
         pairs = [(pair.sentence_1, pair.sentence_2)]
-        (cosine,) = await client.similarity(pairs, on_truncation=truncated(response))
-        return Similarity(score=float(cosine), pred=int(cosine >= settings.similarity_threshold))
+        (cosine,) = await client.similarity(pairs, model=pair.model, on_truncation=truncated(response))
+        return Similarity(score=float(cosine), pred=int(cosine >= threshold))
 
     async def answers(request: Request, body: Question) -> Answer | list[Answer]:
         client: AsyncTridentClient = request.app.state.client
-        found = await client.answer(body.question, body.context, body.top_k, max_answer_tokens=body.max_answer_tokens)
+        await served(request, body.model, "qa")
+        found = await client.answer(
+            body.question, body.context, body.top_k, model=body.model, max_answer_tokens=body.max_answer_tokens
+        )
         spans = [Answer(**each._asdict()) for each in found]
         return spans if body.top_k > 1 else spans[0]
 
@@ -90,13 +109,13 @@ def create_app(
             return await answers(request, body)
         if isinstance(body, SentencePair):
             return await similarity(request, response, body)
-        (probability,) = await acceptability(request, response, [body.passage])
+        (probability,) = await acceptability(request, response, body)
         return Probability(prob=probability)
 
     @app.post("/acceptability", responses=INFERENCE_ERRORS)
     async def judge(body: Sentences, request: Request, response: Response) -> Probabilities:
         """Judge a list of sentences."""
-        return Probabilities(probs=await acceptability(request, response, body.sentences))
+        return Probabilities(probs=await acceptability(request, response, body))
 
     @app.post("/qa", responses=INFERENCE_ERRORS)
     async def ask(body: Question, request: Request) -> Answer | list[Answer]:
@@ -119,6 +138,13 @@ def create_app(
             pred=answer.pred,
             runtime=time.perf_counter() - started,
         )
+
+    @app.get("/models", responses=problems.responses(502, 503, 504))
+    async def models(request: Request) -> Models:
+        """List the sets of models that are served."""
+        catalogue: Catalogue = request.app.state.catalogue
+        found = await catalogue.models()
+        return Models(models=[Model.model_validate(each, from_attributes=True) for each in found])
 
     @app.get("/health/live")
     async def live() -> Health:

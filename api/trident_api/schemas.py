@@ -31,6 +31,10 @@ EXAMPLE_QUESTION: JsonDict = {
 EXAMPLE_PAIR: JsonDict = {"sentence_1": "A man is playing a guitar.", "sentence_2": "Someone plays an instrument."}
 
 
+def _model(default: str) -> Any:
+    return Field(default, max_length=100, description="The set of models that answers, as `/models` lists them.")
+
+
 class SentencePair(BaseModel):
     """Two sentences to compare."""
 
@@ -38,6 +42,7 @@ class SentencePair(BaseModel):
 
     sentence_1: Sentence
     sentence_2: Sentence
+    model: str = _model("sts")
 
 
 class Passage(BaseModel):
@@ -46,6 +51,7 @@ class Passage(BaseModel):
     model_config = ConfigDict(strict=True, json_schema_extra={"examples": [EXAMPLE_PASSAGE]})
 
     passage: Sentence
+    model: str = _model("cola")
 
 
 class Sentences(BaseModel):
@@ -56,6 +62,7 @@ class Sentences(BaseModel):
     )
 
     sentences: list[Sentence] = Field(max_length=MOST_SENTENCES)
+    model: str = _model("cola")
 
 
 class Question(BaseModel):
@@ -67,6 +74,7 @@ class Question(BaseModel):
     context: Sentence
     top_k: int = Field(1, ge=1, le=MOST_ANSWERS, description="Answers wanted; more than one come as a list.")
     max_answer_tokens: int = Field(30, ge=1, le=MOST_ANSWER_TOKENS, description="Tokens in the longest answer.")
+    model: str = _model("qa")
 
 
 def _shape_of(body: Any) -> str | None:
@@ -95,7 +103,7 @@ GenerateRequest = Annotated[
         custom_error_type="shape",
         custom_error_message="the body must be a JSON object with exactly the fields "
         + " or ".join("{" + ", ".join(_required(shape)) + "}" for shape in SHAPES.values())
-        + "; a question may come with top_k and max_answer_tokens",
+        + "; any may come with model, and a question with top_k and max_answer_tokens",
     ),
 ]
 """The fields of exactly one task."""
@@ -137,6 +145,23 @@ class PredictedPair(BaseModel):
     score: float = Field(description="Cosine of the two embeddings, -1 to 1.")
     pred: int = Field(description="1 when the score reaches the threshold of similarity, else 0.")
     runtime: float = Field(serialization_alias="runtime(sec)", description="Seconds the answer took.")
+
+
+class Model(BaseModel):
+    """One set of models that is served."""
+
+    name: str = Field(description="What to give as `model`.")
+    task: str = Field(description="`cola`, `sts` or `qa`.")
+    languages: list[str] = Field(description="BCP 47 tags; empty where it was not said.")
+    dimension: int | None = Field(description="Numbers in an embedding; null for a task without.")
+    threshold: float | None = Field(description="Score from which `pred` is 1; null where there is none.")
+    metrics: dict[str, float] = Field(description="What it scored when it was made.")
+
+
+class Models(BaseModel):
+    """The sets of models that are served."""
+
+    models: list[Model]
 
 
 class Health(BaseModel):

@@ -21,5 +21,7 @@ class ApiSettings(BaseSettings):
     connect_timeout: float = Field(5.0, gt=0, description="Seconds to wait for a connection to Triton.")
     read_timeout: float = Field(30.0, gt=0, description="Seconds to wait for Triton's answer.")
     max_body_bytes: int = Field(1_000_000, ge=1, description="Longest request body that is read.")
-    similarity_threshold: float = Field(0.6, ge=-1, le=1, description="Cosine from which sentences count as similar.")
+    similarity_threshold: float | None = Field(
+        None, ge=-1, le=1, description="Cosine from which sentences count as similar, in place of the model's own."
+    )
     retry_after: int = Field(1, ge=0, description="Seconds a client is told to wait when Triton is away or full.")

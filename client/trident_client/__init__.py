@@ -8,7 +8,7 @@ array([0.6677], dtype=float32)
 
 from trident_client._client import AsyncTridentClient, TridentClient
 from trident_client._fake import AsyncFakeTransport, FakeTransport
-from trident_client._types import Answer, AsyncTransport, Request, Response, Timeout, Transport
+from trident_client._types import Answer, AsyncTransport, ModelInfo, Request, Response, Timeout, Transport
 from trident_client.errors import (
     BadInputError,
     DeadlineError,
@@ -28,6 +28,7 @@ __all__ = [
     "BadInputError",
     "DeadlineError",
     "FakeTransport",
+    "ModelInfo",
     "NotReadyError",
     "OverloadedError",
     "Request",

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from trident_client import _tasks
 from trident_client._grpc import AsyncGrpcTransport, GrpcTransport
 from trident_client._http import AsyncHttpTransport, HttpTransport
-from trident_client._types import Answer, AsyncTransport, Response, Timeout, Transport
+from trident_client._types import Answer, AsyncTransport, ModelInfo, Response, Timeout, Transport
 
 Protocol = Literal["http", "grpc"]
 
@@ -68,18 +68,23 @@ class TridentClient:
         self._transport.close()
 
     def acceptability(
-        self, sentences: Iterable[str], *, on_truncation: _tasks.OnTruncation = _tasks.warn_of_truncation
+        self,
+        sentences: Iterable[str],
+        *,
+        model: str = "cola",
+        on_truncation: _tasks.OnTruncation = _tasks.warn_of_truncation,
     ) -> npt.NDArray[np.float32]:
         """Return each sentence's probability of being grammatically acceptable, float32 ``[n]``, 0 to 1.
 
         Args:
             sentences: any number of sentences, none of them empty.
+            model: the set of models that judges, as :meth:`models` lists them.
             on_truncation: called with the indices of sentences longer than the model takes; warns by default.
         """
-        return self._run(_tasks.acceptability(sentences, on_truncation))
+        return self._run(_tasks.acceptability(sentences, model, on_truncation))
 
     def answer(
-        self, question: str, context: str, top_k: int = 1, *, max_answer_tokens: int | None = None
+        self, question: str, context: str, top_k: int = 1, *, model: str = "qa", max_answer_tokens: int | None = None
     ) -> list[Answer]:
         """Return the likeliest answers to a question, the best first; ``context[start:end]`` is each answer's text.
 
@@ -87,43 +92,70 @@ class TridentClient:
             question: not empty.
             context: the text that holds the answer, of any length up to the server's limit in bytes; not empty.
             top_k: how many answers are wanted, 1 to 100; fewer come where the context has no more.
+            model: the set of models that answers, as :meth:`models` lists them.
             max_answer_tokens: tokens in the longest answer, 1 to 512; 30 when None.
         """
-        return self.answer_many([(question, context)], top_k, max_answer_tokens=max_answer_tokens)[0]
+        return self.answer_many([(question, context)], top_k, model=model, max_answer_tokens=max_answer_tokens)[0]
 
     def answer_many(
-        self, questions: Iterable[tuple[str, str]], top_k: int = 1, *, max_answer_tokens: int | None = None
+        self,
+        questions: Iterable[tuple[str, str]],
+        top_k: int = 1,
+        *,
+        model: str = "qa",
+        max_answer_tokens: int | None = None,
     ) -> list[list[Answer]]:
         """Return each question's likeliest answers; as many questions as ``concurrency`` allows are under way at once.
 
         Args:
             questions: any number of questions, each with its context.
             top_k: answers wanted for each; see :meth:`answer`.
+            model: the set of models that answers; see :meth:`models`.
             max_answer_tokens: tokens in the longest answer; see :meth:`answer`.
         """
-        return self._run(_tasks.answers(questions, top_k, max_answer_tokens))
+        return self._run(_tasks.answers(questions, model, top_k, max_answer_tokens))
 
     def embed(
-        self, texts: Iterable[str], *, on_truncation: _tasks.OnTruncation = _tasks.warn_of_truncation
+        self,
+        texts: Iterable[str],
+        *,
+        model: str = "sts",
+        on_truncation: _tasks.OnTruncation = _tasks.warn_of_truncation,
     ) -> npt.NDArray[np.float32]:
         """Return each text's embedding, float32 ``[n, dim]``, unit norm.
 
         Args:
             texts: any number of texts, none of them empty.
+            model: the set of models that embeds, as :meth:`models` lists them.
             on_truncation: called with the indices of texts longer than the encoder takes; warns by default.
         """
-        return self._run(_tasks.embed(texts, on_truncation))
+        return self._run(_tasks.embed(texts, model, on_truncation))
 
     def similarity(
-        self, pairs: Iterable[tuple[str, str]], *, on_truncation: _tasks.OnTruncation = _tasks.warn_of_truncation
+        self,
+        pairs: Iterable[tuple[str, str]],
+        *,
+        model: str = "sts",
+        on_truncation: _tasks.OnTruncation = _tasks.warn_of_truncation,
     ) -> npt.NDArray[np.float32]:
         """Return each pair's cosine, float32 ``[n]``, -1 to 1.
 
         Args:
             pairs: any number of pairs of sentences, none of them empty.
+            model: the set of models that compares, as :meth:`models` lists them.
             on_truncation: called with the indices of pairs longer than the encoder takes; warns by default.
         """
-        return self._run(_tasks.similarity(pairs, on_truncation))
+        return self._run(_tasks.similarity(pairs, model, on_truncation))
+
+    def models(self) -> list[ModelInfo]:
+        """Return the sets of models that the server has ready, by name, and what is known of each.
+
+        Raises:
+            TransportError: the server cannot be reached.
+        """
+        names = self._transport.index()
+        found = {name: self._transport.configuration(name) for name in sorted(names)}
+        return _tasks.model_infos(found)
 
     def ready(self) -> bool:
         """Say whether every model answers.
@@ -176,34 +208,59 @@ class AsyncTridentClient:
         await self._transport.close()
 
     async def acceptability(
-        self, sentences: Iterable[str], *, on_truncation: _tasks.OnTruncation = _tasks.warn_of_truncation
+        self,
+        sentences: Iterable[str],
+        *,
+        model: str = "cola",
+        on_truncation: _tasks.OnTruncation = _tasks.warn_of_truncation,
     ) -> npt.NDArray[np.float32]:
         """Return each sentence's probability of being acceptable; see :meth:`TridentClient.acceptability`."""
-        return await self._run(_tasks.acceptability(sentences, on_truncation))
+        return await self._run(_tasks.acceptability(sentences, model, on_truncation))
 
     async def answer(
-        self, question: str, context: str, top_k: int = 1, *, max_answer_tokens: int | None = None
+        self, question: str, context: str, top_k: int = 1, *, model: str = "qa", max_answer_tokens: int | None = None
     ) -> list[Answer]:
         """Return the likeliest answers to a question; see :meth:`TridentClient.answer`."""
-        return (await self.answer_many([(question, context)], top_k, max_answer_tokens=max_answer_tokens))[0]
+        return (await self.answer_many([(question, context)], top_k, model=model, max_answer_tokens=max_answer_tokens))[
+            0
+        ]
 
     async def answer_many(
-        self, questions: Iterable[tuple[str, str]], top_k: int = 1, *, max_answer_tokens: int | None = None
+        self,
+        questions: Iterable[tuple[str, str]],
+        top_k: int = 1,
+        *,
+        model: str = "qa",
+        max_answer_tokens: int | None = None,
     ) -> list[list[Answer]]:
         """Return each question's likeliest answers; see :meth:`TridentClient.answer_many`."""
-        return await self._run(_tasks.answers(questions, top_k, max_answer_tokens))
+        return await self._run(_tasks.answers(questions, model, top_k, max_answer_tokens))
 
     async def embed(
-        self, texts: Iterable[str], *, on_truncation: _tasks.OnTruncation = _tasks.warn_of_truncation
+        self,
+        texts: Iterable[str],
+        *,
+        model: str = "sts",
+        on_truncation: _tasks.OnTruncation = _tasks.warn_of_truncation,
     ) -> npt.NDArray[np.float32]:
         """Return each text's embedding; see :meth:`TridentClient.embed`."""
-        return await self._run(_tasks.embed(texts, on_truncation))
+        return await self._run(_tasks.embed(texts, model, on_truncation))
 
     async def similarity(
-        self, pairs: Iterable[tuple[str, str]], *, on_truncation: _tasks.OnTruncation = _tasks.warn_of_truncation
+        self,
+        pairs: Iterable[tuple[str, str]],
+        *,
+        model: str = "sts",
+        on_truncation: _tasks.OnTruncation = _tasks.warn_of_truncation,
     ) -> npt.NDArray[np.float32]:
         """Return each pair's cosine; see :meth:`TridentClient.similarity`."""
-        return await self._run(_tasks.similarity(pairs, on_truncation))
+        return await self._run(_tasks.similarity(pairs, model, on_truncation))
+
+    async def models(self) -> list[ModelInfo]:
+        """Return the sets of models that the server has ready; see :meth:`TridentClient.models`."""
+        names = sorted(await self._transport.index())
+        found = await asyncio.gather(*map(self._transport.configuration, names))
+        return _tasks.model_infos(dict(zip(names, found, strict=True)))
 
     async def ready(self) -> bool:
         """Say whether every model answers; see :meth:`TridentClient.ready`."""

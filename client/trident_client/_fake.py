@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
-from trident_client._types import Request, Response
+from trident_client._types import Configuration, Request, Response
 
 
 class FakeTransport:
@@ -13,11 +13,19 @@ class FakeTransport:
     Args:
         answer: makes the outputs of a request; may raise a :class:`TridentError`.
         is_ready: what the server says of its readiness.
+        configurations: of its models, by name, as Triton's JSON has them.
     """
 
-    def __init__(self, answer: Callable[[Request], Response], *, is_ready: bool = True) -> None:
+    def __init__(
+        self,
+        answer: Callable[[Request], Response],
+        *,
+        is_ready: bool = True,
+        configurations: Mapping[str, Configuration] | None = None,
+    ) -> None:
         self._answer = answer
         self.is_ready = is_ready
+        self.configurations = dict(configurations or {})
         self.requests: list[Request] = []
         self.closed = False
 
@@ -29,6 +37,14 @@ class FakeTransport:
     def ready(self, models: tuple[str, ...]) -> bool:
         """Say what was told at construction."""
         return self.is_ready
+
+    def index(self) -> list[str]:
+        """Return the names of the configurations."""
+        return list(self.configurations)
+
+    def configuration(self, model: str) -> Configuration:
+        """Return one of the configurations."""
+        return self.configurations[model]
 
     def close(self) -> None:
         """Remember that it was closed."""
@@ -45,6 +61,14 @@ class AsyncFakeTransport(FakeTransport):
     async def ready(self, models: tuple[str, ...]) -> bool:  # type: ignore[override]
         """Say what was told at construction."""
         return super().ready(models)
+
+    async def index(self) -> list[str]:  # type: ignore[override]
+        """Return the names of the configurations."""
+        return super().index()
+
+    async def configuration(self, model: str) -> Configuration:  # type: ignore[override]
+        """Return one of the configurations."""
+        return super().configuration(model)
 
     async def close(self) -> None:  # type: ignore[override]
         """Remember that it was closed."""

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Any
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar, cast
 
 import tritonclient.grpc as triton_grpc
 import tritonclient.grpc.aio as triton_aio
 from tritonclient.utils import InferenceServerException
 
-from trident_client._types import Request, Response, Timeout, triton_type
+from trident_client._http import ready_models
+from trident_client._types import Configuration, Request, Response, Timeout, triton_type
 from trident_client.errors import (
     BadInputError,
     DeadlineError,
@@ -43,6 +45,8 @@ ERRORS: dict[str, type[TridentError]] = {
 REDIAL_SECONDS = 0.3
 NOT_READY = ("is not found", "is not ready", "unknown model", "stopping")
 
+Result = TypeVar("Result")
+
 
 class GrpcTransport:
     """Synchronous gRPC."""
@@ -53,23 +57,38 @@ class GrpcTransport:
 
     def infer(self, request: Request) -> Response:
         """Run one inference."""
-        try:
-            return self._infer(request)
-        except TransportError:
-            time.sleep(REDIAL_SECONDS)
-            return self._infer(request)
+        return self._redialling(lambda: self._infer(request))
 
     def ready(self, models: tuple[str, ...]) -> bool:
         """Ask the server for each model's readiness."""
-        try:
-            return self._ready(models)
-        except TransportError:
-            time.sleep(REDIAL_SECONDS)
-            return self._ready(models)
+        return self._redialling(lambda: self._ready(models))
+
+    def index(self) -> list[str]:
+        """Ask for the models that are ready."""
+        index = self._redialling(lambda: self._call("get_model_repository_index"))
+        return ready_models(index.get("models", []))
+
+    def configuration(self, model: str) -> Configuration:
+        """Ask for a model's configuration."""
+        answer = self._redialling(lambda: self._call("get_model_config", model))
+        return cast(Configuration, answer["config"])
 
     def close(self) -> None:
         """Close the channel."""
         self._client.close()
+
+    def _redialling(self, call: Callable[[], Result]) -> Result:
+        try:
+            return call()
+        except TransportError:
+            time.sleep(REDIAL_SECONDS)
+            return call()
+
+    def _call(self, method: str, *models: str) -> Any:
+        try:
+            return getattr(self._client, method)(*models, as_json=True, client_timeout=self._timeout.connect)
+        except InferenceServerException as error:
+            raise translate(error, models[0] if models else None) from error
 
     def _infer(self, request: Request) -> Response:
         inputs, outputs = _tensors(request)
@@ -95,23 +114,38 @@ class AsyncGrpcTransport:
 
     async def infer(self, request: Request) -> Response:
         """Run one inference."""
-        try:
-            return await self._infer(request)
-        except TransportError:
-            await asyncio.sleep(REDIAL_SECONDS)
-            return await self._infer(request)
+        return await self._redialling(lambda: self._infer(request))
 
     async def ready(self, models: tuple[str, ...]) -> bool:
         """Ask the server for each model's readiness."""
-        try:
-            return await self._ready(models)
-        except TransportError:
-            await asyncio.sleep(REDIAL_SECONDS)
-            return await self._ready(models)
+        return await self._redialling(lambda: self._ready(models))
+
+    async def index(self) -> list[str]:
+        """Ask for the models that are ready."""
+        index = await self._redialling(lambda: self._call("get_model_repository_index"))
+        return ready_models(index.get("models", []))
+
+    async def configuration(self, model: str) -> Configuration:
+        """Ask for a model's configuration."""
+        answer = await self._redialling(lambda: self._call("get_model_config", model))
+        return cast(Configuration, answer["config"])
 
     async def close(self) -> None:
         """Close the channel."""
         await self._client.close()
+
+    async def _redialling(self, call: Callable[[], Awaitable[Result]]) -> Result:
+        try:
+            return await call()
+        except TransportError:
+            await asyncio.sleep(REDIAL_SECONDS)
+            return await call()
+
+    async def _call(self, method: str, *models: str) -> Any:
+        try:
+            return await getattr(self._client, method)(*models, as_json=True, client_timeout=self._timeout.connect)
+        except InferenceServerException as error:
+            raise translate(error, models[0] if models else None) from error
 
     async def _infer(self, request: Request) -> Response:
         inputs, outputs = _tensors(request)

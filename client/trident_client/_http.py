@@ -6,12 +6,12 @@ encoding and decoding remain tritonclient's.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import tritonclient.http as triton_http
 
-from trident_client._types import Request, Response, Timeout, triton_type
+from trident_client._types import Configuration, Request, Response, Timeout, triton_type
 from trident_client.errors import (
     BadInputError,
     DeadlineError,
@@ -22,6 +22,7 @@ from trident_client.errors import (
     TridentError,
 )
 
+INDEX = "/v2/repository/index"
 HEADER_LENGTH = "Inference-Header-Content-Length"
 ERRORS: dict[int, type[TridentError]] = {
     400: BadInputError,
@@ -56,9 +57,23 @@ class HttpTransport:
         except httpx.HTTPError as error:
             raise translate(error, None) from error
 
+    def index(self) -> list[str]:
+        """Ask for the models that are ready."""
+        return ready_models(self._json("POST", INDEX))
+
+    def configuration(self, model: str) -> Configuration:
+        """Ask for a model's configuration."""
+        return cast(Configuration, self._json("GET", f"/v2/models/{model}/config", model))
+
     def close(self) -> None:
         """Close the connections."""
         self._client.close()
+
+    def _json(self, method: str, path: str, model: str | None = None) -> Any:
+        try:
+            return _content(self._client.request(method, path), model)
+        except httpx.HTTPError as error:
+            raise translate(error, model) from error
 
 
 class AsyncHttpTransport:
@@ -86,9 +101,23 @@ class AsyncHttpTransport:
             raise translate(error, None) from error
         return True
 
+    async def index(self) -> list[str]:
+        """Ask for the models that are ready."""
+        return ready_models(await self._json("POST", INDEX))
+
+    async def configuration(self, model: str) -> Configuration:
+        """Ask for a model's configuration."""
+        return cast(Configuration, await self._json("GET", f"/v2/models/{model}/config", model))
+
     async def close(self) -> None:
         """Close the connections."""
         await self._client.aclose()
+
+    async def _json(self, method: str, path: str, model: str | None = None) -> Any:
+        try:
+            return _content(await self._client.request(method, path), model)
+        except httpx.HTTPError as error:
+            raise translate(error, model) from error
 
 
 def translate(error: httpx.HTTPError, model: str | None) -> TridentError:
@@ -124,7 +153,18 @@ def _decode(request: Request, response: httpx.Response) -> Response:
     return {name: result.as_numpy(name) for name in request.outputs}
 
 
-def _failure(response: httpx.Response, model: str) -> TridentError:
+def ready_models(index: list[dict[str, Any]]) -> list[str]:
+    """Return the names of the models that Triton's index calls ready."""
+    return [entry["name"] for entry in index if entry.get("state") == "READY"]
+
+
+def _content(response: httpx.Response, model: str | None) -> Any:
+    if response.status_code != 200:
+        raise _failure(response, model)
+    return response.json()
+
+
+def _failure(response: httpx.Response, model: str | None) -> TridentError:
     try:
         message = str(response.json()["error"])
     except (ValueError, KeyError, TypeError):

@@ -5,16 +5,17 @@ A plan is all that the synchronous and the asynchronous client share, and all th
 
 from __future__ import annotations
 
+import json
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from trident_client._types import Answer, Array, Request, Response, text_column
-from trident_client.errors import BadInputError, TruncationWarning
+from trident_client._types import Answer, Array, Configuration, ModelInfo, Request, Response, text_column
+from trident_client.errors import BadInputError, ServerError, TruncationWarning
 
 # The ensembles' max_batch_size.
 MAX_BATCH = 64
@@ -44,39 +45,46 @@ def warn_of_truncation(cut: list[int]) -> None:
     )
 
 
-def acceptability(sentences: Iterable[str], on_truncation: OnTruncation) -> Plan[Values]:
+def acceptability(sentences: Iterable[str], model: str, on_truncation: OnTruncation) -> Plan[Values]:
     """Plan probabilities that sentences are acceptable: float32 ``[n]``, 0..1."""
     columns = {"TEXT": _encode(sentences, "sentences")}
-    return _plan("cola", columns, "PROBABILITY", ("TRUNCATED_TOKENS",), on_truncation)
+    return _plan(model, columns, "PROBABILITY", ("TRUNCATED_TOKENS",), on_truncation)
 
 
-def embed(texts: Iterable[str], on_truncation: OnTruncation) -> Plan[Values]:
+def embed(texts: Iterable[str], model: str, on_truncation: OnTruncation) -> Plan[Values]:
     """Plan embeddings: float32 ``[n, dim]``, unit norm."""
-    return _plan("sts_embedding", {"TEXT": _encode(texts, "texts")}, "EMBEDDING", ("TRUNCATED_TOKENS",), on_truncation)
+    return _plan(
+        embedding_model(model), {"TEXT": _encode(texts, "texts")}, "EMBEDDING", ("TRUNCATED_TOKENS",), on_truncation
+    )
 
 
-def similarity(pairs: Iterable[tuple[str, str]], on_truncation: OnTruncation) -> Plan[Values]:
+def embedding_model(model: str) -> str:
+    """Return the ensemble that embeds, of a set of models of similarity."""
+    return f"{model}_embedding"
+
+
+def similarity(pairs: Iterable[tuple[str, str]], model: str, on_truncation: OnTruncation) -> Plan[Values]:
     """Plan similarities: float32 ``[n]``, cosines in -1..1."""
     pairs = list(pairs)
     for index, pair in enumerate(pairs):
         if isinstance(pair, str) or len(pair) != 2:
-            raise BadInputError(f"pairs[{index}] must be two sentences, got {type(pair).__name__}", "sts")
+            raise BadInputError(f"pairs[{index}] must be two sentences, got {type(pair).__name__}", model)
     columns = {
         "SENTENCE_1": _encode((first for first, _ in pairs), "first sentences"),
         "SENTENCE_2": _encode((second for _, second in pairs), "second sentences"),
     }
-    return _plan("sts", columns, "SIMILARITY", ("TRUNCATED_TOKENS_1", "TRUNCATED_TOKENS_2"), on_truncation)
+    return _plan(model, columns, "SIMILARITY", ("TRUNCATED_TOKENS_1", "TRUNCATED_TOKENS_2"), on_truncation)
 
 
 def answers(
-    questions: Iterable[tuple[str, str]], top_k: int, max_answer_tokens: int | None
+    questions: Iterable[tuple[str, str]], model: str, top_k: int, max_answer_tokens: int | None
 ) -> Plan[list[list[Answer]]]:
     """Plan the answers to questions, each with its context: for every question its likeliest spans, the best first."""
     questions = list(questions)
     for index, pair in enumerate(questions):
         if isinstance(pair, str) or len(pair) != 2:
             raise BadInputError(
-                f"questions[{index}] must be a question and its context, got {type(pair).__name__}", "qa"
+                f"questions[{index}] must be a question and its context, got {type(pair).__name__}", model
             )
     asked = _encode((question for question, _ in questions), "questions")
     contexts = _encode((context for _, context in questions), "contexts")
@@ -85,7 +93,7 @@ def answers(
         numbers["MAX_ANSWER_TOKENS"] = _number(max_answer_tokens, "max_answer_tokens")
     outputs = ("ANSWER", "SCORE", "START", "END")
     requests = [
-        Request("qa", {"QUESTION": text_column([question]), "CONTEXT": text_column([context]), **numbers}, outputs)
+        Request(model, {"QUESTION": text_column([question]), "CONTEXT": text_column([context]), **numbers}, outputs)
         for question, context in zip(asked, contexts, strict=True)
     ]
 
@@ -99,6 +107,37 @@ def answers(
         ]
 
     return Plan(requests, join)
+
+
+def model_infos(configurations: Mapping[str, Configuration]) -> list[ModelInfo]:
+    """Return what the configurations of all models, by name, tell of the sets that they make.
+
+    Raises:
+        ServerError: a set's parameters are not what an export writes.
+    """
+    # Of a set's models only the main ensemble tells its task.
+    return [
+        _model_info(name, configuration, configurations.get(embedding_model(name)))
+        for name, configuration in configurations.items()
+        if "task" in configuration.get("parameters", {})
+    ]
+
+
+def _model_info(name: str, configuration: Configuration, embedding: Configuration | None) -> ModelInfo:
+    told = {key: value.get("string_value", "") for key, value in configuration["parameters"].items()}
+    outputs = embedding["output"] if embedding else []
+    try:
+        return ModelInfo(
+            name=name,
+            task=told["task"],
+            languages=tuple(filter(None, told.get("languages", "").split(","))),
+            # Numbers over HTTP, text over gRPC.
+            dimension=next((int(each["dims"][-1]) for each in outputs if each["name"] == "EMBEDDING"), None),
+            threshold=float(told["threshold"]) if "threshold" in told else None,
+            metrics=json.loads(told.get("metrics", "{}")),
+        )
+    except ValueError as error:
+        raise ServerError(f"the model's parameters cannot be read: {error}", name) from error
 
 
 def _number(value: int, what: str) -> Array:

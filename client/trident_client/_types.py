@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 Array = npt.NDArray[Any]
 Response = Mapping[str, Array]
+Configuration = Mapping[str, Any]
 
 
 class Answer(NamedTuple):
@@ -27,6 +28,27 @@ class Answer(NamedTuple):
     score: float
     start: int
     end: int
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """One set of models that a server serves, as it was described when it was exported.
+
+    Attributes:
+        name: what to give as ``model``.
+        task: ``cola``, ``sts`` or ``qa``.
+        languages: BCP 47 tags of the languages that it is for; empty where it was not said.
+        dimension: numbers in an embedding; None for a task without embeddings.
+        threshold: similarity from which two sentences are called similar; None where there is none.
+        metrics: what it scored, by name.
+    """
+
+    name: str
+    task: str
+    languages: tuple[str, ...] = ()
+    dimension: int | None = None
+    threshold: float | None = None
+    metrics: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -63,6 +85,12 @@ class Transport(Protocol):
     def ready(self, models: tuple[str, ...]) -> bool:
         """Say whether the server and each of ``models`` answers inference; raise TransportError if it is away."""
 
+    def index(self) -> list[str]:
+        """Return the names of the models that are ready."""
+
+    def configuration(self, model: str) -> Configuration:
+        """Return a model's configuration as Triton's JSON has it."""
+
     def close(self) -> None:
         """Release connections."""
 
@@ -75,6 +103,12 @@ class AsyncTransport(Protocol):
 
     async def ready(self, models: tuple[str, ...]) -> bool:
         """Say whether the server and each of ``models`` answers inference; raise TransportError if it is away."""
+
+    async def index(self) -> list[str]:
+        """Return the names of the models that are ready."""
+
+    async def configuration(self, model: str) -> Configuration:
+        """Return a model's configuration as Triton's JSON has it."""
 
     async def close(self) -> None:
         """Release connections."""

@@ -17,6 +17,9 @@ from typing import Any
 VERSION = "1"
 NAME = re.compile(r"[a-z][a-z0-9_]*")
 FACTS = re.compile(r'parameters \{ key: "(?:task|languages|threshold|metrics)" value: \{ .* \} \}\n')
+#: A warm-up request's tokens, and the file that says how many a reader's longest window has.
+WARMUP_TOKENS = re.compile(r"(TYPE_INT32 dims: \[ )(\d+)( \] zero_data)")
+WARMUP_WINDOW = "window"
 MAX_LENGTH = re.compile(r'(key: "max_length" value: \{ string_value: ")(\d+)(")')
 
 
@@ -180,7 +183,7 @@ class ModelSet:
                 text = text.replace(f'model_name: "{names[0]}"', f'model_name: "{names[1]}"')
             text = self._width_pattern().sub(rf"\g<1>{width}\g<3>", text)
             if max_tokens is not None:
-                text = MAX_LENGTH.sub(rf"\g<1>{max_tokens}\g<3>", text)
+                text = _resized(text, source.max_tokens(), max_tokens)
             target = self.folder(part)
             (target / VERSION).mkdir(parents=True, exist_ok=True)
             (target / "config.pbtxt").write_text(text if part else _described(text, facts or {}))
@@ -188,6 +191,8 @@ class ModelSet:
                 shutil.copyfile(file, target / VERSION / file.name)
             if (source.folder(part) / "warmup").is_dir():
                 shutil.copytree(source.folder(part) / "warmup", target / "warmup", dirs_exist_ok=True)
+            if max_tokens is not None and (target / "warmup" / WARMUP_WINDOW).is_file():
+                (target / "warmup" / WARMUP_WINDOW).write_bytes(max_tokens.to_bytes(4, "little"))
 
     def describe(self, facts: Mapping[str, Any]) -> None:
         """Write what a client is told of this set into its main ensemble's configuration, as parameters.
@@ -208,6 +213,16 @@ class ModelSet:
 
     def _width_pattern(self) -> re.Pattern[str]:
         return re.compile(rf'(name: "{self.task.output}" data_type: TYPE_FP32 dims: \[ )(\d+)( \])')
+
+
+def _resized(configuration: str, before: int, after: int) -> str:
+    """Set the longest sequence, and make warm-up requests fit it: the longest stays the longest."""
+
+    def fitting(found: re.Match[str]) -> str:
+        tokens = int(found[2])
+        return f"{found[1]}{after if tokens == before else min(tokens, after)}{found[3]}"
+
+    return WARMUP_TOKENS.sub(fitting, MAX_LENGTH.sub(rf"\g<1>{after}\g<3>", configuration))
 
 
 def _described(configuration: str, facts: Mapping[str, Any]) -> str:

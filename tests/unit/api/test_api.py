@@ -276,3 +276,85 @@ def test_the_openapi_document_describes_requests_and_errors(api):
     assert "HTTPValidationError" not in schemas
     assert schemas["SentencePair"]["examples"] == [PAIR]
     assert api.get("/docs").status_code == 200
+
+
+DESCRIBED = {
+    "sts": {"parameters": {"task": {"string_value": "sts"}, "threshold": {"string_value": "0.5"}}},
+    "sts_ko": {"parameters": {"task": {"string_value": "sts"}, "languages": {"string_value": "ko"}}},
+    "sts_ko_embedding": {"output": [{"name": "EMBEDDING", "dims": [384]}]},
+    "qa": {"parameters": {"task": {"string_value": "qa"}}},
+}
+
+
+def described_api(transport: AsyncFakeTransport, **settings: object) -> TestClient:
+    return TestClient(create_app(ApiSettings(**settings), lambda settings: AsyncTridentClient(transport=transport)))
+
+
+@pytest.fixture
+def described() -> AsyncFakeTransport:
+    return AsyncFakeTransport(answer_by_length, configurations=DESCRIBED)
+
+
+def test_models_are_listed_with_what_is_known_of_them(described):
+    with described_api(described) as api:
+        models = api.get("/models").json()["models"]
+    nothing = {"languages": [], "dimension": None, "threshold": None, "metrics": {}}
+    assert models == [
+        {"name": "qa", "task": "qa"} | nothing,
+        {"name": "sts", "task": "sts"} | nothing | {"threshold": 0.5},
+        {"name": "sts_ko", "task": "sts"} | nothing | {"languages": ["ko"], "dimension": 384},
+    ]
+
+
+@pytest.mark.parametrize("path", ["/generate", "/pred/sentences"])
+def test_each_model_has_its_own_threshold(described, path):
+    pair = {"sentence_1": "x" * 55, "sentence_2": "y"}
+    with described_api(described) as api:
+        assert api.post(path, json=pair).json()["pred"] == 1
+        # Nobody said one for it: 3 of 5.
+        assert api.post(path, json=pair | {"model": "sts_ko"}).json()["pred"] == 0
+    assert [request.model for request in described.requests] == ["sts", "sts_ko"]
+    with described_api(described, similarity_threshold=0.56) as api:
+        assert api.post(path, json=pair).json()["pred"] == 0
+
+
+@pytest.mark.parametrize(
+    ("body", "model"),
+    [
+        ({"sentence_1": "a", "sentence_2": "b"}, "sts_fi"),
+        # Served, and for another task.
+        ({"sentence_1": "a", "sentence_2": "b"}, "qa"),
+        ({"sentence_1": "a", "sentence_2": "b"}, ""),
+    ],
+)
+def test_a_model_that_is_not_served_for_the_task_is_refused_with_those_that_are(described, body, model):
+    with described_api(described) as api:
+        answer = api.post("/generate", json=body | {"model": model})
+    assert answer.status_code == 422
+    assert answer.json()["detail"] == f"model '{model}' is not served for sts; accepted are sts, sts_ko"
+    assert described.requests == []
+
+
+def test_a_model_that_comes_later_is_found(described, monkeypatch):
+    pair = {"sentence_1": "a", "sentence_2": "b", "model": "sts_new"}
+    clock = iter(range(0, 1000, 2))
+    monkeypatch.setattr("trident_api.catalogue.time.monotonic", lambda: next(clock))
+    with described_api(described) as api:
+        assert api.post("/generate", json=pair).status_code == 422
+        described.configurations["sts_new"] = DESCRIBED["sts"]
+        assert api.post("/generate", json=pair).status_code == 200
+
+
+def test_unknown_models_do_not_make_triton_busy(described, monkeypatch):
+    asked = []
+    monkeypatch.setattr("trident_api.catalogue.time.monotonic", lambda: 100.0)
+
+    async def configuration(name):
+        asked.append(name)
+        return DESCRIBED[name]
+
+    monkeypatch.setattr(described, "configuration", configuration)
+    with described_api(described) as api:
+        for _ in range(5):
+            api.post("/generate", json={"sentence_1": "a", "sentence_2": "b", "model": "none"})
+    assert len(asked) == len(DESCRIBED)

@@ -13,6 +13,8 @@ from trident_client import (
     AsyncTridentClient,
     BadInputError,
     FakeTransport,
+    ModelInfo,
+    NotReadyError,
     Request,
     ServerError,
     Timeout,
@@ -46,6 +48,7 @@ def test_public_surface_is_pinned():
         "BadInputError",
         "DeadlineError",
         "FakeTransport",
+        "ModelInfo",
         "NotReadyError",
         "OverloadedError",
         "Request",
@@ -245,3 +248,60 @@ def test_leaving_closes_the_transport(transport):
 def test_impossible_settings_are_refused(make):
     with pytest.raises(ValueError, match="must be"):
         make()
+
+
+DESCRIBED = {
+    "sts": {"parameters": {"task": {"string_value": "sts"}}},
+    "sts_ko": {
+        "parameters": {
+            "task": {"string_value": "sts"},
+            "languages": {"string_value": "ko,en"},
+            "threshold": {"string_value": "0.43"},
+            "metrics": {"string_value": '{"f1": 0.8}'},
+        }
+    },
+    # gRPC gives 64-bit numbers as text.
+    "sts_ko_embedding": {"output": [{"name": "EMBEDDING", "dims": ["384"]}, {"name": "TOKEN_COUNT", "dims": ["1"]}]},
+    "sts_ko_encoder": {"parameters": {"ENABLE_JIT_PROFILING": {"string_value": "false"}}},
+}
+
+
+async def test_models_are_told_by_their_configurations():
+    expected = [
+        ModelInfo("sts", "sts"),
+        ModelInfo("sts_ko", "sts", ("ko", "en"), 384, 0.43, {"f1": 0.8}),
+    ]
+    with TridentClient(transport=FakeTransport(dict, configurations=DESCRIBED)) as client:
+        assert client.models() == expected
+    async with AsyncTridentClient(transport=AsyncFakeTransport(dict, configurations=DESCRIBED)) as client:
+        assert await client.models() == expected
+
+
+@pytest.mark.parametrize("bad", [{"threshold": "high"}, {"metrics": "{"}])
+def test_parameters_that_no_export_wrote_are_refused(bad):
+    told = {"task": "sts"} | bad
+    described = {"sts": {"parameters": {key: {"string_value": value} for key, value in told.items()}}}
+    with (
+        TridentClient(transport=FakeTransport(dict, configurations=described)) as client,
+        pytest.raises(ServerError, match="the model's parameters cannot be read"),
+    ):
+        client.models()
+
+
+def test_every_task_can_be_asked_of_another_set_of_models():
+    asked = []
+
+    def answer(request):
+        asked.append(request.model)
+        raise NotReadyError("no such model", request.model)
+
+    with TridentClient(transport=FakeTransport(answer)) as client:
+        for call in (
+            lambda: client.acceptability(["a"], model="cola_x"),
+            lambda: client.similarity([("a", "b")], model="sts_ko"),
+            lambda: client.embed(["a"], model="sts_ko"),
+            lambda: client.answer("a", "b", model="qa_ko"),
+        ):
+            with pytest.raises(NotReadyError):
+                call()
+    assert asked == ["cola_x", "sts_ko", "sts_ko_embedding", "qa_ko"]

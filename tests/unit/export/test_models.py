@@ -25,7 +25,7 @@ from trident_training.export.pooling import Pooling
 from trident_training.export.precision import Precision, resolve
 from trident_training.finetune.choices import Kind
 from trident_training.models import Recipe, State
-from trident_training.repository import STS, ModelSet, RepositoryError
+from trident_training.repository import QA, STS, ModelSet, RepositoryError
 from tritonclient.grpc import model_config_pb2
 from typer.testing import CliRunner
 
@@ -235,6 +235,8 @@ def test_a_variant_stands_beside_the_first(recipe: Recipe, target: ModelSet) -> 
     model = variant.folder("tokenizer") / "1" / "model.py"
     assert model.read_text() == (target.folder("tokenizer") / "1" / "model.py").read_text()
     assert (variant.folder("tokenizer") / "warmup" / "short").is_file()
+    warmups = re.findall(r"dims: \[ (\d+) \] zero_data", (variant.folder("encoder") / "config.pbtxt").read_text())
+    assert warmups == ["8", "24", "24"]
     assert not target.network_file.exists(), "the first was not asked for"
 
 
@@ -369,3 +371,12 @@ def test_the_committed_configurations_tell_what_is_shipped(name: str) -> None:
     assert {
         key: json.loads(value) if key in {"threshold", "metrics"} else value for key, value in told.items()
     } == facts
+
+
+def test_a_readers_variant_warms_up_with_windows_of_its_own_length(repository: Path) -> None:
+    variant = ModelSet(repository, QA, "qa_short")
+    variant.write_variant(width=2, max_tokens=48)
+    reader = variant.folder("reader")
+    assert re.findall(r"dims: \[ (\d+) \] zero_data", (reader / "config.pbtxt").read_text())[-2:] == ["48", "48"]
+    assert int.from_bytes((reader / "warmup" / "window").read_bytes(), "little") == 48
+    assert int.from_bytes((reader / "warmup" / "eight").read_bytes()[:4], "little") == 8

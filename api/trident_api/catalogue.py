@@ -1,0 +1,48 @@
+"""What Triton serves, as it says so itself, asked again from time to time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+
+from trident_client import AsyncTridentClient, BadInputError, ModelInfo
+
+#: Seconds for which an answer counts; a model that it does not name is asked for again after the shorter time.
+FRESH, UNKNOWN_FRESH = 30.0, 1.0
+
+
+class Catalogue:
+    """The sets of models by name.
+
+    Args:
+        client: asks Triton.
+    """
+
+    def __init__(self, client: AsyncTridentClient) -> None:
+        self._client = client
+        self._models: Mapping[str, ModelInfo] = {}
+        self._asked = -FRESH
+
+    async def models(self) -> list[ModelInfo]:
+        """Ask Triton for all sets of models."""
+        found = await self._client.models()
+        self._models, self._asked = {model.name: model for model in found}, time.monotonic()
+        return found
+
+    async def find(self, name: str, task: str) -> ModelInfo:
+        """Return the set of models of a task.
+
+        Raises:
+            BadInputError: no such set is served for the task; those that are, are named.
+        """
+        age = time.monotonic() - self._asked
+        if age >= FRESH or (name not in self._models and age >= UNKNOWN_FRESH):
+            await self.models()
+        model = self._models.get(name)
+        if model is not None and model.task == task:
+            return model
+        # The task's own set is served even where nobody described it; if it is not, the request itself will say so.
+        if name == task and model is None:
+            return ModelInfo(name, task)
+        served = sorted(each.name for each in self._models.values() if each.task == task) or [task]
+        raise BadInputError(f"model '{name}' is not served for {task}; accepted are {', '.join(served)}", name)

@@ -249,6 +249,20 @@ def vocabulary(
     sts_commands.new_vocabulary(data, base, size, validation_fraction, split_seed, output)
 
 
+@app.command("distill")
+@takes_settings("label_smoothing", output=Path("runs/distilled"))
+def distill(
+    settings: Settings,
+    original: Annotated[str, typer.Option(help="Sentence pairs in the teacher's language, such as STS-B.")],
+    translation: Annotated[str, typer.Option(help="The same rows in the student's, such as KorSTS.")],
+    teacher: Annotated[str, typer.Option(help="A sentence encoder: path, hub name or bundled.")] = "bundled",
+) -> None:
+    """Teach a sentence encoder (--model) another language: its embeddings become those of the translated originals."""
+    from trident_training import sts_commands
+
+    sts_commands.distill(original, translation, teacher, settings)
+
+
 @app.command("adapter")
 def adapter(
     checkpoint: Annotated[Path, typer.Option(help="Folder of a fine-tuned classifier.")],

@@ -18,9 +18,10 @@ from trident_training.cola_commands import TEST_METRICS
 from trident_training.commands import console, refuse, reporting
 from trident_training.comparing import checkpoint_comparer, evaluate_similarity, overlap, server_comparer
 from trident_training.data.problems import listing
-from trident_training.data.similarity import SimilarityData, load_pairs, load_rows
+from trident_training.data.similarity import SimilarityData, load_pairs, load_rows, load_translations
 from trident_training.export.encoders import most_tokens
 from trident_training.export.pooling import pooling_of
+from trident_training.finetune import distillation
 from trident_training.finetune.choices import Kind, PairSettings
 from trident_training.finetune.run import Result, finetune
 from trident_training.finetune.settings import Settings
@@ -74,6 +75,23 @@ def new_vocabulary(
     console.print(
         f"[green]✓[/] {output}: {len(tokenizer)} tokens, {known} of which {escape(base)} knew", soft_wrap=True
     )
+
+
+def distill(original: str, translation: str, teacher: str, settings: Settings) -> None:
+    """Teach one encoder; exits with 1 when data or models are refused, or the student collapsed."""
+    with reporting("distill"):
+        translations = load_translations(original, translation)
+        completed = settings.completed(load_config(settings.model))
+        result = finetune(distillation.prepare(translations, teacher, completed), completed)
+    best = result.best_epoch
+    console.print(
+        f"[green]✓[/] {escape(settings.model)}: mean cosine with {escape(teacher)} {best[result.primary]:.4f}, "
+        f"{result.best_name}, in {result.best}",
+        soft_wrap=True,
+    )
+    if result.collapsed:
+        refuse(settings.model, result.collapsed)
+        raise typer.Exit(1)
 
 
 def evaluate_sts(

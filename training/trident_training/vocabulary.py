@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterable
 
 import torch
@@ -65,8 +66,9 @@ def with_vocabulary(
 ) -> int:
     """Give an encoder the embeddings of another vocabulary.
 
-    A token that both know keeps its embedding. Of a new one it is drawn, with the mean and the spread of those that
-    were there: the body expects such vectors.
+    A token that both know keeps its embedding. That of a new one is a sum of vectors drawn for all that it is spelled
+    with, so that words of one stem begin alike, with the mean and the spread of those that were there, which is what
+    the body expects. Source: Bojanowski et al., Enriching Word Vectors with Subword Information (2017).
 
     Args:
         encoder: changed in place.
@@ -79,7 +81,15 @@ def with_vocabulary(
     """
     old = encoder.get_input_embeddings().weight.detach()
     generator = torch.Generator().manual_seed(seed)
-    new = old.mean(0) + old.std(0) * torch.randn(len(after), old.size(1), generator=generator)
+    vectors: dict[str, torch.Tensor] = {}
+    new = torch.empty(len(after), old.size(1))
+    for token, index in sorted(after.get_vocab().items(), key=lambda entry: entry[1]):
+        parts = _spelling(token)
+        for part in parts:
+            if part not in vectors:
+                vectors[part] = torch.randn(old.size(1), generator=generator)
+        made = torch.stack([vectors[part] for part in parts]).sum(0)
+        new[index] = old.mean(0) + old.std(0) * made / made.std()
     known = before.get_vocab()
     shared = {index: known[token] for token, index in after.get_vocab().items() if token in known}
     new[list(shared)] = old[list(shared.values())]
@@ -87,3 +97,13 @@ def with_vocabulary(
     encoder.config.vocab_size = len(after)
     encoder.config.pad_token_id = after.pad_token_id
     return len(shared)
+
+
+def _spelling(token: str) -> list[str]:
+    """Return the characters of a token, its pairs of characters, the whole, and threes of letters within syllables."""
+    text = token.removeprefix("##")
+    letters = unicodedata.normalize("NFD", text)
+    pairs = [text[place : place + 2] for place in range(len(text) - 1)]
+    # Syllables carry the meaning, letters its inflection.
+    weighed = 2 * [*(f"character {each}" for each in text), *(f"pair {each}" for each in pairs), f"whole {text}"]
+    return weighed + [f"letters {letters[place : place + 3]}" for place in range(max(1, len(letters) - 2))]

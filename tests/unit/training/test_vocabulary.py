@@ -45,6 +45,17 @@ def test_tokens_that_both_know_keep_their_embedding(tiny_checkpoint):
     encoder(**after("고양이가 잔다", return_tensors="pt"))
 
 
+def test_tokens_of_one_stem_begin_alike(tiny_checkpoint):
+    after = learn_vocabulary([*TEXTS, "고양이 숙소 숙박"] * 2, 200, 64)
+    encoder = AutoModel.from_pretrained(tiny_checkpoint("bert"))
+    with_vocabulary(encoder, load_tokenizer(str(tiny_checkpoint("bert"))), after, seed=0)
+    weights = encoder.get_input_embeddings().weight
+    weights = weights - weights.mean(0)
+    one, same_stem, other = (weights[after.get_vocab()[word]] for word in ("고양이가", "고양이", "웃는다"))
+    cosine = torch.nn.functional.cosine_similarity
+    assert cosine(one, same_stem, dim=0) > 0.4 > cosine(one, other, dim=0)
+
+
 def test_an_adapter_brings_its_vocabulary_along(tiny_checkpoint, tmp_path):
     rows = "".join(f"{text},{other},{index % 6}\n" for index, (text, other) in enumerate(itertools.pairwise(TEXTS)))
     (tmp_path / "train.csv").write_text("sentence1,sentence2,label\n" + rows)

@@ -13,7 +13,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from datasets import Dataset, DatasetDict
 
@@ -24,6 +24,7 @@ from trident_training.data.reading import SPLIT_NAMES, hub_splits, read_splits
 MOST = 5.0
 #: Similarity from which two sentences are called similar (KLUE-STS's own rule).
 SIMILAR = 3.0
+SIDES = ("sentence_1", "sentence_2")
 #: What the two sentences and their similarity are called by one source or another.
 SENTENCE_1 = ("sentence1", "sentence_1")
 SENTENCE_2 = ("sentence2", "sentence_2")
@@ -32,6 +33,13 @@ SCORE = ("score", "label", "similarity_score", "labels")
 NESTED_SCORE = ("real-label", "label")
 #: STS-B's own form: tab-separated, no header, no quoting, and further columns in some rows.
 STSB_COLUMNS = 7
+
+
+class Translation(NamedTuple):
+    """A sentence in two languages."""
+
+    original: str
+    translation: str
 
 
 @dataclass(frozen=True)
@@ -107,6 +115,41 @@ def load_rows(source: str, *, validation_fraction: float = 0.0, seed: int = 0) -
     if validation_fraction:
         return Dataset.from_list(_carve(read["train"], validation_fraction, seed)[1])
     return Dataset.from_list(read.get("validation", read["train"]))
+
+
+def load_translations(original: str, translation: str) -> dict[str, list[Translation]]:
+    """Load the sentences of a data set and of its translation, row by row: KorSTS is STS-B's.
+
+    Args:
+        original: as :func:`load_pairs` takes a source.
+        translation: the same rows in another language.
+
+    Returns:
+        ``train`` and ``validation``, each sentence once, and none of the validation set's in the train set.
+
+    Raises:
+        DataError: a bad row, no validation set, or rows that do not belong together.
+    """
+    problems = Problems()
+    read = [
+        {split: (file, _check(rows, file, problems)) for split, (file, rows) in _read(source).items()}
+        for source in (original, translation)
+    ]
+    problems.check()
+    result: dict[str, list[Translation]] = {}
+    for split in ("validation", "train"):
+        if any(split not in each for each in read):
+            raise DataError(f"{original} and {translation} need a {split} set each")
+        (file, rows), (other_file, others) = (each[split] for each in read)
+        # Translated rows keep their score.
+        apart = next((n for n, (a, b) in enumerate(zip(rows, others)) if a["score"] != b["score"]), None)  # noqa: B905
+        if len(rows) != len(others) or apart is not None:
+            where = f"{len(rows)} and {len(others)} rows" if apart is None else f"other scores in row {apart + 1}"
+            raise DataError(f"{file} and {other_file} are not one another's translation: {where}")
+        pairs = [Translation(a[side], b[side]) for a, b in zip(rows, others, strict=True) for side in SIDES]
+        known = {pair.translation for pair in result.get("validation", [])}
+        result[split] = [pair for pair in dict.fromkeys(pairs) if pair.translation not in known]
+    return result
 
 
 def _read(source: str) -> dict[str, tuple[str, list[dict[str, Any]]]]:
@@ -205,7 +248,7 @@ def _check(rows: Sequence[dict[str, Any]], file: str, problems: Problems) -> lis
         if score is None:
             problems.add(file, number, f"the score is {row['score']!r}; 0 to {MOST:g} is accepted")
             score = 0.0
-        for name in ("sentence_1", "sentence_2"):
+        for name in SIDES:
             if not isinstance(row[name], str) or not row[name].strip():
                 problems.add(file, number, f"{name} is {row[name]!r}; text is accepted")
         good.append({**row, "score": score, "label": int(score >= SIMILAR)})

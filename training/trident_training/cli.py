@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -10,16 +11,18 @@ import typer
 from trident_training.cleaning import Cleaning
 from trident_training.export.pooling import Pooling
 from trident_training.export.precision import Precision
-from trident_training.finetune.choices import Kind, PairSettings
+from trident_training.finetune.choices import Kind, PairSettings, Space
 from trident_training.finetune.settings import Settings, SettingsError, takes_settings
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Train, evaluate and export Trident's models.")
 finetune_app = typer.Typer(no_args_is_help=True, help="Fine-tune a pretrained model.")
 sweep_app = typer.Typer(no_args_is_help=True, help="Fine-tune several models alike and keep the best.")
+tune_app = typer.Typer(no_args_is_help=True, help="Search for hyper-parameters; may be interrupted and shared.")
 evaluate_app = typer.Typer(no_args_is_help=True, help="Score a checkpoint or a running server.")
 export_app = typer.Typer(no_args_is_help=True, help="Export a checkpoint into the model repository.")
 app.add_typer(finetune_app, name="finetune")
 app.add_typer(sweep_app, name="sweep")
+app.add_typer(tune_app, name="tune")
 app.add_typer(evaluate_app, name="evaluate")
 app.add_typer(export_app, name="export")
 
@@ -39,6 +42,41 @@ ValidationFraction = Annotated[
 SplitSeed = Annotated[int, typer.Option(help="Of what is carved off to choose by.")]
 COLA = "nyu-mll/glue:cola"
 STSB = "sentence-transformers/stsb"
+
+
+PairSources = Annotated[
+    list[str] | None, typer.Option(help="STS-B, KLUE-STS or KorSTS: file, folder or hub name; repeatable.")
+]
+PairKind = Annotated[Kind, typer.Option(help="How two sentences are compared; the bi-encoder is served.")]
+PairPooling = Annotated[Pooling | None, typer.Option(help="Of a bi-encoder; the checkpoint's own by default.")]
+PairLoss = Annotated[Literal["mse", "cosent"], typer.Option(help="cosent is of a bi-encoder.")]
+PairMetric = Annotated[Literal["spearman", "pearson", "f1"], typer.Option(help="Chooses the best epoch.")]
+PairCleaning = Annotated[Cleaning, typer.Option(help="Done to texts, here and when served.")]
+Trials = Annotated[int, typer.Option(min=1, help="Trials in the study, of all its processes together.")]
+Storage = Annotated[
+    str | None, typer.Option(help="URL of a database that several machines share; a file in --output by default.")
+]
+Study = Annotated[str, typer.Option(help="The study's name in its storage.")]
+Rates = Annotated[tuple[float, float], typer.Option(help="Least and greatest learning rate.", metavar="FROM TO")]
+Decays = Annotated[tuple[float, float], typer.Option(help="Least and greatest weight decay.", metavar="FROM TO")]
+BatchSizes = Annotated[list[int] | None, typer.Option(min=1, help="To choose from; repeatable; 16, 32, 64 by default.")]
+MostEpochs = Annotated[int, typer.Option(min=1, help="A trial has 1 to so many.")]
+SEARCHED = ("learning_rate", "weight_decay", "batch_size", "epochs")
+RATES, DECAYS = (1e-5, 1e-3), (4e-5, 1e-3)
+
+
+def _choices(kind: Kind, pooling: Pooling | None, loss: str, metric: str, clean: Cleaning) -> PairSettings:
+    try:
+        return PairSettings(kind, pooling, loss, metric, clean)
+    except SettingsError as error:
+        raise typer.BadParameter(str(error)) from error
+
+
+def _space(rates: tuple[float, float], decays: tuple[float, float], sizes: list[int] | None, most: int) -> Space:
+    try:
+        return Space(rates, decays, tuple(sizes or (16, 32, 64)), most)
+    except SettingsError as error:
+        raise typer.BadParameter(str(error)) from error
 
 
 @app.command()
@@ -86,16 +124,12 @@ def finetune_qa(
 @takes_settings("label_smoothing", output=Path("runs/sts"))
 def finetune_sts(
     settings: Settings,
-    data: Annotated[
-        list[str] | None, typer.Option(help="STS-B, KLUE-STS or KorSTS: file, folder or hub name; repeatable.")
-    ] = None,
-    kind: Annotated[Kind, typer.Option(help="How two sentences are compared; the bi-encoder is served.")] = (
-        Kind.BI_ENCODER
-    ),
-    pooling: Annotated[Pooling | None, typer.Option(help="Of a bi-encoder; the checkpoint's own by default.")] = None,
-    loss: Annotated[Literal["mse", "cosent"], typer.Option(help="cosent is of a bi-encoder.")] = "mse",
-    metric: Annotated[Literal["spearman", "pearson", "f1"], typer.Option(help="Chooses the best epoch.")] = "spearman",
-    clean: Annotated[Cleaning, typer.Option(help="Done to texts, here and when served.")] = Cleaning.NONE,
+    data: PairSources = None,
+    kind: PairKind = Kind.BI_ENCODER,
+    pooling: PairPooling = None,
+    loss: PairLoss = "mse",
+    metric: PairMetric = "spearman",
+    clean: PairCleaning = Cleaning.NONE,
     language: Annotated[list[str] | None, typer.Option(help="BCP 47 tag of the data's language; repeatable.")] = None,
     validation_fraction: ValidationFraction = 0.1,
     split_seed: SplitSeed = 0,
@@ -103,11 +137,87 @@ def finetune_sts(
     """Fine-tune a model of sentence similarity, and find the threshold from which two sentences are similar."""
     from trident_training import sts_commands
 
-    try:
-        choices = PairSettings(kind, pooling, loss, metric, clean)
-    except SettingsError as error:
-        raise typer.BadParameter(str(error)) from error
+    choices = _choices(kind, pooling, loss, metric, clean)
     sts_commands.finetune_sts(data or [STSB], validation_fraction, split_seed, language or ["en"], choices, settings)
+
+
+@tune_app.command("cola")
+@takes_settings(*SEARCHED, output=Path("runs/tune-cola"))
+def tune_cola(
+    settings: Settings,
+    data: Data = COLA,
+    validation_fraction: ValidationFraction = 0.1,
+    split_seed: SplitSeed = 0,
+    trials: Trials = 20,
+    storage: Storage = None,
+    study: Study = "cola",
+    learning_rates: Rates = RATES,
+    weight_decays: Decays = DECAYS,
+    batch_sizes: BatchSizes = None,
+    most_epochs: MostEpochs = 4,
+) -> None:
+    """Search for what fine-tunes a model best on CoLA."""
+    from trident_training import tune_commands
+
+    space = _space(learning_rates, weight_decays, batch_sizes, most_epochs)
+    task = partial(tune_commands.cola, data, validation_fraction, split_seed)
+    tune_commands.tune(task, study, trials, storage, space, settings)
+
+
+@tune_app.command("qa")
+@takes_settings(*SEARCHED, output=Path("runs/tune-qa"), max_length=256)
+def tune_qa(
+    settings: Settings,
+    data: Annotated[list[str] | None, typer.Option(help="SQuAD-form JSON, folder, or hub name; repeatable.")] = None,
+    doc_stride: Annotated[int, typer.Option(min=1, help="Tokens that neighbouring windows share.")] = 96,
+    unambiguous: Annotated[bool, typer.Option(help="Leave out answers whose text stands more than once.")] = False,
+    questions: Annotated[int | None, typer.Option(min=1, help="Learn from so many, drawn from the train set.")] = None,
+    validation_fraction: ValidationFraction = 0.05,
+    split_seed: SplitSeed = 0,
+    trials: Trials = 20,
+    storage: Storage = None,
+    study: Study = "qa",
+    learning_rates: Rates = RATES,
+    weight_decays: Decays = DECAYS,
+    batch_sizes: BatchSizes = None,
+    most_epochs: MostEpochs = 4,
+) -> None:
+    """Search for what fine-tunes a span reader best."""
+    from trident_training import tune_commands
+
+    space = _space(learning_rates, weight_decays, batch_sizes, most_epochs)
+    sources = data or ["squad"]
+    task = partial(tune_commands.qa, sources, unambiguous, questions, validation_fraction, split_seed, doc_stride)
+    tune_commands.tune(task, study, trials, storage, space, settings)
+
+
+@tune_app.command("sts")
+@takes_settings("label_smoothing", *SEARCHED, output=Path("runs/tune-sts"))
+def tune_sts(
+    settings: Settings,
+    data: PairSources = None,
+    kind: PairKind = Kind.BI_ENCODER,
+    pooling: PairPooling = None,
+    loss: PairLoss = "mse",
+    metric: PairMetric = "spearman",
+    clean: PairCleaning = Cleaning.NONE,
+    validation_fraction: ValidationFraction = 0.1,
+    split_seed: SplitSeed = 0,
+    trials: Trials = 20,
+    storage: Storage = None,
+    study: Study = "sts",
+    learning_rates: Rates = RATES,
+    weight_decays: Decays = DECAYS,
+    batch_sizes: BatchSizes = None,
+    most_epochs: MostEpochs = 4,
+) -> None:
+    """Search for what fine-tunes a model of similarity best."""
+    from trident_training import tune_commands
+
+    space = _space(learning_rates, weight_decays, batch_sizes, most_epochs)
+    choices = _choices(kind, pooling, loss, metric, clean)
+    task = partial(tune_commands.sts, data or [STSB], validation_fraction, split_seed, choices)
+    tune_commands.tune(task, study, trials, storage, space, settings)
 
 
 @sweep_app.command("cola")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import typer
 from rich.markdown import Markdown
 from rich.markup import escape
 from rich.table import Table
+from transformers import TrainerCallback
 from trident_client import TridentError
 
 from trident_training.adapters import WEIGHTS, save_adapter
@@ -37,8 +39,8 @@ def finetune_cola(source: str, validation_fraction: float, split_seed: int, sett
     Exits with 1 when data, model or settings are refused, or the model collapsed.
     """
     with reporting("finetune"):
-        data = _load(source, validation_fraction, split_seed)
-        result = _train(data, settings)
+        data = load(source, validation_fraction, split_seed)
+        result = train(data, settings)
     _show_result(settings.model, result)
     if result.collapsed:
         raise typer.Exit(1)
@@ -52,7 +54,7 @@ def intermediate(
     from trident_training.intermediate import stage
 
     with reporting("intermediate"):
-        data = _load(source, validation_fraction, split_seed)
+        data = load(source, validation_fraction, split_seed)
         completed = settings.completed(load_config(settings.model))
         result = finetune(stage.prepare(data, texts, examples, completed), completed)
     _show_result(settings.model, result)
@@ -72,7 +74,7 @@ def soup(
     """Average fine-tuned classifiers; exits with 1 when data or checkpoints are refused."""
     average = uniform_soup if uniform else greedy_soup
     with reporting("soup"):
-        data = _load(source, validation_fraction, split_seed)
+        data = load(source, validation_fraction, split_seed)
         models = [load_classifier(str(each), LABELS, max_length, fine_tuned=True).eval() for each in checkpoints]
         tokenizer = load_tokenizer(str(checkpoints[0]))
         weights = [{name: tensor.clone() for name, tensor in model.state_dict().items()} for model in models]
@@ -102,8 +104,8 @@ def sweep_cola(
     with reporting("sweep"):
         if not named:
             raise ValueError(f"give models, or a preset: {', '.join(PRESETS)}")
-        data = _load(source, validation_fraction, split_seed)
-        entries = sweep(named, settings, lambda each: _train(data, each), tell)
+        data = load(source, validation_fraction, split_seed)
+        entries = sweep(named, settings, lambda each: train(data, each), tell)
     write_reports(entries, settings.output)
     console.print(Markdown(markdown(entries)))
     best = best_of(entries)
@@ -136,7 +138,7 @@ def export_cola(
 ) -> None:
     """Export a classifier unless it scores worse than the served one; exits with 1 when it is refused."""
     with reporting("export"):
-        rows = _load(source, validation_fraction, split_seed).splits["validation"] if source else None
+        rows = load(source, validation_fraction, split_seed).splits["validation"] if source else None
     gate = None if replace else lambda target: acceptability_gate(target, rows)
     export_model(COLA, checkpoint, name, max_tokens, repository, precision, gate)
 
@@ -151,12 +153,14 @@ def write_adapter(checkpoint: Path, base: str, output: Path) -> None:
     console.print(f"[green]✓[/] {output / WEIGHTS}: {size:.1f} MiB", soft_wrap=True)
 
 
-def _train(data: AcceptabilityData, settings: Settings) -> Result:
+def train(data: AcceptabilityData, settings: Settings, callbacks: Sequence[TrainerCallback] = ()) -> Result:
+    """Run one fine-tuning, or go on with it, or return its result."""
     completed = settings.completed(load_config(settings.model))
-    return finetune(prepare(data, completed), completed)
+    return finetune(prepare(data, completed), completed, callbacks)
 
 
-def _load(source: str, validation_fraction: float, split_seed: int) -> AcceptabilityData:
+def load(source: str, validation_fraction: float, split_seed: int) -> AcceptabilityData:
+    """Load the data, and say how much there is and what was left out."""
     data = load_cola(source, validation_fraction=validation_fraction, seed=split_seed)
     if data.notes:
         console.print(f"[yellow]{escape(listing(data.notes))}[/]", soft_wrap=True)

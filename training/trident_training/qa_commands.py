@@ -10,6 +10,7 @@ from typing import Any
 import typer
 from rich.markup import escape
 from rich.table import Table
+from transformers import TrainerCallback
 from trident_client import TridentError
 
 from trident_training import calibration
@@ -41,20 +42,33 @@ def finetune_qa(
     Exits with 1 when data, model or settings are refused, or the model collapsed.
     """
     with reporting("finetune"):
-        data = load_questions(
-            sources,
-            validation_fraction=validation_fraction,
-            seed=split_seed,
-            unambiguous=unambiguous,
-            most_questions=most_questions,
-        )
-        _show_data(sources, data)
-        completed = settings.completed(load_config(settings.model))
-        result = finetune(prepare(data, completed, doc_stride), completed)
+        data = load(sources, unambiguous, most_questions, validation_fraction, split_seed)
+        result = train(data, settings, doc_stride)
     _show_result(settings.model, result)
     if result.collapsed:
         raise typer.Exit(1)
-    _calibrate(data, result, completed.max_length, doc_stride)
+    _calibrate(data, result, settings.max_length, doc_stride)
+
+
+def load(
+    sources: list[str], unambiguous: bool, most_questions: int | None, validation_fraction: float, split_seed: int
+) -> QuestionData:
+    """Load the data, and say how much there is and what was left out."""
+    data = load_questions(
+        sources,
+        validation_fraction=validation_fraction,
+        seed=split_seed,
+        unambiguous=unambiguous,
+        most_questions=most_questions,
+    )
+    _show_data(sources, data)
+    return data
+
+
+def train(data: QuestionData, settings: Settings, doc_stride: int, callbacks: Sequence[TrainerCallback] = ()) -> Result:
+    """Run one fine-tuning, or go on with it, or return its result."""
+    completed = settings.completed(load_config(settings.model))
+    return finetune(prepare(data, completed, doc_stride), completed, callbacks)
 
 
 def evaluate_qa(

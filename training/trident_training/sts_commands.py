@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import typer
 from rich.markup import escape
 from rich.table import Table
-from transformers import AutoModel
+from transformers import AutoModel, TrainerCallback
 from trident_client import TridentError
 
 from trident_training.cards import SimilarityCard
@@ -44,7 +45,7 @@ def finetune_sts(
     Exits with 1 when data, model or settings are refused, or the model collapsed.
     """
     with reporting("finetune"):
-        data = _load(sources, validation_fraction, split_seed)
+        data = load(sources, validation_fraction, split_seed)
         result = train(data, settings, choices)
     best = result.best_epoch
     console.print(
@@ -63,7 +64,7 @@ def new_vocabulary(
 ) -> None:
     """Learn a vocabulary and write an encoder that has it; exits with 1 when data or encoder are refused."""
     with reporting("vocabulary"):
-        data = _load(sources, validation_fraction, split_seed)
+        data = load(sources, validation_fraction, split_seed)
         train = data.splits["train"]
         config = load_config(base)
         encoder = load_model(AutoModel, base, config, 2)
@@ -124,10 +125,12 @@ def evaluate_sts(
         console.print("The thresholds are the best ones on these very pairs.")
 
 
-def train(data: SimilarityData, settings: Settings, choices: PairSettings) -> Result:
+def train(
+    data: SimilarityData, settings: Settings, choices: PairSettings, callbacks: Sequence[TrainerCallback] = ()
+) -> Result:
     """Run one fine-tuning, or go on with it, or return its result."""
     completed = settings.completed(load_config(settings.model))
-    return finetune(prepare(data, completed, choices), completed)
+    return finetune(prepare(data, completed, choices), completed, callbacks)
 
 
 def _finish(data: SimilarityData, result: Result, choices: PairSettings, max_length: int, languages: list[str]) -> None:
@@ -154,7 +157,8 @@ def _finish(data: SimilarityData, result: Result, choices: PairSettings, max_len
     _show_metrics(found, len(validation))
 
 
-def _load(sources: list[str], validation_fraction: float, split_seed: int) -> SimilarityData:
+def load(sources: list[str], validation_fraction: float, split_seed: int) -> SimilarityData:
+    """Load the data, and say how much there is and what was left out."""
     data = load_pairs(sources, validation_fraction=validation_fraction, seed=split_seed)
     if data.notes:
         console.print(f"[yellow]{escape(listing(data.notes))}[/]", soft_wrap=True)

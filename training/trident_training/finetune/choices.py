@@ -1,4 +1,4 @@
-"""What a fine-tuning on sentence similarity has to choose. Free of torch, so that the command line costs nothing."""
+"""What a fine-tuning on similarity, and a search, have to choose. Free of torch, so that asking costs nothing."""
 
 from __future__ import annotations
 
@@ -44,3 +44,28 @@ class PairSettings:
     def __post_init__(self) -> None:
         if self.kind is not Kind.BI_ENCODER and (self.loss != "mse" or self.pooling is not None):
             raise SettingsError(f"pooling and the loss cosent are of a bi-encoder; {self.kind} takes neither")
+
+
+@dataclass(frozen=True)
+class Space:
+    """Where to search.
+
+    Attributes:
+        learning_rate: least and greatest, drawn on a logarithmic scale.
+        weight_decay: the same.
+        batch_sizes: to choose from.
+        most_epochs: from 1 to which.
+    """
+
+    learning_rate: tuple[float, float] = (1e-5, 1e-3)
+    weight_decay: tuple[float, float] = (4e-5, 1e-3)
+    batch_sizes: tuple[int, ...] = (16, 32, 64)
+    most_epochs: int = 4
+
+    def __post_init__(self) -> None:
+        for name in ("learning_rate", "weight_decay"):
+            low, high = getattr(self, name)
+            if not 0 < low < high < 1:
+                raise SettingsError(
+                    f"{name} from {low:g} to {high:g} cannot be searched; 0 < from < to < 1 is accepted"
+                )

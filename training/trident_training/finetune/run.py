@@ -138,12 +138,13 @@ def rank(epoch: Mapping[str, float], primary: str) -> tuple[float, float]:
     return (-math.inf if math.isnan(value) else value, -math.inf if math.isnan(loss) else -loss)
 
 
-def finetune(prepared: Prepared, settings: Settings) -> Result:
+def finetune(prepared: Prepared, settings: Settings, callbacks: Sequence[TrainerCallback] = ()) -> Result:
     """Train, or go on training, or return the result where training has ended.
 
     Args:
         prepared: model and data.
         settings: completed ones.
+        callbacks: of the trainer, beside the run's own.
 
     Raises:
         SettingsError: the output folder holds a run with other settings.
@@ -152,13 +153,13 @@ def finetune(prepared: Prepared, settings: Settings) -> Result:
     if (settings.output / RESULT).is_file():
         return Result.read(settings.output)
     average = WeightAverage(settings.average) if settings.average else None
-    trainer = _trainer(prepared, settings, [average] if average else [])
+    trainer = _trainer(prepared, settings, [*callbacks, *([average] if average else [])])
     trainer.train(resume_from_checkpoint=last_checkpoint(settings.output))
     averaged = bool(average and average.weights)
     if average and averaged:
         trainer.model.load_state_dict(average.weights)
         trainer.evaluate()
-    epochs = _epochs(trainer.state)
+    epochs = evaluations(trainer.state)
     if averaged:
         # One more to choose from.
         epochs[-1]["averaged"] = True
@@ -211,7 +212,7 @@ class KeepBest(TrainerCallback):
 
     def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Compare the epoch just evaluated with those before, which a resumed run knows too."""
-        ranks = [rank(epoch, self._prepared.primary) for epoch in _epochs(state)]
+        ranks = [rank(epoch, self._prepared.primary) for epoch in evaluations(state)]
         if ranks[-1] > max(ranks[:-1], default=(-math.inf, -math.inf)) or not self._folder.is_dir():
             draft = self._folder.with_name(f".{self._folder.name}")
             shutil.rmtree(draft, ignore_errors=True)
@@ -372,7 +373,8 @@ def _device() -> dict[str, bool]:
     return {"use_cpu": True, "bf16": resolve(Precision.AUTO) is Precision.BFLOAT16}
 
 
-def _epochs(state: TrainerState) -> list[dict[str, float]]:
+def evaluations(state: TrainerState) -> list[dict[str, float]]:
+    """Return the metrics of every evaluation so far, those before an interruption among them."""
     return [
         {
             name.removeprefix("eval_"): value

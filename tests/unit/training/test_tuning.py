@@ -1,0 +1,184 @@
+"""A search goes on where it was killed, is shared by processes, and says what it found."""
+
+import json
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+from trident_training.cli import app
+from trident_training.finetune.choices import Space
+from trident_training.finetune.run import Result
+from trident_training.finetune.settings import Settings, SettingsError
+from trident_training.finetune.tuning import keep_best, open_study, search
+from typer.testing import CliRunner
+
+SPACE = Space((1e-4, 1e-2), (1e-5, 1e-2), (16, 32), 3)
+
+
+def result(settings: Settings, value: float) -> Result:
+    """Return a finished training that scored so much."""
+    best = settings.output / "best"
+    best.mkdir(parents=True)
+    (best / "value").write_text(str(value))
+    return Result(best, "f1", [{"f1": value, "loss": 1.0, "epoch": 1.0}], {}, None)
+
+
+def run_search(output: Path, trials: int, train, storage: str | None = None) -> optuna.Study:
+    study = open_study("study", output, storage, {"data": "x"})
+    search(study, trials, SPACE, Settings(output=output), train, lambda trial: None)
+    return study
+
+
+def test_every_choice_lies_in_the_space_and_the_best_is_kept(tmp_path):
+    seen = []
+
+    def train(settings, callbacks):
+        seen.append(settings)
+        return result(settings, settings.learning_rate)
+
+    study = run_search(tmp_path, 8, train)
+    assert len(seen) == len(study.trials) == 8
+    assert all(1e-4 <= each.learning_rate <= 1e-2 and 1e-5 <= each.weight_decay <= 1e-2 for each in seen)
+    assert all(each.batch_size in (16, 32) and 1 <= each.epochs <= 3 for each in seen)
+    assert float((keep_best(study, tmp_path) / "value").read_text()) == max(each.learning_rate for each in seen)
+    # Enough is enough.
+    run_search(tmp_path, 8, train)
+    assert len(seen) == 8
+    run_search(tmp_path, 9, train)
+    assert len(seen) == 9
+
+
+def test_a_trial_that_fails_says_why_and_the_others_go_on(tmp_path):
+    def train(settings, callbacks):
+        if settings.batch_size == 16:
+            raise RuntimeError("no memory")
+        return result(settings, 0.5)
+
+    states = {trial.state for trial in run_search(tmp_path, 10, train).trials}
+    assert states == {TrialState.COMPLETE, TrialState.FAIL}
+    failed = [trial for trial in run_search(tmp_path, 10, train).trials if trial.state is TrialState.FAIL]
+    assert all(trial.user_attrs["failure"] == "RuntimeError: no memory" for trial in failed)
+
+
+def test_an_interrupted_trial_is_gone_on_with_and_keeps_its_choice(tmp_path):
+    seen = []
+
+    def train(settings, callbacks):
+        seen.append(settings)
+        if len(seen) == 2:
+            raise KeyboardInterrupt
+        return result(settings, 0.5)
+
+    with pytest.raises(KeyboardInterrupt):
+        run_search(tmp_path, 3, train)
+    study = run_search(tmp_path, 3, train)
+    assert [trial.state for trial in study.trials] == [TrialState.COMPLETE] * 3
+    assert seen[2] == seen[1]
+    assert len(seen) == 4
+
+
+def test_a_study_begun_with_something_else_is_refused(tmp_path):
+    open_study("study", tmp_path, None, {"data": "x", "seed": 1})
+    with pytest.raises(SettingsError, match=r"begun with other settings: data was 'x' and is 'y'; seed was 1 and is 2"):
+        open_study("study", tmp_path, None, {"data": "y", "seed": 2})
+
+
+@pytest.mark.parametrize("space", [((1e-2, 1e-3), (1e-5, 1e-2)), ((0, 1e-3), (1e-5, 1e-2)), ((1e-3, 1e-2), (1e-5, 2))])
+def test_a_space_that_is_none_is_refused(space):
+    with pytest.raises(SettingsError, match="cannot be searched; 0 < from < to < 1 is accepted"):
+        Space(*space)
+
+
+def command(checkpoint, data, output, trials, *options):
+    fixed = ["--model", checkpoint, "--data", data, "--output", output, "--trials", trials, "--max-length", 24]
+    return ["tune", "cola", *map(str, [*fixed, "--learning-rates", "1e-4", "5e-3", *options])]
+
+
+def test_the_command_reports_prunes_and_keeps_a_checkpoint_to_export(tiny_checkpoint, toy_data, tmp_path):
+    arguments = command(tiny_checkpoint("bert"), toy_data, tmp_path, 8, "--batch-sizes", 16, "--batch-sizes", 32)
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 0, done.output
+    study = open_study_of(tmp_path, "cola")
+    states = [trial.state for trial in study.trials]
+    assert len(states) == 8
+    assert set(states) <= {TrialState.COMPLETE, TrialState.PRUNED}
+    best = json.loads((tmp_path / "best" / "result.json").read_text())
+    assert best["best_epoch"]["matthews_correlation"] == study.best_value
+    page = (tmp_path / "report.html").read_text()
+    assert page.count("Plotly.newPlot") == 3
+    assert not re.search(r'<script[^>]* src="http', page), "the page must work without a network"
+    for picture in ("history", "importances", "parallel_coordinates"):
+        assert (tmp_path / f"{picture}.png").stat().st_size > 5_000
+    # The next call finds enough trials, and says the same.
+    again = CliRunner().invoke(app, arguments)
+    assert again.exit_code == 0
+    assert len(open_study_of(tmp_path, "cola").trials) == 8
+    refused = CliRunner().invoke(app, [*arguments, "--seed", "5"])
+    assert refused.exit_code == 1
+    assert "seed was 0 and is 5" in refused.output
+
+
+def open_study_of(output: Path, name: str) -> optuna.Study:
+    storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(output / "study.log")))
+    return optuna.load_study(study_name=name, storage=storage)
+
+
+def start(arguments: list[str]) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "trident_training", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def wait_for(found, seconds: float = 120) -> None:
+    deadline = time.monotonic() + seconds
+    while not found():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+@pytest.mark.slow
+def test_a_killed_search_continues_the_same_study(tiny_checkpoint, toy_data, tmp_path):
+    arguments = command(tiny_checkpoint("bert"), toy_data, tmp_path, 3, "--save-steps", 2, "--most-epochs", 2)
+    process = start(arguments)
+    try:
+        wait_for(lambda: list(tmp_path.glob("trials/0001/run/checkpoint-*/trainer_state.json")))
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+    before = open_study_of(tmp_path, "cola").trials
+    assert [trial.state for trial in before][:2] == [TrialState.COMPLETE, TrialState.RUNNING]
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 0, done.output
+    after = open_study_of(tmp_path, "cola").trials
+    assert len(after) == 3
+    assert not any(trial.state is TrialState.RUNNING for trial in after)
+    assert after[0].value == before[0].value
+    assert after[1].params == before[1].params
+
+
+@pytest.mark.slow
+def test_two_processes_on_one_study_share_the_trials(tiny_checkpoint, toy_data, tmp_path):
+    storage = f"sqlite:///{tmp_path / 'study.db'}"
+    open_study("cola", tmp_path / "none", storage, {}).set_user_attr("begun_with", None)
+    outputs = [tmp_path / "one", tmp_path / "two"]
+    options = ("--storage", storage, "--most-epochs", 1)
+    processes = [start(command(tiny_checkpoint("bert"), toy_data, output, 8, *options)) for output in outputs]
+    said = [process.communicate(timeout=240)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], said
+    study = optuna.load_study(study_name="cola", storage=storage)
+    # Both may ask for the last one at the same time.
+    assert 8 <= len(study.trials) <= 9
+    ran = [{int(folder.name) for folder in (output / "trials").iterdir()} for output in outputs]
+    assert not ran[0] & ran[1]
+    assert ran[0] | ran[1] == {trial.number for trial in study.trials}
+    assert all(ran), "one process did everything"
+    assert any((output / "best").is_dir() for output in outputs)

@@ -1,0 +1,189 @@
+"""A search for hyper-parameters that can be interrupted, gone on with, and shared by several machines.
+
+Optuna keeps the study; each trial is a fine-tuning in a folder of its own, which goes on where it was stopped.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import FrozenTrial, Trial, TrialState
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from trident_training.finetune.choices import Space
+from trident_training.finetune.run import BEST, Result, evaluations
+from trident_training.finetune.settings import Settings, SettingsError
+
+STUDY_FILE = "study.log"
+TRIALS = "trials"
+LOCK = "lock"
+#: What a study was begun with, among its attributes.
+BEGUN_WITH = "begun_with"
+#: Trials that run to their end before any is judged by their median.
+STARTUP_TRIALS = 4
+
+
+#: Runs one fine-tuning with further callbacks, or goes on with it.
+Train = Callable[[Settings, Sequence[TrainerCallback]], Result]
+
+
+def open_study(name: str, output: Path, storage: str | None, begun_with: dict[str, Any]) -> optuna.Study:
+    """Open a study, or begin it.
+
+    Args:
+        name: of the study.
+        output: folder of this machine's trials, and of the study where no storage is given.
+        storage: URL of a database that several machines reach; a file in ``output`` when None.
+        begun_with: what must be the same for two trials to be compared.
+
+    Raises:
+        SettingsError: it was begun with something else, which is named.
+    """
+    output.mkdir(parents=True, exist_ok=True)
+    study = optuna.create_study(
+        study_name=name,
+        storage=_storage(output, storage),
+        direction="maximize",
+        load_if_exists=True,
+        # No two processes may draw alike.
+        sampler=optuna.samplers.TPESampler(multivariate=True, constant_liar=True),
+        pruner=optuna.pruners.MedianPruner(n_startup_trials=STARTUP_TRIALS),
+    )
+    before = study.user_attrs.get(BEGUN_WITH)
+    if before is None:
+        study.set_user_attr(BEGUN_WITH, begun_with)
+    elif before != begun_with:
+        changed = [
+            f"{key} was {before.get(key)!r} and is {begun_with.get(key)!r}"
+            for key in sorted(set(before) | set(begun_with))
+            if before.get(key) != begun_with.get(key)
+        ]
+        raise SettingsError(f"study '{name}' was begun with other settings: {'; '.join(changed)}. Begin another one.")
+    return study
+
+
+def search(
+    study: optuna.Study,
+    trials: int,
+    space: Space,
+    settings: Settings,
+    train: Train,
+    tell: Callable[[FrozenTrial], None],
+) -> None:
+    """Run trials until the study has so many, whoever ran them; those that were killed here are gone on with first.
+
+    Args:
+        study: from :func:`open_study`.
+        trials: of all processes together.
+        space: where to search.
+        settings: of every trial; ``output`` is the folder that holds this machine's.
+        train: runs one.
+        tell: called with every trial that ended here.
+    """
+    while True:
+        with _next_trial(study, trials, settings.output) as trial:
+            if trial is None:
+                return
+            folder = _folder(settings.output, trial.number)
+            try:
+                result = train(replace(_draw(trial, space, settings), output=folder / "run"), [_Reporter(trial)])
+                study.tell(trial.number, result.best_epoch[result.primary])
+            except optuna.TrialPruned:
+                study.tell(trial.number, state=TrialState.PRUNED)
+                for checkpoint in (folder / "run").glob("checkpoint-*"):
+                    shutil.rmtree(checkpoint)
+            # Whatever this choice trips over, others are still worth trying.
+            except Exception as error:
+                trial.set_user_attr("failure", f"{type(error).__name__}: {error}")
+                study.tell(trial.number, state=TrialState.FAIL)
+            tell(study.trials[trial.number])
+
+
+def keep_best(study: optuna.Study, output: Path) -> Path | None:
+    """Copy the best trial's checkpoint to ``best/``; None where no trial was completed, or another machine has it."""
+    if not any(trial.state is TrialState.COMPLETE for trial in study.trials):
+        return None
+    made = _folder(output, study.best_trial.number) / "run" / BEST
+    if not made.is_dir():
+        return None
+    shutil.rmtree(output / BEST, ignore_errors=True)
+    return Path(shutil.copytree(made, output / BEST))
+
+
+def _draw(trial: Trial, space: Space, settings: Settings) -> Settings:
+    return replace(
+        settings,
+        learning_rate=trial.suggest_float("learning_rate", *space.learning_rate, log=True),
+        weight_decay=trial.suggest_float("weight_decay", *space.weight_decay, log=True),
+        batch_size=trial.suggest_categorical("batch_size", list(space.batch_sizes)),
+        epochs=trial.suggest_int("epochs", 1, space.most_epochs),
+    )
+
+
+class _Reporter(TrainerCallback):
+    """Tells the study every evaluation, and stops a trial that falls behind the others."""
+
+    def __init__(self, trial: Trial) -> None:
+        self._trial = trial
+
+    def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        found = evaluations(state)
+        known = set(self._trial.study.trials[self._trial.number].intermediate_values)
+        for step, epoch in enumerate(found, 1):
+            # A trial gone on with has told some of them before.
+            if step not in known:
+                self._trial.report(epoch[args.metric_for_best_model], step)
+        if self._trial.should_prune():
+            raise optuna.TrialPruned
+
+
+def _storage(output: Path, url: str | None) -> BaseStorage:
+    if url is None:
+        return JournalStorage(JournalFileBackend(str(output / STUDY_FILE)))
+    return RDBStorage(url)
+
+
+def _folder(output: Path, number: int) -> Path:
+    return output / TRIALS / f"{number:04d}"
+
+
+@contextmanager
+def _next_trial(study: optuna.Study, trials: int, output: Path) -> Iterator[Trial | None]:
+    """Yield a trial of a killed process, or a new one, or None where there are enough; no other process can take it."""
+    for frozen in study.get_trials(deepcopy=False, states=[TrialState.RUNNING]):
+        with _locked(_folder(output, frozen.number), create=False) as mine:
+            if mine and study.trials[frozen.number].state is TrialState.RUNNING:
+                yield Trial(study, frozen._trial_id)
+                return
+    if len(study.trials) >= trials:
+        yield None
+        return
+    trial = study.ask()
+    with _locked(_folder(output, trial.number), create=True):
+        yield trial
+
+
+@contextmanager
+def _locked(folder: Path, *, create: bool) -> Iterator[bool]:
+    """Hold a folder's lock, which the kernel takes from a process that dies; yield False where another holds it."""
+    if create:
+        folder.mkdir(parents=True, exist_ok=True)
+    elif not folder.is_dir():
+        yield False
+        return
+    with (folder / LOCK).open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        yield True

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import typer
 from rich.markup import escape
 from rich.table import Table
@@ -19,16 +20,18 @@ from trident_training.cola_commands import TEST_METRICS
 from trident_training.commands import console, refuse, reporting
 from trident_training.comparing import checkpoint_comparer, evaluate_similarity, overlap, server_comparer
 from trident_training.data.problems import listing
-from trident_training.data.similarity import SimilarityData, load_pairs, load_rows, load_translations
+from trident_training.data.similarity import SIMILAR, SimilarityData, load_pairs, load_rows, load_translations
 from trident_training.export.encoders import most_tokens
 from trident_training.export.pooling import pooling_of
 from trident_training.finetune import distillation
 from trident_training.finetune.choices import Kind, PairSettings
+from trident_training.finetune.plots import plot_similarity
 from trident_training.finetune.run import Result, finetune
 from trident_training.finetune.settings import Settings
 from trident_training.finetune.similarity import prepare, score
 from trident_training.vocabulary import learn_vocabulary, with_vocabulary
 
+SIMILARITIES = "similarity.png"
 COLUMNS = ("spearman", "pearson", "f1", "accuracy", "threshold")
 
 
@@ -139,7 +142,8 @@ def _finish(data: SimilarityData, result: Result, choices: PairSettings, max_len
     SimilarityCard(choices.kind, pooling).write(result.best)
     comparer, card = checkpoint_comparer(str(result.best), max_length)
     validation = data.splits["validation"]
-    metrics = score(comparer(validation), validation)
+    scores = comparer(validation)
+    metrics = score(scores, validation)
     card = replace(
         card,
         threshold=metrics.pop("threshold"),
@@ -147,6 +151,8 @@ def _finish(data: SimilarityData, result: Result, choices: PairSettings, max_len
         metrics={name: round(value, 4) for name, value in metrics.items()},
     )
     card.write(result.best)
+    picture = result.best.parent / SIMILARITIES
+    plot_similarity(scores, np.array(validation["score"]), float(card.threshold), SIMILAR, picture)
     found = {"validation": metrics | {"threshold": card.threshold}}
     found["validation, overlap of characters"] = evaluate_similarity(overlap, validation, None)
     if "test" in data.splits:

@@ -80,6 +80,7 @@ def with_vocabulary(
         How many tokens were known.
     """
     old = encoder.get_input_embeddings().weight.detach()
+    mean, spread = old.mean(0), old.std(0)
     generator = torch.Generator().manual_seed(seed)
     vectors: dict[str, torch.Tensor] = {}
     new = torch.empty(len(after), old.size(1))
@@ -89,7 +90,7 @@ def with_vocabulary(
             if part not in vectors:
                 vectors[part] = torch.randn(old.size(1), generator=generator)
         made = torch.stack([vectors[part] for part in parts]).sum(0)
-        new[index] = old.mean(0) + old.std(0) * made / made.std()
+        new[index] = mean + spread * made / made.std()
     known = before.get_vocab()
     shared = {index: known[token] for token, index in after.get_vocab().items() if token in known}
     new[list(shared)] = old[list(shared.values())]

@@ -81,6 +81,8 @@ def test_every_kind_learns_and_is_read_back(tiny_checkpoint, pairs, dogs, tmp_pa
     # Ranks depend on ties, and half precision makes some.
     assert card["metrics"]["pearson"] == pytest.approx(result["pearson"], abs=0.05)
     assert result["spearman"] > least
+    for picture in ("training.png", "similarity.png"):
+        assert (tmp_path / "run" / picture).stat().st_size > 5_000
     # The figures of the very checkpoint, at its own threshold, not at one found on these pairs.
     scored = run("evaluate", "sts", "--checkpoint", best, "--data", pairs, "--max-length", 24)
     test = json.loads((best / "test_metrics.json").read_text())

@@ -30,9 +30,11 @@ from transformers.trainer_pt_utils import LengthGroupedSampler
 
 from trident_training.export.precision import Precision, resolve
 from trident_training.finetune.memory import keep_freed_memory
+from trident_training.finetune.plots import plot_training
 from trident_training.finetune.settings import Settings
 
 RESULT = "result.json"
+CURVES = "training.png"
 BEST = "best"
 LOSS = "loss"
 AVERAGE = "average-{}.safetensors"
@@ -167,6 +169,7 @@ def finetune(prepared: Prepared, settings: Settings, callbacks: Sequence[Trainer
     result = Result(
         settings.output / BEST, prepared.primary, epochs, settings.as_dict() | prepared.facts, prepared.collapsed(best)
     )
+    plot_training(trainer.state.log_history, prepared.primary, settings.output / CURVES)
     result.write(settings.output / BEST / RESULT)
     result.write(settings.output / RESULT)
     for checkpoint in settings.output.glob("checkpoint-*"):

@@ -88,8 +88,13 @@ def save_adapter(checkpoint: Path, base: str, folder: Path, metrics: dict[str, A
     for name in (CALIBRATION, CARD):
         if (checkpoint / name).is_file():
             shutil.copyfile(checkpoint / name, folder / name)
-    if tokenizer_json(checkpoint) != tokenizer_json(base):
+    if _tokenizing(checkpoint) != _tokenizing(base):
         load_tokenizer(checkpoint).save_pretrained(folder)
+
+
+def _tokenizing(checkpoint: str | Path) -> dict[str, Any]:
+    """Return what decides a tokenizer's tokens, without how it last padded and cut."""
+    return json.loads(tokenizer_json(checkpoint)) | {"truncation": None, "padding": None}
 
 
 def head_of(config: PreTrainedConfig) -> Any:

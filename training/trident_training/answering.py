@@ -52,14 +52,14 @@ def right(predictions: Sequence[str], questions: Sequence[Question]) -> list[boo
     ]
 
 
-def server_answerer(url: str, protocol: str) -> Answerer:
+def server_answerer(url: str, protocol: str, model: str = "qa") -> Answerer:
     """Return the answerer that a running server is; errors are the client's."""
     from trident_client import TridentClient
 
     def answer(questions: Sequence[Question]) -> list[tuple[str, float]]:
         pairs = [(question["question"], question["context"]) for question in questions]
         with TridentClient(url, protocol=protocol, concurrency=16) as client:
-            return [(spans[0].answer, spans[0].score) for spans in client.answer_many(pairs)]
+            return [(spans[0].answer, spans[0].score) for spans in client.answer_many(pairs, model=model)]
 
     return answer
 

@@ -258,6 +258,7 @@ def evaluate_qa(
     checkpoint: Annotated[str | None, typer.Option(help="Path or hub name of a fine-tuned reader.")] = None,
     server: Annotated[str | None, typer.Option(help="host:port of a running Triton, in place of a checkpoint.")] = None,
     protocol: Annotated[Literal["http", "grpc"], typer.Option(help="What the server speaks at that port.")] = "http",
+    model: Annotated[str, typer.Option(help="Which of the server's models that answer questions.")] = "qa",
     validation_fraction: Annotated[
         float, typer.Option(min=0, max=0.5, help="Score what finetune carves off; 0: the dev set, or all of a file.")
     ] = 0.0,
@@ -276,6 +277,7 @@ def evaluate_qa(
         checkpoint,
         server,
         protocol,
+        model,
         data,
         validation_fraction,
         split_seed,

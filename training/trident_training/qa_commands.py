@@ -75,6 +75,7 @@ def evaluate_qa(
     checkpoint: str | None,
     server: str | None,
     protocol: str,
+    model: str,
     source: str,
     validation_fraction: float,
     split_seed: int,
@@ -95,7 +96,7 @@ def evaluate_qa(
             options = {"strip": strip.split(), "longest_answer": longest_answer}
             answerer = checkpoint_answerer(checkpoint, calibrated, max_length, doc_stride, **options)
         else:
-            answerer = server_answerer(str(server), protocol)
+            answerer = server_answerer(str(server), protocol, model)
         _show_metrics(evaluate_answers(answerer, questions, metric), len(questions))
 
 

@@ -27,7 +27,7 @@ def plot_training(log: Sequence[Mapping[str, float]], primary: str, file: Path) 
     left, right = figure.subplots(1, 2)
     if losses:
         steps, values = np.array(losses).T
-        width = min(SMOOTHED, len(values))
+        width = min(SMOOTHED, max(1, len(values) // SMOOTHED))
         left.plot(steps, values, color="C0", alpha=0.25)
         mean = np.convolve(values, np.ones(width) / width, mode="valid")
         left.plot(steps[width - 1 :], mean, color="C0", label="training")

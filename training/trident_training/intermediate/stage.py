@@ -63,6 +63,10 @@ class WordMarking(nn.Module):
         """Return the classifier's word embeddings."""
         return self.classifier.get_input_embeddings()
 
+    def set_attn_implementation(self, name: str) -> None:
+        """Choose the classifier's attention."""
+        self.classifier.set_attn_implementation(name)
+
     def save_pretrained(self, folder: Path) -> None:
         """Save the classifier alone."""
         self.classifier.save_pretrained(folder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Mapping
 
@@ -22,6 +23,7 @@ class Catalogue:
         self._client = client
         self._models: Mapping[str, ModelInfo] = {}
         self._asked = -FRESH
+        self._asking = asyncio.Lock()
 
     async def models(self) -> list[ModelInfo]:
         """Ask Triton for all sets of models."""
@@ -35,9 +37,11 @@ class Catalogue:
         Raises:
             BadInputError: no such set is served for the task; those that are, are named.
         """
-        age = time.monotonic() - self._asked
-        if age >= FRESH or (name not in self._models and age >= UNKNOWN_FRESH):
-            await self.models()
+        # One asks, and the others that came meanwhile wait for its answer.
+        async with self._asking:
+            age = time.monotonic() - self._asked
+            if age >= FRESH or (name not in self._models and age >= UNKNOWN_FRESH):
+                await self.models()
         model = self._models.get(name)
         if model is not None and model.task == task:
             return model

@@ -52,7 +52,7 @@ def right(predictions: Sequence[str], questions: Sequence[Question]) -> list[boo
     ]
 
 
-def server_answerer(url: str, protocol: str, model: str = "qa") -> Answerer:
+def server_answerer(url: str, protocol: str, model: str) -> Answerer:
     """Return the answerer that a running server is; errors are the client's."""
     from trident_client import TridentClient
 

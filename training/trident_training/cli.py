@@ -41,9 +41,7 @@ ValidationFraction = Annotated[
 ]
 SplitSeed = Annotated[int, typer.Option(help="Of what is carved off to choose by.")]
 COLA = "nyu-mll/glue:cola"
-STSB = "sentence-transformers/stsb"
-
-
+STSB = "nyu-mll/glue:stsb"
 PairSources = Annotated[
     list[str] | None, typer.Option(help="STS-B, KLUE-STS or KorSTS: file, folder or hub name; repeatable.")
 ]
@@ -62,7 +60,7 @@ Decays = Annotated[tuple[float, float], typer.Option(help="Least and greatest we
 BatchSizes = Annotated[list[int] | None, typer.Option(min=1, help="To choose from; repeatable; 16, 32, 64 by default.")]
 MostEpochs = Annotated[int, typer.Option(min=1, help="A trial has 1 to so many.")]
 SEARCHED = ("learning_rate", "weight_decay", "batch_size", "epochs")
-RATES, DECAYS = (1e-5, 1e-3), (4e-5, 1e-3)
+SPACE = Space()
 
 
 def _choices(kind: Kind, pooling: Pooling | None, loss: str, metric: str, clean: Cleaning) -> PairSettings:
@@ -74,7 +72,7 @@ def _choices(kind: Kind, pooling: Pooling | None, loss: str, metric: str, clean:
 
 def _space(rates: tuple[float, float], decays: tuple[float, float], sizes: list[int] | None, most: int) -> Space:
     try:
-        return Space(rates, decays, tuple(sizes or (16, 32, 64)), most)
+        return Space(rates, decays, tuple(sizes or SPACE.batch_sizes), most)
     except SettingsError as error:
         raise typer.BadParameter(str(error)) from error
 
@@ -151,10 +149,10 @@ def tune_cola(
     trials: Trials = 20,
     storage: Storage = None,
     study: Study = "cola",
-    learning_rates: Rates = RATES,
-    weight_decays: Decays = DECAYS,
+    learning_rates: Rates = SPACE.learning_rate,
+    weight_decays: Decays = SPACE.weight_decay,
     batch_sizes: BatchSizes = None,
-    most_epochs: MostEpochs = 4,
+    most_epochs: MostEpochs = SPACE.most_epochs,
 ) -> None:
     """Search for what fine-tunes a model best on CoLA."""
     from trident_training import tune_commands
@@ -177,10 +175,10 @@ def tune_qa(
     trials: Trials = 20,
     storage: Storage = None,
     study: Study = "qa",
-    learning_rates: Rates = RATES,
-    weight_decays: Decays = DECAYS,
+    learning_rates: Rates = SPACE.learning_rate,
+    weight_decays: Decays = SPACE.weight_decay,
     batch_sizes: BatchSizes = None,
-    most_epochs: MostEpochs = 4,
+    most_epochs: MostEpochs = SPACE.most_epochs,
 ) -> None:
     """Search for what fine-tunes a span reader best."""
     from trident_training import tune_commands
@@ -206,10 +204,10 @@ def tune_sts(
     trials: Trials = 20,
     storage: Storage = None,
     study: Study = "sts",
-    learning_rates: Rates = RATES,
-    weight_decays: Decays = DECAYS,
+    learning_rates: Rates = SPACE.learning_rate,
+    weight_decays: Decays = SPACE.weight_decay,
     batch_sizes: BatchSizes = None,
-    most_epochs: MostEpochs = 4,
+    most_epochs: MostEpochs = SPACE.most_epochs,
 ) -> None:
     """Search for what fine-tunes a model of similarity best."""
     from trident_training import tune_commands

@@ -54,7 +54,7 @@ def checkpoint_comparer(checkpoint: str, max_length: int) -> tuple[Comparer, Sim
     return compare, card
 
 
-def server_comparer(url: str, protocol: str, model: str = "sts") -> Comparer:
+def server_comparer(url: str, protocol: str, model: str) -> Comparer:
     """Return the comparer that a running server is; errors are the client's."""
     from trident_client import TridentClient
 

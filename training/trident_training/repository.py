@@ -166,7 +166,7 @@ class ModelSet:
         Args:
             width: last dimension of the network's output.
             max_tokens: tokens the network takes; as in the task's own folders when None.
-            facts: as :meth:`describe` takes them.
+            facts: as :meth:`describe` takes them; those that are there stay when None.
 
         Raises:
             RepositoryError: the name is a task's own, or its folders would be taken for another set's.
@@ -176,6 +176,8 @@ class ModelSet:
         if self.name.endswith(tuple(f"_{part}" for part in self.task.parts)):
             raise RepositoryError(f"'{self.name}' ends as a part of a set is named; give the variant another name")
         source = ModelSet(self.repository, self.task, self.task.name)
+        told = self.folder() / "config.pbtxt"
+        kept = "".join(FACTS.findall(told.read_text())) if told.is_file() else ""
         for part in ("", *self.task.parts):
             text = source._configuration(part)
             for each in ("", *self.task.parts):
@@ -186,7 +188,9 @@ class ModelSet:
                 text = _resized(text, source.max_tokens(), max_tokens)
             target = self.folder(part)
             (target / VERSION).mkdir(parents=True, exist_ok=True)
-            (target / "config.pbtxt").write_text(text if part else _described(text, facts or {}))
+            if not part:
+                text = FACTS.sub("", text) + kept if facts is None else _described(text, facts)
+            (target / "config.pbtxt").write_text(text)
             for file in (source.folder(part) / VERSION).glob("*.py"):
                 shutil.copyfile(file, target / VERSION / file.name)
             if (source.folder(part) / "warmup").is_dir():

@@ -50,15 +50,7 @@ def finetune_sts(
     with reporting("finetune"):
         data = load(sources, validation_fraction, split_seed)
         result = train(data, settings, choices)
-    best = result.best_epoch
-    console.print(
-        f"[green]✓[/] {escape(settings.model)}, {choices.kind}: {result.primary} {best[result.primary]:.4f}, "
-        f"{result.best_name}, in {result.best}",
-        soft_wrap=True,
-    )
-    if result.collapsed:
-        refuse(settings.model, result.collapsed)
-        raise typer.Exit(1)
+    _show_result(f"{settings.model}, {choices.kind}: {result.primary}", result)
     _finish(data, result, choices, settings.max_length, languages)
 
 
@@ -69,8 +61,7 @@ def new_vocabulary(
     with reporting("vocabulary"):
         data = load(sources, validation_fraction, split_seed)
         train = data.splits["train"]
-        config = load_config(base)
-        encoder = load_model(AutoModel, base, config, 2)
+        encoder = load_model(AutoModel, base, load_config(base), max_length=1)
         texts = [*train["sentence_1"], *train["sentence_2"]]
         tokenizer = learn_vocabulary(texts, size, most_tokens(encoder))
         known = with_vocabulary(encoder, load_tokenizer(base), tokenizer, seed=split_seed)
@@ -87,15 +78,7 @@ def distill(original: str, translation: str, teacher: str, settings: Settings) -
         translations = load_translations(original, translation)
         completed = settings.completed(load_config(settings.model))
         result = finetune(distillation.prepare(translations, teacher, completed), completed)
-    best = result.best_epoch
-    console.print(
-        f"[green]✓[/] {escape(settings.model)}: mean cosine with {escape(teacher)} {best[result.primary]:.4f}, "
-        f"{result.best_name}, in {result.best}",
-        soft_wrap=True,
-    )
-    if result.collapsed:
-        refuse(settings.model, result.collapsed)
-        raise typer.Exit(1)
+    _show_result(f"{settings.model}: mean cosine with {teacher}", result)
 
 
 def evaluate_sts(
@@ -171,6 +154,15 @@ def load(sources: list[str], validation_fraction: float, split_seed: int) -> Sim
     sizes = ", ".join(f"{split} {len(rows)}" for split, rows in data.splits.items())
     console.print(f"{escape(', '.join(sources))}: {sizes} pairs", soft_wrap=True)
     return data
+
+
+def _show_result(what: str, result: Result) -> None:
+    """Say what the best epoch scored; exits with 1 when it is a collapsed model."""
+    score = result.best_epoch[result.primary]
+    console.print(f"[green]✓[/] {escape(what)} {score:.4f}, {result.best_name}, in {result.best}", soft_wrap=True)
+    if result.collapsed:
+        refuse(result.settings["model"], result.collapsed)
+        raise typer.Exit(1)
 
 
 def _show_metrics(found: dict[str, dict[str, float]], pairs: int) -> None:

@@ -13,6 +13,9 @@ from transformers import TrainerCallback
 
 from trident_training import cola_commands, qa_commands, sts_commands
 from trident_training.commands import console, reporting
+from trident_training.data.cola import AcceptabilityData
+from trident_training.data.similarity import SimilarityData
+from trident_training.data.squad import QuestionData
 from trident_training.finetune.choices import PairSettings, Space
 from trident_training.finetune.run import Result
 from trident_training.finetune.settings import Settings
@@ -35,8 +38,7 @@ def tune(
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     with reporting("tune"):
         train, facts = task()
-        fixed = {key: value for key, value in settings.as_dict().items() if key not in space.__dataclass_fields__}
-        study = open_study(name, settings.output, storage, fixed | facts | {"space": repr(space)})
+        study = open_study(name, settings.output, storage, settings.as_dict() | facts | {"space": repr(space)})
         search(study, trials, space, settings, train, _tell)
     write_report(study, settings.output)
     console.print(f"The report: {settings.output / 'report.html'}", soft_wrap=True)
@@ -50,12 +52,11 @@ def tune(
 def cola(source: str, validation_fraction: float, split_seed: int) -> tuple[Train, dict[str, Any]]:
     """Return CoLA's training."""
     data = cola_commands.load(source, validation_fraction, split_seed)
-    facts = {f"{split}_data": data.digest(split) for split in ("train", "validation")}
 
     def train(settings: Settings, callbacks: Sequence[TrainerCallback]) -> Result:
         return cola_commands.train(data, settings, callbacks)
 
-    return train, facts
+    return train, _digests(data)
 
 
 def qa(
@@ -68,12 +69,11 @@ def qa(
 ) -> tuple[Train, dict[str, Any]]:
     """Return question answering's training."""
     data = qa_commands.load(sources, unambiguous, questions, validation_fraction, split_seed)
-    facts = {f"{split}_data": data.digest(split) for split in ("train", "validation")}
 
     def train(settings: Settings, callbacks: Sequence[TrainerCallback]) -> Result:
         return qa_commands.train(data, settings, doc_stride, callbacks)
 
-    return train, facts | {"doc_stride": doc_stride}
+    return train, _digests(data) | {"doc_stride": doc_stride}
 
 
 def sts(
@@ -81,12 +81,15 @@ def sts(
 ) -> tuple[Train, dict[str, Any]]:
     """Return similarity's training."""
     data = sts_commands.load(sources, validation_fraction, split_seed)
-    facts = {f"{split}_data": data.digest(split) for split in ("train", "validation")}
 
     def train(settings: Settings, callbacks: Sequence[TrainerCallback]) -> Result:
         return sts_commands.train(data, settings, choices, callbacks)
 
-    return train, facts | {"choices": repr(choices)}
+    return train, _digests(data) | {"choices": repr(choices)}
+
+
+def _digests(data: AcceptabilityData | QuestionData | SimilarityData) -> dict[str, Any]:
+    return {f"{split}_data": data.digest(split) for split in ("train", "validation")}
 
 
 def _tell(trial: FrozenTrial) -> None:

@@ -1,5 +1,6 @@
 """The facade over a fake transport, with its real lifespan."""
 
+import asyncio
 import json
 from collections.abc import Iterator
 
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 from trident_api.app import create_app
+from trident_api.catalogue import Catalogue
 from trident_api.settings import ApiSettings
 from trident_client import (
     AsyncFakeTransport,
@@ -358,3 +360,18 @@ def test_unknown_models_do_not_make_triton_busy(described, monkeypatch):
         for _ in range(5):
             api.post("/generate", json={"sentence_1": "a", "sentence_2": "b", "model": "none"})
     assert len(asked) == len(DESCRIBED)
+
+
+async def test_requests_that_come_together_ask_triton_once(described, monkeypatch):
+    asked = []
+
+    async def index():
+        asked.append(1)
+        await asyncio.sleep(0.01)
+        return list(DESCRIBED)
+
+    monkeypatch.setattr(described, "index", index)
+    catalogue = Catalogue(AsyncTridentClient(transport=described))
+    found = await asyncio.gather(*(catalogue.find("sts", "sts") for _ in range(20)))
+    assert [model.threshold for model in found] == [0.5] * 20
+    assert len(asked) == 1

@@ -380,3 +380,16 @@ def test_a_readers_variant_warms_up_with_windows_of_its_own_length(repository: P
     assert re.findall(r"dims: \[ (\d+) \] zero_data", (reader / "config.pbtxt").read_text())[-2:] == ["48", "48"]
     assert int.from_bytes((reader / "warmup" / "window").read_bytes(), "little") == 48
     assert int.from_bytes((reader / "warmup" / "eight").read_bytes()[:4], "little") == 8
+
+
+def test_a_refused_export_leaves_what_clients_are_told(
+    recipe: Recipe, target: ModelSet, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    export = ("export", "sts", "--name", "sts_ko", "--checkpoint", checkpoint, "--repository", target.repository)
+    assert run(*export, "--threshold", "0.4", "--dtype", "float32")[0] == 0
+    variant = ModelSet(target.repository, STS, "sts_ko")
+    before = parameters(variant)
+    assert before["threshold"] == "0.4"
+    SimilarityCard(Kind.CROSS_ENCODER).write(checkpoint)
+    assert run(*export, "--threshold", "0.7")[0] == 1
+    assert parameters(variant) == before

@@ -149,6 +149,14 @@ def test_choices_that_do_not_go_together_are_refused(tiny_checkpoint, pairs, tmp
     assert message in finetune(pairs, tiny_checkpoint("bert"), tmp_path, *options, code=2).replace("│ │ ", "")
 
 
+def test_scores_that_end_at_one_are_refused_before_anything_is_trained(tiny_checkpoint, tmp_path):
+    lines = [f"one {index},two {index},{index % 11 / 10}" for index in range(50)]
+    (tmp_path / "train.csv").write_text("\n".join(["sentence1,sentence2,score", *lines]))
+    said = finetune(tmp_path, tiny_checkpoint("bert"), tmp_path / "run", code=1)
+    assert "no pair of the train set has a similarity of 3 or more; scores from 0 to 5 are accepted" in said
+    assert not (tmp_path / "run").exists()
+
+
 def test_only_bert_judges_the_next_sentence(tiny_checkpoint, pairs, tmp_path):
     output = finetune(pairs, tiny_checkpoint("roberta"), tmp_path, "--kind", "next-sentence", code=1)
     assert "only BERT judges the next sentence" in output

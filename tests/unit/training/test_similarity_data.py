@@ -57,7 +57,7 @@ def test_what_is_chosen_and_reported_by_is_not_learned_from(tmp_path):
 
 
 def test_pairs_that_share_a_sentence_stay_on_one_side(tmp_path):
-    rows = [f"x\tx\tx\tx\t1\tshared {index // 4}\tother {index}" for index in range(400)]
+    rows = [f"x\tx\tx\tx\t4\tshared {index // 4}\tother {index}" for index in range(400)]
     (tmp_path / "a.csv").write_text("\n".join(rows))
     splits = load_pairs([str(tmp_path / "a.csv")], validation_fraction=0.3).splits
     assert len(splits["validation"]) >= 120

@@ -16,6 +16,7 @@ from trident_training.finetune.choices import Space
 from trident_training.finetune.run import Result
 from trident_training.finetune.settings import Settings, SettingsError
 from trident_training.finetune.tuning import keep_best, open_study, search
+from trident_training.finetune.tuning_report import write_report
 from typer.testing import CliRunner
 
 SPACE = Space((1e-4, 1e-2), (1e-5, 1e-2), (16, 32), 3)
@@ -95,6 +96,29 @@ def test_a_space_that_is_none_is_refused(space):
         Space(*space)
 
 
+def test_the_report_shows_every_trial_and_needs_no_network(tmp_path):
+    values = iter((0.1, 0.7, 0.4, 0.6))
+    study = run_search(tmp_path, 4, lambda settings, callbacks: result(settings, next(values)))
+    write_report(study, tmp_path)
+    page = (tmp_path / "report.html").read_text()
+    assert page.count("Plotly.newPlot(") >= 3
+    assert not re.search(r'<script[^>]* src="http', page)
+    best = re.search(r"<tr class=best>(.*?)</tr>", page).group(1)
+    assert "<td>1</td><td>complete</td><td>0.7000</td>" in best
+    assert page.count("<td>complete</td>") == 4
+    for picture in ("history", "importances", "parallel_coordinates"):
+        assert (tmp_path / f"{picture}.png").stat().st_size > 5_000
+
+
+def test_of_trials_that_all_failed_there_is_a_report_too(tmp_path):
+    def train(settings, callbacks):
+        raise RuntimeError("no memory")
+
+    write_report(run_search(tmp_path, 2, train), tmp_path)
+    assert "2 trials: 2 fail." in (tmp_path / "report.html").read_text()
+    assert not list(tmp_path.glob("*.png"))
+
+
 def command(checkpoint, data, output, trials, *options):
     fixed = ["--model", checkpoint, "--data", data, "--output", output, "--trials", trials, "--max-length", 24]
     return ["tune", "cola", *map(str, [*fixed, "--learning-rates", "1e-4", "5e-3", *options])]
@@ -110,11 +134,7 @@ def test_the_command_reports_prunes_and_keeps_a_checkpoint_to_export(tiny_checkp
     assert set(states) <= {TrialState.COMPLETE, TrialState.PRUNED}
     best = json.loads((tmp_path / "best" / "result.json").read_text())
     assert best["best_epoch"]["matthews_correlation"] == study.best_value
-    page = (tmp_path / "report.html").read_text()
-    assert page.count("Plotly.newPlot") == 3
-    assert not re.search(r'<script[^>]* src="http', page), "the page must work without a network"
-    for picture in ("history", "importances", "parallel_coordinates"):
-        assert (tmp_path / f"{picture}.png").stat().st_size > 5_000
+    assert f"{study.best_value:.4f}" in (tmp_path / "report.html").read_text()
     # The next call finds enough trials, and says the same.
     again = CliRunner().invoke(app, arguments)
     assert again.exit_code == 0

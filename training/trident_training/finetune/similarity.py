@@ -13,7 +13,8 @@ from transformers import EvalPrediction, PreTrainedTokenizerBase, set_seed
 
 from trident_training.checkpoints import Dropout, load_tokenizer
 from trident_training.cleaning import with_cleaning
-from trident_training.data.similarity import MOST, SimilarityData
+from trident_training.data.problems import DataError
+from trident_training.data.similarity import MOST, SIMILAR, SimilarityData
 from trident_training.finetune.choices import Kind, PairSettings
 from trident_training.finetune.run import Prepared
 from trident_training.finetune.settings import Settings
@@ -26,7 +27,14 @@ def prepare(data: SimilarityData, settings: Settings, choices: PairSettings) -> 
 
     Raises:
         CheckpointError: the checkpoint cannot be loaded, or takes fewer tokens than ``settings.max_length``.
+        DataError: no pair is similar, as where scores end at 1, so that no threshold can be found.
     """
+    for split in ("train", "validation"):
+        if not any(data.splits[split]["label"]):
+            raise DataError(
+                f"no pair of the {split} set has a similarity of {SIMILAR:g} or more; scores from 0 to {MOST:g} are "
+                "accepted"
+            )
     set_seed(settings.seed)
     tokenizer = with_cleaning(load_tokenizer(settings.model), choices.cleaning)
     model = load_pair_model(

@@ -15,12 +15,11 @@ if {kept}:
 
 def page_faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    for _ in range(4):
-        torch.ones(16 * 2**20)
+    for _ in range(32):
+        torch.ones(10 * 2**20)
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
-# A freed block may take a second time to fit an aligned request.
-page_faults()
+# A freed block may have to grow before it fits an aligned request, so the first round does not count.
 page_faults()
 print(page_faults())
 """
@@ -33,6 +32,5 @@ def page_faults(kept: bool) -> int:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc's settings")
 def test_kept_memory_is_not_mapped_again():
-    assert page_faults(kept=True) < 100
-    # Without it every tensor's pages are: were it not so, the module could go.
-    assert page_faults(kept=False) > 100
+    # Were a tensor's pages mapped only once without it too, the module could go.
+    assert page_faults(kept=True) < page_faults(kept=False) / 4

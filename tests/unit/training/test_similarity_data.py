@@ -4,7 +4,7 @@ import json
 
 import pytest
 from trident_training.data.problems import DataError
-from trident_training.data.similarity import load_pairs, load_rows
+from trident_training.data.similarity import SIDES, load_pairs, load_rows
 
 PAIRS = [(f"sentence {index}", f"other {index}", round(index % 26 / 5, 1)) for index in range(40)]
 STSB = [f"main\tfile\t2012\t{n}\t{score}\t{one}\t{two}" for n, (one, two, score) in enumerate(PAIRS)]
@@ -57,11 +57,14 @@ def test_what_is_chosen_and_reported_by_is_not_learned_from(tmp_path):
 
 
 def test_pairs_that_share_a_sentence_stay_on_one_side(tmp_path):
-    rows = [f"x\tx\tx\tx\t4\tshared {index // 4}\tother {index}" for index in range(400)]
+    # In chains of four: each pair begins with the sentence that the one before ends with.
+    texts = [(f"{index // 4} {index % 4}", f"{index // 4} {index % 4 + 1}") for index in range(400)]
+    rows = [f"x\tx\tx\tx\t4\t{first}\t{second}" for first, second in texts]
     (tmp_path / "a.csv").write_text("\n".join(rows))
     splits = load_pairs([str(tmp_path / "a.csv")], validation_fraction=0.3).splits
     assert len(splits["validation"]) >= 120
-    assert not set(splits["train"]["sentence_1"]) & set(splits["validation"]["sentence_1"])
+    sides = [{text for name in SIDES for text in splits[split][name]} for split in ("train", "validation")]
+    assert not sides[0] & sides[1]
 
 
 def test_only_the_first_source_is_carved(tmp_path):

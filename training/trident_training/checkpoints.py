@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -13,15 +13,14 @@ from transformers import (
     AutoConfig,
     AutoModelForQuestionAnswering,
     AutoModelForSequenceClassification,
-    AutoTokenizer,
     PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
 
+from trident_training.export import checkpoint
 from trident_training.export.checkpoint import CheckpointError, quiet
 from trident_training.export.encoders import most_tokens
-from trident_training.sentencepiece import convert, sentencepiece_file
 
 #: What configurations call the dropout of hidden states, and that of attention probabilities.
 HIDDEN_DROPOUT = ("hidden_dropout_prob", "dropout")
@@ -53,7 +52,7 @@ def load_config(name: str) -> PreTrainedConfig:
         CheckpointError: nothing can be loaded under this name, or the bundled encoder is not that deep.
     """
     match = BUNDLED.fullmatch(name)
-    config = _load(AutoConfig, name)
+    config = _load(AutoConfig.from_pretrained, name)
     if match and match.group(1):
         depth = int(match.group(1))
         if not 1 <= depth <= config.num_hidden_layers:
@@ -63,7 +62,7 @@ def load_config(name: str) -> PreTrainedConfig:
 
 
 def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
-    """Return a checkpoint's tokenizer; a local SentencePiece model without a Rust form is converted.
+    """Return a checkpoint's tokenizer, as an export takes it.
 
     Raises:
         CheckpointError: there is none.
@@ -71,8 +70,7 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
     if Path(name).is_dir() and not any(any(Path(name).glob(files)) for files in TOKENIZER_FILES):
         # transformers would make up an empty one from the model's architecture.
         raise CheckpointError(f"{name} has no tokenizer; its files are needed beside the model's")
-    file = sentencepiece_file(name)
-    return convert(file) if file else _load(AutoTokenizer, name)
+    return cast(PreTrainedTokenizerBase, _load(checkpoint.load_tokenizer, name))
 
 
 def load_classifier(
@@ -139,7 +137,7 @@ def load_model(
             if value is not None and hasattr(config, attribute):
                 setattr(config, attribute, value)
     with quiet():
-        model, report = _load(kind, name, config=config, dtype=torch.float32, output_loading_info=True)
+        model, report = _load(kind.from_pretrained, name, config=config, dtype=torch.float32, output_loading_info=True)
     if fine_tuned and report["missing_keys"]:
         raise CheckpointError(f"{name} is not fine-tuned: it has no {', '.join(sorted(report['missing_keys']))}")
     if max_length > most_tokens(model.base_model):
@@ -147,9 +145,9 @@ def load_model(
     return cast(PreTrainedModel, model)
 
 
-def _load(loader: Any, name: str, **options: object) -> Any:
+def _load(load: Callable[..., Any], name: str, **options: object) -> Any:
     try:
-        return loader.from_pretrained(location(name), **options)
+        return load(location(name), **options)
     except (OSError, ValueError) as error:
         if Path(name).is_absolute() and not Path(name).exists():
             raise CheckpointError(

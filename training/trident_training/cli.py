@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
@@ -11,7 +12,7 @@ import typer
 from trident_training.cleaning import Cleaning
 from trident_training.export.pooling import Pooling
 from trident_training.export.precision import Precision
-from trident_training.finetune.choices import Kind, PairSettings, Space
+from trident_training.finetune.choices import HEADS, Kind, PairSettings, Space
 from trident_training.finetune.settings import Settings, SettingsError, takes_settings
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Train, evaluate and export Trident's models.")
@@ -50,6 +51,7 @@ PairPooling = Annotated[Pooling | None, typer.Option(help="Of a bi-encoder; the 
 PairLoss = Annotated[Literal["mse", "cosent"], typer.Option(help="cosent is of a bi-encoder.")]
 PairMetric = Annotated[Literal["spearman", "pearson", "f1"], typer.Option(help="Chooses the best epoch.")]
 PairCleaning = Annotated[Cleaning, typer.Option(help="Done to texts, here and when served.")]
+PairLanguages = Annotated[list[str] | None, typer.Option(help="BCP 47 tag of the data's language; repeatable.")]
 Trials = Annotated[int, typer.Option(min=1, help="Trials in the study, of all its processes together.")]
 Storage = Annotated[
     str | None, typer.Option(help="URL of a database that several machines share; a file in --output by default.")
@@ -59,6 +61,7 @@ Rates = Annotated[tuple[float, float], typer.Option(help="Least and greatest lea
 Decays = Annotated[tuple[float, float], typer.Option(help="Least and greatest weight decay.", metavar="FROM TO")]
 BatchSizes = Annotated[list[int] | None, typer.Option(min=1, help="To choose from; repeatable; 16, 32, 64 by default.")]
 MostEpochs = Annotated[int, typer.Option(min=1, help="A trial has 1 to so many.")]
+Models = Annotated[str, typer.Option(help="Paths, hub names or bundled ones, with commas between.")]
 SEARCHED = ("learning_rate", "weight_decay", "batch_size", "epochs")
 SPACE = Space()
 
@@ -68,6 +71,14 @@ def _choices(kind: Kind, pooling: Pooling | None, loss: str, metric: str, clean:
         return PairSettings(kind, pooling, loss, metric, clean)
     except SettingsError as error:
         raise typer.BadParameter(str(error)) from error
+
+
+def _heads(names: str) -> dict[str, PairSettings]:
+    named = list(HEADS) if names == "all" else [name.strip() for name in names.split(",")]
+    unknown = [name for name in named if name not in HEADS]
+    if unknown:
+        raise typer.BadParameter(f"there is no head '{unknown[0]}'; {', '.join(HEADS)} and all are accepted")
+    return {name: HEADS[name] for name in named}
 
 
 def _space(rates: tuple[float, float], decays: tuple[float, float], sizes: list[int] | None, most: int) -> Space:
@@ -128,7 +139,7 @@ def finetune_sts(
     loss: PairLoss = "mse",
     metric: PairMetric = "spearman",
     clean: PairCleaning = Cleaning.NONE,
-    language: Annotated[list[str] | None, typer.Option(help="BCP 47 tag of the data's language; repeatable.")] = None,
+    language: PairLanguages = None,
     validation_fraction: ValidationFraction = 0.1,
     split_seed: SplitSeed = 0,
 ) -> None:
@@ -199,6 +210,7 @@ def tune_sts(
     loss: PairLoss = "mse",
     metric: PairMetric = "spearman",
     clean: PairCleaning = Cleaning.NONE,
+    language: PairLanguages = None,
     validation_fraction: ValidationFraction = 0.1,
     split_seed: SplitSeed = 0,
     trials: Trials = 20,
@@ -214,7 +226,7 @@ def tune_sts(
 
     space = _space(learning_rates, weight_decays, batch_sizes, most_epochs)
     choices = _choices(kind, pooling, loss, metric, clean)
-    task = partial(tune_commands.sts, data or [STSB], validation_fraction, split_seed, choices)
+    task = partial(tune_commands.sts, data or [STSB], validation_fraction, split_seed, language or [], choices)
     tune_commands.tune(task, study, trials, storage, space, settings)
 
 
@@ -222,7 +234,7 @@ def tune_sts(
 @takes_settings("model", output=Path("runs/cola-sweep"))
 def sweep_cola(
     settings: Settings,
-    models: Annotated[str, typer.Option(help="Paths, hub names or bundled ones, with commas between.")] = "",
+    models: Models = "",
     preset: Annotated[
         Literal["", "cola-base", "cola-bundled"], typer.Option(help="Models by name; cola-bundled needs no network.")
     ] = "",
@@ -231,9 +243,37 @@ def sweep_cola(
     split_seed: SplitSeed = 0,
 ) -> None:
     """Fine-tune several models on CoLA, evaluate each after every epoch, and keep the best."""
-    from trident_training import cola_commands
+    from trident_training import sweep_commands
 
-    cola_commands.sweep_cola(models, preset, data, validation_fraction, split_seed, settings)
+    sweep_commands.cola(models, preset, data, validation_fraction, split_seed, settings)
+
+
+@sweep_app.command("sts")
+@takes_settings("model", "label_smoothing", output=Path("runs/sts-sweep"))
+def sweep_sts(
+    settings: Settings,
+    models: Models = "",
+    preset: Annotated[
+        Literal["", "klue-sts", "sts-bundled"], typer.Option(help="Models by name; sts-bundled needs no network.")
+    ] = "",
+    heads: Annotated[str, typer.Option(help=f"With commas between, or all: {', '.join(HEADS)}.")] = "mean",
+    data: PairSources = None,
+    metric: PairMetric = "spearman",
+    clean: PairCleaning = Cleaning.NONE,
+    language: PairLanguages = None,
+    validation_fraction: ValidationFraction = 0.1,
+    split_seed: SplitSeed = 0,
+) -> None:
+    """Fine-tune several models of similarity under several heads, evaluate each after every epoch, and keep the best.
+
+    Of the heads only the bi-encoders, which are named by their pooling, can be served.
+    """
+    from trident_training import sweep_commands
+
+    chosen = {name: replace(head, primary=metric, cleaning=clean) for name, head in _heads(heads).items()}
+    sweep_commands.sts(
+        models, preset, chosen, data or [STSB], validation_fraction, split_seed, language or [], settings
+    )
 
 
 @evaluate_app.command("cola")

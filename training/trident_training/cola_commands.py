@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import typer
-from rich.markdown import Markdown
 from rich.markup import escape
 from rich.table import Table
 from transformers import TrainerCallback
@@ -22,10 +21,9 @@ from trident_training.data.problems import listing
 from trident_training.evaluation import checkpoint_judge, evaluate_acceptability, model_judge, server_judge
 from trident_training.export.precision import Precision
 from trident_training.finetune.acceptability import LABELS, prepare
-from trident_training.finetune.run import BEST, RESULT, Result, finetune
+from trident_training.finetune.run import RESULT, Result, finetune
 from trident_training.finetune.settings import Settings
 from trident_training.finetune.soup import greedy_soup, uniform_soup
-from trident_training.finetune.sweep import PRESETS, Entry, best_of, markdown, sweep, write_reports
 from trident_training.gate import acceptability_gate
 from trident_training.metrics import MatthewsCorrelation
 from trident_training.repository import COLA
@@ -44,7 +42,7 @@ def finetune_cola(source: str, validation_fraction: float, split_seed: int, sett
     _show_result(settings.model, result)
     if result.collapsed:
         raise typer.Exit(1)
-    _report_test(data, result.best, settings.max_length)
+    report_test(data, result.best, settings.max_length)
 
 
 def intermediate(
@@ -86,33 +84,7 @@ def soup(
     chosen = {str(checkpoints[index]): json.loads((checkpoints[index] / RESULT).read_text()) for index in taken}
     (output / RESULT).write_text(json.dumps({"primary": primary, "validation": best, "soup": chosen}, indent=2) + "\n")
     console.print(f"[green]✓[/] {primary} {best:.3f} of {len(taken)} in one: {', '.join(chosen)}", soft_wrap=True)
-    _report_test(data, output, max_length)
-
-
-def sweep_cola(
-    models: str, preset: str, source: str, validation_fraction: float, split_seed: int, settings: Settings
-) -> None:
-    """Fine-tune several models, show and save their table and keep the best; exits with 1 when every one failed."""
-    named = [name.strip() for name in models.split(",") if name.strip()] + list(PRESETS.get(preset, ()))
-
-    def tell(entry: Entry) -> None:
-        if entry.result is None:
-            refuse(entry.model, str(entry.failure))
-        else:
-            _show_result(entry.model, entry.result)
-
-    with reporting("sweep"):
-        if not named:
-            raise ValueError(f"give models, or a preset: {', '.join(PRESETS)}")
-        data = load(source, validation_fraction, split_seed)
-        entries = sweep(named, settings, lambda each: train(data, each), tell)
-    write_reports(entries, settings.output)
-    console.print(Markdown(markdown(entries)))
-    best = best_of(entries)
-    if best is None:
-        raise typer.Exit(1)
-    console.print(f"[green]✓[/] best: {escape(best.model)}, in {settings.output / BEST}", soft_wrap=True)
-    _report_test(data, settings.output / BEST, settings.max_length)
+    report_test(data, output, max_length)
 
 
 def evaluate_cola(checkpoint: str | None, server: str | None, protocol: str, source: str, max_length: int) -> None:
@@ -169,7 +141,8 @@ def load(source: str, validation_fraction: float, split_seed: int) -> Acceptabil
     return data
 
 
-def _report_test(data: AcceptabilityData, best: Path, max_length: int) -> None:
+def report_test(data: AcceptabilityData, best: Path, max_length: int) -> None:
+    """Say what a checkpoint scores on what the source itself keeps apart, where it does, and note it beside it."""
     if "test" not in data.splits:
         return
     rows = data.splits["test"]

@@ -21,7 +21,7 @@ from transformers import (
     PreTrainedModel,
 )
 
-from trident_training.checkpoints import OWN_DROPOUT, Dropout, load_config, load_model
+from trident_training.checkpoints import OWN_DROPOUT, Dropout, load_config, load_model, location
 from trident_training.export.checkpoint import CheckpointError
 from trident_training.export.pooling import Pooling, pooling_of
 from trident_training.finetune.choices import Kind
@@ -120,7 +120,7 @@ def load_pair_model(
     if kind in {Kind.BI_ENCODER, Kind.TWO_LAYERS}:
         encoder = load_model(AutoModel, name, config, max_length, dropout)
         if kind is Kind.BI_ENCODER:
-            return BiEncoder(encoder, pooling or pooling_of(name))
+            return BiEncoder(encoder, pooling or pooling_of(location(name)))
         model = TwoLayers(encoder)
         file = Path(name) / HEAD
         if file.is_file():

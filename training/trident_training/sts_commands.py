@@ -49,9 +49,9 @@ def finetune_sts(
     """
     with reporting("finetune"):
         data = load(sources, validation_fraction, split_seed)
-        result = train(data, settings, choices)
+        result = train(data, settings, choices, languages)
     _show_result(f"{settings.model}, {choices.kind}: {result.primary}", result)
-    _finish(data, result, choices, settings.max_length, languages)
+    report(data, result.best, settings.max_length)
 
 
 def new_vocabulary(
@@ -112,41 +112,48 @@ def evaluate_sts(
 
 
 def train(
-    data: SimilarityData, settings: Settings, choices: PairSettings, callbacks: Sequence[TrainerCallback] = ()
+    data: SimilarityData,
+    settings: Settings,
+    choices: PairSettings,
+    languages: Sequence[str] = (),
+    callbacks: Sequence[TrainerCallback] = (),
 ) -> Result:
-    """Run one fine-tuning, or go on with it, or return its result."""
+    """Run one fine-tuning, or go on with it, or return its result; its threshold is found on the validation set."""
     completed = settings.completed(load_config(settings.model))
-    return finetune(prepare(data, completed, choices), completed, callbacks)
-
-
-def _finish(data: SimilarityData, result: Result, choices: PairSettings, max_length: int, languages: list[str]) -> None:
-    """Write the card with the threshold, and report."""
+    result = finetune(prepare(data, completed, choices), completed, callbacks)
     pooling = pooling_of(str(result.best)) if choices.kind is Kind.BI_ENCODER else None
     SimilarityCard(choices.kind, pooling).write(result.best)
-    comparer, card = checkpoint_comparer(str(result.best), max_length)
+    comparer, card = checkpoint_comparer(str(result.best), settings.max_length)
     validation = data.splits["validation"]
     scores = comparer(validation)
     metrics = score(scores, validation)
-    card = replace(
-        card,
-        threshold=metrics.pop("threshold"),
-        languages=tuple(languages),
-        metrics={name: round(value, 4) for name, value in metrics.items()},
-    )
-    card.write(result.best)
+    threshold = metrics.pop("threshold")
+    rounded = {name: round(value, 4) for name, value in metrics.items()}
+    replace(card, threshold=threshold, languages=tuple(languages), metrics=rounded).write(result.best)
     picture = result.best.parent / SIMILARITIES
-    plot_similarity(scores, np.array(validation["score"]), float(card.threshold), SIMILAR, picture)
-    found = {"validation": metrics | {"threshold": card.threshold}}
-    found["validation, overlap of characters"] = evaluate_similarity(overlap, validation, None)
+    plot_similarity(scores, np.array(validation["score"]), threshold, SIMILAR, picture)
+    return result
+
+
+def report(data: SimilarityData, best: Path, max_length: int) -> None:
+    """Say what a checkpoint and the overlap of characters score on what it was chosen by, and on what was kept apart.
+
+    The latter is noted beside it.
+    """
+    comparer, card = checkpoint_comparer(str(best), max_length)
+    found = {}
+    for split in ("validation", "test"):
+        if split in data.splits:
+            rows = data.splits[split]
+            found[f"{split}, {len(rows)} pairs"] = evaluate_similarity(comparer, rows, card.threshold)
+            found[f"{split}, overlap of characters"] = evaluate_similarity(overlap, rows, None)
     if "test" in data.splits:
-        test = data.splits["test"]
-        found["test"] = evaluate_similarity(comparer, test, card.threshold)
-        found["test, overlap of characters"] = evaluate_similarity(overlap, test, None)
-        (result.best / TEST_METRICS).write_text(json.dumps(found["test"], indent=2) + "\n")
-    _show_metrics(found, len(validation))
+        kept_apart = found[f"test, {len(data.splits['test'])} pairs"]
+        (best / TEST_METRICS).write_text(json.dumps(kept_apart, indent=2) + "\n")
+    _show_metrics(found)
 
 
-def load(sources: list[str], validation_fraction: float, split_seed: int) -> SimilarityData:
+def load(sources: Sequence[str], validation_fraction: float, split_seed: int) -> SimilarityData:
     """Load the data, and say how much there is and what was left out."""
     data = load_pairs(sources, validation_fraction=validation_fraction, seed=split_seed)
     if data.notes:
@@ -165,8 +172,8 @@ def _show_result(what: str, result: Result) -> None:
         raise typer.Exit(1)
 
 
-def _show_metrics(found: dict[str, dict[str, float]], pairs: int) -> None:
-    table = Table(f"{pairs} pairs", *COLUMNS)
+def _show_metrics(found: dict[str, dict[str, float]], of: str = "") -> None:
+    table = Table(of, *COLUMNS)
     for name, metrics in found.items():
         table.add_row(escape(name), *(f"{metrics[column]:.4f}" for column in COLUMNS))
     console.print(table)

@@ -39,9 +39,11 @@ def tune(
     with reporting("tune"):
         train, facts = task()
         study = open_study(name, settings.output, storage, settings.as_dict() | facts | {"space": repr(space)})
-        search(study, trials, space, settings, train, _tell)
-    write_report(study, settings.output)
-    console.print(f"The report: {settings.output / 'report.html'}", soft_wrap=True)
+        try:
+            search(study, trials, space, settings, train, _tell)
+        finally:
+            write_report(study, settings.output)
+            console.print(f"The report: {settings.output / 'report.html'}", soft_wrap=True)
     if not any(trial.state is TrialState.COMPLETE for trial in study.trials):
         raise typer.Exit(1)
     best, kept = study.best_trial, keep_best(study, settings.output)
@@ -77,13 +79,13 @@ def qa(
 
 
 def sts(
-    sources: list[str], validation_fraction: float, split_seed: int, choices: PairSettings
+    sources: list[str], validation_fraction: float, split_seed: int, languages: list[str], choices: PairSettings
 ) -> tuple[Train, dict[str, Any]]:
     """Return similarity's training."""
     data = sts_commands.load(sources, validation_fraction, split_seed)
 
     def train(settings: Settings, callbacks: Sequence[TrainerCallback]) -> Result:
-        return sts_commands.train(data, settings, choices, callbacks)
+        return sts_commands.train(data, settings, choices, languages, callbacks)
 
     return train, _digests(data) | {"choices": repr(choices)}
 

@@ -1,7 +1,6 @@
 """Fine-tuning tiny models of similarity, of every kind, from the command line."""
 
 import json
-import random
 
 import numpy as np
 import pytest
@@ -15,35 +14,6 @@ from trident_training.export.pooling import Pooling, pooling_of
 from trident_training.finetune.choices import Kind
 from trident_training.pairs import cosent, loss_function
 from typer.testing import CliRunner
-
-WORDS = ("sleeps", "laughs", "runs", "sings", "the", "dog", "a", "cat", "today", "home", "고양이", "park")
-
-
-def write_pairs(folder, score):
-    """Write 500 pairs to learn from and 100 to report, in KLUE's form."""
-    rng = random.Random(2)
-    rows = []
-    for _ in range(600):
-        first = rng.sample(WORDS, 5)
-        shared = rng.randint(0, 5)
-        second = first[:shared] + rng.sample([word for word in WORDS if word not in first], 5 - shared)
-        rng.shuffle(second)
-        rows.append(f"{' '.join(first)},{' '.join(second)},{score(first, second)}")
-    for name, chosen in (("train", rows[:500]), ("dev", rows[500:])):
-        (folder / f"{name}.csv").write_text("\n".join(["sentence1,sentence2,label", *chosen]) + "\n")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def pairs(tmp_path_factory):
-    """Pairs whose similarity is the share of words that they have in common."""
-    return write_pairs(tmp_path_factory.mktemp("pairs"), lambda first, second: len(set(first) & set(second)))
-
-
-@pytest.fixture(scope="module")
-def dogs(tmp_path_factory):
-    """Pairs whose similarity is a matter of one word: easier for a model that reads both at once."""
-    return write_pairs(tmp_path_factory.mktemp("dogs"), lambda first, second: 5 * ("dog" in second))
 
 
 def run(*arguments, code=0):

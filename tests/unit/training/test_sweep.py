@@ -2,11 +2,12 @@
 
 import csv
 import json
+from pathlib import Path
 
 import pytest
+from transformers import AutoConfig, AutoModel, AutoTokenizer
 from trident_training.cli import app
 from trident_training.finetune.run import Result, rank
-from trident_training.finetune.settings import Settings
 from trident_training.finetune.sweep import Entry, best_of, markdown, sweep
 from typer.testing import CliRunner
 
@@ -23,7 +24,7 @@ def test_the_best_is_by_the_metric_and_ties_by_loss():
         Entry("c", result((0.1, 0.8), (0.5, 0.7), (0.5, 0.8))),
         Entry("d", result((float("nan"), 0.1))),
     ]
-    assert best_of(entries).model == "c"
+    assert best_of(entries).name == "c"
     assert best_of(entries).result.best_epoch["epoch"] == 2
     assert best_of(entries[1:2]) is None
     table = markdown(entries)
@@ -35,19 +36,20 @@ def test_the_best_is_by_the_metric_and_ties_by_loss():
 def test_a_model_that_fails_does_not_lose_the_others(tmp_path):
     told = []
 
-    def train(settings: Settings) -> Result:
-        if settings.model == "bad":
-            raise RuntimeError("no such model\nand more")
+    def fails(folder: Path) -> Result:
+        raise RuntimeError("no such model\nand more")
+
+    def works(folder: Path) -> Result:
         return result((0.3, 0.5))
 
-    entries = sweep(["one", "bad", "org/two"], Settings(tmp_path), train, told.append)
+    entries = sweep({"one": works, "bad": fails, "org/two": works}, tmp_path, told.append)
     assert [entry.failure for entry in entries] == [None, "RuntimeError: no such model", None]
     assert told == entries
 
 
-def test_models_that_would_share_a_folder_are_refused(tmp_path):
+def test_candidates_that_would_share_a_folder_are_refused(tmp_path):
     with pytest.raises(ValueError, match="same name"):
-        sweep(["x/same", "y/same"], Settings(tmp_path), lambda settings: None, print)
+        sweep({"x/same": lambda folder: None, "y/same": lambda folder: None}, tmp_path, print)
 
 
 def test_a_sweep_from_the_command_line(tiny_checkpoint, toy_data, tmp_path):
@@ -73,3 +75,42 @@ def test_a_sweep_of_nothing_names_the_presets(toy_data, tmp_path):
     done = CliRunner().invoke(app, ["sweep", "cola", "--data", str(toy_data), "--output", str(tmp_path / "sweep")])
     assert done.exit_code == 1
     assert "cola-bundled" in done.output
+
+
+def test_a_sweep_of_models_and_heads(tiny_checkpoint, pairs, tmp_path):
+    like_klue = with_bert_tokenizer(tiny_checkpoint, tmp_path / "roberta")
+    models = f"{tiny_checkpoint('bert')},{like_klue}"
+    heads = ["--heads", "max-cosent, cross-encoder,next-sentence", "--metric", "f1", "--language", "en"]
+    options = ["--epochs", "2", "--learning-rate", "3e-3", "--batch-size", "32", "--max-length", "24"]
+    arguments = ["sweep", "sts", "--models", models, "--data", str(pairs), "--output", str(tmp_path / "all")]
+    done = CliRunner().invoke(app, arguments + heads + options)
+    assert done.exit_code == 0, done.output
+    said = " ".join(done.output.split())
+    assert "only BERT judges the next sentence" in said
+    assert "test, overlap" in said
+    rows = list(csv.DictReader((tmp_path / "all" / "sweep.csv").open()))
+    ran = {row["model"].rpartition("/")[2] for row in rows}
+    assert ran == {"bert max-cosent", "bert cross-encoder", "bert next-sentence", "roberta max-cosent"} | {
+        "roberta cross-encoder"
+    }
+    best = max(rows, key=lambda row: (float(row["f1"]), -float(row["loss"])))
+    card = json.loads((tmp_path / "all" / "best" / "similarity.json").read_text())
+    assert card["kind"] == ("bi-encoder" if "cosent" in best["model"] else best["model"].rpartition(" ")[2])
+    assert card["languages"] == ["en"]
+    assert 0 < card["threshold"] < 1
+    assert (tmp_path / "all" / "bert-cross-encoder" / "similarity.png").is_file()
+
+
+def test_a_head_that_there_is_not_names_those_that_there_are(tmp_path):
+    done = CliRunner().invoke(app, ["sweep", "sts", "--heads", "mean,median", "--output", str(tmp_path)])
+    assert done.exit_code == 2
+    assert "no head 'median'" in " ".join(done.output.split())
+
+
+def with_bert_tokenizer(tiny_checkpoint, folder) -> Path:
+    """Write an encoder that has no token types and comes with BERT's tokenizer, as klue/roberta-base does."""
+    tokenizer = AutoTokenizer.from_pretrained(tiny_checkpoint("bert"))
+    config = AutoConfig.from_pretrained(tiny_checkpoint("roberta"), type_vocab_size=1, vocab_size=len(tokenizer))
+    AutoModel.from_config(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from transformers import AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging
 
 
@@ -56,11 +56,17 @@ def load_with_head(checkpoint: str | Path, head: type) -> PreTrainedModel:
 
 
 def load_tokenizer(checkpoint: str | Path) -> PreTrainedTokenizerBase:
-    """Load a tokenizer; a local SentencePiece model without a Rust form is converted."""
+    """Load a tokenizer; a local SentencePiece model without a Rust form is converted.
+
+    Some encoders without token types, RoBERTa's kind, come with BERT's tokenizer: it then gives none.
+    """
     from trident_training.sentencepiece import convert, sentencepiece_file
 
     file = sentencepiece_file(checkpoint)
-    return convert(file) if file else AutoTokenizer.from_pretrained(str(checkpoint))
+    tokenizer = convert(file) if file else AutoTokenizer.from_pretrained(str(checkpoint))
+    if getattr(AutoConfig.from_pretrained(str(checkpoint)), "type_vocab_size", 2) < 2:
+        tokenizer.model_input_names = [name for name in tokenizer.model_input_names if name != "token_type_ids"]
+    return tokenizer
 
 
 def tokenizer_json(checkpoint: str | Path) -> str:

@@ -46,6 +46,20 @@ class PairSettings:
             raise SettingsError(f"pooling and the loss cosent are of a bi-encoder; {self.kind} takes neither")
 
 
+#: What a sweep compares, by name: a bi-encoder's poolings under both losses, and what reads both sentences together.
+HEADS = {
+    "mean": PairSettings(pooling=Pooling.MEAN),
+    "mean-cosent": PairSettings(pooling=Pooling.MEAN, loss="cosent"),
+    "cls": PairSettings(pooling=Pooling.CLS),
+    "cls-cosent": PairSettings(pooling=Pooling.CLS, loss="cosent"),
+    "max": PairSettings(pooling=Pooling.MAX),
+    "max-cosent": PairSettings(pooling=Pooling.MAX, loss="cosent"),
+    "cross-encoder": PairSettings(Kind.CROSS_ENCODER),
+    "two-layers": PairSettings(Kind.TWO_LAYERS),
+    "next-sentence": PairSettings(Kind.NEXT_SENTENCE),
+}
+
+
 @dataclass(frozen=True)
 class Space:
     """Where to search.

@@ -1,15 +1,14 @@
-"""Fine-tunes several models alike and says which, after which epoch, is best."""
+"""Fine-tunes several models, or one under several heads, alike, and says which, after which epoch, is best."""
 
 from __future__ import annotations
 
 import csv
 import shutil
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from trident_training.finetune.run import BEST, LOSS, Result, epoch_name, rank
-from trident_training.finetune.settings import Settings
 
 #: Models by preset: those of the hub, and those that need no network.
 PRESETS = {
@@ -21,45 +20,45 @@ PRESETS = {
         "albert-base-v2",
     ),
     "cola-bundled": ("bundled", "bundled-4", "bundled-2"),
+    "klue-sts": ("klue/bert-base", "snunlp/KR-BERT-char16424", "klue/roberta-base"),
+    "sts-bundled": ("bundled", "bundled-4", "bundled-2"),
 }
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One model of a sweep: its result, or why there is none."""
+    """One candidate of a sweep, a model or a model with a head: its result, or why there is none."""
 
-    model: str
+    name: str
     result: Result | None
     failure: str | None = None
 
 
 def sweep(
-    models: Sequence[str],
-    settings: Settings,
-    train: Callable[[Settings], Result],
+    candidates: Mapping[str, Callable[[Path], Result]],
+    output: Path,
     tell: Callable[[Entry], None],
 ) -> list[Entry]:
-    """Fine-tune every model, each in a folder of its own; one that fails does not stop the others.
+    """Fine-tune every candidate, each in a folder of its own; one that fails does not stop the others.
 
     Args:
-        models: paths, hub names or bundled ones.
-        settings: of every run; its model is replaced, and its output folder is the sweep's.
-        train: runs one fine-tuning, or goes on with it, or returns its result.
-        tell: called with every model's entry as soon as it is there.
+        candidates: by name, what runs a fine-tuning in a folder, or goes on with it, or returns its result.
+        output: the folder of their folders.
+        tell: called with every candidate's entry as soon as it is there.
 
     Raises:
-        ValueError: two models would share a folder.
+        ValueError: two candidates would share a folder.
     """
-    folders = {model: settings.output / _slug(model) for model in models}
+    folders = {name: output / _slug(name) for name in candidates}
     if len(set(folders.values())) < len(folders):
-        raise ValueError(f"two of the models {', '.join(models)} have the same name; give each once")
+        raise ValueError(f"two of {', '.join(candidates)} have the same name; give each once")
     entries = []
-    for model, folder in folders.items():
+    for name, train in candidates.items():
         try:
-            entry = Entry(model, train(replace(settings, model=model, output=folder)))
-        # Whatever one model trips over, the others are still worth having.
+            entry = Entry(name, train(folders[name]))
+        # Whatever one trips over, the others are still worth having.
         except Exception as error:
-            entry = Entry(model, None, f"{type(error).__name__}: {str(error).strip().splitlines()[0]}")
+            entry = Entry(name, None, f"{type(error).__name__}: {str(error).strip().splitlines()[0]}")
         entries.append(entry)
         tell(entry)
     return entries
@@ -83,7 +82,7 @@ def write_reports(entries: Sequence[Entry], output: Path) -> None:
 
 
 def markdown(entries: Sequence[Entry]) -> str:
-    """Return the model x epoch table of the primary metric, the best epoch of each model in bold."""
+    """Return the candidate x epoch table of the primary metric, the best epoch of each in bold."""
     done = [entry for entry in entries if entry.result is not None]
     primary = done[0].result.primary if done else ""
     longest = max(done, key=lambda entry: len(entry.result.epochs), default=None)
@@ -95,7 +94,7 @@ def markdown(entries: Sequence[Entry]) -> str:
     ]
     for entry in entries:
         if entry.result is None:
-            lines.append(f"| {entry.model} |{' |' * len(columns)} | failed: {entry.failure} |")
+            lines.append(f"| {entry.name} |{' |' * len(columns)} | failed: {entry.failure} |")
             continue
         best = entry.result.best_epoch
         found = {
@@ -104,12 +103,12 @@ def markdown(entries: Sequence[Entry]) -> str:
         }
         cells = [found.get(column, "") for column in columns]
         remark = "collapsed" if entry.result.collapsed else "best" if entry is winner else ""
-        lines.append(f"| {entry.model} | {' | '.join(cells)} | {best[LOSS]:.3f} | {remark} |")
+        lines.append(f"| {entry.name} | {' | '.join(cells)} | {best[LOSS]:.3f} | {remark} |")
     return "\n".join(lines) + "\n"
 
 
 def _write_csv(entries: Sequence[Entry], file: Path) -> None:
-    rows = [{"model": entry.model, **epoch} for entry in entries if entry.result for epoch in entry.result.epochs]
+    rows = [{"model": entry.name, **epoch} for entry in entries if entry.result for epoch in entry.result.epochs]
     columns = list(dict.fromkeys(["model", "epoch", *(name for row in rows for name in row)]))
     with file.open("w", newline="") as target:
         writer = csv.DictWriter(target, columns)
@@ -126,7 +125,7 @@ def _plot(entries: Sequence[Entry], file: Path) -> None:
         for entry in done:
             each = [epoch for epoch in entry.result.epochs if not epoch.get("averaged")]
             (line,) = axes.plot(
-                [epoch["epoch"] for epoch in each], [epoch[name] for epoch in each], "o-", label=entry.model
+                [epoch["epoch"] for epoch in each], [epoch[name] for epoch in each], "o-", label=Path(entry.name).name
             )
             best = entry.result.best_epoch
             axes.plot(best["epoch"], best[name], "o", markersize=12, fillstyle="none", color=line.get_color())
@@ -138,5 +137,5 @@ def _plot(entries: Sequence[Entry], file: Path) -> None:
     figure.savefig(file, dpi=120)
 
 
-def _slug(model: str) -> str:
-    return "".join(letter if letter.isalnum() or letter in "-._" else "-" for letter in Path(model).name) or "model"
+def _slug(name: str) -> str:
+    return "".join(letter if letter.isalnum() or letter in "-._" else "-" for letter in Path(name).name) or "model"

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+# Servers, trainings and tests compute at the same time: a thread of torch that spins while it waits for another one
+# takes the core from whoever works. Set before torch is loaded, for every process that a test starts.
+os.environ.setdefault("GOMP_SPINCOUNT", "0")
 
 SUBJECTS = ("the dog", "a cat", "my friend", "the old king", "Mary", "every student", "고양이", "the 🐟")
 VERBS = ("sleeps", "laughs", "eats fish", "sees the dog", "runs", "sings well")

@@ -11,6 +11,7 @@ from pathlib import Path
 import optuna
 import pytest
 from optuna.trial import TrialState
+from trident_training import cola_commands
 from trident_training.cli import app
 from trident_training.finetune.choices import Space
 from trident_training.finetune.run import Result
@@ -134,7 +135,9 @@ def test_the_command_reports_prunes_and_keeps_a_checkpoint_to_export(tiny_checkp
     assert set(states) <= {TrialState.COMPLETE, TrialState.PRUNED}
     best = json.loads((tmp_path / "best" / "result.json").read_text())
     assert best["best_epoch"]["matthews_correlation"] == study.best_value
-    assert f"{study.best_value:.4f}" in (tmp_path / "report.html").read_text()
+    page = (tmp_path / "report.html").read_text()
+    assert f"{study.best_value:.4f}" in page
+    assert "matthews correlation" in page
     # The next call finds enough trials, and says the same.
     again = CliRunner().invoke(app, arguments)
     assert again.exit_code == 0
@@ -142,6 +145,13 @@ def test_the_command_reports_prunes_and_keeps_a_checkpoint_to_export(tiny_checkp
     refused = CliRunner().invoke(app, [*arguments, "--seed", "5"])
     assert refused.exit_code == 1
     assert "seed was 0 and is 5" in refused.output
+
+
+def test_an_interrupted_search_has_its_report_too(tiny_checkpoint, toy_data, tmp_path, monkeypatch):
+    monkeypatch.setattr(cola_commands, "train", lambda *arguments: (_ for _ in ()).throw(KeyboardInterrupt))
+    done = CliRunner().invoke(app, command(tiny_checkpoint("bert"), toy_data, tmp_path, 8))
+    assert done.exit_code == 130, done.output
+    assert "1 trial: 1 running." in (tmp_path / "report.html").read_text()
 
 
 def open_study_of(output: Path, name: str) -> optuna.Study:

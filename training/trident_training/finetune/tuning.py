@@ -28,6 +28,8 @@ TRIALS = "trials"
 LOCK = "lock"
 #: What a study was begun with, among its attributes.
 BEGUN_WITH = "begun_with"
+#: What is searched for the best of, among its attributes.
+METRIC = "metric"
 #: Trials that run to their end before any is judged by their median.
 STARTUP_TRIALS = 4
 
@@ -96,6 +98,7 @@ def search(
             folder = _folder(settings.output, trial.number)
             try:
                 result = train(replace(_draw(trial, space, settings), output=folder / "run"), [_Reporter(trial)])
+                study.set_user_attr(METRIC, result.primary)
                 study.tell(trial.number, result.best_epoch[result.primary])
             except optuna.TrialPruned:
                 study.tell(trial.number, state=TrialState.PRUNED)
@@ -115,8 +118,11 @@ def keep_best(study: optuna.Study, output: Path) -> Path | None:
     made = _folder(output, study.best_trial.number) / "run" / BEST
     if not made.is_dir():
         return None
-    shutil.rmtree(output / BEST, ignore_errors=True)
-    return Path(shutil.copytree(made, output / BEST))
+    # Another process may end at the same time.
+    with (output / LOCK).open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        shutil.rmtree(output / BEST, ignore_errors=True)
+        return Path(shutil.copytree(made, output / BEST))
 
 
 def _draw(trial: Trial, space: Space, settings: Settings) -> Settings:

@@ -10,6 +10,8 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from trident_training.finetune.tuning import METRIC
+
 PAGE = """<!doctype html>
 <html lang="en">
 <head>
@@ -41,12 +43,14 @@ def write_report(study: optuna.Study, output: Path) -> None:
     """Write ``report.html``, which needs no network, and a PNG of each of its pictures."""
     from matplotlib.figure import Figure
 
+    metric = study.user_attrs.get(METRIC, "result").replace("_", " ")
     pictures = []
     for title, file, plot, draw in _pictures(study):
         # The script that draws them stands in the page once.
-        picture = plot(study).to_html(full_html=False, include_plotlyjs=not pictures)
+        shown = plot(study, target_name=metric).update_layout(title=None, margin={"t": 32})
+        picture = shown.to_html(full_html=False, include_plotlyjs=not pictures)
         pictures.append(f"<h2>{title}</h2>{picture}")
-        painted: Figure = draw(study).get_figure()
+        painted: Figure = draw(study, target_name=metric).get_figure()
         painted.set_size_inches(9, 5)
         painted.savefig(output / f"{file}.png", dpi=120, bbox_inches="tight")
     (output / "report.html").write_text(
@@ -61,9 +65,13 @@ def write_report(study: optuna.Study, output: Path) -> None:
 
 def _pictures(study: optuna.Study) -> Iterator[tuple[str, str, Callable[..., Any], Callable[..., Any]]]:
     """Yield title, file name, and how to draw, of what can be drawn of so many trials."""
+    import warnings
+
     import matplotlib
+    from optuna.exceptions import ExperimentalWarning
 
     matplotlib.use("Agg")
+    warnings.simplefilter("ignore", ExperimentalWarning)
     from optuna import visualization as plotted
     from optuna.visualization import matplotlib as drawn
 
@@ -83,7 +91,7 @@ def _pictures(study: optuna.Study) -> Iterator[tuple[str, str, Callable[..., Any
 def _summary(study: optuna.Study) -> str:
     states = [trial.state for trial in study.trials]
     counts = ", ".join(f"{states.count(state)} {state.name.lower()}" for state in TrialState if state in states)
-    return f"{len(states)} trials: {counts}."
+    return f"{len(states)} trial{'s' * (len(states) != 1)}: {counts}."
 
 
 def _table(study: optuna.Study) -> str:

@@ -340,7 +340,7 @@ def evaluate_sts(
     ] = 0.0,
     split_seed: SplitSeed = 0,
     threshold: Annotated[
-        float | None, typer.Option(help="The checkpoint's own by default, else the best on these pairs.")
+        float | None, typer.Option(help="The model's own by default, else the best on these pairs.")
     ] = None,
     max_length: Annotated[int, typer.Option(min=2, help="Tokens a checkpoint's sentence is cut to.")] = 128,
 ) -> None:

@@ -14,6 +14,7 @@ from trident_training.cards import SimilarityCard
 from trident_training.checkpoints import load_tokenizer
 from trident_training.finetune.similarity import collator, score, tokenize
 from trident_training.pairs import load_pair_model, similarities
+from trident_training.repository import STS
 
 BATCH = 64
 #: Characters in a piece that two texts may share.
@@ -54,15 +55,26 @@ def checkpoint_comparer(checkpoint: str, max_length: int) -> tuple[Comparer, Sim
     return compare, card
 
 
-def server_comparer(url: str, protocol: str, model: str) -> Comparer:
-    """Return the comparer that a running server is; errors are the client's."""
+def server_comparer(url: str, protocol: str, model: str) -> tuple[Comparer, SimilarityCard]:
+    """Return the comparer that a running server's model is, and its card as the server tells it.
+
+    Raises:
+        TridentError: the server does not answer.
+        ValueError: it serves no such model.
+    """
     from trident_client import TridentClient
+
+    with TridentClient(url, protocol=protocol) as client:
+        served = {each.name: each for each in client.models() if each.task == STS.name}
+    if model not in served:
+        raise ValueError(f"{url} serves no model of similarity '{model}'; it serves {', '.join(served) or 'none'}")
+    card = SimilarityCard(threshold=served[model].threshold)
 
     def compare(rows: Dataset) -> np.ndarray:
         with TridentClient(url, protocol=protocol) as client:
-            return client.similarity(zip(rows["sentence_1"], rows["sentence_2"], strict=True))
+            return client.similarity(zip(rows["sentence_1"], rows["sentence_2"], strict=True), model=model)
 
-    return compare
+    return compare, card
 
 
 def overlap(rows: Dataset) -> np.ndarray:

@@ -100,13 +100,13 @@ def evaluate_sts(
         if checkpoint:
             comparer, card = checkpoint_comparer(checkpoint, max_length)
         else:
-            comparer, card = server_comparer(str(server), protocol, model), SimilarityCard()
+            comparer, card = server_comparer(str(server), protocol, model)
         chosen = card.threshold if threshold is None else threshold
         found = {
             checkpoint or f"{server} {model}": evaluate_similarity(comparer, rows, chosen),
             "overlap of characters": evaluate_similarity(overlap, rows, None),
         }
-    _show_metrics(found, len(rows))
+    _show_metrics(found, f"{len(rows)} pairs")
     if chosen is None:
         console.print("The thresholds are the best ones on these very pairs.")
 

@@ -469,7 +469,7 @@ def export_qa(
 
 @export_app.command("sts")
 def export_sts(
-    checkpoint: Annotated[str | None, typer.Option(help="Path or hub name; the bundled encoder by default.")] = None,
+    checkpoint: Annotated[str | None, typer.Option(help="Path or hub name; the shipped adapter by default.")] = None,
     name: Annotated[str, typer.Option(help="Another name makes a variant beside the first.")] = "sts",
     max_tokens: Annotated[int | None, typer.Option(min=2, help="A variant's longest sequence.")] = None,
     threshold: Annotated[

@@ -92,7 +92,7 @@ def shipped_recipes() -> dict[str, Recipe]:
     recipes = (
         Recipe("cola", COLA, base, f"{title} with adapters/cola", ADAPTERS / "cola", ("en",)),
         Recipe("qa", QA, base, f"{title} with adapters/qa", ADAPTERS / "qa", ("en",)),
-        Recipe("sts", STS, base, title, languages=("en",)),
+        Recipe("sts", STS, base, f"{title} with adapters/sts", ADAPTERS / "sts"),
         Recipe("sts_ko", STS, base, f"{title} with adapters/sts_ko", ADAPTERS / "sts_ko"),
     )
     return {recipe.name: recipe for recipe in recipes}

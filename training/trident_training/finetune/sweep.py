@@ -117,23 +117,33 @@ def _write_csv(entries: Sequence[Entry], file: Path) -> None:
 
 
 def _plot(entries: Sequence[Entry], file: Path) -> None:
+    """Draw metric and loss by epoch, and each candidate's best epoch as a bar whose label is the curves' legend."""
+    from matplotlib import colormaps
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(10, 4), layout="constrained")
     done = [entry for entry in entries if entry.result is not None]
-    for axes, name in zip(figure.subplots(1, 2), (done[0].result.primary if done else LOSS, LOSS), strict=True):
-        for entry in done:
+    primary = done[0].result.primary if done else LOSS
+    colours = [colormaps["turbo"]((place + 0.5) / len(done)) for place in range(len(done))]
+    figure = Figure(figsize=(14, max(4, 1 + 0.25 * len(done))), layout="constrained")
+    metrics, losses, bars = figure.subplots(1, 3)
+    for axes, name in ((metrics, primary), (losses, LOSS)):
+        for entry, colour in zip(done, colours, strict=True):
             each = [epoch for epoch in entry.result.epochs if not epoch.get("averaged")]
-            (line,) = axes.plot(
-                [epoch["epoch"] for epoch in each], [epoch[name] for epoch in each], "o-", label=Path(entry.name).name
-            )
+            axes.plot([epoch["epoch"] for epoch in each], [epoch[name] for epoch in each], "o-", color=colour)
             best = entry.result.best_epoch
-            axes.plot(best["epoch"], best[name], "o", markersize=12, fillstyle="none", color=line.get_color())
+            axes.plot(best["epoch"], best[name], "o", markersize=12, fillstyle="none", color=colour)
         axes.set(xlabel="epoch", ylabel=f"validation {name.replace('_', ' ')}")
         axes.xaxis.get_major_locator().set_params(integer=True)
+    if done:
+        losses.set_yscale("log")
+    names = [Path(entry.name).name for entry in done]
+    drawn = bars.barh(names, [entry.result.best_epoch[primary] for entry in done], color=colours)
+    bars.bar_label(drawn, fmt="%.3f", padding=3)
+    bars.margins(x=0.15)
+    bars.invert_yaxis()
+    bars.set(xlabel=f"validation {primary.replace('_', ' ')}, best epoch")
+    for axes in (metrics, losses, bars):
         axes.grid(alpha=0.3)
-        if done:
-            axes.legend()
     figure.savefig(file, dpi=120)
 
 

@@ -11,18 +11,22 @@ from typing import Any, cast
 import httpx
 import tritonclient.http as triton_http
 
-from trident_client._types import Configuration, Request, Response, Timeout, triton_type
+from trident_client._types import Configuration, Request, Response, Statistics, Timeout, triton_type
 from trident_client.errors import (
     BadInputError,
-    DeadlineError,
+    ConnectTimeoutError,
     NotReadyError,
     OverloadedError,
+    ReadTimeoutError,
     ServerError,
     TransportError,
     TridentError,
 )
 
 INDEX = "/v2/repository/index"
+STATISTICS = "/v2/models/stats"
+# Any number of threads may each have a request under way; idle connections beyond the last are closed.
+LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=64)
 HEADER_LENGTH = "Inference-Header-Content-Length"
 ERRORS: dict[int, type[TridentError]] = {
     400: BadInputError,
@@ -30,7 +34,7 @@ ERRORS: dict[int, type[TridentError]] = {
     413: BadInputError,
     429: OverloadedError,
     503: OverloadedError,
-    504: DeadlineError,
+    504: ReadTimeoutError,
 }
 NOT_READY = ("is not found", "is not ready", "unknown model", "stopping")
 
@@ -39,21 +43,27 @@ class HttpTransport:
     """Synchronous HTTP."""
 
     def __init__(self, url: str, timeout: Timeout) -> None:
-        self._client = httpx.Client(base_url=f"http://{url}", timeout=_httpx_timeout(timeout), trust_env=False)
+        self._timeout = timeout
+        self._client = httpx.Client(base_url=f"http://{url}", timeout=timeout.connect, limits=LIMITS, trust_env=False)
 
     def infer(self, request: Request) -> Response:
         """Run one inference."""
         body, headers = _encode(request)
         try:
-            response = self._client.post(f"/v2/models/{request.model}/infer", content=body, headers=headers)
+            response = self._client.post(
+                f"/v2/models/{request.model}/infer",
+                content=body,
+                headers=headers,
+                timeout=_httpx_timeout(self._timeout, request.timeout),
+            )
         except httpx.HTTPError as error:
             raise translate(error, request.model) from error
         return _decode(request, response)
 
     def ready(self, models: tuple[str, ...]) -> bool:
-        """Ask the server for each model's readiness."""
+        """Ask for each model's readiness, or for the server's."""
         try:
-            return all(self._client.get(f"/v2/models/{model}/ready").status_code == 200 for model in models)
+            return all(self._client.get(path).status_code == 200 for path in _ready_paths(models))
         except httpx.HTTPError as error:
             raise translate(error, None) from error
 
@@ -64,6 +74,10 @@ class HttpTransport:
     def configuration(self, model: str) -> Configuration:
         """Ask for a model's configuration."""
         return cast(Configuration, self._json("GET", f"/v2/models/{model}/config", model))
+
+    def statistics(self) -> list[Statistics]:
+        """Ask for every model's statistics."""
+        return cast(list[Statistics], (self._json("GET", STATISTICS))["model_stats"])
 
     def close(self) -> None:
         """Close the connections."""
@@ -80,22 +94,30 @@ class AsyncHttpTransport:
     """HTTP for one event loop."""
 
     def __init__(self, url: str, timeout: Timeout) -> None:
-        self._client = httpx.AsyncClient(base_url=f"http://{url}", timeout=_httpx_timeout(timeout), trust_env=False)
+        self._timeout = timeout
+        self._client = httpx.AsyncClient(
+            base_url=f"http://{url}", timeout=timeout.connect, limits=LIMITS, trust_env=False
+        )
 
     async def infer(self, request: Request) -> Response:
         """Run one inference."""
         body, headers = _encode(request)
         try:
-            response = await self._client.post(f"/v2/models/{request.model}/infer", content=body, headers=headers)
+            response = await self._client.post(
+                f"/v2/models/{request.model}/infer",
+                content=body,
+                headers=headers,
+                timeout=_httpx_timeout(self._timeout, request.timeout),
+            )
         except httpx.HTTPError as error:
             raise translate(error, request.model) from error
         return _decode(request, response)
 
     async def ready(self, models: tuple[str, ...]) -> bool:
-        """Ask the server for each model's readiness."""
+        """Ask for each model's readiness, or for the server's."""
         try:
-            for model in models:
-                if (await self._client.get(f"/v2/models/{model}/ready")).status_code != 200:
+            for path in _ready_paths(models):
+                if (await self._client.get(path)).status_code != 200:
                     return False
         except httpx.HTTPError as error:
             raise translate(error, None) from error
@@ -108,6 +130,10 @@ class AsyncHttpTransport:
     async def configuration(self, model: str) -> Configuration:
         """Ask for a model's configuration."""
         return cast(Configuration, await self._json("GET", f"/v2/models/{model}/config", model))
+
+    async def statistics(self) -> list[Statistics]:
+        """Ask for every model's statistics."""
+        return cast(list[Statistics], (await self._json("GET", STATISTICS))["model_stats"])
 
     async def close(self) -> None:
         """Close the connections."""
@@ -123,13 +149,20 @@ class AsyncHttpTransport:
 def translate(error: httpx.HTTPError, model: str | None) -> TridentError:
     """Return this package's error for one of httpx's."""
     message = str(error) or type(error).__name__
+    if isinstance(error, httpx.ConnectTimeout):
+        return ConnectTimeoutError(f"no connection in time: {message}", model)
     if isinstance(error, httpx.TimeoutException):
-        return DeadlineError(f"no answer in time: {message}", model)
+        return ReadTimeoutError(f"no answer in time: {message}", model)
     return TransportError(message, model)
 
 
-def _httpx_timeout(timeout: Timeout) -> httpx.Timeout:
-    return httpx.Timeout(timeout.read, connect=timeout.connect)
+def _httpx_timeout(timeout: Timeout, left: float | None) -> httpx.Timeout:
+    most = float("inf") if left is None else left
+    return httpx.Timeout(min(timeout.read, most), connect=min(timeout.connect, most))
+
+
+def _ready_paths(models: tuple[str, ...]) -> list[str]:
+    return [f"/v2/models/{model}/ready" for model in models] or ["/v2/health/ready"]
 
 
 def _encode(request: Request) -> tuple[bytes, dict[str, str]]:

@@ -33,6 +33,7 @@ from trident_client.errors import (
     TridentError,
     TruncationWarning,
 )
+from trident_client.pipelines import pipeline
 
 __all__ = [
     "Answer",
@@ -60,4 +61,5 @@ __all__ = [
     "TridentClient",
     "TridentError",
     "TruncationWarning",
+    "pipeline",
 ]

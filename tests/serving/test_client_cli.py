@@ -16,6 +16,7 @@ from trident_server.ports import free_ports
 
 pytestmark = pytest.mark.serving
 
+PAGE = (Path(__file__).resolve().parents[2] / "client" / "README.md").read_text("utf-8")
 CLIENT = Path(__file__).resolve().parents[2] / "client"
 COMMAND = f"{shlex.quote(sys.executable)} -m trident_client"
 SECONDS = 120
@@ -64,6 +65,15 @@ def test_every_example_of_the_help_runs(triton, folder, command, example):
     assert result.returncode == 0, result.stderr
     written = re.search(r"--output (\S+)", example)
     assert (folder / written[1]).stat().st_size > 0 if written else result.stdout.strip()
+
+
+@pytest.mark.parametrize(
+    "line", re.findall(r"^.*\btrident \w.*$", re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL)[0], re.M)
+)
+def test_every_line_of_the_page_runs(triton, folder, line):
+    options = ["--url", triton.http_url]
+    result = shell(line, folder, *options, *(["--metrics-url", triton.metrics_url] if "watch" in line else []))
+    assert result.returncode == 0, result.stderr
 
 
 def test_the_answers_are_the_models(triton, folder):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from types import TracebackType
 from typing import Any
@@ -36,15 +36,16 @@ class AsyncTridentClient:
         transport: AsyncTransport | Mapping[str, AsyncTransport] | None = None,
         retry: Retry | None = None,
         balancing: Balancing | None = None,
+        shared_memory: bool = False,
     ) -> None:
-        kinds: dict[str, Callable[[str, Timeout], AsyncTransport]] = {
+        kinds: dict[str, _settings.Maker[AsyncTransport]] = {
             "http": AsyncHttpTransport,
             "grpc": AsyncGrpcTransport,
         }
         timeout = timeout or Timeout()
         _settings.check(protocol, concurrency)
         self._sender = AsyncSender(
-            _settings.transports(url, protocol, timeout, transport, kinds),
+            _settings.transports(url, protocol, timeout, transport, kinds, shared_memory),
             timeout,
             retry or Retry(),
             balancing or Balancing(),

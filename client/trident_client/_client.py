@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Any
@@ -35,6 +35,8 @@ class TridentClient:
             several by name.
         retry: what is done when a request fails.
         balancing: what is done when one of several servers fails.
+        shared_memory: hand large batches over in system shared memory; for a server on this host that lets clients do
+            so (``trident-serve --shared-memory``).
 
     Raises:
         TridentError: from every method; see :mod:`trident_client.errors` for the tree.
@@ -51,12 +53,13 @@ class TridentClient:
         transport: Transport | Mapping[str, Transport] | None = None,
         retry: Retry | None = None,
         balancing: Balancing | None = None,
+        shared_memory: bool = False,
     ) -> None:
-        kinds: dict[str, Callable[[str, Timeout], Transport]] = {"http": HttpTransport, "grpc": GrpcTransport}
+        kinds: dict[str, _settings.Maker[Transport]] = {"http": HttpTransport, "grpc": GrpcTransport}
         timeout = timeout or Timeout()
         _settings.check(protocol, concurrency)
         self._sender = Sender(
-            _settings.transports(url, protocol, timeout, transport, kinds),
+            _settings.transports(url, protocol, timeout, transport, kinds, shared_memory),
             timeout,
             retry or Retry(),
             balancing or Balancing(),

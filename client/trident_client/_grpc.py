@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any, cast
 
 import tritonclient.grpc as triton_grpc
@@ -9,7 +10,21 @@ import tritonclient.grpc.aio as triton_aio
 from tritonclient.utils import InferenceServerException
 
 from trident_client._http import ready_models
-from trident_client._types import Configuration, Request, Response, Statistics, Timeout, triton_type
+from trident_client._shared_memory import (
+    Clean,
+    Infer,
+    Placement,
+    Regions,
+    Register,
+    Reply,
+    Shapes,
+    Step,
+    Unregister,
+    async_drive,
+    drive,
+    left_behind,
+)
+from trident_client._types import Array, Configuration, Request, Response, Statistics, Timeout, triton_type
 from trident_client.errors import (
     BadInputError,
     NotReadyError,
@@ -34,19 +49,17 @@ NOT_READY = ("is not found", "is not ready", "unknown model", "stopping")
 class GrpcTransport:
     """Synchronous gRPC."""
 
-    def __init__(self, url: str, timeout: Timeout) -> None:
+    def __init__(self, url: str, timeout: Timeout, *, shared_memory: bool = False) -> None:
+        self._regions = Regions() if shared_memory else None
         self._client = triton_grpc.InferenceServerClient(url, channel_args=_channel_arguments(timeout))
         self._timeout = timeout
 
     def infer(self, request: Request) -> Response:
         """Run one inference."""
-        inputs, outputs = _tensors(request)
-        seconds = self._timeout.read if request.timeout is None else min(self._timeout.read, request.timeout)
-        try:
-            result = self._client.infer(request.model, inputs, outputs=outputs, client_timeout=seconds)
-        except InferenceServerException as error:
-            raise translate(error, request.model) from error
-        return {name: result.as_numpy(name) for name in request.outputs}
+        if self._regions is None:
+            return (self._infer(request, None))[0]
+        steps = self._regions.steps(request)
+        return drive(steps, self._do)
 
     def ready(self, models: tuple[str, ...]) -> bool:
         """Ask for each model's readiness, or for the server's."""
@@ -74,8 +87,37 @@ class GrpcTransport:
         return cast(list[Statistics], answer.get("model_stats", []))
 
     def close(self) -> None:
-        """Close the channel."""
+        """Close the channel, and unregister shared memory."""
+        for step in self._regions.closing() if self._regions else ():
+            with contextlib.suppress(TridentError):
+                self._do(step)
         self._client.close()
+
+    def _infer(self, request: Request, placement: Placement | None) -> Reply:
+        inputs, outputs = _tensors(request, placement)
+        seconds = self._timeout.read if request.timeout is None else min(self._timeout.read, request.timeout)
+        try:
+            result = self._client.infer(request.model, inputs, outputs=outputs, client_timeout=seconds)
+        except InferenceServerException as error:
+            raise translate(error, request.model) from error
+        return _outputs(request, result, placement)
+
+    def _do(self, step: Step) -> Reply | None:
+        if isinstance(step, Infer):
+            return self._infer(step.request, step.placement)
+        client, seconds = self._client, self._timeout.connect
+        try:
+            if isinstance(step, Register):
+                client.register_system_shared_memory(step.name, f"/{step.name}", step.size, client_timeout=seconds)
+            elif isinstance(step, Unregister):
+                client.unregister_system_shared_memory(step.name, client_timeout=seconds)
+            elif isinstance(step, Clean):
+                status = client.get_system_shared_memory_status(client_timeout=seconds)
+                for name in left_behind(status.regions):
+                    client.unregister_system_shared_memory(name, client_timeout=seconds)
+        except InferenceServerException as error:
+            raise translate(error, None) from error
+        return None
 
     def _call(self, method: str, *models: str) -> Any:
         try:
@@ -87,19 +129,17 @@ class GrpcTransport:
 class AsyncGrpcTransport:
     """gRPC for one event loop."""
 
-    def __init__(self, url: str, timeout: Timeout) -> None:
+    def __init__(self, url: str, timeout: Timeout, *, shared_memory: bool = False) -> None:
+        self._regions = Regions() if shared_memory else None
         self._client = triton_aio.InferenceServerClient(url, channel_args=_channel_arguments(timeout))
         self._timeout = timeout
 
     async def infer(self, request: Request) -> Response:
         """Run one inference."""
-        inputs, outputs = _tensors(request)
-        seconds = self._timeout.read if request.timeout is None else min(self._timeout.read, request.timeout)
-        try:
-            result = await self._client.infer(request.model, inputs, outputs=outputs, client_timeout=seconds)
-        except InferenceServerException as error:
-            raise translate(error, request.model) from error
-        return {name: result.as_numpy(name) for name in request.outputs}
+        if self._regions is None:
+            return (await self._infer(request, None))[0]
+        steps = self._regions.steps(request)
+        return await async_drive(steps, self._do)
 
     async def ready(self, models: tuple[str, ...]) -> bool:
         """Ask for each model's readiness, or for the server's."""
@@ -130,8 +170,39 @@ class AsyncGrpcTransport:
         return cast(list[Statistics], answer.get("model_stats", []))
 
     async def close(self) -> None:
-        """Close the channel."""
+        """Close the channel, and unregister shared memory."""
+        for step in self._regions.closing() if self._regions else ():
+            with contextlib.suppress(TridentError):
+                await self._do(step)
         await self._client.close()
+
+    async def _infer(self, request: Request, placement: Placement | None) -> Reply:
+        inputs, outputs = _tensors(request, placement)
+        seconds = self._timeout.read if request.timeout is None else min(self._timeout.read, request.timeout)
+        try:
+            result = await self._client.infer(request.model, inputs, outputs=outputs, client_timeout=seconds)
+        except InferenceServerException as error:
+            raise translate(error, request.model) from error
+        return _outputs(request, result, placement)
+
+    async def _do(self, step: Step) -> Reply | None:
+        if isinstance(step, Infer):
+            return await self._infer(step.request, step.placement)
+        client, seconds = self._client, self._timeout.connect
+        try:
+            if isinstance(step, Register):
+                await client.register_system_shared_memory(
+                    step.name, f"/{step.name}", step.size, client_timeout=seconds
+                )
+            elif isinstance(step, Unregister):
+                await client.unregister_system_shared_memory(step.name, client_timeout=seconds)
+            elif isinstance(step, Clean):
+                status = await client.get_system_shared_memory_status(client_timeout=seconds)
+                for name in left_behind(status.regions):
+                    await client.unregister_system_shared_memory(name, client_timeout=seconds)
+        except InferenceServerException as error:
+            raise translate(error, None) from error
+        return None
 
     async def _call(self, method: str, *models: str) -> Any:
         try:
@@ -161,10 +232,27 @@ def _channel_arguments(timeout: Timeout) -> list[tuple[str, int]]:
     ]
 
 
-def _tensors(request: Request) -> tuple[list[Any], list[Any]]:
-    inputs = []
+def _tensors(request: Request, placement: Placement | None) -> tuple[list[Any], list[Any]]:
+    inputs, outputs = [], []
     for name, array in request.inputs.items():
         tensor = triton_grpc.InferInput(name, list(array.shape), triton_type(array))
-        tensor.set_data_from_numpy(array)
+        if placement:
+            offset, size = placement.inputs[name]
+            tensor.set_shared_memory(placement.region, size, offset)
+        else:
+            tensor.set_data_from_numpy(array)
         inputs.append(tensor)
-    return inputs, [triton_grpc.InferRequestedOutput(name) for name in request.outputs]
+    for name in request.outputs:
+        output = triton_grpc.InferRequestedOutput(name)
+        if placement and name in placement.outputs:
+            offset, size = placement.outputs[name]
+            output.set_shared_memory(placement.region, size, offset)
+        outputs.append(output)
+    return inputs, outputs
+
+
+def _outputs(request: Request, result: Any, placement: Placement | None) -> Reply:
+    placed = placement.outputs if placement else {}
+    outputs: dict[str, Array] = {name: result.as_numpy(name) for name in request.outputs if name not in placed}
+    shapes: Shapes = {name: tuple(result.get_output(name).shape) for name in placed}
+    return outputs, shapes

@@ -6,12 +6,27 @@ encoding and decoding remain tritonclient's.
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any, cast
 
 import httpx
 import tritonclient.http as triton_http
 
-from trident_client._types import Configuration, Request, Response, Statistics, Timeout, triton_type
+from trident_client._shared_memory import (
+    Clean,
+    Infer,
+    Placement,
+    Regions,
+    Register,
+    Reply,
+    Shapes,
+    Step,
+    Unregister,
+    async_drive,
+    drive,
+    left_behind,
+)
+from trident_client._types import Array, Configuration, Request, Response, Statistics, Timeout, triton_type
 from trident_client.errors import (
     BadInputError,
     ConnectTimeoutError,
@@ -25,6 +40,7 @@ from trident_client.errors import (
 
 INDEX = "/v2/repository/index"
 STATISTICS = "/v2/models/stats"
+REGIONS = "/v2/systemsharedmemory"
 # Any number of threads may each have a request under way; idle connections beyond the last are closed.
 LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=64)
 HEADER_LENGTH = "Inference-Header-Content-Length"
@@ -42,23 +58,17 @@ NOT_READY = ("is not found", "is not ready", "unknown model", "stopping")
 class HttpTransport:
     """Synchronous HTTP."""
 
-    def __init__(self, url: str, timeout: Timeout) -> None:
+    def __init__(self, url: str, timeout: Timeout, *, shared_memory: bool = False) -> None:
         self._timeout = timeout
+        self._regions = Regions() if shared_memory else None
         self._client = httpx.Client(base_url=f"http://{url}", timeout=timeout.connect, limits=LIMITS, trust_env=False)
 
     def infer(self, request: Request) -> Response:
         """Run one inference."""
-        body, headers = _encode(request)
-        try:
-            response = self._client.post(
-                f"/v2/models/{request.model}/infer",
-                content=body,
-                headers=headers,
-                timeout=_httpx_timeout(self._timeout, request.timeout),
-            )
-        except httpx.HTTPError as error:
-            raise translate(error, request.model) from error
-        return _decode(request, response)
+        if self._regions is None:
+            return (self._infer(request, None))[0]
+        steps = self._regions.steps(request)
+        return drive(steps, self._do)
 
     def ready(self, models: tuple[str, ...]) -> bool:
         """Ask for each model's readiness, or for the server's."""
@@ -80,30 +90,16 @@ class HttpTransport:
         return cast(list[Statistics], (self._json("GET", STATISTICS))["model_stats"])
 
     def close(self) -> None:
-        """Close the connections."""
+        """Close the connections, and unregister shared memory."""
+        for step in self._regions.closing() if self._regions else ():
+            with contextlib.suppress(TridentError):
+                self._do(step)
         self._client.close()
 
-    def _json(self, method: str, path: str, model: str | None = None) -> Any:
+    def _infer(self, request: Request, placement: Placement | None) -> Reply:
+        body, headers = _encode(request, placement)
         try:
-            return _content(self._client.request(method, path), model)
-        except httpx.HTTPError as error:
-            raise translate(error, model) from error
-
-
-class AsyncHttpTransport:
-    """HTTP for one event loop."""
-
-    def __init__(self, url: str, timeout: Timeout) -> None:
-        self._timeout = timeout
-        self._client = httpx.AsyncClient(
-            base_url=f"http://{url}", timeout=timeout.connect, limits=LIMITS, trust_env=False
-        )
-
-    async def infer(self, request: Request) -> Response:
-        """Run one inference."""
-        body, headers = _encode(request)
-        try:
-            response = await self._client.post(
+            response = self._client.post(
                 f"/v2/models/{request.model}/infer",
                 content=body,
                 headers=headers,
@@ -111,7 +107,44 @@ class AsyncHttpTransport:
             )
         except httpx.HTTPError as error:
             raise translate(error, request.model) from error
-        return _decode(request, response)
+        return _decode(request, response, placement)
+
+    def _do(self, step: Step) -> Reply | None:
+        if isinstance(step, Infer):
+            return self._infer(step.request, step.placement)
+        if isinstance(step, Register):
+            body = {"key": f"/{step.name}", "offset": 0, "byte_size": step.size}
+            self._json("POST", f"{REGIONS}/region/{step.name}/register", content=body)
+        elif isinstance(step, Unregister):
+            self._json("POST", f"{REGIONS}/region/{step.name}/unregister")
+        elif isinstance(step, Clean):
+            for name in left_behind(each["name"] for each in self._json("GET", f"{REGIONS}/status")):
+                self._json("POST", f"{REGIONS}/region/{name}/unregister")
+        return None
+
+    def _json(self, method: str, path: str, model: str | None = None, content: Any = None) -> Any:
+        try:
+            return _content(self._client.request(method, path, json=content), model)
+        except httpx.HTTPError as error:
+            raise translate(error, model) from error
+
+
+class AsyncHttpTransport:
+    """HTTP for one event loop."""
+
+    def __init__(self, url: str, timeout: Timeout, *, shared_memory: bool = False) -> None:
+        self._timeout = timeout
+        self._regions = Regions() if shared_memory else None
+        self._client = httpx.AsyncClient(
+            base_url=f"http://{url}", timeout=timeout.connect, limits=LIMITS, trust_env=False
+        )
+
+    async def infer(self, request: Request) -> Response:
+        """Run one inference."""
+        if self._regions is None:
+            return (await self._infer(request, None))[0]
+        steps = self._regions.steps(request)
+        return await async_drive(steps, self._do)
 
     async def ready(self, models: tuple[str, ...]) -> bool:
         """Ask for each model's readiness, or for the server's."""
@@ -136,12 +169,41 @@ class AsyncHttpTransport:
         return cast(list[Statistics], (await self._json("GET", STATISTICS))["model_stats"])
 
     async def close(self) -> None:
-        """Close the connections."""
+        """Close the connections, and unregister shared memory."""
+        for step in self._regions.closing() if self._regions else ():
+            with contextlib.suppress(TridentError):
+                await self._do(step)
         await self._client.aclose()
 
-    async def _json(self, method: str, path: str, model: str | None = None) -> Any:
+    async def _infer(self, request: Request, placement: Placement | None) -> Reply:
+        body, headers = _encode(request, placement)
         try:
-            return _content(await self._client.request(method, path), model)
+            response = await self._client.post(
+                f"/v2/models/{request.model}/infer",
+                content=body,
+                headers=headers,
+                timeout=_httpx_timeout(self._timeout, request.timeout),
+            )
+        except httpx.HTTPError as error:
+            raise translate(error, request.model) from error
+        return _decode(request, response, placement)
+
+    async def _do(self, step: Step) -> Reply | None:
+        if isinstance(step, Infer):
+            return await self._infer(step.request, step.placement)
+        if isinstance(step, Register):
+            body = {"key": f"/{step.name}", "offset": 0, "byte_size": step.size}
+            await self._json("POST", f"{REGIONS}/region/{step.name}/register", content=body)
+        elif isinstance(step, Unregister):
+            await self._json("POST", f"{REGIONS}/region/{step.name}/unregister")
+        elif isinstance(step, Clean):
+            for name in left_behind(each["name"] for each in await self._json("GET", f"{REGIONS}/status")):
+                await self._json("POST", f"{REGIONS}/region/{name}/unregister")
+        return None
+
+    async def _json(self, method: str, path: str, model: str | None = None, content: Any = None) -> Any:
+        try:
+            return _content(await self._client.request(method, path, json=content), model)
         except httpx.HTTPError as error:
             raise translate(error, model) from error
 
@@ -165,25 +227,37 @@ def _ready_paths(models: tuple[str, ...]) -> list[str]:
     return [f"/v2/models/{model}/ready" for model in models] or ["/v2/health/ready"]
 
 
-def _encode(request: Request) -> tuple[bytes, dict[str, str]]:
-    inputs = []
+def _encode(request: Request, placement: Placement | None) -> tuple[bytes, dict[str, str]]:
+    inputs, outputs = [], []
     for name, array in request.inputs.items():
         tensor = triton_http.InferInput(name, list(array.shape), triton_type(array))
-        tensor.set_data_from_numpy(array, binary_data=True)
+        if placement:
+            offset, size = placement.inputs[name]
+            tensor.set_shared_memory(placement.region, size, offset)
+        else:
+            tensor.set_data_from_numpy(array, binary_data=True)
         inputs.append(tensor)
-    outputs = [triton_http.InferRequestedOutput(name, binary_data=True) for name in request.outputs]
+    for name in request.outputs:
+        output = triton_http.InferRequestedOutput(name, binary_data=True)
+        if placement and name in placement.outputs:
+            offset, size = placement.outputs[name]
+            output.set_shared_memory(placement.region, size, offset)
+        outputs.append(output)
     body, json_size = triton_http.InferenceServerClient.generate_request_body(inputs, outputs=outputs)
     return body, {HEADER_LENGTH: str(json_size)} if json_size is not None else {}
 
 
-def _decode(request: Request, response: httpx.Response) -> Response:
+def _decode(request: Request, response: httpx.Response, placement: Placement | None) -> Reply:
     if response.status_code != 200:
         raise _failure(response, request.model)
     length = response.headers.get(HEADER_LENGTH)
     result: Any = triton_http.InferenceServerClient.parse_response_body(
         response.content, header_length=int(length) if length else None
     )
-    return {name: result.as_numpy(name) for name in request.outputs}
+    placed = placement.outputs if placement else {}
+    outputs: dict[str, Array] = {name: result.as_numpy(name) for name in request.outputs if name not in placed}
+    shapes: Shapes = {name: tuple(result.get_output(name)["shape"]) for name in placed}
+    return outputs, shapes
 
 
 def ready_models(index: list[dict[str, Any]]) -> list[str]:
@@ -194,7 +268,7 @@ def ready_models(index: list[dict[str, Any]]) -> list[str]:
 def _content(response: httpx.Response, model: str | None) -> Any:
     if response.status_code != 200:
         raise _failure(response, model)
-    return response.json()
+    return response.json() if response.content else None
 
 
 def _failure(response: httpx.Response, model: str | None) -> TridentError:

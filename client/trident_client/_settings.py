@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import typing
+from collections.abc import Mapping, Sequence
 from typing import Literal, TypeVar
 
 from trident_client._types import Timeout
@@ -14,7 +15,14 @@ MODELS = ("cola", "qa", "sts", "sts_embedding")
 #: Requests of a list or a stream that are begun or answered and not yet handed out, for each one under way.
 AHEAD = 2
 
-Kind = TypeVar("Kind")
+Kind = TypeVar("Kind", covariant=True)
+
+
+class Maker(typing.Protocol[Kind]):
+    """Makes a transport to a server."""
+
+    def __call__(self, url: str, timeout: Timeout, *, shared_memory: bool = False) -> Kind:
+        """Return it."""
 
 
 def check(protocol: str, concurrency: int) -> None:
@@ -30,7 +38,8 @@ def transports(
     protocol: Protocol,
     timeout: Timeout,
     given: Kind | Mapping[str, Kind] | None,
-    kinds: Mapping[str, Callable[[str, Timeout], Kind]],
+    kinds: Mapping[str, Maker[Kind]],
+    shared_memory: bool,
 ) -> dict[str, Kind]:
     """Return a transport for each server, by the server's name.
 
@@ -51,4 +60,4 @@ def transports(
     for each in urls:
         if not isinstance(each, str) or "://" in each or not each.rpartition(":")[2].isdigit() or " " in each:
             raise ValueError(f"url must be host:port such as 127.0.0.1:8010, without http://, got {each!r}")
-    return {each: kinds[protocol](each, timeout) for each in urls}
+    return {each: kinds[protocol](each, timeout, shared_memory=shared_memory) for each in urls}

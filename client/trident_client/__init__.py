@@ -6,19 +6,34 @@
 array([0.6677], dtype=float32)
 """
 
-from trident_client._client import AsyncTridentClient, TridentClient
+from trident_client._async_client import AsyncTridentClient
+from trident_client._balancing import Balancing, ServerStatus
+from trident_client._client import TridentClient
 from trident_client._fake import AsyncFakeTransport, FakeTransport
-from trident_client._types import Answer, AsyncTransport, ModelInfo, Request, Response, Timeout, Transport
+from trident_client._retry import Retry
+from trident_client._types import (
+    Answer,
+    AsyncTransport,
+    ModelInfo,
+    ModelStatistics,
+    Request,
+    Response,
+    Timeout,
+    Transport,
+)
 from trident_client.errors import (
     BadInputError,
+    ConnectTimeoutError,
     DeadlineError,
     NotReadyError,
     OverloadedError,
+    ReadTimeoutError,
     ServerError,
     TransportError,
     TridentError,
     TruncationWarning,
 )
+from trident_client.pipelines import pipeline
 
 __all__ = [
     "Answer",
@@ -26,18 +41,25 @@ __all__ = [
     "AsyncTransport",
     "AsyncTridentClient",
     "BadInputError",
+    "Balancing",
+    "ConnectTimeoutError",
     "DeadlineError",
     "FakeTransport",
     "ModelInfo",
+    "ModelStatistics",
     "NotReadyError",
     "OverloadedError",
+    "ReadTimeoutError",
     "Request",
     "Response",
+    "Retry",
     "ServerError",
+    "ServerStatus",
     "Timeout",
     "Transport",
     "TransportError",
     "TridentClient",
     "TridentError",
     "TruncationWarning",
+    "pipeline",
 ]

@@ -1,55 +1,70 @@
-"""The two clients: one for threads, one for an event loop, over the same plans."""
+"""The client for threads."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Iterable
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
-from typing import Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from trident_client import _tasks
-from trident_client._grpc import AsyncGrpcTransport, GrpcTransport
-from trident_client._http import AsyncHttpTransport, HttpTransport
-from trident_client._types import Answer, AsyncTransport, ModelInfo, Response, Timeout, Transport
-
-Protocol = Literal["http", "grpc"]
-
-DEFAULT_URLS = {"http": "127.0.0.1:8010", "grpc": "127.0.0.1:8011"}
-MODELS = ("cola", "qa", "sts", "sts_embedding")
+from trident_client import _batches, _served, _settings, _tasks
+from trident_client._balancing import Balancing, ServerStatus
+from trident_client._grpc import GrpcTransport
+from trident_client._http import HttpTransport
+from trident_client._retry import Retry
+from trident_client._sending import Sender
+from trident_client._types import Answer, ModelInfo, ModelStatistics, Timeout, Transport
 
 
 class TridentClient:
     """Talks to Triton; may be shared by any number of threads.
 
-    Lists longer than a batch are split, sent over up to ``concurrency`` requests at a time, and answered in order.
+    Lists longer than a batch are split, sent over up to ``concurrency`` requests at a time, and answered in order. The
+    ``stream_*`` methods do the same for inputs that do not fit into memory.
 
     Args:
-        url: ``host:port`` of Triton; the local server's when not given.
+        url: ``host:port`` of Triton, or of several that serve the same models; the local server's when not given.
         protocol: ``http`` or ``grpc``.
-        timeout: seconds for the connection and for an answer.
-        concurrency: how many requests of one call are under way at once.
-        transport: carries the requests in place of ``url`` and ``protocol``, such as a :class:`FakeTransport`.
+        timeout: seconds for the connection, for an answer, and for a request with all its attempts.
+        concurrency: how many requests of lists and streams are under way at once.
+        transport: carries the requests in place of ``url`` and ``protocol``, such as a :class:`FakeTransport`; or
+            several by name.
+        retry: what is done when a request fails.
+        balancing: what is done when one of several servers fails.
+        shared_memory: hand large batches over in system shared memory; for a server on this host that lets clients do
+            so (``trident-serve --shared-memory``).
 
     Raises:
         TridentError: from every method; see :mod:`trident_client.errors` for the tree.
+        ValueError: an argument means nothing; says what is accepted.
     """
 
     def __init__(
         self,
-        url: str | None = None,
+        url: str | Sequence[str] | None = None,
         *,
-        protocol: Protocol = "http",
+        protocol: _settings.Protocol = "http",
         timeout: Timeout | None = None,
         concurrency: int = 4,
-        transport: Transport | None = None,
+        transport: Transport | Mapping[str, Transport] | None = None,
+        retry: Retry | None = None,
+        balancing: Balancing | None = None,
+        shared_memory: bool = False,
     ) -> None:
-        kinds: dict[str, Callable[[str, Timeout], Transport]] = {"http": HttpTransport, "grpc": GrpcTransport}
-        _check(protocol, concurrency)
-        self._transport: Transport = transport or kinds[protocol](url or DEFAULT_URLS[protocol], timeout or Timeout())
+        kinds: dict[str, _settings.Maker[Transport]] = {"http": HttpTransport, "grpc": GrpcTransport}
+        timeout = timeout or Timeout()
+        _settings.check(protocol, concurrency)
+        self._sender = Sender(
+            _settings.transports(url, protocol, timeout, transport, kinds, shared_memory),
+            timeout,
+            retry or Retry(),
+            balancing or Balancing(),
+        )
+        self._concurrency = concurrency
         self._threads = ThreadPoolExecutor(concurrency, thread_name_prefix="trident")
 
     def __enter__(self) -> TridentClient:
@@ -65,7 +80,7 @@ class TridentClient:
     def close(self) -> None:
         """Close the connections. Calls under way are finished first."""
         self._threads.shutdown()
-        self._transport.close()
+        self._sender.close()
 
     def acceptability(
         self,
@@ -81,7 +96,7 @@ class TridentClient:
             model: the set of models that judges, as :meth:`models` lists them.
             on_truncation: called with the indices of sentences longer than the model takes; warns by default.
         """
-        return self._run(_tasks.acceptability(sentences, model, on_truncation))
+        return self._list(_tasks.Acceptability(model), sentences, on_truncation)
 
     def answer(
         self, question: str, context: str, top_k: int = 1, *, model: str = "qa", max_answer_tokens: int | None = None
@@ -113,7 +128,7 @@ class TridentClient:
             model: the set of models that answers; see :meth:`models`.
             max_answer_tokens: tokens in the longest answer; see :meth:`answer`.
         """
-        return self._run(_tasks.answers(questions, model, top_k, max_answer_tokens))
+        return self._list(_tasks.Answers(model, top_k, max_answer_tokens), questions)
 
     def embed(
         self,
@@ -129,7 +144,7 @@ class TridentClient:
             model: the set of models that embeds, as :meth:`models` lists them.
             on_truncation: called with the indices of texts longer than the encoder takes; warns by default.
         """
-        return self._run(_tasks.embed(texts, model, on_truncation))
+        return self._list(_tasks.Embedding(model), texts, on_truncation)
 
     def similarity(
         self,
@@ -145,145 +160,156 @@ class TridentClient:
             model: the set of models that compares, as :meth:`models` lists them.
             on_truncation: called with the indices of pairs longer than the encoder takes; warns by default.
         """
-        return self._run(_tasks.similarity(pairs, model, on_truncation))
+        return self._list(_tasks.Similarity(model), pairs, on_truncation)
 
-    def models(self) -> list[ModelInfo]:
-        """Return the sets of models that the server has ready, by name, and what is known of each.
-
-        Raises:
-            TransportError: the server cannot be reached.
-        """
-        names = self._transport.index()
-        found = {name: self._transport.configuration(name) for name in sorted(names)}
-        return _tasks.model_infos(found)
-
-    def ready(self) -> bool:
-        """Say whether every model answers.
-
-        Raises:
-            TransportError: the server cannot be reached.
-        """
-        return self._transport.ready(MODELS)
-
-    def _run(self, plan: _tasks.Plan[_tasks.Result]) -> _tasks.Result:
-        if len(plan.requests) == 1:
-            return plan.join([self._transport.infer(plan.requests[0])])
-        return plan.join(list(self._threads.map(self._transport.infer, plan.requests)))
-
-
-class AsyncTridentClient:
-    """The same for one event loop; see :class:`TridentClient` for arguments and errors."""
-
-    def __init__(
-        self,
-        url: str | None = None,
-        *,
-        protocol: Protocol = "http",
-        timeout: Timeout | None = None,
-        concurrency: int = 4,
-        transport: AsyncTransport | None = None,
-    ) -> None:
-        kinds: dict[str, Callable[[str, Timeout], AsyncTransport]] = {
-            "http": AsyncHttpTransport,
-            "grpc": AsyncGrpcTransport,
-        }
-        _check(protocol, concurrency)
-        self._transport: AsyncTransport = transport or kinds[protocol](
-            url or DEFAULT_URLS[protocol], timeout or Timeout()
-        )
-        self._concurrency = concurrency
-
-    async def __aenter__(self) -> AsyncTridentClient:
-        """Return the client; leaving closes it."""
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Close."""
-        await self.close()
-
-    async def close(self) -> None:
-        """Close the connections."""
-        await self._transport.close()
-
-    async def acceptability(
+    def stream_acceptability(
         self,
         sentences: Iterable[str],
         *,
         model: str = "cola",
         on_truncation: _tasks.OnTruncation = _tasks.warn_of_truncation,
-    ) -> npt.NDArray[np.float32]:
-        """Return each sentence's probability of being acceptable; see :meth:`TridentClient.acceptability`."""
-        return await self._run(_tasks.acceptability(sentences, model, on_truncation))
+        on_bad_item: _tasks.OnBadItem | None = None,
+    ) -> Iterator[float]:
+        """Yield each sentence's probability of being acceptable, in order, reading only a few batches ahead.
 
-    async def answer(
-        self, question: str, context: str, top_k: int = 1, *, model: str = "qa", max_answer_tokens: int | None = None
-    ) -> list[Answer]:
-        """Return the likeliest answers to a question; see :meth:`TridentClient.answer`."""
-        return (await self.answer_many([(question, context)], top_k, model=model, max_answer_tokens=max_answer_tokens))[
-            0
-        ]
+        Args:
+            sentences: as many as there are; read while the results are taken.
+            model: see :meth:`acceptability`.
+            on_truncation: called with the indices, counted from the stream's beginning, before their results come.
+            on_bad_item: called with the index of a sentence that the model does not take, and the error, before its
+                result, which is NaN; where it is not given, the error is raised and the stream ends.
+        """
+        return self._stream(_tasks.Acceptability(model), sentences, on_truncation, on_bad_item)
 
-    async def answer_many(
+    def stream_answers(
         self,
         questions: Iterable[tuple[str, str]],
         top_k: int = 1,
         *,
         model: str = "qa",
         max_answer_tokens: int | None = None,
-    ) -> list[list[Answer]]:
-        """Return each question's likeliest answers; see :meth:`TridentClient.answer_many`."""
-        return await self._run(_tasks.answers(questions, model, top_k, max_answer_tokens))
+        on_bad_item: _tasks.OnBadItem | None = None,
+    ) -> Iterator[list[Answer]]:
+        """Yield each question's likeliest answers, in order; see :meth:`answer_many` and :meth:`stream_acceptability`.
 
-    async def embed(
+        A question that is not taken has no answers.
+        """
+        return self._stream(_tasks.Answers(model, top_k, max_answer_tokens), questions, on_bad_item=on_bad_item)
+
+    def stream_embeddings(
         self,
         texts: Iterable[str],
         *,
         model: str = "sts",
         on_truncation: _tasks.OnTruncation = _tasks.warn_of_truncation,
-    ) -> npt.NDArray[np.float32]:
-        """Return each text's embedding; see :meth:`TridentClient.embed`."""
-        return await self._run(_tasks.embed(texts, model, on_truncation))
+        on_bad_item: _tasks.OnBadItem | None = None,
+    ) -> Iterator[npt.NDArray[np.float32]]:
+        """Yield each text's embedding, float32 ``[dim]``, in order; see :meth:`embed` and :meth:`stream_acceptability`.
 
-    async def similarity(
+        The embedding of a text that is not taken is empty: ``[0]``.
+        """
+        return self._stream(_tasks.Embedding(model), texts, on_truncation, on_bad_item)
+
+    def stream_similarity(
         self,
         pairs: Iterable[tuple[str, str]],
         *,
         model: str = "sts",
         on_truncation: _tasks.OnTruncation = _tasks.warn_of_truncation,
-    ) -> npt.NDArray[np.float32]:
-        """Return each pair's cosine; see :meth:`TridentClient.similarity`."""
-        return await self._run(_tasks.similarity(pairs, model, on_truncation))
+        on_bad_item: _tasks.OnBadItem | None = None,
+    ) -> Iterator[float]:
+        """Yield each pair's cosine, in order; see :meth:`similarity` and :meth:`stream_acceptability`."""
+        return self._stream(_tasks.Similarity(model), pairs, on_truncation, on_bad_item)
 
-    async def models(self) -> list[ModelInfo]:
-        """Return the sets of models that the server has ready; see :meth:`TridentClient.models`."""
-        names = sorted(await self._transport.index())
-        found = await asyncio.gather(*map(self._transport.configuration, names))
-        return _tasks.model_infos(dict(zip(names, found, strict=True)))
+    def models(self) -> list[ModelInfo]:
+        """Return the sets of models that are served, by name, and what is known of each.
 
-    async def ready(self) -> bool:
-        """Say whether every model answers; see :meth:`TridentClient.ready`."""
-        return await self._transport.ready(MODELS)
+        Raises:
+            TransportError: no server can be reached.
+        """
+        names = self._sender.ask(lambda transport, seconds: transport.index())
+        return _served.model_infos({name: self._configuration(name) for name in sorted(names)})
 
-    async def _run(self, plan: _tasks.Plan[_tasks.Result]) -> _tasks.Result:
-        slots = asyncio.Semaphore(self._concurrency)
+    def ready(self) -> bool:
+        """Say whether every model answers, of one server at least.
 
-        async def infer(index: int) -> Response:
-            async with slots:
-                return await self._transport.infer(plan.requests[index])
+        Raises:
+            TransportError: no server can be reached.
+        """
+        return self._sender.ready(_settings.MODELS)
 
-        # A task group, so that the first failure cancels the rest and is what the caller sees.
+    def servers(self) -> list[ServerStatus]:
+        """Return what this client knows of each server that it was given; asks nobody."""
+        return self._sender.statuses()
+
+    def statistics(self) -> list[ModelStatistics]:
+        """Return what each server that can be reached has counted, by server and model.
+
+        Raises:
+            TransportError: no server can be reached.
+        """
+        return _served.model_statistics(self._sender.each(lambda transport: transport.statistics()))
+
+    def _configuration(self, name: str) -> Mapping[str, Any]:
+        return self._sender.ask(lambda transport, seconds: transport.configuration(name), name)
+
+    def _list(
+        self,
+        task: _tasks.Task[_tasks.Item, _tasks.Value, _tasks.Result],
+        items: Iterable[_tasks.Item],
+        on_truncation: _tasks.OnTruncation = _tasks.warn_of_truncation,
+    ) -> _tasks.Result:
+        # Every item is looked at before the first is sent.
+        jobs = [
+            _batches.Batch(each.start, each.items, task.request(each.items, each.start))
+            for each in _batches.batches(_tasks.checked(items, task), task.batch)
+        ]
+        parts = list(self._parts(task, jobs)) if len(jobs) > 1 else [self._part(task, job) for job in jobs]
+        if truncated := [index for part in parts for index in part.truncated]:
+            on_truncation(truncated)
+        return task.join([part.values for part in parts])
+
+    def _stream(
+        self,
+        task: _tasks.Task[_tasks.Item, _tasks.Value, _tasks.Result],
+        items: Iterable[_tasks.Item],
+        on_truncation: _tasks.OnTruncation = _tasks.warn_of_truncation,
+        on_bad_item: _tasks.OnBadItem | None = None,
+    ) -> Iterator[_tasks.Value]:
+        jobs = _batches.batches(_tasks.checked(items, task), task.batch)
+        for part in self._parts(task, jobs, keep_going=on_bad_item is not None):
+            if part.truncated:
+                on_truncation(part.truncated)
+            for index, value in enumerate(part.values, part.start):
+                if on_bad_item is not None and index in part.bad:
+                    on_bad_item(index, part.bad[index])
+                yield task.single(value)
+
+    def _parts(
+        self,
+        task: _tasks.Task[Any, Any, Any],
+        jobs: Iterable[_batches.Batch[Any]],
+        *,
+        keep_going: bool = False,
+    ) -> Iterator[_batches.Part]:
+        cancelled = threading.Event()
+
+        def work(job: _batches.Batch[Any]) -> _batches.Part:
+            return self._part(task, job, cancelled, keep_going=keep_going)
+
         try:
-            async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(infer(index)) for index in range(len(plan.requests))]
-        except ExceptionGroup as failures:
-            raise failures.exceptions[0] from failures.exceptions[0].__cause__
-        return plan.join([task.result() for task in tasks])
+            yield from _batches.in_order(self._threads, work, jobs, self._concurrency * _settings.AHEAD)
+        finally:
+            # Those under way when one fails are not tried again.
+            cancelled.set()
 
-
-def _check(protocol: str, concurrency: int) -> None:
-    if protocol not in DEFAULT_URLS:
-        raise ValueError(f"protocol must be 'http' or 'grpc', got {protocol!r}")
-    if concurrency < 1:
-        raise ValueError(f"concurrency must be at least 1, got {concurrency}")
+    def _part(
+        self,
+        task: _tasks.Task[Any, Any, Any],
+        job: _batches.Batch[Any],
+        cancelled: threading.Event | None = None,
+        *,
+        keep_going: bool = False,
+    ) -> _batches.Part:
+        steps = _batches.steps(task, job, keep_going=keep_going)
+        return _batches.run(steps, lambda request: self._sender.infer(request, cancelled))

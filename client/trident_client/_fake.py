@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
-from trident_client._types import Configuration, Request, Response
+from trident_client._types import Configuration, Request, Response, Statistics
 
 
 class FakeTransport:
@@ -14,6 +14,7 @@ class FakeTransport:
         answer: makes the outputs of a request; may raise a :class:`TridentError`.
         is_ready: what the server says of its readiness.
         configurations: of its models, by name, as Triton's JSON has them.
+        statistics: of its models, as Triton's JSON has them.
     """
 
     def __init__(
@@ -22,10 +23,12 @@ class FakeTransport:
         *,
         is_ready: bool = True,
         configurations: Mapping[str, Configuration] | None = None,
+        statistics: Sequence[Statistics] = (),
     ) -> None:
         self._answer = answer
         self.is_ready = is_ready
         self.configurations = dict(configurations or {})
+        self._statistics = list(statistics)
         self.requests: list[Request] = []
         self.closed = False
 
@@ -45,6 +48,10 @@ class FakeTransport:
     def configuration(self, model: str) -> Configuration:
         """Return one of the configurations."""
         return self.configurations[model]
+
+    def statistics(self) -> list[Statistics]:
+        """Return what was told at construction."""
+        return self._statistics
 
     def close(self) -> None:
         """Remember that it was closed."""
@@ -69,6 +76,10 @@ class AsyncFakeTransport(FakeTransport):
     async def configuration(self, model: str) -> Configuration:  # type: ignore[override]
         """Return one of the configurations."""
         return super().configuration(model)
+
+    async def statistics(self) -> list[Statistics]:  # type: ignore[override]
+        """Return what was told at construction."""
+        return super().statistics()
 
     async def close(self) -> None:  # type: ignore[override]
         """Remember that it was closed."""

@@ -2,87 +2,122 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
-from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar, cast
+import contextlib
+from typing import Any, cast
 
 import tritonclient.grpc as triton_grpc
 import tritonclient.grpc.aio as triton_aio
 from tritonclient.utils import InferenceServerException
 
 from trident_client._http import ready_models
-from trident_client._types import Configuration, Request, Response, Timeout, triton_type
+from trident_client._shared_memory import (
+    Clean,
+    Infer,
+    Placement,
+    Regions,
+    Register,
+    Reply,
+    Shapes,
+    Step,
+    Unregister,
+    async_drive,
+    drive,
+    left_behind,
+)
+from trident_client._types import Array, Configuration, Request, Response, Statistics, Timeout, triton_type
 from trident_client.errors import (
     BadInputError,
-    DeadlineError,
     NotReadyError,
     OverloadedError,
+    ReadTimeoutError,
     ServerError,
     TransportError,
     TridentError,
 )
 
-# A restarted server is found again at once; gRPC's own back-off between dials grows to two minutes.
-CHANNEL_ARGUMENTS = [
-    ("grpc.max_send_message_length", -1),
-    ("grpc.max_receive_message_length", -1),
-    ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 100),
-    ("grpc.max_reconnect_backoff_ms", 200),
-]
 ERRORS: dict[str, type[TridentError]] = {
     "INVALID_ARGUMENT": BadInputError,
     "NOT_FOUND": NotReadyError,
-    "DEADLINE_EXCEEDED": DeadlineError,
+    "DEADLINE_EXCEEDED": ReadTimeoutError,
     "RESOURCE_EXHAUSTED": OverloadedError,
     "UNAVAILABLE": TransportError,
     "CANCELLED": TransportError,
 }
-# A channel that lost its server answers the next call with the old failure and only then dials again, so a call that
-# found no server is made once more after this many seconds, longer than the longest back-off with its jitter of a
-# fifth. Inference changes nothing on the server.
-REDIAL_SECONDS = 0.3
 NOT_READY = ("is not found", "is not ready", "unknown model", "stopping")
-
-Result = TypeVar("Result")
 
 
 class GrpcTransport:
     """Synchronous gRPC."""
 
-    def __init__(self, url: str, timeout: Timeout) -> None:
-        self._client = triton_grpc.InferenceServerClient(url, channel_args=CHANNEL_ARGUMENTS)
+    def __init__(self, url: str, timeout: Timeout, *, shared_memory: bool = False) -> None:
+        self._regions = Regions() if shared_memory else None
+        self._client = triton_grpc.InferenceServerClient(url, channel_args=_channel_arguments(timeout))
         self._timeout = timeout
 
     def infer(self, request: Request) -> Response:
         """Run one inference."""
-        return self._redialling(lambda: self._infer(request))
+        if self._regions is None:
+            return (self._infer(request, None))[0]
+        steps = self._regions.steps(request)
+        return drive(steps, self._do)
 
     def ready(self, models: tuple[str, ...]) -> bool:
-        """Ask the server for each model's readiness."""
-        return self._redialling(lambda: self._ready(models))
+        """Ask for each model's readiness, or for the server's."""
+        seconds = self._timeout.connect
+        try:
+            if not models:
+                return bool(self._client.is_server_ready(client_timeout=seconds))
+            return all(self._client.is_model_ready(model, client_timeout=seconds) for model in models)
+        except InferenceServerException as error:
+            raise translate(error, None) from error
 
     def index(self) -> list[str]:
         """Ask for the models that are ready."""
-        index = self._redialling(lambda: self._call("get_model_repository_index"))
+        index = self._call("get_model_repository_index")
         return ready_models(index.get("models", []))
 
     def configuration(self, model: str) -> Configuration:
         """Ask for a model's configuration."""
-        answer = self._redialling(lambda: self._call("get_model_config", model))
+        answer = self._call("get_model_config", model)
         return cast(Configuration, answer["config"])
 
+    def statistics(self) -> list[Statistics]:
+        """Ask for every model's statistics."""
+        answer = self._call("get_inference_statistics")
+        return cast(list[Statistics], answer.get("model_stats", []))
+
     def close(self) -> None:
-        """Close the channel."""
+        """Close the channel, and unregister shared memory."""
+        for step in self._regions.closing() if self._regions else ():
+            with contextlib.suppress(TridentError):
+                self._do(step)
         self._client.close()
 
-    def _redialling(self, call: Callable[[], Result]) -> Result:
+    def _infer(self, request: Request, placement: Placement | None) -> Reply:
+        inputs, outputs = _tensors(request, placement)
+        seconds = self._timeout.read if request.timeout is None else min(self._timeout.read, request.timeout)
         try:
-            return call()
-        except TransportError:
-            time.sleep(REDIAL_SECONDS)
-            return call()
+            result = self._client.infer(request.model, inputs, outputs=outputs, client_timeout=seconds)
+        except InferenceServerException as error:
+            raise translate(error, request.model) from error
+        return _outputs(request, result, placement)
+
+    def _do(self, step: Step) -> Reply | None:
+        if isinstance(step, Infer):
+            return self._infer(step.request, step.placement)
+        client, seconds = self._client, self._timeout.connect
+        try:
+            if isinstance(step, Register):
+                client.register_system_shared_memory(step.name, f"/{step.name}", step.size, client_timeout=seconds)
+            elif isinstance(step, Unregister):
+                client.unregister_system_shared_memory(step.name, client_timeout=seconds)
+            elif isinstance(step, Clean):
+                status = client.get_system_shared_memory_status(client_timeout=seconds)
+                for name in left_behind(status.regions):
+                    client.unregister_system_shared_memory(name, client_timeout=seconds)
+        except InferenceServerException as error:
+            raise translate(error, None) from error
+        return None
 
     def _call(self, method: str, *models: str) -> Any:
         try:
@@ -90,79 +125,90 @@ class GrpcTransport:
         except InferenceServerException as error:
             raise translate(error, models[0] if models else None) from error
 
-    def _infer(self, request: Request) -> Response:
-        inputs, outputs = _tensors(request)
-        try:
-            result = self._client.infer(request.model, inputs, outputs=outputs, client_timeout=self._timeout.read)
-        except InferenceServerException as error:
-            raise translate(error, request.model) from error
-        return {name: result.as_numpy(name) for name in request.outputs}
-
-    def _ready(self, models: tuple[str, ...]) -> bool:
-        try:
-            return all(self._client.is_model_ready(model, client_timeout=self._timeout.connect) for model in models)
-        except InferenceServerException as error:
-            raise translate(error, None) from error
-
 
 class AsyncGrpcTransport:
     """gRPC for one event loop."""
 
-    def __init__(self, url: str, timeout: Timeout) -> None:
-        self._client = triton_aio.InferenceServerClient(url, channel_args=CHANNEL_ARGUMENTS)
+    def __init__(self, url: str, timeout: Timeout, *, shared_memory: bool = False) -> None:
+        self._regions = Regions() if shared_memory else None
+        self._client = triton_aio.InferenceServerClient(url, channel_args=_channel_arguments(timeout))
         self._timeout = timeout
 
     async def infer(self, request: Request) -> Response:
         """Run one inference."""
-        return await self._redialling(lambda: self._infer(request))
+        if self._regions is None:
+            return (await self._infer(request, None))[0]
+        steps = self._regions.steps(request)
+        return await async_drive(steps, self._do)
 
     async def ready(self, models: tuple[str, ...]) -> bool:
-        """Ask the server for each model's readiness."""
-        return await self._redialling(lambda: self._ready(models))
+        """Ask for each model's readiness, or for the server's."""
+        seconds = self._timeout.connect
+        try:
+            if not models:
+                return bool(await self._client.is_server_ready(client_timeout=seconds))
+            for model in models:
+                if not await self._client.is_model_ready(model, client_timeout=seconds):
+                    return False
+        except InferenceServerException as error:
+            raise translate(error, None) from error
+        return True
 
     async def index(self) -> list[str]:
         """Ask for the models that are ready."""
-        index = await self._redialling(lambda: self._call("get_model_repository_index"))
+        index = await self._call("get_model_repository_index")
         return ready_models(index.get("models", []))
 
     async def configuration(self, model: str) -> Configuration:
         """Ask for a model's configuration."""
-        answer = await self._redialling(lambda: self._call("get_model_config", model))
+        answer = await self._call("get_model_config", model)
         return cast(Configuration, answer["config"])
 
+    async def statistics(self) -> list[Statistics]:
+        """Ask for every model's statistics."""
+        answer = await self._call("get_inference_statistics")
+        return cast(list[Statistics], answer.get("model_stats", []))
+
     async def close(self) -> None:
-        """Close the channel."""
+        """Close the channel, and unregister shared memory."""
+        for step in self._regions.closing() if self._regions else ():
+            with contextlib.suppress(TridentError):
+                await self._do(step)
         await self._client.close()
 
-    async def _redialling(self, call: Callable[[], Awaitable[Result]]) -> Result:
+    async def _infer(self, request: Request, placement: Placement | None) -> Reply:
+        inputs, outputs = _tensors(request, placement)
+        seconds = self._timeout.read if request.timeout is None else min(self._timeout.read, request.timeout)
         try:
-            return await call()
-        except TransportError:
-            await asyncio.sleep(REDIAL_SECONDS)
-            return await call()
+            result = await self._client.infer(request.model, inputs, outputs=outputs, client_timeout=seconds)
+        except InferenceServerException as error:
+            raise translate(error, request.model) from error
+        return _outputs(request, result, placement)
+
+    async def _do(self, step: Step) -> Reply | None:
+        if isinstance(step, Infer):
+            return await self._infer(step.request, step.placement)
+        client, seconds = self._client, self._timeout.connect
+        try:
+            if isinstance(step, Register):
+                await client.register_system_shared_memory(
+                    step.name, f"/{step.name}", step.size, client_timeout=seconds
+                )
+            elif isinstance(step, Unregister):
+                await client.unregister_system_shared_memory(step.name, client_timeout=seconds)
+            elif isinstance(step, Clean):
+                status = await client.get_system_shared_memory_status(client_timeout=seconds)
+                for name in left_behind(status.regions):
+                    await client.unregister_system_shared_memory(name, client_timeout=seconds)
+        except InferenceServerException as error:
+            raise translate(error, None) from error
+        return None
 
     async def _call(self, method: str, *models: str) -> Any:
         try:
             return await getattr(self._client, method)(*models, as_json=True, client_timeout=self._timeout.connect)
         except InferenceServerException as error:
             raise translate(error, models[0] if models else None) from error
-
-    async def _infer(self, request: Request) -> Response:
-        inputs, outputs = _tensors(request)
-        try:
-            result = await self._client.infer(request.model, inputs, outputs=outputs, client_timeout=self._timeout.read)
-        except InferenceServerException as error:
-            raise translate(error, request.model) from error
-        return {name: result.as_numpy(name) for name in request.outputs}
-
-    async def _ready(self, models: tuple[str, ...]) -> bool:
-        try:
-            for model in models:
-                if not await self._client.is_model_ready(model, client_timeout=self._timeout.connect):
-                    return False
-        except InferenceServerException as error:
-            raise translate(error, None) from error
-        return True
 
 
 def translate(error: InferenceServerException, model: str | None) -> TridentError:
@@ -174,10 +220,39 @@ def translate(error: InferenceServerException, model: str | None) -> TridentErro
     return kind(message, model)
 
 
-def _tensors(request: Request) -> tuple[list[Any], list[Any]]:
-    inputs = []
+def _channel_arguments(timeout: Timeout) -> list[tuple[str, int]]:
+    return [
+        ("grpc.max_send_message_length", -1),
+        ("grpc.max_receive_message_length", -1),
+        # A restarted server is found again at once; gRPC's own pauses between dials grow to two minutes.
+        ("grpc.initial_reconnect_backoff_ms", 100),
+        ("grpc.max_reconnect_backoff_ms", 200),
+        # In spite of its name, how long a dial may take.
+        ("grpc.min_reconnect_backoff_ms", round(timeout.connect * 1000)),
+    ]
+
+
+def _tensors(request: Request, placement: Placement | None) -> tuple[list[Any], list[Any]]:
+    inputs, outputs = [], []
     for name, array in request.inputs.items():
         tensor = triton_grpc.InferInput(name, list(array.shape), triton_type(array))
-        tensor.set_data_from_numpy(array)
+        if placement:
+            offset, size = placement.inputs[name]
+            tensor.set_shared_memory(placement.region, size, offset)
+        else:
+            tensor.set_data_from_numpy(array)
         inputs.append(tensor)
-    return inputs, [triton_grpc.InferRequestedOutput(name) for name in request.outputs]
+    for name in request.outputs:
+        output = triton_grpc.InferRequestedOutput(name)
+        if placement and name in placement.outputs:
+            offset, size = placement.outputs[name]
+            output.set_shared_memory(placement.region, size, offset)
+        outputs.append(output)
+    return inputs, outputs
+
+
+def _outputs(request: Request, result: Any, placement: Placement | None) -> Reply:
+    placed = placement.outputs if placement else {}
+    outputs: dict[str, Array] = {name: result.as_numpy(name) for name in request.outputs if name not in placed}
+    shapes: Shapes = {name: tuple(result.get_output(name).shape) for name in placed}
+    return outputs, shapes

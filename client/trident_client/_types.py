@@ -12,6 +12,7 @@ import numpy.typing as npt
 Array = npt.NDArray[Any]
 Response = Mapping[str, Array]
 Configuration = Mapping[str, Any]
+Statistics = Mapping[str, Any]
 
 
 class Answer(NamedTuple):
@@ -52,28 +53,78 @@ class ModelInfo:
 
 
 @dataclass(frozen=True)
+class ModelStatistics:
+    """What one server has counted for one of its models since it was started. Times are sums in seconds.
+
+    Attributes:
+        server: ``host:port``.
+        name: the model; ensembles and the models inside them each have their own.
+        version: the model's version.
+        inferences: items answered; a request with a batch of 64 is 64.
+        executions: how often the model ran; fewer than the requests where requests were joined in batches.
+        successes: requests answered.
+        failures: requests that failed.
+        request_seconds: in requests that were answered, from their arrival to their answer.
+        queue_seconds: waiting for the model.
+        compute_input_seconds: making inputs ready.
+        compute_infer_seconds: in the model.
+        compute_output_seconds: taking outputs over.
+    """
+
+    server: str
+    name: str
+    version: str
+    inferences: int
+    executions: int
+    successes: int
+    failures: int
+    request_seconds: float
+    queue_seconds: float
+    compute_input_seconds: float
+    compute_infer_seconds: float
+    compute_output_seconds: float
+
+
+@dataclass(frozen=True)
 class Request:
     """One inference: a model, its input tensors by name, and the outputs wanted.
 
-    Text tensors are object arrays of UTF-8 ``bytes``.
+    Text tensors are object arrays of UTF-8 ``bytes``. ``timeout`` is the seconds that the request's deadline leaves for
+    the answer; the transport's own timeout holds where that is shorter.
     """
 
     model: str
     inputs: Mapping[str, Array]
     outputs: tuple[str, ...]
+    timeout: float | None = None
 
 
 @dataclass(frozen=True)
 class Timeout:
-    """How long to wait, in seconds: for the connection, and for an answer on it."""
+    """How long to wait, in seconds.
+
+    Attributes:
+        connect: for a connection, and for an answer to a question about the server itself.
+        read: for an answer to a request that was sent.
+        deadline: for one request (up to a batch of a longer list) with all its attempts and the waiting between them;
+            twice ``connect`` and ``read`` when None.
+    """
 
     connect: float = 5.0
     read: float = 30.0
+    deadline: float | None = None
 
     def __post_init__(self) -> None:
         """Refuse a timeout that would never or always strike."""
         if not (self.connect > 0 and self.read > 0):
             raise ValueError(f"timeouts must be positive seconds, got connect={self.connect}, read={self.read}")
+        if self.deadline is not None and not self.deadline > 0:
+            raise ValueError(f"a deadline must be positive seconds, got {self.deadline}")
+
+    @property
+    def longest(self) -> float:
+        """Seconds that one request may take in all."""
+        return 2 * (self.connect + self.read) if self.deadline is None else self.deadline
 
 
 class Transport(Protocol):
@@ -83,13 +134,16 @@ class Transport(Protocol):
         """Return the outputs by name; raise a TridentError."""
 
     def ready(self, models: tuple[str, ...]) -> bool:
-        """Say whether the server and each of ``models`` answers inference; raise TransportError if it is away."""
+        """Say whether each of ``models``, or the server where none is named, is ready; raise TransportError if away."""
 
     def index(self) -> list[str]:
         """Return the names of the models that are ready."""
 
     def configuration(self, model: str) -> Configuration:
         """Return a model's configuration as Triton's JSON has it."""
+
+    def statistics(self) -> list[Statistics]:
+        """Return each model's statistics as Triton's JSON has them."""
 
     def close(self) -> None:
         """Release connections."""
@@ -102,13 +156,16 @@ class AsyncTransport(Protocol):
         """Return the outputs by name; raise a TridentError."""
 
     async def ready(self, models: tuple[str, ...]) -> bool:
-        """Say whether the server and each of ``models`` answers inference; raise TransportError if it is away."""
+        """Say whether each of ``models``, or the server where none is named, is ready; raise TransportError if away."""
 
     async def index(self) -> list[str]:
         """Return the names of the models that are ready."""
 
     async def configuration(self, model: str) -> Configuration:
         """Return a model's configuration as Triton's JSON has it."""
+
+    async def statistics(self) -> list[Statistics]:
+        """Return each model's statistics as Triton's JSON has them."""
 
     async def close(self) -> None:
         """Release connections."""

@@ -3,14 +3,19 @@
 ::
 
     TridentError
-    ├── BadInputError      the input is not one the model takes; says which item and what is accepted (a ValueError too)
-    ├── NotReadyError      the server is up, but the model is not served or still loads
-    ├── OverloadedError    the server refused because its queue is full
-    ├── DeadlineError      no answer within the timeout (a TimeoutError too)
-    ├── TransportError     the server cannot be reached, or the connection broke
-    └── ServerError        the server failed on a request that was fine
+    ├── BadInputError            the input is not one the model takes; says which item and why (a ValueError too)
+    ├── NotReadyError            the server is up, but the model is not served or still loads
+    ├── OverloadedError          the server refused because its queue is full
+    ├── DeadlineError            no answer within the timeout (a TimeoutError too)
+    │   ├── ConnectTimeoutError  there was no connection in time; the request was not sent
+    │   └── ReadTimeoutError     the request was sent, and no answer came in time
+    ├── TransportError           the server cannot be reached, or the connection broke
+    └── ServerError              the server failed on a request that was fine
 
-    TruncationWarning      a text was longer than the encoder takes, and its end was not looked at
+    TruncationWarning            a text was longer than the encoder takes, and its end was not looked at
+
+Each says which model was asked, on which attempt it came, of which server, and what caused it. What is tried again, and
+where, stands in :class:`trident_client.Retry`.
 """
 
 from __future__ import annotations
@@ -21,15 +26,49 @@ class TridentError(Exception):
 
     Attributes:
         model: the model that was asked, or None when the call concerned the server as a whole.
+        attempt: on which attempt it came, 1 when nothing was tried before; the last attempt's error is what is raised.
+        server: who was asked, ``host:port``; None where nothing was sent.
     """
 
-    def __init__(self, message: str, model: str | None = None) -> None:
+    def __init__(self, message: str, model: str | None = None, *, attempt: int = 1, server: str | None = None) -> None:
         super().__init__(message)
         self.model = model
+        self.attempt = attempt
+        self.server = server
+
+    @property
+    def cause(self) -> BaseException | None:
+        """The error beneath, of the library that carried the request; None where this package found it by itself."""
+        return self.__cause__
+
+    @property
+    def message(self) -> str:
+        """What happened, without the attempt."""
+        return super().__str__()
+
+    def __str__(self) -> str:
+        """Return what happened, and after how many attempts where there were several."""
+        return f"{self.message} (after {self.attempt} attempts)" if self.attempt > 1 else self.message
 
 
 class BadInputError(TridentError, ValueError):
-    """The input is not one the model takes."""
+    """The input is not one the model takes.
+
+    Attributes:
+        index: the item at fault, counted from 0, where one item is.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        model: str | None = None,
+        *,
+        attempt: int = 1,
+        server: str | None = None,
+        index: int | None = None,
+    ) -> None:
+        super().__init__(message, model, attempt=attempt, server=server)
+        self.index = index
 
 
 class NotReadyError(TridentError):
@@ -42,6 +81,14 @@ class OverloadedError(TridentError):
 
 class DeadlineError(TridentError, TimeoutError):
     """No answer came within the timeout."""
+
+
+class ConnectTimeoutError(DeadlineError):
+    """There was no connection within the timeout."""
+
+
+class ReadTimeoutError(DeadlineError):
+    """The request was sent, and no answer came within the timeout."""
 
 
 class TransportError(TridentError):

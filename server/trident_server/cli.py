@@ -52,6 +52,15 @@ def serve(
     triton_only: Annotated[
         bool | None, _option("triton_only", "The facade is not started.", flag="--triton-only")
     ] = None,
+    shared_memory: Annotated[
+        bool | None,
+        _option(
+            "shared_memory",
+            "Clients on this host may hand over tensors in shared memory; whoever reaches Triton can then map what "
+            "shared memory its user can.",
+            flag="--shared-memory",
+        ),
+    ] = None,
     log_verbose: Annotated[
         int | None, _option("log_verbose", "Triton logs more, from 1 on several lines a request; 0 to 9.")
     ] = None,

@@ -27,7 +27,7 @@ POLL_SECONDS = 0.05
 # Seconds that Triton gives requests in flight when it is stopped.
 EXIT_TIMEOUT_SECONDS = 10
 # Whoever can reach Triton could map shared memory of other processes or write trace and log files with these.
-RESTRICTED_APIS = "shared-memory,trace,logging"
+RESTRICTED_APIS = ("shared-memory", "trace", "logging")
 
 
 class TritonProcess:
@@ -49,6 +49,7 @@ class TritonProcess:
         stop_grace: seconds that a clean stop may take before Triton is killed; it takes about three, because Triton
             looks once a second whether its models are unloaded.
         config_name: Triton's ``--model-config-name``.
+        shared_memory: let clients on this host hand over tensors in system shared memory.
         extra_args: further tritonserver arguments.
         on_model_loaded: called with each model's name as Triton reports it loaded.
 
@@ -73,6 +74,7 @@ class TritonProcess:
         ready_timeout: float = 120.0,
         stop_grace: float = 15.0,
         config_name: str | None = None,
+        shared_memory: bool = False,
         extra_args: Sequence[str] = (),
         on_model_loaded: Callable[[str], None] = lambda name: None,
     ) -> None:
@@ -84,6 +86,7 @@ class TritonProcess:
         self._ready_timeout = ready_timeout
         self._stop_grace = stop_grace
         self._config_name = config_name
+        self._shared_memory = shared_memory
         self._extra_args = extra_args
         self._on_model_loaded = on_model_loaded
         self._process: SupervisedProcess | None = None
@@ -148,7 +151,8 @@ class TritonProcess:
 
     def _arguments(self, triton: EmbeddedTriton, backends: Path, shm_prefix: str) -> list[str]:
         # Nobody is told the key: to every client the restricted APIs are closed.
-        closed = f"{RESTRICTED_APIS}:trident-admin={secrets.token_hex(16)}"
+        restricted = [api for api in RESTRICTED_APIS if not (self._shared_memory and api == "shared-memory")]
+        closed = f"{','.join(restricted)}:trident-admin={secrets.token_hex(16)}"
         arguments = {
             "model-repository": self._repository.resolve(),
             "model-config-name": self._config_name,

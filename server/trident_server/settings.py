@@ -30,6 +30,7 @@ class ServerSettings(BaseSettings):
     ready_timeout: float = Field(
         120.0, gt=0, description="Seconds that Triton, and then the facade, may take to start."
     )
+    shared_memory: bool = Field(False, description="Let clients on this host hand over tensors in shared memory.")
     triton_only: bool = Field(False, description="Start Triton without the facade.")
     log_verbose: int = Field(0, ge=0, le=9, description="Triton's --log-verbose.")
 

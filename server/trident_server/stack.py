@@ -58,6 +58,7 @@ def _run(settings: ServerSettings, console: Console) -> None:
             log_file=settings.cache_dir / "triton.log",
             ready_timeout=settings.ready_timeout,
             config_name=settings.config_name,
+            shared_memory=settings.shared_memory,
             extra_args=[f"--log-verbose={settings.log_verbose}"],
             on_model_loaded=lambda name: console.print(f"  loaded {name}"),
         )

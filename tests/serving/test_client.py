@@ -1,11 +1,21 @@
 """The client against the real Triton."""
 
+import os
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from trident_client import AsyncTridentClient, BadInputError, Timeout, TransportError, TridentClient, TruncationWarning
+from trident_client import (
+    AsyncTridentClient,
+    BadInputError,
+    NotReadyError,
+    Timeout,
+    TransportError,
+    TridentClient,
+    TruncationWarning,
+)
 from trident_server.ports import free_ports
 
 pytestmark = pytest.mark.serving
@@ -96,15 +106,62 @@ def test_no_server_is_a_transport_error(protocol):
             client.ready()
 
 
-def test_many_threads_share_one_client(client):
+def test_32_threads_share_one_client(client):
+    """``TRIDENT_TEST_SECONDS=60`` makes it a minute's test."""
+    seconds = float(os.environ.get("TRIDENT_TEST_SECONDS", "2"))
     texts = [f"Thread {index} asks something {'very ' * (index % 5)}simple." for index in range(32)]
     alone = client.embed(texts)
     start = threading.Barrier(32, timeout=30)
 
     def ask(index: int) -> list[float]:
         start.wait()
-        return [float(client.embed([texts[index]])[0] @ alone[index]) for _ in range(5)]
+        cosines = [float(client.embed([texts[index]])[0] @ alone[index])]
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            cosines.append(float(client.embed([texts[index]])[0] @ alone[index]))
+        return cosines
 
     with ThreadPoolExecutor(32) as pool:
         cosines = [cosine for each in pool.map(ask, range(32)) for cosine in each]
+    assert len(cosines) >= 32
     assert min(cosines) > 0.999
+
+
+def test_streams_agree_with_lists_and_bad_items_do_not_stop_them(client):
+    texts = [f"Number {index} likes long sentences." for index in range(150)]
+    texts[70] = " "
+    told = {}
+    streamed = list(
+        client.stream_similarity(((text, "Somebody likes them.") for text in texts), on_bad_item=told.__setitem__)
+    )
+    assert list(told) == [70]
+    assert "first sentences[70] is empty" in str(told[70])
+    good = [(text, "Somebody likes them.") for text in texts if text.strip()]
+    assert np.allclose(np.delete(streamed, 70), client.similarity(good), atol=0.01)
+
+
+def test_a_question_that_the_server_refuses_does_not_stop_a_stream(client):
+    questions = [("Where is it?", "It is here."), ("why " * 200, "It is here."), ("Where is it?", "It is there.")]
+    told = {}
+    answers = list(client.stream_answers(questions, on_bad_item=told.__setitem__))
+    assert [len(each) for each in answers] == [1, 0, 1]
+    assert "at most 141 are accepted" in str(told[1])
+
+
+def test_statistics_count_what_was_asked(client):
+    def counted():
+        return {each.name: each for each in client.statistics()}
+
+    before = counted()
+    client.similarity(PAIRS)
+    after = counted()
+    assert after["sts"].inferences - before["sts"].inferences == len(PAIRS)
+    assert after["sts"].successes - before["sts"].successes == 1
+    assert after["sts_encoder"].compute_infer_seconds > before["sts_encoder"].compute_infer_seconds
+    assert after["sts"].server == client.servers()[0].url
+
+
+def test_an_unknown_model_is_not_ready_at_once(client):
+    with pytest.raises(NotReadyError, match="nosuch") as caught:
+        client.acceptability(["a"], model="nosuch")
+    assert caught.value.attempt == 1

@@ -40,26 +40,33 @@ def transport() -> FakeTransport:
 
 
 def test_public_surface_is_pinned():
-    assert sorted(trident_client.__all__) == [
+    assert trident_client.__all__ == [
         "Answer",
         "AsyncFakeTransport",
         "AsyncTransport",
         "AsyncTridentClient",
         "BadInputError",
+        "Balancing",
+        "ConnectTimeoutError",
         "DeadlineError",
         "FakeTransport",
         "ModelInfo",
+        "ModelStatistics",
         "NotReadyError",
         "OverloadedError",
+        "ReadTimeoutError",
         "Request",
         "Response",
+        "Retry",
         "ServerError",
+        "ServerStatus",
         "Timeout",
         "Transport",
         "TransportError",
         "TridentClient",
         "TridentError",
         "TruncationWarning",
+        "pipeline",
     ]
     assert all(hasattr(trident_client, name) for name in trident_client.__all__)
 
@@ -141,6 +148,9 @@ def test_text_travels_as_utf8(transport):
         (["fine", 3], r"texts\[1\] must be str, got int"),
         ([b"bytes"], r"texts\[0\] must be str, got bytes"),
         (["\ud800"], r"texts\[0\] holds a lone surrogate"),
+        (["fine", ""], r"texts\[1\] is empty; text with a character that is not white space is accepted"),
+        (["\u3000\n"], r"texts\[0\] is empty"),
+        (["a" * 1_000_001], r"texts\[0\] has 1000001 bytes; at most 1000000 are accepted"),
     ],
 )
 def test_wrong_types_name_the_item(transport, texts, says):

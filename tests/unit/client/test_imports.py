@@ -3,7 +3,17 @@
 import subprocess
 import sys
 
+HEAVY = {"datasets", "evaluate", "fastapi", "pyarrow", "torch", "transformers", "typer"}
 
-def test_client_imports_neither_torch_nor_transformers():
-    code = "import sys, trident_client; sys.exit(bool({'torch', 'transformers', 'fastapi'} & set(sys.modules)))"
-    assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 0
+
+def test_the_client_imports_nothing_heavy():
+    code = f"import sys, trident_client; sys.exit(', '.join({HEAVY!r} & set(sys.modules)) or 0)"
+    done = subprocess.run([sys.executable, "-c", code], check=False, timeout=60, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_without_its_extra_the_command_line_says_what_to_install():
+    code = "import sys; sys.modules['typer'] = None; from trident_client.cli import main; main()"
+    done = subprocess.run([sys.executable, "-c", code], check=False, timeout=60, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr == "The command line needs typer: install Trident with its extra 'cli', trident[cli].\n"

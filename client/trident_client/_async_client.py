@@ -1,0 +1,229 @@
+"""The client for an event loop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import aclosing
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from trident_client import _batches, _served, _settings, _tasks
+from trident_client._balancing import Balancing, ServerStatus
+from trident_client._grpc import AsyncGrpcTransport
+from trident_client._http import AsyncHttpTransport
+from trident_client._retry import Retry
+from trident_client._sending import AsyncSender
+from trident_client._types import Answer, AsyncTransport, ModelInfo, ModelStatistics, Timeout
+
+
+class AsyncTridentClient:
+    """The same as :class:`TridentClient` for one event loop; see there for arguments and errors.
+
+    ``concurrency`` holds for each call. The ``stream_*`` methods take asynchronous iterables too.
+    """
+
+    def __init__(
+        self,
+        url: str | Sequence[str] | None = None,
+        *,
+        protocol: _settings.Protocol = "http",
+        timeout: Timeout | None = None,
+        concurrency: int = 4,
+        transport: AsyncTransport | Mapping[str, AsyncTransport] | None = None,
+        retry: Retry | None = None,
+        balancing: Balancing | None = None,
+        shared_memory: bool = False,
+    ) -> None:
+        kinds: dict[str, _settings.Maker[AsyncTransport]] = {
+            "http": AsyncHttpTransport,
+            "grpc": AsyncGrpcTransport,
+        }
+        timeout = timeout or Timeout()
+        _settings.check(protocol, concurrency)
+        self._sender = AsyncSender(
+            _settings.transports(url, protocol, timeout, transport, kinds, shared_memory),
+            timeout,
+            retry or Retry(),
+            balancing or Balancing(),
+        )
+        self._concurrency = concurrency
+
+    async def __aenter__(self) -> AsyncTridentClient:
+        """Return the client; leaving closes it."""
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close."""
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._sender.close()
+
+    async def acceptability(
+        self,
+        sentences: Iterable[str],
+        *,
+        model: str = "cola",
+        on_truncation: _tasks.OnTruncation = _tasks.warn_of_truncation,
+    ) -> npt.NDArray[np.float32]:
+        """Return each sentence's probability of being acceptable; see :meth:`TridentClient.acceptability`."""
+        return await self._list(_tasks.Acceptability(model), sentences, on_truncation)
+
+    async def answer(
+        self, question: str, context: str, top_k: int = 1, *, model: str = "qa", max_answer_tokens: int | None = None
+    ) -> list[Answer]:
+        """Return the likeliest answers to a question; see :meth:`TridentClient.answer`."""
+        found = await self.answer_many([(question, context)], top_k, model=model, max_answer_tokens=max_answer_tokens)
+        return found[0]
+
+    async def answer_many(
+        self,
+        questions: Iterable[tuple[str, str]],
+        top_k: int = 1,
+        *,
+        model: str = "qa",
+        max_answer_tokens: int | None = None,
+    ) -> list[list[Answer]]:
+        """Return each question's likeliest answers; see :meth:`TridentClient.answer_many`."""
+        return await self._list(_tasks.Answers(model, top_k, max_answer_tokens), questions)
+
+    async def embed(
+        self,
+        texts: Iterable[str],
+        *,
+        model: str = "sts",
+        on_truncation: _tasks.OnTruncation = _tasks.warn_of_truncation,
+    ) -> npt.NDArray[np.float32]:
+        """Return each text's embedding; see :meth:`TridentClient.embed`."""
+        return await self._list(_tasks.Embedding(model), texts, on_truncation)
+
+    async def similarity(
+        self,
+        pairs: Iterable[tuple[str, str]],
+        *,
+        model: str = "sts",
+        on_truncation: _tasks.OnTruncation = _tasks.warn_of_truncation,
+    ) -> npt.NDArray[np.float32]:
+        """Return each pair's cosine; see :meth:`TridentClient.similarity`."""
+        return await self._list(_tasks.Similarity(model), pairs, on_truncation)
+
+    def stream_acceptability(
+        self,
+        sentences: Iterable[str] | AsyncIterable[str],
+        *,
+        model: str = "cola",
+        on_truncation: _tasks.OnTruncation = _tasks.warn_of_truncation,
+        on_bad_item: _tasks.OnBadItem | None = None,
+    ) -> AsyncIterator[float]:
+        """Yield each sentence's probability of being acceptable; see :meth:`TridentClient.stream_acceptability`."""
+        return self._stream(_tasks.Acceptability(model), sentences, on_truncation, on_bad_item)
+
+    def stream_answers(
+        self,
+        questions: Iterable[tuple[str, str]] | AsyncIterable[tuple[str, str]],
+        top_k: int = 1,
+        *,
+        model: str = "qa",
+        max_answer_tokens: int | None = None,
+        on_bad_item: _tasks.OnBadItem | None = None,
+    ) -> AsyncIterator[list[Answer]]:
+        """Yield each question's likeliest answers; see :meth:`TridentClient.stream_answers`."""
+        return self._stream(_tasks.Answers(model, top_k, max_answer_tokens), questions, on_bad_item=on_bad_item)
+
+    def stream_embeddings(
+        self,
+        texts: Iterable[str] | AsyncIterable[str],
+        *,
+        model: str = "sts",
+        on_truncation: _tasks.OnTruncation = _tasks.warn_of_truncation,
+        on_bad_item: _tasks.OnBadItem | None = None,
+    ) -> AsyncIterator[npt.NDArray[np.float32]]:
+        """Yield each text's embedding; see :meth:`TridentClient.stream_embeddings`."""
+        return self._stream(_tasks.Embedding(model), texts, on_truncation, on_bad_item)
+
+    def stream_similarity(
+        self,
+        pairs: Iterable[tuple[str, str]] | AsyncIterable[tuple[str, str]],
+        *,
+        model: str = "sts",
+        on_truncation: _tasks.OnTruncation = _tasks.warn_of_truncation,
+        on_bad_item: _tasks.OnBadItem | None = None,
+    ) -> AsyncIterator[float]:
+        """Yield each pair's cosine; see :meth:`TridentClient.stream_similarity`."""
+        return self._stream(_tasks.Similarity(model), pairs, on_truncation, on_bad_item)
+
+    async def models(self) -> list[ModelInfo]:
+        """Return the sets of models that are served; see :meth:`TridentClient.models`."""
+        names = sorted(await self._sender.ask(lambda transport, seconds: transport.index()))
+        found = await asyncio.gather(*map(self._configuration, names))
+        return _served.model_infos(dict(zip(names, found, strict=True)))
+
+    async def ready(self) -> bool:
+        """Say whether every model answers; see :meth:`TridentClient.ready`."""
+        return await self._sender.ready(_settings.MODELS)
+
+    def servers(self) -> list[ServerStatus]:
+        """Return what this client knows of each server; see :meth:`TridentClient.servers`."""
+        return self._sender.statuses()
+
+    async def statistics(self) -> list[ModelStatistics]:
+        """Return what each server has counted; see :meth:`TridentClient.statistics`."""
+        return _served.model_statistics(await self._sender.each(lambda transport: transport.statistics()))
+
+    async def _configuration(self, name: str) -> Mapping[str, Any]:
+        return await self._sender.ask(lambda transport, seconds: transport.configuration(name), name)
+
+    async def _list(
+        self,
+        task: _tasks.Task[_tasks.Item, _tasks.Value, _tasks.Result],
+        items: Iterable[_tasks.Item],
+        on_truncation: _tasks.OnTruncation = _tasks.warn_of_truncation,
+    ) -> _tasks.Result:
+        # Every item is looked at before the first is sent.
+        jobs = [
+            _batches.Batch(each.start, each.items, task.request(each.items, each.start))
+            for each in _batches.batches(_tasks.checked(items, task), task.batch)
+        ]
+        parts = [part async for part in self._parts(task, _batches.asynchronous(jobs))]
+        if truncated := [index for part in parts for index in part.truncated]:
+            on_truncation(truncated)
+        return task.join([part.values for part in parts])
+
+    async def _stream(
+        self,
+        task: _tasks.Task[_tasks.Item, _tasks.Value, _tasks.Result],
+        items: Iterable[_tasks.Item] | AsyncIterable[_tasks.Item],
+        on_truncation: _tasks.OnTruncation = _tasks.warn_of_truncation,
+        on_bad_item: _tasks.OnBadItem | None = None,
+    ) -> AsyncIterator[_tasks.Value]:
+        jobs = _batches.async_batches(_tasks.checked(items, task), task.batch)
+        async with aclosing(self._parts(task, jobs, keep_going=on_bad_item is not None)) as parts:
+            async for part in parts:
+                if part.truncated:
+                    on_truncation(part.truncated)
+                for index, value in enumerate(part.values, part.start):
+                    if on_bad_item is not None and index in part.bad:
+                        on_bad_item(index, part.bad[index])
+                    yield task.single(value)
+
+    async def _parts(
+        self,
+        task: _tasks.Task[Any, Any, Any],
+        jobs: AsyncIterable[_batches.Batch[Any]],
+        *,
+        keep_going: bool = False,
+    ) -> AsyncGenerator[_batches.Part, None]:
+        async def work(job: _batches.Batch[Any]) -> _batches.Part:
+            return await _batches.async_run(_batches.steps(task, job, keep_going=keep_going), self._sender.infer)
+
+        ahead = self._concurrency * _settings.AHEAD
+        async with aclosing(_batches.async_in_order(work, jobs, self._concurrency, ahead)) as parts:
+            async for part in parts:
+                yield part

@@ -1,0 +1,75 @@
+"""What a server says of itself, read: the sets of models it serves, and what it has counted."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+
+from trident_client._tasks import embedding_model
+from trident_client._types import Configuration, ModelInfo, ModelStatistics, Statistics
+from trident_client.errors import ServerError
+
+NANOSECONDS = 1e9
+
+
+def model_infos(configurations: Mapping[str, Configuration]) -> list[ModelInfo]:
+    """Return what the configurations of all models, by name, tell of the sets that they make.
+
+    Raises:
+        ServerError: a set's parameters are not what an export writes.
+    """
+    # Of a set's models only the main ensemble tells its task.
+    return [
+        _model_info(name, configuration, configurations.get(embedding_model(name)))
+        for name, configuration in configurations.items()
+        if "task" in configuration.get("parameters", {})
+    ]
+
+
+def model_statistics(counted: Mapping[str, Sequence[Statistics]]) -> list[ModelStatistics]:
+    """Return each server's counts of each model, by server and name."""
+    found = [_model_statistics(server, each) for server, models in counted.items() for each in models]
+    return sorted(found, key=lambda each: (each.server, each.name, each.version))
+
+
+def _model_info(name: str, configuration: Configuration, embedding: Configuration | None) -> ModelInfo:
+    told = {key: value.get("string_value", "") for key, value in configuration["parameters"].items()}
+    outputs = embedding["output"] if embedding else []
+    try:
+        return ModelInfo(
+            name=name,
+            task=told["task"],
+            languages=tuple(filter(None, told.get("languages", "").split(","))),
+            # Numbers over HTTP, text over gRPC.
+            dimension=next((int(each["dims"][-1]) for each in outputs if each["name"] == "EMBEDDING"), None),
+            threshold=float(told["threshold"]) if "threshold" in told else None,
+            metrics=json.loads(told.get("metrics", "{}")),
+        )
+    except ValueError as error:
+        raise ServerError(f"the model's parameters cannot be read: {error}", name) from error
+
+
+def _model_statistics(server: str, counted: Statistics) -> ModelStatistics:
+    # gRPC leaves out what is 0, and gives 64-bit numbers as text.
+    inference = counted.get("inference_stats", {})
+
+    def count(duration: str) -> int:
+        return int(inference.get(duration, {}).get("count", 0))
+
+    def seconds(duration: str) -> float:
+        return int(inference.get(duration, {}).get("ns", 0)) / NANOSECONDS
+
+    return ModelStatistics(
+        server=server,
+        name=str(counted["name"]),
+        version=str(counted.get("version", "")),
+        inferences=int(counted.get("inference_count", 0)),
+        executions=int(counted.get("execution_count", 0)),
+        successes=count("success"),
+        failures=count("fail"),
+        request_seconds=seconds("success"),
+        queue_seconds=seconds("queue"),
+        compute_input_seconds=seconds("compute_input"),
+        compute_infer_seconds=seconds("compute_infer"),
+        compute_output_seconds=seconds("compute_output"),
+    )

@@ -1,0 +1,63 @@
+"""What both clients do with their arguments before anything is sent."""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Mapping, Sequence
+from typing import Literal, TypeVar
+
+from trident_client._types import Timeout
+
+Protocol = Literal["http", "grpc"]
+
+DEFAULT_URLS = {"http": "127.0.0.1:8010", "grpc": "127.0.0.1:8011"}
+MODELS = ("cola", "qa", "sts", "sts_embedding")
+#: Requests of a list or a stream that are begun or answered and not yet handed out, for each one under way.
+AHEAD = 2
+
+Kind = TypeVar("Kind", covariant=True)
+
+
+class Maker(typing.Protocol[Kind]):
+    """Makes a transport to a server."""
+
+    def __call__(self, url: str, timeout: Timeout, *, shared_memory: bool = False) -> Kind:
+        """Return it."""
+
+
+def check(protocol: str, concurrency: int) -> None:
+    """Refuse arguments that mean nothing, with a ValueError."""
+    if protocol not in DEFAULT_URLS:
+        raise ValueError(f"protocol must be 'http' or 'grpc', got {protocol!r}")
+    if concurrency < 1:
+        raise ValueError(f"concurrency must be at least 1, got {concurrency}")
+
+
+def transports(
+    url: str | Sequence[str] | None,
+    protocol: Protocol,
+    timeout: Timeout,
+    given: Kind | Mapping[str, Kind] | None,
+    kinds: Mapping[str, Maker[Kind]],
+    shared_memory: bool,
+) -> dict[str, Kind]:
+    """Return a transport for each server, by the server's name.
+
+    Raises:
+        ValueError: there is no server, one is named twice, or one is not ``host:port``.
+    """
+    if isinstance(given, Mapping):
+        if not given:
+            raise ValueError("transport must be one transport or a mapping of names to at least one, got none")
+        return dict(given)
+    if given is not None:
+        return {url if isinstance(url, str) else "transport": given}
+    urls = [url or DEFAULT_URLS[protocol]] if isinstance(url, str | None) else list(url)
+    if not urls:
+        raise ValueError("url must be host:port or a list of at least one, got an empty list")
+    if len(set(urls)) < len(urls):
+        raise ValueError(f"every server must be given once, got {', '.join(urls)}")
+    for each in urls:
+        if not isinstance(each, str) or "://" in each or not each.rpartition(":")[2].isdigit() or " " in each:
+            raise ValueError(f"url must be host:port such as 127.0.0.1:8010, without http://, got {each!r}")
+    return {each: kinds[protocol](each, timeout, shared_memory=shared_memory) for each in urls}

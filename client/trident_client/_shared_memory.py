@@ -1,0 +1,297 @@
+"""Large tensors through system shared memory, for a client on the server's host.
+
+A transport asks :meth:`Regions.steps` what to do and does it; nothing here sends anything. A region is made, registered
+with the server and at once unlinked: it has no name that could outlive the two processes that map it. Should this
+process be killed before that, Python's resource tracker unlinks it. A region that a killed client left mapped in the
+server is unregistered by the next client that starts there.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import threading
+from collections.abc import Awaitable, Callable, Generator, Iterable
+from dataclasses import dataclass, field
+from multiprocessing.shared_memory import SharedMemory
+from typing import Any
+
+import numpy as np
+from tritonclient.utils import serialize_byte_tensor
+
+from trident_client._types import Array, Request, Response
+from trident_client.errors import BadInputError, ServerError, TridentError
+
+#: Bytes from which tensors take the way through shared memory; below, the way through the socket is shorter.
+SMALLEST = 32 * 1024
+ALIGNMENT = 64
+NAME = re.compile(r"trident-client-(\d+)-(\d+)-[0-9a-f]+")
+
+Shapes = dict[str, tuple[int, ...]]
+Spot = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where a request's tensors are: in the region of this name, each at an offset with a size, in bytes."""
+
+    region: str
+    inputs: dict[str, Spot] = field(default_factory=dict)
+    outputs: dict[str, Spot] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Clean:
+    """Unregister what killed clients left behind; the answer is not used."""
+
+
+@dataclass(frozen=True)
+class Register:
+    """Register a region with the server."""
+
+    name: str
+    size: int
+
+
+@dataclass(frozen=True)
+class Unregister:
+    """Unregister one."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class Infer:
+    """Send the request; the answer is the outputs that came with it, and the shapes of those in shared memory."""
+
+    request: Request
+    placement: Placement | None = None
+
+
+Step = Clean | Register | Unregister | Infer
+Reply = tuple[dict[str, Array], Shapes]
+
+
+class Regions:
+    """The regions of one transport; may be shared by threads."""
+
+    def __init__(self) -> None:
+        self._free: list[SharedMemory] = []
+        self._stale: list[str] = []
+        self._widths: dict[tuple[str, str], tuple[int, np.dtype[Any]]] = {}
+        self._cleaned = False
+        self._lock = threading.Lock()
+
+    def steps(self, request: Request) -> Generator[Step, Reply | None, Response]:
+        """Yield what to do for a request and return its outputs.
+
+        Raises:
+            ServerError: the server does not let clients register shared memory, or is not on this host.
+            TridentError: as for any request.
+        """
+        inputs = {name: _serialize(array) for name, array in request.inputs.items()}
+        rows = len(next(iter(request.inputs.values())))
+        # The server may have been restarted, or serve another model now: then everything is made anew, once.
+        for last in (False, True):
+            dtypes, outputs = self._expected(request, rows)
+            size = sum(map(_aligned, [*map(len, inputs.values()), *outputs.values()]))
+            if size < SMALLEST:
+                return (yield from self._plain(request))
+            memory = self._take(size)
+            try:
+                if memory is None:
+                    memory = yield from self._make(size, request.model)
+                placement = _lay_out(memory, inputs, outputs)
+                answer = yield Infer(request, placement)
+            except BadInputError as error:
+                if "shared memory" not in error.message:
+                    self._give_back(memory)
+                    raise
+                self._drop(memory)
+                self._widths.clear()
+                if last:
+                    raise ServerError(error.message, request.model) from error
+            except BaseException:
+                # The server may still read from it.
+                self._drop(memory)
+                raise
+            else:
+                arrived, shapes = answer or ({}, {})
+                placed = {name: _copy(memory, placement, name, dtypes[name], shapes[name]) for name in shapes}
+                response = {name: (arrived | placed)[name] for name in request.outputs}
+                self._give_back(memory)
+                self._learn(request, response)
+                yield from self._unregister_stale()
+                return response
+        raise AssertionError("unreachable")
+
+    def closing(self) -> Iterable[Unregister]:
+        """Return what to unregister at the end, and unmap it here."""
+        with self._lock:
+            free, self._free = self._free, []
+            stale, self._stale = self._stale, []
+        for memory in free:
+            stale.append(memory.name)
+            memory.close()
+        return [Unregister(name) for name in stale]
+
+    def _plain(self, request: Request) -> Generator[Step, Reply | None, Response]:
+        answer = yield Infer(request)
+        outputs: Response = answer[0] if answer else {}
+        self._learn(request, outputs)
+        return outputs
+
+    def _make(self, size: int, model: str) -> Generator[Step, Reply | None, SharedMemory]:
+        with self._lock:
+            clean, self._cleaned = not self._cleaned, True
+        memory = SharedMemory(_new_name(), create=True, size=1 << (size - 1).bit_length())
+        try:
+            if clean:
+                yield Clean()
+            yield Register(memory.name, memory.size)
+        except TridentError as error:
+            memory.close()
+            raise _refusal(error, model) from error
+        except BaseException:
+            memory.close()
+            raise
+        finally:
+            memory.unlink()
+        return memory
+
+    def _unregister_stale(self) -> Generator[Step, Reply | None, None]:
+        with self._lock:
+            stale, self._stale = self._stale, []
+        for name in stale:
+            yield Unregister(name)
+
+    def _expected(self, request: Request, rows: int) -> tuple[dict[str, np.dtype[Any]], dict[str, int]]:
+        """Return the types of the outputs that are known to be large, and their sizes in bytes."""
+        dtypes, sizes = {}, {}
+        for name in request.outputs:
+            width, dtype = self._widths.get((request.model, name), (0, np.dtype(np.uint8)))
+            if rows * width >= SMALLEST:
+                dtypes[name], sizes[name] = dtype, rows * width
+        return dtypes, sizes
+
+    def _learn(self, request: Request, response: Response) -> None:
+        for name, array in response.items():
+            if array.dtype != np.object_ and len(array):
+                self._widths[request.model, name] = (array.nbytes // len(array), array.dtype)
+
+    def _take(self, size: int) -> SharedMemory | None:
+        with self._lock:
+            fitting = [memory for memory in self._free if memory.size >= size]
+            if not fitting:
+                return None
+            chosen = min(fitting, key=lambda memory: memory.size)
+            self._free.remove(chosen)
+            return chosen
+
+    def _give_back(self, memory: SharedMemory | None) -> None:
+        if memory is not None:
+            with self._lock:
+                self._free.append(memory)
+
+    def _drop(self, memory: SharedMemory | None) -> None:
+        if memory is not None:
+            with self._lock:
+                self._stale.append(memory.name)
+            memory.close()
+
+
+def drive(steps: Generator[Step, Reply | None, Response], do: Callable[[Step], Reply | None]) -> Response:
+    """Do what the steps yield, and return what they return."""
+    try:
+        step = next(steps)
+        while True:
+            try:
+                answer = do(step)
+            except BaseException as error:
+                step = steps.throw(error)
+            else:
+                step = steps.send(answer)
+    except StopIteration as end:
+        return end.value  # type: ignore[no-any-return]
+
+
+async def async_drive(
+    steps: Generator[Step, Reply | None, Response], do: Callable[[Step], Awaitable[Reply | None]]
+) -> Response:
+    """Do the same on an event loop."""
+    try:
+        step = next(steps)
+        while True:
+            try:
+                answer = await do(step)
+            except BaseException as error:
+                step = steps.throw(error)
+            else:
+                step = steps.send(answer)
+    except StopIteration as end:
+        return end.value  # type: ignore[no-any-return]
+
+
+def left_behind(names: Iterable[str]) -> list[str]:
+    """Return those of the server's regions that clients made which do not run any more."""
+    found = []
+    for name in names:
+        made = NAME.fullmatch(name)
+        # A process id of another container says nothing here.
+        if made and int(made[1]) == _process_ids() and not os.path.exists(f"/proc/{made[2]}"):
+            found.append(name)
+    return found
+
+
+def _new_name() -> str:
+    return f"trident-client-{_process_ids()}-{os.getpid()}-{secrets.token_hex(6)}"
+
+
+def _process_ids() -> int:
+    return os.stat("/proc/self/ns/pid").st_ino
+
+
+def _serialize(array: Array) -> bytes:
+    if array.dtype != np.object_:
+        return array.tobytes()
+    serialized: bytes = serialize_byte_tensor(array).item()
+    return serialized
+
+
+def _lay_out(memory: SharedMemory, inputs: dict[str, bytes], outputs: dict[str, int]) -> Placement:
+    placement, offset = Placement(memory.name), 0
+    for name, data in inputs.items():
+        _buffer(memory)[offset : offset + len(data)] = data
+        placement.inputs[name] = (offset, len(data))
+        offset += _aligned(len(data))
+    for name, size in outputs.items():
+        placement.outputs[name] = (offset, size)
+        offset += _aligned(size)
+    return placement
+
+
+def _copy(memory: SharedMemory, placement: Placement, name: str, dtype: np.dtype[Any], shape: tuple[int, ...]) -> Array:
+    # A copy: a region with an array on it cannot be unmapped.
+    offset, _ = placement.outputs[name]
+    return np.frombuffer(_buffer(memory), dtype, int(np.prod(shape)), offset).reshape(shape).copy()
+
+
+def _buffer(memory: SharedMemory) -> memoryview:
+    if memory.buf is None:
+        raise ValueError("the region is closed")
+    return memory.buf
+
+
+def _aligned(size: int) -> int:
+    return -(-size // ALIGNMENT) * ALIGNMENT
+
+
+def _refusal(error: TridentError, model: str) -> TridentError:
+    if "restricted" in error.message:
+        return ServerError(
+            "the server does not let clients use shared memory; trident-serve --shared-memory does", model
+        )
+    if "shared memory" in error.message.lower():
+        return ServerError(f"the server does not see this host's shared memory: {error.message}", model)
+    return error

@@ -1,0 +1,161 @@
+"""What the commands share: their options, where rows come from and go to, and how a command ends."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, nullcontext
+from pathlib import Path
+from typing import Annotated, Any, Literal, NoReturn
+
+import typer
+from rich.console import Console
+
+from trident_client import Retry, Timeout, TridentClient
+from trident_client.cli import failures, tasks
+from trident_client.cli.progress import Telling
+from trident_client.cli.readers import Source, kind_of, open_source, rows_of
+from trident_client.cli.work import Work
+from trident_client.cli.writers import OutputFile
+from trident_client.errors import TridentError
+
+Kind = Literal["csv", "tsv", "jsonl", "json", "parquet", "lines"]
+Urls = Annotated[
+    list[str] | None,
+    typer.Option("--url", help="host:port of Triton; repeat it for several that serve the same. [127.0.0.1:8010]"),
+]
+Protocol = Annotated[Literal["http", "grpc"], typer.Option(help="How Triton is talked to; gRPC's port is 8011.")]
+Seconds = Annotated[float, typer.Option("--timeout", min=0.001, help="Seconds that an answer may take.")]
+Attempts = Annotated[int, typer.Option(min=1, help="How often a request is made that cannot get through.")]
+Concurrency = Annotated[int, typer.Option(min=1, help="Requests under way at once.")]
+Input = Annotated[
+    Path | None,
+    typer.Option("--input", "-i", help="File of rows: .csv, .tsv, .jsonl, .json, .parquet, or .txt with a row a line."),
+]
+Output = Annotated[
+    Path | None,
+    typer.Option("--output", "-o", help="File for the answers, by its ending; JSON lines on standard output if none."),
+]
+Format = Annotated[Kind | None, typer.Option("--format", help="How the input is read, whatever its ending.")]
+Columns = Annotated[str | None, typer.Option(help="Columns that hold the texts, with commas between.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on where a run with the same input and output stopped.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but what went wrong.")]
+
+
+def answer(
+    task: tasks.Task,
+    given: list[dict[str, Any]],
+    *,
+    model: str,
+    input: Path | None,
+    output: Path | None,
+    format: Kind | None,
+    columns: str | None,
+    resume: bool,
+    url: list[str] | None,
+    protocol: Literal["http", "grpc"],
+    timeout: float,
+    attempts: int,
+    concurrency: int,
+    quiet: bool,
+    settings: dict[str, Any] | None = None,
+) -> None:
+    """Answer the rows that were given, or those of a file or standard input, and end with an exit code.
+
+    ``settings`` are further options that change the answers: a run is resumed only with the same. The other arguments
+    are the options above.
+    """
+    chosen = columns.split(",") if columns else None
+    with ending(input, output):
+        if chosen and len(chosen) != len(task.columns):
+            raise failures.UsageError(f"--columns takes {len(task.columns)}: {','.join(task.names)}")
+        if input and given:
+            raise failures.UsageError("texts are given as arguments or with --input, not both")
+        if resume and not (input and output):
+            raise failures.UsageError("--resume goes on with files: give --input and --output")
+        if input and output and output.resolve() == input.resolve():
+            raise failures.UsageError("--output would overwrite --input")
+        kind = kind_of(output) if output else "jsonl"
+        kind = "jsonl" if kind == "lines" else kind
+
+        def reopen() -> Source:
+            return open_source(input, format, task.names)  # type: ignore[arg-type]
+
+        source = None if given else reopen() if input else _standard_input(format, task)
+        with (
+            closing(source) if source else nullcontext(),
+            make_client(url, protocol, timeout, attempts, concurrency) as client,
+            Telling(_console(), source, quiet=quiet or bool(given)) as telling,
+        ):
+            work = Work(task, client, chosen, telling.row)
+            if source:
+                work.check_columns(source)
+            if input and output and source:
+                stat = input.stat()
+                run: dict[str, Any] = {
+                    "command": task.name,
+                    "model": model,
+                    "columns": chosen,
+                    "settings": settings,
+                    "format": format,
+                    "input": [str(input.resolve()), stat.st_size, stat.st_mtime_ns],
+                }
+                report = work.to_file(source, reopen, output, kind, run, resume)
+            else:
+                rows = source or rows_of(given)
+                with OutputFile(output) if output else nullcontext(sys.stdout.buffer) as stream:
+                    report = work.to_stream(rows, stream, kind, source)
+            telling.end(report)
+    raise typer.Exit(failures.BAD_ROWS if report.bad else failures.OK)
+
+
+def _standard_input(format: Kind | None, task: tasks.Task) -> Source:
+    if sys.stdin.isatty():
+        raise failures.UsageError("give texts as arguments, with --input, or on standard input; see --help")
+    return Source(sys.stdin.buffer, format or "lines", task.names)
+
+
+def given_options(options: dict[str, Any]) -> dict[str, Any]:
+    """Return those of a command's arguments that :func:`answer` takes."""
+    names = ("model", "input", "output", "format", "columns", "resume", "url", "protocol", "timeout", "attempts")
+    return {name: options[name] for name in (*names, "concurrency", "quiet")}
+
+
+def make_client(
+    url: list[str] | None, protocol: Literal["http", "grpc"], timeout: float, attempts: int, concurrency: int = 4
+) -> TridentClient:
+    """Return a client as the options describe it; options that mean nothing are a UsageError."""
+    try:
+        limits = Timeout(connect=min(5.0, timeout), read=timeout)
+        retry = Retry(attempts=attempts)
+        return TridentClient(url, protocol=protocol, timeout=limits, concurrency=concurrency, retry=retry)
+    except ValueError as error:
+        raise failures.UsageError(str(error)) from error
+
+
+@contextmanager
+def ending(input: Path | None = None, output: Path | None = None) -> Iterator[None]:
+    """End with an exit code and a line where something fails."""
+    more = "; --resume goes on with what was answered" if input and output else ""
+    try:
+        yield
+    except failures.UsageError as error:
+        fail(str(error), failures.USAGE)
+    except TridentError as error:
+        fail(failures.line(error) + more, failures.exit_code(error))
+    except KeyboardInterrupt:
+        fail(f"interrupted{more}", failures.INTERRUPTED)
+    except BrokenPipeError:
+        # Whoever read standard output has enough.
+        sys.stderr.close()
+        raise typer.Exit(failures.OK) from None
+
+
+def _console() -> Console:
+    return Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def fail(message: str, code: int) -> NoReturn:
+    """End with a line on standard error."""
+    _console().print(f"trident: {message}", style="red", markup=False)
+    raise typer.Exit(code)

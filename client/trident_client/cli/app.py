@@ -1,0 +1,174 @@
+"""The commands of ``trident``. What they share stands in :mod:`.answering`; what is done with rows in :mod:`.work`."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from trident_client.cli import failures, status, tasks
+from trident_client.cli.answering import (
+    Attempts,
+    Columns,
+    Concurrency,
+    Format,
+    Input,
+    Output,
+    Protocol,
+    Quiet,
+    Resume,
+    Seconds,
+    Urls,
+    answer,
+    ending,
+    fail,
+    given_options,
+    make_client,
+)
+from trident_client.cli.pages import page
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    help="Ask a running Trident server.\n\n" + failures.EXIT_CODES,
+)
+
+
+@app.command(help=page("cola"))
+def cola(
+    sentences: Annotated[list[str] | None, typer.Argument(help="Sentences to judge.")] = None,
+    model: Annotated[str, typer.Option(help="The set of models that judges; see trident models.")] = "cola",
+    input: Input = None,
+    output: Output = None,
+    format: Format = None,
+    columns: Columns = None,
+    resume: Resume = False,
+    url: Urls = None,
+    protocol: Protocol = "http",
+    timeout: Seconds = 30.0,
+    attempts: Attempts = 5,
+    concurrency: Concurrency = 4,
+    quiet: Quiet = False,
+) -> None:
+    """Say how probable it is that sentences are grammatically acceptable."""
+    answer(tasks.cola(model), [{"sentence": each} for each in sentences or []], **given_options(locals()))
+
+
+@app.command(help=page("sts"))
+def sts(
+    sentences: Annotated[list[str] | None, typer.Argument(help="Sentences to compare, two by two.")] = None,
+    model: Annotated[str, typer.Option(help="The set of models that compares; see trident models.")] = "sts",
+    input: Input = None,
+    output: Output = None,
+    format: Format = None,
+    columns: Columns = None,
+    resume: Resume = False,
+    url: Urls = None,
+    protocol: Protocol = "http",
+    timeout: Seconds = 30.0,
+    attempts: Attempts = 5,
+    concurrency: Concurrency = 4,
+    quiet: Quiet = False,
+) -> None:
+    """Say how similar in meaning pairs of sentences are: the cosine of their embeddings."""
+    given = sentences or []
+    if len(given) % 2:
+        fail(f"sentences are compared two by two; {len(given)} were given", failures.USAGE)
+    pairs = [{"sentence_1": one, "sentence_2": two} for one, two in zip(given[::2], given[1::2], strict=True)]
+    answer(tasks.sts(model), pairs, **given_options(locals()))
+
+
+@app.command(help=page("embed"))
+def embed(
+    texts: Annotated[list[str] | None, typer.Argument(help="Texts to embed.")] = None,
+    model: Annotated[str, typer.Option(help="The set of models that embeds; see trident models.")] = "sts",
+    input: Input = None,
+    output: Output = None,
+    format: Format = None,
+    columns: Columns = None,
+    resume: Resume = False,
+    url: Urls = None,
+    protocol: Protocol = "http",
+    timeout: Seconds = 30.0,
+    attempts: Attempts = 5,
+    concurrency: Concurrency = 4,
+    quiet: Quiet = False,
+) -> None:
+    """Embed texts as vectors of unit length."""
+    answer(tasks.embed(model), [{"text": each} for each in texts or []], **given_options(locals()))
+
+
+@app.command(help=page("qa"))
+def qa(
+    question: Annotated[str | None, typer.Argument(help="The question.")] = None,
+    context: Annotated[str | None, typer.Argument(help="The text with the answer; standard input if none.")] = None,
+    top_k: Annotated[int, typer.Option(min=1, max=100, help="How many answers, the best first.")] = 1,
+    max_answer_tokens: Annotated[int | None, typer.Option(min=1, max=512, help="In the longest answer; 30.")] = None,
+    model: Annotated[str, typer.Option(help="The set of models that answers; see trident models.")] = "qa",
+    input: Input = None,
+    output: Output = None,
+    format: Format = None,
+    columns: Columns = None,
+    resume: Resume = False,
+    url: Urls = None,
+    protocol: Protocol = "http",
+    timeout: Seconds = 30.0,
+    attempts: Attempts = 5,
+    concurrency: Concurrency = 4,
+    quiet: Quiet = False,
+) -> None:
+    """Find the answers to questions in texts of any length."""
+    if question is not None and context is None:
+        if sys.stdin.isatty():
+            fail("give the context behind the question, or on standard input", failures.USAGE)
+        context = sys.stdin.buffer.read().decode("utf-8", "surrogateescape")
+    rows = [] if question is None else [{"question": question, "context": context}]
+    settings = {"top_k": top_k, "max_answer_tokens": max_answer_tokens}
+    answer(tasks.qa(model, top_k, max_answer_tokens), rows, settings=settings, **given_options(locals()))
+
+
+@app.command(help=page("models"))
+def models(
+    as_json: Annotated[bool, typer.Option("--json", help="JSON in place of a table.")] = False,
+    url: Urls = None,
+    protocol: Protocol = "http",
+    timeout: Seconds = 30.0,
+    attempts: Attempts = 5,
+) -> None:
+    """List the sets of models that are served."""
+    with ending(), make_client(url, protocol, timeout, attempts) as client:
+        status.show_models(client, as_json=as_json)
+
+
+@app.command(help=page("ready"))
+def ready(
+    wait: Annotated[float, typer.Option(min=0, help="Seconds to wait until it is.")] = 0.0,
+    url: Urls = None,
+    protocol: Protocol = "http",
+    timeout: Seconds = 5.0,
+) -> None:
+    """Say whether every model answers, of each server."""
+    with ending():
+        # gRPC's channel needs a second attempt to find a server that was restarted.
+        servers = {each: make_client([each], protocol, timeout, 2) for each in url or [status.default_url(protocol)]}
+        everyone = status.show_ready(servers, wait)
+    raise typer.Exit(failures.OK if everyone else failures.NOT_SERVING)
+
+
+@app.command(help=page("watch"))
+def watch(
+    interval: Annotated[float, typer.Option(min=0.1, help="Seconds between two looks.")] = 1.0,
+    count: Annotated[int, typer.Option(min=0, help="Looks to take; 0 goes on until Ctrl-C.")] = 0,
+    metrics: Annotated[
+        list[str] | None,
+        typer.Option("--metrics-url", help="host:port of Triton's metrics. [each server's, port 8012]"),
+    ] = None,
+    url: Urls = None,
+    protocol: Protocol = "http",
+    timeout: Seconds = 5.0,
+) -> None:
+    """Watch what the models do: a live table from Triton's statistics and metrics."""
+    with ending(), make_client(url, protocol, timeout, 1) as client:
+        status.watch(client, metrics or [], interval, count)

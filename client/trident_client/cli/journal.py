@@ -1,0 +1,119 @@
+"""What was answered so far of a file, beside its output, so that an interrupted run can go on.
+
+``<output>.partial`` is JSON lines: first what the run was given, then one line for each row in the input's order. A
+line that was cut by a kill is taken off. The output is made of it when the last row is answered.
+"""
+
+from __future__ import annotations
+
+import base64
+import fcntl
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from trident_client.cli.failures import UsageError
+
+Outcome = tuple[dict[str, Any] | None, str | None]
+FLUSH_SECONDS = 0.5
+FLOATS = "float32"
+
+
+class Journal:
+    """The rows that are done.
+
+    Args:
+        output: the file that it stands for.
+        run: what the run was given; another run's rows are not taken up.
+        resume: go on with what is there; otherwise begin anew.
+
+    Raises:
+        UsageError: what is there is another run's, another process writes it, or it cannot be written.
+    """
+
+    def __init__(self, output: Path, run: dict[str, Any], *, resume: bool) -> None:
+        self.path = output.with_name(f"{output.name}.partial")
+        try:
+            self._file = self.path.open("r+b" if resume and self.path.exists() else "w+b")
+        except OSError as error:
+            raise UsageError(f"{self.path} cannot be written: {error.strerror}") from error
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UsageError(f"another process writes {self.path}") from None
+        self.done = self._take_up(run)
+        self._flushed = time.monotonic()
+
+    def __enter__(self) -> Journal:
+        """Return the journal; leaving keeps it."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Write what is left."""
+        self._file.close()
+
+    def add(self, result: dict[str, Any] | None, problem: str | None) -> None:
+        """Add the next row's outcome."""
+        self._file.write(json.dumps([result, problem], default=_encode).encode() + b"\n")
+        self.done += 1
+        if time.monotonic() - self._flushed > FLUSH_SECONDS:
+            self._file.flush()
+            self._flushed = time.monotonic()
+
+    def outcomes(self) -> Iterator[Outcome]:
+        """Yield every row's outcome, from the first."""
+        self._file.flush()
+        with self.path.open("rb") as file:
+            next(file)
+            for line in file:
+                result, problem = json.loads(line, object_hook=_decode)
+                yield result, problem
+
+    def remove(self) -> None:
+        """Remove it: the output is there."""
+        self.path.unlink()
+
+    def _take_up(self, run: dict[str, Any]) -> int:
+        lines, end = 0, 0
+        for line in self._file:
+            if not line.endswith(b"\n"):
+                break
+            if lines == 0:
+                self._check(line, run)
+            lines, end = lines + 1, end + len(line)
+        self._file.seek(end)
+        self._file.truncate()
+        if lines == 0:
+            self._file.write(json.dumps(run).encode() + b"\n")
+            self._file.flush()
+            return 0
+        return lines - 1
+
+    def _check(self, line: bytes, run: dict[str, Any]) -> None:
+        try:
+            before = json.loads(line)
+        except ValueError:
+            before = {}
+        different = [name for name in run if before.get(name) != run[name]]
+        if different:
+            raise UsageError(
+                f"{self.path} belongs to a run with another {' and '.join(different)}; "
+                "resume with what that run was given, or run without --resume to begin anew"
+            )
+
+
+def _encode(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        return {FLOATS: base64.b64encode(value.astype("<f4").tobytes()).decode()}
+    raise TypeError(f"cannot write {type(value).__name__}")
+
+
+def _decode(value: dict[str, Any]) -> Any:
+    return np.frombuffer(base64.b64decode(value[FLOATS]), "<f4") if set(value) == {FLOATS} else value

@@ -1,0 +1,63 @@
+"""What ``--help`` says: for each command what it does, examples that run, and how it ends."""
+
+from __future__ import annotations
+
+from trident_client.cli.failures import EXIT_CODES
+
+ABOUT = {
+    "cola": (
+        "Say how probable it is that sentences are grammatically acceptable.",
+        "Sentences come from the arguments, from --input (column sentence, text or passage) or, one a line, from "
+        "standard input.",
+    ),
+    "sts": (
+        "Say how similar in meaning pairs of sentences are: the cosine of their embeddings, -1 to 1.",
+        "Pairs come from the arguments, from --input (columns sentence_1 and sentence_2) or, one a line with a tab "
+        "between the two, from standard input.",
+    ),
+    "embed": (
+        "Embed texts as vectors of unit length.",
+        "Texts come from the arguments, from --input (column text, sentence or passage) or, one a line, from standard "
+        "input.",
+    ),
+    "qa": (
+        "Find the answers to questions in texts of any length.",
+        "A question and its context come from the arguments, or the context from standard input; many come from "
+        "--input (columns question and context) or, one a line with a tab between the two, from standard input.",
+    ),
+    "models": ("List the sets of models that are served.",),
+    "ready": ("Say of each server whether every model answers.",),
+    "watch": ("Watch what the models do: a live table from Triton's statistics and metrics.",),
+}
+EXAMPLES = {
+    "cola": (
+        'trident cola "I am a boy." "I are a boy."',
+        r"printf 'I am a boy.\nI are a boy.\n' | trident cola",
+        "trident cola --input sentences.csv --output judged.jsonl",
+    ),
+    "sts": (
+        'trident sts "A man plays a guitar." "Someone makes music."',
+        r"printf 'A man plays.\tSomeone plays.\n' | trident sts",
+        "trident sts --input pairs.csv --output scored.parquet",
+        "trident sts --input pairs.csv --output scored.parquet --resume",
+        "trident sts --input others.json --columns first,second --output scored.csv",
+    ),
+    "embed": (
+        'trident embed "A man plays a guitar."',
+        "trident embed --input sentences.csv --output embeddings.parquet",
+    ),
+    "qa": (
+        'trident qa "Where does the Danube rise?" "The Danube rises in the Black Forest."',
+        'trident qa "Where does the Danube rise?" --top-k 3 < danube.txt',
+        "trident qa --input questions.jsonl --output answers.jsonl",
+    ),
+    "models": ("trident models", "trident models --json"),
+    "ready": ("trident ready", "trident ready --wait 60"),
+    "watch": ("trident watch --count 2", "trident watch --interval 0.5 --count 3"),
+}
+
+
+def page(command: str) -> str:
+    """Return the help of a command. Lines behind a backspace are kept as they are."""
+    examples = "\n".join(f"  {example}" for example in EXAMPLES[command])
+    return "\n\n".join([*ABOUT[command], f"\b\nExamples:\n{examples}", EXIT_CODES])

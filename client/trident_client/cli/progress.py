@@ -1,0 +1,96 @@
+"""What is said on standard error while rows are answered, and afterwards."""
+
+from __future__ import annotations
+
+import resource
+import time
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+from trident_client.cli.readers import Row, Source
+from trident_client.cli.work import Report
+
+SECONDS_BETWEEN_LINES = 10.0
+MOST_SHOWN = 20
+
+
+class _Rows(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.fields['rows']:,} rows, {task.fields['rate']:,.0f} rows/s")
+
+
+class Telling:
+    """Tells of rows as they are done.
+
+    On a terminal a bar with the rate and the time left; elsewhere a line now and then. Bad rows are told at once, up to
+    a number of them.
+
+    Args:
+        console: standard error.
+        source: the file, whose position says how much is done; None where it is not known.
+        quiet: tell of bad rows only.
+    """
+
+    def __init__(self, console: Console, source: Source | None, *, quiet: bool) -> None:
+        self._console, self._source, self._quiet = console, source, quiet
+        self._started = self._told = self._drawn = time.monotonic()
+        self._rows = self._bad = 0
+        columns = (SpinnerColumn(), BarColumn(), _Rows(), TextColumn("left"), TimeRemainingColumn())
+        self._progress = Progress(*columns, console=console, transient=True, disable=quiet or not console.is_terminal)
+        self._bar = self._progress.add_task("", total=1.0 if source else None, rows=0, rate=0.0)
+
+    def __enter__(self) -> Telling:
+        """Show the bar."""
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Take the bar away."""
+        self._progress.stop()
+
+    def row(self, row: Row, problem: str | None) -> None:
+        """Count a row, and tell of its problem."""
+        self._rows += 1
+        if problem is not None:
+            self._bad += 1
+            if self._bad <= MOST_SHOWN:
+                self._say(f"row {row.number}: {problem}", "yellow")
+            elif self._bad == MOST_SHOWN + 1:
+                self._say("further bad rows are counted, not shown; each has its error in the output", "yellow")
+        now = time.monotonic()
+        if not self._quiet and now - self._drawn > 0.2:
+            self._drawn = now
+            self._update(now)
+
+    def end(self, report: Report) -> None:
+        """Tell what became of the rows."""
+        seconds = max(time.monotonic() - self._started, 1e-9)
+        if report.cut_in_all:
+            rows = ", ".join(map(str, report.cut)) + (", ..." if report.cut_in_all > len(report.cut) else "")
+            self._say(f"longer than the model takes, and answered from the beginning: rows {rows}", "yellow")
+        if self._quiet:
+            return
+        taken_up = f", {report.taken_up:,} from before" if report.taken_up else ""
+        bad = f", {report.bad:,} bad" if report.bad else ""
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        self._say(
+            f"{report.rows:,} rows in {seconds:.1f} s, {report.rows / seconds:,.0f} rows/s{taken_up}{bad}; "
+            f"peak memory {peak:,.0f} MB"
+        )
+
+    def _update(self, now: float) -> None:
+        rate = self._rows / (now - self._started)
+        part = self._source.part_done() if self._source else None
+        self._progress.update(self._bar, completed=part or 0.0, rows=self._rows, rate=rate)
+        if not self._console.is_terminal and now - self._told > SECONDS_BETWEEN_LINES:
+            self._told = now
+            left = f", {(now - self._started) * (1 - part) / part:,.0f} s left" if part else ""
+            self._say(f"{self._rows:,} rows, {rate:,.0f} rows/s{left}")
+
+    def _say(self, text: str, style: str | None = None) -> None:
+        self._progress.console.print(text, style=style, markup=False)

@@ -1,0 +1,264 @@
+"""Rows of files and pipes, one after the other, so that memory does not grow with the file.
+
+A row that cannot be read is a row with a problem, not the end of the file.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import itertools
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from trident_client.cli.failures import UsageError
+
+#: The formats by the endings of files.
+ENDINGS = {
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".json": "json",
+    ".parquet": "parquet",
+    ".txt": "lines",
+}
+ROWS_A_BATCH = 1024
+CHARACTERS_A_READ = 1 << 20
+# The longest field of a CSV file; a context may have a million bytes.
+csv.field_size_limit(1 << 30)
+
+
+@dataclass
+class Row:
+    """One row: its number from 1, its columns, and what is wrong with it, if anything."""
+
+    number: int
+    values: dict[str, Any] = field(default_factory=dict)
+    problem: str | None = None
+
+
+class Source:
+    """Rows of one file or stream.
+
+    Attributes:
+        columns: names of the columns; for JSON those of the first row.
+        schema: Arrow types of the columns, where the file has any.
+    """
+
+    def __init__(self, stream: IO[bytes], kind: str, line_columns: list[str]) -> None:
+        self._stream = stream
+        self._size = _size(stream)
+        self._rows_in_all: int | None = None
+        self._given = 0
+        self.schema: pa.Schema | None = None
+        self.columns: list[str] = []
+        readers: dict[str, Callable[[], Iterator[Row]]] = {
+            "csv": lambda: self._csv(","),
+            "tsv": lambda: self._csv("\t"),
+            "jsonl": self._json_lines,
+            "json": self._json,
+            "parquet": self._parquet,
+            "lines": lambda: self._lines(line_columns),
+        }
+        rows = readers[kind]()
+        first = next(rows, None)
+        if first is not None and not self.columns:
+            self.columns = list(first.values)
+        self._rows = itertools.chain([] if first is None else [first], rows)
+
+    def __iter__(self) -> Iterator[Row]:
+        """Yield rows."""
+        for row in self._rows:
+            self._given = row.number
+            yield row
+
+    def part_done(self) -> float | None:
+        """Return how much of the file was read, 0 to 1; None where its size is not known."""
+        if self._rows_in_all is not None:
+            return self._given / max(self._rows_in_all, 1)
+        if self._size is None:
+            return None
+        return min(self._stream.tell() / max(self._size, 1), 1.0)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._stream.close()
+
+    def _text(self, **options: Any) -> io.TextIOWrapper:
+        # Bytes that are not UTF-8 become a problem of the row that holds them.
+        return io.TextIOWrapper(
+            io.BufferedReader(_Raw(self._stream), 1 << 16),
+            encoding="utf-8-sig",
+            errors="surrogateescape",
+            **options,
+        )
+
+    def _csv(self, delimiter: str) -> Iterator[Row]:
+        reader = csv.reader(self._text(newline=""), delimiter=delimiter, strict=False)
+        try:
+            self.columns = next(reader, [])
+        except csv.Error as error:
+            raise UsageError(f"the first line is not a header: {error}") from error
+        number = 0
+        while True:
+            try:
+                cells = next(reader, None)
+            except csv.Error as error:
+                number += 1
+                yield Row(number, {}, f"not a row of CSV: {error}")
+                continue
+            if cells is None:
+                return
+            if not cells:
+                continue
+            number += 1
+            values = dict(zip(self.columns, cells, strict=False))
+            problem = None
+            if len(cells) != len(self.columns):
+                problem = f"the row has {len(cells)} fields; the header has {len(self.columns)}"
+            yield Row(number, values, problem)
+
+    def _lines(self, columns: list[str]) -> Iterator[Row]:
+        self.columns = columns
+        for number, line in enumerate(self._text(newline="\n"), 1):
+            line = line.removesuffix("\n").removesuffix("\r")
+            parts = line.split("\t") if len(columns) > 1 else [line]
+            problem = None
+            if len(parts) != len(columns):
+                problem = f"the line has {len(parts)} parts; {' and '.join(columns)} with a tab between are accepted"
+            yield Row(number, dict(zip(columns, parts, strict=False)), problem)
+
+    def _json_lines(self) -> Iterator[Row]:
+        for number, line in enumerate(self._text(newline="\n"), 1):
+            if line.isspace():
+                continue
+            try:
+                yield _json_row(number, json.loads(line))
+            except ValueError as error:
+                yield Row(number, {}, f"not JSON: {error}")
+
+    def _json(self) -> Iterator[Row]:
+        text = self._text()
+        start = text.read(1)
+        while start.isspace():
+            start = text.read(1)
+        if start == "[":
+            yield from (_json_row(number, value) for number, value in enumerate(_elements(text), 1))
+            return
+        # Not a list itself: an object that holds one, such as {"results": [...]}.
+        try:
+            whole = json.loads(start + text.read())
+        except ValueError as error:
+            raise UsageError(f"the file is not JSON: {error}") from error
+        lists = [value for value in whole.values() if isinstance(value, list)] if isinstance(whole, dict) else []
+        if len(lists) != 1:
+            raise UsageError("a list of objects, or an object that holds one list of them, is accepted in a .json file")
+        yield from (_json_row(number, value) for number, value in enumerate(lists[0], 1))
+
+    def _parquet(self) -> Iterator[Row]:
+        if self._size is None:
+            raise UsageError("Parquet is read from files only, not from a pipe")
+        try:
+            file = pq.ParquetFile(self._stream)
+        except pa.ArrowInvalid as error:
+            raise UsageError(f"the file is not Parquet: {error}") from error
+        self._rows_in_all, self.schema = file.metadata.num_rows, file.schema_arrow
+        self.columns = file.schema_arrow.names
+        batches = file.iter_batches(batch_size=ROWS_A_BATCH)
+        rows = itertools.chain.from_iterable(batch.to_pylist() for batch in batches)
+        yield from (Row(number, values) for number, values in enumerate(rows, 1))
+
+
+class _Raw(io.RawIOBase):
+    """Reads from a stream and leaves it open, so that its position can be asked while text is decoded from it."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream = stream
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        read = getattr(self._stream, "read1", self._stream.read)
+        data = read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+
+def open_source(path: Path, kind: str | None, line_columns: list[str]) -> Source:
+    """Open a file; its ending says how it is read where ``kind`` does not.
+
+    Raises:
+        UsageError: the file cannot be opened, or its ending is unknown.
+    """
+    kind = kind or kind_of(path)
+    try:
+        stream = path.open("rb")
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}") from error
+    return Source(stream, kind, line_columns)
+
+
+def kind_of(path: Path) -> str:
+    """Return a file's format by its ending.
+
+    Raises:
+        UsageError: the ending is unknown.
+    """
+    try:
+        return ENDINGS[path.suffix.lower()]
+    except KeyError:
+        raise UsageError(f"{path} ends in none of {', '.join(ENDINGS)}; name its format with --format") from None
+
+
+def rows_of(texts: Iterable[Mapping[str, Any]]) -> Iterator[Row]:
+    """Return rows of what was given as arguments."""
+    return (Row(number, dict(values)) for number, values in enumerate(texts, 1))
+
+
+def _json_row(number: int, value: Any) -> Row:
+    if not isinstance(value, dict):
+        return Row(number, {}, f"an object is accepted, not {json.dumps(value)[:50]}")
+    return Row(number, value)
+
+
+def _elements(text: io.TextIOBase) -> Iterator[Any]:
+    """Yield the elements of a JSON list whose bracket was read, holding little more than one of them."""
+    decoder = json.JSONDecoder()
+    buffer, count, ended = "", 0, False
+    while True:
+        buffer = buffer.lstrip()
+        if count and buffer.startswith(","):
+            buffer = buffer[1:].lstrip()
+        if buffer.startswith("]"):
+            return
+        try:
+            value, end = decoder.raw_decode(buffer)
+            # A number at the end of the buffer may go on behind it.
+            complete = end < len(buffer) or ended
+        except ValueError as error:
+            if ended:
+                raise UsageError(f"the file is broken behind row {count}: {error}") from error
+            complete = False
+        if complete:
+            buffer, count = buffer[end:], count + 1
+            yield value
+        else:
+            more = text.read(max(CHARACTERS_A_READ, len(buffer)))
+            buffer, ended = buffer + more, not more
+
+
+def _size(stream: IO[bytes]) -> int | None:
+    try:
+        status = os.fstat(stream.fileno())
+        return status.st_size if stream.seekable() else None
+    except OSError:
+        return None

@@ -1,0 +1,186 @@
+"""What servers serve, whether they are ready, and what they do right now."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import httpx
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from trident_client import ModelStatistics, TridentClient
+from trident_client._settings import DEFAULT_URLS
+from trident_client.errors import TridentError
+
+METRICS_PORT = 8012
+METRICS_TIMEOUT = 2.0
+WAIT_SECONDS = 0.25
+SAMPLE = re.compile(r"^(?P<name>\w+)(?:\{(?P<labels>[^}]*)\})? (?P<value>\S+)$")
+LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
+GIGABYTE = 1e9
+
+
+def default_url(protocol: str) -> str:
+    """Return where the local server is."""
+    return DEFAULT_URLS[protocol]
+
+
+def show_models(client: TridentClient, *, as_json: bool) -> None:
+    """Print what is served."""
+    found = client.models()
+    if as_json:
+        print(json.dumps([dataclasses.asdict(each) for each in found], ensure_ascii=False))  # noqa: T201
+        return
+    table = Table("model", "task", "languages", "dimension", "similar from", "metrics", box=None)
+    for each in found:
+        metrics = ", ".join(f"{name} {value:.4g}" for name, value in each.metrics.items())
+        cells = [each.dimension, each.threshold]
+        table.add_row(
+            each.name,
+            each.task,
+            " ".join(each.languages),
+            *("" if cell is None else f"{cell:g}" for cell in cells),
+            metrics,
+        )
+    Console(highlight=False).print(table)
+
+
+def show_ready(servers: Mapping[str, TridentClient], wait: float) -> bool:
+    """Print of each server whether it is ready, waiting up to ``wait`` seconds for all; say whether all are."""
+    console = Console(highlight=False, soft_wrap=True)
+    deadline = time.monotonic() + wait
+    while True:
+        told = {url: _readiness(client) for url, client in servers.items()}
+        everyone = all(each == "ready" for each in told.values())
+        left = deadline - time.monotonic()
+        if everyone or left <= 0:
+            break
+        time.sleep(min(WAIT_SECONDS, left))
+    for url, each in told.items():
+        console.print(f"{url} {each}", markup=False)
+    for client in servers.values():
+        client.close()
+    return everyone
+
+
+def _readiness(client: TridentClient) -> str:
+    try:
+        return "ready" if client.ready() else "not ready: a model does not answer yet"
+    except TridentError as error:
+        return f"away: {error}"
+
+
+@dataclass(frozen=True)
+class Look:
+    """What the servers had counted at one time."""
+
+    at: float
+    models: Mapping[tuple[str, str], ModelStatistics]
+    metrics: Mapping[str, Mapping[tuple[str, str], float]]
+
+
+def watch(client: TridentClient, metrics_urls: Sequence[str], interval: float, count: int) -> None:
+    """Print a table of what each model did between two looks, again and again.
+
+    Args:
+        client: asks the servers for their statistics.
+        metrics_urls: where Triton's metrics are, in the order of the servers; each server's port 8012 if empty.
+        interval: seconds between two looks.
+        count: looks to show; 0 goes on for ever.
+    """
+    servers = [each.url for each in client.servers()]
+    hosts = [f"{url.rpartition(':')[0]}:{METRICS_PORT}" for url in servers]
+    metrics_of = dict(zip(servers, [*metrics_urls, *hosts[len(metrics_urls) :]], strict=False))
+    console = Console(highlight=False)
+    shown = 0
+    with (
+        httpx.Client(timeout=METRICS_TIMEOUT, trust_env=False) as http,
+        Live(console=console, auto_refresh=False) as live,
+    ):
+        before = _look(client, metrics_of, http)
+        while count == 0 or shown < count:
+            time.sleep(interval)
+            now = _look(client, metrics_of, http)
+            table = picture(before, now)
+            if console.is_terminal:
+                live.update(table, refresh=True)
+            else:
+                console.print(table)
+            before, shown = now, shown + 1
+
+
+def picture(before: Look, now: Look) -> Group:
+    """Return a table of what happened between two looks."""
+    seconds = max(now.at - before.at, 1e-9)
+    several = len({server for server, _ in now.models}) > 1
+    heads = ["model", "requests/s", "items/s", "items/run", "waiting", "in all ms", "queue ms", "model ms", "failed"]
+    table = Table(*(["server"] if several else []), box=None)
+    for head in heads:
+        table.add_column(head, justify="left" if head == "model" else "right")
+    for key, model in now.models.items():
+        old = before.models.get(key, model)
+        requests, items = model.successes - old.successes, model.inferences - old.inferences
+        runs, failed = model.executions - old.executions, model.failures - old.failures
+        waiting = now.metrics.get(model.server, {}).get(("nv_inference_pending_request_count", model.name))
+        spent = [
+            model.request_seconds - old.request_seconds,
+            model.queue_seconds - old.queue_seconds,
+            model.compute_infer_seconds - old.compute_infer_seconds,
+        ]
+        cells = [
+            f"{requests / seconds:,.1f}",
+            f"{items / seconds:,.1f}",
+            f"{items / runs:.1f}" if runs else "",
+            "" if waiting is None else f"{waiting:.0f}",
+            *(f"{each / requests * 1000:,.2f}" if requests else "" for each in spent),
+            str(failed) if failed else "",
+        ]
+        table.add_row(*([model.server] if several else []), model.name, *cells)
+    return Group(table, *(Text(each, style="dim") for each in _machines(now)))
+
+
+def _machines(look: Look) -> list[str]:
+    lines = []
+    for server, metrics in look.metrics.items():
+        told = []
+        if (used := metrics.get(("nv_cpu_utilization", ""))) is not None:
+            told.append(f"processors {used:.0%}")
+        if (memory := metrics.get(("nv_cpu_memory_used_bytes", ""))) is not None:
+            told.append(f"memory in use {memory / GIGABYTE:.1f} GB")
+        told += [f"GPU {value:.0%}" for (name, _), value in metrics.items() if name == "nv_gpu_utilization"]
+        lines.append(f"{server}: {', '.join(told)}" if told else f"{server}: its metrics cannot be read")
+    return lines
+
+
+def _look(client: TridentClient, metrics_of: Mapping[str, str], http: httpx.Client) -> Look:
+    models = {(each.server, each.name): each for each in client.statistics()}
+    return Look(time.monotonic(), models, {server: _metrics(http, url) for server, url in metrics_of.items()})
+
+
+def _metrics(http: httpx.Client, url: str) -> dict[tuple[str, str], float]:
+    try:
+        answer = http.get(f"http://{url}/metrics")
+    except httpx.HTTPError:
+        return {}
+    return read_metrics(answer.text) if answer.status_code == 200 else {}
+
+
+def read_metrics(text: str) -> dict[tuple[str, str], float]:
+    """Return the samples of Prometheus' text format, by name and by model or GPU."""
+    found = {}
+    for line in text.splitlines():
+        if (sample := SAMPLE.match(line)) is not None:
+            labels = dict(LABEL.findall(sample["labels"] or ""))
+            key = labels.get("model") or labels.get("gpu_uuid") or ""
+            try:
+                found[sample["name"], key] = float(sample["value"])
+            except ValueError:
+                continue
+    return found

@@ -1,0 +1,116 @@
+"""Each task as the command line sees it: the columns it reads, the fields it answers with, and how it is asked."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from trident_client import Answer, TridentClient
+from trident_client.errors import BadInputError
+
+OnBadItem = Callable[[int, BadInputError], None]
+OnTruncation = Callable[[list[int]], None]
+Stream = Callable[[TridentClient, Iterable[Any], OnTruncation, OnBadItem], Iterator[Any]]
+
+
+@dataclass(frozen=True)
+class Task:
+    """One task.
+
+    Attributes:
+        name: of the command.
+        columns: for each text, the names that its column may have, the first being its own.
+        results: the fields of an answer, and the Arrow type of each.
+        stream: asks the server for items: texts, or tuples where there are several columns.
+        fields: makes an answer's fields of what the stream yields.
+    """
+
+    name: str
+    columns: tuple[tuple[str, ...], ...]
+    results: Mapping[str, str]
+    stream: Stream
+    fields: Callable[[Any], dict[str, Any]]
+
+    @property
+    def names(self) -> list[str]:
+        """The columns' own names."""
+        return [names[0] for names in self.columns]
+
+
+def cola(model: str) -> Task:
+    """Sentences to probabilities that they are acceptable."""
+    return Task(
+        "cola",
+        (("sentence", "text", "passage"),),
+        {"probability": "float"},
+        lambda client, items, cut, bad: client.stream_acceptability(
+            items, model=model, on_truncation=cut, on_bad_item=bad
+        ),
+        lambda value: {"probability": single_precision(value)},
+    )
+
+
+def sts(model: str) -> Task:
+    """Pairs of sentences to cosines."""
+    return Task(
+        "sts",
+        (("sentence_1", "sentence1"), ("sentence_2", "sentence2")),
+        {"similarity": "float"},
+        lambda client, items, cut, bad: client.stream_similarity(
+            items, model=model, on_truncation=cut, on_bad_item=bad
+        ),
+        lambda value: {"similarity": single_precision(value)},
+    )
+
+
+def embed(model: str) -> Task:
+    """Texts to embeddings."""
+    return Task(
+        "embed",
+        (("text", "sentence", "passage"),),
+        {"embedding": "list<float>"},
+        lambda client, items, cut, bad: client.stream_embeddings(
+            items, model=model, on_truncation=cut, on_bad_item=bad
+        ),
+        lambda value: {"embedding": value},
+    )
+
+
+def qa(model: str, top_k: int, max_answer_tokens: int | None) -> Task:
+    """Questions with their contexts to spans; a list of them where several are wanted."""
+    one = {"answer": "string", "score": "float", "start": "int32", "end": "int32"}
+
+    def span(answer: Answer) -> dict[str, Any]:
+        return answer._asdict() | {"score": single_precision(answer.score)}
+
+    return Task(
+        "qa",
+        (("question",), ("context", "passage")),
+        one if top_k == 1 else {"answers": "list<span>"},
+        lambda client, items, cut, bad: client.stream_answers(
+            items, top_k, model=model, max_answer_tokens=max_answer_tokens, on_bad_item=bad
+        ),
+        lambda spans: span(spans[0]) if top_k == 1 else {"answers": [span(each) for each in spans]},
+    )
+
+
+def single_precision(value: float) -> float:
+    """Return the shortest number that is the same in float32."""
+    return float(str(np.float32(value)))
+
+
+# What the client calls its items, and the columns here.
+_PLACE = re.compile(r"^(first sentences|second sentences|sentences|texts|questions|contexts|pairs)\[\d+\](: )?")
+_COLUMNS = {"first sentences": "sentence_1", "second sentences": "sentence_2", "pairs": ""}
+
+
+def explain(error: BadInputError) -> str:
+    """Return what was wrong with an item, without its place in the client's stream: rows have numbers of their own."""
+    place = _PLACE.match(error.message)
+    if place is None or place[2]:
+        return error.message[place.end() if place else 0 :]
+    return (_COLUMNS.get(place[1], place[1].removesuffix("s")) + error.message[place.end() :]).strip()

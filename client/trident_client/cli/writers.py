@@ -1,0 +1,217 @@
+"""Answered rows to a file or a pipe, one after the other; a file appears under its name only when it is complete."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, Protocol
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from trident_client.cli.failures import UsageError
+
+ROWS_A_GROUP = 4096
+SPAN = pa.struct([("answer", pa.string()), ("score", pa.float32()), ("start", pa.int32()), ("end", pa.int32())])
+ARROW = {
+    "float": pa.float32(),
+    "int32": pa.int32(),
+    "string": pa.string(),
+    "list<float>": pa.list_(pa.float32()),
+    "list<span>": pa.list_(SPAN),
+}
+#: Why a row has no answer; its column stands last.
+ERROR = "error"
+
+
+class Writer(Protocol):
+    """Takes rows in their order."""
+
+    def write(self, values: Mapping[str, Any], result: Mapping[str, Any] | None, problem: str | None) -> None:
+        """Write a row's own columns, and its answer or its problem."""
+
+    def close(self) -> None:
+        """Write what is left."""
+
+
+class JsonWriter:
+    """JSON lines, or one JSON list."""
+
+    def __init__(self, stream: IO[bytes], names: Mapping[str, str], *, as_list: bool = False) -> None:
+        # A lone surrogate stands for a byte that was not UTF-8, and is written as JSON's escape for it.
+        self._text = io.TextIOWrapper(
+            io.BufferedWriter(_Unclosed(stream)), "utf-8", errors="backslashreplace", newline="\n"
+        )
+        self._names = names
+        self._list = as_list
+        self._count = 0
+
+    def write(self, values: Mapping[str, Any], result: Mapping[str, Any] | None, problem: str | None) -> None:
+        """Write one object."""
+        row = dict(values) | {self._names[name]: plain(value) for name, value in (result or {}).items()}
+        if problem is not None:
+            row[self._names[ERROR]] = problem
+        if self._list:
+            self._text.write(",\n" if self._count else "[\n")
+        self._text.write(json.dumps(row, ensure_ascii=False, default=str) + ("" if self._list else "\n"))
+        self._count += 1
+
+    def flush(self) -> None:
+        """Hand on what was written."""
+        self._text.flush()
+
+    def close(self) -> None:
+        """End the list."""
+        if self._list:
+            self._text.write("\n]\n" if self._count else "[]\n")
+        self._text.flush()
+
+
+class CsvWriter:
+    """A header and a line for each row; lists stand in their cells as JSON."""
+
+    def __init__(
+        self, stream: IO[bytes], columns: list[str], results: list[str], names: Mapping[str, str], delimiter: str
+    ) -> None:
+        self._text = io.TextIOWrapper(
+            io.BufferedWriter(_Unclosed(stream)), "utf-8", errors="backslashreplace", newline=""
+        )
+        self._columns, self._results = columns, results
+        self._csv = csv.writer(self._text, delimiter=delimiter, lineterminator="\n")
+        self._csv.writerow([*columns, *(names[each] for each in (*results, ERROR))])
+
+    def write(self, values: Mapping[str, Any], result: Mapping[str, Any] | None, problem: str | None) -> None:
+        """Write one line."""
+        own = [_cell(values.get(column)) for column in self._columns]
+        answers = [_cell((result or {}).get(name)) for name in self._results]
+        self._csv.writerow([*own, *answers, problem or ""])
+
+    def close(self) -> None:
+        """Write what is left."""
+        self._text.flush()
+
+
+class ParquetWriter:
+    """Row groups of a few thousand rows. Columns that had no type where they were read are text."""
+
+    def __init__(
+        self,
+        stream: IO[bytes],
+        columns: list[str],
+        results: Mapping[str, str],
+        names: Mapping[str, str],
+        schema: pa.Schema | None,
+    ) -> None:
+        self._columns, self._results, self._typed = columns, list(results), schema is not None
+        own = [schema.field(name) if schema is not None else pa.field(name, pa.string()) for name in columns]
+        answers = [pa.field(names[name], ARROW[kind]) for name, kind in results.items()]
+        self._schema = pa.schema([*own, *answers, pa.field(names[ERROR], pa.string())])
+        self._writer = pq.ParquetWriter(stream, self._schema)
+        self._rows: list[list[Any]] = []
+
+    def write(self, values: Mapping[str, Any], result: Mapping[str, Any] | None, problem: str | None) -> None:
+        """Keep one row, and write the group where it is full."""
+        own = [values.get(name) if self._typed else _text(values.get(name)) for name in self._columns]
+        self._rows.append([*own, *((result or {}).get(name) for name in self._results), problem])
+        if len(self._rows) >= ROWS_A_GROUP:
+            self._write_group()
+
+    def close(self) -> None:
+        """Write the last group and the footer."""
+        self._write_group()
+        self._writer.close()
+
+    def _write_group(self) -> None:
+        if self._rows:
+            columns = zip(*self._rows, strict=True)
+            arrays = [pa.array(list(column), field.type) for column, field in zip(columns, self._schema, strict=True)]
+            self._writer.write_table(pa.table(arrays, schema=self._schema))
+            self._rows = []
+
+
+class OutputFile:
+    """A file that is written beside its name and takes the name when it is complete."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+
+    def __enter__(self) -> IO[bytes]:
+        """Open it."""
+        try:
+            self._stream = self._beside.open("wb")
+        except OSError as error:
+            raise UsageError(f"{self._path} cannot be written: {error.strerror}") from error
+        return self._stream
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Give it its name, or remove it where something failed."""
+        self._stream.close()
+        if kind is None:
+            self._beside.replace(self._path)
+        else:
+            self._beside.unlink(missing_ok=True)
+
+
+def make_writer(
+    stream: IO[bytes], kind: str, columns: list[str], results: Mapping[str, str], schema: pa.Schema | None
+) -> Writer:
+    """Return the writer of a format.
+
+    Args:
+        stream: where to; left open.
+        kind: of :data:`~trident_client.cli.readers.ENDINGS`.
+        columns: the rows' own columns.
+        results: the answers' fields and their types.
+        schema: Arrow types of the rows' own columns, where they have any.
+    """
+    # A column of the input keeps its name, and the answer's field of the same name takes another.
+    names = {name: f"trident_{name}" if name in columns else name for name in (*results, ERROR)}
+    if kind == "parquet":
+        return ParquetWriter(stream, columns, results, names, schema)
+    if kind in {"csv", "tsv"}:
+        return CsvWriter(stream, columns, list(results), names, "," if kind == "csv" else "\t")
+    return JsonWriter(stream, names, as_list=kind == "json")
+
+
+def plain(value: Any) -> Any:
+    """Return an embedding as a list of the shortest numbers that are the same in float32."""
+    return [float(str(each)) for each in value] if isinstance(value, np.ndarray) else value
+
+
+def _cell(value: Any) -> Any:
+    value = plain(value)
+    return json.dumps(value, ensure_ascii=False, default=str) if isinstance(value, list | dict) else value
+
+
+def _text(value: Any) -> str | None:
+    if value is None:
+        return None
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+class _Unclosed(io.RawIOBase):
+    """Writes to a stream that somebody else closes."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream = stream
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        # After a failure the stream is closed, and what is left of the buffer goes nowhere.
+        return len(data) if self._stream.closed else self._stream.write(bytes(data))
+
+    def flush(self) -> None:
+        if not self._stream.closed:
+            self._stream.flush()

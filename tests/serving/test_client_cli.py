@@ -1,0 +1,132 @@
+"""The command line against a real Triton: every example of its help, a run killed in the middle, and figures."""
+
+import json
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from trident_client.cli.pages import EXAMPLES
+from trident_server.ports import free_ports
+
+pytestmark = pytest.mark.serving
+
+PAGE = (Path(__file__).resolve().parents[2] / "client" / "README.md").read_text("utf-8")
+CLIENT = Path(__file__).resolve().parents[2] / "client"
+COMMAND = f"{shlex.quote(sys.executable)} -m trident_client"
+SECONDS = 120
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """The files that the examples name."""
+    (tmp_path / "sentences.csv").write_text("sentence\nI am a boy.\nI are a boy.\n고양이가 잔다. 🙂\n", "utf-8")
+    (tmp_path / "pairs.csv").write_text(
+        "sentence_1,sentence_2\nA man plays.,Someone plays.\nA cat sleeps.,Rain falls.\n"
+    )
+    (tmp_path / "others.json").write_text('[{"first": "A man plays.", "second": "Someone plays."}]')
+    (tmp_path / "danube.txt").write_text("The Danube rises in the Black Forest.\nIt is long.\n")
+    question = {"question": "Where does the Danube rise?", "context": "The Danube rises in the Black Forest."}
+    (tmp_path / "questions.jsonl").write_text(json.dumps(question) + "\n")
+    return tmp_path
+
+
+def shell(line: str, folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    """Run a line that has ``trident`` in it, with options behind the command."""
+    line = re.sub(r"\btrident (\w+)", lambda found: f"{COMMAND} {found[1]} {shlex.join(options)}", line)
+    environment = os.environ | {"PYTHONPATH": str(CLIENT), "COLUMNS": "150"}
+    return subprocess.run(
+        ["bash", "-c", f"set -o pipefail; {line}"],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+        stdin=subprocess.DEVNULL,
+    )
+
+
+@pytest.mark.parametrize(
+    ("command", "example"), [(command, example) for command, examples in EXAMPLES.items() for example in examples]
+)
+def test_every_example_of_the_help_runs(triton, folder, command, example):
+    told = shell(f"trident {command} --help", folder).stdout
+    assert f"  {example}\n" in told
+    options = ["--url", triton.http_url]
+    if command == "watch":
+        options += ["--metrics-url", triton.metrics_url]
+    result = shell(example, folder, *options)
+    assert result.returncode == 0, result.stderr
+    written = re.search(r"--output (\S+)", example)
+    assert (folder / written[1]).stat().st_size > 0 if written else result.stdout.strip()
+
+
+@pytest.mark.parametrize(
+    "line", re.findall(r"^.*\btrident \w.*$", re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL)[0], re.M)
+)
+def test_every_line_of_the_page_runs(triton, folder, line):
+    options = ["--url", triton.http_url]
+    result = shell(line, folder, *options, *(["--metrics-url", triton.metrics_url] if "watch" in line else []))
+    assert result.returncode == 0, result.stderr
+
+
+def test_the_answers_are_the_models(triton, folder):
+    for protocol, url in (("http", triton.http_url), ("grpc", triton.grpc_url)):
+        options = ["--url", url, "--protocol", protocol]
+        result = shell("trident cola 'I am a boy.' 'I are a boy.'", folder, *options)
+        good, bad = (json.loads(line)["probability"] for line in result.stdout.splitlines())
+        assert good > bad
+        result = shell("trident qa 'Where does the Danube rise?' < danube.txt", folder, *options)
+        assert "Black Forest" in json.loads(result.stdout)["answer"]
+        assert "cola" in shell("trident models", folder, *options).stdout
+        assert shell("trident ready", folder, *options).stdout == f"{url} ready\n"
+
+
+def test_watch_shows_models_requests_and_the_machine(triton, folder):
+    result = shell("trident watch --count 1", folder, "--url", triton.http_url, "--metrics-url", triton.metrics_url)
+    assert "sts_encoder" in result.stdout
+    assert "requests/s" in result.stdout
+    assert "memory in use" in result.stdout
+
+
+def test_a_server_that_is_away_is_status_3_in_one_line(folder):
+    (port,) = free_ports(1)
+    for command in ("cola text", "models", "watch --count 1"):
+        result = shell(f"trident {command}", folder, "--url", f"127.0.0.1:{port}")
+        assert result.returncode == 3, result.stderr
+        assert result.stderr.count("\n") == 1
+        assert f"127.0.0.1:{port}" in result.stderr
+    result = shell("trident ready", folder, "--url", f"127.0.0.1:{port}")
+    assert (result.returncode, result.stdout.startswith(f"127.0.0.1:{port} away")) == (3, True)
+    assert shell("trident cola text", folder, "--url", "http://x").returncode == 2
+
+
+def test_a_model_that_is_not_served_is_status_3(triton, folder):
+    result = shell("trident cola text", folder, "--url", triton.http_url, "--model", "nosuch")
+    assert (result.returncode, "nosuch" in result.stderr) == (3, True)
+
+
+def test_a_run_that_is_killed_goes_on(triton, folder):
+    rows = 2000
+    lines = [f"Somebody counts to {number}.,Someone counts." for number in range(rows)]
+    (folder / "many.csv").write_text("\n".join(["sentence_1,sentence_2", *lines]) + "\n")
+    arguments = ["sts", "-i", "many.csv", "-o", "out.csv", "--url", triton.http_url]
+    environment = os.environ | {"PYTHONPATH": str(CLIENT)}
+    killed = subprocess.Popen([sys.executable, "-m", "trident_client", *arguments], cwd=folder, env=environment)
+    partial = folder / "out.csv.partial"
+    deadline = time.monotonic() + SECONDS
+    while not (partial.exists() and partial.read_bytes().count(b"\n") > 10) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    killed.send_signal(signal.SIGKILL)
+    killed.wait(SECONDS)
+    assert not (folder / "out.csv").exists()
+    result = shell("trident sts -i many.csv -o out.csv --resume", folder, "--url", triton.http_url)
+    assert result.returncode == 0, result.stderr
+    assert "from before" in result.stderr
+    assert len((folder / "out.csv").read_text().splitlines()) == rows + 1

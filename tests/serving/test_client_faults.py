@@ -1,0 +1,197 @@
+"""Several real servers, and one of them killed under load: nothing is lost. All of them killed: one clear error."""
+
+import asyncio
+import os
+import signal
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from trident_client import AsyncTridentClient, Balancing, Timeout, TransportError, TridentClient
+from trident_server.ports import free_ports
+
+pytestmark = pytest.mark.serving
+
+# Stands in for the model of acceptability, and answers with the text's length.
+CONFIG = """
+backend: "python"
+max_batch_size: 64
+input [ { name: "TEXT" data_type: TYPE_STRING dims: [ 1 ] } ]
+output [
+  { name: "PROBABILITY" data_type: TYPE_FP32 dims: [ 1 ] },
+  { name: "TRUNCATED_TOKENS" data_type: TYPE_INT32 dims: [ 1 ] }
+]
+instance_group [ { count: 1 kind: KIND_CPU } ]
+"""
+MODEL = """
+import time
+
+import numpy as np
+import triton_python_backend_utils as pb_utils
+
+
+class TritonPythonModel:
+    def execute(self, requests):
+        responses = []
+        for request in requests:
+            texts = pb_utils.get_input_tensor_by_name(request, "TEXT").as_numpy()
+            time.sleep(0.005)
+            lengths = np.array([[len(text)] for text in texts[:, 0]], dtype=np.float32)
+            cut = np.zeros_like(lengths, dtype=np.int32)
+            tensors = [pb_utils.Tensor("PROBABILITY", lengths), pb_utils.Tensor("TRUNCATED_TOKENS", cut)]
+            responses.append(pb_utils.InferenceResponse(tensors))
+        return responses
+"""
+TIMEOUT = Timeout(connect=5, read=20, deadline=30)
+SOON = Balancing(health_check_interval=0.2)
+SECONDS_TO_WAIT = 60.0
+
+
+@pytest.fixture
+def repository(tmp_path):
+    version = tmp_path / "models" / "cola" / "1"
+    version.mkdir(parents=True)
+    (version / "model.py").write_text(MODEL, "utf-8")
+    (version.parent / "config.pbtxt").write_text(CONFIG)
+    return tmp_path / "models"
+
+
+@pytest.fixture
+def two_servers(new_triton, repository):
+    servers = [new_triton(repository), new_triton(repository)]
+    for server in servers:
+        server.start()
+    return servers
+
+
+def url(server, protocol):
+    return server.http_url if protocol == "http" else server.grpc_url
+
+
+def kill(server):
+    os.kill(server.pid, signal.SIGKILL)
+
+
+def texts(count):
+    return ["x" * (1 + index % 97) for index in range(count)]
+
+
+def wait_until(holds):
+    deadline = time.monotonic() + SECONDS_TO_WAIT
+    while not holds() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert holds()
+
+
+@pytest.mark.parametrize("protocol", ["http", "grpc"])
+def test_a_killed_server_loses_nothing_comes_back_and_both_killed_is_one_error(
+    protocol, two_servers, new_triton, repository
+):
+    first, second = two_servers
+    urls = [url(each, protocol) for each in two_servers]
+    with TridentClient(urls, protocol=protocol, concurrency=8, timeout=TIMEOUT, balancing=SOON) as client:
+        sent = texts(64 * 150)
+        found = []
+        for index, value in enumerate(client.stream_acceptability(sent)):
+            if index == 64 * 40:
+                kill(first)
+            found.append(value)
+        assert found == [len(text) for text in sent]
+        assert [each.ejected for each in client.servers()] == [True, False]
+
+        ports = {
+            name: int(address.rpartition(":")[2])
+            for name, address in (
+                ("http_port", first.http_url),
+                ("grpc_port", first.grpc_url),
+                ("metrics_port", first.metrics_url),
+            )
+        }
+        first.stop()
+        new_triton(repository, **ports).start()
+        wait_until(lambda: not client.servers()[0].ejected)
+        kill(second)
+        assert client.acceptability(sent).tolist() == [len(text) for text in sent]
+        assert [each.ejected for each in client.servers()] == [False, True]
+
+
+@pytest.mark.parametrize("protocol", ["http", "grpc"])
+def test_threads_and_tasks_see_nothing_of_a_killed_server_and_one_error_when_both_are(protocol, two_servers):
+    first, second = two_servers
+    urls = [url(each, protocol) for each in two_servers]
+    killed = threading.Event()
+    with (
+        TridentClient(urls, protocol=protocol, timeout=TIMEOUT, balancing=SOON) as client,
+        ThreadPoolExecutor(16) as pool,
+    ):
+
+        def ask(index):
+            if index == 100:
+                kill(first)
+                killed.set()
+            return client.acceptability(["x" * (index + 1)])[0]
+
+        assert list(pool.map(ask, range(400))) == [index + 1 for index in range(400)]
+        assert killed.is_set()
+
+        async def ask_as_a_task():
+            async with AsyncTridentClient(urls, protocol=protocol, timeout=TIMEOUT, balancing=SOON) as twin:
+                sent = texts(64 * 20)
+                assert (await twin.acceptability(sent)).tolist() == [len(text) for text in sent]
+                kill(second)
+                with pytest.raises(TransportError, match="none of the servers can be reached") as caught:
+                    await twin.acceptability(sent)
+                return caught.value
+
+        started = time.monotonic()
+        error = asyncio.run(ask_as_a_task())
+        with pytest.raises(TransportError, match="none of the servers can be reached") as caught:
+            client.acceptability(texts(640))
+        assert time.monotonic() - started < 2 * TIMEOUT.deadline
+    for each in (error, caught.value):
+        assert each.model == "cola"
+        assert all(address in str(each) for address in urls)
+        assert each.cause is not None
+
+
+@pytest.mark.parametrize("protocol", ["http", "grpc"])
+def test_a_server_that_answers_nothing_is_passed_over(protocol, two_servers):
+    first, _ = two_servers
+    urls = [url(each, protocol) for each in two_servers]
+    timeout = Timeout(connect=2, read=2, deadline=60)
+    with TridentClient(urls, protocol=protocol, timeout=timeout, balancing=Balancing(failures=1)) as client:
+        client.acceptability(["a"] * 640)
+        os.kill(first.pid, signal.SIGSTOP)
+        try:
+            sent = texts(640)
+            assert client.acceptability(sent).tolist() == [len(text) for text in sent]
+            assert client.servers()[0].ejected
+        finally:
+            os.kill(first.pid, signal.SIGCONT)
+
+
+@pytest.mark.parametrize("protocol", ["http", "grpc"])
+def test_a_server_told_to_stop_loses_nothing(protocol, two_servers):
+    urls = [url(each, protocol) for each in two_servers]
+    with TridentClient(urls, protocol=protocol, concurrency=8, timeout=TIMEOUT, balancing=SOON) as client:
+        sent = texts(64 * 200)
+        found = []
+        for index, value in enumerate(client.stream_acceptability(sent)):
+            if index == 64 * 20:
+                os.kill(two_servers[0].pid, signal.SIGTERM)
+            found.append(value)
+    assert found == [len(text) for text in sent]
+
+
+def test_servers_that_were_never_there_are_one_error_within_the_deadline():
+    urls = [f"127.0.0.1:{port}" for port in free_ports(2)]
+    for protocol in ("http", "grpc"):
+        timeout = Timeout(connect=2, read=5, deadline=20)
+        started = time.monotonic()
+        with (
+            TridentClient(urls, protocol=protocol, timeout=timeout) as client,
+            pytest.raises(TransportError, match="none of the servers can be reached"),
+        ):
+            client.acceptability(texts(640))
+        assert time.monotonic() - started < timeout.deadline

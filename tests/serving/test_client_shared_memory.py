@@ -1,0 +1,177 @@
+"""Large batches through system shared memory: the same answers, and nothing left, whatever happens."""
+
+import os
+import signal
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from trident_client import AsyncTridentClient, BadInputError, ServerError, TridentClient
+
+pytestmark = pytest.mark.serving
+
+SHARED_MEMORY = Path("/dev/shm")
+CONFIG = """
+backend: "python"
+max_batch_size: 64
+input [ { name: "TEXT" data_type: TYPE_STRING dims: [ 1 ] } ]
+output [
+  { name: "EMBEDDING" data_type: TYPE_FP32 dims: [ 384 ] },
+  { name: "TRUNCATED_TOKENS" data_type: TYPE_INT32 dims: [ 1 ] }
+]
+instance_group [ { count: 1 kind: KIND_CPU } ]
+"""
+MODEL = """
+import time
+
+import numpy as np
+import triton_python_backend_utils as pb_utils
+
+
+class TritonPythonModel:
+    def execute(self, requests):
+        responses = []
+        for request in requests:
+            texts = pb_utils.get_input_tensor_by_name(request, "TEXT").as_numpy()[:, 0]
+            if texts[0] == b"refuse":
+                error = pb_utils.TritonError("TEXT 0 is refused", pb_utils.TritonError.INVALID_ARG)
+                responses.append(pb_utils.InferenceResponse(error=error))
+                continue
+            if texts[0].startswith(b"wait"):
+                time.sleep(30)
+            rows = np.array([[len(text)] for text in texts], dtype=np.float32)
+            cut = np.zeros_like(rows, dtype=np.int32)
+            embedding = rows + np.arange(384, dtype=np.float32)
+            tensors = [pb_utils.Tensor("EMBEDDING", embedding), pb_utils.Tensor("TRUNCATED_TOKENS", cut)]
+            responses.append(pb_utils.InferenceResponse(tensors))
+        return responses
+"""
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory):
+    """A model that embeds a text as its length in bytes and the numbers above it."""
+    folder = tmp_path_factory.mktemp("shared_memory")
+    version = folder / "models" / "sts_embedding" / "1"
+    version.mkdir(parents=True)
+    (version / "model.py").write_text(MODEL, "utf-8")
+    (version.parent / "config.pbtxt").write_text(CONFIG)
+    return folder / "models"
+
+
+@pytest.fixture
+def server(new_triton, repository):
+    server = new_triton(repository, shared_memory=True)
+    server.start()
+    return server
+
+
+def url(server, protocol):
+    return server.http_url if protocol == "http" else server.grpc_url
+
+
+def regions(server):
+    """Return what the server has mapped."""
+    import httpx
+
+    return [each["name"] for each in httpx.get(f"http://{server.http_url}/v2/systemsharedmemory/status").json()]
+
+
+def named():
+    return [path.name for path in SHARED_MEMORY.glob("trident-client-*")]
+
+
+def texts(count):
+    return [f"{index} 고양이 " + "x" * (700 + index % 50) for index in range(count)]
+
+
+def expected(sent):
+    lengths = np.array([[len(text.encode())] for text in sent], dtype=np.float32)
+    return lengths + np.arange(384, dtype=np.float32)
+
+
+@pytest.mark.parametrize("protocol", ["http", "grpc"])
+async def test_answers_are_the_same_and_nothing_is_left(server, protocol):
+    sent = texts(64 * 12 + 5)
+    with TridentClient(url(server, protocol), protocol=protocol, shared_memory=True) as client:
+        for _ in range(2):
+            assert np.array_equal(client.embed(sent), expected(sent))
+        assert 1 <= len(regions(server)) <= 8
+        assert named() == []
+        with ThreadPoolExecutor(8) as pool:
+            for found in pool.map(client.embed, [sent[:64]] * 40):
+                assert np.array_equal(found, expected(sent[:64]))
+        assert np.array_equal(client.embed(["short"]), expected(["short"]))
+    assert regions(server) == []
+    async with AsyncTridentClient(url(server, protocol), protocol=protocol, shared_memory=True) as client:
+        for _ in range(2):
+            assert np.array_equal(await client.embed(sent), expected(sent))
+        assert len(regions(server)) >= 1
+    assert (regions(server), named()) == ([], [])
+
+
+@pytest.mark.parametrize("protocol", ["http", "grpc"])
+def test_a_batch_that_is_refused_harms_no_other(server, protocol):
+    sent = texts(64)
+    with TridentClient(url(server, protocol), protocol=protocol, shared_memory=True) as client:
+        for _ in range(3):
+            with pytest.raises(BadInputError, match="is refused"):
+                client.embed(["refuse", *sent[1:]])
+            assert np.array_equal(client.embed(sent), expected(sent))
+    assert (regions(server), named()) == ([], [])
+
+
+@pytest.mark.parametrize("protocol", ["http", "grpc"])
+def test_a_restarted_server_is_handed_new_regions(server, new_triton, repository, protocol):
+    sent = texts(64 * 4)
+    addresses = {"http_port": server.http_url, "grpc_port": server.grpc_url, "metrics_port": server.metrics_url}
+    ports = {name: int(address.rpartition(":")[2]) for name, address in addresses.items()}
+    with TridentClient(url(server, protocol), protocol=protocol, shared_memory=True) as client:
+        client.embed(sent)
+        server.stop()
+        again = new_triton(repository, shared_memory=True, **ports)
+        again.start()
+        for _ in range(2):
+            assert np.array_equal(client.embed(sent), expected(sent))
+    assert (regions(again), named()) == ([], [])
+
+
+KILLED = """
+import sys
+from trident_client import TridentClient
+client = TridentClient(sys.argv[1], protocol=sys.argv[2], shared_memory=True)
+client.embed(["x" * 1000] * 64)
+print("embedded", flush=True)
+client.embed(["wait" * 300] * 64)
+"""
+
+
+@pytest.mark.parametrize("protocol", ["http", "grpc"])
+def test_a_killed_client_leaves_nothing_that_the_next_does_not_clean_up(server, protocol):
+    arguments = [sys.executable, "-c", KILLED, url(server, protocol), protocol]
+    killed = subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True, env=os.environ)
+    assert killed.stdout.readline() == "embedded\n"
+    killed.send_signal(signal.SIGKILL)
+    killed.wait(30)
+    killed.stdout.close()
+    left = regions(server)
+    assert left
+    assert named() == []
+    with TridentClient(url(server, protocol), protocol=protocol, shared_memory=True) as client:
+        client.embed(texts(64))
+        assert not set(left) & set(regions(server))
+    assert (regions(server), named()) == ([], [])
+
+
+@pytest.mark.parametrize("protocol", ["http", "grpc"])
+def test_a_server_that_does_not_let_clients_is_a_clear_error(new_triton, repository, protocol):
+    closed = new_triton(repository)
+    closed.start()
+    with TridentClient(url(closed, protocol), protocol=protocol, shared_memory=True) as client:
+        with pytest.raises(ServerError, match="does not let clients use shared memory"):
+            client.embed(texts(64))
+        assert np.array_equal(client.embed(["short"]), expected(["short"]))
+    assert named() == []

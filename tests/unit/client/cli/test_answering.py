@@ -1,0 +1,265 @@
+"""The commands on arguments, standard input and files, over a fake transport."""
+
+import csv
+import json
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from trident_client import BadInputError, OverloadedError, ReadTimeoutError, ServerError, TransportError
+
+SENTENCES = ["I am a boy.", "고양이가 잔다.", 'She said "hi",\nand left. 🙂', "a\tb\0c"]
+LENGTHS = [len(each.encode()) / 100 for each in SENTENCES]
+
+
+def lines(text: str) -> list[dict]:
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def write(path, rows: list[dict]) -> None:
+    """Write rows in the format of the path's ending."""
+    if path.suffix == ".csv":
+        with path.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.DictWriter(file, list(rows[0]))
+            writer.writeheader()
+            writer.writerows(rows)
+    elif path.suffix == ".jsonl":
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    elif path.suffix == ".json":
+        path.write_text(json.dumps(rows, ensure_ascii=False), "utf-8")
+    else:
+        pq.write_table(pa.Table.from_pylist(rows), path)
+
+
+def read(path) -> list[dict]:
+    """Read what a command wrote, in the format of the path's ending."""
+    if path.suffix == ".csv":
+        with path.open(encoding="utf-8", newline="") as file:
+            return list(csv.DictReader(file))
+    if path.suffix == ".jsonl":
+        return lines(path.read_text("utf-8"))
+    return json.loads(path.read_text("utf-8")) if path.suffix == ".json" else pq.read_table(path).to_pylist()
+
+
+def test_arguments_are_answered_as_json_lines(trident):
+    result = trident("cola", *SENTENCES)
+    assert result.exit_code == 0
+    assert lines(result.stdout) == [
+        {"sentence": text, "probability": length} for text, length in zip(SENTENCES, LENGTHS, strict=True)
+    ]
+    assert result.stderr == ""
+    assert lines(trident("sts", "aa", "b").stdout) == [{"sentence_1": "aa", "sentence_2": "b", "similarity": 0.02}]
+    assert lines(trident("embed", "aa").stdout) == [{"text": "aa", "embedding": [0.02, 0.02, 0.02]}]
+    (answer,) = lines(trident("qa", "Who?", "고양이 x").stdout)
+    assert answer == {"question": "Who?", "context": "고양이 x", "answer": "고양이", "score": 0.5, "start": 0, "end": 1}
+    (answer,) = lines(trident("qa", "Who?", "a b", "--top-k", "2").stdout)
+    assert [each["answer"] for each in answer["answers"]] == ["a", "b"]
+
+
+def test_standard_input_has_a_row_a_line(trident):
+    assert [row["probability"] for row in lines(trident("cola", stdin="하나\ntwo\r\n".encode()).stdout)] == [0.06, 0.03]
+    (row,) = lines(trident("sts", stdin=b"one\ttwo\n").stdout)
+    assert (row["sentence_1"], row["sentence_2"]) == ("one", "two")
+    (row,) = lines(trident("qa", "Who?", stdin=b"a whole\ncontext").stdout)
+    assert (row["context"], row["answer"]) == ("a whole\ncontext", "a")
+    (row,) = lines(trident("sts", "--format", "jsonl", stdin=b'{"sentence1": "x", "sentence2": "y", "id": 7}').stdout)
+    assert row == {"sentence1": "x", "sentence2": "y", "id": 7, "similarity": 0.01}
+
+
+@pytest.mark.parametrize("output", ["out.csv", "out.jsonl", "out.json", "out.parquet"])
+@pytest.mark.parametrize("source", ["in.csv", "in.jsonl", "in.json", "in.parquet"])
+def test_every_format_is_read_and_written(trident, tmp_path, source, output):
+    write(tmp_path / source, [{"id": f"n{place}", "sentence": text} for place, text in enumerate(SENTENCES)])
+    result = trident("cola", "--input", source, "--output", output)
+    assert result.exit_code == 0, result.stderr
+    rows = read(tmp_path / output)
+    assert [row["id"] for row in rows] == ["n0", "n1", "n2", "n3"]
+    assert [row["sentence"] for row in rows] == SENTENCES
+    assert [float(row["probability"]) for row in rows] == pytest.approx(LENGTHS)
+    assert not any(row.get("error") for row in rows)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([source, output])
+
+
+@pytest.mark.parametrize("output", ["out.csv", "out.jsonl", "out.json", "out.parquet"])
+def test_embeddings_and_lists_of_answers_are_written_in_every_format(trident, tmp_path, output):
+    write(tmp_path / "in.csv", [{"text": "aa"}, {"text": " "}])
+    assert trident("embed", "-i", "in.csv", "-o", output).exit_code == 1
+    good, bad = read(tmp_path / output)
+    vector = json.loads(good["embedding"]) if output.endswith("csv") else good["embedding"]
+    assert vector == pytest.approx([0.02] * 3)
+    assert bad["error"] == "text is empty; text with a character that is not white space is accepted"
+    write(tmp_path / "in.jsonl", [{"question": "Who?", "context": "a b"}])
+    assert trident("qa", "-i", "in.jsonl", "-o", output, "--top-k", "2").exit_code == 0
+    (row,) = read(tmp_path / output)
+    spans = json.loads(row["answers"]) if output.endswith("csv") else row["answers"]
+    assert [span["answer"] for span in spans] == ["a", "b"]
+
+
+def test_parquet_keeps_the_types_of_its_columns(trident, tmp_path):
+    table = pa.table({"sentence": ["aa"], "n": pa.array([3], pa.int16()), "when": pa.array([0], pa.timestamp("us"))})
+    pq.write_table(table, tmp_path / "in.parquet")
+    assert trident("cola", "-i", "in.parquet", "-o", "out.parquet").exit_code == 0
+    schema = pq.read_schema(tmp_path / "out.parquet")
+    assert schema.names == ["sentence", "n", "when", "probability", "error"]
+    assert (schema.field("n").type, schema.field("probability").type) == (pa.int16(), pa.float32())
+    assert trident("cola", "-i", "in.parquet", "-o", "out.jsonl").exit_code == 0
+    assert read(tmp_path / "out.jsonl")[0]["when"].startswith("1970-01-01")
+
+
+def test_the_predecessors_uploaded_form_is_read(trident, tmp_path):
+    rows = [{"idx": 0, "sentence1": "a", "sentence2": "b"}]
+    (tmp_path / "in.json").write_text(json.dumps({"results": rows}))
+    assert trident("sts", "-i", "in.json", "-o", "out.json").exit_code == 0
+    assert read(tmp_path / "out.json") == [rows[0] | {"similarity": 0.01}]
+
+
+def test_a_column_of_the_same_name_is_kept(trident, tmp_path):
+    write(tmp_path / "in.csv", [{"sentence": "aa", "probability": "mine", "error": "mine too"}])
+    for output in ("out.csv", "out.jsonl"):
+        assert trident("cola", "-i", "in.csv", "-o", output).exit_code == 0
+        (row,) = read(tmp_path / output)
+        assert (row["probability"], row["error"], float(row["trident_probability"])) == ("mine", "mine too", 0.02)
+
+
+BAD_CSV = b"id,sentence\n1,good\n2, \n3\n4,\xff bytes\n5,refuse\n6,good\n"
+BAD_JSONL = b"""{"sentence": "good"}
+{broken
+[1]
+{"text2": 1}
+{"sentence": 7}
+
+{"sentence": "refuse"}
+{"sentence": "good"}
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "problems"),
+    [
+        (
+            "in.csv",
+            BAD_CSV,
+            {
+                2: "sentence is empty; text with a character that is not white space is accepted",
+                3: "the row has 1 fields; the header has 2",
+                4: "sentence holds bytes that are not UTF-8",
+                5: "TEXT 0 is refused",
+            },
+        ),
+        (
+            "in.jsonl",
+            BAD_JSONL,
+            {
+                2: "not JSON: Expecting property name",
+                3: "an object is accepted, not [1]",
+                4: "sentence is missing; text is accepted",
+                5: "sentence is 7; text is accepted",
+                7: "TEXT 0 is refused",
+            },
+        ),
+    ],
+)
+@pytest.mark.parametrize("output", ["out.csv", "out.jsonl", "out.json", "out.parquet"])
+def test_bad_rows_are_reported_by_number_and_do_not_stop_the_rest(trident, tmp_path, name, content, problems, output):
+    (tmp_path / name).write_bytes(content)
+    result = trident("cola", "--input", name, "--output", output)
+    assert result.exit_code == 1
+    told = [line for line in result.stderr.splitlines() if line.startswith("row ")]
+    assert len(told) == len(problems)
+    for line, (number, problem) in zip(told, problems.items(), strict=True):
+        assert line.startswith(f"row {number}: {problem}")
+    rows = read(tmp_path / output)
+    good = [row for row in rows if not row.get("error")]
+    assert [float(row["probability"]) for row in good] == pytest.approx([0.04, 0.04])
+    assert len(rows) - len(good) == len(problems)
+    assert f"{len(problems)} bad" in result.stderr
+
+
+def test_many_bad_rows_are_not_all_shown(trident, tmp_path):
+    write(tmp_path / "in.csv", [{"sentence": " "}] * 100)
+    result = trident("cola", "-i", "in.csv", "-o", "out.csv")
+    assert (result.exit_code, result.stderr.count("row ")) == (1, 20)
+    assert "100 bad" in result.stderr
+    assert len(read(tmp_path / "out.csv")) == 100
+
+
+def test_what_was_cut_is_told_with_its_rows(trident, tmp_path):
+    write(tmp_path / "in.csv", [{"sentence": "a"}, {"sentence": " "}, {"sentence": "long" * 300}])
+    assert "answered from the beginning: rows 3" in trident("cola", "-i", "in.csv", "-o", "out.csv").stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["cola", "--input", "none.csv"], "none.csv cannot be read: No such file"),
+        (["cola", "--input", "in.xlsx"], "in.xlsx ends in none of .csv, .tsv"),
+        (["cola", "--input", "in.csv", "--output", "out.doc"], "out.doc ends in none of"),
+        (["cola", "--input", "in.csv", "--output", "in.csv"], "--output would overwrite --input"),
+        (["cola", "--input", "in.csv", "--output", "no/out.csv"], "cannot be written: No such file"),
+        (["cola", "--input", "in.csv", "text"], "as arguments or with --input, not both"),
+        (["cola", "--resume", "text"], "--resume goes on with files"),
+        (["cola", "--input", "in.csv", "--columns", "a,b"], "--columns takes 1: sentence"),
+        (["cola", "--input", "in.csv", "--columns", "no"], "there is no column no; there are sentence, n"),
+        (["sts", "--input", "in.csv"], "there is no column sentence_1 or sentence1; there are sentence, n"),
+        (["sts", "one"], "two by two; 1 were given"),
+        (["cola", "--input", "broken.json"], "the file is broken behind row 1"),
+        (["cola", "--input", "scalar.json"], "an object that holds one list"),
+        (["cola", "--input", "in.csv", "--format", "parquet"], "the file is not Parquet"),
+    ],
+)
+def test_a_wrong_option_or_file_is_status_2_and_says_what_is_accepted(trident, tmp_path, arguments, says):
+    write(tmp_path / "in.csv", [{"sentence": "a", "n": "1"}])
+    (tmp_path / "in.xlsx").write_bytes(b"x")
+    (tmp_path / "broken.json").write_text('[{"sentence": "a"}, {"sentence": ')
+    (tmp_path / "scalar.json").write_text('{"a": 1}')
+    result = trident(*arguments)
+    assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
+    assert says in result.stderr
+
+
+def test_at_a_terminal_texts_are_asked_for(trident, terminal, monkeypatch):
+    from trident_client.cli import answering, failures, tasks
+
+    with pytest.raises(failures.UsageError, match="give texts as arguments"):
+        answering._standard_input(None, tasks.cola("cola"))
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (TransportError("away"), 3),
+        (OverloadedError("full"), 3),
+        (ReadTimeoutError("late"), 4),
+        (ServerError("broken"), 5),
+        (BadInputError("bad"), 1),
+        (KeyboardInterrupt(), 130),
+    ],
+)
+def test_every_failure_has_its_exit_code(trident, transport, error, code):
+    def fail(request):
+        raise error
+
+    transport._answer = fail
+    result = trident("cola", "text")
+    assert result.exit_code == code
+    assert result.stderr.count("\n") == 1
+
+
+def test_an_empty_file_has_no_answers(trident, tmp_path):
+    for name in ("in.csv", "in.jsonl"):
+        (tmp_path / name).write_bytes(b"")
+        assert trident("cola", "-i", name, "-o", "out.json").exit_code == 0
+        assert read(tmp_path / "out.json") == []
+
+
+def test_a_broken_run_leaves_no_output_and_says_how_to_go_on(trident, transport, tmp_path):
+    write(tmp_path / "in.csv", [{"sentence": "a"}])
+
+    def fail(request):
+        raise ServerError("broken")
+
+    transport._answer = fail
+    result = trident("cola", "-i", "in.csv", "-o", "out.csv")
+    assert result.exit_code == 5
+    assert "--resume goes on" in result.stderr
+    assert not (tmp_path / "out.csv").exists()

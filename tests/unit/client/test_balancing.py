@@ -1,0 +1,206 @@
+"""Several servers: who is asked, who is left out, and who comes back."""
+
+import asyncio
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from trident_client import (
+    AsyncTridentClient,
+    BadInputError,
+    Balancing,
+    NotReadyError,
+    OverloadedError,
+    ReadTimeoutError,
+    Retry,
+    ServerError,
+    TransportError,
+    TridentClient,
+)
+from trident_client._balancing import Balancer
+
+QUICK = Retry(first_wait=0.001, longest_wait=0.002)
+SOON = Balancing(health_check_interval=0.01)
+NEVER = Balancing(health_check_interval=3600)
+
+
+def away(number):
+    return TransportError("away")
+
+
+def test_the_server_with_fewest_requests_under_way_is_asked():
+    balancer = Balancer(["a", "b", "c"], Balancing())
+    assert [balancer.take([]) for _ in range(6)] == ["a", "b", "c", "a", "b", "c"]
+    balancer.give_back("b", None)
+    balancer.give_back("b", None)
+    balancer.give_back("c", None)
+    assert [balancer.take([]) for _ in range(3)] == ["b", "c", "b"]
+
+
+def test_a_server_that_was_asked_comes_after_one_that_was_not():
+    balancer = Balancer(["a", "b"], Balancing())
+    balancer.take([])
+    balancer.give_back("a", None)
+    balancer.take([])
+    assert balancer.take(["a"]) == "b"
+
+
+def test_failures_in_a_row_eject_and_an_answer_between_forgives():
+    balancer = Balancer(["a", "b"], Balancing(failures=2))
+    for error in (TransportError("x"), None, ReadTimeoutError("x")):
+        balancer.take(["b"])
+        assert not balancer.give_back("a", error)
+    balancer.take(["b"])
+    assert balancer.give_back("a", TransportError("x"))
+    assert balancer.ejected() == ["a"]
+    assert {balancer.take([]) for _ in range(5)} == {"b"}
+    balancer.restore("a")
+    assert balancer.take([]) == "a"
+
+
+@pytest.mark.parametrize("error", [BadInputError("x"), NotReadyError("x"), OverloadedError("x"), ServerError("x")])
+def test_what_speaks_about_the_request_ejects_nobody(error):
+    balancer = Balancer(["a", "b"], Balancing(failures=1))
+    balancer.take(["b"])
+    assert not balancer.give_back("a", error)
+    assert balancer.ejected() == []
+
+
+def test_a_single_server_is_never_ejected():
+    balancer = Balancer(["a"], Balancing(failures=1))
+    balancer.take([])
+    balancer.give_back("a", TransportError("x"))
+    assert balancer.ejected() == []
+
+
+async def test_work_is_shared_and_a_dead_server_loses_nothing(faulty, async_faulty):
+    texts = ["x" * (1 + index % 50) for index in range(64 * 20)]
+    expected = [len(text) for text in texts]
+    servers = {"a:1": faulty(), "b:2": faulty()}
+    with TridentClient(transport=servers) as client:
+        assert client.embed(texts)[:, 0].tolist() == expected
+        assert min(len(server.requests) for server in servers.values()) > 5
+        servers["a:1"].failure = away
+        servers["a:1"].is_ready = False
+        assert client.embed(texts)[:, 0].tolist() == expected
+        assert [(each.url, each.ejected) for each in client.servers()] == [("a:1", True), ("b:2", False)]
+        assert sum(each.outstanding for each in client.servers()) == 0
+    twins = {"a:1": async_faulty(away), "b:2": async_faulty()}
+    async with AsyncTridentClient(transport=twins) as client:
+        assert (await client.embed(texts))[:, 0].tolist() == expected
+        assert [each.ejected for each in client.servers()] == [True, False]
+        assert sum(each.outstanding for each in client.servers()) == 0
+
+
+def test_a_server_that_is_left_out_gets_no_requests(faulty):
+    servers = {"a:1": faulty(away), "b:2": faulty()}
+    with TridentClient(transport=servers, balancing=NEVER) as client:
+        for _ in range(50):
+            client.embed(["a"])
+        assert len(servers["a:1"].requests) == 2
+
+
+async def test_a_server_comes_back_when_it_is_ready(faulty, async_faulty):
+    def until(holds, seconds=10.0):
+        deadline = time.monotonic() + seconds
+        while not holds() and time.monotonic() < deadline:
+            yield
+        assert holds()
+
+    servers = {"a:1": faulty(away), "b:2": faulty()}
+    servers["a:1"].is_ready = False
+    with TridentClient(transport=servers, balancing=SOON) as client:
+        for _ in range(4):
+            client.embed(["a"])
+        for _ in until(lambda: servers["a:1"].asked_ready > 2):
+            time.sleep(0.005)
+        assert client.servers()[0].ejected
+        servers["a:1"].failure = lambda number: None
+        servers["a:1"].is_ready = True
+        for _ in until(lambda: not client.servers()[0].ejected):
+            time.sleep(0.005)
+        before = len(servers["a:1"].requests)
+        for _ in range(4):
+            client.embed(["a"])
+        assert len(servers["a:1"].requests) > before
+    twins = {"a:1": async_faulty(away), "b:2": async_faulty()}
+    twins["a:1"].twin.is_ready = False
+    async with AsyncTridentClient(transport=twins, balancing=SOON) as client:
+        for _ in range(4):
+            await client.embed(["a"])
+        for _ in until(lambda: twins["a:1"].twin.asked_ready > 2):
+            await asyncio.sleep(0.005)
+        assert client.servers()[0].ejected
+        twins["a:1"].twin.is_ready = True
+        for _ in until(lambda: not client.servers()[0].ejected):
+            await asyncio.sleep(0.005)
+
+
+def test_health_checks_end_with_the_client(faulty):
+    client = TridentClient(transport={"a:1": faulty(away), "b:2": faulty()}, balancing=SOON)
+    client.embed(["a"])
+    client.embed(["a"])
+    client.close()
+    deadline = time.monotonic() + 10
+    while any(thread.name == "trident-health" for thread in threading.enumerate()) and time.monotonic() < deadline:
+        time.sleep(0.005)
+    assert not any(thread.name == "trident-health" for thread in threading.enumerate())
+
+
+@pytest.mark.parametrize("kind", [NotReadyError, ReadTimeoutError])
+def test_what_another_server_may_answer_is_asked_there_once(faulty, kind):
+    def failing(number):
+        return kind("not here")
+
+    servers = {"a:1": faulty(failing), "b:2": faulty()}
+    with TridentClient(transport=servers, retry=QUICK) as client:
+        assert client.embed(["four"]).tolist() == [[4]]
+        servers["b:2"].failure = failing
+        before = sum(len(each.requests) for each in servers.values())
+        with pytest.raises(kind) as caught:
+            client.embed(["a"])
+        assert sum(len(each.requests) for each in servers.values()) == before + 2
+        assert caught.value.attempt == 2
+
+
+async def test_when_all_are_away_one_error_names_them(faulty, async_faulty):
+    says = r"none of the servers can be reached \(a:1, b:2\); the last said: away \(after 5 attempts\)"
+    with TridentClient(transport={"a:1": faulty(away), "b:2": faulty(away)}, retry=QUICK) as client:
+        with pytest.raises(TransportError, match=says):
+            client.embed(["a"] * 640)
+        with pytest.raises(TransportError, match=says):
+            client.embed(["a"])
+    twins = {"a:1": async_faulty(away), "b:2": async_faulty(away)}
+    async with AsyncTridentClient(transport=twins, retry=QUICK) as client:
+        with pytest.raises(TransportError, match=says):
+            await client.embed(["a"] * 640)
+
+
+async def test_ready_needs_one_server_with_all_models(faulty, async_faulty):
+    servers = {"a:1": faulty(), "b:2": faulty()}
+    with TridentClient(transport=servers) as client:
+        servers["a:1"].is_ready = False
+        assert client.ready()
+        assert client.ready()
+        servers["b:2"].is_ready = False
+        assert not client.ready()
+    twins = {"a:1": async_faulty(), "b:2": async_faulty()}
+    async with AsyncTridentClient(transport=twins) as client:
+        twins["a:1"].twin.is_ready = False
+        assert await client.ready()
+        assert await client.ready()
+        twins["b:2"].twin.is_ready = False
+        assert not await client.ready()
+
+
+def test_many_threads_lose_nothing_while_servers_come_and_go(faulty):
+    random_faults = {
+        "a:1": faulty(lambda number: TransportError("away") if number % 3 == 0 else None),
+        "b:2": faulty(lambda number: OverloadedError("full") if number % 7 == 0 else None),
+        "c:3": faulty(),
+    }
+    with TridentClient(transport=random_faults, retry=QUICK, balancing=SOON) as client, ThreadPoolExecutor(16) as pool:
+        answers = list(pool.map(lambda index: client.embed(["x" * index])[0, 0], range(1, 400)))
+        assert sum(each.outstanding for each in client.servers()) == 0
+    assert answers == list(range(1, 400))

@@ -1,0 +1,140 @@
+"""Served models in loops that were written for transformers' pipelines."""
+
+import warnings
+
+import datasets
+import evaluate
+import numpy as np
+import pytest
+from trident_client import FakeTransport, TridentClient, TruncationWarning, pipeline
+
+
+def answer(request):
+    if request.outputs[0] == "ANSWER":
+        context = request.inputs["CONTEXT"][0, 0]
+        return {
+            "ANSWER": np.array([[context.split()[0]]], dtype=np.object_),
+            "SCORE": np.full((1, 1), 0.5, dtype=np.float32),
+            "START": np.zeros((1, 1), dtype=np.int32),
+            "END": np.full((1, 1), len(context.split()[0].decode()), dtype=np.int32),
+        }
+    texts = next(iter(request.inputs.values()))[:, 0]
+    values = np.array([[0.75 if b"good" in text else 0.25] for text in texts], dtype=np.float32)
+    cut = {name: np.array([[b"cut" in text] for text in texts], dtype=np.int32) for name in request.outputs[1:]}
+    return {request.outputs[0]: values, **cut}
+
+
+@pytest.fixture
+def client():
+    with TridentClient(transport=FakeTransport(answer)) as client:
+        yield client
+
+
+@pytest.fixture
+def evaluators(monkeypatch):
+    """Evaluate's evaluators; version 0.4.6 asks transformers for a class that its version 5 does not have any more."""
+    import transformers
+
+    monkeypatch.setattr(transformers, "TFPreTrainedModel", type("TFPreTrainedModel", (), {}), raising=False)
+
+
+@pytest.mark.usefixtures("evaluators")
+def test_evaluate_scores_acceptability_through_the_server(client):
+
+    class Share(evaluate.Metric):
+        def _info(self):
+            features = datasets.Features(
+                {"predictions": datasets.Value("int32"), "references": datasets.Value("int32")}
+            )
+            return evaluate.MetricInfo(description="", citation="", features=features)
+
+        def _compute(self, predictions, references):
+            return {"right": float(np.mean(np.array(predictions) == references))}
+
+    data = datasets.Dataset.from_dict({"sentence": ["good one", "bad", "고양이 good", "good"], "label": [1, 0, 1, 0]})
+    result = evaluate.TextClassificationEvaluator().compute(
+        model_or_pipeline=pipeline("text-classification", client),
+        data=data,
+        metric=Share(),
+        input_column="sentence",
+        label_mapping={"LABEL_0": 0, "LABEL_1": 1},
+    )
+    assert result["right"] == 0.75
+    assert result["samples_per_second"] > 0
+
+
+@pytest.mark.usefixtures("evaluators")
+def test_evaluate_scores_answers_through_the_server(client):
+
+    class Exact(evaluate.Metric):
+        def _info(self):
+            text, one = datasets.Value("string"), datasets.Value("int32")
+            reference = {"id": text, "answers": {"text": [text], "answer_start": [one]}}
+            features = datasets.Features(
+                {"predictions": {"id": text, "prediction_text": text}, "references": reference}
+            )
+            return evaluate.MetricInfo(description="", citation="", features=features)
+
+        def _compute(self, predictions, references):
+            pairs = zip(predictions, references, strict=True)
+            return {"exact": float(np.mean([one["prediction_text"] in two["answers"]["text"] for one, two in pairs]))}
+
+    rows = [
+        {"id": "1", "question": "Who?", "context": "Mary ran", "answers": {"text": ["Mary"], "answer_start": [0]}},
+        {"id": "2", "question": "Who?", "context": "So Mary ran", "answers": {"text": ["Mary"], "answer_start": [3]}},
+    ]
+    result = evaluate.QuestionAnsweringEvaluator().compute(
+        model_or_pipeline=pipeline("question-answering", client),
+        data=datasets.Dataset.from_list(rows),
+        metric=Exact(),
+        squad_v2_format=False,
+    )
+    assert result["exact"] == 0.5
+
+
+def test_one_input_has_one_output_and_many_have_many(client):
+    classify = pipeline("text-classification", client)
+    assert classify("good") == {"label": "LABEL_1", "score": 0.75}
+    assert classify(text for text in ("good", "bad")) == [
+        {"label": "LABEL_1", "score": 0.75},
+        {"label": "LABEL_0", "score": 0.75},
+    ]
+    ask = pipeline("question-answering", client)
+    assert ask(question="Who?", context="Mary ran") == {"answer": "Mary", "score": 0.5, "start": 0, "end": 4}
+    assert len(ask(question=["Who?"] * 3, context=["a b"] * 3)) == 3
+    compare = pipeline("sentence-similarity", client)
+    assert compare([("good", "b"), {"text": "a", "text_pair": "b"}]) == [0.75, 0.25]
+
+
+def test_model_and_threshold_are_chosen(client):
+    strict = pipeline("text-classification", client, model="cola_other", threshold=0.8)
+    assert strict("good")["label"] == "LABEL_0"
+    assert client._sender._transports["transport"].requests[-1].model == "cola_other"
+
+
+def test_truncation_that_was_asked_for_is_not_warned_of(client):
+    classify = pipeline("text-classification", client)
+    with pytest.warns(TruncationWarning):
+        classify("cut")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        classify("cut", truncation=True)
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda client: pipeline("translation", client), "task must be text-classification"),
+        (lambda client: pipeline("text-classification", client, threshold=2), "threshold must be"),
+        (
+            lambda client: pipeline("question-answering", client)(
+                question=["a"], context=["b"], handle_impossible_answer=True
+            ),
+            "handle_impossible_answer must be False",
+        ),
+        (lambda client: pipeline("question-answering", client)(question="a", context=["b"]), "must be two strings"),
+    ],
+)
+def test_what_cannot_be_done_is_refused(client, make, says):
+    with pytest.raises(ValueError, match=says):
+        make(client)

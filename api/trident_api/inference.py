@@ -1,0 +1,174 @@
+"""Every inference of the facade: admitted, bounded in time, measured, and carried out by the client."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Sequence
+from contextlib import asynccontextmanager
+from itertools import islice
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+from trident_client import Answer, AsyncTridentClient, DeadlineError, TridentError
+
+from trident_api.admission import Admission
+from trident_api.call import Call
+from trident_api.catalogue import Catalogue
+from trident_api.metrics import Metrics
+from trident_api.tokens import embed_and_count
+
+#: Cosine from which two sentences are similar where neither the settings nor the model say: 3 of 5.
+THRESHOLD = 0.6
+#: The ensembles' max_batch_size.
+MAX_BATCH = 64
+
+Pairs = Sequence[tuple[str, str]]
+Values = npt.NDArray[np.float32]
+Result = TypeVar("Result")
+
+
+class Inference:
+    """The tasks, as endpoints call them. What each took is noted in its call and in the metrics.
+
+    Args:
+        client: carries out the inferences.
+        catalogue: knows which sets of models are served.
+        admission: the queue in front of Triton.
+        metrics: counts.
+        deadline: seconds that a request may take, its wait included.
+        threshold: cosine from which sentences are similar, in place of the model's own.
+
+    Raises:
+        TridentError: from every method; ``OverloadedError`` when the queue is full, ``DeadlineError`` when time is up.
+    """
+
+    def __init__(
+        self,
+        client: AsyncTridentClient,
+        catalogue: Catalogue,
+        admission: Admission,
+        metrics: Metrics,
+        deadline: float,
+        threshold: float | None,
+    ) -> None:
+        self._client = client
+        self._catalogue = catalogue
+        self._admission = admission
+        self._metrics = metrics
+        self._deadline = deadline
+        self._threshold = threshold
+
+    async def acceptability(self, call: Call, sentences: Sequence[str], model: str) -> Values:
+        """Return probabilities of being acceptable: float32 ``[n]``, 0 to 1."""
+        async with self._turn(call, "cola", len(sentences)), self._in_time(call):
+            await self._catalogue.find(model, "cola")
+            return await self._timed(
+                call, "cola", self._client.acceptability(sentences, model=model, on_truncation=call.note_truncation)
+            )
+
+    async def similarity(self, call: Call, pairs: Pairs, model: str) -> tuple[Values, npt.NDArray[np.bool_]]:
+        """Return cosines, float32 ``[n]``, -1 to 1, and whether each pair is similar, bool ``[n]``."""
+        async with self._turn(call, "sts", len(pairs)), self._in_time(call):
+            threshold = await self._threshold_of(model)
+            cosines = await self._timed(
+                call, "sts", self._client.similarity(pairs, model=model, on_truncation=call.note_truncation)
+            )
+        return cosines, cosines >= threshold
+
+    async def similarity_in_parts(
+        self, call: Call, pairs: Pairs, model: str, concurrency: int
+    ) -> AsyncGenerator[tuple[Values, npt.NDArray[np.bool_]], None]:
+        """Give the same for any number of pairs, batch by batch, in order.
+
+        All batches share one turn; up to ``concurrency`` of them are with Triton at once. The deadline holds for each.
+        """
+        async with self._turn(call, "sts", len(pairs)):
+            async with self._in_time(call):
+                threshold = await self._threshold_of(model)
+
+            async def compare(start: int) -> Values:
+                part = pairs[start : start + MAX_BATCH]
+                async with self._in_time(call):
+                    return await self._timed(
+                        call, "sts", self._client.similarity(part, model=model, on_truncation=call.note_truncation)
+                    )
+
+            starts = iter(range(0, len(pairs), MAX_BATCH))
+            under_way = deque(asyncio.create_task(compare(start)) for start in islice(starts, concurrency))
+            try:
+                while under_way:
+                    cosines = await under_way[0]
+                    under_way.popleft()
+                    under_way.extend(asyncio.create_task(compare(start)) for start in islice(starts, 1))
+                    yield cosines, cosines >= threshold
+            finally:
+                for task in under_way:
+                    task.cancel()
+                await asyncio.gather(*under_way, return_exceptions=True)
+
+    async def embed(self, call: Call, texts: Sequence[str], model: str) -> Values:
+        """Return embeddings: float32 ``[n, dim]``, unit norm."""
+        return (await self.embed_and_count(call, texts, model))[0]
+
+    async def embed_and_count(self, call: Call, texts: Sequence[str], model: str) -> tuple[Values, int]:
+        """Return embeddings, and how many tokens the encoder was given for all of them."""
+        async with self._turn(call, "embed", len(texts)), self._in_time(call):
+            await self._catalogue.find(model, "sts")
+            return await self._timed(call, "embed", embed_and_count(self._client, texts, model, call.note_truncation))
+
+    async def answers(
+        self, call: Call, questions: Pairs, model: str, top_k: int, max_answer_tokens: int
+    ) -> list[list[Answer]]:
+        """Return the likeliest answers to each question in its context, the best first."""
+        async with self._turn(call, "qa", len(questions)), self._in_time(call):
+            await self._catalogue.find(model, "qa")
+            return await self._timed(
+                call,
+                "qa",
+                self._client.answer_many(questions, top_k, model=model, max_answer_tokens=max_answer_tokens),
+            )
+
+    async def _threshold_of(self, model: str) -> float:
+        own = (await self._catalogue.find(model, "sts")).threshold
+        return next(each for each in (self._threshold, own, THRESHOLD) if each is not None)
+
+    @asynccontextmanager
+    async def _turn(self, call: Call, task: str, size: int) -> AsyncIterator[None]:
+        """Hold a turn, and count what fails."""
+        call.task, call.size = task, size
+        self._metrics.batch.labels(task).observe(size)
+        try:
+            async with self._in_time(call):
+                call.queue_seconds = await self._admission.enter()
+            self._metrics.queued.labels(task).observe(call.queue_seconds)
+            try:
+                yield
+            finally:
+                self._admission.leave()
+        except TridentError as error:
+            self._metrics.errors.labels(task, type(error).__name__).inc()
+            raise
+
+    @asynccontextmanager
+    async def _in_time(self, call: Call) -> AsyncIterator[None]:
+        """Turn what takes longer than the deadline, the wait for the turn included, into an error."""
+        try:
+            async with asyncio.timeout(self._deadline - (call.queue_seconds or 0.0)) as limit:
+                yield
+        except TimeoutError:
+            # The client's own DeadlineError is one too.
+            if not limit.expired():
+                raise
+            raise DeadlineError(f"No answer within {self._deadline:g} s, the wait for its turn included.") from None
+
+    async def _timed(self, call: Call, task: str, answer: Awaitable[Result]) -> Result:
+        started = time.perf_counter()
+        try:
+            return await answer
+        finally:
+            seconds = time.perf_counter() - started
+            call.inference_seconds = (call.inference_seconds or 0.0) + seconds
+            self._metrics.inference.labels(task).observe(seconds)

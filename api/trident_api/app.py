@@ -72,6 +72,8 @@ def create_app(
         strict_content_type=False,
         docs_url=None,
         redoc_url=None,
+        # Its log entries would quote what users sent.
+        telemetry={"logs": False},
     )
     app.state.settings, app.state.metrics = chosen, metrics
     for room in (endpoints, file_endpoints, openai_endpoints, state_endpoints):

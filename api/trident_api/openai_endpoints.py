@@ -15,7 +15,7 @@ from trident_client import ModelInfo
 from trident_api import problems
 from trident_api.catalogue import Catalogue
 from trident_api.endpoints import INFERENCE_ERRORS, CallDep, InferenceDep
-from trident_api.schemas import Sentence
+from trident_api.schemas import Sentence, Whole
 
 #: As many as OpenAI takes.
 MOST_INPUTS = 2048
@@ -38,7 +38,7 @@ class EmbeddingRequest(BaseModel):
     encoding_format: Literal["float", "base64"] = Field(
         "float", description="Numbers, or little-endian float32 in base64."
     )
-    dimensions: int | None = Field(
+    dimensions: Whole | None = Field(
         None, ge=1, description="Keep the first so many components and make the vector's norm 1 again."
     )
 

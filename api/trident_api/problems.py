@@ -14,6 +14,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
+from starlette.types import Receive, Scope, Send
 from trident_client import (
     BadInputError,
     DeadlineError,
@@ -36,6 +37,8 @@ STATUSES: Mapping[type[TridentError], int] = {
 }
 
 
+#: Below it, errors are such as OpenAI's clients show.
+OPENAI_PATH = "/v1/"
 #: Fields at fault that are named; a file may have any number.
 MOST_NAMED = 20
 #: Every answer of these tells the client when to ask again.
@@ -49,6 +52,12 @@ class FieldProblem(BaseModel):
     detail: str = Field(description="What is accepted.")
 
 
+class OpenAIError(BaseModel):
+    """An error as OpenAI's clients read it."""
+
+    message: str
+
+
 class Problem(BaseModel):
     """An error, as RFC 9457 describes it."""
 
@@ -57,6 +66,26 @@ class Problem(BaseModel):
     status: int
     detail: str
     errors: list[FieldProblem] = Field(default_factory=list, description="The fields at fault, if any.")
+    error: OpenAIError | None = Field(None, description="Under `/v1` alone: the same as OpenAI's clients read it.")
+
+
+class ProblemResponse(Response):
+    """A problem; below ``/v1`` with the member that OpenAI's clients show (RFC 9457 calls it an extension)."""
+
+    media_type = "application/problem+json"
+
+    def __init__(self, content: Problem, headers: Mapping[str, str] | None = None) -> None:
+        self.problem = content
+        super().__init__(orjson.dumps(content.model_dump(exclude_none=True)), content.status, headers)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it."""
+        if scope.get("path", "").startswith(OPENAI_PATH) and self.problem.error is None:
+            error = OpenAIError(message=self.problem.detail)
+            headers = {name: value for name, value in self.headers.items() if not name.startswith("content-")}
+            await ProblemResponse(self.problem.model_copy(update={"error": error}), headers)(scope, receive, send)
+            return
+        await super().__call__(scope, receive, send)
 
 
 class InvalidRequestError(Exception):
@@ -75,8 +104,9 @@ def problem(
     status: int, detail: str, errors: Sequence[FieldProblem] = (), headers: Mapping[str, str] | None = None
 ) -> Response:
     """Return an error response."""
-    body = Problem(title=HTTPStatus(status).phrase, status=status, detail=detail, errors=list(errors))
-    return Response(orjson.dumps(body.model_dump()), status, headers, media_type="application/problem+json")
+    return ProblemResponse(
+        Problem(title=HTTPStatus(status).phrase, status=status, detail=detail, errors=list(errors)), headers
+    )
 
 
 def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
 from pydantic.config import JsonDict
 
 
@@ -19,6 +19,14 @@ def _check(text: str) -> str:
 
 
 Sentence = Annotated[str, AfterValidator(_check), Field(json_schema_extra={"minLength": 1, "pattern": r"\S"})]
+
+
+def _whole(value: Any) -> Any:
+    # To JSON and its schemas, 3.0 is an integer.
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+Whole = Annotated[int, BeforeValidator(_whole)]
 
 MOST_SENTENCES = 4096
 MOST_QUESTIONS = 256
@@ -119,8 +127,8 @@ class Question(BaseModel):
 
     question: Sentence
     context: Sentence
-    top_k: int = Field(1, ge=1, le=MOST_ANSWERS, description="Answers wanted; more than one come as a list.")
-    max_answer_tokens: int = Field(30, ge=1, le=MOST_ANSWER_TOKENS, description="Tokens in the longest answer.")
+    top_k: Whole = Field(1, ge=1, le=MOST_ANSWERS, description="Answers wanted; more than one come as a list.")
+    max_answer_tokens: Whole = Field(30, ge=1, le=MOST_ANSWER_TOKENS, description="Tokens in the longest answer.")
     model: str = _model("qa")
 
 
@@ -132,8 +140,8 @@ class Questions(BaseModel):
     )
 
     questions: list[AskedQuestion] = Field(max_length=MOST_QUESTIONS)
-    top_k: int = Field(1, ge=1, le=MOST_ANSWERS, description="Answers wanted to each question.")
-    max_answer_tokens: int = Field(30, ge=1, le=MOST_ANSWER_TOKENS, description="Tokens in the longest answer.")
+    top_k: Whole = Field(1, ge=1, le=MOST_ANSWERS, description="Answers wanted to each question.")
+    max_answer_tokens: Whole = Field(30, ge=1, le=MOST_ANSWER_TOKENS, description="Tokens in the longest answer.")
     model: str = _model("qa")
 
 

@@ -57,6 +57,11 @@ CONFIGURATIONS = {
 }
 
 
+@pytest.fixture(scope="session")
+def configurations() -> dict[str, dict[str, object]]:
+    return CONFIGURATIONS
+
+
 @pytest.fixture
 def transport() -> AsyncFakeTransport:
     return AsyncFakeTransport(_answer_by_length, configurations=CONFIGURATIONS)

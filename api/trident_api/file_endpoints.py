@@ -29,7 +29,9 @@ DESCRIBED: dict[str, Any] = {
     "responses": {
         200: {
             "model": files.PredictedFile,
+            # The first is what Swagger UI asks for.
             "content": {
+                "application/json": {},
                 "application/x-ndjson": {"schema": {"type": "string"}},
                 "text/csv": {"schema": {"type": "string"}},
             },

@@ -110,7 +110,9 @@ async def list_models(request: Request) -> ModelList:
 
 
 @router.get("/models/{model}", responses=problems.responses(404, 429, 500, 502, 503, 504))
-async def retrieve_model(model: Annotated[str, Path(examples=["sts"])], request: Request) -> ModelObject:
+async def retrieve_model(
+    model: Annotated[str, Path(openapi_examples={"similarity": {"value": "sts"}})], request: Request
+) -> ModelObject:
     """Describe one set of models that embeds."""
     names = [each.name for each in await _embedding_models(request)]
     if model not in names:

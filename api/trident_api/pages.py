@@ -35,6 +35,7 @@ def install(app: FastAPI) -> None:
             swagger_js_url="static/swagger/swagger-ui-bundle.js",
             swagger_css_url="static/swagger/swagger-ui.css",
             swagger_favicon_url="static/icon.svg",
+            swagger_ui_parameters={"defaultModelsExpandDepth": -1, "tryItOutEnabled": True},
         )
         html.headers.update(_headers(DOCS_POLICY))
         return html

@@ -12,7 +12,8 @@ from typing import Any
 import orjson
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.config import JsonDict
 from starlette.exceptions import HTTPException
 from starlette.types import Receive, Scope, Send
 from trident_client import (
@@ -58,8 +59,19 @@ class OpenAIError(BaseModel):
     message: str
 
 
+EXAMPLE: JsonDict = {
+    "type": "about:blank",
+    "title": "Unprocessable Entity",
+    "status": 422,
+    "detail": "sentence_1: must hold at least one visible character",
+    "errors": [{"field": "sentence_1", "detail": "must hold at least one visible character"}],
+}
+
+
 class Problem(BaseModel):
     """An error, as RFC 9457 describes it."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})
 
     type: str = "about:blank"
     title: str
@@ -111,11 +123,9 @@ def problem(
 
 def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Return the OpenAPI description of the errors an endpoint can answer with."""
+    schema = {"schema": {"$ref": "#/components/schemas/Problem"}}
     return {
-        status: {
-            "description": HTTPStatus(status).phrase,
-            "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
-        }
+        status: {"description": HTTPStatus(status).phrase, "content": {"application/problem+json": schema}}
         for status in statuses
     }
 

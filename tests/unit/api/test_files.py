@@ -106,6 +106,11 @@ def test_the_answer_comes_in_the_form_asked_for(api):
         assert upload(api, as_json(ODD), headers={"accept": accept}).json()["preds"] == [0, 0]
 
 
+def test_the_documentation_asks_for_json(api):
+    responses = api.get("/openapi.json").json()["paths"]["/pred/file/"]["post"]["responses"]
+    assert next(iter(responses["200"]["content"])) == "application/json"
+
+
 @pytest.mark.parametrize("accept", ["application/json", "application/x-ndjson", "text/csv"])
 def test_an_empty_file_has_an_empty_answer(api, transport, accept):
     answer = upload(api, as_json([]), headers={"accept": accept})

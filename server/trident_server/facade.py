@@ -33,6 +33,7 @@ class FacadeProcess:
         log_file: where its log goes; truncated at start.
         ready_timeout: seconds until ``/health/ready``, which asks Triton, must answer 200.
         application: the factory to serve, ``module:function``.
+        api_keys_file: keys that the facade asks for; None leaves it to the environment.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class FacadeProcess:
         log_file: Path,
         ready_timeout: float = 60.0,
         application: str = APPLICATION,
+        api_keys_file: Path | None = None,
     ) -> None:
         self.url = f"http://{reachable(host)}:{port}"
         self.log_file = log_file
@@ -54,6 +56,7 @@ class FacadeProcess:
         self._triton_grpc_url = triton_grpc_url
         self._ready_timeout = ready_timeout
         self._application = application
+        self._keys = {} if api_keys_file is None else {"TRIDENT_API_KEYS_FILE": str(api_keys_file)}
         self._process: SupervisedProcess | None = None
 
     def __enter__(self) -> FacadeProcess:
@@ -84,6 +87,7 @@ class FacadeProcess:
                 "TRIDENT_PORT": str(self._port),
                 "TRIDENT_TRITON_URL": self._triton_url,
                 "TRIDENT_TRITON_GRPC_URL": self._triton_grpc_url,
+                **self._keys,
             },
             grace=STOP_GRACE_SECONDS,
             shm_prefix=new_shm_prefix(),

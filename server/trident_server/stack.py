@@ -52,7 +52,7 @@ def _run(settings: ServerSettings, console: Console) -> None:
     with contextlib.ExitStack() as children, _saying_that_it_stops(console):
         triton = TritonProcess(
             repository=settings.repository,
-            host=settings.host,
+            host=settings.triton_address,
             **settings.triton_ports,
             cache_dir=settings.cache_dir,
             log_file=settings.cache_dir / "triton.log",
@@ -68,6 +68,7 @@ def _run(settings: ServerSettings, console: Console) -> None:
             triton_grpc_url=triton.grpc_url,
             log_file=settings.cache_dir / "facade.log",
             ready_timeout=settings.ready_timeout,
+            api_keys_file=settings.api_keys_file,
         )
         console.print("Starting Triton ...")
         running: list[TritonProcess | FacadeProcess] = [children.enter_context(triton)]

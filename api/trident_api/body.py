@@ -52,6 +52,7 @@ class BoundedBody:
         while True:
             message = await receive()
             if message["type"] == "http.disconnect":
+                scope["state"]["call"].gone = True
                 return
             body += message.get("body", b"")
             if len(body) > self.max_bytes:

@@ -84,8 +84,8 @@ async def _predict(
         found = inference.similarity_in_parts(call, pairs, model, concurrency)
         async with contextlib.aclosing(found):
             done = 0
-            async for scores, preds in found:
-                yield answer.part(rows[done : done + MAX_BATCH], scores.tolist(), preds.astype(int).tolist())
+            async for scores, preds, cut in found:
+                yield answer.part(rows[done : done + MAX_BATCH], scores.tolist(), preds.astype(int).tolist(), cut)
                 done += len(scores)
         yield answer.end(time.perf_counter() - started)
 

@@ -48,6 +48,7 @@ class PredictedFile(BaseModel):
     preds: list[int] = Field(description="1 where the score reaches the threshold of similarity, else 0.")
     scores: list[float] = Field(description="Cosines of the two embeddings, -1 to 1.")
     runtime: float = Field(serialization_alias="runtime(sec)", description="Seconds the answer took.")
+    truncated: list[int] = Field([], description="Pairs with a sentence longer than the model takes; absent if none.")
 
 
 def read_pairs(name: str | None, media_type: str | None, content: bytes) -> list[FilePair]:
@@ -155,17 +156,22 @@ def _refused(field: str, detail: str) -> InvalidRequestError:
 
 
 class JsonAnswer:
-    """Writes ``{"sentences", "preds", "scores", "runtime(sec)"}`` part by part."""
+    """Writes ``{"sentences", "preds", "scores", "runtime(sec)"}`` part by part.
+
+    ``truncated`` follows where sentences were longer than the model takes: the places of their pairs in the file.
+    """
 
     media_type = "application/json"
 
     def __init__(self) -> None:
         self._scores: list[float] = []
         self._preds: list[int] = []
+        self._cut: list[int] = []
 
-    def part(self, pairs: Sequence[FilePair], scores: list[float], preds: list[int]) -> bytes:
+    def part(self, pairs: Sequence[FilePair], scores: list[float], preds: list[int], cut: list[int]) -> bytes:
         """Return the text of the next pairs."""
         begin = b"," if self._scores else b'{"sentences":['
+        self._cut += [len(self._scores) + index for index in cut]
         self._scores += scores
         self._preds += preds
         return begin + orjson.dumps([[each.sentence1, each.sentence2] for each in pairs])[1:-1]
@@ -173,20 +179,22 @@ class JsonAnswer:
     def end(self, seconds: float) -> bytes:
         """Return what closes the answer."""
         begin = b"]" if self._scores else b'{"sentences":[]'
-        rest = {"preds": self._preds, "scores": self._scores, "runtime(sec)": seconds}
+        rest: dict[str, Any] = {"preds": self._preds, "scores": self._scores, "runtime(sec)": seconds}
+        if self._cut:
+            rest["truncated"] = self._cut
         return begin + b"," + orjson.dumps(rest)[1:]
 
 
 class LinesAnswer:
-    """Writes one JSON object a pair: ``{"idx", "sentence1", "sentence2", "score", "pred"}``."""
+    """Writes one JSON object a pair: ``{"idx", "sentence1", "sentence2", "score", "pred", "truncated"}``."""
 
     media_type = "application/x-ndjson"
 
-    def part(self, pairs: Sequence[FilePair], scores: list[float], preds: list[int]) -> bytes:
+    def part(self, pairs: Sequence[FilePair], scores: list[float], preds: list[int], cut: list[int]) -> bytes:
         """Return the lines of the next pairs."""
         return b"".join(
-            orjson.dumps({**pair.model_dump(), "score": score, "pred": pred}) + b"\n"
-            for pair, score, pred in zip(pairs, scores, preds, strict=True)
+            orjson.dumps({**pair.model_dump(), "score": score, "pred": pred, "truncated": index in cut}) + b"\n"
+            for index, (pair, score, pred) in enumerate(zip(pairs, scores, preds, strict=True))
         )
 
     def end(self, seconds: float) -> bytes:
@@ -195,18 +203,18 @@ class LinesAnswer:
 
 
 class CsvAnswer:
-    """Writes rows below the header ``idx,sentence1,sentence2,score,pred``."""
+    """Writes rows below the header ``idx,sentence1,sentence2,score,pred,truncated``."""
 
     media_type = "text/csv"
 
     def __init__(self) -> None:
-        self._header: list[list[str]] = [["idx", "sentence1", "sentence2", "score", "pred"]]
+        self._header: list[list[str]] = [["idx", "sentence1", "sentence2", "score", "pred", "truncated"]]
 
-    def part(self, pairs: Sequence[FilePair], scores: list[float], preds: list[int]) -> bytes:
+    def part(self, pairs: Sequence[FilePair], scores: list[float], preds: list[int], cut: list[int]) -> bytes:
         """Return the rows of the next pairs, below the header if they are the first."""
         rows = (
-            [pair.idx, pair.sentence1, pair.sentence2, score, pred]
-            for pair, score, pred in zip(pairs, scores, preds, strict=True)
+            [pair.idx, pair.sentence1, pair.sentence2, score, pred, int(index in cut)]
+            for index, (pair, score, pred) in enumerate(zip(pairs, scores, preds, strict=True))
         )
         return self._write(chain(self._take_header(), rows))
 

@@ -80,8 +80,8 @@ class Inference:
 
     async def similarity_in_parts(
         self, call: Call, pairs: Pairs, model: str, concurrency: int
-    ) -> AsyncGenerator[tuple[Values, npt.NDArray[np.bool_]], None]:
-        """Give the same for any number of pairs, batch by batch, in order.
+    ) -> AsyncGenerator[tuple[Values, npt.NDArray[np.bool_], list[int]], None]:
+        """Give the same for any number of pairs, batch by batch, in order, and which of the batch were cut.
 
         All batches share one turn; up to ``concurrency`` of them are with Triton at once. The deadline holds for each.
         """
@@ -89,21 +89,21 @@ class Inference:
             async with self._in_time(call):
                 threshold = await self._threshold_of(model)
 
-            async def compare(start: int) -> Values:
-                part = pairs[start : start + MAX_BATCH]
+            async def compare(start: int) -> tuple[Values, list[int]]:
+                part, cut = pairs[start : start + MAX_BATCH], list[int]()
                 async with self._in_time(call):
-                    return await self._timed(
-                        call, "sts", self._client.similarity(part, model=model, on_truncation=call.note_truncation)
-                    )
+                    answer = self._client.similarity(part, model=model, on_truncation=cut.extend)
+                    return await self._timed(call, "sts", answer), cut
 
             starts = iter(range(0, len(pairs), MAX_BATCH))
             under_way = deque(asyncio.create_task(compare(start)) for start in islice(starts, concurrency))
             try:
                 while under_way:
-                    cosines = await under_way[0]
+                    cosines, cut = await under_way[0]
                     under_way.popleft()
                     under_way.extend(asyncio.create_task(compare(start)) for start in islice(starts, 1))
-                    yield cosines, cosines >= threshold
+                    call.truncated |= bool(cut)
+                    yield cosines, cosines >= threshold, cut
             finally:
                 for task in under_way:
                     task.cancel()

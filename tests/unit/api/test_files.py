@@ -106,6 +106,19 @@ def test_the_answer_comes_in_the_form_asked_for(api):
         assert upload(api, as_json(ODD), headers={"accept": accept}).json()["preds"] == [0, 0]
 
 
+def test_each_pair_that_was_cut_is_told_even_in_a_streamed_answer(api):
+    rows = [
+        {"idx": index, "sentence1": "x" * (600 if index in {3, 1999} else 5), "sentence2": "y"} for index in range(2000)
+    ]
+    assert upload(api, as_json(rows)).json()["truncated"] == [3, 1999]
+    assert upload(api, as_json(rows[:10])).headers["x-truncated"] == "true"
+    assert "truncated" not in upload(api, as_json(rows[4:9])).json()
+    lines = upload(api, as_json(rows), headers={"accept": "application/x-ndjson"}).text.splitlines()
+    assert [index for index, line in enumerate(lines) if json.loads(line)["truncated"]] == [3, 1999]
+    table = csv.DictReader(io.StringIO(upload(api, as_json(rows), headers={"accept": "text/csv"}).text))
+    assert [row["idx"] for row in table if row["truncated"] == "1"] == ["3", "1999"]
+
+
 def test_the_documentation_asks_for_json(api):
     responses = api.get("/openapi.json").json()["paths"]["/pred/file/"]["post"]["responses"]
     assert next(iter(responses["200"]["content"])) == "application/json"
@@ -115,7 +128,7 @@ def test_the_documentation_asks_for_json(api):
 def test_an_empty_file_has_an_empty_answer(api, transport, accept):
     answer = upload(api, as_json([]), headers={"accept": accept})
     assert answer.status_code == 200
-    expected = {"application/json": '"sentences":[]', "text/csv": "idx,sentence1,sentence2,score,pred\r\n"}
+    expected = {"application/json": '"sentences":[]', "text/csv": "idx,sentence1,sentence2,score,pred,truncated\r\n"}
     assert expected.get(accept, "") in answer.text
     assert transport.requests == []
 

@@ -146,6 +146,19 @@ async def test_a_client_that_goes_away_while_it_waits_frees_its_place(http, app,
     assert [answer.status_code for answer in await asyncio.gather(*running)] == [200, 200]
 
 
+async def test_a_client_that_goes_away_while_it_sends_is_no_failure(http, app):
+    async def receive():
+        return next(messages)
+
+    async def send(message):
+        raise AssertionError("nobody reads this")
+
+    messages = iter([{"type": "http.request", "body": b"{", "more_body": True}, {"type": "http.disconnect"}])
+    scope = {"type": "http", "method": "POST", "path": "/generate", "headers": [], "query_string": b""}
+    await app(scope, receive, send)
+    assert 'status="499"} 1.0' in (await http.get("/metrics")).text
+
+
 async def test_turns_are_taken_in_the_order_of_arrival_and_survive_cancellation():
     admission = Admission(1, 10)
     await admission.enter()

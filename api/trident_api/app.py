@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 from trident_client import AsyncTridentClient, Timeout
 
-from trident_api import endpoints, file_endpoints, log, openai_endpoints, pages, problems, state_endpoints
+from trident_api import endpoints, file_endpoints, log, openai_endpoints, pages, problems, state_endpoints, tracing
 from trident_api.access import Keys, RequireKey
 from trident_api.admission import Admission
 from trident_api.body import BoundedBody
@@ -46,6 +46,7 @@ def create_app(
 
     Raises:
         ValueError: the file of keys that the settings name holds none.
+        RuntimeError: traces are wanted and the packages for them are not installed.
     """
     if settings is None:
         settings = ApiSettings()
@@ -53,10 +54,14 @@ def create_app(
     chosen = settings
     admission = Admission(chosen.max_concurrent, chosen.max_waiting)
     metrics = Metrics(admission)
+    provider = tracing.make_provider(chosen.otlp_endpoint) if chosen.otlp_endpoint else None
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with client_factory(chosen) as client:
+        async with AsyncExitStack() as stack:
+            # Before the client's channel is made: only then is it one that carries the trace.
+            stack.enter_context(tracing.calls_carry_the_trace(provider))
+            client = await stack.enter_async_context(client_factory(chosen))
             catalogue = Catalogue(client)
             deadline = chosen.deadline or chosen.read_timeout
             app.state.client, app.state.catalogue = client, catalogue
@@ -72,8 +77,7 @@ def create_app(
         strict_content_type=False,
         docs_url=None,
         redoc_url=None,
-        # Its log entries would quote what users sent.
-        telemetry={"logs": False},
+        telemetry=tracing.settings_of(provider),
     )
     app.state.settings, app.state.metrics = chosen, metrics
     for room in (endpoints, file_endpoints, openai_endpoints, state_endpoints):

@@ -37,6 +37,11 @@ class ApiSettings(BaseSettings):
     cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="Origins, separated by commas, whose pages may call the facade."
     )
+    otlp_endpoint: str | None = Field(
+        None,
+        pattern="^https?://",
+        description="OpenTelemetry collector that gets traces, such as http://localhost:4318.",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="info logs every request, debug those for health and metrics too, warning failures alone."
     )

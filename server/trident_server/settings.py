@@ -28,6 +28,9 @@ class ServerSettings(BaseSettings):
     metrics_port: Port = Field(8012, description="Triton's Prometheus port.")
     repository: Path = Field(Path("model_repository"), description="The Triton model repository to serve.")
     cache_dir: Path = Field(Path(".trident"), description="Where backends are assembled and logs are written.")
+    otlp_endpoint: str | None = Field(
+        None, pattern="^https?://", description="OpenTelemetry collector that gets the facade's and Triton's traces."
+    )
     config_name: str | None = Field(
         None, pattern=r"^[^\s/]+$", description="Triton's --model-config-name: serve configs/<name>.pbtxt."
     )

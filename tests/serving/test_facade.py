@@ -28,13 +28,11 @@ LONG_QUESTION = {"question": "Where?", "context": "The river rises in the hills.
 
 
 @pytest.fixture
-def serve(triton, tmp_path, monkeypatch):
+def serve(triton, tmp_path):
     """Starts a facade with settings of its own and returns its address."""
     started = []
 
-    def start(api_keys_file=None, **settings):
-        for name, value in settings.items():
-            monkeypatch.setenv(f"TRIDENT_{name.upper()}", str(value))
+    def start(**settings):
         (port,) = free_ports(1)
         facade = FacadeProcess(
             host="127.0.0.1",
@@ -42,7 +40,7 @@ def serve(triton, tmp_path, monkeypatch):
             triton_url=triton.http_url,
             triton_grpc_url=triton.grpc_url,
             log_file=tmp_path / f"facade-{len(started)}.log",
-            api_keys_file=api_keys_file,
+            settings=settings,
         )
         started.append(facade)
         facade.start()

@@ -37,6 +37,7 @@ def test_the_environment_is_read_and_arguments_override_it(monkeypatch):
         {"host": "::1"},
         {"host": "example.org"},
         {"triton_host": "example.org"},
+        {"otlp_endpoint": "localhost:4318"},
         {"config_name": "a b"},
         {"config_name": "../up"},
     ],

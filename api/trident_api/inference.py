@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from itertools import islice
-from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from trident_client import Answer, AsyncTridentClient, DeadlineError, TridentError
+from trident_client import Answer, AsyncTridentClient, DeadlineError, ModelInfo, TridentError
 
 from trident_api.admission import Admission
 from trident_api.call import Call
@@ -22,12 +21,13 @@ from trident_api.tokens import embed_and_count
 
 #: Cosine from which two sentences are similar where neither the settings nor the model say: 3 of 5.
 THRESHOLD = 0.6
+#: The task of the models that answer, where it is not the request's own.
+MODELS = {"embed": "sts"}
 #: The ensembles' max_batch_size.
 MAX_BATCH = 64
 
 Pairs = Sequence[tuple[str, str]]
 Values = npt.NDArray[np.float32]
-Result = TypeVar("Result")
 
 
 class Inference:
@@ -63,20 +63,14 @@ class Inference:
 
     async def acceptability(self, call: Call, sentences: Sequence[str], model: str) -> Values:
         """Return probabilities of being acceptable: float32 ``[n]``, 0 to 1."""
-        async with self._turn(call, "cola", len(sentences)), self._in_time(call):
-            await self._catalogue.find(model, "cola")
-            return await self._timed(
-                call, "cola", self._client.acceptability(sentences, model=model, on_truncation=call.note_truncation)
-            )
+        async with self._request(call, "cola", len(sentences), model):
+            return await self._client.acceptability(sentences, model=model, on_truncation=call.note_truncation)
 
     async def similarity(self, call: Call, pairs: Pairs, model: str) -> tuple[Values, npt.NDArray[np.bool_]]:
         """Return cosines, float32 ``[n]``, -1 to 1, and whether each pair is similar, bool ``[n]``."""
-        async with self._turn(call, "sts", len(pairs)), self._in_time(call):
-            threshold = await self._threshold_of(model)
-            cosines = await self._timed(
-                call, "sts", self._client.similarity(pairs, model=model, on_truncation=call.note_truncation)
-            )
-        return cosines, cosines >= threshold
+        async with self._request(call, "sts", len(pairs), model) as info:
+            cosines = await self._client.similarity(pairs, model=model, on_truncation=call.note_truncation)
+        return cosines, cosines >= self._threshold_of(info)
 
     async def similarity_in_parts(
         self, call: Call, pairs: Pairs, model: str, concurrency: int
@@ -86,14 +80,15 @@ class Inference:
         All batches share one turn; up to ``concurrency`` of them are with Triton at once. The deadline holds for each.
         """
         async with self._turn(call, "sts", len(pairs)):
-            async with self._in_time(call):
-                threshold = await self._threshold_of(model)
+            started = time.perf_counter()
+            async with self._in_time():
+                threshold = self._threshold_of(await self._catalogue.find(model, "sts"))
 
             async def compare(start: int) -> tuple[Values, list[int]]:
                 part, cut = pairs[start : start + MAX_BATCH], list[int]()
-                async with self._in_time(call):
-                    answer = self._client.similarity(part, model=model, on_truncation=cut.extend)
-                    return await self._timed(call, "sts", answer), cut
+                async with self._in_time():
+                    with self._metrics.inference.labels("sts").time():
+                        return await self._client.similarity(part, model=model, on_truncation=cut.extend), cut
 
             starts = iter(range(0, len(pairs), MAX_BATCH))
             under_way = deque(asyncio.create_task(compare(start)) for start in islice(starts, concurrency))
@@ -103,6 +98,8 @@ class Inference:
                     under_way.popleft()
                     under_way.extend(asyncio.create_task(compare(start)) for start in islice(starts, 1))
                     call.truncated |= bool(cut)
+                    # Batches overlap: the time of all is not the sum of theirs.
+                    call.inference_seconds = time.perf_counter() - started
                     yield cosines, cosines >= threshold, cut
             finally:
                 for task in under_way:
@@ -115,25 +112,30 @@ class Inference:
 
     async def embed_and_count(self, call: Call, texts: Sequence[str], model: str) -> tuple[Values, int]:
         """Return embeddings, and how many tokens the encoder was given for all of them."""
-        async with self._turn(call, "embed", len(texts)), self._in_time(call):
-            await self._catalogue.find(model, "sts")
-            return await self._timed(call, "embed", embed_and_count(self._client, texts, model, call.note_truncation))
+        async with self._request(call, "embed", len(texts), model):
+            return await embed_and_count(self._client, texts, model, call.note_truncation)
 
     async def answers(
         self, call: Call, questions: Pairs, model: str, top_k: int, max_answer_tokens: int
     ) -> list[list[Answer]]:
         """Return the likeliest answers to each question in its context, the best first."""
-        async with self._turn(call, "qa", len(questions)), self._in_time(call):
-            await self._catalogue.find(model, "qa")
-            return await self._timed(
-                call,
-                "qa",
-                self._client.answer_many(questions, top_k, model=model, max_answer_tokens=max_answer_tokens),
-            )
+        async with self._request(call, "qa", len(questions), model):
+            return await self._client.answer_many(questions, top_k, model=model, max_answer_tokens=max_answer_tokens)
 
-    async def _threshold_of(self, model: str) -> float:
-        own = (await self._catalogue.find(model, "sts")).threshold
-        return next(each for each in (self._threshold, own, THRESHOLD) if each is not None)
+    def _threshold_of(self, info: ModelInfo) -> float:
+        return next(each for each in (self._threshold, info.threshold, THRESHOLD) if each is not None)
+
+    @asynccontextmanager
+    async def _request(self, call: Call, task: str, size: int, model: str) -> AsyncIterator[ModelInfo]:
+        """Hold a turn, within the deadline and with a model that is served; what happens inside is timed."""
+        async with self._turn(call, task, size), self._in_time(call.queue_seconds or 0.0):
+            info = await self._catalogue.find(model, MODELS.get(task, task))
+            started = time.perf_counter()
+            try:
+                yield info
+            finally:
+                call.inference_seconds = time.perf_counter() - started
+                self._metrics.inference.labels(task).observe(call.inference_seconds)
 
     @asynccontextmanager
     async def _turn(self, call: Call, task: str, size: int) -> AsyncIterator[None]:
@@ -141,7 +143,7 @@ class Inference:
         call.task, call.size = task, size
         self._metrics.batch.labels(task).observe(size)
         try:
-            async with self._in_time(call):
+            async with self._in_time():
                 call.queue_seconds = await self._admission.enter()
             self._metrics.queued.labels(task).observe(call.queue_seconds)
             try:
@@ -153,22 +155,13 @@ class Inference:
             raise
 
     @asynccontextmanager
-    async def _in_time(self, call: Call) -> AsyncIterator[None]:
-        """Turn what takes longer than the deadline, the wait for the turn included, into an error."""
+    async def _in_time(self, waited: float = 0.0) -> AsyncIterator[None]:
+        """Turn what takes longer than the deadline, less the seconds already waited, into an error."""
         try:
-            async with asyncio.timeout(self._deadline - (call.queue_seconds or 0.0)) as limit:
+            async with asyncio.timeout(self._deadline - waited) as limit:
                 yield
         except TimeoutError:
             # The client's own DeadlineError is one too.
             if not limit.expired():
                 raise
             raise DeadlineError(f"No answer within {self._deadline:g} s, the wait for its turn included.") from None
-
-    async def _timed(self, call: Call, task: str, answer: Awaitable[Result]) -> Result:
-        started = time.perf_counter()
-        try:
-            return await answer
-        finally:
-            seconds = time.perf_counter() - started
-            call.inference_seconds = (call.inference_seconds or 0.0) + seconds
-            self._metrics.inference.labels(task).observe(seconds)

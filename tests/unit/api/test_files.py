@@ -64,8 +64,11 @@ def test_only_multi_asks_for_several_batches_at_once(make_api, transport, monkey
         return await infer(request)
 
     monkeypatch.setattr(transport, "infer", slow)
-    assert upload(make_api(file_concurrency=3), as_json(ROWS * 3), path).status_code == 200
+    answer = upload(make_api(file_concurrency=3), as_json(ROWS * 3), path)
+    assert answer.status_code == 200
     assert max(seen) == most
+    # Batches that overlap are not counted twice.
+    assert 0 < float(answer.headers["x-inference-time"]) < 1000 * answer.json()["runtime(sec)"]
 
 
 @pytest.mark.parametrize(

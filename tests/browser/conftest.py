@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import uvicorn
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 from trident_api.app import create_app
 from trident_api.settings import ApiSettings
 from trident_client import AsyncFakeTransport, AsyncTridentClient, Request, Response
@@ -20,6 +20,7 @@ from trident_server.ports import free_ports
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 SECONDS_TO_START = 30.0
+MILLISECONDS_TO_APPEAR = 30_000
 ANSWERS = ("Black Forest", "Germany", "Black Sea")
 CONFIGURATIONS = {
     "cola": {"parameters": {"task": {"string_value": "cola"}, "languages": {"string_value": "en"}}},
@@ -82,6 +83,7 @@ def serve() -> Iterator[Callable[..., str]]:
 def browser() -> Iterator[Browser]:
     if CHROMIUM is None:
         pytest.skip("no Chromium on this machine (Debian's package is called chromium)")
+    expect.set_options(timeout=MILLISECONDS_TO_APPEAR)
     with sync_playwright() as playwright:
         # As root, which a container's user often is, Chromium runs without its sandbox or not at all.
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])

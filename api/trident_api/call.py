@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fastapi import Request
-
 
 @dataclass
 class Call:
@@ -33,9 +31,3 @@ class Call:
     def note_truncation(self, indices: list[int]) -> None:
         """Remember that texts were cut; the client's ``on_truncation``."""
         self.truncated = True
-
-
-async def call_of(request: Request) -> Call:
-    """Return the call of a request: a dependency of endpoints."""
-    call: Call = request.state.call
-    return call

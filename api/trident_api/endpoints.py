@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from typing import Annotated
 
 import orjson
-from fastapi import APIRouter, Body, Depends, Request, Response
+from fastapi import APIRouter, Body, Request, Response
 from trident_client import Answer as Span
 
 from trident_api import problems
-from trident_api.call import Call, call_of
+from trident_api.call import Call
 from trident_api.inference import Inference
 from trident_api.schemas import (
     EXAMPLE_PAIR,
@@ -40,14 +40,11 @@ INFERENCE_ERRORS = problems.responses(413, 422, 429, 500, 502, 503, 504)
 router = APIRouter(tags=["tasks"])
 
 
-async def inference_of(request: Request) -> Inference:
-    """Return the application's inference: a dependency of endpoints."""
-    inference: Inference = request.app.state.inference
-    return inference
+def at_hand(request: Request) -> tuple[Call, Inference]:
+    """Return what every endpoint works with. No dependencies: FastAPI solves them anew for each request."""
+    return request.state.call, request.app.state.inference
 
 
-CallDep = Annotated[Call, Depends(call_of)]
-InferenceDep = Annotated[Inference, Depends(inference_of)]
 SHAPES = {
     "acceptability": {"value": EXAMPLE_PASSAGE},
     "similarity": {"value": EXAMPLE_PAIR},
@@ -61,9 +58,10 @@ QUESTIONS = {
 
 @router.post("/generate", responses=INFERENCE_ERRORS)
 async def generate(
-    body: Annotated[GenerateRequest, Body(openapi_examples=SHAPES)], call: CallDep, inference: InferenceDep
+    body: Annotated[GenerateRequest, Body(openapi_examples=SHAPES)], request: Request
 ) -> Probability | Similarity | Answer | list[Answer]:
     """Answer whichever task the fields belong to."""
+    call, inference = at_hand(request)
     if isinstance(body, Question):
         return await _answer(body, call, inference)
     if isinstance(body, SentencePair):
@@ -73,22 +71,25 @@ async def generate(
 
 
 @router.post("/acceptability", responses=INFERENCE_ERRORS)
-async def acceptability(body: Sentences, call: CallDep, inference: InferenceDep) -> Probabilities:
+async def acceptability(body: Sentences, request: Request) -> Probabilities:
     """Judge a list of sentences."""
+    call, inference = at_hand(request)
     return Probabilities(probs=(await inference.acceptability(call, body.sentences, body.model)).tolist())
 
 
 @router.post("/similarity", responses=INFERENCE_ERRORS)
-async def similarity(body: SentencePairs, call: CallDep, inference: InferenceDep) -> Similarities:
+async def similarity(body: SentencePairs, request: Request) -> Similarities:
     """Compare the sentences of each pair of a list."""
+    call, inference = at_hand(request)
     pairs = [(each.sentence_1, each.sentence_2) for each in body.pairs]
     scores, preds = await inference.similarity(call, pairs, body.model)
     return Similarities(scores=scores.tolist(), preds=preds.astype(int).tolist())
 
 
 @router.post("/embed", responses=INFERENCE_ERRORS, response_model=Embeddings)
-async def embed(body: Texts, call: CallDep, inference: InferenceDep) -> Response:
+async def embed(body: Texts, request: Request) -> Response:
     """Return the embedding of each sentence of a list."""
+    call, inference = at_hand(request)
     found = await inference.embed(call, body.sentences, body.model)
     # Past pydantic, which would look at every number.
     content = orjson.dumps({"embeddings": found if len(found) else []}, option=orjson.OPT_SERIALIZE_NUMPY)
@@ -97,12 +98,13 @@ async def embed(body: Texts, call: CallDep, inference: InferenceDep) -> Response
 
 @router.post("/qa", responses=INFERENCE_ERRORS)
 async def qa(
-    body: Annotated[QuestionRequest, Body(openapi_examples=QUESTIONS)], call: CallDep, inference: InferenceDep
+    body: Annotated[QuestionRequest, Body(openapi_examples=QUESTIONS)], request: Request
 ) -> Answer | list[Answer] | Answers:
     """Find the answer to a question in a context of any length; a list, the best first, when `top_k` is above 1.
 
     `{"questions": [{"question", "context"}, ...]}` is answered by `{"answers": [[...], ...]}`, one list a question.
     """
+    call, inference = at_hand(request)
     if isinstance(body, Question):
         return await _answer(body, call, inference)
     return Answers(answers=[_spans(each) for each in await _ask(body, call, inference)])
@@ -110,11 +112,12 @@ async def qa(
 
 @router.post("/pred/sentences/", include_in_schema=False)
 @router.post("/pred/sentences", responses=INFERENCE_ERRORS)
-async def predict_sentences(body: SentencePair, call: CallDep, inference: InferenceDep) -> PredictedPair:
+async def predict_sentences(body: SentencePair, request: Request) -> PredictedPair:
     """Compare two sentences.
 
     The header `x-truncated: true` says that a sentence was longer than the encoder takes and its end was ignored.
     """
+    call, inference = at_hand(request)
     started = time.perf_counter()
     answer = await _similarity(body, call, inference)
     return PredictedPair(

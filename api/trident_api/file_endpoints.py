@@ -12,9 +12,8 @@ from fastapi import APIRouter, File, Form, Header, Request, Response, UploadFile
 from fastapi.responses import StreamingResponse
 
 from trident_api import files
-from trident_api.call import Call
-from trident_api.endpoints import INFERENCE_ERRORS, CallDep, InferenceDep
-from trident_api.inference import MAX_BATCH, Inference
+from trident_api.endpoints import INFERENCE_ERRORS, at_hand
+from trident_api.inference import MAX_BATCH
 
 #: Paths that take a form, without a closing slash.
 UPLOADS = ("/pred/file", "/pred/multi", "/pred/file/multi")
@@ -44,15 +43,13 @@ DESCRIBED: dict[str, Any] = {
 
 @router.post("/pred/file", include_in_schema=False)
 @router.post("/pred/file/", **DESCRIBED)
-async def predict_file(
-    file: Upload, call: CallDep, inference: InferenceDep, model: Model = "sts", accept: Accept = ""
-) -> Response:
+async def predict_file(request: Request, file: Upload, model: Model = "sts", accept: Accept = "") -> Response:
     """Compare the pairs of a file, batch after batch.
 
     The answer is in the file's order; ask with `Accept: application/x-ndjson` or `text/csv` for one row a pair. Files
     of more than 1,024 pairs are answered while they are worked on; should that fail half-way, the connection breaks.
     """
-    return await _predict(file, call, inference, model, accept, concurrency=1)
+    return await _predict(request, file, model, accept, concurrency=1)
 
 
 @router.post("/pred/multi", include_in_schema=False)
@@ -60,20 +57,19 @@ async def predict_file(
 @router.post("/pred/file/multi", include_in_schema=False)
 @router.post("/pred/file/multi/", **DESCRIBED)
 async def predict_file_concurrently(
-    request: Request, file: Upload, call: CallDep, inference: InferenceDep, model: Model = "sts", accept: Accept = ""
+    request: Request, file: Upload, model: Model = "sts", accept: Accept = ""
 ) -> Response:
     """Compare the pairs of a file, several batches at once.
 
     Otherwise the same as `/pred/file/`.
     """
     concurrency: int = request.app.state.settings.file_concurrency
-    return await _predict(file, call, inference, model, accept, concurrency)
+    return await _predict(request, file, model, accept, concurrency)
 
 
-async def _predict(
-    file: UploadFile, call: Call, inference: Inference, model: str, accept: str, concurrency: int
-) -> Response:
+async def _predict(request: Request, file: UploadFile, model: str, accept: str, concurrency: int) -> Response:
     started = time.perf_counter()
+    call, inference = at_hand(request)
     content = await file.read()
     # A file of many rows would hold up everybody else's requests.
     rows = await asyncio.to_thread(files.read_pairs, file.filename, file.content_type, content)

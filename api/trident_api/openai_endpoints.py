@@ -14,7 +14,7 @@ from trident_client import ModelInfo
 
 from trident_api import problems
 from trident_api.catalogue import Catalogue
-from trident_api.endpoints import INFERENCE_ERRORS, CallDep, InferenceDep
+from trident_api.endpoints import INFERENCE_ERRORS, at_hand
 from trident_api.schemas import Sentence, Whole
 
 #: As many as OpenAI takes.
@@ -84,8 +84,9 @@ class ModelList(BaseModel):
 
 
 @router.post("/embeddings", responses=INFERENCE_ERRORS, response_model=EmbeddingList)
-async def create_embeddings(body: EmbeddingRequest, call: CallDep, inference: InferenceDep) -> Response:
+async def create_embeddings(body: EmbeddingRequest, request: Request) -> Response:
     """Embed texts; `usage` counts the tokens that the encoder read, specials included."""
+    call, inference = at_hand(request)
     texts = [body.input] if isinstance(body.input, str) else body.input
     found, tokens = await inference.embed_and_count(call, texts, body.model)
     if body.dimensions is not None:

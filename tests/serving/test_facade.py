@@ -11,6 +11,10 @@ import numpy as np
 import openai
 import pytest
 import requests
+import schemathesis
+from hypothesis import HealthCheck, given, settings
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import status_code_conformance
 from trident_server.errors import ServerStartError
 from trident_server.facade import FacadeProcess
 from trident_server.ports import free_ports
@@ -32,7 +36,7 @@ def serve(triton, tmp_path):
     """Starts a facade with settings of its own and returns its address."""
     started = []
 
-    def start(**settings):
+    def start(**chosen):
         (port,) = free_ports(1)
         facade = FacadeProcess(
             host="127.0.0.1",
@@ -40,7 +44,7 @@ def serve(triton, tmp_path):
             triton_url=triton.http_url,
             triton_grpc_url=triton.grpc_url,
             log_file=tmp_path / f"facade-{len(started)}.log",
-            settings=settings,
+            settings=chosen,
         )
         started.append(facade)
         facade.start()
@@ -147,6 +151,21 @@ def test_the_log_is_json_without_what_was_asked(serve, tmp_path):
     assert entry["request_id"] == answer.headers["x-request-id"]
     assert (entry["route"], entry["status"], entry["size"]) == ("/generate", 200, 1)
     assert "secret" not in (tmp_path / "facade-0.log").read_text()
+
+
+def test_every_endpoint_keeps_to_its_document_before_the_real_triton(serve):
+    schema = schemathesis.openapi.from_url(f"{serve()}/openapi.json")
+    answered = set()
+    for operation in (each.ok() for each in schema.get_all_operations()):
+
+        @given(case=operation.as_strategy())
+        @settings(max_examples=10, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+        def keeps(case):
+            answer = case.call_and_validate(checks=[not_a_server_error, status_code_conformance])
+            answered.add(answer.status_code)
+
+        keeps()
+    assert {200, 422} <= answered <= {200, 404, 422}
 
 
 def test_a_file_without_keys_is_said_at_the_start(serve, tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uvicorn
 
+from trident_api import log
 from trident_api.app import create_app
 from trident_api.settings import ApiSettings
 
@@ -11,6 +12,7 @@ from trident_api.settings import ApiSettings
 def main() -> None:
     """Serve until stopped."""
     settings = ApiSettings()
+    log.configure(settings.log_level)
     uvicorn.run(create_app(settings), host=settings.host, port=settings.port, log_level="warning")
 
 

@@ -1,38 +1,31 @@
-"""The application: endpoints, and the one client they share."""
+"""The application: what it is made of, layer by layer, and the one client that all requests share."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
-from fastapi import FastAPI, Request, Response
-from trident_client import AsyncTridentClient, NotReadyError, Timeout
+from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
+from trident_client import AsyncTridentClient, Timeout
 
-from trident_api import problems
-from trident_api.body import JsonBody
+from trident_api import endpoints, file_endpoints, log, openai_endpoints, pages, problems, state_endpoints, tracing
+from trident_api.access import Keys, RequireKey
+from trident_api.admission import Admission
+from trident_api.body import BoundedBody
 from trident_api.catalogue import Catalogue
-from trident_api.schemas import (
-    Answer,
-    GenerateRequest,
-    Health,
-    Model,
-    Models,
-    Passage,
-    PredictedPair,
-    Probabilities,
-    Probability,
-    Question,
-    SentencePair,
-    Sentences,
-    Similarity,
-)
+from trident_api.disconnect import CancelWhenGone
+from trident_api.inference import Inference
+from trident_api.metrics import Metrics
+from trident_api.observe import Observe
 from trident_api.settings import ApiSettings
 
-TRUNCATED = "x-truncated"
-#: Cosine from which two sentences are similar where neither the settings nor the model say: 3 of 5.
-THRESHOLD = 0.6
-INFERENCE_ERRORS = problems.responses(413, 422, 502, 503, 504)
+DESCRIPTION = (
+    "Sentence-level NLP from NVIDIA Triton Inference Server. Every answer carries `x-request-id`; one of an inference "
+    "also `x-queue-time` and `x-inference-time`, in milliseconds."
+)
+#: Headers that a page of another origin may read.
+EXPOSED = ("x-request-id", "x-queue-time", "x-inference-time", "x-truncated", "retry-after")
 
 
 def make_client(settings: ApiSettings) -> AsyncTridentClient:
@@ -48,132 +41,68 @@ def create_app(
     """Make the application.
 
     Args:
-        settings: read from the environment when not given.
+        settings: when not given, read from the environment, and the facade's log goes to standard error.
         client_factory: makes the client, in the event loop that will use it.
+
+    Raises:
+        ValueError: the file of keys that the settings name holds none.
+        RuntimeError: traces are wanted and the packages for them are not installed.
     """
-    settings = settings or ApiSettings()
+    if settings is None:
+        settings = ApiSettings()
+        log.configure(settings.log_level)
+    chosen = settings
+    admission = Admission(chosen.max_concurrent, chosen.max_waiting)
+    metrics = Metrics(admission)
+    provider = tracing.make_provider(chosen.otlp_endpoint) if chosen.otlp_endpoint else None
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with client_factory(settings) as client:
-            app.state.client, app.state.catalogue = client, Catalogue(client)
+        async with AsyncExitStack() as stack:
+            # Before the client's channel is made: only then is it one that carries the trace.
+            stack.enter_context(tracing.calls_carry_the_trace(provider))
+            client = await stack.enter_async_context(client_factory(chosen))
+            catalogue = Catalogue(client)
+            deadline = chosen.deadline or chosen.read_timeout
+            app.state.client, app.state.catalogue = client, catalogue
+            app.state.inference = Inference(
+                client, catalogue, admission, metrics, deadline, chosen.similarity_threshold
+            )
             yield
 
     app = FastAPI(
         title="Trident",
-        description="Sentence-level NLP from NVIDIA Triton Inference Server.",
+        description=DESCRIPTION,
         lifespan=lifespan,
         strict_content_type=False,
+        docs_url=None,
+        redoc_url=None,
+        telemetry=tracing.settings_of(provider),
     )
-    app.add_middleware(JsonBody, max_bytes=settings.max_body_bytes)
-    problems.install(app, settings.retry_after)
+    app.state.settings, app.state.metrics = chosen, metrics
+    for room in (endpoints, file_endpoints, openai_endpoints, state_endpoints):
+        app.include_router(room.router)
+    pages.install(app)
+    pages.describe(app, keys_needed=chosen.api_keys_file is not None)
+    problems.install(app, chosen.retry_after)
 
-    def truncated(response: Response) -> Callable[[list[int]], None]:
-        return lambda indices: response.headers.update({TRUNCATED: "true"})
-
-    async def served(request: Request, model: str, task: str) -> float | None:
-        """Return the threshold of a set of models, if it has one; refuse one that is not served for the task."""
-        catalogue: Catalogue = request.app.state.catalogue
-        return (await catalogue.find(model, task)).threshold
-
-    async def acceptability(request: Request, response: Response, body: Passage | Sentences) -> list[float]:
-        client: AsyncTridentClient = request.app.state.client
-        await served(request, body.model, "cola")
-        sentences = body.sentences if isinstance(body, Sentences) else [body.passage]
-        found = await client.acceptability(sentences, model=body.model, on_truncation=truncated(response))
-        return [float(each) for each in found]
-
-    async def similarity(request: Request, response: Response, pair: SentencePair) -> Similarity:
-        client: AsyncTridentClient = request.app.state.client
-        own = await served(request, pair.model, "sts")
-        threshold = next(each for each in (settings.similarity_threshold, own, THRESHOLD) if each is not None)
-        pairs = [(pair.sentence_1, pair.sentence_2)]
-        (cosine,) = await client.similarity(pairs, model=pair.model, on_truncation=truncated(response))
-        return Similarity(score=float(cosine), pred=int(cosine >= threshold))
-
-    async def answers(request: Request, body: Question) -> Answer | list[Answer]:
-        client: AsyncTridentClient = request.app.state.client
-        await served(request, body.model, "qa")
-        found = await client.answer(
-            body.question, body.context, body.top_k, model=body.model, max_answer_tokens=body.max_answer_tokens
+    # From the innermost to the outermost.
+    app.add_middleware(CancelWhenGone)
+    app.add_middleware(
+        BoundedBody,
+        max_bytes=chosen.max_body_bytes,
+        uploads=file_endpoints.UPLOADS,
+        max_file_bytes=chosen.max_file_bytes,
+    )
+    if chosen.api_keys_file is not None:
+        app.add_middleware(RequireKey, keys=Keys(chosen.api_keys_file))
+    if chosen.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=chosen.cors_origins,
+            allow_methods=["GET", "POST"],
+            allow_headers=["authorization", "content-type", "x-request-id"],
+            expose_headers=EXPOSED,
         )
-        spans = [Answer(**each._asdict()) for each in found]
-        return spans if body.top_k > 1 else spans[0]
-
-    @app.post("/generate", responses=INFERENCE_ERRORS)
-    async def generate(
-        body: GenerateRequest, request: Request, response: Response
-    ) -> Probability | Similarity | Answer | list[Answer]:
-        """Answer whichever task the fields belong to."""
-        if isinstance(body, Question):
-            return await answers(request, body)
-        if isinstance(body, SentencePair):
-            return await similarity(request, response, body)
-        (probability,) = await acceptability(request, response, body)
-        return Probability(prob=probability)
-
-    @app.post("/acceptability", responses=INFERENCE_ERRORS)
-    async def judge(body: Sentences, request: Request, response: Response) -> Probabilities:
-        """Judge a list of sentences."""
-        return Probabilities(probs=await acceptability(request, response, body))
-
-    @app.post("/qa", responses=INFERENCE_ERRORS)
-    async def ask(body: Question, request: Request) -> Answer | list[Answer]:
-        """Find the answer to a question in a context of any length; a list, the best first, when `top_k` is above 1."""
-        return await answers(request, body)
-
-    @app.post("/pred/sentences/", include_in_schema=False)
-    @app.post("/pred/sentences", responses=INFERENCE_ERRORS)
-    async def predict_sentences(body: SentencePair, request: Request, response: Response) -> PredictedPair:
-        """Compare two sentences.
-
-        The header `x-truncated: true` says that a sentence was longer than the encoder takes and its end was ignored.
-        """
-        started = time.perf_counter()
-        answer = await similarity(request, response, body)
-        return PredictedPair(
-            sentence_1=body.sentence_1,
-            sentence_2=body.sentence_2,
-            score=answer.score,
-            pred=answer.pred,
-            runtime=time.perf_counter() - started,
-        )
-
-    @app.get("/models", responses=problems.responses(502, 503, 504))
-    async def models(request: Request) -> Models:
-        """List the sets of models that are served."""
-        catalogue: Catalogue = request.app.state.catalogue
-        found = await catalogue.models()
-        return Models(models=[Model.model_validate(each, from_attributes=True) for each in found])
-
-    @app.get("/health/live")
-    async def live() -> Health:
-        """Say that the facade runs."""
-        return Health(status="live")
-
-    @app.get("/health/ready", responses=problems.responses(503, 504))
-    async def ready(request: Request) -> Health:
-        """Say whether Triton answers for every model."""
-        client: AsyncTridentClient = request.app.state.client
-        if not await client.ready():
-            raise NotReadyError("Triton's models are not ready; try again in a moment.")
-        return Health(status="ready")
-
-    _describe_problems(app)
+    app.add_middleware(Observe, metrics=metrics)
     return app
-
-
-def _describe_problems(app: FastAPI) -> None:
-    """Put the problem schema into the OpenAPI document, in place of FastAPI's own validation error."""
-    make = app.openapi
-
-    def openapi() -> dict[str, object]:
-        if app.openapi_schema is None:
-            schemas = make()["components"]["schemas"]
-            problem = problems.Problem.model_json_schema(ref_template="#/components/schemas/{model}")
-            schemas.update(problem.pop("$defs"), Problem=problem)
-            for unused in ("HTTPValidationError", "ValidationError"):
-                schemas.pop(unused, None)
-        return make()
-
-    app.openapi = openapi  # type: ignore[method-assign]

@@ -12,8 +12,10 @@ from typing import Any
 import orjson
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.config import JsonDict
 from starlette.exceptions import HTTPException
+from starlette.types import Receive, Scope, Send
 from trident_client import (
     BadInputError,
     DeadlineError,
@@ -29,11 +31,19 @@ from trident_api.schemas import SHAPE_TAG
 STATUSES: Mapping[type[TridentError], int] = {
     BadInputError: 422,
     NotReadyError: 503,
-    OverloadedError: 503,
+    OverloadedError: 429,
     TransportError: 503,
     DeadlineError: 504,
     ServerError: 502,
 }
+
+
+#: Below it, errors are such as OpenAI's clients show.
+OPENAI_PATH = "/v1/"
+#: Fields at fault that are named; a file may have any number.
+MOST_NAMED = 20
+#: Every answer of these tells the client when to ask again.
+RETRIED = {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}
 
 
 class FieldProblem(BaseModel):
@@ -43,31 +53,79 @@ class FieldProblem(BaseModel):
     detail: str = Field(description="What is accepted.")
 
 
+class OpenAIError(BaseModel):
+    """An error as OpenAI's clients read it."""
+
+    message: str
+
+
+EXAMPLE: JsonDict = {
+    "type": "about:blank",
+    "title": "Unprocessable Entity",
+    "status": 422,
+    "detail": "sentence_1: must hold at least one visible character",
+    "errors": [{"field": "sentence_1", "detail": "must hold at least one visible character"}],
+}
+
+
 class Problem(BaseModel):
     """An error, as RFC 9457 describes it."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})
 
     type: str = "about:blank"
     title: str
     status: int
     detail: str
     errors: list[FieldProblem] = Field(default_factory=list, description="The fields at fault, if any.")
+    error: OpenAIError | None = Field(None, description="Under `/v1` alone: the same as OpenAI's clients read it.")
+
+
+class ProblemResponse(Response):
+    """A problem; below ``/v1`` with the member that OpenAI's clients show (RFC 9457 calls it an extension)."""
+
+    media_type = "application/problem+json"
+
+    def __init__(self, content: Problem, headers: Mapping[str, str] | None = None) -> None:
+        self.problem = content
+        super().__init__(orjson.dumps(content.model_dump(exclude_none=True)), content.status, headers)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it."""
+        if scope.get("path", "").startswith(OPENAI_PATH) and self.problem.error is None:
+            error = OpenAIError(message=self.problem.detail)
+            headers = {name: value for name, value in self.headers.items() if not name.startswith("content-")}
+            await ProblemResponse(self.problem.model_copy(update={"error": error}), headers)(scope, receive, send)
+            return
+        await super().__call__(scope, receive, send)
+
+
+class InvalidRequestError(Exception):
+    """Content of a request that is not accepted and that no schema describes, such as rows of a file.
+
+    Attributes:
+        fields: what is at fault.
+    """
+
+    def __init__(self, fields: Sequence[FieldProblem]) -> None:
+        super().__init__(f"{len(fields)} fields are not accepted")
+        self.fields = list(fields)
 
 
 def problem(
     status: int, detail: str, errors: Sequence[FieldProblem] = (), headers: Mapping[str, str] | None = None
 ) -> Response:
     """Return an error response."""
-    body = Problem(title=HTTPStatus(status).phrase, status=status, detail=detail, errors=list(errors))
-    return Response(orjson.dumps(body.model_dump()), status, headers, media_type="application/problem+json")
+    return ProblemResponse(
+        Problem(title=HTTPStatus(status).phrase, status=status, detail=detail, errors=list(errors)), headers
+    )
 
 
 def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Return the OpenAPI description of the errors an endpoint can answer with."""
+    schema = {"schema": {"$ref": "#/components/schemas/Problem"}}
     return {
-        status: {
-            "description": HTTPStatus(status).phrase,
-            "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
-        }
+        status: {"description": HTTPStatus(status).phrase, "content": {"application/problem+json": schema}}
         for status in statuses
     }
 
@@ -77,30 +135,50 @@ def install(app: FastAPI, retry_after: int) -> None:
 
     def failed_upstream(request: Request, error: Exception) -> Response:
         status = next(status for kind, status in STATUSES.items() if isinstance(error, kind))
-        headers = {"Retry-After": str(retry_after)} if status == HTTPStatus.SERVICE_UNAVAILABLE else None
+        headers = {"Retry-After": str(retry_after)} if status in RETRIED else None
         return problem(status, str(error), headers=headers)
 
     def invalid(request: Request, error: Exception) -> Response:
         details = error.errors() if isinstance(error, RequestValidationError) else []
         if details and details[0]["type"] == "json_invalid":
             return problem(422, f"The body is not JSON: {details[0]['ctx']['error']} at byte {details[0]['loc'][-1]}.")
-        fields = [
-            FieldProblem(field=_path(each["loc"]), detail=each["msg"].removeprefix("Value error, ")) for each in details
-        ]
-        return problem(422, "; ".join(f"{each.field}: {each.detail}" for each in fields), fields)
+        return invalid_fields(field_problems(details))
+
+    def refused(request: Request, error: Exception) -> Response:
+        return invalid_fields(error.fields if isinstance(error, InvalidRequestError) else [])
 
     def http_error(request: Request, error: Exception) -> Response:
         if not isinstance(error, HTTPException):
             raise error
+        if error.status_code == HTTPStatus.BAD_REQUEST:
+            # What reads bodies says so of JSON nested too deeply, numbers too long and a broken multipart form.
+            return problem(422, f"The body cannot be read: {error.detail}")
         return problem(error.status_code, str(error.detail), headers=error.headers)
-
-    def unexpected(request: Request, error: Exception) -> Response:
-        return problem(500, "The facade failed; its log says how.")
 
     app.add_exception_handler(TridentError, failed_upstream)
     app.add_exception_handler(RequestValidationError, invalid)
     app.add_exception_handler(HTTPException, http_error)
-    app.add_exception_handler(Exception, unexpected)
+    app.add_exception_handler(InvalidRequestError, refused)
+
+
+def unexpected() -> Response:
+    """Return the answer to a request on which the facade itself failed."""
+    return problem(500, "The facade failed; its log says how.")
+
+
+def invalid_fields(fields: Sequence[FieldProblem]) -> Response:
+    """Return the 422 that names fields, not more of them than somebody reads."""
+    named = fields[:MOST_NAMED]
+    more = f"; and {len(fields) - MOST_NAMED} more" if len(fields) > MOST_NAMED else ""
+    return problem(422, "; ".join(f"{each.field}: {each.detail}" for each in named) + more, named)
+
+
+def field_problems(details: Sequence[Mapping[str, Any]], where: str = "") -> list[FieldProblem]:
+    """Return pydantic's errors as fields, their paths below ``where``."""
+    return [
+        FieldProblem(field=where + _path(each["loc"]), detail=each["msg"].removeprefix("Value error, "))
+        for each in details
+    ]
 
 
 def _path(location: Sequence[int | str]) -> str:

@@ -4,19 +4,32 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
 from pydantic.config import JsonDict
 
 
-def _not_empty(text: str) -> str:
+def _check(text: str) -> str:
     if not text.strip():
         raise ValueError("must hold at least one visible character")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError("holds a lone surrogate, which is not a character") from None
     return text
 
 
-Sentence = Annotated[str, AfterValidator(_not_empty)]
+Sentence = Annotated[str, AfterValidator(_check), Field(json_schema_extra={"minLength": 1, "pattern": r"\S"})]
+
+
+def _whole(value: Any) -> Any:
+    # To JSON and its schemas, 3.0 is an integer.
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+Whole = Annotated[int, BeforeValidator(_whole)]
 
 MOST_SENTENCES = 4096
+MOST_QUESTIONS = 256
 # As the model `qa` takes them.
 MOST_ANSWERS = 100
 MOST_ANSWER_TOKENS = 512
@@ -29,10 +42,20 @@ EXAMPLE_QUESTION: JsonDict = {
     "context": "The Danube rises in the Black Forest and flows into the Black Sea.",
 }
 EXAMPLE_PAIR: JsonDict = {"sentence_1": "A man is playing a guitar.", "sentence_2": "Someone plays an instrument."}
+EXAMPLE_UNRELATED: JsonDict = {"sentence_1": "A man is playing a guitar.", "sentence_2": "The stock market fell."}
 
 
 def _model(default: str) -> Any:
     return Field(default, max_length=100, description="The set of models that answers, as `/models` lists them.")
+
+
+class Pair(BaseModel):
+    """Two sentences."""
+
+    model_config = ConfigDict(strict=True)
+
+    sentence_1: Sentence
+    sentence_2: Sentence
 
 
 class SentencePair(BaseModel):
@@ -65,6 +88,38 @@ class Sentences(BaseModel):
     model: str = _model("cola")
 
 
+class SentencePairs(BaseModel):
+    """Pairs of sentences to compare."""
+
+    model_config = ConfigDict(
+        strict=True, json_schema_extra={"examples": [{"pairs": [EXAMPLE_PAIR, EXAMPLE_UNRELATED]}]}
+    )
+
+    pairs: list[Pair] = Field(max_length=MOST_SENTENCES)
+    model: str = _model("sts")
+
+
+class Texts(BaseModel):
+    """Sentences to embed."""
+
+    model_config = ConfigDict(
+        strict=True,
+        json_schema_extra={"examples": [{"sentences": ["A man is playing a guitar.", "Someone plays an instrument."]}]},
+    )
+
+    sentences: list[Sentence] = Field(max_length=MOST_SENTENCES)
+    model: str = _model("sts")
+
+
+class AskedQuestion(BaseModel):
+    """A question, and the text that holds its answer."""
+
+    model_config = ConfigDict(strict=True)
+
+    question: Sentence
+    context: Sentence
+
+
 class Question(BaseModel):
     """A question, and the text that holds its answer."""
 
@@ -72,8 +127,21 @@ class Question(BaseModel):
 
     question: Sentence
     context: Sentence
-    top_k: int = Field(1, ge=1, le=MOST_ANSWERS, description="Answers wanted; more than one come as a list.")
-    max_answer_tokens: int = Field(30, ge=1, le=MOST_ANSWER_TOKENS, description="Tokens in the longest answer.")
+    top_k: Whole = Field(1, ge=1, le=MOST_ANSWERS, description="Answers wanted; more than one come as a list.")
+    max_answer_tokens: Whole = Field(30, ge=1, le=MOST_ANSWER_TOKENS, description="Tokens in the longest answer.")
+    model: str = _model("qa")
+
+
+class Questions(BaseModel):
+    """Questions, each with the text that holds its answer."""
+
+    model_config = ConfigDict(
+        strict=True, json_schema_extra={"examples": [{"questions": [EXAMPLE_QUESTION], "top_k": 3}]}
+    )
+
+    questions: list[AskedQuestion] = Field(max_length=MOST_QUESTIONS)
+    top_k: Whole = Field(1, ge=1, le=MOST_ANSWERS, description="Answers wanted to each question.")
+    max_answer_tokens: Whole = Field(30, ge=1, le=MOST_ANSWER_TOKENS, description="Tokens in the longest answer.")
     model: str = _model("qa")
 
 
@@ -109,6 +177,15 @@ GenerateRequest = Annotated[
 """The fields of exactly one task."""
 
 
+QuestionRequest = Annotated[
+    Annotated[Question, Tag(SHAPE_TAG + "question")] | Annotated[Questions, Tag(SHAPE_TAG + "questions")],
+    Discriminator(
+        lambda body: SHAPE_TAG + ("questions" if isinstance(body, dict) and "questions" in body else "question")
+    ),
+]
+"""One question or a list of them."""
+
+
 class Probability(BaseModel):
     """How likely a sentence is acceptable."""
 
@@ -128,6 +205,19 @@ class Similarity(BaseModel):
     pred: int = Field(description="1 when the score reaches the threshold of similarity, else 0.")
 
 
+class Similarities(BaseModel):
+    """How similar the sentences of each pair are, in the order given."""
+
+    scores: list[float] = Field(description="Cosines of the two embeddings, -1 to 1.")
+    preds: list[int] = Field(description="1 where the score reaches the threshold of similarity, else 0.")
+
+
+class Embeddings(BaseModel):
+    """Embeddings, in the order given."""
+
+    embeddings: list[list[float]] = Field(description="One vector of unit norm a sentence.")
+
+
 class Answer(BaseModel):
     """A span of the context that answers the question."""
 
@@ -135,6 +225,12 @@ class Answer(BaseModel):
     score: float = Field(description="Probability of being the answer, 0 to 1, among all spans of the context.")
     start: int = Field(description="Where the span begins, in characters (Unicode code points).")
     end: int = Field(description="Where it ends, in characters.")
+
+
+class Answers(BaseModel):
+    """Each question's answers, in the order given."""
+
+    answers: list[list[Answer]] = Field(description="One list a question, the likeliest answer first.")
 
 
 class PredictedPair(BaseModel):

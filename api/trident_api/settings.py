@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 
 class ApiSettings(BaseSettings):
-    """Where the facade listens, where Triton is, and what requests may cost."""
+    """Where the facade listens, where Triton is, what requests may cost and who may make them."""
 
     model_config = SettingsConfigDict(env_prefix="TRIDENT_", extra="ignore")
 
@@ -20,8 +21,32 @@ class ApiSettings(BaseSettings):
     triton_protocol: Literal["http", "grpc"] = Field("grpc", description="How the facade talks to Triton.")
     connect_timeout: float = Field(5.0, gt=0, description="Seconds to wait for a connection to Triton.")
     read_timeout: float = Field(30.0, gt=0, description="Seconds to wait for Triton's answer.")
+    deadline: float | None = Field(
+        None, gt=0, description="Seconds a request may take, waiting for its turn included; read_timeout when not set."
+    )
+    max_concurrent: int = Field(64, ge=1, description="Requests that are with Triton at once.")
+    max_waiting: int = Field(256, ge=0, description="Requests that wait for their turn; one more is refused.")
+    file_concurrency: int = Field(4, ge=1, le=64, description="Batches of one file that are with Triton at once.")
     max_body_bytes: int = Field(1_000_000, ge=1, description="Longest request body that is read.")
+    max_file_bytes: int = Field(20_000_000, ge=1, description="Longest upload of a file that is read.")
     similarity_threshold: float | None = Field(
         None, ge=-1, le=1, description="Cosine from which sentences count as similar, in place of the model's own."
     )
     retry_after: int = Field(1, ge=0, description="Seconds a client is told to wait when Triton is away or full.")
+    api_keys_file: Path | None = Field(None, description="File with one accepted key a line; without it all may ask.")
+    cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="Origins, separated by commas, whose pages may call the facade."
+    )
+    otlp_endpoint: str | None = Field(
+        None,
+        pattern="^https?://",
+        description="OpenTelemetry collector that gets traces, such as http://localhost:4318.",
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="info logs every request, debug those for health and metrics too, warning failures alone."
+    )
+
+    @field_validator("cors_origins", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        return tuple(filter(None, (each.strip() for each in value.split(",")))) if isinstance(value, str) else value

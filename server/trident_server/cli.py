@@ -32,6 +32,20 @@ def serve(
         str | None,
         _option("host", "IPv4 address that the facade and Triton bind; 0.0.0.0 opens them to the whole network."),
     ] = None,
+    triton_host: Annotated[
+        str | None,
+        _option("triton_host", "Triton binds this IPv4 address instead; 127.0.0.1 where the facade asks for keys."),
+    ] = None,
+    api_keys_file: Annotated[
+        Path | None,
+        _option("api_keys_file", "The facade answers only who sends one of this file's keys, one a line."),
+    ] = None,
+    otlp_endpoint: Annotated[
+        str | None,
+        _option(
+            "otlp_endpoint", "The facade and Triton send traces to this OpenTelemetry collector (http://host:4318)."
+        ),
+    ] = None,
     port: Annotated[int | None, _option("port", "The facade listens here.")] = None,
     http_port: Annotated[int | None, _option("http_port", "Triton's HTTP service listens here.")] = None,
     grpc_port: Annotated[int | None, _option("grpc_port", "Triton's gRPC service listens here.")] = None,

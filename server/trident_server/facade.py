@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 
 from trident_server.errors import ServerDiedError, ServerStartError
 from trident_server.log import MOST_LINES, read_tail
@@ -33,6 +34,8 @@ class FacadeProcess:
         log_file: where its log goes; truncated at start.
         ready_timeout: seconds until ``/health/ready``, which asks Triton, must answer 200.
         application: the factory to serve, ``module:function``.
+        settings: further settings of the facade, by their names without ``TRIDENT_``; those that are None, and all
+            others, are left to the environment.
     """
 
     def __init__(
@@ -45,6 +48,7 @@ class FacadeProcess:
         log_file: Path,
         ready_timeout: float = 60.0,
         application: str = APPLICATION,
+        settings: Mapping[str, object] = MappingProxyType({}),
     ) -> None:
         self.url = f"http://{reachable(host)}:{port}"
         self.log_file = log_file
@@ -54,6 +58,9 @@ class FacadeProcess:
         self._triton_grpc_url = triton_grpc_url
         self._ready_timeout = ready_timeout
         self._application = application
+        self._settings = {
+            f"TRIDENT_{name.upper()}": str(value) for name, value in settings.items() if value is not None
+        }
         self._process: SupervisedProcess | None = None
 
     def __enter__(self) -> FacadeProcess:
@@ -84,6 +91,7 @@ class FacadeProcess:
                 "TRIDENT_PORT": str(self._port),
                 "TRIDENT_TRITON_URL": self._triton_url,
                 "TRIDENT_TRITON_GRPC_URL": self._triton_grpc_url,
+                **self._settings,
             },
             grace=STOP_GRACE_SECONDS,
             shm_prefix=new_shm_prefix(),

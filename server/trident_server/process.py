@@ -30,6 +30,23 @@ EXIT_TIMEOUT_SECONDS = 10
 RESTRICTED_APIS = ("shared-memory", "trace", "logging")
 
 
+def trace_arguments(endpoint: str | None) -> list[str]:
+    """Return what makes Triton send its spans to an OpenTelemetry collector at ``http://host:port``; nothing for None.
+
+    Triton traces every request that carries a trace's context, as the facade's do, and of all others one in a million.
+    """
+    if endpoint is None:
+        return []
+    settings = [
+        "mode=opentelemetry",
+        "level=TIMESTAMPS",
+        "rate=1000000",
+        f"opentelemetry,url={endpoint.rstrip('/')}/v1/traces",
+        "opentelemetry,resource=service.name=triton",
+    ]
+    return [f"--trace-config={each}" for each in settings]
+
+
 class TritonProcess:
     """A tritonserver child process: starts, waits for ready, stops, and leaves nothing behind.
 

@@ -18,12 +18,19 @@ class ServerSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="TRIDENT_", extra="ignore", str_strip_whitespace=True)
 
     host: str = Field("127.0.0.1", description="IPv4 address that the facade and all of Triton's services bind.")
+    triton_host: str | None = Field(
+        None, description="IPv4 address that Triton binds instead; this machine's own where the facade asks for keys."
+    )
+    api_keys_file: Path | None = Field(None, description="The facade's file of keys: Triton itself asks for none.")
     port: Port = Field(8000, description="The facade's port.")
     http_port: Port = Field(8010, description="Triton's HTTP port.")
     grpc_port: Port = Field(8011, description="Triton's gRPC port.")
     metrics_port: Port = Field(8012, description="Triton's Prometheus port.")
     repository: Path = Field(Path("model_repository"), description="The Triton model repository to serve.")
     cache_dir: Path = Field(Path(".trident"), description="Where backends are assembled and logs are written.")
+    otlp_endpoint: str | None = Field(
+        None, pattern="^https?://", description="OpenTelemetry collector that gets the facade's and Triton's traces."
+    )
     config_name: str | None = Field(
         None, pattern=r"^[^\s/]+$", description="Triton's --model-config-name: serve configs/<name>.pbtxt."
     )
@@ -34,16 +41,25 @@ class ServerSettings(BaseSettings):
     triton_only: bool = Field(False, description="Start Triton without the facade.")
     log_verbose: int = Field(0, ge=0, le=9, description="Triton's --log-verbose.")
 
-    @field_validator("host")
+    @field_validator("host", "triton_host")
     @classmethod
-    def _host_is_ipv4(cls, host: str) -> str:
+    def _host_is_ipv4(cls, host: str | None) -> str | None:
         # Triton's HTTP server takes nothing but a dotted quad.
+        if host is None:
+            return None
         if host == "localhost":
             return "127.0.0.1"
         try:
             return str(ipaddress.IPv4Address(host))
         except ipaddress.AddressValueError as error:
             raise ValueError(f"must be an IPv4 address such as 127.0.0.1 or 0.0.0.0, or localhost ({error})") from error
+
+    @property
+    def triton_address(self) -> str:
+        """IPv4 address that Triton binds: beside a facade that asks for keys, nobody else's machine gets past it."""
+        if self.triton_host is not None:
+            return self.triton_host
+        return self.host if self.api_keys_file is None or self.triton_only else "127.0.0.1"
 
     @property
     def triton_ports(self) -> dict[str, int]:

@@ -13,7 +13,7 @@ from rich.console import Console
 from trident_server import pidfile
 from trident_server.facade import FacadeProcess
 from trident_server.ports import check_free
-from trident_server.process import TritonProcess
+from trident_server.process import TritonProcess, trace_arguments
 from trident_server.repository import check_repository
 from trident_server.settings import ServerSettings
 from trident_server.wheel import find_embedded_triton
@@ -52,14 +52,14 @@ def _run(settings: ServerSettings, console: Console) -> None:
     with contextlib.ExitStack() as children, _saying_that_it_stops(console):
         triton = TritonProcess(
             repository=settings.repository,
-            host=settings.host,
+            host=settings.triton_address,
             **settings.triton_ports,
             cache_dir=settings.cache_dir,
             log_file=settings.cache_dir / "triton.log",
             ready_timeout=settings.ready_timeout,
             config_name=settings.config_name,
             shared_memory=settings.shared_memory,
-            extra_args=[f"--log-verbose={settings.log_verbose}"],
+            extra_args=[f"--log-verbose={settings.log_verbose}", *trace_arguments(settings.otlp_endpoint)],
             on_model_loaded=lambda name: console.print(f"  loaded {name}"),
         )
         facade = FacadeProcess(
@@ -69,6 +69,7 @@ def _run(settings: ServerSettings, console: Console) -> None:
             triton_grpc_url=triton.grpc_url,
             log_file=settings.cache_dir / "facade.log",
             ready_timeout=settings.ready_timeout,
+            settings={"api_keys_file": settings.api_keys_file, "otlp_endpoint": settings.otlp_endpoint},
         )
         console.print("Starting Triton ...")
         running: list[TritonProcess | FacadeProcess] = [children.enter_context(triton)]

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from pathlib import Path
 
@@ -188,3 +189,19 @@ def test_a_dead_facade_takes_triton_with_it(serve, triton):
     assert status == 1
     assert "The facade was killed by SIGKILL." in errors
     assert str(server.cache_dir / "facade.log") in errors
+
+
+def test_with_keys_only_the_facade_is_reached_from_other_machines(serve, tmp_path):
+    (tmp_path / "keys").write_text("open sesame\n")
+    server = serve(MODEL_REPOSITORY, "--host=0.0.0.0", f"--api-keys-file={tmp_path / 'keys'}")
+    server.read_until("Ctrl-C stops it.")
+    address = f"http://127.0.0.1:{server.ports['port']}"
+    assert get(f"{address}/health/ready") == {"status": "ready"}
+    with pytest.raises(urllib.error.HTTPError) as refusal:
+        get(f"{address}/models")
+    assert refusal.value.code == 401
+    triton = server.child("tritonserver").net_connections()
+    listening = {each.laddr.ip.removeprefix("::ffff:") for each in triton if each.status == "LISTEN"}
+    assert listening == {"127.0.0.1"}
+    server.process.send_signal(signal.SIGINT)
+    assert server.end()[0] == 0

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
@@ -17,38 +17,12 @@ from trident_client import (
     NotReadyError,
     OverloadedError,
     Request,
+    Response,
     ServerError,
     TransportError,
 )
 
 PAIR = {"sentence_1": "A man is playing a guitar.", "sentence_2": "Someone plays an instrument."}
-
-
-def answer_by_length(request: Request) -> dict[str, np.ndarray]:
-    """Answer with the length of the (first) sentence over 100, and call sentences of 500 bytes cut.
-
-    A question's answers are the digits from 0, scored by the longest answer's tokens over 100.
-    """
-    if request.model == "cola":
-        lengths = np.array([[len(text)] for text in request.inputs["TEXT"][:, 0]])
-        return {"PROBABILITY": np.float32(lengths / 100), "TRUNCATED_TOKENS": np.int32(lengths > 500)}
-    if request.model == "qa":
-        places = np.arange(request.inputs["TOP_K"][0, 0], dtype=np.int32)[None]
-        words = np.array([[f"{place}".encode() for place in places[0]]], dtype=np.object_)
-        scores = np.float32(request.inputs["MAX_ANSWER_TOKENS"][0, 0] / 100 / (places + 1))
-        return {"ANSWER": words, "SCORE": scores, "START": places, "END": places + 1}
-    length = len(request.inputs["SENTENCE_1"][0, 0])
-    cut = np.array([[int(length > 500)]], dtype=np.int32)
-    return {
-        "SIMILARITY": np.array([[length / 100]], dtype=np.float32),
-        "TRUNCATED_TOKENS_1": cut,
-        "TRUNCATED_TOKENS_2": cut * 0,
-    }
-
-
-@pytest.fixture
-def transport() -> AsyncFakeTransport:
-    return AsyncFakeTransport(answer_by_length)
 
 
 @pytest.fixture
@@ -219,12 +193,12 @@ def test_a_long_body_is_refused_while_it_arrives(api):
     [
         (TransportError("connection refused"), 503),
         (NotReadyError("still loading"), 503),
-        (OverloadedError("queue full"), 503),
+        (OverloadedError("queue full"), 429),
         (DeadlineError("too late"), 504),
         (ServerError("broken"), 502),
     ],
 )
-def test_upstream_errors_have_their_status(transport, api, error, status):
+def test_upstream_errors_have_their_status(transport, api, answer_by_length, error, status):
     def fail(request: Request) -> dict[str, np.ndarray]:
         raise error
 
@@ -233,7 +207,7 @@ def test_upstream_errors_have_their_status(transport, api, error, status):
     assert answer.status_code == status
     assert answer.json()["status"] == status
     assert str(error) in answer.json()["detail"]
-    assert ("retry-after" in answer.headers) == (status == 503)
+    assert ("retry-after" in answer.headers) == (status in {429, 503})
     transport._answer = answer_by_length
     assert api.post("/generate", json=PAIR).status_code == 200
 
@@ -293,7 +267,7 @@ def described_api(transport: AsyncFakeTransport, **settings: object) -> TestClie
 
 
 @pytest.fixture
-def described() -> AsyncFakeTransport:
+def described(answer_by_length: Callable[[Request], Response]) -> AsyncFakeTransport:
     return AsyncFakeTransport(answer_by_length, configurations=DESCRIBED)
 
 

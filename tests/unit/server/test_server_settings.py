@@ -36,6 +36,8 @@ def test_the_environment_is_read_and_arguments_override_it(monkeypatch):
         {"log_verbose": 10},
         {"host": "::1"},
         {"host": "example.org"},
+        {"triton_host": "example.org"},
+        {"otlp_endpoint": "localhost:4318"},
         {"config_name": "a b"},
         {"config_name": "../up"},
     ],
@@ -47,6 +49,22 @@ def test_wrong_values_are_refused(wrong):
 
 def test_localhost_is_an_address():
     assert ServerSettings(host="localhost").host == "127.0.0.1"
+
+
+@pytest.mark.parametrize(
+    ("given", "address"),
+    [
+        ({}, "127.0.0.1"),
+        ({"host": "0.0.0.0"}, "0.0.0.0"),
+        ({"host": "0.0.0.0", "triton_host": "localhost"}, "127.0.0.1"),
+        # Past the facade there is nobody who asks for a key.
+        ({"host": "0.0.0.0", "api_keys_file": "keys"}, "127.0.0.1"),
+        ({"host": "0.0.0.0", "api_keys_file": "keys", "triton_host": "10.0.0.1"}, "10.0.0.1"),
+        ({"host": "0.0.0.0", "api_keys_file": "keys", "triton_only": True}, "0.0.0.0"),
+    ],
+)
+def test_triton_is_not_open_where_the_facade_asks_for_keys(given, address):
+    assert ServerSettings(**given).triton_address == address
 
 
 def test_a_server_on_every_address_is_reached_on_the_local_one():

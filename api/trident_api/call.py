@@ -1,0 +1,33 @@
+"""What is known of one request while it is answered: noted by the endpoints, told in headers and in the log."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass
+class Call:
+    """One request. Times are in seconds, and None where there was no such step.
+
+    Attributes:
+        request_id: the client's own, or one made for it.
+        task: ``cola``, ``sts``, ``embed`` or ``qa``.
+        size: sentences, pairs or questions in it.
+        queue_seconds: the wait for a turn in the facade's queue.
+        inference_seconds: from handing the request to Triton to its answer; tokenization, Triton's own queue and
+            the network are in it.
+        truncated: a text was longer than the model takes.
+        gone: the client closed the connection before it was answered.
+    """
+
+    request_id: str
+    task: str | None = None
+    size: int | None = None
+    queue_seconds: float | None = None
+    inference_seconds: float | None = None
+    truncated: bool = False
+    gone: bool = False
+
+    def note_truncation(self, indices: list[int]) -> None:
+        """Remember that texts were cut; the client's ``on_truncation``."""
+        self.truncated = True

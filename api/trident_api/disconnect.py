@@ -1,0 +1,73 @@
+"""A client that goes away frees what its request holds: the request is cancelled, down to Triton."""
+
+from __future__ import annotations
+
+import asyncio
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from trident_api.call import Call
+
+
+class CancelWhenGone:
+    """Cancels a request, once its body has arrived, when its client closes the connection.
+
+    Args:
+        app: the application behind.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        call: Call = scope["state"]["call"]
+        arrived, gone = asyncio.Event(), asyncio.Event()
+        finished = False
+        if scope["method"] in {"GET", "HEAD"}:
+            arrived.set()
+
+        async def read() -> Message:
+            if arrived.is_set():
+                await gone.wait()
+                return {"type": "http.disconnect"}
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                call.gone = True
+                gone.set()
+            if not message.get("more_body", False):
+                arrived.set()
+            return message
+
+        async def write(message: Message) -> None:
+            nonlocal finished
+            finished = message["type"] == "http.response.body" and not message.get("more_body", False)
+            await send(message)
+
+        async def answer() -> None:
+            await self.app(scope, read, write)
+
+        async def watch() -> None:
+            await arrived.wait()
+            while not gone.is_set():
+                if (await receive())["type"] == "http.disconnect":
+                    gone.set()
+
+        watching = asyncio.create_task(watch())
+        answering = asyncio.create_task(answer())
+        try:
+            await asyncio.wait({watching, answering}, return_when=asyncio.FIRST_COMPLETED)
+            # A server calls it a disconnect too when the whole answer was sent.
+            if not answering.done() and not finished:
+                call.gone = True
+                answering.cancel()
+            await asyncio.wait({answering})
+            if not (call.gone and answering.cancelled()):
+                answering.result()
+        finally:
+            for task in (watching, answering):
+                task.cancel()
+            await asyncio.gather(watching, answering, return_exceptions=True)

@@ -1,0 +1,150 @@
+"""The endpoints of the three tasks that take and answer JSON."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Annotated
+
+import orjson
+from fastapi import APIRouter, Body, Request, Response
+from trident_client import Answer as Span
+
+from trident_api import problems
+from trident_api.call import Call
+from trident_api.inference import Inference
+from trident_api.schemas import (
+    EXAMPLE_PAIR,
+    EXAMPLE_PASSAGE,
+    EXAMPLE_QUESTION,
+    Answer,
+    Answers,
+    Embeddings,
+    GenerateRequest,
+    PredictedPair,
+    Probabilities,
+    Probability,
+    Question,
+    QuestionRequest,
+    Questions,
+    SentencePair,
+    SentencePairs,
+    Sentences,
+    Similarities,
+    Similarity,
+    Texts,
+)
+
+INFERENCE_ERRORS = problems.responses(413, 422, 429, 500, 502, 503, 504)
+
+router = APIRouter(tags=["tasks"])
+
+
+def at_hand(request: Request) -> tuple[Call, Inference]:
+    """Return what every endpoint works with. No dependencies: FastAPI solves them anew for each request."""
+    return request.state.call, request.app.state.inference
+
+
+SHAPES = {
+    "acceptability": {"value": EXAMPLE_PASSAGE},
+    "similarity": {"value": EXAMPLE_PAIR},
+    "question": {"value": EXAMPLE_QUESTION},
+}
+QUESTIONS = {
+    "one question": {"value": EXAMPLE_QUESTION},
+    "a list": {"value": {"questions": [EXAMPLE_QUESTION], "top_k": 3}},
+}
+
+
+@router.post("/generate", responses=INFERENCE_ERRORS)
+async def generate(
+    body: Annotated[GenerateRequest, Body(openapi_examples=SHAPES)], request: Request
+) -> Probability | Similarity | Answer | list[Answer]:
+    """Answer whichever task the fields belong to."""
+    call, inference = at_hand(request)
+    if isinstance(body, Question):
+        return await _answer(body, call, inference)
+    if isinstance(body, SentencePair):
+        return await _similarity(body, call, inference)
+    (probability,) = await inference.acceptability(call, [body.passage], body.model)
+    return Probability(prob=float(probability))
+
+
+@router.post("/acceptability", responses=INFERENCE_ERRORS)
+async def acceptability(body: Sentences, request: Request) -> Probabilities:
+    """Judge a list of sentences."""
+    call, inference = at_hand(request)
+    return Probabilities(probs=(await inference.acceptability(call, body.sentences, body.model)).tolist())
+
+
+@router.post("/similarity", responses=INFERENCE_ERRORS)
+async def similarity(body: SentencePairs, request: Request) -> Similarities:
+    """Compare the sentences of each pair of a list."""
+    call, inference = at_hand(request)
+    pairs = [(each.sentence_1, each.sentence_2) for each in body.pairs]
+    scores, preds = await inference.similarity(call, pairs, body.model)
+    return Similarities(scores=scores.tolist(), preds=preds.astype(int).tolist())
+
+
+@router.post("/embed", responses=INFERENCE_ERRORS, response_model=Embeddings)
+async def embed(body: Texts, request: Request) -> Response:
+    """Return the embedding of each sentence of a list."""
+    call, inference = at_hand(request)
+    found = await inference.embed(call, body.sentences, body.model)
+    # Past pydantic, which would look at every number.
+    content = orjson.dumps({"embeddings": found if len(found) else []}, option=orjson.OPT_SERIALIZE_NUMPY)
+    return Response(content, media_type="application/json")
+
+
+@router.post("/qa", responses=INFERENCE_ERRORS)
+async def qa(
+    body: Annotated[QuestionRequest, Body(openapi_examples=QUESTIONS)], request: Request
+) -> Answer | list[Answer] | Answers:
+    """Find the answer to a question in a context of any length; a list, the best first, when `top_k` is above 1.
+
+    `{"questions": [{"question", "context"}, ...]}` is answered by `{"answers": [[...], ...]}`, one list a question.
+    """
+    call, inference = at_hand(request)
+    if isinstance(body, Question):
+        return await _answer(body, call, inference)
+    return Answers(answers=[_spans(each) for each in await _ask(body, call, inference)])
+
+
+@router.post("/pred/sentences/", include_in_schema=False)
+@router.post("/pred/sentences", responses=INFERENCE_ERRORS)
+async def predict_sentences(body: SentencePair, request: Request) -> PredictedPair:
+    """Compare two sentences.
+
+    The header `x-truncated: true` says that a sentence was longer than the encoder takes and its end was ignored.
+    """
+    call, inference = at_hand(request)
+    started = time.perf_counter()
+    answer = await _similarity(body, call, inference)
+    return PredictedPair(
+        sentence_1=body.sentence_1,
+        sentence_2=body.sentence_2,
+        score=answer.score,
+        pred=answer.pred,
+        runtime=time.perf_counter() - started,
+    )
+
+
+async def _similarity(pair: SentencePair, call: Call, inference: Inference) -> Similarity:
+    scores, preds = await inference.similarity(call, [(pair.sentence_1, pair.sentence_2)], pair.model)
+    return Similarity(score=float(scores[0]), pred=int(preds[0]))
+
+
+async def _answer(body: Question, call: Call, inference: Inference) -> Answer | list[Answer]:
+    pairs = [(body.question, body.context)]
+    (found,) = await inference.answers(call, pairs, body.model, body.top_k, body.max_answer_tokens)
+    spans = _spans(found)
+    return spans if body.top_k > 1 else spans[0]
+
+
+async def _ask(body: Questions, call: Call, inference: Inference) -> list[list[Span]]:
+    pairs = [(each.question, each.context) for each in body.questions]
+    return await inference.answers(call, pairs, body.model, body.top_k, body.max_answer_tokens)
+
+
+def _spans(found: Sequence[Span]) -> list[Answer]:
+    return [Answer(**each._asdict()) for each in found]

@@ -1,0 +1,99 @@
+"""The endpoints that take an uploaded file of sentence pairs."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator
+from typing import Annotated, Any
+
+from fastapi import APIRouter, File, Form, Header, Request, Response, UploadFile
+from fastapi.responses import StreamingResponse
+
+from trident_api import files
+from trident_api.endpoints import INFERENCE_ERRORS, at_hand
+from trident_api.inference import MAX_BATCH
+
+#: Paths that take a form, without a closing slash.
+UPLOADS = ("/pred/file", "/pred/multi", "/pred/file/multi")
+#: A file of more pairs is answered while it is worked on.
+STREAMED_FROM = 1024
+
+router = APIRouter(tags=["files"])
+Upload = Annotated[UploadFile, File(description=f"Accepted is {files.ACCEPTED}.")]
+Model = Annotated[str, Form(max_length=100, description="The set of models that compares, as `/models` lists them.")]
+Accept = Annotated[str, Header(include_in_schema=False)]
+DESCRIBED: dict[str, Any] = {
+    "responses": {
+        200: {
+            "model": files.PredictedFile,
+            # The first is what Swagger UI asks for.
+            "content": {
+                "application/json": {},
+                "application/x-ndjson": {"schema": {"type": "string"}},
+                "text/csv": {"schema": {"type": "string"}},
+            },
+        },
+        **INFERENCE_ERRORS,
+    },
+    "response_class": Response,
+}
+
+
+@router.post("/pred/file", include_in_schema=False)
+@router.post("/pred/file/", **DESCRIBED)
+async def predict_file(request: Request, file: Upload, model: Model = "sts", accept: Accept = "") -> Response:
+    """Compare the pairs of a file, batch after batch.
+
+    The answer is in the file's order; ask with `Accept: application/x-ndjson` or `text/csv` for one row a pair. Files
+    of more than 1,024 pairs are answered while they are worked on; should that fail half-way, the connection breaks.
+    """
+    return await _predict(request, file, model, accept, concurrency=1)
+
+
+@router.post("/pred/multi", include_in_schema=False)
+@router.post("/pred/multi/", **DESCRIBED)
+@router.post("/pred/file/multi", include_in_schema=False)
+@router.post("/pred/file/multi/", **DESCRIBED)
+async def predict_file_concurrently(
+    request: Request, file: Upload, model: Model = "sts", accept: Accept = ""
+) -> Response:
+    """Compare the pairs of a file, several batches at once.
+
+    Otherwise the same as `/pred/file/`.
+    """
+    concurrency: int = request.app.state.settings.file_concurrency
+    return await _predict(request, file, model, accept, concurrency)
+
+
+async def _predict(request: Request, file: UploadFile, model: str, accept: str, concurrency: int) -> Response:
+    started = time.perf_counter()
+    call, inference = at_hand(request)
+    content = await file.read()
+    # A file of many rows would hold up everybody else's requests.
+    rows = await asyncio.to_thread(files.read_pairs, file.filename, file.content_type, content)
+    pairs = [(row.sentence1, row.sentence2) for row in rows]
+    answer = files.answer_for(accept)
+
+    async def parts() -> AsyncIterator[bytes]:
+        found = inference.similarity_in_parts(call, pairs, model, concurrency)
+        async with contextlib.aclosing(found):
+            done = 0
+            async for scores, preds, cut in found:
+                yield answer.part(rows[done : done + MAX_BATCH], scores.tolist(), preds.astype(int).tolist(), cut)
+                done += len(scores)
+        yield answer.end(time.perf_counter() - started)
+
+    found = parts()
+    if len(pairs) <= STREAMED_FROM:
+        return Response(b"".join([each async for each in found]), media_type=answer.media_type)
+    # What fails at once, fails with its status: only then the answer begins.
+    first = await anext(found)
+    return StreamingResponse(_following(first, found), media_type=answer.media_type)
+
+
+async def _following(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    yield first
+    async for each in rest:
+        yield each

@@ -1,0 +1,167 @@
+"""Every inference of the facade: admitted, bounded in time, measured, and carried out by the client."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from itertools import islice
+
+import numpy as np
+import numpy.typing as npt
+from trident_client import Answer, AsyncTridentClient, DeadlineError, ModelInfo, TridentError
+
+from trident_api.admission import Admission
+from trident_api.call import Call
+from trident_api.catalogue import Catalogue
+from trident_api.metrics import Metrics
+from trident_api.tokens import embed_and_count
+
+#: Cosine from which two sentences are similar where neither the settings nor the model say: 3 of 5.
+THRESHOLD = 0.6
+#: The task of the models that answer, where it is not the request's own.
+MODELS = {"embed": "sts"}
+#: The ensembles' max_batch_size.
+MAX_BATCH = 64
+
+Pairs = Sequence[tuple[str, str]]
+Values = npt.NDArray[np.float32]
+
+
+class Inference:
+    """The tasks, as endpoints call them. What each took is noted in its call and in the metrics.
+
+    Args:
+        client: carries out the inferences.
+        catalogue: knows which sets of models are served.
+        admission: the queue in front of Triton.
+        metrics: counts.
+        deadline: seconds that a request may take, its wait included.
+        threshold: cosine from which sentences are similar, in place of the model's own.
+
+    Raises:
+        TridentError: from every method; ``OverloadedError`` when the queue is full, ``DeadlineError`` when time is up.
+    """
+
+    def __init__(
+        self,
+        client: AsyncTridentClient,
+        catalogue: Catalogue,
+        admission: Admission,
+        metrics: Metrics,
+        deadline: float,
+        threshold: float | None,
+    ) -> None:
+        self._client = client
+        self._catalogue = catalogue
+        self._admission = admission
+        self._metrics = metrics
+        self._deadline = deadline
+        self._threshold = threshold
+
+    async def acceptability(self, call: Call, sentences: Sequence[str], model: str) -> Values:
+        """Return probabilities of being acceptable: float32 ``[n]``, 0 to 1."""
+        async with self._request(call, "cola", len(sentences), model):
+            return await self._client.acceptability(sentences, model=model, on_truncation=call.note_truncation)
+
+    async def similarity(self, call: Call, pairs: Pairs, model: str) -> tuple[Values, npt.NDArray[np.bool_]]:
+        """Return cosines, float32 ``[n]``, -1 to 1, and whether each pair is similar, bool ``[n]``."""
+        async with self._request(call, "sts", len(pairs), model) as info:
+            cosines = await self._client.similarity(pairs, model=model, on_truncation=call.note_truncation)
+        return cosines, cosines >= self._threshold_of(info)
+
+    async def similarity_in_parts(
+        self, call: Call, pairs: Pairs, model: str, concurrency: int
+    ) -> AsyncGenerator[tuple[Values, npt.NDArray[np.bool_], list[int]], None]:
+        """Give the same for any number of pairs, batch by batch, in order, and which of the batch were cut.
+
+        All batches share one turn; up to ``concurrency`` of them are with Triton at once. The deadline holds for each.
+        """
+        async with self._turn(call, "sts", len(pairs)):
+            started = time.perf_counter()
+            async with self._in_time():
+                threshold = self._threshold_of(await self._catalogue.find(model, "sts"))
+
+            async def compare(start: int) -> tuple[Values, list[int]]:
+                part, cut = pairs[start : start + MAX_BATCH], list[int]()
+                async with self._in_time():
+                    with self._metrics.inference.labels("sts").time():
+                        return await self._client.similarity(part, model=model, on_truncation=cut.extend), cut
+
+            starts = iter(range(0, len(pairs), MAX_BATCH))
+            under_way = deque(asyncio.create_task(compare(start)) for start in islice(starts, concurrency))
+            try:
+                while under_way:
+                    cosines, cut = await under_way[0]
+                    under_way.popleft()
+                    under_way.extend(asyncio.create_task(compare(start)) for start in islice(starts, 1))
+                    call.truncated |= bool(cut)
+                    # Batches overlap: the time of all is not the sum of theirs.
+                    call.inference_seconds = time.perf_counter() - started
+                    yield cosines, cosines >= threshold, cut
+            finally:
+                for task in under_way:
+                    task.cancel()
+                await asyncio.gather(*under_way, return_exceptions=True)
+
+    async def embed(self, call: Call, texts: Sequence[str], model: str) -> Values:
+        """Return embeddings: float32 ``[n, dim]``, unit norm."""
+        return (await self.embed_and_count(call, texts, model))[0]
+
+    async def embed_and_count(self, call: Call, texts: Sequence[str], model: str) -> tuple[Values, int]:
+        """Return embeddings, and how many tokens the encoder was given for all of them."""
+        async with self._request(call, "embed", len(texts), model):
+            return await embed_and_count(self._client, texts, model, call.note_truncation)
+
+    async def answers(
+        self, call: Call, questions: Pairs, model: str, top_k: int, max_answer_tokens: int
+    ) -> list[list[Answer]]:
+        """Return the likeliest answers to each question in its context, the best first."""
+        async with self._request(call, "qa", len(questions), model):
+            return await self._client.answer_many(questions, top_k, model=model, max_answer_tokens=max_answer_tokens)
+
+    def _threshold_of(self, info: ModelInfo) -> float:
+        return next(each for each in (self._threshold, info.threshold, THRESHOLD) if each is not None)
+
+    @asynccontextmanager
+    async def _request(self, call: Call, task: str, size: int, model: str) -> AsyncIterator[ModelInfo]:
+        """Hold a turn, within the deadline and with a model that is served; what happens inside is timed."""
+        async with self._turn(call, task, size), self._in_time(call.queue_seconds or 0.0):
+            info = await self._catalogue.find(model, MODELS.get(task, task))
+            started = time.perf_counter()
+            try:
+                yield info
+            finally:
+                call.inference_seconds = time.perf_counter() - started
+                self._metrics.inference.labels(task).observe(call.inference_seconds)
+
+    @asynccontextmanager
+    async def _turn(self, call: Call, task: str, size: int) -> AsyncIterator[None]:
+        """Hold a turn, and count what fails."""
+        call.task, call.size = task, size
+        self._metrics.batch.labels(task).observe(size)
+        try:
+            async with self._in_time():
+                call.queue_seconds = await self._admission.enter()
+            self._metrics.queued.labels(task).observe(call.queue_seconds)
+            try:
+                yield
+            finally:
+                self._admission.leave()
+        except TridentError as error:
+            self._metrics.errors.labels(task, type(error).__name__).inc()
+            raise
+
+    @asynccontextmanager
+    async def _in_time(self, waited: float = 0.0) -> AsyncIterator[None]:
+        """Turn what takes longer than the deadline, less the seconds already waited, into an error."""
+        try:
+            async with asyncio.timeout(self._deadline - waited) as limit:
+                yield
+        except TimeoutError:
+            # The client's own DeadlineError is one too.
+            if not limit.expired():
+                raise
+            raise DeadlineError(f"No answer within {self._deadline:g} s, the wait for its turn included.") from None

@@ -1,0 +1,44 @@
+"""The endpoints that tell what runs, and how well."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request, Response
+from prometheus_client import CONTENT_TYPE_LATEST
+from trident_client import AsyncTridentClient, NotReadyError
+
+from trident_api import problems
+from trident_api.catalogue import Catalogue
+from trident_api.metrics import Metrics
+from trident_api.schemas import Health, Model, Models
+
+router = APIRouter(tags=["state"])
+
+
+@router.get("/models", responses=problems.responses(429, 500, 502, 503, 504))
+async def models(request: Request) -> Models:
+    """List the sets of models that are served."""
+    catalogue: Catalogue = request.app.state.catalogue
+    found = await catalogue.models()
+    return Models(models=[Model.model_validate(each, from_attributes=True) for each in found])
+
+
+@router.get("/health/live")
+async def live() -> Health:
+    """Say that the facade runs."""
+    return Health(status="live")
+
+
+@router.get("/health/ready", responses=problems.responses(429, 500, 502, 503, 504))
+async def ready(request: Request) -> Health:
+    """Say whether Triton answers for every model."""
+    client: AsyncTridentClient = request.app.state.client
+    if not await client.ready():
+        raise NotReadyError("Triton's models are not ready; try again in a moment.")
+    return Health(status="ready")
+
+
+@router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
+async def metrics(request: Request) -> Response:
+    """Count requests, their times and their sizes, for Prometheus."""
+    counted: Metrics = request.app.state.metrics
+    return Response(counted.text(), media_type=CONTENT_TYPE_LATEST)

@@ -1,0 +1,122 @@
+// The page: tabs, language, key, and one form a task.
+
+import { get } from "./api.js";
+import { make } from "./dom.js";
+import { speak, spoken, toggle, word } from "./i18n.js";
+import { watch } from "./live.js";
+import * as tasks from "./tasks.js";
+
+const STATE_EVERY = 5000;
+const THRESHOLD = 0.6;
+const tabs = [...document.querySelectorAll("[role=tab]")];
+const HANGUL = /\p{Script=Hangul}/u;
+let models = [];
+let state = "away";
+
+function select(tab, focus = true) {
+  for (const each of tabs) {
+    const chosen = each === tab;
+    each.setAttribute("aria-selected", String(chosen));
+    each.tabIndex = chosen ? 0 : -1;
+    document.getElementById(each.getAttribute("aria-controls")).hidden = !chosen;
+  }
+  if (focus) tab.focus();
+}
+
+function moveBetweenTabs(event) {
+  const place = tabs.indexOf(event.target);
+  const next = { ArrowRight: place + 1, ArrowLeft: place - 1, Home: 0, End: tabs.length - 1 }[event.key];
+  if (next === undefined) return;
+  event.preventDefault();
+  select(tabs[(next + tabs.length) % tabs.length]);
+}
+
+async function submit(event) {
+  event.preventDefault();
+  const form = event.target;
+  const section = form.closest("section");
+  const answer = section.querySelector(".answer");
+  const button = form.querySelector(".go");
+  const model = form.querySelector("select").value;
+  const { threshold, languages } = models.find((each) => each.name === model) ?? {};
+  const text = form.querySelector("textarea").value;
+  button.disabled = true;
+  answer.setAttribute("aria-busy", "true");
+  if (!answer.hasChildNodes()) answer.replaceChildren(make("p", { class: "note" }, word("working")));
+  try {
+    answer.replaceChildren(...(await tasks[section.id](form, model, threshold ?? THRESHOLD)));
+    if (languages?.length && !languages.includes("ko") && HANGUL.test(text)) answer.prepend(make("p", { class: "note" }, word("notKorean")));
+  } catch (error) {
+    answer.replaceChildren(make("p", { class: "error", role: "alert" }, error.message));
+  } finally {
+    button.disabled = false;
+    answer.removeAttribute("aria-busy");
+  }
+}
+
+async function listModels() {
+  const response = await get("models");
+  models = response?.ok ? (await response.json()).models : [];
+  offerModels();
+}
+
+/** Offer each task's models, first the one that knows the page's language. */
+function offerModels() {
+  for (const list of document.querySelectorAll("select.model")) {
+    const served = models.filter((each) => each.task === list.dataset.task);
+    const own = { name: list.dataset.task, languages: [] };
+    const offered = served.length ? served : [own];
+    const title = ({ name, languages }) => (languages.length ? `${name} (${languages.join(", ")})` : name);
+    list.replaceChildren(...offered.map((each) => make("option", { value: each.name }, title(each))));
+    const knows = (each) => each.languages.includes(spoken());
+    const best = offered.find((each) => each.name === own.name && knows(each)) ?? offered.find(knows);
+    list.value = (best ?? offered.find((each) => each.name === own.name) ?? offered[0]).name;
+    list.hidden = offered.length < 2;
+  }
+}
+
+function showState() {
+  document.getElementById("state").dataset.state = state;
+  document.getElementById("state-text").textContent = word(state);
+}
+
+async function askState() {
+  if (document.hidden) return;
+  const response = await get("health/ready");
+  const before = state;
+  state = response === null ? "away" : response.ok ? "ready" : "loading";
+  showState();
+  if (state === "ready" && before !== "ready") listModels();
+}
+
+for (const tab of tabs) {
+  tab.addEventListener("click", () => select(tab));
+  tab.addEventListener("keydown", moveBetweenTabs);
+}
+for (const form of document.querySelectorAll("section form")) {
+  form.addEventListener("submit", submit);
+  form.addEventListener("keydown", (event) => {
+    if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) {
+      event.preventDefault();
+      form.requestSubmit();
+    }
+  });
+}
+document.getElementById("language").addEventListener("click", () => {
+  toggle();
+  showState();
+  offerModels();
+});
+document.getElementById("key-form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  sessionStorage.setItem("key", document.getElementById("key").value.trim());
+  event.target.hidden = true;
+  listModels();
+});
+const wanted = tabs.find((tab) => `#${tab.getAttribute("aria-controls")}` === location.hash);
+if (wanted) select(wanted, false);
+speak();
+showState();
+askState();
+setInterval(askState, STATE_EVERY);
+watch();

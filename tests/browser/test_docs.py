@@ -1,0 +1,48 @@
+"""The documentation at ``/docs``, in a browser."""
+
+import json
+
+import pytest
+from playwright.sync_api import expect
+
+pytestmark = pytest.mark.browser
+
+SAMPLE = {"results": [{"idx": 0, "sentence1": "A man plays.", "sentence2": "남자가 연주한다."}]}
+
+
+def test_every_endpoint_answers_when_execute_is_pressed(open_page):
+    page = open_page("/docs", viewport={"width": 1200, "height": 1000})
+    page.locator(".opblock").first.wait_for()
+    blocks = page.locator(".opblock").all()
+    assert len(blocks) >= 15
+    answered = {}
+    for block in blocks:
+        block.locator(".opblock-summary-control").click()
+        upload = block.locator("input[type=file]")
+        execute = block.locator(".execute")
+        execute.wait_for()
+        if upload.count():
+            content = json.dumps(SAMPLE).encode()
+            upload.set_input_files({"name": "sample_data.json", "mimeType": "application/json", "buffer": content})
+        execute.click()
+        status = block.locator(".live-responses-table .response .response-col_status")
+        status.wait_for()
+        path = block.locator(".opblock-summary-path").inner_text().replace("\u200b", "")
+        answered[path] = status.inner_text()
+        if upload.count():
+            expect(block.locator(".live-responses-table .response")).to_contain_text('"preds"')
+        block.locator(".opblock-summary-control").click()
+    assert set(answered.values()) == {"200"}, answered
+
+
+def test_a_key_can_be_given(open_page, serve, tmp_path):
+    (tmp_path / "keys").write_text("open sesame\n")
+    page = open_page("/docs", address=serve(api_keys_file=tmp_path / "keys"))
+    page.locator(".btn.authorize").click()
+    page.locator(".auth-container input").fill("open sesame")
+    page.locator(".auth-btn-wrapper .authorize").click()
+    page.locator(".btn-done").click()
+    block = page.locator(".opblock").first
+    block.locator(".opblock-summary-control").click()
+    block.locator(".execute").click()
+    expect(block.locator(".live-responses-table .response .response-col_status")).to_contain_text("200")

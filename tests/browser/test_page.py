@@ -1,0 +1,170 @@
+"""The page at ``/``, in a browser."""
+
+import pytest
+from playwright.sync_api import expect
+
+pytestmark = pytest.mark.browser
+
+PHONE = {"viewport": {"width": 360, "height": 740}, "has_touch": True, "is_mobile": True}
+DESKTOP = {"viewport": {"width": 1280, "height": 860}}
+
+
+def ready(page):
+    expect(page.locator("#state")).to_have_attribute("data-state", "ready")
+    return page
+
+
+def test_each_sentence_has_a_gauge(open_page):
+    page = ready(open_page())
+    page.locator("#acceptability-text").fill("I am a boy.\nI are a boy.\n\n나는 소년이다 🐟")
+    page.get_by_role("button", name="Judge").click()
+    gauges = page.locator("#acceptability [role=meter]")
+    expect(gauges).to_have_count(3)
+    assert [gauge.get_attribute("aria-valuenow") for gauge in gauges.all()] == ["0.960", "0.040", "0.960"]
+    assert (
+        gauges.nth(0).locator("span").bounding_box()["width"]
+        > 10 * gauges.nth(1).locator("span").bounding_box()["width"]
+    )
+    expect(page.locator("#acceptability .gauges li").nth(1)).to_contain_text("not acceptable")
+
+
+def test_several_sentences_make_a_heat_map(open_page):
+    page = ready(open_page())
+    page.get_by_role("tab", name="Similarity").click()
+    page.locator("#similarity-text").fill("apples\napes\nzebras")
+    page.get_by_role("button", name="Compare").click()
+    rows = page.locator(".heat tbody tr")
+    expect(rows).to_have_count(3)
+    assert [row.locator("td").all_inner_texts() for row in rows.all()] == [
+        ["1.00", "1.00", "0.00"],
+        ["1.00", "1.00", "0.00"],
+        ["0.00", "0.00", "1.00"],
+    ]
+    colours = page.locator(".heat tbody td").evaluate_all(
+        "cells => cells.map(cell => getComputedStyle(cell).backgroundColor)"
+    )
+    assert colours[0] == colours[1] != colours[2]
+
+
+def test_the_answer_is_marked_and_a_runner_up_can_be_chosen(open_page):
+    page = ready(open_page())
+    page.get_by_role("tab", name="Question").click()
+    # Characters of two UTF-16 units stand before the answer.
+    page.locator("#question-context").fill("🐟🐟 The Danube rises in the Black Forest in Germany.")
+    page.get_by_role("button", name="Ask").click()
+    expect(page.locator("mark")).to_have_text("Black Forest")
+    choices = page.locator(".answers button")
+    expect(choices).to_have_count(2)
+    choices.nth(1).click()
+    expect(page.locator("mark")).to_have_text("Germany")
+    expect(choices.nth(1)).to_have_attribute("aria-pressed", "true")
+    expect(choices.nth(0)).to_have_attribute("aria-pressed", "false")
+
+
+def test_markup_that_people_type_is_shown_and_not_run(open_page):
+    page = ready(open_page())
+    page.locator("#acceptability-text").fill("<img src=x onerror=alert(1)> are")
+    page.get_by_role("button", name="Judge").click()
+    expect(page.locator("#acceptability .sentence")).to_have_text("<img src=x onerror=alert(1)> are")
+    assert page.locator("#acceptability .answer img").count() == 0
+
+
+def test_everything_can_be_done_from_the_keyboard(open_page):
+    page = ready(open_page())
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name="Skip to the form")).to_be_focused()
+    page.keyboard.press("Enter")
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("tab", name="Acceptability")).to_be_focused()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowRight")
+    expect(page.get_by_role("tab", name="Question")).to_be_focused()
+    page.keyboard.press("Tab")
+    expect(page.locator("#question-context")).to_be_focused()
+    page.keyboard.press("Control+Enter")
+    expect(page.locator("mark")).to_have_text("Black Forest")
+    for _ in range(4):
+        page.keyboard.press("Tab")
+    page.keyboard.press("Tab")
+    expect(page.locator(".answers button").nth(1)).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.locator("mark")).to_have_text("Germany")
+
+
+def test_it_speaks_korean_and_keeps_what_was_typed(open_page):
+    page = ready(open_page(locale="ko-KR"))
+    assert page.locator("html").get_attribute("lang") == "ko"
+    expect(page.get_by_role("tab", name="문법성")).to_be_visible()
+    page.locator("#acceptability-text").fill("나는 소년이다.")
+    page.get_by_role("button", name="판정").click()
+    expect(page.locator("#acceptability .gauges li")).to_contain_text("문법에 맞음")
+    # This model is for English.
+    expect(page.locator("#acceptability .answer > .note")).to_contain_text("한국어용으로 만든 모델이 아니므로")
+    page.get_by_role("tab", name="유사도").click()
+    expect(page.locator("#similarity select")).to_have_value("sts_ko")
+    page.get_by_role("button", name="English").click()
+    expect(page.get_by_role("tab", name="Similarity")).to_be_visible()
+    expect(page.locator("#similarity select")).to_have_value("sts")
+    expect(page.locator("#acceptability-text")).to_have_value("나는 소년이다.")
+    expect(page.locator("#question-text")).to_have_value("Where does the Danube rise?")
+    page.reload()
+    expect(page.get_by_role("tab", name="Similarity")).to_be_visible()
+
+
+def test_throughput_and_latency_are_shown(open_page):
+    page = ready(open_page())
+    for _ in range(3):
+        page.get_by_role("button", name="Judge").click()
+        expect(page.locator("#last-inference")).to_contain_text("ms")
+    expect(page.locator("#rate")).to_contain_text(".")
+    expect(page.locator("#flight")).to_have_text("0, 0")
+    expect(page.locator("#chart polyline")).not_to_have_attribute("points", "")
+
+
+@pytest.mark.parametrize("text", ["\n", "x" * 1_000_001], ids=["nothing", "too much"])
+def test_what_is_refused_is_said(open_page, text):
+    page = ready(open_page())
+    page.get_by_role("tab", name="Similarity").click()
+    page.locator("#similarity-text").fill("a\n" + text)
+    page.get_by_role("button", name="Compare").click()
+    says = "at least two" if text == "\n" else "413"
+    expect(page.locator("#similarity .error")).to_contain_text(says)
+
+
+def test_a_server_that_is_away_is_said(open_page):
+    page = ready(open_page())
+    page.route("**/*", lambda route: route.abort())
+    page.get_by_role("button", name="Judge").click()
+    expect(page.locator("#acceptability .error")).to_have_text("The server cannot be reached.")
+
+
+def test_a_key_is_asked_for_where_one_is_needed(open_page, serve, tmp_path):
+    (tmp_path / "keys").write_text("open sesame\n")
+    page = ready(open_page(address=serve(api_keys_file=tmp_path / "keys")))
+    field = page.get_by_label("This server asks for a key")
+    expect(field).to_be_visible()
+    field.fill("wrong")
+    page.get_by_role("button", name="Use it").click()
+    page.get_by_role("button", name="Judge").click()
+    expect(page.locator("#acceptability .error")).to_contain_text("401")
+    field.fill("open sesame")
+    page.get_by_role("button", name="Use it").click()
+    page.get_by_role("button", name="Judge").click()
+    expect(page.locator("#acceptability [role=meter]")).to_have_count(4)
+    expect(field).to_be_hidden()
+
+
+@pytest.mark.parametrize("size", [PHONE, DESKTOP], ids=["phone", "desktop"])
+@pytest.mark.parametrize("locale", ["en-US", "ko-KR"])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_nothing_is_wider_than_the_screen(open_page, size, locale, scheme, tmp_path):
+    page = ready(open_page(locale=locale, color_scheme=scheme, **size))
+    for task in ("acceptability", "similarity", "question"):
+        page.locator(f"#tab-{task}").click()
+        page.locator(f"#{task} .go").click()
+        expect(page.locator(f"#{task} .answer")).not_to_have_attribute("aria-busy", "true")
+        # For whoever wants to look: pytest keeps the folders of the last runs.
+        page.screenshot(path=tmp_path / f"{task}.png", full_page=True)
+        assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
+        button = page.locator(f"#{task} .go").bounding_box()
+        assert button["height"] >= 36

@@ -1,0 +1,181 @@
+"""The facade as users meet it: a server of its own on a port, before the real Triton."""
+
+import base64
+import json
+import socket
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+import numpy as np
+import openai
+import pytest
+import requests
+import schemathesis
+from hypothesis import HealthCheck, given, settings
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import status_code_conformance
+from trident_server.errors import ServerStartError
+from trident_server.facade import FacadeProcess
+from trident_server.ports import free_ports
+
+pytestmark = pytest.mark.serving
+
+PAIRS = [
+    ("A man is playing a guitar.", "Someone plays an instrument."),
+    ("A man is playing a guitar.", "The stock market fell sharply."),
+    ('He said "no", twice.', "고양이 🐟"),
+]
+SAMPLE = {"results": [{"idx": index, "sentence1": a, "sentence2": b} for index, (a, b) in enumerate(PAIRS * 25)]}
+# Several seconds' work: what a client that goes away leaves behind.
+LONG_QUESTION = {"question": "Where?", "context": "The river rises in the hills. " * 10_000}
+
+
+@pytest.fixture
+def serve(triton, tmp_path):
+    """Starts a facade with settings of its own and returns its address."""
+    started = []
+
+    def start(**chosen):
+        (port,) = free_ports(1)
+        facade = FacadeProcess(
+            host="127.0.0.1",
+            port=port,
+            triton_url=triton.http_url,
+            triton_grpc_url=triton.grpc_url,
+            log_file=tmp_path / f"facade-{len(started)}.log",
+            settings=chosen,
+        )
+        started.append(facade)
+        facade.start()
+        return facade.url
+
+    yield start
+    for facade in started:
+        facade.stop()
+
+
+def metric(url, name):
+    lines = httpx.get(f"{url}/metrics").text.splitlines()
+    return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(name))
+
+
+def test_published_requests_work_unchanged(serve):
+    url = serve()
+    headers = {"Content-type": "application/json", "Accept": "text/plain"}
+    answer = requests.post(f"{url}/generate", data=json.dumps({"passage": "I are a boy"}), headers=headers, timeout=60)
+    assert list(answer.json()) == ["prob"]
+    assert answer.json()["prob"] < 0.5
+    assert float(answer.headers["x-inference-time"]) > 0
+    for path in ("/pred/file/", "/pred/multi/", "/pred/file/multi/"):
+        sample = {"file": ("sample_data.json", json.dumps(SAMPLE), "application/json")}
+        body = requests.post(url + path, files=sample, timeout=60).json()
+        assert set(body) == {"sentences", "preds", "scores", "runtime(sec)"}
+        assert body["sentences"] == [list(pair) for pair in PAIRS * 25]
+        scores = np.reshape(body["scores"], (25, 3))
+        assert np.allclose(scores, scores[0], atol=0.02)
+        assert body["preds"][:2] == [1, 0]
+
+
+def test_a_large_file_comes_back_row_by_row(serve):
+    url = serve()
+    rows = "".join(f"{index},A man is playing a guitar.,Person {index} plays.\r\n" for index in range(1500))
+    sample = {"file": ("a.csv", "idx,sentence1,sentence2\r\n" + rows, "text/csv")}
+    options = {"headers": {"accept": "application/x-ndjson"}, "timeout": 120}
+    with httpx.stream("POST", f"{url}/pred/multi/", files=sample, **options) as answer:
+        assert answer.status_code == 200
+        found = [json.loads(line) for line in answer.iter_lines()]
+    assert [row["idx"] for row in found] == [str(index) for index in range(1500)]
+    assert all(-1 <= row["score"] <= 1 for row in found)
+
+
+def test_the_openai_package_embeds(serve):
+    client = openai.OpenAI(base_url=f"{serve()}/v1", api_key="x")
+    texts = ["A man is playing a guitar.", "Someone plays an instrument.", "The stock market fell sharply."]
+    numbers = client.embeddings.create(model="sts", input=texts, encoding_format="float")
+    packed = client.embeddings.create(model="sts", input=texts)
+    raw = client.embeddings.create(model="sts", input=texts, encoding_format="base64")
+    vectors = np.array([each.embedding for each in numbers.data])
+    assert vectors.shape == (3, 384)
+    assert np.linalg.norm(vectors, axis=1) == pytest.approx([1, 1, 1], abs=1e-3)
+    assert vectors[0] @ vectors[1] > 0.5 > 0.3 > vectors[0] @ vectors[2]
+    assert np.allclose(vectors, [each.embedding for each in packed.data], atol=0.01)
+    assert np.allclose(
+        vectors, [np.frombuffer(base64.b64decode(each.embedding), "<f4") for each in raw.data], atol=0.01
+    )
+    short = client.embeddings.create(model="sts", input=texts[0], dimensions=64)
+    assert len(short.data[0].embedding) == 64
+    # The word between the two special tokens.
+    assert client.embeddings.create(model="sts", input="guitar").usage.prompt_tokens == 3
+    assert "sts" in [each.id for each in client.models.list()]
+
+
+def test_a_client_that_goes_away_frees_its_turn(serve):
+    url = serve(max_concurrent=1, max_waiting=0)
+    host, port = url.removeprefix("http://").split(":")
+    body = json.dumps(LONG_QUESTION).encode()
+    with socket.create_connection((host, int(port))) as connection:
+        connection.sendall(b"POST /qa HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % len(body) + body)
+        deadline = time.monotonic() + 60
+        while not metric(url, "trident_queue_running ") and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert httpx.post(f"{url}/generate", json={"passage": "a"}).status_code == 429
+    while metric(url, "trident_queue_running ") and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert metric(url, 'trident_http_requests_total{method="POST",route="/qa",status="499"}') == 1
+    assert httpx.post(f"{url}/generate", json={"passage": "I am a boy."}, timeout=60).status_code == 200
+
+
+def test_overload_is_refused_and_what_is_let_in_is_answered(serve):
+    url = serve(max_concurrent=2, max_waiting=2)
+    question = {"question": "Where?", "context": LONG_QUESTION["context"][:20_000]}
+    with ThreadPoolExecutor(16) as threads, httpx.Client(timeout=120, limits=httpx.Limits(max_connections=16)) as http:
+        answers = list(threads.map(lambda _: http.post(f"{url}/qa", json=question), range(16)))
+    statuses = [answer.status_code for answer in answers]
+    assert set(statuses) == {200, 429}
+    assert all(answer.headers["retry-after"] for answer in answers if answer.status_code == 429)
+    assert metric(url, 'trident_upstream_errors_total{kind="OverloadedError"') == statuses.count(429)
+    assert metric(url, "trident_queue_running ") == metric(url, "trident_queue_waiting ") == 0
+
+
+def test_a_deadline_that_passes_is_a_504(serve):
+    answer = httpx.post(f"{serve(deadline=0.01)}/qa", json=LONG_QUESTION, timeout=60)
+    assert answer.status_code == 504
+    assert "within 0.01 s" in answer.json()["detail"]
+
+
+def test_the_log_is_json_without_what_was_asked(serve, tmp_path):
+    url = serve(log_level="info")
+    answer = httpx.post(f"{url}/generate", json={"passage": "my secret diary"}, timeout=60)
+    (entry,) = [json.loads(line) for line in (tmp_path / "facade-0.log").read_text().splitlines() if "cola" in line]
+    assert entry["request_id"] == answer.headers["x-request-id"]
+    assert (entry["route"], entry["status"], entry["size"]) == ("/generate", 200, 1)
+    assert "secret" not in (tmp_path / "facade-0.log").read_text()
+
+
+def test_every_endpoint_keeps_to_its_document_before_the_real_triton(serve):
+    schema = schemathesis.openapi.from_url(f"{serve()}/openapi.json")
+    answered = set()
+    for operation in (each.ok() for each in schema.get_all_operations()):
+
+        @given(case=operation.as_strategy())
+        @settings(max_examples=10, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+        def keeps(case):
+            answer = case.call_and_validate(checks=[not_a_server_error, status_code_conformance])
+            answered.add(answer.status_code)
+
+        keeps()
+    assert {200, 422} <= answered <= {200, 404, 422}
+
+
+def test_a_file_without_keys_is_said_at_the_start(serve, tmp_path):
+    (tmp_path / "keys").write_text("# nobody yet\n")
+    with pytest.raises(ServerStartError, match="must be a file in UTF-8 with at least one key"):
+        serve(api_keys_file=tmp_path / "keys")
+
+
+def test_only_holders_of_a_key_may_ask(serve, tmp_path):
+    (tmp_path / "keys").write_text("first\n")
+    url = serve(api_keys_file=tmp_path / "keys")
+    assert httpx.get(f"{url}/models").status_code == 401
+    assert httpx.get(f"{url}/models", headers={"authorization": "Bearer first"}).status_code == 200

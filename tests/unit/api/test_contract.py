@@ -1,0 +1,64 @@
+"""The served OpenAPI document holds: what it calls accepted is, and no status comes that it does not name."""
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, given, settings
+from hypothesis.errors import Unsatisfiable
+from schemathesis import GenerationMode
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    negative_data_rejection,
+    positive_data_acceptance,
+    response_schema_conformance,
+    status_code_conformance,
+    unsupported_method,
+)
+from trident_api.app import create_app
+from trident_api.settings import ApiSettings
+from trident_client import AsyncFakeTransport, AsyncTridentClient
+
+CHECKS = [
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_schema_conformance,
+    negative_data_rejection,
+    unsupported_method,
+]
+# A schema can say neither what a file holds nor that fields of another shape are refused.
+BEYOND_A_SCHEMA = ("/pred/file/", "/pred/multi/", "/pred/file/multi/", "/generate")
+
+
+TRANSPORT = AsyncFakeTransport(lambda request: {})
+SCHEMA = schemathesis.openapi.from_asgi(
+    "/openapi.json", create_app(ApiSettings(), lambda settings: AsyncTridentClient(transport=TRANSPORT))
+)
+OPERATIONS = {each.ok().label: each.ok() for each in SCHEMA.get_all_operations()}
+
+
+@pytest.fixture(autouse=True)
+def answers(answer_by_length, configurations):
+    TRANSPORT._answer, TRANSPORT.configurations = answer_by_length, configurations
+
+
+def test_all_endpoints_are_tried():
+    assert len(OPERATIONS) >= 15
+
+
+@pytest.mark.parametrize("mode", list(GenerationMode))
+@pytest.mark.parametrize("label", OPERATIONS)
+def test_an_endpoint_keeps_to_the_document(label, mode):
+    @given(case=OPERATIONS[label].as_strategy(generation_mode=mode))
+    @settings(max_examples=25, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+    def keeps(case):
+        described = mode is GenerationMode.POSITIVE and case.path not in BEYOND_A_SCHEMA
+        if described and isinstance(case.body, dict):
+            # Which models are served, and how long their vectors are, no schema knows.
+            case.body = {name: value for name, value in case.body.items() if name not in {"model", "dimensions"}}
+        case.call_and_validate(checks=[*CHECKS, positive_data_acceptance] if described else CHECKS)
+
+    try:
+        keeps()
+    except Unsatisfiable:
+        pytest.skip("there is nothing that this endpoint does not accept")

@@ -1,0 +1,188 @@
+"""The queue in front of Triton: bounded in length and in time, and free of those who went away."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+from trident_api.admission import Admission
+from trident_api.app import create_app
+from trident_api.settings import ApiSettings
+from trident_client import AsyncFakeTransport, AsyncTridentClient, OverloadedError
+
+PASSAGE = {"passage": "I are a boy"}
+
+
+class HeldTransport(AsyncFakeTransport):
+    """Answers nothing until it is let go; knows how many wait and how many were cancelled."""
+
+    def __init__(self, answer) -> None:
+        super().__init__(answer)
+        self.go = asyncio.Event()
+        self.held = 0
+        self.cancelled = 0
+
+    async def infer(self, request):
+        self.held += 1
+        try:
+            await self.go.wait()
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            raise
+        finally:
+            self.held -= 1
+        return await super().infer(request)
+
+
+@pytest.fixture
+def transport(answer_by_length) -> HeldTransport:
+    return HeldTransport(answer_by_length)
+
+
+@pytest.fixture
+def app(transport, request):
+    settings = getattr(request, "param", {"max_concurrent": 2, "max_waiting": 3})
+    return create_app(ApiSettings(**settings), lambda settings: AsyncTridentClient(transport=transport))
+
+
+@pytest.fixture
+async def http(app) -> AsyncIterator[httpx.AsyncClient]:
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client,
+    ):
+        yield client
+
+
+async def until(condition) -> None:
+    async with asyncio.timeout(30):
+        while not condition():
+            await asyncio.sleep(0.001)
+
+
+async def test_what_is_too_much_is_refused_at_once_and_the_rest_is_answered(http, transport):
+    asked = [asyncio.create_task(http.post("/generate", json=PASSAGE)) for _ in range(9)]
+    await until(lambda: sum(task.done() for task in asked) == 4)
+    assert transport.held == 2
+    refused = [task.result() for task in asked if task.done()]
+    assert {answer.status_code for answer in refused} == {429}
+    assert all(answer.headers["retry-after"] == "1" for answer in refused)
+    assert refused[0].json()["detail"].startswith("2 requests are being answered and 3 wait")
+    transport.go.set()
+    assert sorted(answer.status_code for answer in await asyncio.gather(*asked)) == [200] * 5 + [429] * 4
+    assert (await http.post("/generate", json=PASSAGE)).status_code == 200
+
+
+async def test_the_wait_is_told(http, transport):
+    asked = [asyncio.create_task(http.post("/generate", json=PASSAGE)) for _ in range(3)]
+    await until(lambda: transport.held == 2)
+    await asyncio.sleep(0.02)
+    transport.go.set()
+    answers = await asyncio.gather(*asked)
+    waits = sorted(float(answer.headers["x-queue-time"]) for answer in answers)
+    assert waits[1] < 20 <= waits[2]
+    assert all(float(answer.headers["x-inference-time"]) >= 0 for answer in answers)
+
+
+async def test_health_and_metrics_do_not_wait(http, transport):
+    asked = [asyncio.create_task(http.post("/generate", json=PASSAGE)) for _ in range(4)]
+    await until(lambda: transport.held == 2)
+    assert (await http.get("/health/ready")).status_code == 200
+    assert "trident_queue_running 2.0\n" in (await http.get("/metrics")).text
+    assert "trident_queue_waiting 2.0\n" in (await http.get("/metrics")).text
+    transport.go.set()
+    await asyncio.gather(*asked)
+
+
+@pytest.mark.parametrize("app", [{"max_concurrent": 1, "deadline": 0.05}], indirect=True)
+async def test_past_the_deadline_is_a_504_whether_it_waited_or_was_answered_slowly(http, transport):
+    answers = await asyncio.gather(*(http.post("/generate", json=PASSAGE) for _ in range(3)))
+    assert {answer.status_code for answer in answers} == {504}
+    assert "within 0.05 s" in answers[0].json()["detail"]
+    assert transport.held == 0
+    transport.go.set()
+    assert (await http.post("/generate", json=PASSAGE)).status_code == 200
+
+
+async def request_and_leave(app, transport, held: int) -> list[dict]:
+    """Send a request as a server would, and close the connection once ``held`` are with Triton."""
+    leave, sent = asyncio.Event(), []
+    messages = iter([{"type": "http.request", "body": b'{"passage": "a"}', "more_body": False}])
+
+    async def receive():
+        for message in messages:
+            return message
+        await leave.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message):
+        sent.append(message)
+
+    scope = {"type": "http", "method": "POST", "path": "/generate", "headers": [], "query_string": b""}
+    task = asyncio.create_task(app(scope | {"raw_path": b"/generate", "root_path": ""}, receive, send))
+    await until(lambda: transport.held == held)
+    leave.set()
+    await task
+    return sent
+
+
+@pytest.mark.parametrize("app", [{"max_concurrent": 1, "max_waiting": 0}], indirect=True)
+async def test_a_client_that_goes_away_frees_its_turn(http, app, transport):
+    for times in range(1, 4):
+        assert await request_and_leave(app, transport, held=1) == []
+        assert transport.cancelled == times
+    transport.go.set()
+    assert (await http.post("/generate", json=PASSAGE)).status_code == 200
+    assert 'status="499"} 3.0' in (await http.get("/metrics")).text
+
+
+async def test_a_client_that_goes_away_while_it_waits_frees_its_place(http, app, transport):
+    running = [asyncio.create_task(http.post("/generate", json=PASSAGE)) for _ in range(2)]
+    await until(lambda: transport.held == 2)
+    for _ in range(5):
+        await request_and_leave(app, transport, held=2)
+    assert "trident_queue_waiting 0.0\n" in (await http.get("/metrics")).text
+    transport.go.set()
+    assert [answer.status_code for answer in await asyncio.gather(*running)] == [200, 200]
+
+
+async def test_a_client_that_goes_away_while_it_sends_is_no_failure(http, app):
+    async def receive():
+        return next(messages)
+
+    async def send(message):
+        raise AssertionError("nobody reads this")
+
+    messages = iter([{"type": "http.request", "body": b"{", "more_body": True}, {"type": "http.disconnect"}])
+    scope = {"type": "http", "method": "POST", "path": "/generate", "headers": [], "query_string": b""}
+    await app(scope, receive, send)
+    assert 'status="499"} 1.0' in (await http.get("/metrics")).text
+
+
+async def test_turns_are_taken_in_the_order_of_arrival_and_survive_cancellation():
+    admission = Admission(1, 10)
+    await admission.enter()
+    order: list[int] = []
+
+    async def take(number: int) -> None:
+        await admission.enter()
+        order.append(number)
+        admission.leave()
+
+    waiting = [asyncio.create_task(take(number)) for number in range(5)]
+    await until(lambda: admission.waiting == 5)
+    waiting[1].cancel()
+    admission.leave()
+    waiting[3].cancel()
+    await asyncio.gather(*waiting, return_exceptions=True)
+    assert order == [0, 2, 4]
+    assert (admission.running, admission.waiting) == (0, 0)
+
+
+async def test_no_place_to_wait_means_that_only_running_requests_are_taken():
+    admission = Admission(1, 0)
+    await admission.enter()
+    with pytest.raises(OverloadedError):
+        await admission.enter()
+    admission.leave()
+    assert await admission.enter() >= 0

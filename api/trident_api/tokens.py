@@ -33,7 +33,7 @@ async def embed_and_count(
     async def infer(start: int) -> Response:
         column = np.array([[text.encode()] for text in texts[start : start + MAX_BATCH]], dtype=np.object_)
         async with slots:
-            return await client._transport.infer(Request(f"{model}_embedding", {"TEXT": column}, OUTPUTS))
+            return await client.infer(Request(f"{model}_embedding", {"TEXT": column}, OUTPUTS))
 
     if not texts:
         return np.empty((0, 0), dtype=np.float32), 0

@@ -17,7 +17,7 @@ from trident_client._grpc import AsyncGrpcTransport
 from trident_client._http import AsyncHttpTransport
 from trident_client._retry import Retry
 from trident_client._sending import AsyncSender
-from trident_client._types import Answer, AsyncTransport, ModelInfo, ModelStatistics, Timeout
+from trident_client._types import Answer, AsyncTransport, ModelInfo, ModelStatistics, Request, Response, Timeout
 
 
 class AsyncTridentClient:
@@ -158,6 +158,10 @@ class AsyncTridentClient:
     ) -> AsyncIterator[float]:
         """Yield each pair's cosine; see :meth:`TridentClient.stream_similarity`."""
         return self._stream(_tasks.Similarity(model), pairs, on_truncation, on_bad_item)
+
+    async def infer(self, request: Request) -> Response:
+        """Return the outputs of any model that is served; see :meth:`TridentClient.infer`."""
+        return await self._sender.infer(request)
 
     async def models(self) -> list[ModelInfo]:
         """Return the sets of models that are served; see :meth:`TridentClient.models`."""

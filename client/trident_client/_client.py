@@ -17,7 +17,7 @@ from trident_client._grpc import GrpcTransport
 from trident_client._http import HttpTransport
 from trident_client._retry import Retry
 from trident_client._sending import Sender
-from trident_client._types import Answer, ModelInfo, ModelStatistics, Timeout, Transport
+from trident_client._types import Answer, ModelInfo, ModelStatistics, Request, Response, Timeout, Transport
 
 
 class TridentClient:
@@ -220,6 +220,14 @@ class TridentClient:
     ) -> Iterator[float]:
         """Yield each pair's cosine, in order; see :meth:`similarity` and :meth:`stream_acceptability`."""
         return self._stream(_tasks.Similarity(model), pairs, on_truncation, on_bad_item)
+
+    def infer(self, request: Request) -> Response:
+        """Return the outputs of any model that is served; nothing is split, checked or joined.
+
+        Args:
+            request: model, inputs as arrays (texts as objects of ``bytes``), and the outputs that are wanted.
+        """
+        return self._sender.infer(request)
 
     def models(self) -> list[ModelInfo]:
         """Return the sets of models that are served, by name, and what is known of each.

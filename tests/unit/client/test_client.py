@@ -16,8 +16,10 @@ from trident_client import (
     ModelInfo,
     NotReadyError,
     Request,
+    Retry,
     ServerError,
     Timeout,
+    TransportError,
     TridentClient,
     TruncationWarning,
 )
@@ -315,3 +317,21 @@ def test_every_task_can_be_asked_of_another_set_of_models():
             with pytest.raises(NotReadyError):
                 call()
     assert asked == ["cola_x", "sts_ko", "sts_ko_embedding", "qa_ko"]
+
+
+async def test_any_model_can_be_asked_and_is_asked_again_when_that_may_help():
+    request = Request("my_model", {"TEXT": np.array([[b"abc"]], dtype=np.object_)}, ("LENGTH",))
+    asked = []
+
+    def fails_once(request: Request) -> dict[str, np.ndarray]:
+        asked.append(request)
+        if len(asked) % 2:
+            raise TransportError("away")
+        return answer(request)
+
+    with TridentClient(transport=FakeTransport(fails_once), retry=Retry(first_wait=0, longest_wait=0)) as client:
+        assert client.infer(request)["LENGTH"].tolist() == [[3]]
+    transport = AsyncFakeTransport(fails_once)
+    async with AsyncTridentClient(transport=transport, retry=Retry(first_wait=0, longest_wait=0)) as client:
+        assert (await client.infer(request))["LENGTH"].tolist() == [[3]]
+    assert [each.model for each in asked] == ["my_model"] * 4

@@ -11,6 +11,7 @@ from trident_client import AsyncTridentClient, Request, Response
 
 #: The ensembles' max_batch_size, and how many batches of one request are with Triton at once.
 MAX_BATCH, CONCURRENCY = 64, 4
+WAYS = ("_sender", "_transport")
 OUTPUTS = ("EMBEDDING", "TOKEN_COUNT", "TRUNCATED_TOKENS")
 
 
@@ -28,12 +29,15 @@ async def embed_and_count(
     Raises:
         TridentError: as from :meth:`AsyncTridentClient.embed`.
     """
+    # No public method tells the counts; the client's own way to the server, by the name that it has, does.
+    infer_text = next(getattr(client, name) for name in WAYS if hasattr(client, name)).infer
     slots = asyncio.Semaphore(CONCURRENCY)
 
     async def infer(start: int) -> Response:
         column = np.array([[text.encode()] for text in texts[start : start + MAX_BATCH]], dtype=np.object_)
         async with slots:
-            return await client._transport.infer(Request(f"{model}_embedding", {"TEXT": column}, OUTPUTS))
+            answer: Response = await infer_text(Request(f"{model}_embedding", {"TEXT": column}, OUTPUTS))
+            return answer
 
     if not texts:
         return np.empty((0, 0), dtype=np.float32), 0

@@ -23,7 +23,7 @@ def install(app: FastAPI) -> None:
     app.mount("/static/swagger", StaticFiles(directory=_swagger_files()))
     app.mount("/static", StaticFiles(directory=STATIC))
 
-    @app.get("/", include_in_schema=False)
+    @app.api_route("/", methods=["GET", "HEAD"], include_in_schema=False)
     async def page() -> Response:
         return FileResponse(STATIC / "index.html", headers=_headers(POLICY))
 

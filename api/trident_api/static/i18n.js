@@ -16,7 +16,7 @@ const WORDS = {
     acceptable: "acceptable", unacceptable: "not acceptable",
     truncated: "A text was longer than the model takes; its end was not looked at.",
     runnersUp: "Answers, the likeliest first", passage: "The passage", similar: "Bold where they are similar: from",
-    heatmap: "Cosine of each sentence with each", noModel: "no model served", atLeastTwo: "Give at least two sentences.",
+    heatmap: "Cosine of each sentence with each", atLeastTwo: "Give at least two sentences.",
     tooMany: "At most 40 sentences are shown.", notKorean: "The text is Korean, which this model was not made for: take its answers with care.", failed: "The server cannot be reached.", ms: "ms", s: "s",
   },
   ko: {
@@ -34,7 +34,7 @@ const WORDS = {
     acceptable: "문법에 맞음", unacceptable: "문법에 맞지 않음",
     truncated: "모델이 받는 길이보다 긴 글이 있어 끝부분은 보지 않았습니다.",
     runnersUp: "가능성이 높은 순서의 답", passage: "지문", similar: "굵은 글씨는 유사한 문장, 기준",
-    heatmap: "문장 사이의 코사인 유사도", noModel: "제공되는 모델 없음", atLeastTwo: "문장을 두 개 이상 넣어 주세요.",
+    heatmap: "문장 사이의 코사인 유사도", atLeastTwo: "문장을 두 개 이상 넣어 주세요.",
     tooMany: "문장은 40개까지 보여 줍니다.", notKorean: "한국어용으로 만든 모델이 아니므로 답이 정확하지 않을 수 있습니다.", failed: "서버에 연결할 수 없습니다.", ms: "ms", s: "초",
   },
 };

@@ -1,6 +1,7 @@
 """The queue in front of Triton: bounded in length and in time, and free of those who went away."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 
 import httpx
@@ -14,13 +15,15 @@ PASSAGE = {"passage": "I are a boy"}
 
 
 class HeldTransport(AsyncFakeTransport):
-    """Answers nothing until it is let go; knows how many wait and how many were cancelled."""
+    """Answers nothing until it is let go, and no more than ``most``; knows how many wait and were cancelled."""
 
     def __init__(self, answer) -> None:
         super().__init__(answer)
         self.go = asyncio.Event()
         self.held = 0
         self.cancelled = 0
+        self.most = 1_000_000
+        self.stuck = 0
 
     async def infer(self, request):
         self.held += 1
@@ -31,6 +34,12 @@ class HeldTransport(AsyncFakeTransport):
             raise
         finally:
             self.held -= 1
+        if len(self.requests) >= self.most:
+            self.stuck += 1
+            try:
+                await asyncio.Event().wait()
+            finally:
+                self.stuck -= 1
         return await super().infer(request)
 
 
@@ -144,6 +153,44 @@ async def test_a_client_that_goes_away_while_it_waits_frees_its_place(http, app,
     assert "trident_queue_waiting 0.0\n" in (await http.get("/metrics")).text
     transport.go.set()
     assert [answer.status_code for answer in await asyncio.gather(*running)] == [200, 200]
+
+
+@pytest.mark.parametrize("blocked", [True, False], ids=["while it is sent to", "while it waits"])
+async def test_a_client_that_goes_away_from_a_streamed_answer_frees_its_turn(http, app, transport, blocked):
+    rows = [{"sentence1": f"x{index}", "sentence2": "y"} for index in range(3000)]
+    form = httpx.Request("POST", "http://test", files={"file": ("a.json", json.dumps({"results": rows}))})
+    messages = iter([{"type": "http.request", "body": form.read(), "more_body": False}])
+    leave = asyncio.Event()
+    if not blocked:
+        transport.most = 3
+
+    async def receive():
+        for message in messages:
+            return message
+        await leave.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message):
+        if message["type"] == "http.response.body" and blocked:
+            leave.set()
+            await asyncio.Event().wait()
+
+    scope = {"type": "http", "method": "POST", "path": "/pred/multi/", "query_string": b"", "root_path": ""}
+    headers = [(name.lower(), value) for name, value in form.headers.raw]
+    transport.go.set()
+    task = asyncio.create_task(app(scope | {"raw_path": b"/pred/multi/", "headers": headers}, receive, send))
+    if not blocked:
+        await until(lambda: transport.stuck > 0)
+        leave.set()
+    await task
+
+    async def turns() -> bool:
+        return "trident_queue_running 0.0\n" in (await http.get("/metrics")).text
+
+    async with asyncio.timeout(30):
+        while not await turns():
+            await asyncio.sleep(0.001)
+    assert transport.held == transport.stuck == 0
 
 
 async def test_a_client_that_goes_away_while_it_sends_is_no_failure(http, app):

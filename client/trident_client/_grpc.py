@@ -9,7 +9,7 @@ import tritonclient.grpc as triton_grpc
 import tritonclient.grpc.aio as triton_aio
 from tritonclient.utils import InferenceServerException
 
-from trident_client._http import ready_models
+from trident_client._http import NOT_READY, OVERLOADED, ready_models
 from trident_client._shared_memory import (
     Clean,
     Infer,
@@ -43,7 +43,6 @@ ERRORS: dict[str, type[TridentError]] = {
     "UNAVAILABLE": TransportError,
     "CANCELLED": TransportError,
 }
-NOT_READY = ("is not found", "is not ready", "unknown model", "stopping")
 
 
 class GrpcTransport:
@@ -215,8 +214,11 @@ def translate(error: InferenceServerException, model: str | None) -> TridentErro
     """Return this package's error for one of tritonclient's."""
     message = str(error.message())
     kind = ERRORS.get(str(error.status()).removeprefix("StatusCode."), ServerError)
+    # gRPC has one status for a server that is away and one that does not want to.
     if kind is TransportError and any(sign in message for sign in NOT_READY):
         kind = NotReadyError
+    elif kind is TransportError and any(sign in message for sign in OVERLOADED):
+        kind = OverloadedError
     return kind(message, model)
 
 

@@ -52,6 +52,8 @@ ERRORS: dict[int, type[TridentError]] = {
     503: OverloadedError,
     504: ReadTimeoutError,
 }
+# What Triton says when a queue is full, or a request stood in it too long.
+OVERLOADED = ("maximum queue size", "timeout expired")
 NOT_READY = ("is not found", "is not ready", "unknown model", "stopping")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, nullcontext
@@ -146,8 +147,8 @@ def ending(input: Path | None = None, output: Path | None = None) -> Iterator[No
     except KeyboardInterrupt:
         fail(f"interrupted{more}", failures.INTERRUPTED)
     except BrokenPipeError:
-        # Whoever read standard output has enough.
-        sys.stderr.close()
+        # Whoever read standard output has enough; what is left of it goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit(failures.OK) from None
 
 

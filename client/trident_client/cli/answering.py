@@ -47,7 +47,6 @@ def answer(
     task: tasks.Task,
     given: list[dict[str, Any]],
     *,
-    model: str,
     input: Path | None,
     output: Path | None,
     format: Kind | None,
@@ -89,13 +88,14 @@ def answer(
             Telling(_console(), source, quiet=quiet or bool(given)) as telling,
         ):
             work = Work(task, client, chosen, telling.row)
+            work.check_model()
             if source:
                 work.check_columns(source)
             if input and output and source:
                 stat = input.stat()
                 run: dict[str, Any] = {
                     "command": task.name,
-                    "model": model,
+                    "model": task.model,
                     "columns": chosen,
                     "settings": settings,
                     "format": format,
@@ -118,7 +118,7 @@ def _standard_input(format: Kind | None, task: tasks.Task) -> Source:
 
 def given_options(options: dict[str, Any]) -> dict[str, Any]:
     """Return those of a command's arguments that :func:`answer` takes."""
-    names = ("model", "input", "output", "format", "columns", "resume", "url", "protocol", "timeout", "attempts")
+    names = ("input", "output", "format", "columns", "resume", "url", "protocol", "timeout", "attempts")
     return {name: options[name] for name in (*names, "concurrency", "quiet")}
 
 

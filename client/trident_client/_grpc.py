@@ -113,7 +113,8 @@ class GrpcTransport:
             elif isinstance(step, Clean):
                 status = client.get_system_shared_memory_status(client_timeout=seconds)
                 for name in left_behind(status.regions):
-                    client.unregister_system_shared_memory(name, client_timeout=seconds)
+                    with contextlib.suppress(InferenceServerException):
+                        client.unregister_system_shared_memory(name, client_timeout=seconds)
         except InferenceServerException as error:
             raise translate(error, None) from error
         return None
@@ -198,7 +199,8 @@ class AsyncGrpcTransport:
             elif isinstance(step, Clean):
                 status = await client.get_system_shared_memory_status(client_timeout=seconds)
                 for name in left_behind(status.regions):
-                    await client.unregister_system_shared_memory(name, client_timeout=seconds)
+                    with contextlib.suppress(InferenceServerException):
+                        await client.unregister_system_shared_memory(name, client_timeout=seconds)
         except InferenceServerException as error:
             raise translate(error, None) from error
         return None

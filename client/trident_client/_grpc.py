@@ -9,7 +9,7 @@ import tritonclient.grpc as triton_grpc
 import tritonclient.grpc.aio as triton_aio
 from tritonclient.utils import InferenceServerException
 
-from trident_client._http import ready_models
+from trident_client._http import NOT_READY, OVERLOADED, ready_models
 from trident_client._shared_memory import (
     Clean,
     Infer,
@@ -43,7 +43,6 @@ ERRORS: dict[str, type[TridentError]] = {
     "UNAVAILABLE": TransportError,
     "CANCELLED": TransportError,
 }
-NOT_READY = ("is not found", "is not ready", "unknown model", "stopping")
 
 
 class GrpcTransport:
@@ -114,7 +113,8 @@ class GrpcTransport:
             elif isinstance(step, Clean):
                 status = client.get_system_shared_memory_status(client_timeout=seconds)
                 for name in left_behind(status.regions):
-                    client.unregister_system_shared_memory(name, client_timeout=seconds)
+                    with contextlib.suppress(InferenceServerException):
+                        client.unregister_system_shared_memory(name, client_timeout=seconds)
         except InferenceServerException as error:
             raise translate(error, None) from error
         return None
@@ -199,7 +199,8 @@ class AsyncGrpcTransport:
             elif isinstance(step, Clean):
                 status = await client.get_system_shared_memory_status(client_timeout=seconds)
                 for name in left_behind(status.regions):
-                    await client.unregister_system_shared_memory(name, client_timeout=seconds)
+                    with contextlib.suppress(InferenceServerException):
+                        await client.unregister_system_shared_memory(name, client_timeout=seconds)
         except InferenceServerException as error:
             raise translate(error, None) from error
         return None
@@ -215,8 +216,11 @@ def translate(error: InferenceServerException, model: str | None) -> TridentErro
     """Return this package's error for one of tritonclient's."""
     message = str(error.message())
     kind = ERRORS.get(str(error.status()).removeprefix("StatusCode."), ServerError)
+    # gRPC has one status for a server that is away and one that does not want to.
     if kind is TransportError and any(sign in message for sign in NOT_READY):
         kind = NotReadyError
+    elif kind is TransportError and any(sign in message for sign in OVERLOADED):
+        kind = OverloadedError
     return kind(message, model)
 
 

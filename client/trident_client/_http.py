@@ -52,6 +52,8 @@ ERRORS: dict[int, type[TridentError]] = {
     503: OverloadedError,
     504: ReadTimeoutError,
 }
+# What Triton says when a queue is full, or a request stood in it too long.
+OVERLOADED = ("maximum queue size", "timeout expired")
 NOT_READY = ("is not found", "is not ready", "unknown model", "stopping")
 
 
@@ -119,7 +121,8 @@ class HttpTransport:
             self._json("POST", f"{REGIONS}/region/{step.name}/unregister")
         elif isinstance(step, Clean):
             for name in left_behind(each["name"] for each in self._json("GET", f"{REGIONS}/status")):
-                self._json("POST", f"{REGIONS}/region/{name}/unregister")
+                with contextlib.suppress(TridentError):
+                    self._json("POST", f"{REGIONS}/region/{name}/unregister")
         return None
 
     def _json(self, method: str, path: str, model: str | None = None, content: Any = None) -> Any:
@@ -198,7 +201,8 @@ class AsyncHttpTransport:
             await self._json("POST", f"{REGIONS}/region/{step.name}/unregister")
         elif isinstance(step, Clean):
             for name in left_behind(each["name"] for each in await self._json("GET", f"{REGIONS}/status")):
-                await self._json("POST", f"{REGIONS}/region/{name}/unregister")
+                with contextlib.suppress(TridentError):
+                    await self._json("POST", f"{REGIONS}/region/{name}/unregister")
         return None
 
     async def _json(self, method: str, path: str, model: str | None = None, content: Any = None) -> Any:

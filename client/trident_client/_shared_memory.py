@@ -26,6 +26,8 @@ from trident_client.errors import BadInputError, ServerError, TridentError
 #: Bytes from which tensors take the way through shared memory; below, the way through the socket is shorter.
 SMALLEST = 32 * 1024
 ALIGNMENT = 64
+#: Regions of this process whose requests were given up. The server may use one yet, and lets go of it only afterwards.
+GIVEN_UP: set[str] = set()
 NAME = re.compile(r"trident-client-(\d+)-(\d+)-[0-9a-f]+")
 
 Shapes = dict[str, tuple[int, ...]]
@@ -43,7 +45,7 @@ class Placement:
 
 @dataclass(frozen=True)
 class Clean:
-    """Unregister what killed clients left behind; the answer is not used."""
+    """Unregister what is :func:`left_behind`, as far as the server does not use it."""
 
 
 @dataclass(frozen=True)
@@ -78,9 +80,9 @@ class Regions:
 
     def __init__(self) -> None:
         self._free: list[SharedMemory] = []
-        self._stale: list[str] = []
         self._widths: dict[tuple[str, str], tuple[int, np.dtype[Any]]] = {}
-        self._cleaned = False
+        self._unclean = True
+        self._used = False
         self._lock = threading.Lock()
 
     def steps(self, request: Request) -> Generator[Step, Reply | None, Response]:
@@ -122,19 +124,16 @@ class Regions:
                 response = {name: (arrived | placed)[name] for name in request.outputs}
                 self._give_back(memory)
                 self._learn(request, response)
-                yield from self._unregister_stale()
                 return response
         raise AssertionError("unreachable")
 
-    def closing(self) -> Iterable[Unregister]:
-        """Return what to unregister at the end, and unmap it here."""
+    def closing(self) -> Iterable[Step]:
+        """Return what to do at the end; the regions are unmapped here."""
         with self._lock:
             free, self._free = self._free, []
-            stale, self._stale = self._stale, []
         for memory in free:
-            stale.append(memory.name)
             memory.close()
-        return [Unregister(name) for name in stale]
+        return [*(Unregister(memory.name) for memory in free), *([Clean()] if self._used else [])]
 
     def _plain(self, request: Request) -> Generator[Step, Reply | None, Response]:
         answer = yield Infer(request)
@@ -144,7 +143,7 @@ class Regions:
 
     def _make(self, size: int, model: str) -> Generator[Step, Reply | None, SharedMemory]:
         with self._lock:
-            clean, self._cleaned = not self._cleaned, True
+            clean, self._unclean, self._used = self._unclean, False, True
         memory = SharedMemory(_new_name(), create=True, size=1 << (size - 1).bit_length())
         try:
             if clean:
@@ -159,12 +158,6 @@ class Regions:
         finally:
             memory.unlink()
         return memory
-
-    def _unregister_stale(self) -> Generator[Step, Reply | None, None]:
-        with self._lock:
-            stale, self._stale = self._stale, []
-        for name in stale:
-            yield Unregister(name)
 
     def _expected(self, request: Request, rows: int) -> tuple[dict[str, np.dtype[Any]], dict[str, int]]:
         """Return the types of the outputs that are known to be large, and their sizes in bytes."""
@@ -197,7 +190,8 @@ class Regions:
     def _drop(self, memory: SharedMemory | None) -> None:
         if memory is not None:
             with self._lock:
-                self._stale.append(memory.name)
+                self._unclean = True
+            GIVEN_UP.add(memory.name)
             memory.close()
 
 
@@ -234,12 +228,12 @@ async def async_drive(
 
 
 def left_behind(names: Iterable[str]) -> list[str]:
-    """Return those of the server's regions that clients made which do not run any more."""
+    """Return those of the server's regions that were given up here, or made by clients that do not run any more."""
     found = []
     for name in names:
         made = NAME.fullmatch(name)
         # A process id of another container says nothing here.
-        if made and int(made[1]) == _process_ids() and not os.path.exists(f"/proc/{made[2]}"):
+        if name in GIVEN_UP or (made and int(made[1]) == _process_ids() and not os.path.exists(f"/proc/{made[2]}")):
             found.append(name)
     return found
 

@@ -107,6 +107,14 @@ def test_a_server_that_is_away_is_status_3_in_one_line(folder):
     assert shell("trident cola text", folder, "--url", "http://x").returncode == 2
 
 
+def test_a_reader_that_has_enough_is_no_error(triton, folder):
+    (folder / "many.csv").write_text("sentence\n" + "Somebody counts.\n" * 2000)
+    result = shell("trident cola -q -i many.csv", folder, "--url", triton.http_url)
+    assert (result.returncode, len(result.stdout.splitlines()), result.stderr) == (0, 2000, "")
+    result = shell("trident cola -q -i many.csv | head -n 1", folder, "--url", triton.http_url)
+    assert (result.returncode, len(result.stdout.splitlines()), result.stderr) == (0, 1, "")
+
+
 def test_a_model_that_is_not_served_is_status_3(triton, folder):
     result = shell("trident cola text", folder, "--url", triton.http_url, "--model", "nosuch")
     assert (result.returncode, "nosuch" in result.stderr) == (3, True)

@@ -8,7 +8,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from trident_client import AsyncTridentClient, Balancing, Timeout, TransportError, TridentClient
+from trident_client import AsyncTridentClient, Balancing, OverloadedError, Retry, Timeout, TransportError, TridentClient
 from trident_server.ports import free_ports
 
 pytestmark = pytest.mark.serving
@@ -31,12 +31,15 @@ import numpy as np
 import triton_python_backend_utils as pb_utils
 
 
+SECONDS = 0.005
+
+
 class TritonPythonModel:
     def execute(self, requests):
         responses = []
         for request in requests:
             texts = pb_utils.get_input_tensor_by_name(request, "TEXT").as_numpy()
-            time.sleep(0.005)
+            time.sleep(SECONDS)
             lengths = np.array([[len(text)] for text in texts[:, 0]], dtype=np.float32)
             cut = np.zeros_like(lengths, dtype=np.int32)
             tensors = [pb_utils.Tensor("PROBABILITY", lengths), pb_utils.Tensor("TRUNCATED_TOKENS", cut)]
@@ -182,6 +185,28 @@ def test_a_server_told_to_stop_loses_nothing(protocol, two_servers):
                 os.kill(two_servers[0].pid, signal.SIGTERM)
             found.append(value)
     assert found == [len(text) for text in sent]
+
+
+@pytest.mark.parametrize("protocol", ["http", "grpc"])
+def test_a_full_queue_is_waited_for_and_without_retries_an_overloaded_error(protocol, new_triton, repository):
+    queue = "dynamic_batching { default_queue_policy { max_queue_size: 2 } }"
+    (repository / "cola" / "config.pbtxt").write_text(CONFIG + queue)
+    model = repository / "cola" / "1" / "model.py"
+    model.write_text(MODEL.replace("SECONDS = 0.005", "SECONDS = 0.1"))
+    server = new_triton(repository)
+    server.start()
+    sent = ["x" * (1 + index) for index in range(16)]
+
+    def ask_all(retry):
+        with (
+            TridentClient(url(server, protocol), protocol=protocol, retry=retry) as client,
+            ThreadPoolExecutor(16) as pool,
+        ):
+            return [float(found[0]) for found in pool.map(lambda text: client.acceptability([text]), sent)]
+
+    assert ask_all(Retry(attempts=100, first_wait=0.05, budget=10_000)) == [len(text) for text in sent]
+    with pytest.raises(OverloadedError):
+        ask_all(Retry(attempts=1))
 
 
 def test_servers_that_were_never_there_are_one_error_within_the_deadline():

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from trident_client import AsyncTridentClient, BadInputError, ServerError, TridentClient
+from trident_client import AsyncTridentClient, BadInputError, ReadTimeoutError, ServerError, Timeout, TridentClient
 
 pytestmark = pytest.mark.serving
 
@@ -41,7 +41,7 @@ class TritonPythonModel:
                 responses.append(pb_utils.InferenceResponse(error=error))
                 continue
             if texts[0].startswith(b"wait"):
-                time.sleep(30)
+                time.sleep(3)
             rows = np.array([[len(text)] for text in texts], dtype=np.float32)
             cut = np.zeros_like(rows, dtype=np.int32)
             embedding = rows + np.arange(384, dtype=np.float32)
@@ -137,6 +137,25 @@ def test_a_restarted_server_is_handed_new_regions(server, new_triton, repository
         for _ in range(2):
             assert np.array_equal(client.embed(sent), expected(sent))
     assert (regions(again), named()) == ([], [])
+
+
+@pytest.mark.parametrize("protocol", ["http", "grpc"])
+def test_a_request_that_was_given_up_harms_neither_server_nor_client(server, protocol):
+    # The second of them still waits for the model when its region is given up.
+    sent = [["wait" * 300] * 64] * 2
+    timeout = Timeout(connect=5, read=1, deadline=2)
+    with (
+        TridentClient(url(server, protocol), protocol=protocol, shared_memory=True, timeout=timeout) as client,
+        ThreadPoolExecutor(2) as pool,
+    ):
+        for given_up in [pool.submit(client.embed, each) for each in sent]:
+            with pytest.raises(ReadTimeoutError):
+                given_up.result()
+    with TridentClient(url(server, protocol), protocol=protocol, shared_memory=True) as client:
+        for _ in range(3):
+            assert np.array_equal(client.embed(texts(64)), expected(texts(64)))
+    server.check()
+    assert (regions(server), named()) == ([], [])
 
 
 KILLED = """

@@ -22,7 +22,7 @@ from trident_server.ports import free_ports
 pytestmark = pytest.mark.serving
 
 PAIRS = [
-    ("A man is playing a guitar.", "Someone plays an instrument."),
+    ("A man is playing a guitar.", "A man plays the guitar."),
     ("A man is playing a guitar.", "The stock market fell sharply."),
     ('He said "no", twice.', "고양이 🐟"),
 ]

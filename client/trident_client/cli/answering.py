@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, nullcontext
@@ -46,7 +47,6 @@ def answer(
     task: tasks.Task,
     given: list[dict[str, Any]],
     *,
-    model: str,
     input: Path | None,
     output: Path | None,
     format: Kind | None,
@@ -88,13 +88,14 @@ def answer(
             Telling(_console(), source, quiet=quiet or bool(given)) as telling,
         ):
             work = Work(task, client, chosen, telling.row)
+            work.check_model()
             if source:
                 work.check_columns(source)
             if input and output and source:
                 stat = input.stat()
                 run: dict[str, Any] = {
                     "command": task.name,
-                    "model": model,
+                    "model": task.model,
                     "columns": chosen,
                     "settings": settings,
                     "format": format,
@@ -117,7 +118,7 @@ def _standard_input(format: Kind | None, task: tasks.Task) -> Source:
 
 def given_options(options: dict[str, Any]) -> dict[str, Any]:
     """Return those of a command's arguments that :func:`answer` takes."""
-    names = ("model", "input", "output", "format", "columns", "resume", "url", "protocol", "timeout", "attempts")
+    names = ("input", "output", "format", "columns", "resume", "url", "protocol", "timeout", "attempts")
     return {name: options[name] for name in (*names, "concurrency", "quiet")}
 
 
@@ -146,8 +147,8 @@ def ending(input: Path | None = None, output: Path | None = None) -> Iterator[No
     except KeyboardInterrupt:
         fail(f"interrupted{more}", failures.INTERRUPTED)
     except BrokenPipeError:
-        # Whoever read standard output has enough.
-        sys.stderr.close()
+        # Whoever read standard output has enough; what is left of it goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit(failures.OK) from None
 
 

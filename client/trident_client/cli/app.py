@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from typing import Annotated
 
@@ -170,5 +171,5 @@ def watch(
     timeout: Seconds = 5.0,
 ) -> None:
     """Watch what the models do: a live table from Triton's statistics and metrics."""
-    with ending(), make_client(url, protocol, timeout, 1) as client:
+    with ending(), make_client(url, protocol, timeout, 1) as client, contextlib.suppress(KeyboardInterrupt):
         status.watch(client, metrics or [], interval, count)

@@ -233,27 +233,29 @@ def _json_row(number: int, value: Any) -> Row:
 def _elements(text: io.TextIOBase) -> Iterator[Any]:
     """Yield the elements of a JSON list whose bracket was read, holding little more than one of them."""
     decoder = json.JSONDecoder()
-    buffer, count, ended = "", 0, False
+    buffer, count, ended, comma_due = "", 0, False, False
     while True:
         buffer = buffer.lstrip()
-        if count and buffer.startswith(","):
-            buffer = buffer[1:].lstrip()
         if buffer.startswith("]"):
             return
-        try:
-            value, end = decoder.raw_decode(buffer)
-            # A number at the end of the buffer may go on behind it.
-            complete = end < len(buffer) or ended
-        except ValueError as error:
-            if ended:
-                raise UsageError(f"the file is broken behind row {count}: {error}") from error
-            complete = False
-        if complete:
-            buffer, count = buffer[end:], count + 1
-            yield value
-        else:
-            more = text.read(max(CHARACTERS_A_READ, len(buffer)))
-            buffer, ended = buffer + more, not more
+        if comma_due and buffer.startswith(","):
+            buffer, comma_due = buffer[1:].lstrip(), False
+        if not comma_due:
+            try:
+                value, end = decoder.raw_decode(buffer)
+            except ValueError as error:
+                if ended:
+                    raise UsageError(f"the file is broken behind row {count}: {error}") from error
+            else:
+                # A number at the end of the buffer may go on behind it.
+                if end < len(buffer) or ended:
+                    buffer, count, comma_due = buffer[end:], count + 1, True
+                    yield value
+                    continue
+        elif buffer or ended:
+            raise UsageError(f"the file is broken behind row {count}: a comma or the list's end is missing")
+        more = text.read(max(CHARACTERS_A_READ, len(buffer)))
+        buffer, ended = buffer + more, not more
 
 
 def _size(stream: IO[bytes]) -> int | None:

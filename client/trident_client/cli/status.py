@@ -126,6 +126,9 @@ def picture(before: Look, now: Look) -> Group:
         table.add_column(head, justify="left" if head == "model" else "right")
     for key, model in now.models.items():
         old = before.models.get(key, model)
+        if model.successes < old.successes:
+            # The server was restarted between the looks, and counts from 0.
+            old = model
         requests, items = model.successes - old.successes, model.inferences - old.inferences
         runs, failed = model.executions - old.executions, model.failures - old.failures
         waiting = now.metrics.get(model.server, {}).get(("nv_inference_pending_request_count", model.name))

@@ -23,6 +23,8 @@ class Task:
 
     Attributes:
         name: of the command.
+        kind: of the sets of models that do it.
+        model: the set that is asked.
         columns: for each text, the names that its column may have, the first being its own.
         results: the fields of an answer, and the Arrow type of each.
         stream: asks the server for items: texts, or tuples where there are several columns.
@@ -30,6 +32,8 @@ class Task:
     """
 
     name: str
+    kind: str
+    model: str
     columns: tuple[tuple[str, ...], ...]
     results: Mapping[str, str]
     stream: Stream
@@ -45,6 +49,8 @@ def cola(model: str) -> Task:
     """Sentences to probabilities that they are acceptable."""
     return Task(
         "cola",
+        "cola",
+        model,
         (("sentence", "text", "passage"),),
         {"probability": "float"},
         lambda client, items, cut, bad: client.stream_acceptability(
@@ -58,6 +64,8 @@ def sts(model: str) -> Task:
     """Pairs of sentences to cosines."""
     return Task(
         "sts",
+        "sts",
+        model,
         (("sentence_1", "sentence1"), ("sentence_2", "sentence2")),
         {"similarity": "float"},
         lambda client, items, cut, bad: client.stream_similarity(
@@ -71,6 +79,8 @@ def embed(model: str) -> Task:
     """Texts to embeddings."""
     return Task(
         "embed",
+        "sts",
+        model,
         (("text", "sentence", "passage"),),
         {"embedding": "list<float>"},
         lambda client, items, cut, bad: client.stream_embeddings(
@@ -89,6 +99,8 @@ def qa(model: str, top_k: int, max_answer_tokens: int | None) -> Task:
 
     return Task(
         "qa",
+        "qa",
+        model,
         (("question",), ("context", "passage")),
         one if top_k == 1 else {"answers": "list<span>"},
         lambda client, items, cut, bad: client.stream_answers(

@@ -128,6 +128,19 @@ class Work:
             journal.remove()
         return report
 
+    def check_model(self) -> None:
+        """Refuse a set of models that does another task; all rows would be bad.
+
+        Raises:
+            UsageError: says which sets do this task.
+        """
+        if self.task.model == self.task.kind:
+            return
+        kinds = {each.name: each.task for each in self.client.models()}
+        if kinds.get(self.task.model, self.task.kind) != self.task.kind:
+            accepted = ", ".join(name for name, kind in kinds.items() if kind == self.task.kind)
+            raise UsageError(f"--model {self.task.model} is not for {self.task.name}; accepted are {accepted}")
+
     def check_columns(self, source: Source) -> None:
         """Refuse a file none of whose columns holds the texts.
 

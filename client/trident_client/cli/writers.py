@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -140,7 +139,7 @@ class OutputFile:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        self._beside = path.with_name(f".{path.name}.tmp")
 
     def __enter__(self) -> IO[bytes]:
         """Open it."""

@@ -26,6 +26,7 @@ CHECKS = [
     negative_data_rejection,
     unsupported_method,
 ]
+TOO_LARGE = 413
 # A schema can say neither what a file holds nor that fields of another shape are refused.
 BEYOND_A_SCHEMA = ("/pred/file/", "/pred/multi/", "/pred/file/multi/", "/generate")
 
@@ -56,7 +57,12 @@ def test_an_endpoint_keeps_to_the_document(label, mode):
         if described and isinstance(case.body, dict):
             # Which models are served, and how long their vectors are, no schema knows.
             case.body = {name: value for name, value in case.body.items() if name not in {"model", "dimensions"}}
-        case.call_and_validate(checks=[*CHECKS, positive_data_acceptance] if described else CHECKS)
+        response = case.call()
+        checks = [*CHECKS, positive_data_acceptance] if described else CHECKS
+        if response.status_code == TOO_LARGE:
+            # Refused before it was read, whatever it would have been.
+            checks = [check for check in checks if check is not negative_data_rejection]
+        case.validate_response(response, checks=checks)
 
     try:
         keeps()

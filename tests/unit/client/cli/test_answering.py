@@ -217,6 +217,17 @@ def test_a_wrong_option_or_file_is_status_2_and_says_what_is_accepted(trident, t
     assert says in result.stderr
 
 
+def test_a_model_of_another_task_is_status_2_and_says_which_are_of_this(trident, transport):
+    described = {name: {"parameters": {"task": {"string_value": name[:3]}}} for name in ("sts", "sts_ko", "qa")}
+    transport.configurations = described | {"sts_ko_embedding": {"output": []}}
+    for command in (["cola", "a"], ["qa", "a", "b"]):
+        result = trident(*command, "--model", "sts_ko")
+        assert result.exit_code == 2
+        assert f"--model sts_ko is not for {command[0]}; accepted are" in result.stderr
+    assert trident("embed", "a", "--model", "sts_ko").exit_code == 0
+    assert transport.requests[-1].model == "sts_ko_embedding"
+
+
 def test_at_a_terminal_texts_are_asked_for(trident, terminal, monkeypatch):
     from trident_client.cli import answering, failures, tasks
 

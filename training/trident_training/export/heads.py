@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
-from trident_training.export.packing import first_tokens, max_tokens, mean_tokens, pack
+from trident_training.export.packing import first_tokens, max_tokens, mean_tokens, pack, split_pairs
 from trident_training.export.parity import Reference, Tolerance, ragged
 from trident_training.export.pooling import Pooling
 from trident_training.export.precision import Precision
@@ -45,7 +45,10 @@ class Head:
 
 
 class SentenceEmbedding(nn.Module):
-    """Pooling over real tokens, then unit norm, both in float32 whatever the encoder's dtype.
+    """Pooling over real tokens, then unit norm, both in float32 whatever the encoder's dtype; and a pair's cosine.
+
+    A pair is one item, so that an ensemble that compares has no two steps side by side: Triton 24.10 hangs or dies when
+    such steps fail or are cancelled.
 
     Source: Reimers and Gurevych, Sentence-BERT (2019), section 3.
     """
@@ -55,14 +58,23 @@ class SentenceEmbedding(nn.Module):
         self.encoder = encoder
         self.pooling = pooling
 
-    def forward(self, INPUT_IDS: Tensor, ITEM_SHAPE: Tensor) -> Tensor:  # noqa: N803 - Triton binds tensors by name
-        """Embed a ragged batch: float32 ``[n, hidden]``, a zero row for an item without tokens.
+    def forward(
+        self,
+        INPUT_IDS: Tensor,  # noqa: N803 - Triton binds tensors by name
+        ITEM_SHAPE: Tensor,  # noqa: N803
+    ) -> tuple[Tensor, Tensor]:
+        """Embed a ragged batch of sentences and of pairs.
 
         Args:
-            INPUT_IDS: int32 ``[sum(lengths)]``, -1 where padded.
+            INPUT_IDS: int32 ``[sum(lengths)]``, -1 where padded, -2 between the sentences of a pair.
             ITEM_SHAPE: int32 ``[n, 1]``, each item's length.
+
+        Returns:
+            Each item's embedding, the first one's of a pair: float32 ``[n, hidden]``, a zero row for an item without
+            tokens. Each pair's cosine, -1 to 1: float32 ``[n, 1]``, a sentence's with itself where there is one.
         """
-        batch = pack(INPUT_IDS, ITEM_SHAPE[:, 0])
+        lengths, first, last = split_pairs(INPUT_IDS, ITEM_SHAPE[:, 0])
+        batch = pack(INPUT_IDS, lengths)
         ids = INPUT_IDS[batch.source].to(torch.int64)
         hidden = self.encoder(ids, torch.zeros_like(ids), batch)
         if self.pooling == "mean":
@@ -71,7 +83,9 @@ class SentenceEmbedding(nn.Module):
             pooled = max_tokens(hidden, batch)
         else:
             pooled = first_tokens(hidden, batch).to(torch.float32) * (batch.counts > 0).unsqueeze(1)
-        return torch.nn.functional.normalize(pooled, dim=1)
+        embeddings = torch.nn.functional.normalize(pooled, dim=1)
+        cosines = (embeddings[first] * embeddings[last]).sum(1, keepdim=True).clamp(-1.0, 1.0)
+        return embeddings[first], cosines
 
 
 class SequenceProbability(nn.Module):
@@ -84,7 +98,15 @@ class SequenceProbability(nn.Module):
         self.label = label
 
     def forward(self, INPUT_IDS: Tensor, ITEM_SHAPE: Tensor) -> Tensor:  # noqa: N803 - Triton binds tensors by name
-        """Classify a ragged batch: float32 ``[n, 1]``; arguments as :meth:`SentenceEmbedding.forward` takes them."""
+        """Classify a ragged batch.
+
+        Args:
+            INPUT_IDS: int32 ``[sum(lengths)]``, -1 where padded.
+            ITEM_SHAPE: int32 ``[n, 1]``, each item's length.
+
+        Returns:
+            float32 ``[n, 1]``.
+        """
         batch = pack(INPUT_IDS, ITEM_SHAPE[:, 0])
         ids = INPUT_IDS[batch.source].to(torch.int64)
         hidden = self.encoder(ids, torch.zeros_like(ids), batch)
@@ -139,7 +161,7 @@ class SpanLogits(nn.Module):
 
 
 def embedding_head(encoder: PreTrainedModel, pooling: Pooling = Pooling.MEAN) -> Head:
-    """Return pooling and unit norm on ``encoder``."""
+    """Return pooling, unit norm and cosine on ``encoder``."""
 
     def plain(ids: Tensor, mask: Tensor) -> Tensor:
         hidden = encoder(input_ids=ids, attention_mask=mask).last_hidden_state
@@ -152,7 +174,8 @@ def embedding_head(encoder: PreTrainedModel, pooling: Pooling = Pooling.MEAN) ->
         Precision.FLOAT16: Tolerance(difference=0.02, cosine=0.999),
     }
     entry = lambda packed: SentenceEmbedding(packed, pooling.value)  # noqa: E731
-    return Head(encoder, entry, plain, encoder.config.hidden_size, tolerances)
+    call = lambda module, batch: module(*ragged(batch))[0]  # noqa: E731
+    return Head(encoder, entry, plain, encoder.config.hidden_size, tolerances, call)
 
 
 def probability_head(model: PreTrainedModel, label: int = ACCEPTABLE) -> Head:

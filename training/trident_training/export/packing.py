@@ -12,6 +12,8 @@ from torch import Tensor
 
 #: Fills a request's shorter rows; no vocabulary holds it.
 PADDING = -1
+#: Stands between the two sequences of an item that holds a pair; no vocabulary holds it either.
+PAIR = -2
 
 
 class Packed(NamedTuple):
@@ -66,6 +68,34 @@ def group_rows(sizes: list[int]) -> tuple[list[int], list[int]]:
         rows += 1
     table += [tokens, rows, longest]
     return table, starts
+
+
+@torch.jit.script
+def split_pairs(flat_ids: Tensor, lengths: Tensor, mark: int = PAIR) -> tuple[Tensor, Tensor, Tensor]:
+    """Find the sequences of items that hold one each, or two with a mark between them.
+
+    Args:
+        flat_ids: token ids of all items one after the other; integers ``[sum(lengths)]``.
+        lengths: each item's length, padding and mark included; integers ``[n]``.
+        mark: what stands between two sequences.
+
+    Returns:
+        Lengths of the ``m`` sequences one after the other, the mark counted with the second of a pair, as
+        :func:`pack` takes them (int64 ``[m]``), and of each item its first and its last sequence (int64 ``[n]``): one
+        and the same where there is no pair.
+    """
+    lengths = lengths.to(torch.int64)
+    items = torch.repeat_interleave(torch.arange(lengths.size(0), device=lengths.device), lengths)
+    marks = torch.nonzero(flat_ids == mark)[:, 0]
+    marked = items[marks]
+    starts = torch.cumsum(lengths, 0) - lengths
+    # What follows a second mark belongs to the second sequence.
+    before = lengths.scatter_reduce(0, marked, marks - starts[marked], "amin")
+    paired = before < lengths
+    last = torch.cumsum(paired.to(torch.int64) + 1, 0) - 1
+    both = torch.stack([before, lengths - before], dim=1)
+    there = torch.stack([torch.ones_like(paired), paired], dim=1)
+    return both[there], last - paired.to(torch.int64), last
 
 
 @torch.jit.script

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import fcntl
 import json
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -39,13 +40,17 @@ class Journal:
     def __init__(self, output: Path, run: dict[str, Any], *, resume: bool) -> None:
         self.path = output.with_name(f"{output.name}.partial")
         try:
-            self._file = self.path.open("r+b" if resume and self.path.exists() else "w+b")
+            # Whose it is shows when it is locked; until then nothing of it is touched.
+            self._file = os.fdopen(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666), "r+b")
         except OSError as error:
             raise UsageError(f"{self.path} cannot be written: {error.strerror}") from error
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
+            self._file.close()
             raise UsageError(f"another process writes {self.path}") from None
+        if not resume:
+            self._file.truncate(0)
         self.done = self._take_up(run)
         self._flushed = time.monotonic()
 

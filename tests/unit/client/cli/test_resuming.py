@@ -119,8 +119,11 @@ def test_a_changed_input_is_not_gone_on_with(trident, transport, source, tmp_pat
 def test_two_runs_do_not_write_one_output(trident, source, tmp_path):
     with (tmp_path / "out.jsonl.partial").open("wb") as other:
         fcntl.flock(other, fcntl.LOCK_EX)
+        other.write(b"what the other run has answered")
+        other.flush()
         result = trident("cola", "-i", "in.csv", "-o", "out.jsonl")
         assert (result.exit_code, "another process writes" in result.stderr) == (2, True)
+    assert (tmp_path / "out.jsonl.partial").read_bytes() == b"what the other run has answered"
     assert os.listdir(tmp_path).count("out.jsonl") == 0
 
 

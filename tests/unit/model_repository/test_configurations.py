@@ -16,6 +16,10 @@ FOLDERS = sorted(file.parent for file in REPOSITORY.glob("*/config.pbtxt"))
 PYTHON_MODELS = sorted(REPOSITORY.glob("*/1/*.py"))
 #: Built by `make models`, which `make test` runs first.
 NETWORKS = sorted(REPOSITORY.glob("*/1/model.pt"))
+#: Served in place of config.pbtxt where Triton is started with --model-config-name=<name>.
+NAMED = sorted(REPOSITORY.glob("*/configs/*.pbtxt"))
+#: The backends of NVIDIA's image (release 24.10, /opt/tritonserver/backends) that are for models as these.
+CONTAINER_BACKENDS = {"pytorch", "python"}
 #: What NVIDIA's container has, or its image adds with one pip command.
 CONTAINER_PACKAGES = {"numpy", "tokenizers", "triton_python_backend_utils"}
 #: What the C++ PyTorch backend of release 24.10 reads.
@@ -33,8 +37,12 @@ PYTORCH_PARAMETERS = {
 }
 
 
+def parse(file: Path) -> model_config_pb2.ModelConfig:
+    return text_format.Parse(file.read_text(), model_config_pb2.ModelConfig())
+
+
 def configuration(folder: Path) -> model_config_pb2.ModelConfig:
-    return text_format.Parse((folder / "config.pbtxt").read_text(), model_config_pb2.ModelConfig())
+    return parse(folder / "config.pbtxt")
 
 
 def named(folders: list[Path]) -> list[str]:
@@ -63,6 +71,34 @@ def test_every_model_batches_and_has_its_version_folder(folder: Path) -> None:
     if not one_a_request:
         assert config.HasField("ensemble_scheduling") != config.HasField("dynamic_batching")
     assert not config.name, "a name in config.pbtxt would break the folder's copies under other names"
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=named(FOLDERS))
+def test_every_model_is_an_ensemble_or_names_a_backend_that_the_container_has(folder: Path) -> None:
+    config = CONFIGURATIONS[folder.name]
+    if config.HasField("ensemble_scheduling"):
+        assert (config.platform, config.backend) == ("ensemble", "")
+    else:
+        assert config.backend in CONTAINER_BACKENDS
+        # The file that the backend looks for, none configured.
+        assert not config.default_model_filename
+        assert config.backend == "pytorch" or (folder / "1" / "model.py").is_file()
+
+
+def test_every_network_has_a_configuration_for_the_gpu() -> None:
+    networks = {name for name, config in CONFIGURATIONS.items() if config.backend == "pytorch"}
+    assert {file.parents[1].name for file in NAMED if file.stem == "gpu"} == networks
+
+
+@pytest.mark.parametrize("file", NAMED, ids=[f"{file.parents[1].name}/{file.stem}" for file in NAMED])
+def test_the_configuration_for_the_gpu_differs_in_the_instances_place_alone(file: Path) -> None:
+    gpu, cpu = parse(file), parse(file.parents[1] / "config.pbtxt")
+    kinds = model_config_pb2.ModelInstanceGroup
+    assert [(each.kind, each.count) for each in gpu.instance_group] == [(kinds.KIND_GPU, 1)]
+    assert [each.kind for each in cpu.instance_group] == [kinds.KIND_CPU]
+    for each in (gpu, cpu):
+        each.ClearField("instance_group")
+    assert gpu == cpu
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=named(FOLDERS))

@@ -16,6 +16,7 @@ from typing import Any
 
 VERSION = "1"
 CONFIGURATION = "config.pbtxt"
+KEEP = ".gitkeep"
 NAME = re.compile(r"[a-z][a-z0-9_]*")
 FACTS = re.compile(r'parameters \{ key: "(?:task|languages|threshold|metrics)" value: \{ .* \} \}\n')
 #: A warm-up request's tokens, and the file that says how many a reader's longest window has.
@@ -198,6 +199,8 @@ class ModelSet:
                 (target / file_name).write_text(text)
             for file in (source.folder(part) / VERSION).glob("*.py"):
                 shutil.copyfile(file, target / VERSION / file.name)
+            # An ensemble's version has no file; object storage, and some ways into an image, know no empty folder.
+            (target / VERSION / KEEP).touch()
             if (source.folder(part) / "warmup").is_dir():
                 shutil.copytree(source.folder(part) / "warmup", target / "warmup", dirs_exist_ok=True)
             if max_tokens is not None and (target / "warmup" / WARMUP_WINDOW).is_file():

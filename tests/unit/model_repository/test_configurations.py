@@ -66,7 +66,8 @@ def test_every_model_batches_and_has_its_version_folder(folder: Path) -> None:
     # Questions have as many answers as they have; they are asked one a request, and join inside.
     one_a_request = folder.name in {"qa", "qa_span_decoder"}
     assert config.max_batch_size == (1 if one_a_request else 64)
-    assert (folder / "1").is_dir()
+    # Object storage, and some ways into an image, know no empty folder.
+    assert [file for file in (folder / "1").iterdir() if file.is_file()]
     # An ensemble is scheduled as one; its steps batch.
     if not one_a_request:
         assert config.HasField("ensemble_scheduling") != config.HasField("dynamic_batching")

@@ -1,0 +1,119 @@
+"""The front page: its examples, taken from its text, run against a real Triton and facade and answer as it says."""
+
+import doctest
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import typer
+from trident_server.facade import FacadeProcess
+from trident_server.ports import free_ports
+from trident_training.cli import app
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = (ROOT / "README.md").read_text("utf-8")
+#: Digits after which an answer may differ with the processor.
+TOLERANCE = 0.1
+SECONDS = 120
+
+
+def blocks(marker: str, language: str) -> list[str]:
+    """Return the code blocks behind a marker."""
+    return re.findall(rf"^<!-- {marker} -->\n```{language}\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+
+
+def commands(block: str) -> list[tuple[str, str]]:
+    """Return each command of a block with the answer that the comment below it promises."""
+    found = re.findall(r"^((?:[^#\n].*\n)+)# (.*)$", block, re.MULTILINE)
+    return [(command.strip(), answer) for command, answer in found]
+
+
+EXAMPLES = [each for block in blocks("tested", "sh") for each in commands(block)]
+
+
+@pytest.fixture(scope="module")
+def facade(triton, tmp_path_factory):
+    (port,) = free_ports(1)
+    with FacadeProcess(
+        host="127.0.0.1",
+        port=port,
+        triton_url=triton.http_url,
+        triton_grpc_url=triton.grpc_url,
+        log_file=tmp_path_factory.mktemp("facade") / "facade.log",
+    ) as process:
+        yield process
+
+
+def close(answer: object, promised: object) -> bool:
+    """Whether an answer is as promised: keys and texts the same, numbers nearly; times are as they are."""
+    if isinstance(promised, dict) and isinstance(answer, dict):
+        same = answer.keys() == promised.keys()
+        return same and all(key == "runtime(sec)" or close(answer[key], promised[key]) for key in promised)
+    if isinstance(promised, float) and isinstance(answer, float):
+        return abs(answer - promised) <= TOLERANCE
+    return answer == promised
+
+
+def test_every_task_has_its_examples():
+    assert len(EXAMPLES) == 6
+    assert [command.split()[0] for command, _ in EXAMPLES] == ["curl", "trident"] * 3
+    assert len(blocks("tested", "python")) == 3
+
+
+@pytest.mark.serving
+@pytest.mark.parametrize(("command", "promised"), EXAMPLES, ids=[each.partition("{")[0][:40] for each, _ in EXAMPLES])
+def test_every_example_of_the_shell_answers_as_the_page_says(triton, facade, command, promised):
+    line = command.replace("localhost:8000", facade.url.removeprefix("http://"))
+    client = f"{shlex.quote(sys.executable)} -m trident_client"
+    line = re.sub(r"^trident (\w+)", lambda found: f"{client} {found[1]} --url {triton.http_url}", line)
+    done = subprocess.run(
+        ["bash", "-c", line],
+        env=os.environ | {"PYTHONPATH": str(ROOT / "client"), "no_proxy": "*"},
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+        stdin=subprocess.DEVNULL,
+    )
+    assert done.returncode == 0, done.stderr
+    assert close(json.loads(done.stdout), json.loads(promised)), done.stdout
+
+
+@pytest.mark.serving
+def test_the_examples_in_python_run(triton):
+    text = "\n".join(blocks("tested", "python")).replace("127.0.0.1:8010", triton.http_url)
+    test = doctest.DocTestParser().get_doctest(text, {}, "README.md", "README.md", 0)
+    assert len(test.examples) == 8
+    told: list[str] = []
+    doctest.DocTestRunner().run(test, out=told.append)
+    assert not told, "".join(told)
+
+
+OTHERS = [
+    line
+    for block in blocks("options are tested", "sh")
+    for line in block.splitlines()
+    if line.startswith("trident-train ")
+]
+
+
+@pytest.mark.parametrize("line", OTHERS)
+def test_the_commands_for_other_models_have_options_that_there_are(line):
+    _, *arguments = shlex.split(line)
+    command = typer.main.get_command(app)
+    while hasattr(command, "commands"):
+        name, *arguments = arguments
+        command = command.commands[name]
+    # Reads and checks the arguments, and runs nothing.
+    command.make_context(name, arguments)
+
+
+def test_the_commands_for_other_models_name_those_that_the_page_promises():
+    text = "\n".join(blocks("options are tested", "sh"))
+    for name in ("klue/bert-base", "kobert", "kcbert", "koelectra", "bert-base-uncased", "roberta-base", "albert-base"):
+        assert name in text

@@ -65,15 +65,38 @@ def test_every_task_has_its_examples():
     assert len(blocks("tested", "python")) == 3
 
 
+#: For machines without curl: as much of it as the page uses.
+CURL = """#!{python}
+import argparse, httpx
+parser = argparse.ArgumentParser()
+parser.add_argument("-s", action="store_true")
+parser.add_argument("-H", action="append", default=[])
+parser.add_argument("-d")
+parser.add_argument("url")
+given = parser.parse_args()
+headers = dict(each.split(": ", 1) for each in given.H)
+print(httpx.post(f"http://{{given.url}}", content=given.d.encode(), headers=headers, timeout=60).text)
+"""
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory) -> str:
+    """PATH with a curl on it, the machine's own before the stand-in."""
+    folder = tmp_path_factory.mktemp("bin")
+    (folder / "curl").write_text(CURL.format(python=sys.executable))
+    (folder / "curl").chmod(0o755)
+    return f"{os.environ['PATH']}:{folder}"
+
+
 @pytest.mark.serving
 @pytest.mark.parametrize(("command", "promised"), EXAMPLES, ids=[each.partition("{")[0][:40] for each, _ in EXAMPLES])
-def test_every_example_of_the_shell_answers_as_the_page_says(triton, facade, command, promised):
+def test_every_example_of_the_shell_answers_as_the_page_says(triton, facade, path, command, promised):
     line = command.replace("localhost:8000", facade.url.removeprefix("http://"))
     client = f"{shlex.quote(sys.executable)} -m trident_client"
     line = re.sub(r"^trident (\w+)", lambda found: f"{client} {found[1]} --url {triton.http_url}", line)
     done = subprocess.run(
         ["bash", "-c", line],
-        env=os.environ | {"PYTHONPATH": str(ROOT / "client"), "no_proxy": "*"},
+        env=os.environ | {"PYTHONPATH": str(ROOT / "client"), "no_proxy": "*", "PATH": path},
         capture_output=True,
         text=True,
         timeout=SECONDS,

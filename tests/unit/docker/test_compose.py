@@ -16,8 +16,12 @@ PROMETHEUS = yaml.safe_load((DOCKER / "prometheus" / "prometheus.yml").read_text
 
 
 def test_the_file_fits_the_compose_specification():
-    schema = resources.files("check_jsonschema") / "builtin_schemas" / "vendor" / "compose-spec.json"
-    jsonschema.Draft7Validator(json.loads(schema.read_text())).validate(COMPOSE)
+    file = resources.files("check_jsonschema") / "builtin_schemas" / "vendor" / "compose-spec.json"
+    schema = json.loads(file.read_text())
+    validator = jsonschema.validators.validator_for(schema)(schema)
+    validator.validate(COMPOSE)
+    with pytest.raises(jsonschema.ValidationError):
+        validator.validate(COMPOSE | {"services": {"api": {"image": "trident-api", "port": ["8000:8000"]}}})
 
 
 def test_the_gpu_is_a_profile_that_differs_in_the_device_and_the_configurations_alone():

@@ -8,11 +8,15 @@ STAMP  := $(VENV)/.installed
 # Where pip finds PyTorch's CPU build, on machines where the default index would give a CUDA build.
 TORCH_INDEX_URL ?=
 
+# Of the images: the release of NVIDIA's Triton, and what they are tagged with.
+TRITON_TAG  ?= 24.10
+TRIDENT_TAG ?= latest
+
 # Arguments handed on to trident-serve and pytest: make serve ARGS="--port 9000", make test ARGS="-k offsets".
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test lint models stop lock clean distclean
+.PHONY: help serve test lint models images check-docker stop lock clean distclean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -40,6 +44,16 @@ stop: ## stop a server that `make serve` left in the background
 
 test: models lint ## lint, type-check and run the whole suite against a real Triton
 	@$(BIN)/python -m pytest $(ARGS)
+
+check-docker:
+	@command -v docker >/dev/null && docker version >/dev/null || { echo "Images need a Docker engine (23 or newer), and 'docker version' finds none. 'make serve' needs none: it serves the same models without a container." >&2; exit 1; }
+
+# In this order: without an engine, nothing is built.
+images: check-docker ## build the models, then the images of Triton, of the models alone and of the facade
+	@$(MAKE) --no-print-directory models
+	docker build --file docker/Dockerfile.triton --target models --tag trident-models:$(TRIDENT_TAG) .
+	docker build --file docker/Dockerfile.triton --build-arg TRITON_TAG=$(TRITON_TAG) --tag trident-triton:$(TRIDENT_TAG) .
+	docker build --file docker/Dockerfile.api --tag trident-api:$(TRIDENT_TAG) .
 
 lint: $(STAMP) ## ruff and mypy
 	@$(BIN)/ruff check .

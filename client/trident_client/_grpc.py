@@ -224,7 +224,7 @@ def translate(error: InferenceServerException, model: str | None) -> TridentErro
     return kind(message, model)
 
 
-def _channel_arguments(timeout: Timeout) -> list[tuple[str, int]]:
+def _channel_arguments(timeout: Timeout) -> list[tuple[str, int | str]]:
     return [
         ("grpc.max_send_message_length", -1),
         ("grpc.max_receive_message_length", -1),
@@ -233,6 +233,8 @@ def _channel_arguments(timeout: Timeout) -> list[tuple[str, int]]:
         ("grpc.max_reconnect_backoff_ms", 200),
         # In spite of its name, how long a dial may take.
         ("grpc.min_reconnect_backoff_ms", round(timeout.connect * 1000)),
+        # A name with several addresses, such as a cluster's headless service, is several servers that take turns.
+        ("grpc.lb_policy_name", "round_robin"),
     ]
 
 

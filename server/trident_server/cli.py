@@ -9,11 +9,13 @@ import typer
 from pydantic import ValidationError
 from rich.console import Console
 
-from trident_server import pidfile, stack
+from trident_server import doctor, pidfile, stack
 from trident_server.errors import NotRunningError, ServerError
+from trident_server.machine import Machine
 from trident_server.settings import ServerSettings
 
 app = typer.Typer(add_completion=False)
+STYLES = {doctor.State.OK: "", doctor.State.SLOW: "yellow", doctor.State.MISSING: "red"}
 
 
 def _option(name: str, help_text: str, flag: str | None = None) -> Any:
@@ -26,8 +28,9 @@ def _option(name: str, help_text: str, flag: str | None = None) -> Any:
     )
 
 
-@app.command()
+@app.callback(invoke_without_command=True)
 def serve(
+    context: typer.Context,
     host: Annotated[
         str | None,
         _option("host", "IPv4 address that the facade and Triton bind; 0.0.0.0 opens them to the whole network."),
@@ -86,11 +89,14 @@ def serve(
 
     Exits with status 0 when it was told to stop, 1 when something failed and 2 when an option is wrong.
     """
-    given = {key: value for key, value in locals().items() if key != "stop" and value is not None}
+    given = {key: value for key, value in locals().items() if key not in {"stop", "context"} and value is not None}
     try:
         settings = ServerSettings(**given)
     except ValidationError as error:
         raise typer.BadParameter(_explain(error)) from error
+    if context.invoked_subcommand is not None:
+        context.obj = settings
+        return
     try:
         if stop:
             _stop(settings.cache_dir)
@@ -99,6 +105,22 @@ def serve(
     except ServerError as error:
         _console(stderr=True).print(str(error), style="red", markup=False)
         raise typer.Exit(1) from error
+
+
+@app.command("doctor")
+def diagnose(context: typer.Context) -> None:
+    """Say what is missing or slow on this machine, and what to do: for the options that stand before this word.
+
+    Exits with status 0 when nothing is missing, though something may be slow, and with 1 otherwise.
+    """
+    console = _console()
+    findings = list(doctor.examine(context.obj, Machine()))
+    for each in findings:
+        console.print(f"{each.state:<8} {each.subject:<12} {each.found}", markup=False, style=STYLES[each.state])
+        if each.advice:
+            console.print(f"{'':<21} {each.advice}", markup=False)
+    if any(each.state is doctor.State.MISSING for each in findings):
+        raise typer.Exit(1)
 
 
 def _stop(cache_dir: Path) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 from fastapi.testclient import TestClient
+from image_context import stage
 from trident_api.app import create_app
 from trident_api.settings import ApiSettings
 from trident_client import TridentClient
@@ -20,7 +21,6 @@ from trident_server.ports import free_ports
 from trident_server.process import TritonProcess
 from trident_server.supervisor import SHARED_MEMORY
 
-MODEL_REPOSITORY = Path(__file__).resolve().parents[2] / "model_repository"
 # A supervisor whose parent was killed may still be stopping its server when the last test ends.
 SECONDS_TO_GO = 30.0
 
@@ -113,9 +113,11 @@ def serve_models(tmp_path_factory: pytest.TempPathFactory, nothing_is_left: None
 
 
 @pytest.fixture(scope="session")
-def triton(serve_models: Callable[[Path], TritonProcess]) -> Iterator[TritonProcess]:
-    """The real models, started once for the whole run."""
-    process = serve_models(MODEL_REPOSITORY)
+def triton(
+    serve_models: Callable[[Path], TritonProcess], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[TritonProcess]:
+    """The real models, started once for the whole run, from the very folder that Triton's image copies."""
+    process = serve_models(stage("model_repository", tmp_path_factory.mktemp("image") / "models"))
     try:
         process.start()
     except ServerError as error:

@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 VERSION = "1"
+CONFIGURATION = "config.pbtxt"
+KEEP = ".gitkeep"
 NAME = re.compile(r"[a-z][a-z0-9_]*")
 FACTS = re.compile(r'parameters \{ key: "(?:task|languages|threshold|metrics)" value: \{ .* \} \}\n')
 #: A warm-up request's tokens, and the file that says how many a reader's longest window has.
@@ -179,20 +181,26 @@ class ModelSet:
         told = self.folder() / "config.pbtxt"
         kept = "".join(FACTS.findall(told.read_text())) if told.is_file() else ""
         for part in ("", *self.task.parts):
-            text = source._configuration(part)
-            for each in ("", *self.task.parts):
-                names = source.folder(each).name, self.folder(each).name
-                text = text.replace(f'model_name: "{names[0]}"', f'model_name: "{names[1]}"')
-            text = self._width_pattern().sub(rf"\g<1>{width}\g<3>", text)
-            if max_tokens is not None:
-                text = _resized(text, source.max_tokens(), max_tokens)
             target = self.folder(part)
             (target / VERSION).mkdir(parents=True, exist_ok=True)
-            if not part:
-                text = FACTS.sub("", text) + kept if facts is None else _described(text, facts)
-            (target / "config.pbtxt").write_text(text)
+            # Also those that Triton serves in its place by a name, such as `gpu`.
+            named = [f"configs/{file.name}" for file in sorted(source.folder(part).glob("configs/*.pbtxt"))]
+            for file_name in (CONFIGURATION, *named):
+                text = source._configuration(part, file_name)
+                for each in ("", *self.task.parts):
+                    names = source.folder(each).name, self.folder(each).name
+                    text = text.replace(f'model_name: "{names[0]}"', f'model_name: "{names[1]}"')
+                text = self._width_pattern().sub(rf"\g<1>{width}\g<3>", text)
+                if max_tokens is not None:
+                    text = _resized(text, source.max_tokens(), max_tokens)
+                if not part:
+                    text = FACTS.sub("", text) + kept if facts is None else _described(text, facts)
+                (target / file_name).parent.mkdir(exist_ok=True)
+                (target / file_name).write_text(text)
             for file in (source.folder(part) / VERSION).glob("*.py"):
                 shutil.copyfile(file, target / VERSION / file.name)
+            # An ensemble's version has no file; object storage, and some ways into an image, know no empty folder.
+            (target / VERSION / KEEP).touch()
             if (source.folder(part) / "warmup").is_dir():
                 shutil.copytree(source.folder(part) / "warmup", target / "warmup", dirs_exist_ok=True)
             if max_tokens is not None and (target / "warmup" / WARMUP_WINDOW).is_file():
@@ -209,8 +217,8 @@ class ModelSet:
         if after != before:
             (self.folder() / "config.pbtxt").write_text(after)
 
-    def _configuration(self, part: str) -> str:
-        file = self.folder(part) / "config.pbtxt"
+    def _configuration(self, part: str, file_name: str = CONFIGURATION) -> str:
+        file = self.folder(part) / file_name
         if not file.is_file():
             raise RepositoryError(f"{file} is missing; name a complete model repository with --repository")
         return file.read_text()

@@ -237,6 +237,9 @@ def test_a_variant_stands_beside_the_first(recipe: Recipe, target: ModelSet) -> 
     assert (variant.folder("tokenizer") / "warmup" / "short").is_file()
     warmups = re.findall(r"dims: \[ (\d+) \] zero_data", (variant.folder("encoder") / "config.pbtxt").read_text())
     assert warmups == ["8", "24", "24"]
+    on_gpu = (variant.folder("encoder") / "configs" / "gpu.pbtxt").read_text()
+    assert re.findall(r"dims: \[ (\d+) \] zero_data", on_gpu) == warmups
+    assert "FP32 dims: [ 32 ]" in on_gpu
     assert not target.network_file.exists(), "the first was not asked for"
 
 

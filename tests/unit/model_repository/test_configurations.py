@@ -17,6 +17,10 @@ FOLDERS = sorted(file.parent for file in REPOSITORY.glob("*/config.pbtxt"))
 PYTHON_MODELS = sorted(REPOSITORY.glob("*/1/*.py"))
 #: Built by `make models`, which `make test` runs first.
 NETWORKS = sorted(REPOSITORY.glob("*/1/model.pt"))
+#: Served in place of config.pbtxt where Triton is started with --model-config-name=<name>.
+NAMED = sorted(REPOSITORY.glob("*/configs/*.pbtxt"))
+#: The backends of NVIDIA's image (release 24.10, /opt/tritonserver/backends) that are for models as these.
+CONTAINER_BACKENDS = {"pytorch", "python"}
 #: What NVIDIA's container has, or its image adds with one pip command.
 CONTAINER_PACKAGES = {"numpy", "tokenizers", "triton_python_backend_utils"}
 #: What the C++ PyTorch backend of release 24.10 reads.
@@ -34,8 +38,12 @@ PYTORCH_PARAMETERS = {
 }
 
 
+def parse(file: Path) -> model_config_pb2.ModelConfig:
+    return text_format.Parse(file.read_text(), model_config_pb2.ModelConfig())
+
+
 def configuration(folder: Path) -> model_config_pb2.ModelConfig:
-    return text_format.Parse((folder / "config.pbtxt").read_text(), model_config_pb2.ModelConfig())
+    return parse(folder / "config.pbtxt")
 
 
 def named(folders: list[Path]) -> list[str]:
@@ -59,11 +67,40 @@ def test_every_model_batches_and_has_its_version_folder(folder: Path) -> None:
     # Questions have as many answers as they have; they are asked one a request, and join inside.
     one_a_request = folder.name in {"qa", "qa_span_decoder"}
     assert config.max_batch_size == (1 if one_a_request else 64)
-    assert (folder / "1").is_dir()
+    # Object storage, and some ways into an image, know no empty folder.
+    assert [file for file in (folder / "1").iterdir() if file.is_file()]
     # An ensemble is scheduled as one; its steps batch.
     if not one_a_request:
         assert config.HasField("ensemble_scheduling") != config.HasField("dynamic_batching")
     assert not config.name, "a name in config.pbtxt would break the folder's copies under other names"
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=named(FOLDERS))
+def test_every_model_is_an_ensemble_or_names_a_backend_that_the_container_has(folder: Path) -> None:
+    config = CONFIGURATIONS[folder.name]
+    if config.HasField("ensemble_scheduling"):
+        assert (config.platform, config.backend) == ("ensemble", "")
+    else:
+        assert config.backend in CONTAINER_BACKENDS
+        # The file that the backend looks for, none configured.
+        assert not config.default_model_filename
+        assert config.backend == "pytorch" or (folder / "1" / "model.py").is_file()
+
+
+def test_every_network_has_a_configuration_for_the_gpu() -> None:
+    networks = {name for name, config in CONFIGURATIONS.items() if config.backend == "pytorch"}
+    assert {file.parents[1].name for file in NAMED if file.stem == "gpu"} == networks
+
+
+@pytest.mark.parametrize("file", NAMED, ids=[f"{file.parents[1].name}/{file.stem}" for file in NAMED])
+def test_the_configuration_for_the_gpu_differs_in_the_instances_place_alone(file: Path) -> None:
+    gpu, cpu = parse(file), parse(file.parents[1] / "config.pbtxt")
+    kinds = model_config_pb2.ModelInstanceGroup
+    assert [(each.kind, each.count) for each in gpu.instance_group] == [(kinds.KIND_GPU, 1)]
+    assert [each.kind for each in cpu.instance_group] == [kinds.KIND_CPU]
+    for each in (gpu, cpu):
+        each.ClearField("instance_group")
+    assert gpu == cpu
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=named(FOLDERS))
@@ -128,12 +165,13 @@ def test_warm_up_data_is_there_and_of_its_type(folder: Path) -> None:
 
 @pytest.mark.parametrize("file", PYTHON_MODELS, ids=[f"{file.parents[1].name}/{file.stem}" for file in PYTHON_MODELS])
 def test_python_models_import_only_what_the_container_has(file: Path) -> None:
-    tree = ast.parse(file.read_text())
+    # Release 24.10 has Python 3.10.
+    tree = ast.parse(file.read_text(), feature_version=(3, 10))
     imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
     imported |= {node.module or "." for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
     packages = {name.partition(".")[0] for name in imported}
     beside = {other.stem for other in file.parent.glob("*.py")}
-    assert packages <= CONTAINER_PACKAGES | set(sys.stdlib_module_names) | beside
+    assert packages <= CONTAINER_PACKAGES | (sys.stdlib_module_names - {"tomllib"}) | beside
 
 
 def test_models_of_one_kind_are_copies_of_each_other() -> None:

@@ -1,0 +1,184 @@
+"""``trident-serve doctor``: says what is missing or slow on this machine, and what to do about it. Changes nothing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from trident_server.assembly import check_path
+from trident_server.errors import ServerError
+from trident_server.machine import Machine
+from trident_server.ports import check_free
+from trident_server.repository import check_repository
+from trident_server.settings import ServerSettings
+from trident_server.wheel import OLDEST_GLIBC, find_embedded_triton
+
+MIB = 1 << 20
+GIB = 1 << 30
+#: Free memory below which a start is likely to fail, and with which a passage of 100,000 characters (1.3 GB) has room.
+LEAST_MEMORY, ENOUGH_MEMORY = 2 * GIB, 4 * GIB
+#: The same of shared memory: each Python model takes 1 MiB at its start and more for long passages.
+LEAST_SHARED_MEMORY, ENOUGH_SHARED_MEMORY = 64 * MIB, 512 * MIB
+
+
+class State(StrEnum):
+    """How one thing stands."""
+
+    OK = "ok"
+    SLOW = "slow"
+    MISSING = "missing"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at.
+
+    Attributes:
+        subject: what.
+        state: how it stands.
+        found: what is there.
+        advice: what to do; empty where nothing is to be done.
+    """
+
+    subject: str
+    state: State
+    found: str
+    advice: str = ""
+
+
+def examine(settings: ServerSettings, machine: Machine, site_packages: Path | None = None) -> Iterator[Finding]:
+    """Yield what was found, one thing after the other.
+
+    Args:
+        settings: what would be served, and where.
+        machine: the machine's facts.
+        site_packages: where the wheel of Triton is looked for; beside the running Python when not given.
+    """
+    yield _python(machine)
+    yield _glibc(machine)
+    yield _triton(machine, site_packages)
+    yield _processor(machine)
+    yield _memory(machine)
+    yield _shared_memory(machine)
+    yield from _ports(settings)
+    yield _paths(settings)
+    yield from _models(settings, machine)
+    yield _gpu(machine)
+
+
+def _python(machine: Machine) -> Finding:
+    found = machine.platform.python
+    if found == "3.11":
+        return Finding("Python", State.OK, found)
+    return Finding("Python", State.MISSING, found, "Trident needs Python 3.11: make serve PYTHON=/path/to/python3.11.")
+
+
+def _glibc(machine: Machine) -> Finding:
+    found, oldest = machine.platform.glibc, ".".join(map(str, OLDEST_GLIBC))
+    numbers = tuple(int(part) for part in found.split(".")[:2] if part.isdigit())
+    if numbers >= OLDEST_GLIBC:
+        return Finding("glibc", State.OK, found)
+    advice = f"The embedded Triton needs glibc {oldest} or newer (Debian 12, Ubuntu 22.04): serve in the container."
+    return Finding("glibc", State.MISSING, found or "none", advice)
+
+
+def _triton(machine: Machine, site_packages: Path | None) -> Finding:
+    try:
+        triton = find_embedded_triton(site_packages, machine.platform)
+    except ServerError as error:
+        return Finding("Triton", State.MISSING, "cannot run here", str(error))
+    return Finding("Triton", State.OK, str(triton.binary))
+
+
+def _processor(machine: Machine) -> Finding:
+    cores = f"{machine.cores} core{'s' if machine.cores != 1 else ''}"
+    if machine.bfloat16:
+        return Finding("processor", State.OK, f"{cores}, bfloat16 in hardware ({', '.join(machine.bfloat16)})")
+    advice = (
+        "Models compute in float32, which is slower: for bfloat16, take a processor with AMX "
+        "(Intel's Sapphire Rapids or newer) or AVX512-BF16 (AMD's Zen 4 or newer), or a GPU in the container."
+    )
+    return Finding("processor", State.SLOW, f"{cores}, neither AMX nor AVX512-BF16", advice)
+
+
+def _memory(machine: Machine) -> Finding:
+    return _sized(
+        "memory",
+        machine.memory,
+        f"{machine.memory / GIB:.1f} GiB free",
+        (LEAST_MEMORY, ENOUGH_MEMORY),
+        f"Free {ENOUGH_MEMORY // GIB} GiB, or raise the container's limit; very long passages need most.",
+    )
+
+
+def _shared_memory(machine: Machine) -> Finding:
+    advice = (
+        f"Python models hand over tensors in /dev/shm and need {ENOUGH_SHARED_MEMORY // MIB} MiB with long passages: "
+        "mount -o remount,size=1g /dev/shm, or start the container with --shm-size=1g."
+    )
+    if machine.shared_memory is None:
+        return Finding("/dev/shm", State.MISSING, "not there", advice)
+    size, free = machine.shared_memory
+    found = f"{free // MIB} of {size // MIB} MiB free"
+    return _sized("/dev/shm", free, found, (LEAST_SHARED_MEMORY, ENOUGH_SHARED_MEMORY), advice)
+
+
+def _sized(subject: str, free: int, found: str, bounds: tuple[int, int], advice: str) -> Finding:
+    least, enough = bounds
+    if free >= enough:
+        return Finding(subject, State.OK, found)
+    return Finding(subject, State.SLOW if free >= least else State.MISSING, found, advice)
+
+
+def _ports(settings: ServerSettings) -> Iterator[Finding]:
+    for name, port in settings.ports.items():
+        host = settings.host if name == "port" else settings.triton_address
+        subject = f"port {port}"
+        try:
+            check_free(host, {name: port})
+        except ServerError as error:
+            yield Finding(subject, State.MISSING, f"not free on {host}", str(error))
+        else:
+            yield Finding(subject, State.OK, f"free on {host}")
+
+
+def _paths(settings: ServerSettings) -> Finding:
+    try:
+        check_path(settings.repository.resolve(), "repository")
+        check_path(settings.cache_dir.resolve(), "cache-dir")
+    except ServerError as error:
+        return Finding("paths", State.MISSING, "not such that Triton can work in them", str(error))
+    return Finding("paths", State.OK, f"{settings.repository}, {settings.cache_dir}")
+
+
+def _models(settings: ServerSettings, machine: Machine) -> Iterator[Finding]:
+    try:
+        check_repository(settings.repository, settings.config_name)
+    except ServerError as error:
+        yield Finding("models", State.MISSING, "cannot be served", str(error))
+        return
+    dtypes = {dtype for file in settings.repository.glob("*/1/export.json") if (dtype := _dtype(file))}
+    found = f"built, in {', '.join(sorted(dtypes)) or 'a dtype that is not told'}"
+    slow = dtypes - ({"bfloat16"} if machine.bfloat16 else {"float32"})
+    if slow:
+        fitting = "bfloat16" if machine.bfloat16 else "float32"
+        yield Finding("models", State.SLOW, found, f"This processor is faster with {fitting}: run `make models` here.")
+    else:
+        yield Finding("models", State.OK, found)
+
+
+def _dtype(report: Path) -> str:
+    try:
+        return str(json.loads(report.read_text()).get("dtype", ""))
+    except (OSError, ValueError, AttributeError):
+        return ""
+
+
+def _gpu(machine: Machine) -> Finding:
+    if not machine.gpus:
+        return Finding("GPU", State.OK, "none, and none is needed")
+    advice = "The embedded Triton leaves it idle: see docker/README.md for the container with --profile gpu."
+    return Finding("GPU", State.SLOW, ", ".join(machine.gpus), advice)

@@ -1,0 +1,116 @@
+"""Built models run on the oldest libtorch supported, that of NVIDIA's release 24.10.
+
+Its libtorch, 2.5.0a0, was cut between the releases 2.4 and 2.5 of PyTorch. What 2.4 has, it has; so built models are
+held to the operators of 2.4.1, which stand beside this file as that release lists them.
+"""
+
+import re
+import zipfile
+from pathlib import Path
+
+import pytest
+import torch
+
+HERE = Path(__file__).resolve().parent
+NETWORKS = sorted((HERE.parents[2] / "model_repository").glob("*/1/model.pt"))
+HEADER, FORMAT, *SCHEMAS = (HERE / "operators-2.4.txt").read_text().splitlines()
+#: The language itself, not operators: every release that reads the file format knows them.
+LANGUAGE = {
+    "prim::Constant",
+    "prim::ConstantChunk",
+    "prim::GetAttr",
+    "prim::If",
+    "prim::ListConstruct",
+    "prim::ListUnpack",
+    "prim::Loop",
+    "prim::NumToTensor",
+    "prim::RaiseException",
+    "prim::TupleConstruct",
+    "prim::TupleUnpack",
+    "prim::Uninitialized",
+    "prim::tolist",
+    "prim::unchecked_cast",
+}
+
+
+def key(schema) -> str:
+    return f"{schema.name}.{schema.overload_name}" if schema.overload_name else schema.name
+
+
+OLD = {key(schema): schema for schema in map(torch._C.parse_schema, SCHEMAS)}
+
+
+def nodes(block):
+    for node in block.nodes():
+        yield node
+        for inner in node.blocks():
+            yield from nodes(inner)
+
+
+def too_new(model) -> list[str]:
+    """Return what of a model the old release does not know, each operator once."""
+    found = set()
+    for node in nodes(model.inlined_graph):
+        if node.kind() in LANGUAGE:
+            continue
+        if node.schema() == "(no schema)":
+            found.add(f"{node.kind()} is no operator of it")
+            continue
+        new = torch._C.parse_schema(node.schema())
+        old = OLD.get(key(new))
+        if old is None:
+            found.add(f"{key(new)} is no operator of it")
+            continue
+        types = {argument.name: str(argument.type) for argument in old.arguments}
+        for argument, value in zip(new.arguments, node.inputs(), strict=True):
+            if argument.name in types:
+                if types[argument.name] != str(argument.type):
+                    found.add(f"{key(new)}'s {argument.name} is a {types[argument.name]} there, not {argument.type}")
+            # An argument that keeps its default is not written into the file.
+            elif not argument.has_default_value() or value.toIValue() != argument.default_value:
+                found.add(f"{key(new)} has no {argument.name} there")
+    return sorted(found)
+
+
+@pytest.fixture(params=NETWORKS, ids=[file.parents[1].name for file in NETWORKS])
+def network(request) -> Path:
+    return request.param
+
+
+def test_there_is_a_built_network_to_look_at():
+    assert {"cola_classifier", "qa_reader", "sts_encoder"} <= {file.parents[1].name for file in NETWORKS}
+
+
+def test_every_operator_is_one_of_the_oldest_release(network):
+    assert too_new(torch.jit.load(network)) == []
+
+
+def test_the_file_format_is_one_that_the_oldest_release_reads(network):
+    with zipfile.ZipFile(network) as archive:
+        names = archive.namelist()
+        (version,) = (archive.read(name) for name in names if re.fullmatch(r"[^/]+/(\.data/)?version", name))
+        assert int(version) <= int(FORMAT.removeprefix("format "))
+        # Only the format of mobile devices has bytecode with a version of its own.
+        assert not any(name.endswith("bytecode.pkl") for name in names)
+
+
+def test_the_list_is_that_of_the_release_it_is_named_for():
+    assert HEADER.startswith("# torch 2.4.1:")
+    assert len(OLD) > 2000
+
+
+class Newer(torch.nn.Module):
+    def forward(self, query: torch.Tensor):
+        return torch.nn.functional.scaled_dot_product_attention(query, query, query, enable_gqa=True)
+
+
+class Older(torch.nn.Module):
+    def forward(self, query: torch.Tensor):
+        return torch.nn.functional.scaled_dot_product_attention(query, query, query)
+
+
+def test_an_argument_or_an_operator_too_new_is_found():
+    assert too_new(torch.jit.script(Newer())) == ["aten::scaled_dot_product_attention has no enable_gqa there"]
+    assert too_new(torch.jit.script(Older())) == []
+    (word,) = too_new(torch.jit.trace(lambda x: torch.ops.aten._safe_softmax(x, 0), torch.ones(2)))
+    assert word == "aten::_safe_softmax is no operator of it"

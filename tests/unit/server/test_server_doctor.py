@@ -1,0 +1,156 @@
+"""The doctor: what it makes of a machine's facts, and that it changes nothing."""
+
+import json
+import re
+import socket
+from dataclasses import replace
+
+import pytest
+from trident_server.cli import app
+from trident_server.doctor import GIB, MIB, State, examine
+from trident_server.machine import Machine, free_memory, gpus, processor_flags, shared_memory
+from trident_server.ports import free_ports
+from trident_server.settings import ServerSettings
+from trident_server.wheel import Platform
+from typer.testing import CliRunner
+
+GOOD = Machine(
+    platform=Platform(system="Linux", machine="x86_64", glibc="2.36", python="3.11"),
+    flags=frozenset({"avx2", "amx_bf16"}),
+    cores=2,
+    memory=16 * GIB,
+    shared_memory=(8 * GIB, 8 * GIB),
+    gpus=(),
+)
+
+
+@pytest.fixture
+def settings(tmp_path, monkeypatch):
+    """Settings of a built repository on free ports."""
+    monkeypatch.chdir(tmp_path)
+    for name in ServerSettings.model_fields:
+        monkeypatch.delenv(f"TRIDENT_{name.upper()}", raising=False)
+    version = tmp_path / "models" / "encoder" / "1"
+    version.mkdir(parents=True)
+    (version.parent / "config.pbtxt").write_text('backend: "pytorch"')
+    (version / "model.pt").write_bytes(b"")
+    (version / "export.json").write_text(json.dumps({"dtype": "bfloat16"}))
+    port, http_port, grpc_port, metrics_port = free_ports(4)
+    return ServerSettings(
+        repository=tmp_path / "models", port=port, http_port=http_port, grpc_port=grpc_port, metrics_port=metrics_port
+    )
+
+
+def found(settings, machine=GOOD):
+    return {each.subject: each for each in examine(settings, machine)}
+
+
+def test_nothing_is_wrong_with_a_good_machine(settings):
+    findings = list(examine(settings, GOOD))
+    assert {each.state for each in findings} == {State.OK}
+    assert not any(each.advice for each in findings)
+    subjects = ["Python", "glibc", "Triton", "processor", "memory", "/dev/shm", "paths", "models", "GPU"]
+    assert [each.subject for each in findings if not each.subject.startswith("port ")] == subjects
+
+
+@pytest.mark.parametrize(
+    ("subject", "facts", "state", "advice"),
+    [
+        ("Python", {"platform": replace(GOOD.platform, python="3.13")}, State.MISSING, r"PYTHON=/path/to/python3\.11"),
+        ("glibc", {"platform": replace(GOOD.platform, glibc="2.31")}, State.MISSING, r"2\.35 or newer"),
+        ("glibc", {"platform": replace(GOOD.platform, glibc="")}, State.MISSING, "container"),
+        ("Triton", {"platform": replace(GOOD.platform, machine="aarch64")}, State.MISSING, "docker run"),
+        ("processor", {"flags": frozenset({"avx2"})}, State.SLOW, "AMX"),
+        ("processor", {"flags": frozenset()}, State.SLOW, "float32"),
+        ("processor", {"flags": frozenset({"avx512_bf16"})}, State.OK, "^$"),
+        ("memory", {"memory": 3 * GIB}, State.SLOW, "Free 4 GiB"),
+        ("memory", {"memory": 0}, State.MISSING, "Free 4 GiB"),
+        ("/dev/shm", {"shared_memory": (64 * MIB, 64 * MIB)}, State.SLOW, "--shm-size=1g"),
+        ("/dev/shm", {"shared_memory": (8 * GIB, 1)}, State.MISSING, "remount"),
+        ("/dev/shm", {"shared_memory": None}, State.MISSING, "--shm-size=1g"),
+        ("GPU", {"gpus": ("NVIDIA L4", "NVIDIA L4")}, State.SLOW, "--profile gpu"),
+    ],
+)
+def test_what_is_missing_or_slow_is_told_with_what_to_do(settings, subject, facts, state, advice):
+    finding = found(settings, replace(GOOD, **facts))[subject]
+    assert finding.state is state
+    assert re.search(advice, finding.advice)
+
+
+def test_a_taken_port_is_told_with_the_option_that_chooses_another(settings):
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", settings.grpc_port))
+        holder.listen()
+        findings = found(settings)
+    assert findings[f"port {settings.grpc_port}"].state is State.MISSING
+    assert "--grpc-port" in findings[f"port {settings.grpc_port}"].advice
+    assert findings[f"port {settings.port}"].state is State.OK
+
+
+def test_models_of_a_dtype_that_this_processor_is_slow_with_are_told(settings):
+    slow = found(settings, replace(GOOD, flags=frozenset()))["models"]
+    assert slow.state is State.SLOW
+    assert "float32: run `make models`" in slow.advice
+
+
+@pytest.mark.parametrize("report", ["", "[]", "{", '{"dtype": null}', "고양이"])
+def test_a_report_that_says_nothing_is_no_failure(settings, report):
+    (settings.repository / "encoder" / "1" / "export.json").write_text(report, "utf-8")
+    assert found(settings)["models"].subject == "models"
+
+
+def test_models_that_are_not_built_are_told(settings):
+    (settings.repository / "encoder" / "1" / "model.pt").unlink()
+    assert "make models" in found(settings)["models"].advice
+    assert found(settings)["models"].state is State.MISSING
+
+
+def test_a_path_that_triton_cannot_work_in_is_told(settings, tmp_path):
+    odd = tmp_path / "a b"
+    settings.repository.rename(odd)
+    finding = found(settings.model_copy(update={"repository": odd}))["paths"]
+    assert finding.state is State.MISSING
+    assert "--repository" in finding.advice
+
+
+def test_a_containers_limit_bounds_the_memory(tmp_path):
+    limit = tmp_path / "memory.max"
+    assert free_memory(limit) > 0
+    limit.write_text("max\n")
+    assert free_memory(limit) > MIB
+    limit.write_text(f"{3 * MIB}\n")
+    assert free_memory(limit) == 3 * MIB
+    (tmp_path / "memory.current").write_text(f"{MIB}\n")
+    assert free_memory(limit) == 2 * MIB
+
+
+def test_facts_that_cannot_be_read_are_none(tmp_path):
+    assert processor_flags(tmp_path / "cpuinfo") == frozenset()
+    (tmp_path / "cpuinfo").write_text("model name\t: x\n")
+    assert processor_flags(tmp_path / "cpuinfo") == frozenset()
+    (tmp_path / "cpuinfo").write_text("flags\t\t: fpu avx2\n\nflags\t\t: fpu\n")
+    assert processor_flags(tmp_path / "cpuinfo") == {"fpu", "avx2"}
+    assert shared_memory(tmp_path / "shm") is None
+    assert gpus(tmp_path / "gpus") == ()
+    (tmp_path / "gpus" / "0").mkdir(parents=True)
+    (tmp_path / "gpus" / "0" / "information").write_text("Model: \t\t NVIDIA L4\nIRQ: 1\n")
+    assert gpus(tmp_path / "gpus") == ("NVIDIA L4",)
+
+
+def test_the_command_exits_with_1_when_something_is_missing_and_0_when_not(settings, monkeypatch):
+    options = [f"--{name.replace('_', '-')}={value}" for name, value in settings.ports.items()]
+    options.append(f"--repository={settings.repository}")
+    monkeypatch.setattr("trident_server.cli.Machine", lambda: GOOD)
+    told = CliRunner().invoke(app, [*options, "doctor"])
+    assert told.exit_code == 0, told.output
+    assert len(told.output.splitlines()) == 13
+    assert not list(settings.repository.parent.glob(".trident")), "it writes nothing"
+    monkeypatch.setattr("trident_server.cli.Machine", lambda: replace(GOOD, shared_memory=None))
+    told = CliRunner().invoke(app, [*options, "doctor"])
+    assert told.exit_code == 1
+    assert "missing  /dev/shm     not there" in told.output
+
+
+def test_a_wrong_option_is_told_before_anything_is_looked_at():
+    assert CliRunner().invoke(app, ["--port=0", "doctor"]).exit_code == 2
+    assert CliRunner().invoke(app, ["doctors"]).exit_code == 2

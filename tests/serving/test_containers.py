@@ -11,10 +11,12 @@ import time
 import httpx
 import pytest
 import yaml
-from image_context import DOCKER, instructions
+from image_context import DOCKER, instructions, stage
 from kustomization import render
 from prometheus_queries import GPU_METRICS, OWN_LABELS, OWN_METRICS, named, queries, rules
+from trident_server.errors import ServerStartError
 from trident_server.facade import FacadeProcess
+from trident_server.machine import gpus
 from trident_server.ports import free_ports
 from trident_server.supervised import new_shm_prefix
 from trident_server.supervisor import remove_shared_memory
@@ -187,3 +189,12 @@ def is_ready(url: str) -> bool:
         return httpx.get(f"http://{url}/v2/health/ready").status_code == 200
     except httpx.HTTPError:
         return False
+
+
+@pytest.mark.skipif(bool(gpus()), reason="this machine has a GPU")
+def test_triton_reads_the_configurations_for_a_gpu_and_where_there_is_none_names_each_network(new_triton, tmp_path):
+    repository = stage("model_repository", tmp_path / "models")
+    with pytest.raises(ServerStartError) as refused:
+        new_triton(repository, config_name="gpu").start()
+    named = set(re.findall(r"^ *(\w+): .*KIND_GPU but no GPUs", str(refused.value), re.MULTILINE))
+    assert named == {file.parents[1].name for file in repository.glob("*/configs/gpu.pbtxt")}

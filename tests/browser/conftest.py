@@ -79,7 +79,8 @@ def serve() -> Iterator[Callable[..., str]]:
         yield start
 
 
-@pytest.fixture(scope="session")
+# Not for the session: while it runs, Playwright's event loop is the thread's, and no other test may have one.
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     if CHROMIUM is None:
         pytest.skip("no Chromium on this machine (Debian's package is called chromium)")

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from trident_client import BadInputError, TruncationWarning
+from trident_client import BadInputError, Request, TruncationWarning
 
 pytestmark = pytest.mark.serving
 
@@ -68,7 +68,11 @@ def test_what_the_model_does_not_see_is_told(client, api):
 
 @pytest.mark.parametrize("text", ["", " \t\n"])
 def test_text_without_a_visible_character_is_refused_and_the_next_is_answered(client, api, text):
-    with pytest.raises(BadInputError, match="TEXT 1 is empty"):
+    with pytest.raises(BadInputError, match=r"sentences\[1\] is empty"):
         client.acceptability(["Fine.", text])
+    # So do the models, of those who ask them otherwise.
+    request = Request("cola", {"TEXT": np.array([[b"Fine."], [text.encode()]], dtype=np.object_)}, ("PROBABILITY",))
+    with pytest.raises(BadInputError, match="TEXT 1 is empty"):
+        client.infer(request)
     assert api.post("/generate", json={"passage": text}).status_code == 422
     assert client.acceptability(["Fine."]).shape == (1,)

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoModel, AutoTokenizer, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging
 
 
@@ -64,7 +64,9 @@ def load_tokenizer(checkpoint: str | Path) -> PreTrainedTokenizerBase:
 
     file = sentencepiece_file(checkpoint)
     tokenizer = convert(file) if file else AutoTokenizer.from_pretrained(str(checkpoint))
-    if getattr(AutoConfig.from_pretrained(str(checkpoint)), "type_vocab_size", 2) < 2:
+    # Without AutoConfig, which wants a model to be there too.
+    configuration, _ = PreTrainedConfig.get_config_dict(str(checkpoint))
+    if configuration.get("type_vocab_size", 2) < 2:
         tokenizer.model_input_names = [name for name in tokenizer.model_input_names if name != "token_type_ids"]
     return tokenizer
 

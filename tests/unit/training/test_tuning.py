@@ -147,6 +147,18 @@ def test_the_command_reports_prunes_and_keeps_a_checkpoint_to_export(tiny_checkp
     assert "seed was 0 and is 5" in refused.output
 
 
+def test_the_best_of_a_search_on_similarity_knows_its_threshold_and_languages(tiny_checkpoint, pairs, tmp_path):
+    fixed = ["--model", tiny_checkpoint("bert"), "--data", pairs, "--output", tmp_path, "--trials", 2]
+    options = ["--most-epochs", 1, "--batch-sizes", 32, "--max-length", 24, "--language", "en", "--metric", "pearson"]
+    done = CliRunner().invoke(app, ["tune", "sts", *map(str, fixed + options)])
+    assert done.exit_code == 0, done.output
+    card = json.loads((tmp_path / "best" / "similarity.json").read_text())
+    assert (card["kind"], card["languages"]) == ("bi-encoder", ["en"])
+    assert 0 < card["threshold"] < 1
+    # Half precision makes ties, and the card is of the checkpoint in float32.
+    assert card["metrics"]["pearson"] == pytest.approx(open_study_of(tmp_path, "sts").best_value, abs=0.05)
+
+
 def test_an_interrupted_search_has_its_report_too(tiny_checkpoint, toy_data, tmp_path, monkeypatch):
     monkeypatch.setattr(cola_commands, "train", lambda *arguments: (_ for _ in ()).throw(KeyboardInterrupt))
     done = CliRunner().invoke(app, command(tiny_checkpoint("bert"), toy_data, tmp_path, 8))

@@ -1,0 +1,72 @@
+"""Sentences and passages to measure with: written for the project, the same every time, as long as real ones are."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+SUBJECTS = (
+    "the dog",
+    "a man",
+    "my friend",
+    "the old committee",
+    "every student",
+    "a group of people",
+    "the government",
+)
+VERBS = ("sleeps", "sees", "plays", "waits for", "has been painting", "talks about", "runs away from", "remembers")
+OBJECTS = ("the guitar", "a red ball", "the last train", "two children", "the new law", "a bowl of soup", "the market")
+PLACES = ("in the park", "near the river", "on a wooden table", "at the end of the street", "behind the school")
+TIMES = ("today", "in the early morning", "since last week", "before the meeting began", "at night")
+LINKS = ("while", "because", "although", "and then", "but")
+#: Words of a sentence as real ones have them (STS-B: 11 on average, 40 at most): each length and how often it is drawn.
+WORDS = {4: 4, 5: 8, 6: 10, 7: 12, 8: 12, 9: 11, 10: 9, 12: 8, 14: 6, 17: 5, 21: 5, 26: 4, 32: 2, 40: 1}
+#: Words of a passage: 20 to 400 tokens.
+PASSAGE_WORDS = (18, 370)
+
+
+def sentences(count: int, seed: int = 7) -> list[str]:
+    """Return sentences of 4 to 40 words."""
+    rng = random.Random(seed)
+    lengths = rng.choices(list(WORDS), weights=list(WORDS.values()), k=count)
+    return [_sentence(rng, length) for length in lengths]
+
+
+def pairs(count: int, seed: int = 7) -> list[tuple[str, str]]:
+    """Return pairs of such sentences."""
+    texts = sentences(2 * count, seed)
+    return list(zip(texts[::2], texts[1::2], strict=True))
+
+
+def questions(count: int, seed: int = 7) -> list[tuple[str, str]]:
+    """Return questions and their passages of 20 to 400 tokens, evenly spread."""
+    rng = random.Random(seed)
+    return [(_question(rng), passage(rng.randint(*PASSAGE_WORDS), rng)) for _ in range(count)]
+
+
+def passage(words: int, rng: random.Random) -> str:
+    """Return a passage of so many words."""
+    parts: list[str] = []
+    left = words
+    while left > 0:
+        size = min(left, rng.choice(list(WORDS)))
+        parts.append(_sentence(rng, size))
+        left -= size
+    return " ".join(parts)
+
+
+def _sentence(rng: random.Random, words: int) -> str:
+    said: list[str] = []
+    while len(said) < words:
+        clause = (SUBJECTS, VERBS, OBJECTS, PLACES, TIMES, LINKS)
+        said += " ".join(rng.choice(each) for each in clause).split()
+    text = " ".join(said[:words])
+    return f"{text[0].upper()}{text[1:]}."
+
+
+def _question(rng: random.Random) -> str:
+    return f"Who {_pick(rng, VERBS)} {_pick(rng, OBJECTS)} {_pick(rng, PLACES)}?"
+
+
+def _pick(rng: random.Random, choices: Sequence[str]) -> str:
+    return rng.choice(choices)

@@ -1,10 +1,21 @@
-"""The packed row: nothing real is lost, nothing padded is kept, and groups stay tight."""
+"""The laid out row: nothing real is lost, nothing padded is kept, and hardly a slot is free."""
+
+import random
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from trident_training.export.packing import PADDING, first_tokens, group_rows, max_tokens, mean_tokens, pack
+from trident_training.export.packing import (
+    PADDING,
+    ROW,
+    fill_slots,
+    first_tokens,
+    lay_out,
+    max_tokens,
+    mean_tokens,
+    pack,
+)
 
 # Real tokens and padding of each item.
 ITEMS = st.lists(st.tuples(st.integers(0, 40), st.integers(0, 5)), min_size=1, max_size=64)
@@ -37,34 +48,68 @@ def test_every_real_token_is_in_the_row_once_and_in_its_place(items: list[tuple[
 
 
 @given(ITEMS)
-def test_layout_gives_every_token_of_a_group_its_own_slot(items: list[tuple[int, int]]) -> None:
+def test_every_token_has_a_slot_of_its_own_in_a_row_of_its_sequence(items: list[tuple[int, int]]) -> None:
     batch = pack(*ragged(items))
     layout = batch.layout.flatten().tolist()
-    groups, slots = layout[0], layout[1 + 3 * layout[0] :]
-    start = 0
-    for group in range(groups):
-        tokens, rows, longest = layout[1 + 3 * group : 4 + 3 * group]
-        own = slots[start : start + tokens]
-        assert len(set(own)) == tokens
-        assert all(0 <= slot < rows * longest for slot in own)
-        start += tokens
-    assert start == len(slots) == len(batch.source)
+    blocks, holder = layout[0], layout[1 + 3 * layout[0] :]
+    row_of = [
+        (block, row)
+        for block in range(blocks)
+        for row in range(layout[1 + 3 * block])
+        for _ in range(layout[2 + 3 * block])
+    ]
+    assert len(row_of) == len(holder)
+    slots = batch.slot.tolist()
+    assert len(set(slots)) == len(slots)
+    assert [holder[slot] for slot in slots] == batch.sequence.tolist()
+    assert sum(each >= 0 for each in holder) == len(slots)
+    for index in range(len(items)):
+        mine = batch.slot[batch.sequence == index].tolist()
+        assert mine == list(range(mine[0], mine[0] + len(mine))) if mine else True
+        assert len({row_of[slot] for slot in mine}) <= 1
 
 
-@given(st.lists(st.integers(0, 300), min_size=1, max_size=64))
-def test_a_group_is_at_most_a_quarter_or_four_tokens_longer_than_its_shortest(sizes: list[int]) -> None:
-    sizes = sorted(sizes, reverse=True)
-    table, starts = group_rows(sizes)
-    assert len(starts) == len(sizes)
-    first = 0
-    for tokens, rows, longest in zip(table[::3], table[1::3], table[2::3], strict=True):
-        members = sizes[first : first + rows]
-        assert tokens == sum(members)
-        assert longest == members[0]
-        assert members[-1] >= longest - max(4, longest // 4)
-        assert starts[first : first + rows] == [row * longest for row in range(rows)]
-        first += rows
-    assert first == len(sizes)
+@given(ITEMS)
+def test_only_blocks_whose_rows_are_one_whole_sequence_each_go_without_a_mask(items: list[tuple[int, int]]) -> None:
+    batch = pack(*ragged(items))
+    layout = batch.layout.flatten().tolist()
+    holder = layout[1 + 3 * layout[0] :]
+    for rows, width, shared in zip(*[iter(layout[1 : 1 + 3 * layout[0]])] * 3, strict=True):
+        held = [holder[row * width : (row + 1) * width] for row in range(rows)]
+        assert shared == any(len(set(row)) > 1 or -1 in row for row in held)
+        holder = holder[rows * width :]
+
+
+@given(ITEMS)
+def test_ids_types_and_positions_come_into_their_slots_and_free_slots_hold_zeros(items: list[tuple[int, int]]) -> None:
+    flat, lengths = ragged(items)
+    batch = pack(flat, lengths)
+    ids = flat[batch.source].to(torch.int64)
+    row = fill_slots(ids, ids + 1, batch)
+    assert row[:, batch.slot].tolist() == [ids.tolist(), (ids + 1).tolist(), batch.position.tolist()]
+    assert row.count_nonzero() == 2 * len(ids) + batch.position.count_nonzero()
+
+
+@given(st.lists(st.integers(1, 512), min_size=1, max_size=1))
+def test_a_lone_sequence_is_computed_without_a_free_slot(sizes: list[int]) -> None:
+    assert lay_out(sizes) == ([1, *sizes, 0], [0], *sizes)
+
+
+@pytest.mark.parametrize(("shortest", "longest", "most"), [(20, 400, 0.1), (5, 40, 0.1), (5, 10, 0.1), (400, 512, 0.1)])
+def test_less_than_a_tenth_of_the_slots_is_free_in_batches_of_mixed_lengths(
+    shortest: int, longest: int, most: float
+) -> None:
+    rng = random.Random(1)
+    sizes = [sorted((rng.randint(shortest, longest) for _ in range(64)), reverse=True) for _ in range(20)]
+    free = [1 - sum(batch) / lay_out(batch)[2] for batch in sizes]
+    assert sum(free) / len(free) < most
+
+
+def test_short_sequences_share_rows_no_wider_than_they_need() -> None:
+    assert lay_out([5, 4, 3])[0] == [1, 12, 1]
+    assert lay_out([ROW] * 3)[0] == [3, ROW, 0]
+    # What is left for the last row fills less than seven eighths of it.
+    assert lay_out([20, 20, 12, 12, 10])[0] == [2, ROW, 1, 1, 10, 0]
 
 
 def test_mean_first_and_largest_token_of_each_sequence_in_the_order_of_the_input() -> None:

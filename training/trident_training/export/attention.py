@@ -1,4 +1,4 @@
-"""Attention over a packed row, registered with transformers, so that no model is reimplemented.
+"""Attention over a laid out row of sequences, registered with transformers, so that no model is reimplemented.
 
 The layout travels in the attention mask's place: transformers hands four-dimensional masks on untouched, so every
 encoder that uses its attention interface is served.
@@ -18,7 +18,7 @@ PACKED_ATTENTION = "trident_packed"
 
 @torch.jit.script
 def packed_attention(query: Tensor, key: Tensor, value: Tensor, layout: Tensor, scaling: float) -> Tensor:
-    """Attend within each sequence of a packed row, one group of like lengths at a time.
+    """Attend within each sequence of a laid out row, one block of rows of one width at a time.
 
     Args:
         query: ``[1, heads, T, head_dim]``.
@@ -28,35 +28,30 @@ def packed_attention(query: Tensor, key: Tensor, value: Tensor, layout: Tensor, 
         scaling: factor on the products of queries and keys.
 
     Returns:
-        ``[1, T, heads, head_dim]``.
+        ``[1, T, heads, head_dim]``; what stands in free slots means nothing.
     """
     flat = layout.view(-1)
-    groups = int(flat[0].item())
-    table: list[int] = flat[1 : 1 + 3 * groups].tolist()
-    slots = flat[1 + 3 * groups :]
+    blocks = int(flat[0].item())
+    table: list[int] = flat[1 : 1 + 3 * blocks].tolist()
+    holder = flat[1 + 3 * blocks :]
     heads, dim = query.size(1), query.size(3)
-    # Joined, one scatter and one gather a group move queries, keys and values together.
-    joined = torch.cat([query[0], key[0], value[0]], dim=-1).transpose(0, 1)
     outputs: list[Tensor] = []
     start = 0
-    for group in range(groups):
-        tokens, rows, longest = table[3 * group], table[3 * group + 1], table[3 * group + 2]
-        part = joined[start : start + tokens]
-        slot = slots[start : start + tokens]
-        start += tokens
-        padded = tokens < rows * longest
+    for block in range(blocks):
+        rows, width, shared = table[3 * block], table[3 * block + 1], table[3 * block + 2]
+        end = start + rows * width
+        # Views alone: a block's slots follow one another.
+        q = query[0, :, start:end].view(heads, rows, width, dim).transpose(0, 1)
+        k = key[0, :, start:end].view(heads, rows, width, dim).transpose(0, 1)
+        v = value[0, :, start:end].view(heads, rows, width, dim).transpose(0, 1)
         mask: Tensor | None = None
-        if padded:
-            part = torch.zeros([rows * longest, heads, 3 * dim], dtype=part.dtype, device=part.device).index_copy_(
-                0, slot, part
-            )
-            real = torch.zeros([rows * longest], dtype=torch.bool, device=part.device).index_fill_(0, slot, True)
-            mask = real.view(rows, 1, 1, longest)
-        if tokens > 0:
-            q, k, v = part.reshape(rows, longest, heads, 3 * dim).transpose(1, 2).split(dim, dim=-1)
-            part = torch.nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scaling)
-            part = part.transpose(1, 2).reshape(rows * longest, heads, dim)
-            outputs.append(part.index_select(0, slot) if padded else part)
+        if shared == 1:
+            held = holder[start:end].view(rows, 1, width)
+            # Free slots look at one another, for a softmax over nothing is NaN.
+            mask = (held.transpose(1, 2) == held).unsqueeze(1)
+        part = torch.nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scaling)
+        outputs.append(part.transpose(1, 2).reshape(rows * width, heads, dim))
+        start = end
     if len(outputs) == 0:
         return torch.zeros([1, 0, heads, dim], dtype=query.dtype, device=query.device)
     return torch.cat(outputs).unsqueeze(0)

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from trident_training.export.attention import PACKED_ATTENTION
-from trident_training.export.packing import Packed, pack
+from trident_training.export.fusing import fuse_siblings
+from trident_training.export.packing import Packed, fill_slots, pack
 
 
 class PackingError(ValueError):
@@ -22,7 +23,7 @@ class PackingError(ValueError):
 
 
 class PackedEncoder(nn.Module):
-    """An encoder that runs on one row of real tokens."""
+    """An encoder that runs on one row of sequences, and on next to nothing else."""
 
     def __init__(self, traced: torch.jit.ScriptModule, width: int) -> None:
         super().__init__()
@@ -30,10 +31,11 @@ class PackedEncoder(nn.Module):
         self.width = width
 
     def forward(self, ids: Tensor, types: Tensor, batch: Packed) -> Tensor:
-        """Return the last hidden state, ``[T, hidden]``, of packed ids and token types, both int64 ``[T]``."""
+        """Return the last hidden state, ``[R, hidden]``, of packed ids and token types, both int64 ``[R]``."""
         if ids.size(0) == 0:
             return torch.zeros([0, self.width], device=ids.device)
-        return self.traced(ids, types, batch.position, batch.layout)
+        row = fill_slots(ids, types, batch)
+        return self.traced(row[0], row[1], row[2], batch.layout).index_select(0, batch.slot)
 
 
 class PaddedEncoder(nn.Module):
@@ -79,8 +81,10 @@ def packed_encoder(encoder: PreTrainedModel) -> PackedEncoder:
     example = torch.tensor([7, 8, 9, 7, 8, -1, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16], dtype=torch.int64)
     batch = pack(example, torch.tensor([3, 3, 10]))
     ids = example[batch.source]
-    arguments = (ids, torch.zeros_like(ids), batch.position, batch.layout)
-    traced = _trace(_PackedCall(encoder, "token_type_ids" in takes), arguments)
+    arguments = (*fill_slots(ids, torch.zeros_like(ids), batch), batch.layout)
+    call = _PackedCall(encoder, "token_type_ids" in takes)
+    fuse_siblings(call, *arguments)
+    traced = _trace(call, arguments)
     return PackedEncoder(traced, encoder.config.hidden_size)
 
 

@@ -1,4 +1,4 @@
-"""Lays sequences of any lengths out as one row of real tokens, in the order that attention wants them.
+"""Lays sequences of any lengths out as attention wants them, with hardly a slot free.
 
 Everything here is TorchScript: it runs inside the exported model, on the ragged batch that Triton hands over.
 """
@@ -16,18 +16,25 @@ PADDING = -1
 PAIR = -2
 
 
+#: Tokens of attention's shortest rows: several short sequences share one. Longer rows would be filled a little better,
+#: and attention within them costs more.
+ROW = 32
+
+
 class Packed(NamedTuple):
-    """A ragged batch of ``n`` sequences as one row of ``T`` real tokens, the longest sequence first.
+    """A ragged batch of ``n`` sequences of ``R`` real tokens, and how attention lays them out, the longest first.
 
     Attributes:
-        source: where each token stands in the flat input; int64 ``[T]``. It carries any other flat input into the row
-            (``flat[source]``) and an answer a token back out (``answer[source] = row``).
-        sequence: the batch item each token belongs to; int64 ``[T]``.
-        position: each token's place in its sequence, from 0; int64 ``[T]``.
-        first: where each sequence's first token stands in the row; int64 ``[n]``.
+        source: where each token stands in the flat input; int64 ``[R]``. It brings any other flat input into this order
+            (``flat[source]``) and an answer a token back (``answer[source] = tokens``).
+        sequence: the batch item each token belongs to; int64 ``[R]``.
+        position: each token's place in its sequence, from 0; int64 ``[R]``.
+        first: where each sequence's first token stands in this order; int64 ``[n]``.
         counts: real tokens of each sequence; int64 ``[n]``.
-        layout: what packed attention needs; int64 ``[1, 1, 1, 1 + 3 * groups + T]``: the number of groups, for each its
-            tokens, rows and longest row, then each token's slot in its padded group.
+        slot: where each token stands in the laid out row; int64 ``[R]``.
+        layout: what packed attention needs; int64 ``[1, 1, 1, 1 + 3 * blocks + T]``: the number of blocks, for each its
+            rows, their width and whether sequences share them or leave slots free (1) or not (0), then each slot's
+            sequence, -1 where it is free. A block's rows follow one another, and so do the blocks.
     """
 
     source: Tensor
@@ -35,39 +42,75 @@ class Packed(NamedTuple):
     position: Tensor
     first: Tensor
     counts: Tensor
+    slot: Tensor
     layout: Tensor
 
 
 @torch.jit.script
-def group_rows(sizes: list[int]) -> tuple[list[int], list[int]]:
-    """Cut descending lengths into groups of like length, which attention then pads to their longest.
+def lay_out(sizes: list[int], shortest: int = ROW) -> tuple[list[int], list[int], int]:
+    """Lay sequences into rows of a few widths, so that attention needs neither scatter nor gather, and little is free.
 
-    A row joins its group while it is at most a quarter, or four tokens, shorter than the group's longest: padding stays
-    small, and so does the number of groups, each of which costs a few operations.
+    First fit, the longest first: a sequence goes into the first row that has room for it, whatever else is there. A new
+    row is as wide as those before it while the sequence, or in rows of ``shortest`` all that is left, fills seven
+    eighths of it; else as wide as the sequence, but no narrower than ``shortest`` where enough is left to fill that.
 
     Args:
         sizes: lengths, the longest first.
+        shortest: width from which rows get no narrower.
 
     Returns:
-        ``tokens, rows, longest`` of every group in turn, and each row's first slot in its own group.
+        ``rows, width, shared`` of every block in turn; where each sequence starts; and the slots of all blocks.
+
+    Source: Johnson et al., Worst-case performance bounds for simple one-dimensional packing algorithms (1974).
     """
-    table: list[int] = []
-    starts: list[int] = []
-    tokens = 0
-    rows = 0
-    longest = 0
+    left = 0
     for size in sizes:
-        if rows > 0 and size < longest - max(4, longest // 4):
-            table += [tokens, rows, longest]
-            tokens = 0
-            rows = 0
-        if rows == 0:
-            longest = size
-        starts.append(rows * longest)
-        tokens += size
-        rows += 1
-    table += [tokens, rows, longest]
-    return table, starts
+        left += size
+    smallest = sizes[-1] if len(sizes) > 0 else 0
+    starts: list[int] = []
+    # Of each row: the slot behind its last one, those that are free, and how many sequences it holds.
+    ends: list[int] = []
+    free: list[int] = []
+    held: list[int] = []
+    # Of each block: its width and the row behind its last one.
+    widths: list[int] = []
+    lasts: list[int] = []
+    slots = 0
+    # Rows before this one are too full for whatever may follow.
+    candidate = 0
+    for size in sizes:
+        if size == 0:
+            starts.append(0)
+            continue
+        while candidate < len(free) and (free[candidate] == 0 or free[candidate] < smallest):
+            candidate += 1
+        row = candidate
+        while row < len(free) and free[row] < size:
+            row += 1
+        if row == len(free):
+            most = left if len(widths) == 0 or widths[-1] <= shortest else size
+            if len(widths) == 0 or most < widths[-1] - widths[-1] // 8:
+                widths.append(max(size, min(shortest, left)))
+                lasts.append(row)
+            lasts[-1] = row + 1
+            slots += widths[-1]
+            ends.append(slots)
+            free.append(widths[-1])
+            held.append(0)
+        starts.append(ends[row] - free[row])
+        free[row] -= size
+        held[row] += 1
+        left -= size
+    table: list[int] = []
+    first = 0
+    for block in range(len(widths)):
+        shared = 0
+        for row in range(first, lasts[block]):
+            if held[row] > 1 or free[row] > 0:
+                shared = 1
+        table += [lasts[block] - first, widths[block], shared]
+        first = lasts[block]
+    return table, starts, slots
 
 
 @torch.jit.script
@@ -126,10 +169,24 @@ def pack(flat_ids: Tensor, lengths: Tensor) -> Packed:
     position = torch.arange(source.size(0), device=device) - first[sequence]
 
     sizes: list[int] = ranked_counts.tolist()
-    table, starts = group_rows(sizes)
+    table, starts, slots = lay_out(sizes)
     header = torch.tensor([len(table) // 3] + table, dtype=torch.int64, device=device)  # noqa: RUF005 - TorchScript
     slot = torch.tensor(starts, dtype=torch.int64, device=device)[rank[sequence]] + position
-    return Packed(source, sequence, position, first, counts, torch.cat([header, slot]).view(1, 1, 1, -1))
+    holder = torch.full([slots], -1, dtype=torch.int64, device=device).index_copy_(0, slot, sequence)
+    layout = torch.cat([header, holder]).view(1, 1, 1, -1)
+    return Packed(source, sequence, position, first, counts, slot, layout)
+
+
+@torch.jit.script
+def fill_slots(ids: Tensor, types: Tensor, batch: Packed) -> Tensor:
+    """Bring packed ids and token types, int64 ``[R]`` each, into their slots.
+
+    Returns:
+        Ids, types and positions; int64 ``[3, T]``, zeros in free slots, which no token looks at.
+    """
+    slots = batch.layout.size(3) - 1 - 3 * int(batch.layout[0, 0, 0, 0].item())
+    row = torch.zeros([3, slots], dtype=torch.int64, device=ids.device)
+    return row.index_copy_(1, batch.slot, torch.stack([ids, types, batch.position]))
 
 
 @torch.jit.script

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import orjson
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
+from trident_api.inference import Compared
 from trident_api.problems import FieldProblem, InvalidRequestError, field_problems
 from trident_api.schemas import Sentence
 
@@ -168,12 +169,12 @@ class JsonAnswer:
         self._preds: list[int] = []
         self._cut: list[int] = []
 
-    def part(self, pairs: Sequence[FilePair], scores: list[float], preds: list[int], cut: list[int]) -> bytes:
+    def part(self, pairs: Sequence[FilePair], found: Sequence[Compared]) -> bytes:
         """Return the text of the next pairs."""
         begin = b"," if self._scores else b'{"sentences":['
-        self._cut += [len(self._scores) + index for index in cut]
-        self._scores += scores
-        self._preds += preds
+        self._cut += [index for index, each in enumerate(found, len(self._scores)) if each.truncated]
+        self._scores += [each.score for each in found]
+        self._preds += [int(each.similar) for each in found]
         return begin + orjson.dumps([[each.sentence1, each.sentence2] for each in pairs])[1:-1]
 
     def end(self, seconds: float) -> bytes:
@@ -190,11 +191,14 @@ class LinesAnswer:
 
     media_type = "application/x-ndjson"
 
-    def part(self, pairs: Sequence[FilePair], scores: list[float], preds: list[int], cut: list[int]) -> bytes:
+    def part(self, pairs: Sequence[FilePair], found: Sequence[Compared]) -> bytes:
         """Return the lines of the next pairs."""
         return b"".join(
-            orjson.dumps({**pair.model_dump(), "score": score, "pred": pred, "truncated": index in cut}) + b"\n"
-            for index, (pair, score, pred) in enumerate(zip(pairs, scores, preds, strict=True))
+            orjson.dumps(
+                {**pair.model_dump(), "score": each.score, "pred": int(each.similar), "truncated": each.truncated}
+            )
+            + b"\n"
+            for pair, each in zip(pairs, found, strict=True)
         )
 
     def end(self, seconds: float) -> bytes:
@@ -210,11 +214,11 @@ class CsvAnswer:
     def __init__(self) -> None:
         self._header: list[list[str]] = [["idx", "sentence1", "sentence2", "score", "pred", "truncated"]]
 
-    def part(self, pairs: Sequence[FilePair], scores: list[float], preds: list[int], cut: list[int]) -> bytes:
+    def part(self, pairs: Sequence[FilePair], found: Sequence[Compared]) -> bytes:
         """Return the rows of the next pairs, below the header if they are the first."""
         rows = (
-            [pair.idx, pair.sentence1, pair.sentence2, score, pred, int(index in cut)]
-            for index, (pair, score, pred) in enumerate(zip(pairs, scores, preds, strict=True))
+            [pair.idx, pair.sentence1, pair.sentence2, each.score, int(each.similar), int(each.truncated)]
+            for pair, each in zip(pairs, found, strict=True)
         )
         return self._write(chain(self._take_header(), rows))
 

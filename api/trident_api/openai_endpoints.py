@@ -88,7 +88,7 @@ async def create_embeddings(body: EmbeddingRequest, request: Request) -> Respons
     """Embed texts; `usage` counts the tokens that the encoder read, specials included."""
     call, inference = at_hand(request)
     texts = [body.input] if isinstance(body.input, str) else body.input
-    found, tokens = await inference.embed_and_count(call, texts, body.model)
+    found = await inference.embed(call, texts, body.model)
     if body.dimensions is not None:
         found = _shorten(found, body.dimensions)
     # Past pydantic, which would look at every number.
@@ -99,7 +99,7 @@ async def create_embeddings(body: EmbeddingRequest, request: Request) -> Respons
             for index, each in enumerate(found)
         ],
         "model": body.model,
-        "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
+        "usage": {"prompt_tokens": call.tokens, "total_tokens": call.tokens},
     }
     return Response(orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY), media_type="application/json")
 

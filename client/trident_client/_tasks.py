@@ -23,6 +23,7 @@ MOST_BYTES = 1_000_000
 MOST_NUMBER = 2**31 - 1
 
 OnTruncation = Callable[[list[int]], None]
+OnTokenCounts = Callable[[list[int]], None]
 OnBadItem = Callable[[int, BadInputError], None]
 Values = npt.NDArray[np.float32]
 Items = TypeVar("Items")
@@ -64,6 +65,9 @@ class Task(Protocol, Generic[Item, Value, Result]):
     def truncated(self, response: Response) -> list[int]:
         """Return which items, counted from 0 in the request, were longer than the model takes."""
 
+    def token_counts(self, response: Response) -> list[int]:
+        """Return how many tokens of each item the model read; nothing where that was not asked for."""
+
     def join(self, parts: list[Any]) -> Result:
         """Return the values of consecutive requests as what the list form returns."""
 
@@ -84,14 +88,18 @@ class _Tensor:
     batch = MAX_BATCH
     output: str
     truncations: tuple[str, ...]
+    counts: tuple[str, ...] = ()
 
     @property
     def outputs(self) -> tuple[str, ...]:
-        return (self.output, *self.truncations)
+        return (self.output, *self.truncations, *self.counts)
 
     def truncated(self, response: Response) -> list[int]:
         cut: Any = sum((response[name] for name in self.truncations), 0)
         return [int(place) for place in np.flatnonzero(cut)]
+
+    def token_counts(self, response: Response) -> list[int]:
+        return [int(count) for name in self.counts for count in response[name][:, 0]]
 
 
 class _Numbers(_Tensor):
@@ -124,14 +132,15 @@ class Acceptability(_Numbers):
 
 
 class Embedding(_Tensor):
-    """Texts to embeddings: float32 ``[n, dim]``, unit norm."""
+    """Texts to embeddings: float32 ``[n, dim]``, unit norm; tokens are counted where that is asked for."""
 
     items = "texts"
     output, truncations = "EMBEDDING", ("TRUNCATED_TOKENS",)
     missing: Values = np.empty(0, dtype=np.float32)
 
-    def __init__(self, model: str = "sts") -> None:
+    def __init__(self, model: str = "sts", *, count_tokens: bool = False) -> None:
         self.model = embedding_model(model)
+        self.counts = ("TOKEN_COUNT",) if count_tokens else ()
 
     def request(self, items: Sequence[str], start: int) -> Request:
         """Return the request for some texts."""
@@ -219,6 +228,10 @@ class Answers:
 
     def truncated(self, response: Response) -> list[int]:
         """Return nothing: long contexts are read in windows."""
+        return []
+
+    def token_counts(self, response: Response) -> list[int]:
+        """Return nothing: no model counts them."""
         return []
 
     def join(self, parts: list[Any]) -> list[list[Answer]]:

@@ -71,6 +71,23 @@ def test_only_multi_asks_for_several_batches_at_once(make_api, transport, monkey
     assert 0 < float(answer.headers["x-inference-time"]) < 1000 * answer.json()["runtime(sec)"]
 
 
+def test_the_deadline_is_each_batch_s_and_not_the_file_s(make_api, transport, monkeypatch):
+    infer = transport.infer
+    seconds = 0.1
+
+    async def slow(request):
+        await asyncio.sleep(seconds)
+        return await infer(request)
+
+    monkeypatch.setattr(transport, "infer", slow)
+    api = make_api(deadline=0.3)
+    answer = upload(api, as_json(ROWS * 2))
+    assert answer.status_code == 200
+    assert answer.json()["runtime(sec)"] > 0.3
+    seconds = 10
+    assert upload(api, as_json(ROWS * 2)).status_code == 504
+
+
 @pytest.mark.parametrize(
     ("write", "name", "media_type"),
     [
@@ -207,6 +224,7 @@ def test_a_bad_file_is_refused_with_the_place(api, transport, content, name, say
         {"content": b"", "headers": {"content-type": "multipart/form-data"}},
         {"content": b"no boundary in here", "headers": {"content-type": "multipart/form-data; boundary=x"}},
         {"files": {"file": ("a.json", as_json(ROWS))}, "data": {"model": "none"}},
+        {"files": {"file": ("a.json", as_json([]))}, "data": {"model": "none"}},
     ],
 )
 def test_a_bad_form_is_a_422(api, request_options):

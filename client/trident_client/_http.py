@@ -54,7 +54,9 @@ ERRORS: dict[int, type[TridentError]] = {
 }
 # What Triton says when a queue is full, or a request stood in it too long.
 OVERLOADED = ("maximum queue size", "timeout expired")
-NOT_READY = ("is not found", "is not ready", "unknown model", "stopping")
+NOT_READY = ("is not found", "is not ready", "unknown model")
+# What a server says that still answers while it stops, its models taken down already.
+LEAVING = ("Server is stopping", "has no available versions")
 
 
 class HttpTransport:
@@ -280,6 +282,8 @@ def _failure(response: httpx.Response, model: str | None) -> TridentError:
         message = str(response.json()["error"])
     except (ValueError, KeyError, TypeError):
         message = response.text[:500] or f"HTTP status {response.status_code}"
+    if any(sign in message for sign in LEAVING):
+        return TransportError(message, model)
     if any(sign in message for sign in NOT_READY):
         return NotReadyError(message, model)
     return ERRORS.get(response.status_code, ServerError)(message, model)

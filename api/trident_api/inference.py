@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
-from contextlib import aclosing, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager
 from typing import NamedTuple
 
 import numpy as np
@@ -137,13 +137,11 @@ class Inference:
         call.task, call.size = task, size
         self._metrics.batch.labels(task).observe(size)
         try:
-            async with self._in_time():
-                call.queue_seconds = await self._admission.enter()
-            self._metrics.queued.labels(task).observe(call.queue_seconds)
-            try:
+            async with AsyncExitStack() as held:
+                async with self._in_time():
+                    call.queue_seconds = await held.enter_async_context(self._admission.turn())
+                self._metrics.queued.labels(task).observe(call.queue_seconds)
                 yield
-            finally:
-                self._admission.leave()
         except TridentError as error:
             self._metrics.errors.labels(task, type(error).__name__).inc()
             raise

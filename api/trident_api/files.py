@@ -6,10 +6,10 @@ import csv
 import io
 from collections.abc import Callable, Sequence
 from itertools import chain
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import orjson
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from trident_api.inference import Compared
 from trident_api.problems import FieldProblem, InvalidRequestError, field_problems
@@ -32,12 +32,18 @@ ACCEPTED = (
 csv.field_size_limit(1_000_000)
 
 
+def _check_idx(value: Any) -> Any:
+    if isinstance(value, bool) or not isinstance(value, int | str | None):
+        raise ValueError("must be a whole number, a text or null")
+    return value
+
+
 class FilePair(BaseModel):
     """One row of a file."""
 
     model_config = ConfigDict(strict=True)
 
-    idx: int | str | None = None
+    idx: Annotated[int | str | None, BeforeValidator(_check_idx)] = None
     sentence1: Sentence = Field(validation_alias=AliasChoices("sentence1", "sentence_1"))
     sentence2: Sentence = Field(validation_alias=AliasChoices("sentence2", "sentence_2"))
 
@@ -119,11 +125,11 @@ def _read_csv(text: str) -> list[FilePair]:
     rows, numbers = [], []
     try:
         columns = {"sentence1", "sentence2"}
-        found = {name.strip().replace("sentence_", "sentence") for name in reader.fieldnames or ()}
-        if not columns <= found:
-            raise _refused(
-                "line 1", f"has no column {' and no column '.join(sorted(columns - found))}; accepted is {ACCEPTED}"
-            )
+        names = [name.strip().replace("sentence_", "sentence") for name in reader.fieldnames or ()]
+        if missing := sorted(columns.difference(names)):
+            raise _refused("line 1", f"has no column {' and no column '.join(missing)}; accepted is {ACCEPTED}")
+        if twice := sorted(each for each in columns | {"idx"} if names.count(each) > 1):
+            raise _refused("line 1", f"has the column {' and '.join(twice)} more than once; accepted is {ACCEPTED}")
         reader.fieldnames = [name.strip() for name in reader.fieldnames or ()]
         for row in reader:
             if None in row:

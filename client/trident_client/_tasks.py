@@ -6,7 +6,7 @@ A task is all that the synchronous and the asynchronous client share, and all th
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
@@ -258,12 +258,13 @@ def checked(items: Items, task: Task[Any, Any, Any]) -> Items:
 
 def _check_pairs(items: Sequence[Any], what: str, wanted: str, start: int, model: str) -> None:
     for index, pair in enumerate(items, start):
-        if isinstance(pair, str | bytes) or not hasattr(pair, "__len__") or len(pair) != 2:
+        # Of a mapping or a set, nobody knows which is the first.
+        if isinstance(pair, str | bytes | Mapping | Set) or not hasattr(pair, "__len__") or len(pair) != 2:
             raise BadInputError(f"{what}[{index}] must be {wanted}, got {type(pair).__name__}", model, index=index)
 
 
 def _number(value: int, what: str, model: str) -> Array:
-    if not isinstance(value, int) or not 1 <= value <= MOST_NUMBER:
+    if not isinstance(value, int | np.integer) or isinstance(value, bool) or not 1 <= value <= MOST_NUMBER:
         raise BadInputError(f"{what} must be a whole number of 1 or more, got {value!r}", model)
     return np.array([[value]], dtype=np.int32)
 

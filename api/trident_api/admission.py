@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from trident_client import OverloadedError
 
@@ -14,38 +16,60 @@ class Admission:
     Args:
         most_running: turns that are taken at once.
         most_waiting: requests that may wait for one.
+        longest_wait: seconds that one may wait. A request is refused at once when the turns lately taken tell that it
+            would wait longer, and after this time when they did not tell.
     """
 
-    def __init__(self, most_running: int, most_waiting: int) -> None:
+    def __init__(self, most_running: int, most_waiting: int, longest_wait: float) -> None:
         self._turns = asyncio.Semaphore(most_running)
+        self._most_running = most_running
         self._most_waiting = most_waiting
+        self._longest_wait = longest_wait
+        self._seconds_a_turn = 0.0
         self.running = 0
         self.waiting = 0
 
-    async def enter(self) -> float:
-        """Wait for a turn, to be given back with :meth:`leave`; return the seconds that the wait took.
+    @property
+    def expected_wait(self) -> float:
+        """Seconds that a request would wait that came now, if turns take as long as of late."""
+        ahead = self.waiting + 1 if self._turns.locked() else 0
+        return ahead * self._seconds_a_turn / self._most_running
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[float]:
+        """Wait for a turn and hold it; gives the seconds that the wait took.
 
         Raises:
-            OverloadedError: too many wait already.
+            OverloadedError: too many wait already, or the wait is too long.
         """
-        started = time.perf_counter()
-        if self._turns.locked():
-            if self.waiting >= self._most_waiting:
-                raise OverloadedError(
-                    f"{self.running} requests are being answered and {self.waiting} wait, the most there may be; "
-                    "try again in a moment."
-                )
-            self.waiting += 1
-            try:
-                await self._turns.acquire()
-            finally:
-                self.waiting -= 1
-        else:
-            await self._turns.acquire()
+        arrived = time.perf_counter()
+        await self._enter()
+        began = time.perf_counter()
         self.running += 1
-        return time.perf_counter() - started
+        try:
+            yield began - arrived
+        finally:
+            self.running -= 1
+            self._turns.release()
+            # A mean over about as many turns as there are at once, the last ones counting most.
+            self._seconds_a_turn += (time.perf_counter() - began - self._seconds_a_turn) / self._most_running
 
-    def leave(self) -> None:
-        """Give a turn back."""
-        self.running -= 1
-        self._turns.release()
+    async def _enter(self) -> None:
+        if not self._turns.locked():
+            await self._turns.acquire()
+            return
+        if self.waiting >= self._most_waiting or self.expected_wait > self._longest_wait:
+            raise OverloadedError(
+                f"{self.running} requests are being answered and {self.waiting} wait, the most there may be; "
+                "try again in a moment."
+            )
+        self.waiting += 1
+        try:
+            async with asyncio.timeout(self._longest_wait):
+                await self._turns.acquire()
+        except TimeoutError:
+            raise OverloadedError(
+                f"No turn was free within {self._longest_wait:g} s, the longest wait; try again in a moment."
+            ) from None
+        finally:
+            self.waiting -= 1

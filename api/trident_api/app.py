@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
-from trident_client import AsyncTridentClient, Timeout
+from trident_client import AsyncTridentClient, Retry, Timeout
 
 from trident_api import endpoints, file_endpoints, log, openai_endpoints, pages, problems, state_endpoints, tracing
 from trident_api.access import Keys, RequireKey
@@ -29,10 +29,21 @@ EXPOSED = ("x-request-id", "x-queue-time", "x-inference-time", "x-truncated", "r
 
 
 def make_client(settings: ApiSettings) -> AsyncTridentClient:
-    """Return a client of the Triton that the settings name."""
+    """Return a client of the Triton that the settings name.
+
+    A request that finds Triton away keeps its turn and is made again until Triton has restarted. What is with Triton
+    when it dies, and as much again, is in the budget; when that is spent, Triton does not come back soon, and requests
+    fail at once. One that Triton refuses because it is overloaded is not made again: that is for its sender to do.
+    """
     url = settings.triton_grpc_url if settings.triton_protocol == "grpc" else settings.triton_url
-    timeout = Timeout(connect=settings.connect_timeout, read=settings.read_timeout)
-    return AsyncTridentClient(url, protocol=settings.triton_protocol, timeout=timeout)
+    timeout = Timeout(connect=settings.connect_timeout, read=settings.read_timeout, deadline=settings.longest)
+    retry = Retry(
+        attempts=1 + settings.retries,
+        longest_wait=1.0,
+        budget=2 * settings.retries * settings.max_concurrent,
+        overloaded=False,
+    )
+    return AsyncTridentClient(url, protocol=settings.triton_protocol, timeout=timeout, retry=retry)
 
 
 def create_app(
@@ -52,7 +63,7 @@ def create_app(
         settings = ApiSettings()
         log.configure(settings.log_level)
     chosen = settings
-    admission = Admission(chosen.max_concurrent, chosen.max_waiting)
+    admission = Admission(chosen.max_concurrent, chosen.max_waiting, chosen.max_queue_seconds)
     metrics = Metrics(admission)
     provider = tracing.make_provider(chosen.otlp_endpoint) if chosen.otlp_endpoint else None
 
@@ -63,10 +74,9 @@ def create_app(
             stack.enter_context(tracing.calls_carry_the_trace(provider))
             client = await stack.enter_async_context(client_factory(chosen))
             catalogue = Catalogue(client)
-            deadline = chosen.deadline or chosen.read_timeout
             app.state.client, app.state.catalogue = client, catalogue
             app.state.inference = Inference(
-                client, catalogue, admission, metrics, deadline, chosen.similarity_threshold
+                client, catalogue, admission, metrics, chosen.longest, chosen.similarity_threshold
             )
             yield
 

@@ -17,6 +17,7 @@ class Call:
         inference_seconds: from handing the request to Triton to its answer; tokenization, Triton's own queue and
             the network are in it.
         truncated: a text was longer than the model takes.
+        tokens: how many the encoder read, specials included; told of embeddings alone.
         gone: the client closed the connection before it was answered.
     """
 
@@ -26,8 +27,13 @@ class Call:
     queue_seconds: float | None = None
     inference_seconds: float | None = None
     truncated: bool = False
+    tokens: int = 0
     gone: bool = False
 
     def note_truncation(self, indices: list[int]) -> None:
         """Remember that texts were cut; the client's ``on_truncation``."""
         self.truncated = True
+
+    def note_tokens(self, counts: list[int]) -> None:
+        """Add up the tokens of texts; the client's ``on_token_counts``."""
+        self.tokens += sum(counts)

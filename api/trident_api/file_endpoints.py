@@ -13,12 +13,13 @@ from fastapi.responses import StreamingResponse
 
 from trident_api import files
 from trident_api.endpoints import INFERENCE_ERRORS, at_hand
-from trident_api.inference import MAX_BATCH
 
 #: Paths that take a form, without a closing slash.
 UPLOADS = ("/pred/file", "/pred/multi", "/pred/file/multi")
 #: A file of more pairs is answered while it is worked on.
 STREAMED_FROM = 1024
+#: Pairs whose answers are written together.
+WRITTEN_AT_ONCE = 64
 
 router = APIRouter(tags=["files"])
 Upload = Annotated[UploadFile, File(description=f"Accepted is {files.ACCEPTED}.")]
@@ -77,12 +78,12 @@ async def _predict(request: Request, file: UploadFile, model: str, accept: str, 
     answer = files.answer_for(accept)
 
     async def parts() -> AsyncIterator[bytes]:
-        found = inference.similarity_in_parts(call, pairs, model, concurrency)
-        async with contextlib.aclosing(found):
-            done = 0
-            async for scores, preds, cut in found:
-                yield answer.part(rows[done : done + MAX_BATCH], scores.tolist(), preds.astype(int).tolist(), cut)
-                done += len(scores)
+        async with contextlib.aclosing(inference.stream_similarity(call, pairs, model, concurrency)) as found:
+            for done in range(0, len(rows), WRITTEN_AT_ONCE):
+                part = rows[done : done + WRITTEN_AT_ONCE]
+                yield answer.part(part, [await anext(found) for _ in part])
+            # Also of a file without rows, the model is looked for.
+            await anext(found, None)
         yield answer.end(time.perf_counter() - started)
 
     found = parts()

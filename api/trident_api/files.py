@@ -6,11 +6,12 @@ import csv
 import io
 from collections.abc import Callable, Sequence
 from itertools import chain
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import orjson
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from trident_api.inference import Compared
 from trident_api.problems import FieldProblem, InvalidRequestError, field_problems
 from trident_api.schemas import Sentence
 
@@ -31,12 +32,18 @@ ACCEPTED = (
 csv.field_size_limit(1_000_000)
 
 
+def _check_idx(value: Any) -> Any:
+    if isinstance(value, bool) or not isinstance(value, int | str | None):
+        raise ValueError("must be a whole number, a text or null")
+    return value
+
+
 class FilePair(BaseModel):
     """One row of a file."""
 
     model_config = ConfigDict(strict=True)
 
-    idx: int | str | None = None
+    idx: Annotated[int | str | None, BeforeValidator(_check_idx)] = None
     sentence1: Sentence = Field(validation_alias=AliasChoices("sentence1", "sentence_1"))
     sentence2: Sentence = Field(validation_alias=AliasChoices("sentence2", "sentence_2"))
 
@@ -118,11 +125,11 @@ def _read_csv(text: str) -> list[FilePair]:
     rows, numbers = [], []
     try:
         columns = {"sentence1", "sentence2"}
-        found = {name.strip().replace("sentence_", "sentence") for name in reader.fieldnames or ()}
-        if not columns <= found:
-            raise _refused(
-                "line 1", f"has no column {' and no column '.join(sorted(columns - found))}; accepted is {ACCEPTED}"
-            )
+        names = [name.strip().replace("sentence_", "sentence") for name in reader.fieldnames or ()]
+        if missing := sorted(columns.difference(names)):
+            raise _refused("line 1", f"has no column {' and no column '.join(missing)}; accepted is {ACCEPTED}")
+        if twice := sorted(each for each in columns | {"idx"} if names.count(each) > 1):
+            raise _refused("line 1", f"has the column {' and '.join(twice)} more than once; accepted is {ACCEPTED}")
         reader.fieldnames = [name.strip() for name in reader.fieldnames or ()]
         for row in reader:
             if None in row:
@@ -168,12 +175,12 @@ class JsonAnswer:
         self._preds: list[int] = []
         self._cut: list[int] = []
 
-    def part(self, pairs: Sequence[FilePair], scores: list[float], preds: list[int], cut: list[int]) -> bytes:
+    def part(self, pairs: Sequence[FilePair], found: Sequence[Compared]) -> bytes:
         """Return the text of the next pairs."""
         begin = b"," if self._scores else b'{"sentences":['
-        self._cut += [len(self._scores) + index for index in cut]
-        self._scores += scores
-        self._preds += preds
+        self._cut += [index for index, each in enumerate(found, len(self._scores)) if each.truncated]
+        self._scores += [each.score for each in found]
+        self._preds += [int(each.similar) for each in found]
         return begin + orjson.dumps([[each.sentence1, each.sentence2] for each in pairs])[1:-1]
 
     def end(self, seconds: float) -> bytes:
@@ -190,11 +197,14 @@ class LinesAnswer:
 
     media_type = "application/x-ndjson"
 
-    def part(self, pairs: Sequence[FilePair], scores: list[float], preds: list[int], cut: list[int]) -> bytes:
+    def part(self, pairs: Sequence[FilePair], found: Sequence[Compared]) -> bytes:
         """Return the lines of the next pairs."""
         return b"".join(
-            orjson.dumps({**pair.model_dump(), "score": score, "pred": pred, "truncated": index in cut}) + b"\n"
-            for index, (pair, score, pred) in enumerate(zip(pairs, scores, preds, strict=True))
+            orjson.dumps(
+                {**pair.model_dump(), "score": each.score, "pred": int(each.similar), "truncated": each.truncated}
+            )
+            + b"\n"
+            for pair, each in zip(pairs, found, strict=True)
         )
 
     def end(self, seconds: float) -> bytes:
@@ -210,11 +220,11 @@ class CsvAnswer:
     def __init__(self) -> None:
         self._header: list[list[str]] = [["idx", "sentence1", "sentence2", "score", "pred", "truncated"]]
 
-    def part(self, pairs: Sequence[FilePair], scores: list[float], preds: list[int], cut: list[int]) -> bytes:
+    def part(self, pairs: Sequence[FilePair], found: Sequence[Compared]) -> bytes:
         """Return the rows of the next pairs, below the header if they are the first."""
         rows = (
-            [pair.idx, pair.sentence1, pair.sentence2, score, pred, int(index in cut)]
-            for index, (pair, score, pred) in enumerate(zip(pairs, scores, preds, strict=True))
+            [pair.idx, pair.sentence1, pair.sentence2, each.score, int(each.similar), int(each.truncated)]
+            for pair, each in zip(pairs, found, strict=True)
         )
         return self._write(chain(self._take_header(), rows))
 

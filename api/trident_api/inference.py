@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import asynccontextmanager
-from itertools import islice
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -17,17 +16,28 @@ from trident_api.admission import Admission
 from trident_api.call import Call
 from trident_api.catalogue import Catalogue
 from trident_api.metrics import Metrics
-from trident_api.tokens import embed_and_count
 
 #: Cosine from which two sentences are similar where neither the settings nor the model say: 3 of 5.
 THRESHOLD = 0.6
 #: The task of the models that answer, where it is not the request's own.
 MODELS = {"embed": "sts"}
-#: The ensembles' max_batch_size.
-MAX_BATCH = 64
 
 Pairs = Sequence[tuple[str, str]]
 Values = npt.NDArray[np.float32]
+
+
+class Compared(NamedTuple):
+    """What became of one pair of a file.
+
+    Attributes:
+        score: cosine, -1 to 1.
+        similar: whether it reaches the threshold.
+        truncated: whether a sentence was longer than the encoder takes.
+    """
+
+    score: float
+    similar: bool
+    truncated: bool
 
 
 class Inference:
@@ -72,48 +82,36 @@ class Inference:
             cosines = await self._client.similarity(pairs, model=model, on_truncation=call.note_truncation)
         return cosines, cosines >= self._threshold_of(info)
 
-    async def similarity_in_parts(
+    async def stream_similarity(
         self, call: Call, pairs: Pairs, model: str, concurrency: int
-    ) -> AsyncGenerator[tuple[Values, npt.NDArray[np.bool_], list[int]], None]:
-        """Give the same for any number of pairs, batch by batch, in order, and which of the batch were cut.
+    ) -> AsyncGenerator[Compared, None]:
+        """Give the same for any number of pairs, one after the other, in order.
 
-        All batches share one turn; up to ``concurrency`` of them are with Triton at once. The deadline holds for each.
+        All share one turn; up to ``concurrency`` batches of them are with Triton at once. The deadline holds for the
+        wait for each, not for all together, and the time in which nobody takes them counts for nothing.
         """
+        cut: set[int] = set()
         async with self._turn(call, "sts", len(pairs)):
-            started = time.perf_counter()
-            async with self._in_time():
+            async with self._in_time(call.queue_seconds or 0.0):
                 threshold = self._threshold_of(await self._catalogue.find(model, "sts"))
-
-            async def compare(start: int) -> tuple[Values, list[int]]:
-                part, cut = pairs[start : start + MAX_BATCH], list[int]()
-                async with self._in_time():
-                    with self._metrics.inference.labels("sts").time():
-                        return await self._client.similarity(part, model=model, on_truncation=cut.extend), cut
-
-            starts = iter(range(0, len(pairs), MAX_BATCH))
-            under_way = deque(asyncio.create_task(compare(start)) for start in islice(starts, concurrency))
-            try:
-                while under_way:
-                    cosines, cut = await under_way[0]
-                    under_way.popleft()
-                    under_way.extend(asyncio.create_task(compare(start)) for start in islice(starts, 1))
-                    call.truncated |= bool(cut)
-                    # Batches overlap: the time of all is not the sum of theirs.
-                    call.inference_seconds = time.perf_counter() - started
-                    yield cosines, cosines >= threshold, cut
-            finally:
-                for task in under_way:
-                    task.cancel()
-                await asyncio.gather(*under_way, return_exceptions=True)
+            found = self._client.stream_similarity(
+                pairs, model=model, on_truncation=cut.update, concurrency=concurrency
+            )
+            with self._observed(call, "sts"):
+                async with aclosing(found):
+                    for index in range(len(pairs)):
+                        with self._clocked(call):
+                            async with self._in_time():
+                                score = await anext(found)
+                        call.truncated |= index in cut
+                        yield Compared(score, score >= threshold, index in cut)
 
     async def embed(self, call: Call, texts: Sequence[str], model: str) -> Values:
-        """Return embeddings: float32 ``[n, dim]``, unit norm."""
-        return (await self.embed_and_count(call, texts, model))[0]
-
-    async def embed_and_count(self, call: Call, texts: Sequence[str], model: str) -> tuple[Values, int]:
-        """Return embeddings, and how many tokens the encoder was given for all of them."""
+        """Return embeddings: float32 ``[n, dim]``, unit norm. How many tokens they took is noted in the call."""
         async with self._request(call, "embed", len(texts), model):
-            return await embed_and_count(self._client, texts, model, call.note_truncation)
+            return await self._client.embed(
+                texts, model=model, on_truncation=call.note_truncation, on_token_counts=call.note_tokens
+            )
 
     async def answers(
         self, call: Call, questions: Pairs, model: str, top_k: int, max_answer_tokens: int
@@ -130,12 +128,8 @@ class Inference:
         """Hold a turn, within the deadline and with a model that is served; what happens inside is timed."""
         async with self._turn(call, task, size), self._in_time(call.queue_seconds or 0.0):
             info = await self._catalogue.find(model, MODELS.get(task, task))
-            started = time.perf_counter()
-            try:
+            with self._observed(call, task), self._clocked(call):
                 yield info
-            finally:
-                call.inference_seconds = time.perf_counter() - started
-                self._metrics.inference.labels(task).observe(call.inference_seconds)
 
     @asynccontextmanager
     async def _turn(self, call: Call, task: str, size: int) -> AsyncIterator[None]:
@@ -143,16 +137,32 @@ class Inference:
         call.task, call.size = task, size
         self._metrics.batch.labels(task).observe(size)
         try:
-            async with self._in_time():
-                call.queue_seconds = await self._admission.enter()
-            self._metrics.queued.labels(task).observe(call.queue_seconds)
-            try:
+            async with AsyncExitStack() as held:
+                async with self._in_time():
+                    call.queue_seconds = await held.enter_async_context(self._admission.turn())
+                self._metrics.queued.labels(task).observe(call.queue_seconds)
                 yield
-            finally:
-                self._admission.leave()
         except TridentError as error:
             self._metrics.errors.labels(task, type(error).__name__).inc()
             raise
+
+    @contextmanager
+    def _observed(self, call: Call, task: str) -> Iterator[None]:
+        """Count, at the end, the time that was spent on inference."""
+        call.inference_seconds = 0.0
+        try:
+            yield
+        finally:
+            self._metrics.inference.labels(task).observe(call.inference_seconds)
+
+    @contextmanager
+    def _clocked(self, call: Call) -> Iterator[None]:
+        """Add the time inside to that spent on inference."""
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            call.inference_seconds = (call.inference_seconds or 0.0) + time.perf_counter() - started
 
     @asynccontextmanager
     async def _in_time(self, waited: float = 0.0) -> AsyncIterator[None]:

@@ -8,14 +8,14 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import orjson
 from fastapi import APIRouter, Path, Request, Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 from starlette.exceptions import HTTPException
 from trident_client import ModelInfo
 
 from trident_api import problems
 from trident_api.catalogue import Catalogue
 from trident_api.endpoints import INFERENCE_ERRORS, at_hand
-from trident_api.schemas import Sentence, Whole
+from trident_api.schemas import SHAPE_TAG, Sentence, Whole
 
 #: As many as OpenAI takes.
 MOST_INPUTS = 2048
@@ -31,9 +31,11 @@ class EmbeddingRequest(BaseModel):
         json_schema_extra={"examples": [{"model": "sts", "input": ["A man is playing a guitar.", "기타를 치는 남자"]}]},
     )
 
-    input: Sentence | Annotated[list[Sentence], Field(min_length=1, max_length=MOST_INPUTS)] = Field(
-        description="A text, or a list of texts; token ids are not accepted."
-    )
+    input: Annotated[
+        Annotated[Sentence, Tag(SHAPE_TAG + "text")]
+        | Annotated[list[Sentence], Field(min_length=1, max_length=MOST_INPUTS), Tag(SHAPE_TAG + "texts")],
+        Discriminator(lambda given: SHAPE_TAG + ("texts" if isinstance(given, list) else "text")),
+    ] = Field(description="A text, or a list of texts; token ids are not accepted.")
     model: str = Field("sts", max_length=100, description="The set of models that embeds, as `/v1/models` lists them.")
     encoding_format: Literal["float", "base64"] = Field(
         "float", description="Numbers, or little-endian float32 in base64."
@@ -88,7 +90,7 @@ async def create_embeddings(body: EmbeddingRequest, request: Request) -> Respons
     """Embed texts; `usage` counts the tokens that the encoder read, specials included."""
     call, inference = at_hand(request)
     texts = [body.input] if isinstance(body.input, str) else body.input
-    found, tokens = await inference.embed_and_count(call, texts, body.model)
+    found = await inference.embed(call, texts, body.model)
     if body.dimensions is not None:
         found = _shorten(found, body.dimensions)
     # Past pydantic, which would look at every number.
@@ -99,7 +101,7 @@ async def create_embeddings(body: EmbeddingRequest, request: Request) -> Respons
             for index, each in enumerate(found)
         ],
         "model": body.model,
-        "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
+        "usage": {"prompt_tokens": call.tokens, "total_tokens": call.tokens},
     }
     return Response(orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY), media_type="application/json")
 

@@ -175,10 +175,13 @@ def invalid_fields(fields: Sequence[FieldProblem]) -> Response:
 
 def field_problems(details: Sequence[Mapping[str, Any]], where: str = "") -> list[FieldProblem]:
     """Return pydantic's errors as fields, their paths below ``where``."""
-    return [
-        FieldProblem(field=where + _path(each["loc"]), detail=each["msg"].removeprefix("Value error, "))
-        for each in details
-    ]
+    return [FieldProblem(field=where + _path(each["loc"]), detail=_explained(each["msg"])) for each in details]
+
+
+def _explained(message: str) -> str:
+    if message.startswith("Expected UploadFile"):
+        return "must be an uploaded file with a name"
+    return message.removeprefix("Value error, ")
 
 
 def _path(location: Sequence[int | str]) -> str:

@@ -24,8 +24,17 @@ class ApiSettings(BaseSettings):
     deadline: float | None = Field(
         None, gt=0, description="Seconds a request may take, waiting for its turn included; read_timeout when not set."
     )
+    retries: int = Field(
+        30,
+        ge=0,
+        description="How often a request is made again when Triton is away, after waits that grow to a second; "
+        "0 makes it fail at once.",
+    )
     max_concurrent: int = Field(64, ge=1, description="Requests that are with Triton at once.")
     max_waiting: int = Field(256, ge=0, description="Requests that wait for their turn; one more is refused.")
+    max_queue_seconds: float = Field(
+        1.0, gt=0, description="Longest wait for a turn; a request that would wait longer is refused."
+    )
     file_concurrency: int = Field(4, ge=1, le=64, description="Batches of one file that are with Triton at once.")
     max_body_bytes: int = Field(1_000_000, ge=1, description="Longest request body that is read.")
     max_file_bytes: int = Field(20_000_000, ge=1, description="Longest upload of a file that is read.")
@@ -45,6 +54,11 @@ class ApiSettings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="info logs every request, debug those for health and metrics too, warning failures alone."
     )
+
+    @property
+    def longest(self) -> float:
+        """Seconds that a request may take in all."""
+        return self.deadline or self.read_timeout
 
     @field_validator("cors_origins", mode="before")
     @classmethod

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from types import TracebackType
 from typing import Any
@@ -23,7 +23,9 @@ from trident_client._types import Answer, AsyncTransport, ModelInfo, ModelStatis
 class AsyncTridentClient:
     """The same as :class:`TridentClient` for one event loop; see there for arguments and errors.
 
-    ``concurrency`` holds for each call. The ``stream_*`` methods take asynchronous iterables too.
+    ``concurrency`` holds for each call, and a stream may be given a higher one too. The ``stream_*`` methods take
+    asynchronous iterables as well; who stops reading one before its end closes it, as :func:`contextlib.aclosing`
+    does, so that nothing of it stays under way.
     """
 
     def __init__(
@@ -100,9 +102,11 @@ class AsyncTridentClient:
         *,
         model: str = "sts",
         on_truncation: _tasks.OnTruncation = _tasks.warn_of_truncation,
+        on_token_counts: _tasks.OnTokenCounts | None = None,
     ) -> npt.NDArray[np.float32]:
         """Return each text's embedding; see :meth:`TridentClient.embed`."""
-        return await self._list(_tasks.Embedding(model), texts, on_truncation)
+        task = _tasks.Embedding(model, count_tokens=on_token_counts is not None)
+        return await self._list(task, texts, on_truncation, on_token_counts)
 
     async def similarity(
         self,
@@ -121,9 +125,10 @@ class AsyncTridentClient:
         model: str = "cola",
         on_truncation: _tasks.OnTruncation = _tasks.warn_of_truncation,
         on_bad_item: _tasks.OnBadItem | None = None,
-    ) -> AsyncIterator[float]:
+        concurrency: int | None = None,
+    ) -> AsyncGenerator[float, None]:
         """Yield each sentence's probability of being acceptable; see :meth:`TridentClient.stream_acceptability`."""
-        return self._stream(_tasks.Acceptability(model), sentences, on_truncation, on_bad_item)
+        return self._stream(_tasks.Acceptability(model), sentences, on_truncation, on_bad_item, concurrency=concurrency)
 
     def stream_answers(
         self,
@@ -133,9 +138,12 @@ class AsyncTridentClient:
         model: str = "qa",
         max_answer_tokens: int | None = None,
         on_bad_item: _tasks.OnBadItem | None = None,
-    ) -> AsyncIterator[list[Answer]]:
+        concurrency: int | None = None,
+    ) -> AsyncGenerator[list[Answer], None]:
         """Yield each question's likeliest answers; see :meth:`TridentClient.stream_answers`."""
-        return self._stream(_tasks.Answers(model, top_k, max_answer_tokens), questions, on_bad_item=on_bad_item)
+        return self._stream(
+            _tasks.Answers(model, top_k, max_answer_tokens), questions, on_bad_item=on_bad_item, concurrency=concurrency
+        )
 
     def stream_embeddings(
         self,
@@ -143,10 +151,13 @@ class AsyncTridentClient:
         *,
         model: str = "sts",
         on_truncation: _tasks.OnTruncation = _tasks.warn_of_truncation,
+        on_token_counts: _tasks.OnTokenCounts | None = None,
         on_bad_item: _tasks.OnBadItem | None = None,
-    ) -> AsyncIterator[npt.NDArray[np.float32]]:
+        concurrency: int | None = None,
+    ) -> AsyncGenerator[npt.NDArray[np.float32], None]:
         """Yield each text's embedding; see :meth:`TridentClient.stream_embeddings`."""
-        return self._stream(_tasks.Embedding(model), texts, on_truncation, on_bad_item)
+        task = _tasks.Embedding(model, count_tokens=on_token_counts is not None)
+        return self._stream(task, texts, on_truncation, on_bad_item, on_token_counts, concurrency)
 
     def stream_similarity(
         self,
@@ -155,9 +166,10 @@ class AsyncTridentClient:
         model: str = "sts",
         on_truncation: _tasks.OnTruncation = _tasks.warn_of_truncation,
         on_bad_item: _tasks.OnBadItem | None = None,
-    ) -> AsyncIterator[float]:
+        concurrency: int | None = None,
+    ) -> AsyncGenerator[float, None]:
         """Yield each pair's cosine; see :meth:`TridentClient.stream_similarity`."""
-        return self._stream(_tasks.Similarity(model), pairs, on_truncation, on_bad_item)
+        return self._stream(_tasks.Similarity(model), pairs, on_truncation, on_bad_item, concurrency=concurrency)
 
     async def infer(self, request: Request) -> Response:
         """Return the outputs of any model that is served; see :meth:`TridentClient.infer`."""
@@ -189,6 +201,7 @@ class AsyncTridentClient:
         task: _tasks.Task[_tasks.Item, _tasks.Value, _tasks.Result],
         items: Iterable[_tasks.Item],
         on_truncation: _tasks.OnTruncation = _tasks.warn_of_truncation,
+        on_token_counts: _tasks.OnTokenCounts | None = None,
     ) -> _tasks.Result:
         # Every item is looked at before the first is sent.
         jobs = [
@@ -198,6 +211,8 @@ class AsyncTridentClient:
         parts = [part async for part in self._parts(task, _batches.asynchronous(jobs))]
         if truncated := [index for part in parts for index in part.truncated]:
             on_truncation(truncated)
+        if on_token_counts is not None:
+            on_token_counts([count for part in parts for count in part.token_counts])
         return task.join([part.values for part in parts])
 
     async def _stream(
@@ -206,12 +221,17 @@ class AsyncTridentClient:
         items: Iterable[_tasks.Item] | AsyncIterable[_tasks.Item],
         on_truncation: _tasks.OnTruncation = _tasks.warn_of_truncation,
         on_bad_item: _tasks.OnBadItem | None = None,
-    ) -> AsyncIterator[_tasks.Value]:
+        on_token_counts: _tasks.OnTokenCounts | None = None,
+        concurrency: int | None = None,
+    ) -> AsyncGenerator[_tasks.Value, None]:
         jobs = _batches.async_batches(_tasks.checked(items, task), task.batch)
-        async with aclosing(self._parts(task, jobs, keep_going=on_bad_item is not None)) as parts:
+        keep_going = on_bad_item is not None
+        async with aclosing(self._parts(task, jobs, keep_going=keep_going, concurrency=concurrency)) as parts:
             async for part in parts:
                 if part.truncated:
                     on_truncation(part.truncated)
+                if on_token_counts is not None:
+                    on_token_counts(part.token_counts)
                 for index, value in enumerate(part.values, part.start):
                     if on_bad_item is not None and index in part.bad:
                         on_bad_item(index, part.bad[index])
@@ -223,11 +243,13 @@ class AsyncTridentClient:
         jobs: AsyncIterable[_batches.Batch[Any]],
         *,
         keep_going: bool = False,
+        concurrency: int | None = None,
     ) -> AsyncGenerator[_batches.Part, None]:
         async def work(job: _batches.Batch[Any]) -> _batches.Part:
             return await _batches.async_run(_batches.steps(task, job, keep_going=keep_going), self._sender.infer)
 
-        ahead = self._concurrency * _settings.AHEAD
-        async with aclosing(_batches.async_in_order(work, jobs, self._concurrency, ahead)) as parts:
+        most = self._concurrency if concurrency is None else concurrency
+        _settings.check_concurrency(most)
+        async with aclosing(_batches.async_in_order(work, jobs, most, most * _settings.AHEAD)) as parts:
             async for part in parts:
                 yield part

@@ -79,7 +79,7 @@ class Attempts:
     def _wait(self, error: TridentError) -> float | None:
         if self._number >= self._retry.attempts:
             return None
-        if not may_pass(error, another_server=self._balancer.untried(self._asked)):
+        if not may_pass(error, self._retry, another_server=self._balancer.untried(self._asked)):
             return None
         wait = 0.0
         if not self._balancer.untried(self._asked_this_round):

@@ -44,12 +44,16 @@ class Batch(Generic[Item]):
 
 @dataclass(frozen=True)
 class Part:
-    """What became of items from ``start``: a value each, and the places in the list of those not taken or cut."""
+    """What became of items from ``start``: a value each, and the places in the list of those not taken or cut.
+
+    Where tokens are counted there is a number of them for each too, 0 for one that was not taken.
+    """
 
     start: int
     values: Sequence[Any]
     bad: dict[int, BadInputError]
     truncated: list[int]
+    token_counts: list[int]
 
 
 def batches(items: Iterable[Item], size: int) -> Iterator[Batch[Item]]:
@@ -109,16 +113,21 @@ def steps(
                 error.args = (f"{task.items}[{batch.start}]: {error.message}",)
             error.index = batch.start
             if keep_going:
-                return Part(batch.start, [task.missing], {batch.start: error}, [])
+                return Part(batch.start, [task.missing], {batch.start: error}, [], [0])
             raise
         half = len(batch.items) // 2
         lower, upper = Batch(batch.start, batch.items[:half]), Batch(batch.start + half, batch.items[half:])
         first = yield from steps(task, lower, keep_going=keep_going, halved=True)
         second = yield from steps(task, upper, keep_going=keep_going, halved=True)
         return Part(
-            batch.start, [*first.values, *second.values], first.bad | second.bad, first.truncated + second.truncated
+            batch.start,
+            [*first.values, *second.values],
+            first.bad | second.bad,
+            first.truncated + second.truncated,
+            first.token_counts + second.token_counts,
         )
-    return Part(batch.start, task.values(response), {}, [batch.start + place for place in task.truncated(response)])
+    truncated = [batch.start + place for place in task.truncated(response)]
+    return Part(batch.start, task.values(response), {}, truncated, task.token_counts(response))
 
 
 def run(steps: Generator[Request, Response | BadInputError, Part], infer: Callable[[Request], Response]) -> Part:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Any
@@ -136,6 +136,7 @@ class TridentClient:
         *,
         model: str = "sts",
         on_truncation: _tasks.OnTruncation = _tasks.warn_of_truncation,
+        on_token_counts: _tasks.OnTokenCounts | None = None,
     ) -> npt.NDArray[np.float32]:
         """Return each text's embedding, float32 ``[n, dim]``, unit norm.
 
@@ -143,8 +144,11 @@ class TridentClient:
             texts: any number of texts, none of them empty.
             model: the set of models that embeds, as :meth:`models` lists them.
             on_truncation: called with the indices of texts longer than the encoder takes; warns by default.
+            on_token_counts: called with how many tokens of each text the encoder read, specials included; in a stream
+                with those of the next few texts, before their results come, and 0 for one that is not taken.
         """
-        return self._list(_tasks.Embedding(model), texts, on_truncation)
+        task = _tasks.Embedding(model, count_tokens=on_token_counts is not None)
+        return self._list(task, texts, on_truncation, on_token_counts)
 
     def similarity(
         self,
@@ -169,7 +173,8 @@ class TridentClient:
         model: str = "cola",
         on_truncation: _tasks.OnTruncation = _tasks.warn_of_truncation,
         on_bad_item: _tasks.OnBadItem | None = None,
-    ) -> Iterator[float]:
+        concurrency: int | None = None,
+    ) -> Generator[float, None, None]:
         """Yield each sentence's probability of being acceptable, in order, reading only a few batches ahead.
 
         Args:
@@ -178,8 +183,10 @@ class TridentClient:
             on_truncation: called with the indices, counted from the stream's beginning, before their results come.
             on_bad_item: called with the index of a sentence that the model does not take, and the error, before its
                 result, which is NaN; where it is not given, the error is raised and the stream ends.
+            concurrency: how many requests of this stream are under way at once, at most the client's, which it is when
+                None.
         """
-        return self._stream(_tasks.Acceptability(model), sentences, on_truncation, on_bad_item)
+        return self._stream(_tasks.Acceptability(model), sentences, on_truncation, on_bad_item, concurrency=concurrency)
 
     def stream_answers(
         self,
@@ -189,12 +196,15 @@ class TridentClient:
         model: str = "qa",
         max_answer_tokens: int | None = None,
         on_bad_item: _tasks.OnBadItem | None = None,
-    ) -> Iterator[list[Answer]]:
+        concurrency: int | None = None,
+    ) -> Generator[list[Answer], None, None]:
         """Yield each question's likeliest answers, in order; see :meth:`answer_many` and :meth:`stream_acceptability`.
 
         A question that is not taken has no answers.
         """
-        return self._stream(_tasks.Answers(model, top_k, max_answer_tokens), questions, on_bad_item=on_bad_item)
+        return self._stream(
+            _tasks.Answers(model, top_k, max_answer_tokens), questions, on_bad_item=on_bad_item, concurrency=concurrency
+        )
 
     def stream_embeddings(
         self,
@@ -202,13 +212,16 @@ class TridentClient:
         *,
         model: str = "sts",
         on_truncation: _tasks.OnTruncation = _tasks.warn_of_truncation,
+        on_token_counts: _tasks.OnTokenCounts | None = None,
         on_bad_item: _tasks.OnBadItem | None = None,
-    ) -> Iterator[npt.NDArray[np.float32]]:
+        concurrency: int | None = None,
+    ) -> Generator[npt.NDArray[np.float32], None, None]:
         """Yield each text's embedding, float32 ``[dim]``, in order; see :meth:`embed` and :meth:`stream_acceptability`.
 
         The embedding of a text that is not taken is empty: ``[0]``.
         """
-        return self._stream(_tasks.Embedding(model), texts, on_truncation, on_bad_item)
+        task = _tasks.Embedding(model, count_tokens=on_token_counts is not None)
+        return self._stream(task, texts, on_truncation, on_bad_item, on_token_counts, concurrency)
 
     def stream_similarity(
         self,
@@ -217,9 +230,10 @@ class TridentClient:
         model: str = "sts",
         on_truncation: _tasks.OnTruncation = _tasks.warn_of_truncation,
         on_bad_item: _tasks.OnBadItem | None = None,
-    ) -> Iterator[float]:
+        concurrency: int | None = None,
+    ) -> Generator[float, None, None]:
         """Yield each pair's cosine, in order; see :meth:`similarity` and :meth:`stream_acceptability`."""
-        return self._stream(_tasks.Similarity(model), pairs, on_truncation, on_bad_item)
+        return self._stream(_tasks.Similarity(model), pairs, on_truncation, on_bad_item, concurrency=concurrency)
 
     def infer(self, request: Request) -> Response:
         """Return the outputs of any model that is served; nothing is split, checked or joined.
@@ -266,6 +280,7 @@ class TridentClient:
         task: _tasks.Task[_tasks.Item, _tasks.Value, _tasks.Result],
         items: Iterable[_tasks.Item],
         on_truncation: _tasks.OnTruncation = _tasks.warn_of_truncation,
+        on_token_counts: _tasks.OnTokenCounts | None = None,
     ) -> _tasks.Result:
         # Every item is looked at before the first is sent.
         jobs = [
@@ -275,6 +290,8 @@ class TridentClient:
         parts = list(self._parts(task, jobs)) if len(jobs) > 1 else [self._part(task, job) for job in jobs]
         if truncated := [index for part in parts for index in part.truncated]:
             on_truncation(truncated)
+        if on_token_counts is not None:
+            on_token_counts([count for part in parts for count in part.token_counts])
         return task.join([part.values for part in parts])
 
     def _stream(
@@ -283,11 +300,15 @@ class TridentClient:
         items: Iterable[_tasks.Item],
         on_truncation: _tasks.OnTruncation = _tasks.warn_of_truncation,
         on_bad_item: _tasks.OnBadItem | None = None,
-    ) -> Iterator[_tasks.Value]:
+        on_token_counts: _tasks.OnTokenCounts | None = None,
+        concurrency: int | None = None,
+    ) -> Generator[_tasks.Value, None, None]:
         jobs = _batches.batches(_tasks.checked(items, task), task.batch)
-        for part in self._parts(task, jobs, keep_going=on_bad_item is not None):
+        for part in self._parts(task, jobs, keep_going=on_bad_item is not None, concurrency=concurrency):
             if part.truncated:
                 on_truncation(part.truncated)
+            if on_token_counts is not None:
+                on_token_counts(part.token_counts)
             for index, value in enumerate(part.values, part.start):
                 if on_bad_item is not None and index in part.bad:
                     on_bad_item(index, part.bad[index])
@@ -299,14 +320,19 @@ class TridentClient:
         jobs: Iterable[_batches.Batch[Any]],
         *,
         keep_going: bool = False,
+        concurrency: int | None = None,
     ) -> Iterator[_batches.Part]:
+        if concurrency is not None:
+            _settings.check_concurrency(concurrency)
+        # Threads are all streams'; what is begun and not yielded is this one's.
+        ahead = self._concurrency * _settings.AHEAD if concurrency is None else concurrency
         cancelled = threading.Event()
 
         def work(job: _batches.Batch[Any]) -> _batches.Part:
             return self._part(task, job, cancelled, keep_going=keep_going)
 
         try:
-            yield from _batches.in_order(self._threads, work, jobs, self._concurrency * _settings.AHEAD)
+            yield from _batches.in_order(self._threads, work, jobs, ahead)
         finally:
             # Those under way when one fails are not tried again.
             cancelled.set()

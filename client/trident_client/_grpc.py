@@ -9,7 +9,7 @@ import tritonclient.grpc as triton_grpc
 import tritonclient.grpc.aio as triton_aio
 from tritonclient.utils import InferenceServerException
 
-from trident_client._http import NOT_READY, OVERLOADED, ready_models
+from trident_client._http import LEAVING, NOT_READY, OVERLOADED, ready_models
 from trident_client._shared_memory import (
     Clean,
     Infer,
@@ -215,12 +215,16 @@ class AsyncGrpcTransport:
 def translate(error: InferenceServerException, model: str | None) -> TridentError:
     """Return this package's error for one of tritonclient's."""
     message = str(error.message())
+
+    def says(signs: tuple[str, ...]) -> bool:
+        return any(sign in message for sign in signs)
+
     kind = ERRORS.get(str(error.status()).removeprefix("StatusCode."), ServerError)
     # gRPC has one status for a server that is away and one that does not want to.
-    if kind is TransportError and any(sign in message for sign in NOT_READY):
-        kind = NotReadyError
-    elif kind is TransportError and any(sign in message for sign in OVERLOADED):
-        kind = OverloadedError
+    if says(LEAVING):
+        kind = TransportError
+    elif kind is TransportError:
+        kind = NotReadyError if says(NOT_READY) else OverloadedError if says(OVERLOADED) else kind
     return kind(message, model)
 
 

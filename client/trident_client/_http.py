@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from typing import Any, cast
+from urllib.parse import quote
 
 import httpx
 import tritonclient.http as triton_http
@@ -54,7 +55,9 @@ ERRORS: dict[int, type[TridentError]] = {
 }
 # What Triton says when a queue is full, or a request stood in it too long.
 OVERLOADED = ("maximum queue size", "timeout expired")
-NOT_READY = ("is not found", "is not ready", "unknown model", "stopping")
+NOT_READY = ("is not found", "is not ready", "unknown model")
+# What a server says that still answers while it stops, its models taken down already.
+LEAVING = ("Server is stopping", "has no available versions")
 
 
 class HttpTransport:
@@ -85,7 +88,7 @@ class HttpTransport:
 
     def configuration(self, model: str) -> Configuration:
         """Ask for a model's configuration."""
-        return cast(Configuration, self._json("GET", f"/v2/models/{model}/config", model))
+        return cast(Configuration, self._json("GET", _model_path(model, "config"), model))
 
     def statistics(self) -> list[Statistics]:
         """Ask for every model's statistics."""
@@ -102,7 +105,7 @@ class HttpTransport:
         body, headers = _encode(request, placement)
         try:
             response = self._client.post(
-                f"/v2/models/{request.model}/infer",
+                _model_path(request.model, "infer"),
                 content=body,
                 headers=headers,
                 timeout=_httpx_timeout(self._timeout, request.timeout),
@@ -165,7 +168,7 @@ class AsyncHttpTransport:
 
     async def configuration(self, model: str) -> Configuration:
         """Ask for a model's configuration."""
-        return cast(Configuration, await self._json("GET", f"/v2/models/{model}/config", model))
+        return cast(Configuration, await self._json("GET", _model_path(model, "config"), model))
 
     async def statistics(self) -> list[Statistics]:
         """Ask for every model's statistics."""
@@ -182,7 +185,7 @@ class AsyncHttpTransport:
         body, headers = _encode(request, placement)
         try:
             response = await self._client.post(
-                f"/v2/models/{request.model}/infer",
+                _model_path(request.model, "infer"),
                 content=body,
                 headers=headers,
                 timeout=_httpx_timeout(self._timeout, request.timeout),
@@ -227,8 +230,13 @@ def _httpx_timeout(timeout: Timeout, left: float | None) -> httpx.Timeout:
     return httpx.Timeout(min(timeout.read, most), connect=min(timeout.connect, most))
 
 
+def _model_path(model: str, what: str) -> str:
+    # A name that nobody serves must not become another address.
+    return f"/v2/models/{quote(model, safe='')}/{what}"
+
+
 def _ready_paths(models: tuple[str, ...]) -> list[str]:
-    return [f"/v2/models/{model}/ready" for model in models] or ["/v2/health/ready"]
+    return [_model_path(model, "ready") for model in models] or ["/v2/health/ready"]
 
 
 def _encode(request: Request, placement: Placement | None) -> tuple[bytes, dict[str, str]]:
@@ -280,6 +288,8 @@ def _failure(response: httpx.Response, model: str | None) -> TridentError:
         message = str(response.json()["error"])
     except (ValueError, KeyError, TypeError):
         message = response.text[:500] or f"HTTP status {response.status_code}"
+    if any(sign in message for sign in LEAVING):
+        return TransportError(message, model)
     if any(sign in message for sign in NOT_READY):
         return NotReadyError(message, model)
     return ERRORS.get(response.status_code, ServerError)(message, model)

@@ -40,6 +40,8 @@ class Retry:
         longest_wait: seconds that waiting grows to.
         budget: retries that a client of its own may have in reserve.
         refill: retries that one answered request is worth.
+        overloaded: whether an :class:`OverloadedError` is one of those errors; not where whoever asked is told to come
+            again.
     """
 
     attempts: int = 5
@@ -47,6 +49,7 @@ class Retry:
     longest_wait: float = 2.0
     budget: int = 200
     refill: float = 0.1
+    overloaded: bool = True
 
     def __post_init__(self) -> None:
         """Refuse a policy that means nothing."""
@@ -88,6 +91,8 @@ class Budget:
             return True
 
 
-def may_pass(error: TridentError, *, another_server: bool) -> bool:
+def may_pass(error: TridentError, retry: Retry, *, another_server: bool) -> bool:
     """Say whether a request that failed may succeed when it is made again."""
+    if isinstance(error, OverloadedError) and not retry.overloaded:
+        return False
     return isinstance(error, PASSING) or (another_server and isinstance(error, ELSEWHERE))

@@ -34,6 +34,8 @@ class Sender:
     ) -> None:
         self._transports = dict(transports)
         self._timeout, self._retry, self._interval = timeout, retry, balancing.health_check_interval
+        # How a server is now, waiting does not tell.
+        self._once = replace(retry, attempts=len(transports))
         self._balancer = Balancer(list(transports), balancing)
         self._budget = Budget(retry)
         self._closed = threading.Event()
@@ -51,10 +53,11 @@ class Sender:
         question: Callable[[Transport, float], Result],
         model: str | None = None,
         cancelled: threading.Event | None = None,
+        retry: Retry | None = None,
     ) -> Result:
         """Ask one server, and others or again where it fails; the question is given the seconds that are left."""
         stop = cancelled or self._closed
-        attempts = Attempts(model, self._balancer, self._retry, self._budget, self._timeout)
+        attempts = Attempts(model, self._balancer, retry or self._retry, self._budget, self._timeout)
         while True:
             server, seconds = attempts.start()
             try:
@@ -76,7 +79,7 @@ class Sender:
                 raise NotReadyError("not ready")
 
         try:
-            self.ask(question)
+            self.ask(question, retry=self._once)
         except NotReadyError:
             return False
         return True
@@ -147,6 +150,8 @@ class AsyncSender:
     ) -> None:
         self._transports = dict(transports)
         self._timeout, self._retry, self._interval = timeout, retry, balancing.health_check_interval
+        # How a server is now, waiting does not tell.
+        self._once = replace(retry, attempts=len(transports))
         self._balancer = Balancer(list(transports), balancing)
         self._budget = Budget(retry)
         self._checks: asyncio.Task[None] | None = None
@@ -159,10 +164,13 @@ class AsyncSender:
         )
 
     async def ask(
-        self, question: Callable[[AsyncTransport, float], Awaitable[Result]], model: str | None = None
+        self,
+        question: Callable[[AsyncTransport, float], Awaitable[Result]],
+        model: str | None = None,
+        retry: Retry | None = None,
     ) -> Result:
         """Ask one server, and others or again where it fails."""
-        attempts = Attempts(model, self._balancer, self._retry, self._budget, self._timeout)
+        attempts = Attempts(model, self._balancer, retry or self._retry, self._budget, self._timeout)
         while True:
             server, seconds = attempts.start()
             try:
@@ -185,7 +193,7 @@ class AsyncSender:
                 raise NotReadyError("not ready")
 
         try:
-            await self.ask(question)
+            await self.ask(question, retry=self._once)
         except NotReadyError:
             return False
         return True

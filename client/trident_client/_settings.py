@@ -29,6 +29,11 @@ def check(protocol: str, concurrency: int) -> None:
     """Refuse arguments that mean nothing, with a ValueError."""
     if protocol not in DEFAULT_URLS:
         raise ValueError(f"protocol must be 'http' or 'grpc', got {protocol!r}")
+    check_concurrency(concurrency)
+
+
+def check_concurrency(concurrency: int) -> None:
+    """Refuse that nothing may be under way, with a ValueError."""
     if concurrency < 1:
         raise ValueError(f"concurrency must be at least 1, got {concurrency}")
 

@@ -6,7 +6,7 @@ A task is all that the synchronous and the asynchronous client share, and all th
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
@@ -23,6 +23,7 @@ MOST_BYTES = 1_000_000
 MOST_NUMBER = 2**31 - 1
 
 OnTruncation = Callable[[list[int]], None]
+OnTokenCounts = Callable[[list[int]], None]
 OnBadItem = Callable[[int, BadInputError], None]
 Values = npt.NDArray[np.float32]
 Items = TypeVar("Items")
@@ -64,6 +65,9 @@ class Task(Protocol, Generic[Item, Value, Result]):
     def truncated(self, response: Response) -> list[int]:
         """Return which items, counted from 0 in the request, were longer than the model takes."""
 
+    def token_counts(self, response: Response) -> list[int]:
+        """Return how many tokens of each item the model read; nothing where that was not asked for."""
+
     def join(self, parts: list[Any]) -> Result:
         """Return the values of consecutive requests as what the list form returns."""
 
@@ -84,14 +88,18 @@ class _Tensor:
     batch = MAX_BATCH
     output: str
     truncations: tuple[str, ...]
+    counts: tuple[str, ...] = ()
 
     @property
     def outputs(self) -> tuple[str, ...]:
-        return (self.output, *self.truncations)
+        return (self.output, *self.truncations, *self.counts)
 
     def truncated(self, response: Response) -> list[int]:
         cut: Any = sum((response[name] for name in self.truncations), 0)
         return [int(place) for place in np.flatnonzero(cut)]
+
+    def token_counts(self, response: Response) -> list[int]:
+        return [int(count) for name in self.counts for count in response[name][:, 0]]
 
 
 class _Numbers(_Tensor):
@@ -124,14 +132,15 @@ class Acceptability(_Numbers):
 
 
 class Embedding(_Tensor):
-    """Texts to embeddings: float32 ``[n, dim]``, unit norm."""
+    """Texts to embeddings: float32 ``[n, dim]``, unit norm; tokens are counted where that is asked for."""
 
     items = "texts"
     output, truncations = "EMBEDDING", ("TRUNCATED_TOKENS",)
     missing: Values = np.empty(0, dtype=np.float32)
 
-    def __init__(self, model: str = "sts") -> None:
+    def __init__(self, model: str = "sts", *, count_tokens: bool = False) -> None:
         self.model = embedding_model(model)
+        self.counts = ("TOKEN_COUNT",) if count_tokens else ()
 
     def request(self, items: Sequence[str], start: int) -> Request:
         """Return the request for some texts."""
@@ -221,6 +230,10 @@ class Answers:
         """Return nothing: long contexts are read in windows."""
         return []
 
+    def token_counts(self, response: Response) -> list[int]:
+        """Return nothing: no model counts them."""
+        return []
+
     def join(self, parts: list[Any]) -> list[list[Answer]]:
         """Return one list."""
         return [spans for part in parts for spans in part]
@@ -245,12 +258,13 @@ def checked(items: Items, task: Task[Any, Any, Any]) -> Items:
 
 def _check_pairs(items: Sequence[Any], what: str, wanted: str, start: int, model: str) -> None:
     for index, pair in enumerate(items, start):
-        if isinstance(pair, str | bytes) or not hasattr(pair, "__len__") or len(pair) != 2:
+        # Of a mapping or a set, nobody knows which is the first.
+        if isinstance(pair, str | bytes | Mapping | Set) or not hasattr(pair, "__len__") or len(pair) != 2:
             raise BadInputError(f"{what}[{index}] must be {wanted}, got {type(pair).__name__}", model, index=index)
 
 
 def _number(value: int, what: str, model: str) -> Array:
-    if not isinstance(value, int) or not 1 <= value <= MOST_NUMBER:
+    if not isinstance(value, int | np.integer) or isinstance(value, bool) or not 1 <= value <= MOST_NUMBER:
         raise BadInputError(f"{what} must be a whole number of 1 or more, got {value!r}", model)
     return np.array([[value]], dtype=np.int32)
 

@@ -8,6 +8,9 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
+from tritonclient.utils import np_to_triton_dtype
+
+from trident_client.errors import BadInputError
 
 Array = npt.NDArray[Any]
 Response = Mapping[str, Array]
@@ -172,8 +175,17 @@ class AsyncTransport(Protocol):
 
 
 def triton_type(array: Array) -> str:
-    """Return the protocol's name of an array's type."""
-    return {"object": "BYTES", "int32": "INT32", "float32": "FP32"}[array.dtype.name]
+    """Return the protocol's name of an array's type.
+
+    Raises:
+        BadInputError: there is none.
+    """
+    name: str | None = np_to_triton_dtype(array.dtype)
+    if name is None:
+        raise BadInputError(
+            f"an array of {array.dtype} has no type that Triton knows; text is an array of bytes objects"
+        )
+    return name
 
 
 def text_column(texts: Sequence[bytes]) -> Array:

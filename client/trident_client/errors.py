@@ -9,7 +9,7 @@
     ├── DeadlineError            no answer within the timeout (a TimeoutError too)
     │   ├── ConnectTimeoutError  there was no connection in time; the request was not sent
     │   └── ReadTimeoutError     the request was sent, and no answer came in time
-    ├── TransportError           the server cannot be reached, or the connection broke
+    ├── TransportError           the server cannot be reached or is stopping, or the connection broke
     └── ServerError              the server failed on a request that was fine
 
     TruncationWarning            a text was longer than the encoder takes, and its end was not looked at

@@ -165,3 +165,9 @@ def test_an_unknown_model_is_not_ready_at_once(client):
     with pytest.raises(NotReadyError, match="nosuch") as caught:
         client.acceptability(["a"], model="nosuch")
     assert caught.value.attempt == 1
+
+
+@pytest.mark.parametrize("model", ["none", "cola?x=1", "cola/ready", "../cola", "고"])
+def test_a_model_that_nobody_serves_is_not_ready_whatever_its_name(client, model):
+    with pytest.raises(NotReadyError):
+        client.acceptability(["I am a boy."], model=model)

@@ -7,7 +7,10 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+import httpx
 import pytest
+from trident_api.app import create_app
+from trident_api.settings import ApiSettings
 from trident_client import AsyncTridentClient, Balancing, OverloadedError, Retry, Timeout, TransportError, TridentClient
 from trident_server.ports import free_ports
 
@@ -76,6 +79,11 @@ def kill(server):
     os.kill(server.pid, signal.SIGKILL)
 
 
+def ports_of(server):
+    addresses = {"http_port": server.http_url, "grpc_port": server.grpc_url, "metrics_port": server.metrics_url}
+    return {name: int(address.rpartition(":")[2]) for name, address in addresses.items()}
+
+
 def texts(count):
     return ["x" * (1 + index % 97) for index in range(count)]
 
@@ -103,16 +111,8 @@ def test_a_killed_server_loses_nothing_comes_back_and_both_killed_is_one_error(
         assert found == [len(text) for text in sent]
         assert [each.ejected for each in client.servers()] == [True, False]
 
-        ports = {
-            name: int(address.rpartition(":")[2])
-            for name, address in (
-                ("http_port", first.http_url),
-                ("grpc_port", first.grpc_url),
-                ("metrics_port", first.metrics_url),
-            )
-        }
         first.stop()
-        new_triton(repository, **ports).start()
+        new_triton(repository, **ports_of(first)).start()
         wait_until(lambda: not client.servers()[0].ejected)
         kill(second)
         assert client.acceptability(sent).tolist() == [len(text) for text in sent]
@@ -220,3 +220,37 @@ def test_servers_that_were_never_there_are_one_error_within_the_deadline():
         ):
             client.acceptability(texts(640))
         assert time.monotonic() - started < timeout.deadline
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=["killed", "stopped"])
+async def test_a_restart_of_triton_loses_no_request_of_the_facade(new_triton, repository, number):
+    first = new_triton(repository)
+    first.start()
+    app = create_app(ApiSettings(triton_grpc_url=first.grpc_url, retries=200, read_timeout=120))
+    answered = 0
+    restarted = asyncio.Event()
+
+    async def ask(http):
+        nonlocal answered
+        while not restarted.is_set():
+            answer = await http.post("/generate", json={"passage": "x"})
+            assert answer.status_code == 200, answer.text
+            answered += 1
+
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as http,
+        asyncio.TaskGroup() as group,
+    ):
+        for _ in range(16):
+            group.create_task(ask(http))
+        while answered < 100:
+            await asyncio.sleep(0.01)
+        os.kill(first.pid, number)
+        await asyncio.to_thread(first.stop)
+        second = new_triton(repository, **ports_of(first))
+        await asyncio.to_thread(second.start)
+        before = answered
+        while answered < before + 100:
+            await asyncio.sleep(0.01)
+        restarted.set()

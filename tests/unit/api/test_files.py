@@ -71,6 +71,23 @@ def test_only_multi_asks_for_several_batches_at_once(make_api, transport, monkey
     assert 0 < float(answer.headers["x-inference-time"]) < 1000 * answer.json()["runtime(sec)"]
 
 
+def test_the_deadline_is_each_batch_s_and_not_the_file_s(make_api, transport, monkeypatch):
+    infer = transport.infer
+    seconds = 0.1
+
+    async def slow(request):
+        await asyncio.sleep(seconds)
+        return await infer(request)
+
+    monkeypatch.setattr(transport, "infer", slow)
+    api = make_api(deadline=0.3)
+    answer = upload(api, as_json(ROWS * 2))
+    assert answer.status_code == 200
+    assert answer.json()["runtime(sec)"] > 0.3
+    seconds = 10
+    assert upload(api, as_json(ROWS * 2)).status_code == 504
+
+
 @pytest.mark.parametrize(
     ("write", "name", "media_type"),
     [
@@ -181,6 +198,10 @@ def test_what_fails_at_once_has_its_status_and_what_fails_later_breaks_the_answe
         (as_json([ROWS[0] | {"sentence1": " "}]), "a.json", "results.0.sentence1: must hold"),
         (as_json([ROWS[0] | {"sentence1": 7}]), "a.json", "results.0.sentence1: Input should be a valid string"),
         (as_json(["a"]), "a.json", "results.0: Input should be"),
+        (as_json([ROWS[0] | {"idx": 1.5}]), "a.json", "results.0.idx: must be a whole number, a text or null"),
+        (as_json([ROWS[0] | {"idx": True}]), "a.json", "results.0.idx: must be"),
+        (b"sentence1,sentence_1,sentence2\na,b,c\n", "a.csv", "line 1: has the column sentence1 more than once"),
+        (b"idx,idx,sentence1,sentence2\n1,2,a,b\n", "a.csv", "line 1: has the column idx more than once"),
         (b'{"idx": 1}\n\n{', "a.jsonl", "line 3: is not JSON"),
         (as_lines(ODD) + b'\n{"sentence1": "a"}', "a.jsonl", "line 4.sentence2: Field required"),
         (b"", "a.csv", "line 1: has no column sentence1"),
@@ -207,6 +228,7 @@ def test_a_bad_file_is_refused_with_the_place(api, transport, content, name, say
         {"content": b"", "headers": {"content-type": "multipart/form-data"}},
         {"content": b"no boundary in here", "headers": {"content-type": "multipart/form-data; boundary=x"}},
         {"files": {"file": ("a.json", as_json(ROWS))}, "data": {"model": "none"}},
+        {"files": {"file": ("a.json", as_json([]))}, "data": {"model": "none"}},
     ],
 )
 def test_a_bad_form_is_a_422(api, request_options):

@@ -67,6 +67,14 @@ def test_what_is_not_accepted_is_a_422_that_the_package_raises(client, change, s
         client.embeddings.create(**{"model": "sts", "input": "a"} | change)
 
 
+@pytest.mark.parametrize(
+    ("given", "field"), [("", "input"), (["a", ""], "input.1"), ([1], "input.0"), (None, "input"), ([["a"]], "input.0")]
+)
+def test_the_text_at_fault_is_named(api, given, field):
+    (error,) = api.post("/v1/embeddings", json={"model": "sts", "input": given}).json()["errors"]
+    assert error["field"] == field
+
+
 def test_fields_of_other_servers_are_ignored(api):
     body = {"model": "sts", "input": "a", "user": "somebody", "input_type": "query"}
     assert api.post("/v1/embeddings", json=body).status_code == 200

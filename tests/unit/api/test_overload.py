@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 
 import httpx
 import pytest
+from trident_api import admission as admission_module
 from trident_api.admission import Admission
 from trident_api.app import create_app
 from trident_api.settings import ApiSettings
@@ -51,7 +52,9 @@ def transport(answer_by_length) -> HeldTransport:
 @pytest.fixture
 def app(transport, request):
     settings = getattr(request, "param", {"max_concurrent": 2, "max_waiting": 3})
-    return create_app(ApiSettings(**settings), lambda settings: AsyncTridentClient(transport=transport))
+    return create_app(
+        ApiSettings(**{"max_queue_seconds": 60} | settings), lambda settings: AsyncTridentClient(transport=transport)
+    )
 
 
 @pytest.fixture
@@ -206,20 +209,30 @@ async def test_a_client_that_goes_away_while_it_sends_is_no_failure(http, app):
     assert 'status="499"} 1.0' in (await http.get("/metrics")).text
 
 
+@pytest.mark.parametrize("app", [{"max_concurrent": 1, "max_queue_seconds": 0.05}], indirect=True)
+async def test_who_waited_as_long_as_one_may_is_refused(http, transport):
+    running = asyncio.create_task(http.post("/generate", json=PASSAGE))
+    await until(lambda: transport.held == 1)
+    refused = await http.post("/generate", json=PASSAGE)
+    assert (refused.status_code, refused.headers["retry-after"]) == (429, "1")
+    assert "within 0.05 s" in refused.json()["detail"]
+    assert "trident_queue_waiting 0.0\n" in (await http.get("/metrics")).text
+    transport.go.set()
+    assert (await running).status_code == 200
+
+
 async def test_turns_are_taken_in_the_order_of_arrival_and_survive_cancellation():
-    admission = Admission(1, 10)
-    await admission.enter()
+    admission = Admission(1, 10, 60)
     order: list[int] = []
 
     async def take(number: int) -> None:
-        await admission.enter()
-        order.append(number)
-        admission.leave()
+        async with admission.turn():
+            order.append(number)
 
-    waiting = [asyncio.create_task(take(number)) for number in range(5)]
-    await until(lambda: admission.waiting == 5)
-    waiting[1].cancel()
-    admission.leave()
+    async with admission.turn():
+        waiting = [asyncio.create_task(take(number)) for number in range(5)]
+        await until(lambda: admission.waiting == 5)
+        waiting[1].cancel()
     waiting[3].cancel()
     await asyncio.gather(*waiting, return_exceptions=True)
     assert order == [0, 2, 4]
@@ -227,9 +240,54 @@ async def test_turns_are_taken_in_the_order_of_arrival_and_survive_cancellation(
 
 
 async def test_no_place_to_wait_means_that_only_running_requests_are_taken():
-    admission = Admission(1, 0)
-    await admission.enter()
-    with pytest.raises(OverloadedError):
-        await admission.enter()
-    admission.leave()
-    assert await admission.enter() >= 0
+    admission = Admission(1, 0, 60)
+    async with admission.turn():
+        with pytest.raises(OverloadedError):
+            async with admission.turn():
+                pass
+    async with admission.turn() as waited:
+        assert waited >= 0
+
+
+class Clock:
+    """Stands in for the time that turns take."""
+
+    now = 0.0
+
+    def perf_counter(self) -> float:
+        return self.now
+
+
+async def test_who_would_wait_too_long_by_the_turns_lately_taken_is_refused_at_once(monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(admission_module, "time", clock)
+    admission = Admission(2, 100, 60)
+
+    async def take(seconds: float) -> None:
+        async with admission.turn():
+            clock.now += seconds
+
+    go = asyncio.Event()
+
+    async def hold() -> None:
+        async with admission.turn():
+            await go.wait()
+
+    for _ in range(30):
+        await take(25.0)
+    assert admission.expected_wait == 0
+    held = [asyncio.create_task(hold()) for _ in range(2)]
+    await until(lambda: admission.running == 2)
+    # Two turns of 25 seconds each are one every 12.5 seconds: four wait at most 50, a fifth would wait longer.
+    waiting = [asyncio.create_task(hold()) for _ in range(4)]
+    await until(lambda: admission.waiting == 4)
+    assert admission.expected_wait == pytest.approx(62.5)
+    with pytest.raises(OverloadedError, match="2 requests are being answered and 4 wait"):
+        await take(1.0)
+    go.set()
+    await asyncio.gather(*held, *waiting)
+    for _ in range(30):
+        await take(0.01)
+    held = [asyncio.create_task(hold()) for _ in range(2)]
+    await asyncio.gather(*held)
+    assert admission._seconds_a_turn < 0.02

@@ -177,6 +177,18 @@ async def test_when_all_are_away_one_error_names_them(faulty, async_faulty):
             await client.embed(["a"] * 640)
 
 
+async def test_ready_tells_how_it_is_and_waits_for_no_better(faulty, async_faulty):
+    away = faulty(lambda number: TransportError("away"))
+    twin = async_faulty(lambda number: TransportError("away"))
+    away.is_ready = twin.twin.is_ready = False
+    with TridentClient(transport=away) as client, pytest.raises(TransportError):
+        client.ready()
+    async with AsyncTridentClient(transport=twin) as client:
+        with pytest.raises(TransportError):
+            await client.ready()
+    assert away.asked_ready == twin.twin.asked_ready == 1
+
+
 async def test_ready_needs_one_server_with_all_models(faulty, async_faulty):
     servers = {"a:1": faulty(), "b:2": faulty()}
     with TridentClient(transport=servers) as client:

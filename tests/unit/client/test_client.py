@@ -196,6 +196,7 @@ async def test_questions_are_asked_one_a_request_and_answered_in_order():
         ([("Who?", 3)], {}, r"contexts\[0\] must be str"),
         ([("Who?", "a")], {"top_k": 0}, "top_k must be a whole number of 1 or more, got 0"),
         ([("Who?", "a")], {"top_k": 2**40}, "top_k must be"),
+        ([("Who?", "a")], {"top_k": True}, "top_k must be"),
         ([("Who?", "a")], {"max_answer_tokens": 1.5}, "max_answer_tokens must be a whole number"),
     ],
 )
@@ -205,7 +206,7 @@ def test_questions_that_cannot_be_asked_are_named(transport, questions, numbers,
     assert transport.requests == []
 
 
-@pytest.mark.parametrize("pair", [("one",), ("one", "two", "three"), "ab"])
+@pytest.mark.parametrize("pair", [("one",), ("one", "two", "three"), "ab", {"one": 1, "two": 2}, {"one", "two"}])
 def test_a_pair_is_two_sentences(transport, pair):
     with TridentClient(transport=transport) as client, pytest.raises(BadInputError, match=r"pairs\[1\] must be two"):
         client.similarity([("a", "b"), pair])
@@ -335,3 +336,16 @@ async def test_any_model_can_be_asked_and_is_asked_again_when_that_may_help():
     async with AsyncTridentClient(transport=transport, retry=Retry(first_wait=0, longest_wait=0)) as client:
         assert (await client.infer(request))["LENGTH"].tolist() == [[3]]
     assert [each.model for each in asked] == ["my_model"] * 4
+
+
+@pytest.mark.parametrize("protocol", ["http", "grpc"])
+def test_arrays_of_any_type_that_triton_knows_travel(protocol):
+    def ask(dtype):
+        client.infer(Request("my_model", {"X": np.zeros((1, 1), dtype)}, ("Y",)))
+
+    with TridentClient("127.0.0.1:1", protocol=protocol, retry=Retry(attempts=1)) as client:
+        for dtype in (np.float64, np.float16, np.int8, np.uint64, np.bool_):
+            with pytest.raises(TransportError):
+                ask(dtype)
+        with pytest.raises(BadInputError, match="complex64 has no type that Triton knows"):
+            ask(np.complex64)

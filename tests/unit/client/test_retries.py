@@ -42,6 +42,19 @@ async def test_what_may_pass_is_tried_again(faulty, async_faulty, kind):
         assert (await client.embed(["four"])).tolist() == [[4]]
 
 
+async def test_overload_may_be_left_to_the_caller(faulty, async_faulty):
+    retry = Retry(first_wait=0.001, overloaded=False)
+    transport, twin = faulty(first(1, OverloadedError)), async_faulty(first(1, OverloadedError))
+    with TridentClient(transport=transport, retry=retry) as client, pytest.raises(OverloadedError):
+        client.embed(["a"])
+    async with AsyncTridentClient(transport=twin, retry=retry) as client:
+        with pytest.raises(OverloadedError):
+            await client.embed(["a"])
+    assert len(transport.requests) == len(twin.twin.requests) == 1
+    with TridentClient(transport=faulty(first(2, TransportError)), retry=retry) as client:
+        assert client.embed(["four"]).tolist() == [[4]]
+
+
 @pytest.mark.parametrize("kind", [BadInputError, NotReadyError, ReadTimeoutError, ServerError])
 async def test_what_would_not_pass_is_raised_at_once(faulty, async_faulty, kind):
     transport, twin = faulty(first(1, kind)), async_faulty(first(1, kind))

@@ -1,6 +1,9 @@
 """The generator forms: order, flat memory, bad items, and what a stream that is left behind leaves behind."""
 
+import asyncio
 import itertools
+import threading
+import time
 import tracemalloc
 
 import numpy as np
@@ -23,7 +26,8 @@ def lengths(request):
             raise BadInputError(f"TEXT {place} is refused", request.model)
     values = np.array([[len(text)] for text in texts], dtype=np.float32)
     cut = {name: (values > 1000).astype(np.int32) for name in request.outputs if name.startswith("TRUNCATED")}
-    return {request.outputs[0]: values, **cut}
+    counts = {"TOKEN_COUNT": values.astype(np.int32) + 2} if "TOKEN_COUNT" in request.outputs else {}
+    return {request.outputs[0]: values, **cut, **counts}
 
 
 def words(request):
@@ -171,6 +175,79 @@ def test_the_bad_item_is_told_before_its_result_comes(client):
     ):
         assert np.isnan(value) == (index in told)
     assert told == [1]
+
+
+async def test_tokens_are_counted_where_that_is_asked_for(client):
+    texts = ["x" * (1 + index % 9) for index in range(300)]
+    counts = [len(text) + 2 for text in texts]
+    texts[70], counts[70] = "refuse", 0
+    fine, fine_counts = texts[:70] + texts[71:], counts[:70] + counts[71:]
+    told: list[int] = []
+    client.embed(fine, on_token_counts=told.extend)
+    assert told == fine_counts
+    told.clear()
+    for number, _ in enumerate(
+        client.stream_embeddings(texts, on_token_counts=told.extend, on_bad_item=lambda index, error: None), 1
+    ):
+        assert len(told) >= number
+    assert told == counts
+    async with AsyncTridentClient(transport=AsyncFakeTransport(lengths)) as twin:
+        told.clear()
+        await twin.embed(fine, on_token_counts=told.extend)
+        assert told == fine_counts
+        told.clear()
+        await collect(twin.stream_embeddings(texts, on_token_counts=told.extend, on_bad_item=lambda index, error: None))
+        assert told == counts
+    transport = FakeTransport(lengths)
+    with TridentClient(transport=transport) as client:
+        client.embed(["a"])
+    assert "TOKEN_COUNT" not in transport.requests[0].outputs
+
+
+def test_nothing_to_embed_has_no_tokens(client):
+    told: list[list[int]] = []
+    client.embed([], on_token_counts=told.append)
+    assert told == [[]]
+
+
+async def test_a_stream_may_be_given_less_concurrency_than_its_client():
+    under_way = seen = 0
+
+    class Slow(AsyncFakeTransport):
+        async def infer(self, request):
+            nonlocal under_way, seen
+            under_way += 1
+            seen = max(seen, under_way)
+            await asyncio.sleep(0.001)
+            under_way -= 1
+            return await super().infer(request)
+
+    def slow(request):
+        nonlocal under_way, seen
+        with lock:
+            under_way += 1
+            seen = max(seen, under_way)
+        time.sleep(0.001)
+        with lock:
+            under_way -= 1
+        return lengths(request)
+
+    lock = threading.Lock()
+    texts = ["text"] * 64 * 12
+    async with AsyncTridentClient(transport=Slow(lengths)) as twin:
+        for concurrency, most in ((1, 1), (3, 3), (None, 4), (6, 6)):
+            seen = 0
+            await collect(twin.stream_acceptability(texts, concurrency=concurrency))
+            assert seen == most
+        with pytest.raises(ValueError, match="at least 1"):
+            await collect(twin.stream_acceptability(texts, concurrency=0))
+    with TridentClient(transport=FakeTransport(slow)) as client:
+        for concurrency, most in ((1, 1), (2, 2), (None, 4), (6, 4)):
+            seen = 0
+            list(client.stream_acceptability(texts, concurrency=concurrency))
+            assert seen <= most
+        with pytest.raises(ValueError, match="at least 1"):
+            list(client.stream_acceptability(texts, concurrency=0))
 
 
 @pytest.mark.parametrize("bad", ["refuse", " "])

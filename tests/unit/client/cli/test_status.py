@@ -97,7 +97,7 @@ def test_every_servers_readiness_is_told(capsys):
     assert capsys.readouterr().out.splitlines() == [
         "a:1 ready",
         "b:2 not ready: a model does not answer yet",
-        "c:3 away: connection refused (after 5 attempts)",
+        "c:3 away: connection refused",
     ]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from trident_bench.profiling.command import profile
+from trident_bench.tuning.command import tune
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode="rich")
 
@@ -15,6 +16,7 @@ def bench() -> None:
 
 
 app.command()(profile)
+app.command()(tune)
 
 
 def main() -> None:

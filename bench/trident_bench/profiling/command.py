@@ -132,8 +132,10 @@ def _own(repository: Path, names: Sequence[str], config_name: str | None, plan: 
 
 
 def _running(url: str, names: Sequence[str], plan: Plan) -> Found:
-    chosen = asyncio.run(served_ensembles(url, plan.protocol, names))
-    measured, sizes, idle = asyncio.run(_measure_all(url, chosen, plan, idle=False))
+    # One event loop: gRPC's channels do not change theirs.
+    with asyncio.Runner() as runner:
+        chosen = runner.run(served_ensembles(url, plan.protocol, names))
+        measured, sizes, idle = runner.run(_measure_all(url, chosen, plan, idle=False))
     return Found([finish(each, None) for each in measured], sizes, idle)
 
 

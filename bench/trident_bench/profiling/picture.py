@@ -100,11 +100,17 @@ def _bar(axes: Any, row: int, level: Level) -> None:
         share = max(0.0, stage.microseconds) / whole * 100
         axes.barh(row, share, left=left, height=0.66, color=colour, edgecolor="white", linewidth=0.5)
         if share >= LABELLED:
-            words = f"{stage.microseconds / MILLISECOND:.3g}"
+            words = _figure(stage.microseconds)
             axes.text(left + share / 2, row, words, ha="center", va="center", fontsize=9, color=_ink(colour))
         left += share
-    words = f"{level.mean / MILLISECOND:,.3g} ms\n{level.throughput:,.0f}/s"
+    words = f"{_figure(level.mean)} ms\n{level.throughput:,.0f}/s"
     axes.text(102, row, words, ha="left", va="center", fontsize=10, color="#333333", linespacing=1.3)
+
+
+def _figure(microseconds: float) -> str:
+    """Return milliseconds in three digits, or as many as stand before the point."""
+    milliseconds = microseconds / MILLISECOND
+    return f"{milliseconds:,.0f}" if milliseconds >= 100 else f"{milliseconds:.3g}"
 
 
 def _styles(level: Level) -> list[tuple[str, str]]:

@@ -109,11 +109,11 @@ def by_trace(ensemble: Ensemble, client: ClientTimes, traced: Sequence[Traced]) 
     means = (rows.mean(axis=0) / NANOSECONDS_IN_MICROSECOND).tolist()
     front, scheduling, *inside = means
     names = ("queue", "compute input", "compute infer", "compute output")
-    # Both ways together: the server's share of the time between sending and receiving is known, and the rest is this.
+    # Both ways together, and the answer's wait until the client's event loop turns to it: what is not the server's.
     network = client.away - sum(means)
     return [
         Stage(CLIENT, "serialise", client.prepare),
-        Stage(NETWORK, "network, both ways", network),
+        Stage(NETWORK, "network, client's loop", network),
         Stage(TRITON, "front end", front),
         Stage(TRITON, "ensemble scheduling", scheduling),
         *(

@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from trident_server.machine import CPUINFO, Machine
-
-GIGABYTE = 1e9
+import psutil
+from trident_server.machine import CPUINFO, MEMORY_LIMIT, Machine
 
 
 @dataclass(frozen=True)
@@ -39,3 +38,10 @@ def processor(file: Path = CPUINFO) -> str:
     lines = file.read_text().splitlines() if file.is_file() else []
     found = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
     return next(found, "unknown processor")
+
+
+def total_memory(limit: Path = MEMORY_LIMIT) -> int:
+    """Return the machine's memory in bytes, or a container's limit; unlike what is free, the same every time."""
+    told = limit.read_text().strip() if limit.is_file() else "max"
+    total = int(psutil.virtual_memory().total)
+    return min(total, int(told)) if told.isdigit() else total

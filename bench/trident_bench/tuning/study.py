@@ -134,16 +134,14 @@ def search(
         repeats = 0
         try:
             measured = run(choices)
-        except KeyboardInterrupt:
-            study.tell(trial, state=TrialState.PRUNED)
-            study.enqueue_trial(trial.params)
-            raise
-        # Whatever this choice trips over, others are still worth trying; the first is the one to compare with.
-        except StandError as error:
+        except (KeyboardInterrupt, StandError) as error:
+            # Whatever a choice trips over, others are still worth trying, but for the one that they are compared with.
+            if isinstance(error, KeyboardInterrupt) or not finished(study):
+                study.tell(trial, state=TrialState.PRUNED)
+                study.enqueue_trial(trial.params)
+                raise
             trial.set_user_attr(FAILURE, str(error))
             study.tell(trial, state=TrialState.FAIL)
-            if not finished(study):
-                raise
             tell(study.trials[trial.number])
             continue
         if BOUND not in study.user_attrs:
@@ -189,9 +187,8 @@ def failed(study: optuna.Study) -> list[FrozenTrial]:
 
 
 def left(study: optuna.Study, trials: int) -> int:
-    """Return how many trials are still to be made; one that failed counts once there is something to compare with."""
-    done = len(finished(study))
-    return max(0, trials - (done and done + len(failed(study))))
+    """Return how many trials are still to be made."""
+    return max(0, trials - len(finished(study)) - len(failed(study)))
 
 
 def facts(space: Mapping[str, Candidates]) -> dict[str, Any]:
@@ -204,10 +201,6 @@ def _take_up_again(study: optuna.Study) -> None:
     for each in study.get_trials(deepcopy=False, states=[TrialState.RUNNING]):
         study.tell(each.number, state=TrialState.PRUNED)
         if each.params:
-            study.enqueue_trial(each.params)
-    waiting = study.get_trials(deepcopy=False, states=[TrialState.WAITING])
-    if not finished(study) and not waiting:
-        for each in failed(study):
             study.enqueue_trial(each.params)
 
 

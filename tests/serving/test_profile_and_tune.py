@@ -1,6 +1,7 @@
 """``trident-bench`` against a real Triton: stages that add up, and a configuration that a server then loads."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -22,8 +23,12 @@ def bench(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="module")
 def repository(tmp_path_factory) -> Path:
-    """A copy of the built models that may be written to."""
-    return stage("model_repository", tmp_path_factory.mktemp("tune") / "models")
+    """A copy of one task's built models that may be written to."""
+    copy = stage("model_repository", tmp_path_factory.mktemp("tune") / "models")
+    for folder in copy.iterdir():
+        if not folder.name.startswith("cola"):
+            shutil.rmtree(folder)
+    return copy
 
 
 def level(folder: Path, in_flight: int) -> dict:

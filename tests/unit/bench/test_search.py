@@ -57,8 +57,8 @@ def test_nothing_is_measured_twice(tmp_path):
         seen.append(repr(choices))
         return Measurement(1.0, 0.1)
 
-    run(tmp_path, 40, measure)
-    assert len(set(seen)) == len(seen) == 40
+    run(tmp_path, 20, measure)
+    assert len(set(seen)) == len(seen) == 20
 
 
 def test_a_bound_is_worth_more_than_any_throughput():
@@ -113,14 +113,16 @@ def test_a_killed_search_goes_on_too(tmp_path):
 
 
 def test_a_configuration_that_does_not_start_is_told_of_and_the_others_go_on(tmp_path):
+    seen = []
+
     def measure(choices):
-        if choices["sts_encoder"].delay == 0 and choices != DEFAULTS:
+        seen.append(choices)
+        if len(seen) % 3 == 0:
             raise StandError("no memory")
         return by_instances(choices)
 
-    study = run(tmp_path, 20, measure)
-    assert len(finished(study)) + len(failed(study)) == 20
-    assert failed(study)
+    study = run(tmp_path, 9, measure)
+    assert (len(finished(study)), len(failed(study))) == (6, 3)
     assert {each.user_attrs["failure"] for each in failed(study)} == {"no memory"}
 
 

@@ -22,6 +22,8 @@ FACTS = re.compile(r'parameters \{ key: "(?:task|languages|threshold|metrics)" v
 #: A warm-up request's tokens, and the file that says how many a reader's longest window has.
 WARMUP_TOKENS = re.compile(r"(TYPE_INT32 dims: \[ )(\d+)( \] zero_data)")
 WARMUP_WINDOW = "window"
+#: First words of a configuration that was found for one model on one host, and is no other's.
+TUNED = "# Written by trident-bench tune"
 MAX_LENGTH = re.compile(r'(key: "max_length" value: \{ string_value: ")(\d+)(")')
 
 
@@ -184,7 +186,11 @@ class ModelSet:
             target = self.folder(part)
             (target / VERSION).mkdir(parents=True, exist_ok=True)
             # Also those that Triton serves in its place by a name, such as `gpu`.
-            named = [f"configs/{file.name}" for file in sorted(source.folder(part).glob("configs/*.pbtxt"))]
+            named = [
+                f"configs/{file.name}"
+                for file in sorted(source.folder(part).glob("configs/*.pbtxt"))
+                if not file.read_text().startswith(TUNED)
+            ]
             for file_name in (CONFIGURATION, *named):
                 text = source._configuration(part, file_name)
                 for each in ("", *self.task.parts):

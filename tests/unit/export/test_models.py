@@ -15,6 +15,7 @@ import torch
 from google.protobuf import text_format
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
+from trident_bench.tuning.named import MARK
 from trident_training import models as served
 from trident_training.cards import SimilarityCard
 from trident_training.cli import app
@@ -383,6 +384,18 @@ def test_a_readers_variant_warms_up_with_windows_of_its_own_length(repository: P
     assert re.findall(r"dims: \[ (\d+) \] zero_data", (reader / "config.pbtxt").read_text())[-2:] == ["48", "48"]
     assert int.from_bytes((reader / "warmup" / "window").read_bytes(), "little") == 48
     assert int.from_bytes((reader / "warmup" / "eight").read_bytes()[:4], "little") == 8
+
+
+def test_a_configuration_tuned_for_a_model_is_not_its_variants(repository: Path) -> None:
+    configs = repository / "qa_reader" / "configs"
+    configs.mkdir(exist_ok=True)
+    (configs / "host.pbtxt").write_text(f"{MARK}: it is made anew there\n")
+    (configs / "other.pbtxt").write_text("# somebody's\n")
+    variant = ModelSet(repository, QA, "qa_short")
+    variant.write_variant(width=2, max_tokens=None)
+    copied = {file.name for file in (variant.folder("reader") / "configs").iterdir()}
+    assert "other.pbtxt" in copied
+    assert "host.pbtxt" not in copied
 
 
 def test_a_refused_export_leaves_what_clients_are_told(

@@ -17,8 +17,8 @@ FOLDERS = sorted(file.parent for file in REPOSITORY.glob("*/config.pbtxt"))
 PYTHON_MODELS = sorted(REPOSITORY.glob("*/1/*.py"))
 #: Built by `make models`, which `make test` runs first.
 NETWORKS = sorted(REPOSITORY.glob("*/1/model.pt"))
-#: Served in place of config.pbtxt where Triton is started with --model-config-name=<name>.
-NAMED = sorted(REPOSITORY.glob("*/configs/*.pbtxt"))
+#: Served in place of config.pbtxt where Triton is started with --model-config-name=gpu; a host may have its own, too.
+NAMED = sorted(REPOSITORY.glob("*/configs/gpu.pbtxt"))
 #: The backends of NVIDIA's image (release 24.10, /opt/tritonserver/backends) that are for models as these.
 CONTAINER_BACKENDS = {"pytorch", "python"}
 #: What NVIDIA's container has, or its image adds with one pip command.

@@ -1,0 +1,109 @@
+"""``trident-bench`` against a real Triton: stages that add up, and a configuration that a server then loads."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+from image_context import stage
+from trident_bench.stand.overlay import configuration
+from trident_server.process import TritonProcess
+
+pytestmark = pytest.mark.serving
+
+
+def bench(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the command in a process of its own, as a person does: gRPC keeps to one event loop in each."""
+    script = "from trident_bench.cli import main; main()"
+    return subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True, text=True, timeout=280)
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory) -> Path:
+    """A copy of one task's built models that may be written to."""
+    copy = stage("model_repository", tmp_path_factory.mktemp("tune") / "models")
+    for folder in copy.iterdir():
+        if not folder.name.startswith("cola"):
+            shutil.rmtree(folder)
+    return copy
+
+
+def level(folder: Path, in_flight: int) -> dict:
+    levels = json.loads((folder / "profile.json").read_text())["levels"]
+    (found,) = [each for each in levels if each["in_flight"] == in_flight]
+    return found
+
+
+def test_a_profiles_stages_add_up_to_the_request(repository, tmp_path):
+    arguments = ["--repository", str(repository), "--output", str(tmp_path)]
+    done = bench("profile", "cola", "--seconds", "0.5", "--warm-up", "0.2", "--in-flight", "8", *arguments)
+    assert done.returncode == 0, done.stderr
+    for in_flight in (1, 8):
+        found = level(tmp_path, in_flight)
+        assert found["source"] == "trace"
+        assert found["alone"]
+        spent = {(each["part"], each["name"]): each["microseconds"] for each in found["stages"]}
+        assert sum(spent.values()) == pytest.approx(found["mean"], rel=0.05)
+        assert min(spent.values()) >= 0
+        assert spent["cola_classifier", "compute infer"] > 0
+        assert {part for part, _ in spent} == {"client", "network", "Triton", "cola_tokenizer", "cola_classifier"}
+    assert level(tmp_path, 8)["steps"][1]["batch"] > 1
+    content = json.loads((tmp_path / "profile.json").read_text())
+    assert content["idle_python_model_microseconds"] > 0
+    # Its four bytes of length and the text; a probability.
+    assert content["bytes"]["cola"]["cola_tokenizer"][0] > 4
+    assert content["bytes"]["cola"]["cola_classifier"][1] == 4
+    assert (tmp_path / "profile.png").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize("protocol", ["grpc", "http"])
+def test_a_running_server_is_profiled_by_its_statistics(triton: TritonProcess, tmp_path, protocol):
+    url = triton.grpc_url if protocol == "grpc" else triton.http_url
+    arguments = ["--seconds", "0.5", "--warm-up", "0.1", "--in-flight", "1", "--output", str(tmp_path)]
+    done = bench("profile", "cola", "--url", url, "--protocol", protocol, *arguments)
+    assert done.returncode == 0, done.stderr
+    found = level(tmp_path, 1)
+    assert found["source"] == "statistics"
+    # Triton counts a model's time until it has tidied up, when its answer has gone on: a little is counted twice.
+    assert found["mean"] * 0.95 <= sum(each["microseconds"] for each in found["stages"]) <= found["mean"] * 1.3
+
+
+def test_a_tuned_configuration_is_what_a_server_then_loads(repository, tmp_path, new_triton):
+    before = {model: configuration(repository, model) for model in ("cola_tokenizer", "cola_classifier")}
+    # On a busy machine no second trial is reliably better: here the later one always counts as such.
+    script = (
+        "import itertools, trident_bench.tuning.study as study, trident_bench.tuning.verdict as verdict\n"
+        "verdict.Verdict.better = property(lambda self: True)\n"
+        "scores = itertools.count(1)\n"
+        "study.score = lambda measured, bound: next(scores)\n"
+        "from trident_bench.cli import main\n"
+        "main()\n"
+    )
+    arguments = ["tune", "cola", "--repository", str(repository), "--output", str(tmp_path), "--name", "host"]
+    short = ["--trials", "2", "--seconds", "0.5", "--warm-up", "0.2", "--rounds", "1", "--in-flight", "8"]
+    done = subprocess.run(
+        [sys.executable, "-c", script, *arguments, *short], capture_output=True, text=True, timeout=280
+    )
+    assert done.returncode == 0, done.stderr
+    written = {file.parents[1].name for file in repository.glob("*/configs/host.pbtxt")}
+    assert written, done.stdout
+    assert {str(repository / model / "configs" / "host.pbtxt") for model in written} == set(
+        json.loads((tmp_path / "tune.json").read_text())["written"]
+    )
+    with new_triton(repository, config_name="host", ready_timeout=240) as triton:
+        for model, own in before.items():
+            served = httpx.get(f"http://{triton.http_url}/v2/models/{model}/config").json()
+            changed = model in written
+            assert (repository / model / "configs" / "host.pbtxt").is_file() is changed
+            same = (
+                served["max_batch_size"] == own.max_batch_size
+                and served["instance_group"][0]["count"] == own.instance_group[0].count
+                and served["dynamic_batching"]["max_queue_delay_microseconds"]
+                == own.dynamic_batching.max_queue_delay_microseconds
+                and not served["dynamic_batching"].get("preferred_batch_size")
+                and "INTRA_OP_THREAD_COUNT" not in served["parameters"]
+            )
+            assert same is not changed

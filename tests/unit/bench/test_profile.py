@@ -1,0 +1,151 @@
+"""The stages of a request, from made statistics and a made trace, add up to the whole of it."""
+
+import asyncio
+from types import SimpleNamespace
+
+import pytest
+from trident_bench.profiling.clocked import ClientTimes, Times
+from trident_bench.profiling.stages import by_statistics, by_trace, steps
+from trident_bench.profiling.trace import between, collect
+from trident_bench.stand.ensembles import TASKS, Ensemble, Step, sizes
+from trident_bench.stand.load import drive
+from trident_client import ModelStatistics
+
+ENSEMBLE = Ensemble("toy", TASKS[0], (Step("toy_tokenizer", {}, {}), Step("toy_network", {}, {})))
+#: Microseconds.
+CLIENT = ClientTimes(requests=10, prepare=100.0, away=1_000.0, read=50.0)
+
+
+def counted(name, requests, executions, request, queue, given, infer, output):
+    """Return statistics of so many requests, each of which took so many microseconds."""
+    sums = [each * requests / 1e6 for each in (request, queue, given, infer, output)]
+    return ModelStatistics("here", name, "1", requests, executions, requests, 0, *sums)
+
+
+def looks(requests=10, **changes):
+    """Return two looks at the statistics; before the first, there was other traffic."""
+    before = {name: counted(name, 7, 7, 9e3, 1, 1, 1, 1) for name in ("toy", "toy_tokenizer", "toy_network")}
+    did = {
+        "toy": counted("toy", 10, 10, 800, 0, 0, 0, 0),
+        "toy_tokenizer": counted("toy_tokenizer", requests, 10, 190, 10, 20, 100, 30),
+        "toy_network": counted("toy_network", requests, 5, 590, 40, 10, 500, 40),
+    } | changes
+    fields = [each for each in ModelStatistics.__dataclass_fields__ if each not in {"server", "name", "version"}]
+    after = {
+        name: ModelStatistics(
+            "here", name, "1", **{each: getattr(before[name], each) + getattr(did[name], each) for each in fields}
+        )
+        for name in before
+    }
+    return before, after
+
+
+def test_stages_from_statistics_add_up_to_the_request():
+    found = by_statistics(ENSEMBLE, CLIENT, *looks())
+    told = {(each.part, each.name): each.microseconds for each in found}
+    assert told["network", "network and front end"] == pytest.approx(200)
+    assert told["Triton", "ensemble scheduling"] == pytest.approx(800 - 160 - 590)
+    assert told["toy_tokenizer", "compute infer"] == pytest.approx(100)
+    assert told["toy_network", "queue"] == pytest.approx(40)
+    assert sum(told.values()) == pytest.approx(CLIENT.total)
+
+
+def test_overlapping_statistics_leave_no_negative_stage():
+    before, after = looks(toy=counted("toy", 10, 10, 700, 0, 0, 0, 0))
+    found = by_statistics(ENSEMBLE, CLIENT, before, after)
+    assert min(each.microseconds for each in found) == 0
+    assert sum(each.microseconds for each in found) == pytest.approx(CLIENT.total + 50)
+
+
+def test_batches_are_counted_by_execution():
+    tokenizer, network = steps(ENSEMBLE, *looks())
+    assert (tokenizer.requests, tokenizer.batch) == (10, 1.0)
+    assert (network.requests, network.batch) == (10, 2.0)
+
+
+def trace(start, front="GRPC_WAITREAD_END", send="GRPC_SEND_START", number=1):
+    """Return a request's entries as Triton writes them, the steps' before the ensemble's; times in microseconds."""
+
+    def entries(entry, name, parent, marks):
+        facts = {"id": entry, "model_name": name, "model_version": 1}
+        yield facts | ({"parent_id": parent} if parent else {})
+        for mark, at in marks.items():
+            yield {"id": entry, "timestamps": [{"name": mark, "ns": (start + at) * 1000}]}
+
+    names = (
+        "REQUEST_START",
+        "QUEUE_START",
+        "COMPUTE_START",
+        "COMPUTE_INPUT_END",
+        "COMPUTE_OUTPUT_START",
+        "COMPUTE_END",
+    )
+    # The tokenizer tidies up until 260, when the network is at work since 250; the network until 900, when the answer
+    # has been on its way since 810.
+    tokenizer = dict(zip(names, (30, 31, 60, 80, 230, 260), strict=True))
+    network = dict(zip(names, (250, 251, 300, 310, 780, 900), strict=True))
+    whole = {"REQUEST_START": 20, "QUEUE_START": 21, front: 0, send: 810, "REQUEST_END": 910}
+    yield from entries(number + 2, "toy_network", number, network)
+    yield from entries(number + 1, "toy_tokenizer", number, tokenizer)
+    yield from entries(number, "toy", 0, whole)
+
+
+@pytest.mark.parametrize("marks", [{}, {"front": "HTTP_RECV_START", "send": "HTTP_SEND_START"}])
+def test_stages_from_the_trace_follow_one_another_and_add_up(marks):
+    (traced,) = collect([*trace(1_000, **marks)])
+    found = by_trace(ENSEMBLE, CLIENT, [traced])
+    told = {(each.part, each.name): each.microseconds for each in found}
+    assert told["Triton", "front end"] == 20
+    # Ten before the tokenizer; it hands on at 250, before it is done, and the network before it is done, too.
+    assert told["Triton", "ensemble scheduling"] == 10
+    assert [each.microseconds for each in found if each.part == "toy_tokenizer"] == [30, 20, 150, 20]
+    assert [each.microseconds for each in found if each.part == "toy_network"] == [50, 10, 470, 30]
+    assert told["network", "network, client's loop"] == CLIENT.away - 810
+    assert sum(told.values()) == pytest.approx(CLIENT.total)
+
+
+def test_a_measurement_takes_its_own_requests_of_the_trace_alone():
+    others = [{"id": 90, "model_name": "toy_network", "model_version": 1}]
+    traced = collect([*trace(1_000), *trace(5_000, number=10), *others])
+    assert len(traced) == 2
+    assert len(between(traced, ENSEMBLE, 4_000_000, 6_000_000)) == 1
+    other = Ensemble("other", TASKS[0], (Step("toy_network", {}, {}),))
+    assert not between(traced, other, 0, 10_000_000)
+
+
+def test_the_clients_times_are_means_of_its_marks():
+    times = [Times(0, 1_000, 5_000, 6_000), Times(10_000, 13_000, 15_000, 15_000)]
+    found = ClientTimes.mean(times)
+    assert (found.requests, found.prepare, found.away, found.read) == (2, 2.0, 3.0, 0.5)
+
+
+def test_bytes_of_text_count_its_length_too():
+    assert sizes(TASKS[0].inputs("four")) == 8
+    assert sizes(TASKS[2].inputs(("four", "fünf"))) == 8 + 9
+
+
+async def test_a_load_keeps_so_many_in_flight_and_counts_every_request():
+    now = SimpleNamespace(here=0, most=0, asked=[])
+
+    async def ask(item):
+        now.asked.append(item)
+        now.here += 1
+        now.most = max(now.most, now.here)
+        await asyncio.sleep(0.001)
+        now.here -= 1
+
+    found = await drive(ask, ["a", "b", "c"], in_flight=5, seconds=0.2)
+    assert now.most == 5
+    assert len(found.latencies) == len(now.asked) >= 5
+    assert now.asked[:6] == ["a", "b", "c", "a", "b", "c"]
+    assert found.throughput > 0
+    assert now.here == 0
+
+
+async def test_a_load_ends_with_its_first_failure():
+    async def ask(item):
+        await asyncio.sleep(0)
+        raise ValueError("refused")
+
+    with pytest.raises(ValueError, match="refused"):
+        await drive(ask, ["a"], in_flight=4, seconds=60)

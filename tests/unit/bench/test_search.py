@@ -1,0 +1,254 @@
+"""The search measures the default first, keeps what it found, goes on, and is not taken in by noise."""
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from trident_bench.cli import app
+from trident_bench.stand.errors import StandError
+from trident_bench.stand.overlay import configuration
+from trident_bench.tuning.candidates import candidates
+from trident_bench.tuning.study import BOUND, Measurement, chosen, failed, finished, opened, score, search
+from trident_bench.tuning.trials import Stand
+from trident_bench.tuning.verdict import Verdict
+from typer.testing import CliRunner
+
+REPOSITORY = Path(__file__).resolve().parents[3] / "model_repository"
+SPACE = {
+    model: candidates(configuration(REPOSITORY, model), 8, 50_000_000, 64 * 10**9)
+    for model in ("sts_tokenizer", "sts_encoder")
+}
+DEFAULTS = {model: each.default for model, each in SPACE.items()}
+
+
+def run(output, trials, measure, bound=None, begun_with=None):
+    with opened(output, "study", begun_with or {"data": "x"}) as study:
+        search(study, trials, SPACE, bound, measure, lambda trial: None, slack=1.25)
+        return study
+
+
+def by_instances(choices):
+    """Measure two instances of the encoder as the best."""
+    encoder = choices["sts_encoder"]
+    return Measurement(100.0 + 50 * (encoder.instances == 2), 0.1)
+
+
+def test_the_default_is_first_and_its_p99_sets_the_bound(tmp_path):
+    seen = []
+
+    def measure(choices):
+        seen.append(choices)
+        return by_instances(choices)
+
+    study = run(tmp_path, 12, measure)
+    assert seen[0] == DEFAULTS
+    assert study.user_attrs[BOUND] == pytest.approx(0.125)
+    assert len(finished(study)) == len(seen) == 12
+    assert chosen(study.best_trial, SPACE) == max(seen, key=lambda each: by_instances(each).throughput)
+
+
+def test_nothing_is_measured_twice(tmp_path):
+    seen = []
+
+    def measure(choices):
+        seen.append(repr(choices))
+        return Measurement(1.0, 0.1)
+
+    run(tmp_path, 20, measure)
+    assert len(set(seen)) == len(seen) == 20
+
+
+def test_a_bound_is_worth_more_than_any_throughput():
+    assert score(Measurement(10.0, 0.1), 0.1) > score(Measurement(1000.0, 0.11), 0.1)
+    assert score(Measurement(10.0, 0.2), 0.1) > score(Measurement(1000.0, 0.3), 0.1)
+
+
+def test_an_interrupted_search_goes_on_with_the_choice_it_was_at(tmp_path):
+    seen = []
+
+    def measure(choices):
+        seen.append(choices)
+        if len(seen) == 3:
+            raise KeyboardInterrupt
+        return by_instances(choices)
+
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, 6, measure)
+    study = run(tmp_path, 6, measure)
+    assert seen[3] == seen[2]
+    assert len(finished(study)) == 6
+    assert len(seen) == 7
+    # Enough is enough.
+    run(tmp_path, 6, measure)
+    assert len(seen) == 7
+
+
+def test_a_killed_search_goes_on_too(tmp_path):
+    script = (
+        "import os, signal, sys\n"
+        "sys.path.insert(0, sys.argv[2])\n"
+        "from pathlib import Path\n"
+        "from test_search import run, by_instances\n"
+        "def measure(choices):\n"
+        "    measure.calls += 1\n"
+        "    if measure.calls == 3: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    return by_instances(choices)\n"
+        "measure.calls = 0\n"
+        "run(Path(sys.argv[1]), 5, measure)\n"
+    )
+    here = Path(__file__).parent
+    killed = subprocess.run([sys.executable, "-c", script, str(tmp_path), str(here)], timeout=120)
+    assert killed.returncode == -signal.SIGKILL
+    seen = []
+
+    def measure(choices):
+        seen.append(choices)
+        return by_instances(choices)
+
+    assert len(finished(run(tmp_path, 5, measure))) == 5
+    assert len(seen) == 3
+
+
+def test_a_configuration_that_does_not_start_is_told_of_and_the_others_go_on(tmp_path):
+    seen = []
+
+    def measure(choices):
+        seen.append(choices)
+        if len(seen) % 3 == 0:
+            raise StandError("no memory")
+        return by_instances(choices)
+
+    study = run(tmp_path, 9, measure)
+    assert (len(finished(study)), len(failed(study))) == (6, 3)
+    assert {each.user_attrs["failure"] for each in failed(study)} == {"no memory"}
+
+
+def test_a_default_that_does_not_start_is_the_end_and_is_tried_again(tmp_path):
+    def fail(choices):
+        raise StandError("not built")
+
+    for _ in range(2):
+        with pytest.raises(StandError, match="not built"):
+            run(tmp_path, 3, fail)
+    seen = []
+
+    def measure(choices):
+        seen.append(choices)
+        return by_instances(choices)
+
+    run(tmp_path, 3, measure)
+    assert seen[0] == DEFAULTS
+    assert len(seen) == 3
+
+
+def test_a_study_is_not_gone_on_with_under_other_conditions(tmp_path):
+    run(tmp_path, 1, by_instances)
+    with pytest.raises(StandError, match="data was 'x' and is 'y'"):
+        run(tmp_path, 1, by_instances, begun_with={"data": "y"})
+
+
+def test_two_searches_do_not_share_a_folder(tmp_path):
+    with opened(tmp_path, "study", {}), pytest.raises(StandError, match="Another search"):
+        run(tmp_path, 1, by_instances)
+
+
+def rounds(*ratios, p99=0.1):
+    return [(Measurement(100.0, 0.1), Measurement(100.0 * ratio, p99)) for ratio in ratios]
+
+
+@pytest.mark.parametrize(
+    ("measured", "better"),
+    [
+        (rounds(1.10, 1.08, 1.12), True),
+        # One round lost, however much the others won.
+        (rounds(1.30, 0.99, 1.40), False),
+        # Not worth a configuration of one's own.
+        (rounds(1.01, 1.02, 1.01), False),
+        (rounds(1.10, 1.08, 1.12, p99=0.3), False),
+    ],
+)
+def test_only_what_wins_every_round_by_enough_is_better(measured, better):
+    assert Verdict.of(measured, bound=0.2, least_gain=0.03).better is better
+
+
+@pytest.fixture
+def repository(tmp_path) -> Path:
+    """The repository's configurations, with a word in place of each network."""
+    for model in ("sts", "sts_tokenizer", "sts_encoder"):
+        (tmp_path / "models" / model / "1").mkdir(parents=True)
+        (tmp_path / "models" / model / "config.pbtxt").write_text((REPOSITORY / model / "config.pbtxt").read_text())
+    (tmp_path / "models" / "sts_encoder" / "1" / "model.pt").write_text("weights")
+    return tmp_path / "models"
+
+
+def tune(repository, *further):
+    folder = repository.parent / "out"
+    arguments = ["tune", "sts", "--repository", str(repository), "--output", str(folder), "--name", "host"]
+    return CliRunner().invoke(app, [*arguments, "--trials", "4", "--rounds", "3", *further]), folder
+
+
+@pytest.mark.parametrize(("ratio", "written"), [(1.2, True), (1.0, False)])
+def test_a_configuration_is_written_only_where_it_is_better(repository, monkeypatch, ratio, written):
+    calls = []
+
+    def measure(self, changed):
+        calls.append(changed)
+        return Measurement(100.0 + len(calls), 0.1)
+
+    monkeypatch.setattr(Stand, "measure", measure)
+    monkeypatch.setattr(Stand, "compare", lambda self, changed, name, count: rounds(*[ratio] * count))
+    done, folder = tune(repository)
+    assert done.exit_code == 0, done.output
+    files = {file.parents[1].name: file.read_text() for file in repository.glob("*/configs/host.pbtxt")}
+    assert set(files) == (set(calls[-1]) if written else set())
+    assert all("trident-bench tune sts --name host" in text for text in files.values())
+    assert ("trident-serve --config-name host" in done.output) is written
+    assert ("Nothing was written" in done.output) is not written
+    report = json.loads((folder / "tune.json").read_text())
+    assert report["better"] is written
+    assert len(report["trials"]) == 4
+    assert (folder / "tune.png").stat().st_size > 10_000
+
+
+def test_an_interrupt_keeps_what_was_found(repository, monkeypatch):
+    calls = []
+
+    def measure(self, changed):
+        calls.append(changed)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return Measurement(100.0, 0.1)
+
+    monkeypatch.setattr(Stand, "measure", measure)
+    done, folder = tune(repository)
+    assert done.exit_code == 130
+    assert "goes on from here" in done.output
+    assert len(json.loads((folder / "tune.json").read_text())["trials"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["tune", "nothing"], "There is no ensemble 'nothing' (there are: sts)"),
+        (["tune", "sts", "--name", "a/b"], "'a/b' cannot name a configuration"),
+        (["profile", "nothing"], "There is no ensemble 'nothing' (there are: sts)"),
+        (["profile", "sts", "--config-name", "nobody"], "has configs/nobody.pbtxt"),
+        (["profile", "sts", "--url", "127.0.0.1:9"], "No Triton answers over grpc at 127.0.0.1:9"),
+        (["profile", "sts", "--url", "127.0.0.1:9", "--protocol", "http"], "No Triton answers over http"),
+    ],
+)
+def test_what_cannot_be_measured_is_said_in_one_line(repository, tmp_path, arguments, said):
+    given = [*arguments, "--output", str(tmp_path / "out"), "--repository", str(repository)]
+    done = CliRunner().invoke(app, given)
+    assert done.exit_code == 1
+    assert said in done.output
+    assert "Traceback" not in done.output
+
+
+def test_a_missing_repository_is_said(tmp_path):
+    done = CliRunner().invoke(app, ["tune", "sts", "--repository", str(tmp_path / "none")])
+    assert done.exit_code == 1
+    assert "There is no model repository" in done.output

@@ -2,6 +2,6 @@
 
 ``plan`` says what is measured, ``servers`` and ``ensembles`` what is there, ``traffic`` what is sent. ``triton_load``
 (NVIDIA's perf_analyzer) and ``facade_load`` (Locust) make the load of one point, ``window`` looks at Triton meanwhile,
-``results`` keeps points, ``knee`` and ``summary`` judge them, ``plots`` and ``page`` show them. ``sweep`` goes through it
-all, and ``command`` is what people call.
+``results`` keeps points, ``knee`` and ``summary`` judge them, ``plots`` and ``page`` show them. ``sweep`` goes through
+it all, and ``command`` is what people call.
 """

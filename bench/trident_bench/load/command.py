@@ -124,7 +124,9 @@ def load(
             if url is None:
                 conditions |= {"configuration": config_name or "", "models": model_files(repository)}
             plan = Plan(choose(state.ensembles(), ensembles or []), chosen, levels, asked, seconds, fresh)
-            sweeper = Sweeper(plan, addresses, state, tools, Store(output / "points"), output / "data", conditions)
+            sweeper = Sweeper(
+                plan, addresses, state, tools, Store(output / "points"), output / "data", conditions, addresses.check
+            )
             for step in show(sweeper, console):
                 if step.point is not None:
                     run.points.append(step.point)

@@ -51,7 +51,8 @@ def install(folder: Path, pinned: Path = PINNED) -> Locust:
     Raises:
         MissingGeneratorError: they cannot be installed; says why.
     """
-    python = folder / "bin" / "python"
+    # Run from another working directory, and a link that must not be followed: behind it is the plain interpreter.
+    python = folder.absolute() / "bin" / "python"
     stamp = folder / "installed"
     digest = hashlib.sha256(pinned.read_bytes()).hexdigest()
     if python.exists() and stamp.is_file() and stamp.read_text() == digest:

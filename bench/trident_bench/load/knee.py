@@ -11,8 +11,8 @@ from trident_bench.load.window import StageUse, Window
 
 #: How many times the median of a lone request p99 may be at the knee.
 MULTIPLE = 10.0
-#: A stage, or the cores, are the bottleneck when they work for at least this share of the time. As load rises, it is the
-#: bottleneck's share that approaches 1 (Denning and Buzen, "The Operational Analysis of Queueing Network Models", ACM
+#: A stage, or the cores, are the bottleneck when they work for at least this share of the time. As load rises, the
+#: bottleneck's share approaches 1 (Denning and Buzen, "The Operational Analysis of Queueing Network Models", ACM
 #: Computing Surveys 10(3), 1978); what is left is the way of the answers and of the next requests.
 BUSY = 0.8
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
 from trident_bench.load.plots import COLOURS, NAMES, draw
-from trident_bench.load.summary import SweepSummary
+from trident_bench.load.summary import SweepSummary, facade_share
 from trident_bench.load.sweep import Step
 
 #: Latencies and rates are told to three digits: what a repeated run would give again.
@@ -69,6 +69,7 @@ def write_page(report: Report, plots: Mapping[str, bytes]) -> str:
         plots={name: base64.b64encode(png).decode() for name, png in plots.items()},
         colours=COLOURS,
         names=NAMES,
+        facade_share=facade_share,
     )
 
 

@@ -20,11 +20,19 @@ READY_SECONDS = 240.0
 
 @dataclass(frozen=True)
 class Addresses:
-    """Where the servers are: ``host:port`` of Triton's services and the facade's URL; None for what is not there."""
+    """Where the servers are.
+
+    Attributes:
+        http: ``host:port`` of Triton's HTTP service.
+        grpc: the same of its gRPC service; None where nobody said.
+        facade: the facade's URL; None where there is none.
+        check: raises why, when a server of one's own has died.
+    """
 
     http: str
     grpc: str | None
     facade: str | None
+    check: Callable[[], None] = lambda: None
 
     def of(self, protocol: Protocol) -> str:
         """Return the address for a protocol.
@@ -77,16 +85,18 @@ def own_servers(
                 on_model_loaded=on_model_loaded,
             )
         )
-        facade = None
+        facade = FacadeProcess(
+            host=HOST,
+            port=facade_port,
+            triton_url=triton.http_url,
+            triton_grpc_url=triton.grpc_url,
+            log_file=log_dir / "facade.log",
+        )
         if with_facade:
-            facade = children.enter_context(
-                FacadeProcess(
-                    host=HOST,
-                    port=facade_port,
-                    triton_url=triton.http_url,
-                    triton_grpc_url=triton.grpc_url,
-                    log_file=log_dir / "facade.log",
-                    # One line for each request is work that is measured too, as in service.
-                )
-            ).url
-        yield Addresses(triton.http_url, triton.grpc_url, facade)
+            children.enter_context(facade)
+
+        def check() -> None:
+            triton.check()
+            facade.check()
+
+        yield Addresses(triton.http_url, triton.grpc_url, facade.url if with_facade else None, check)

@@ -63,6 +63,27 @@ def summarise(points: Sequence[Point], multiple: float) -> list[SweepSummary]:
     return [_summarise(ensemble, protocol, each, multiple) for (ensemble, protocol), each in sweeps.items()]
 
 
+def facade_share(sweeps: Sequence[SweepSummary]) -> tuple[float, float] | None:
+    """Return how much of gRPC's throughput the facade has at the most requests under way that both were measured with.
+
+    Args:
+        sweeps: of one ensemble.
+
+    Returns:
+        Requests under way, and the share; None where the two have no level of concurrency in common.
+    """
+    by_level: dict[float, dict[Protocol, float]] = {}
+    for sweep in sweeps:
+        for point in sweep.points:
+            if point.mode == "concurrency":
+                by_level.setdefault(point.value, {})[sweep.protocol] = point.load.throughput
+    both = {value: found for value, found in by_level.items() if found.get("grpc") and "facade" in found}
+    if not both:
+        return None
+    most = max(both)
+    return most, both[most]["facade"] / both[most]["grpc"]
+
+
 def _summarise(ensemble: str, protocol: Protocol, points: Sequence[Point], multiple: float) -> SweepSummary:
     lone = lone_latency(points) or 0.0
     modes = []

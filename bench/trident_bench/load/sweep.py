@@ -14,7 +14,7 @@ from typing import Any
 
 from trident_bench.load import facade_load, triton_load
 from trident_bench.load.ensembles import Ensemble, TritonState
-from trident_bench.load.errors import PointError
+from trident_bench.load.errors import LoadError, PointError
 from trident_bench.load.facade_load import Locust
 from trident_bench.load.plan import Level, Protocol, Rates
 from trident_bench.load.results import Load, Point, Store
@@ -24,6 +24,8 @@ from trident_bench.load.window import Probe, Window
 
 WARM_UP = Level("concurrency", 8.0)
 WARM_UP_SECONDS = 1.0
+#: After so many points in a row that could not be measured, the server is not asked again.
+MOST_FAILED = 2
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,7 @@ class Sweeper:
         store: keeps points.
         data: folder for the requests.
         conditions: all else that results depend on, such as versions.
+        check: raises why, when a server has died.
         on_start: called with the name of a point that is about to be measured.
     """
 
@@ -99,14 +102,25 @@ class Sweeper:
     store: Store
     data: Path
     conditions: Mapping[str, str]
+    check: Callable[[], None]
     on_start: Callable[[str], None] = field(default=lambda name: None)
 
     def steps(self) -> Iterator[Step]:
         """Measure point after point.
 
         Raises:
-            LoadError: Triton does not answer any more.
+            LoadError: Triton does not answer any more, or point after point fails.
+            ServerError: from ``check``.
         """
+        failed = 0
+        for step in self._all():
+            yield step
+            self.check()
+            failed = failed + 1 if step.point is None else 0
+            if failed == MOST_FAILED:
+                raise LoadError(f"Gave up after {failed} points in a row that could not be measured: {step.problem}")
+
+    def _all(self) -> Iterator[Step]:
         for ensemble in self.plan.ensembles:
             traffic = write_traffic(ensemble, self.data)
             for protocol in self.plan.protocols:

@@ -22,13 +22,15 @@ WINDOWS = 3
 #: perf_analyzer measures so many times longer than it is told to.
 LONGER = 1.2
 #: In percent, so large that windows always agree: how long a point takes is said in advance, and the spread is in p99.
-ANY_SPREAD = 999
-#: Threads that send. They share the cores with the server, and each keeps many requests under way.
-THREADS = 2
+ANY_SPREAD = 1_000_000
+#: Over gRPC, few threads keep many requests under way. Over HTTP, perf_analyzer's asynchronous client adds tens of
+#: milliseconds of its own, so a thread waits for each request: an open loop ends at so many under way, and says so as
+#: late requests.
+GRPC_THREADS, HTTP_THREADS = 2, 256
 #: Seconds from the start of perf_analyzer until its load has begun.
 LEAD_SECONDS = 0.3
 #: It waits for all that is under way when it ends; an overloaded server takes its time.
-DRAIN_SECONDS = 120.0
+DRAIN_SECONDS = 30.0
 MICROSECONDS = 1e6
 MICROSECONDS_PER_MS = 1000.0
 
@@ -58,7 +60,8 @@ def command(
         given += ["--concurrency-range", f"{level.value:g}"]
     else:
         given += ["--request-intervals", f"{level.slug}.intervals"]
-    given += ["--async", "--max-threads", str(THREADS), "-f", f"{level.slug}.csv", "--verbose-csv"]
+    how, threads = ("--async", GRPC_THREADS) if protocol == "grpc" else ("--sync", HTTP_THREADS)
+    given += [how, "--max-threads", str(threads), "-f", f"{level.slug}.csv", "--verbose-csv"]
     window = max(int(seconds * 1000 / WINDOWS / LONGER), 1)
     given += ["--measurement-interval", str(window), "--max-trials", str(WINDOWS)]
     return [*given, "--stability-percentage", str(ANY_SPREAD)]
@@ -81,6 +84,8 @@ def measure(
     """
     printed = folder / f"{level.slug}.txt"
     before = probe.failures()
+    # Else an earlier run's table would be taken for this one's.
+    (folder / f"{level.slug}.csv").unlink(missing_ok=True)
     if level.mode == "rate":
         write_schedule(folder / f"{level.slug}.intervals", level.value, seconds)
     with printed.open("w", encoding="utf-8") as output:

@@ -163,7 +163,7 @@ def _with_facade(
         if not rest:
             raise LoadError(f"{note} Nothing else was asked for.") from error
         run.notes.append(note)
-        console.print(note, style="yellow", markup=False)
+        console.print(note, style="yellow", markup=False, soft_wrap=True)
         return rest, tools
 
 
@@ -206,7 +206,7 @@ def _end(run: Run, console: Console) -> None:
         console.print("Interrupted; the same command goes on from here.")
         raise typer.Exit(INTERRUPTED)
     if run.aborted:
-        console.print(run.aborted, style="red", markup=False)
+        console.print(run.aborted, style="red", markup=False, soft_wrap=True)
         raise typer.Exit(1)
     if run.failed:
         console.print(f"{len(run.failed)} points could not be measured.", style="red")

@@ -5,6 +5,7 @@
     LoadError
     ├── MissingGeneratorError   what makes the load for the facade is not there and cannot be installed
     └── PointError              one point could not be measured; others can
+        └── TooShortError       nothing, or next to nothing, was answered in so short a time
 """
 
 
@@ -18,3 +19,7 @@ class MissingGeneratorError(LoadError):
 
 class PointError(LoadError):
     """A load generator failed at one point."""
+
+
+class TooShortError(PointError):
+    """Too little was answered in the time that a point was measured."""

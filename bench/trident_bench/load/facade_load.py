@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from trident_bench.load.errors import MissingGeneratorError, PointError
+from trident_bench.load.errors import MissingGeneratorError, PointError, TooShortError
 from trident_bench.load.plan import Level
 from trident_bench.load.results import Latency, Load
 from trident_bench.load.window import Probe, Window, stop, watch
@@ -128,8 +128,9 @@ def read_load(told: str, seconds: float) -> Load:
     failures: Counter[str] = Counter(found["failures"])
     latencies = found["latencies"]
     if not latencies:
-        why = f": {failures.most_common(1)[0][0]}" if failures else "; measure for more seconds"
-        raise PointError(f"Locust saw no request answered{why}")
+        if failures:
+            raise PointError(f"Locust saw no request answered: {failures.most_common(1)[0][0]}")
+        raise TooShortError("Locust saw no request answered; measure for more seconds")
     p50, p90, p95, p99 = (float(each) for each in np.percentile(latencies, (50, 90, 95, 99)))
     return Load(
         requests=len(latencies),

@@ -62,7 +62,7 @@ def write_page(report: Report, plots: Mapping[str, bytes]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"figure": figure, "percent": lambda value: f"{100 * value:.0f} %"}
+    environment.filters |= {"figure": figure, "percent": lambda value: f"{value:.0%}"}
     return environment.get_template("page.html").render(
         report=report,
         ensembles=_by_ensemble(report.sweeps),

@@ -17,11 +17,11 @@ COLOURS: dict[Protocol, str] = {"http": "#0072B2", "grpc": "#D55E00", "facade": 
 MARKERS: dict[Protocol, str] = {"http": "o", "grpc": "s", "facade": "^"}
 NAMES: dict[Protocol, str] = {"http": "HTTP", "grpc": "gRPC", "facade": "facade"}
 TITLES: dict[Mode, str] = {
-    "concurrency": "Closed loop: so many requests under way at once (number at the point)",
-    "rate": "Open loop: requests at random times, so many a second",
+    "concurrency": "Closed loop: requests under way at once (the numbers)",
+    "rate": "Open loop: so many requests a second, at random times",
 }
 INK, FAINT = "#333333", "#999999"
-DPI = 150
+DPI = 180
 
 
 def draw(sweeps: Sequence[SweepSummary]) -> bytes:
@@ -41,7 +41,7 @@ def draw(sweeps: Sequence[SweepSummary]) -> bytes:
         "figure.dpi": DPI,
     }
     with plt.rc_context(style):
-        figure, axes = plt.subplots(len(modes), figsize=(7, 4.1 * len(modes)), squeeze=False, layout="constrained")
+        figure, axes = plt.subplots(len(modes), figsize=(5.6, 3.9 * len(modes)), squeeze=False, layout="constrained")
         for axis, mode in zip(axes[:, 0], modes, strict=True):
             for sweep in sweeps:
                 if (summary := sweep.mode(mode)) is not None:
@@ -74,7 +74,7 @@ def _draw_sweep(axis: Axes, protocol: Protocol, summary: ModeSummary) -> None:
 
 
 def _finish(axis: Axes, mode: Mode) -> None:
-    axis.set_title(TITLES[mode], fontsize=10, loc="left")
+    axis.set_title(TITLES[mode], fontsize=9, loc="left")
     axis.set_xlabel("answered requests a second")
     axis.set_ylabel("latency, ms")
     axis.set_yscale("log")

@@ -50,7 +50,7 @@ class Point(BaseModel):
         protocol: how.
         mode: what was kept constant, requests under way or requests a second.
         value: how many.
-        seconds: that it was measured.
+        seconds: that it was measured; more than was asked where too little was answered in those.
         fingerprint: of all that the result depends on; a point of another is measured again.
         measured: when, in UTC.
         load: what the generator saw.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import tempfile
@@ -14,7 +15,7 @@ from typing import Any
 
 from trident_bench.load import facade_load, triton_load
 from trident_bench.load.ensembles import Ensemble, TritonState
-from trident_bench.load.errors import LoadError, PointError
+from trident_bench.load.errors import LoadError, PointError, TooShortError
 from trident_bench.load.facade_load import Locust
 from trident_bench.load.plan import Level, Protocol, Rates
 from trident_bench.load.results import Load, Point, Store
@@ -25,7 +26,9 @@ from trident_bench.load.window import Probe, Window
 WARM_UP = Level("concurrency", 8.0)
 WARM_UP_SECONDS = 1.0
 #: After so many points in a row that could not be measured, the server is not asked again.
-MOST_FAILED = 2
+MOST_FAILED = 3
+#: A point in which too little was answered is measured so many times longer, up to so many times.
+LONGER, MOST_TRIES = 4, 3
 
 
 @dataclass(frozen=True)
@@ -151,11 +154,10 @@ class Sweeper:
         self.on_start(name)
         began = time.monotonic()
         try:
-            if not warm and protocol != "facade":
-                with tempfile.TemporaryDirectory(prefix="trident-load-") as folder:
-                    self._measure(ensemble, protocol, WARM_UP, traffic, WARM_UP_SECONDS, Path(folder))
+            if not warm:
+                self._warm_up(ensemble, protocol, traffic)
             folder_of_sweep = self.store.place(ensemble.name, protocol)
-            load, window = self._measure(ensemble, protocol, level, traffic, self.plan.seconds, folder_of_sweep)
+            seconds, load, window = self._measure_long_enough(ensemble, protocol, level, traffic, folder_of_sweep)
         except PointError as error:
             return Step(name, None, str(error), time.monotonic() - began)
         point = Point(
@@ -163,7 +165,7 @@ class Sweeper:
             protocol=protocol,
             mode=level.mode,
             value=level.value,
-            seconds=self.plan.seconds,
+            seconds=seconds,
             fingerprint=fingerprint,
             measured=datetime.now(UTC).isoformat(timespec="seconds"),
             load=load,
@@ -171,6 +173,22 @@ class Sweeper:
         )
         self.store.keep(point)
         return Step(name, point, seconds=time.monotonic() - began)
+
+    def _measure_long_enough(
+        self, ensemble: Ensemble, protocol: Protocol, level: Level, traffic: Traffic, folder: Path
+    ) -> tuple[float, Load, Window]:
+        seconds = self.plan.seconds
+        for _ in range(MOST_TRIES - 1):
+            with contextlib.suppress(TooShortError):
+                return seconds, *self._measure(ensemble, protocol, level, traffic, seconds, folder)
+            seconds *= LONGER
+        return seconds, *self._measure(ensemble, protocol, level, traffic, seconds, folder)
+
+    def _warm_up(self, ensemble: Ensemble, protocol: Protocol, traffic: Traffic) -> None:
+        # Locust has a warm-up of its own at every point. A slow model may answer nothing in so short a time.
+        if protocol != "facade":
+            with tempfile.TemporaryDirectory(prefix="trident-load-") as folder, contextlib.suppress(PointError):
+                self._measure(ensemble, protocol, WARM_UP, traffic, WARM_UP_SECONDS, Path(folder))
 
     def _measure(
         self, ensemble: Ensemble, protocol: Protocol, level: Level, traffic: Traffic, seconds: float, folder: Path

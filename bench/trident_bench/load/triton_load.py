@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
-from trident_bench.load.errors import PointError
+from trident_bench.load.errors import PointError, TooShortError
 from trident_bench.load.plan import Level
 from trident_bench.load.results import Latency, Load
 from trident_bench.load.window import Probe, Window, stop, watch
@@ -31,6 +31,8 @@ GRPC_THREADS, HTTP_THREADS = 2, 256
 LEAD_SECONDS = 0.3
 #: It waits for all that is under way when it ends; an overloaded server takes its time.
 DRAIN_SECONDS = 30.0
+#: Of what it printed, where it failed.
+LINES_TOLD = 3
 MICROSECONDS = 1e6
 MICROSECONDS_PER_MS = 1000.0
 
@@ -102,8 +104,16 @@ def measure(
     said = printed.read_text("utf-8", errors="replace")
     table = folder / f"{level.slug}.csv"
     if process.returncode != 0 or not table.is_file():
-        raise PointError(f"perf_analyzer failed: {' '.join(said.split())[-400:]}")
+        raise failure(said)
     return read_load(table.read_text("utf-8"), said, probe.failures() - before), window
+
+
+def failure(said: str) -> PointError:
+    """Return what went wrong, from what perf_analyzer printed; its settings are left out."""
+    if "No valid requests recorded" in said:
+        return TooShortError("a window of perf_analyzer passed without an answer; measure for more seconds")
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    return PointError(f"perf_analyzer failed: {' '.join(lines[-LINES_TOLD:])}")
 
 
 def read_load(table: str, said: str, failures: int) -> Load:
@@ -120,7 +130,7 @@ def read_load(table: str, said: str, failures: int) -> Load:
     rows = list(csv.DictReader(table.splitlines()))
     count = re.search(r"Request count: (\d+)", said)
     if len(rows) != 1 or count is None or int(count[1]) == 0:
-        raise PointError("perf_analyzer saw no request answered; measure for more seconds")
+        raise TooShortError("perf_analyzer saw no request answered; measure for more seconds")
     late = re.search(r"([\d.]+)% of the requests were delayed", said)
     row = rows[0]
     try:

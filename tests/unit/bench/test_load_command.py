@@ -9,7 +9,7 @@ import pytest
 from trident_bench.cli import app
 from trident_bench.load import command, sweep
 from trident_bench.load.ensembles import Ensemble, Stage
-from trident_bench.load.errors import PointError
+from trident_bench.load.errors import PointError, TooShortError
 from trident_bench.load.plan import Level
 from trident_bench.load.results import Store
 from trident_server.ports import free_ports
@@ -85,6 +85,8 @@ def measured(monkeypatch, point):
         if seconds == sweep.WARM_UP_SECONDS:
             return None, None
         asked.append(f"{protocol} {level}")
+        if asked[-1] in measure.slow and seconds < measure.slow[asked[-1]]:
+            raise TooShortError("too short")
         if asked[-1] in measure.broken:
             raise PointError("the generator broke")
         if asked[-1] == measure.interrupted:
@@ -92,7 +94,7 @@ def measured(monkeypatch, point):
         made = point(level.value, 100 * level.value**0.5, 10 * level.value**0.5)
         return made.load, made.window
 
-    measure.broken, measure.interrupted, measure.asked = set(), None, asked
+    measure.broken, measure.slow, measure.interrupted, measure.asked = set(), {}, None, asked
     monkeypatch.setattr(sweep.Sweeper, "_measure", measure)
     return measure
 
@@ -150,12 +152,23 @@ def test_a_point_that_fails_is_told_and_the_others_are_measured(measured, tmp_pa
     assert [len(each["points"]) for each in told["sweeps"]] == [2, 3]
 
 
+def test_a_slow_point_is_measured_for_longer_and_says_so(measured, tmp_path):
+    measured.slow = {"http concurrency 4": 20}
+    assert load(*arguments(tmp_path), "--seconds", 2).exit_code == 0
+    http = json.loads((tmp_path / "results.json").read_text())["sweeps"][0]
+    assert [point["seconds"] for point in http["points"]] == [2, 32, 2]
+    measured.slow = {"http concurrency 4": 100}
+    result = load(*arguments(tmp_path), "--seconds", 3)
+    assert "too short" in result.output
+    assert measured.asked.count("http concurrency 4") == 6
+
+
 def test_a_server_that_answers_no_more_is_given_up(measured, tmp_path):
-    measured.broken = {"http concurrency 4", "http rate 50", "grpc concurrency 1"}
+    measured.broken = {"http concurrency 4", "http rate 50", "grpc concurrency 1"}  # Three in a row.
     result = load(*arguments(tmp_path))
     assert result.exit_code == 1
-    assert "Gave up after 2 points in a row" in " ".join(result.output.split())
-    assert measured.asked[-1] == "http rate 50"
+    assert "Gave up after 3 points in a row" in " ".join(result.output.split())
+    assert measured.asked[-1] == "grpc concurrency 1"
 
 
 def test_half_a_point_is_no_point(tmp_path, point):

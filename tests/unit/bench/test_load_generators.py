@@ -8,7 +8,7 @@ import pytest
 from trident_bench import korean
 from trident_bench.load import facade_load, triton_load
 from trident_bench.load.ensembles import Ensemble, Stage, choose
-from trident_bench.load.errors import LoadError, MissingGeneratorError, PointError
+from trident_bench.load.errors import LoadError, MissingGeneratorError, PointError, TooShortError
 from trident_bench.load.plan import Level
 from trident_bench.load.traffic import write_traffic
 from trident_bench.load.window import stage_use
@@ -51,6 +51,14 @@ def test_perf_analyzers_table_is_read_in_milliseconds():
 def test_a_table_that_tells_nothing_is_no_measurement(table, said):
     with pytest.raises(PointError):
         triton_load.read_load(table, said, 0)
+
+
+def test_what_perf_analyzer_fails_with_is_told_without_its_settings():
+    said = "*** Measurement Settings ***\n  Batch size: 1\n  Window: 5\n\nerror: failed to get model metadata\n\n"
+    told = triton_load.failure("Successfully read data\n" * 5 + said)
+    assert "failed to get model metadata" in str(told)
+    assert "Successfully" not in str(told)
+    assert isinstance(triton_load.failure("No valid requests recorded within time interval."), TooShortError)
 
 
 def test_a_schedule_is_random_and_has_exactly_the_asked_rate(tmp_path):

@@ -209,7 +209,7 @@ def _end(run: Run, console: Console) -> None:
         console.print(run.aborted, style="red", markup=False, soft_wrap=True)
         raise typer.Exit(1)
     if run.failed:
-        console.print(f"{len(run.failed)} points could not be measured.", style="red")
+        console.print(f"Points that could not be measured: {len(run.failed)}.", style="red")
         raise typer.Exit(1)
 
 

@@ -11,6 +11,7 @@ from trident_bench.load.summary import ModeSummary, SweepSummary
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 #: Okabe and Ito's colours, which colour-blind people tell apart.
 COLOURS: dict[Protocol, str] = {"http": "#0072B2", "grpc": "#D55E00", "facade": "#009E73"}
@@ -47,7 +48,7 @@ def draw(sweeps: Sequence[SweepSummary]) -> bytes:
                 if (summary := sweep.mode(mode)) is not None:
                     _draw_sweep(axis, sweep.protocol, summary)
             _finish(axis, mode)
-        _legend(axes[0, 0], [sweep.protocol for sweep in sweeps])
+        _legend(figure, [sweep.protocol for sweep in sweeps])
         file = io.BytesIO()
         # Without the date and the version in the file, the same points make the same bytes.
         figure.savefig(file, format="png", metadata={"Software": None})
@@ -87,7 +88,7 @@ def _finish(axis: Axes, mode: Mode) -> None:
     axis.margins(y=0.12)
 
 
-def _legend(axis: Axes, protocols: Sequence[Protocol]) -> None:
+def _legend(figure: Figure, protocols: Sequence[Protocol]) -> None:
     from matplotlib.lines import Line2D
 
     handles = [
@@ -99,4 +100,5 @@ def _legend(axis: Axes, protocols: Sequence[Protocol]) -> None:
         Line2D([], [], color=INK, linestyle=":", linewidth=0.9, label="limit of p99"),
         Line2D([], [], color=INK, linestyle="", marker="*", markersize=10, label="knee"),
     ]
-    axis.legend(handles=handles, fontsize=8, frameon=False, loc="upper left", ncols=2)
+    # Above the axes, where it covers no line.
+    figure.legend(handles=handles, fontsize=8, frameon=False, loc="outside upper left", ncols=4)

@@ -27,7 +27,8 @@ WARM_UP = Level("concurrency", 8.0)
 WARM_UP_SECONDS = 1.0
 #: After so many points in a row that could not be measured, the server is not asked again.
 MOST_FAILED = 3
-#: A point in which too little was answered is measured so many times longer, up to so many times.
+#: A point with fewer answers is measured so many times longer, up to so many times in all.
+LEAST_ANSWERED = 20
 LONGER, MOST_TRIES = 4, 3
 
 
@@ -180,7 +181,9 @@ class Sweeper:
         seconds = self.plan.seconds
         for _ in range(MOST_TRIES - 1):
             with contextlib.suppress(TooShortError):
-                return seconds, *self._measure(ensemble, protocol, level, traffic, seconds, folder)
+                load, window = self._measure(ensemble, protocol, level, traffic, seconds, folder)
+                if load.requests >= LEAST_ANSWERED:
+                    return seconds, load, window
             seconds *= LONGER
         return seconds, *self._measure(ensemble, protocol, level, traffic, seconds, folder)
 

@@ -1,4 +1,4 @@
-"""What training tests share: tiny pretrained checkpoints with tokenizers of their own, and toy data."""
+"""What tests share: tiny pretrained checkpoints with tokenizers of their own, toy data, one Triton on the models."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from served_models import nothing_is_left, serve_models, triton  # noqa: F401
 
 # Servers, trainings and tests compute at the same time: a thread of torch that spins while it waits for another one
 # takes the core from whoever works. Set before torch is loaded, for every process that a test starts.

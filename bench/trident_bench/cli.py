@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from trident_bench.load.command import load
 from trident_bench.profiling.command import profile
 from trident_bench.tuning.command import tune
 
@@ -15,6 +16,7 @@ def bench() -> None:
     """Measure Trident on this machine, which should have nothing else to do."""
 
 
+app.command()(load)
 app.command()(profile)
 app.command()(tune)
 

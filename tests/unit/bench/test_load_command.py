@@ -1,0 +1,181 @@
+"""The command as people call it: what is refused, what is kept, and what goes on from where."""
+
+import contextlib
+import json
+import signal
+from pathlib import Path
+
+import pytest
+from trident_bench.cli import app
+from trident_bench.load import command, sweep
+from trident_bench.load.ensembles import Ensemble, Stage
+from trident_bench.load.errors import PointError, TooShortError
+from trident_bench.load.plan import Level
+from trident_bench.load.results import Store
+from trident_server.ports import free_ports
+from typer.testing import CliRunner
+
+COLA = Ensemble(
+    "cola", frozenset({"TEXT"}), frozenset({"PROBABILITY"}), (Stage("cola_classifier", 1),), ("en",), ({"a": 1},)
+)
+
+
+def load(*arguments: object):
+    return CliRunner().invoke(app, ["load", *map(str, arguments)])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--concurrency", "8:1"], "'8:1' is no range of concurrency"),
+        (["--rates", "fast"], "'fast' is no list of request rates"),
+        (["--protocols", "udp"], "accepted are http, grpc, facade"),
+        (["--concurrency", "none"], "nothing to measure"),
+        (["--facade-url", "http://127.0.0.1:1"], "give its --url too"),
+        (["--protocols", "grpc", "--url", "127.0.0.1:1"], "give --grpc-url"),
+        (["--protocols", "facade", "--url", "127.0.0.1:1"], "Nothing else was asked for"),
+        (["--repository", "/nowhere"], "/nowhere"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused_with_the_reason(arguments, said, tmp_path):
+    result = load(*arguments, "--output", tmp_path)
+    assert result.exit_code == 1
+    assert said in " ".join(result.output.split())
+    assert not (tmp_path / "report.html").exists()
+
+
+def test_a_server_that_is_not_there_is_named(tmp_path):
+    (port,) = free_ports(1)
+    result = load("--protocols", "http", "--url", f"127.0.0.1:{port}", "--output", tmp_path)
+    assert result.exit_code == 1
+    assert f"No Triton answers at 127.0.0.1:{port}" in result.output
+
+
+def test_seconds_and_multiples_out_of_range_are_refused():
+    for option in ("--seconds", "--knee"):
+        result = load(option, "0.1")
+        assert result.exit_code == 2
+        assert option in result.output
+
+
+class FakeState:
+    """A Triton with one ensemble."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    def version(self) -> str:
+        return "triton 2.51.0"
+
+    def ensembles(self) -> list[Ensemble]:
+        return [COLA]
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.fixture
+def measured(monkeypatch, point):
+    """Points are made up; which ones, in order, is returned. ``broken`` fails, ``interrupted`` is like Ctrl-C."""
+    monkeypatch.setattr(command, "TritonState", FakeState)
+    monkeypatch.setattr(command.perf_analyzer, "environment", lambda: contextlib.nullcontext({}))
+    asked: list[str] = []
+
+    def measure(self, ensemble, protocol, level: Level, traffic, seconds, folder: Path):
+        if seconds == sweep.WARM_UP_SECONDS:
+            return None, None
+        asked.append(f"{protocol} {level}")
+        if asked[-1] in measure.slow and seconds < measure.slow[asked[-1]]:
+            raise TooShortError("too short")
+        if asked[-1] in measure.broken:
+            raise PointError("the generator broke")
+        if asked[-1] == measure.interrupted:
+            signal.raise_signal(signal.SIGTERM)
+        made = point(level.value, 100 * level.value**0.5, 10 * level.value**0.5)
+        return made.load, made.window
+
+    measure.broken, measure.slow, measure.interrupted, measure.asked = set(), {}, None, asked
+    monkeypatch.setattr(sweep.Sweeper, "_measure", measure)
+    return measure
+
+
+def arguments(folder: Path) -> list[object]:
+    given = ["--url", "127.0.0.1:1", "--grpc-url", "127.0.0.1:2", "--protocols", "http,grpc"]
+    return [*given, "--concurrency", "1,4", "--rates", "50%", "--output", folder]
+
+
+def test_finished_points_are_not_measured_again_unless_asked(measured, tmp_path):
+    first = load(*arguments(tmp_path))
+    assert first.exit_code == 0, first.output
+    every = [
+        f"{protocol} {level}"
+        for protocol in ("http", "grpc")
+        for level in ("concurrency 1", "concurrency 4", "rate 100")
+    ]
+    assert measured.asked == every
+    assert "about" in first.output
+    second = load(*arguments(tmp_path))
+    assert second.exit_code == 0
+    assert measured.asked == every
+    assert "6 points were measured by an earlier run" in " ".join(second.output.split())
+    load(*arguments(tmp_path), "--fresh")
+    assert measured.asked == 2 * every
+
+
+def test_points_of_other_conditions_are_measured_again(measured, tmp_path):
+    load(*arguments(tmp_path))
+    load(*arguments(tmp_path), "--seconds", 7)
+    assert len(measured.asked) == 12
+
+
+def test_an_interrupted_run_keeps_what_it_has_and_goes_on_from_there(measured, tmp_path):
+    measured.interrupted = "grpc concurrency 1"
+    result = load(*arguments(tmp_path))
+    assert result.exit_code == command.INTERRUPTED
+    told = json.loads((tmp_path / "results.json").read_text())
+    assert told["interrupted"] is True
+    assert [len(each["points"]) for each in told["sweeps"]] == [3]
+    assert "interrupted" in (tmp_path / "report.html").read_text()
+    measured.interrupted = None
+    measured.asked.clear()
+    assert load(*arguments(tmp_path)).exit_code == 0
+    assert measured.asked == ["grpc concurrency 1", "grpc concurrency 4", "grpc rate 100"]
+    assert json.loads((tmp_path / "results.json").read_text())["interrupted"] is False
+
+
+def test_a_point_that_fails_is_told_and_the_others_are_measured(measured, tmp_path):
+    measured.broken = {"http concurrency 4"}
+    result = load(*arguments(tmp_path))
+    assert result.exit_code == 1
+    told = json.loads((tmp_path / "results.json").read_text())
+    assert told["not_measured"] == {"cola http concurrency 4": "the generator broke"}
+    assert [len(each["points"]) for each in told["sweeps"]] == [2, 3]
+
+
+def test_a_slow_point_is_measured_for_longer_and_says_so(measured, tmp_path):
+    measured.slow = {"http concurrency 4": 20}
+    assert load(*arguments(tmp_path), "--seconds", 2).exit_code == 0
+    http = json.loads((tmp_path / "results.json").read_text())["sweeps"][0]
+    assert [point["seconds"] for point in http["points"]] == [2, 32, 2]
+    measured.slow = {"http concurrency 4": 100}
+    result = load(*arguments(tmp_path), "--seconds", 3)
+    assert "too short" in result.output
+    assert measured.asked.count("http concurrency 4") == 6
+
+
+def test_a_server_that_answers_no_more_is_given_up(measured, tmp_path):
+    measured.broken = {"http concurrency 4", "http rate 50", "grpc concurrency 1"}  # Three in a row.
+    result = load(*arguments(tmp_path))
+    assert result.exit_code == 1
+    assert "Gave up after 3 points in a row" in " ".join(result.output.split())
+    assert measured.asked[-1] == "grpc concurrency 1"
+
+
+def test_half_a_point_is_no_point(tmp_path, point):
+    store = Store(tmp_path)
+    store.keep(point(4))
+    file = tmp_path / "sts" / "grpc" / "concurrency-4.json"
+    assert store.find("sts", "grpc", Level("concurrency", 4), "same") is not None
+    assert store.find("sts", "grpc", Level("concurrency", 4), "other") is None
+    file.write_text(file.read_text()[:100])
+    assert store.find("sts", "grpc", Level("concurrency", 4), "same") is None

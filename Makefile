@@ -12,11 +12,11 @@ TORCH_INDEX_URL ?=
 TRITON_TAG  ?= 24.10
 TRIDENT_TAG ?= latest
 
-# Arguments handed on to trident-serve and pytest: make serve ARGS="--port 9000", make test ARGS="-k offsets".
+# Arguments handed on to trident-serve, pytest and trident-bench: make serve ARGS="--port 9000", make test ARGS="-k offsets".
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test lint models images check-docker stop lock clean distclean
+.PHONY: help serve test bench lint models images check-docker stop lock clean distclean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -44,6 +44,9 @@ stop: ## stop a server that `make serve` left in the background
 
 test: models lint ## lint, type-check and run the whole suite against a real Triton
 	@$(BIN)/python -m pytest $(ARGS)
+
+bench: models ## measure Trident beside its peers; a table and pictures in .trident/bench/
+	@TORCH_INDEX_URL="$(TORCH_INDEX_URL)" exec $(BIN)/trident-bench compare $(ARGS)
 
 check-docker:
 	@command -v docker >/dev/null && docker version >/dev/null || { echo "Images need a Docker engine (23 or newer), and 'docker version' finds none. 'make serve' needs none: it serves the same models without a container." >&2; exit 1; }

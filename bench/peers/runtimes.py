@@ -35,7 +35,7 @@ def export(checkpoint: Path, file: Path) -> None:
         (ids, (ids > 0).to(torch.int64)),
         str(file),
         input_names=["input_ids", "attention_mask"],
-        output_names=["embedding"],
+        output_names=["sentence_embedding"],
         dynamic_shapes={"input_ids": axes, "attention_mask": axes},
         dynamo=True,
         external_data=False,

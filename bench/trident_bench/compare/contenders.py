@@ -36,7 +36,6 @@ class Field:
         rows: what is measured, in the order of the table.
         checks: by a contender's name, what proves that it computes the same; returns the least cosine.
         environments: by a contender's name, what must be installed for it.
-        titles: of contenders, by name.
     """
 
     rows: list[Row] = field(default_factory=list)
@@ -104,9 +103,13 @@ class Setting:
 def enter(setting: Setting) -> Field:
     """Return everybody who can be measured here."""
     found = Field()
+    # The facade is ready only before a Triton that serves every task.
+    everything = Ensemble(
+        "ensemble-all", setting.inputs.repository, STS_MODELS + TASK_MODELS, setting.folder, setting.config_name
+    )
     _bare(found, setting)
-    _served(found, setting)
-    _tasks(found, setting)
+    _served(found, setting, everything)
+    _tasks(found, setting, everything)
     order = list(Group)
     found.rows.sort(key=lambda row: order.index(row.group))
     return found
@@ -153,10 +156,10 @@ def _bare(found: Field, setting: Setting) -> None:
             add(f"{runtime}-{size}", title, (program,), worked(program, "tokens", batch=size))
 
 
-def _served(found: Field, setting: Setting) -> None:
+def _served(found: Field, setting: Setting, everything: Ensemble) -> None:
     sentences = setting.inputs.sentences
     ensemble = Ensemble("ensemble", setting.inputs.repository, STS_MODELS, setting.folder, setting.config_name)
-    facade = Facade("facade", ensemble, setting.folder)
+    facade = Facade("facade", everything, setting.folder)
     outputs = ["EMBEDDING"]
     triton = ensemble.triton
     over_http = [
@@ -186,7 +189,7 @@ def _served(found: Field, setting: Setting) -> None:
         (
             "facade",
             "our facade, HTTP and JSON",
-            (ensemble, facade),
+            (everything, facade),
             load.http(facade.address),
             through,
             requests.from_json("embeddings", 0),
@@ -260,11 +263,10 @@ def _body(name: str, text: str) -> dict[str, object]:
     return {"model": "sts", "input": [text]} if name == "infinity" else {"text": text}
 
 
-def _tasks(found: Field, setting: Setting) -> None:
+def _tasks(found: Field, setting: Setting, tasks: Ensemble) -> None:
     inputs = setting.inputs
     cola = setting.engine("engine-cola", "cola", "classifier", 128)
     reader = setting.engine("engine-qa", "qa", "reader", WINDOW_TOKENS)
-    tasks = Ensemble("ensemble-tasks", inputs.repository, TASK_MODELS, setting.folder, setting.config_name)
     connector = load.triton_grpc(tasks.triton.grpc_url)
     tokens = worked(cola, "tokens", what="sentences", batch=IN_FLIGHT)
     _add(found, Group.COLA, "cola-engine-64", "our TorchScript, batch 64, no server", (cola,), tokens, ours=True)

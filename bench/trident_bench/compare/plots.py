@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -27,7 +27,7 @@ OURS, OTHERS, CEILING, GOOD, BAD, INK, FAINT = (
     "#1e293b",
     "#64748b",
 )
-STYLE = {
+STYLE: dict[Any, Any] = {
     "font.size": 9.5,
     "font.family": "DejaVu Sans",
     "text.color": INK,
@@ -60,9 +60,9 @@ def draw(comparison: Comparison, folder: Path) -> list[Path]:
 
 def _comparison(comparison: Comparison, file: Path) -> Path:
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    figure = Figure(figsize=(14, 11), layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.12, h_pad=0.12)  # type: ignore[union-attr]
+    figure = Figure(figsize=(14, 11), layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.12))
     axes = figure.subplots(3, 2, height_ratios=(5, 5, 4))
     facts = machine()
     figure.suptitle(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -18,6 +19,8 @@ from trident_bench.compare.statistics import Sample
 
 #: What a contender may fail with; anything else is this program's own failure.
 FAILURES = (ContenderError, ServerError, LoadError, OSError)
+#: Of a reason; a log says the rest.
+MOST_CHARACTERS = 400
 
 Say = Callable[[str], None]
 
@@ -133,7 +136,7 @@ class Rounds:
         return sample
 
     def _drop(self, contender: Contender, error: BaseException, results: Results) -> None:
-        results.failures[contender.name] = " ".join(str(error).split())
+        results.failures[contender.name] = textwrap.shorten(str(error), MOST_CHARACTERS, placeholder=" ...")
         self.say(f"{contender.name} is not measured: {results.failures[contender.name]}")
         self._stop(contender)
 

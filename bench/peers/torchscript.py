@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -17,9 +18,10 @@ from torch.profiler import ProfilerActivity, profile
 Texts = Sequence[Any]
 #: Tokens that neighbouring windows of a passage share, as the served tokenizer has it.
 STRIDE = 96
-#: Operations that compute attention, and where in their inputs' shapes stand rows and longest row: of queries
-#: ``[rows, heads, longest, dim]`` and, where attention is written out, of scores ``[rows, heads, longest, longest]``.
+#: What computes attention, once of queries ``[rows, heads, longest, dim]`` and, where it is written out, of scores
+#: ``[rows, heads, longest, longest]``.
 ATTENTION = ("aten::scaled_dot_product_attention", "aten::softmax")
+LINEAR = "aten::linear"
 
 
 class Engine:
@@ -111,24 +113,24 @@ def count_padding(engine: Engine, batches: Sequence[Sequence[Encoding]], layers:
         arguments = engine.arguments(encodings)
         with profile(activities=[ProfilerActivity.CPU], record_shapes=True) as record:
             engine(arguments)
-        events = record.events()
-        shapes = {name: [each.input_shapes[0] for each in events if each.name == name] for name in ATTENTION}
-        rectangles = [each for each in shapes[ATTENTION[0]] or shapes[ATTENTION[1]] if len(each) == 4]
-        linear = [each.input_shapes[0] for each in events if each.name in {"aten::linear", "aten::addmm", "aten::mm"}]
+        seen = {
+            name: [each.input_shapes for each in record.events() if each.name == name] for name in (LINEAR, *ATTENTION)
+        }
+        rectangles = [_first(shapes, 4) for shapes in seen[ATTENTION[0]] or seen[ATTENTION[1]]]
+        rectangles = [shape for shape in rectangles if shape]
+        linear = [_first(shapes, 2) for shapes in seen[LINEAR]]
         lengths = [len(each.ids) for each in encodings]
         found["real"] += sum(lengths)
         found["real_products"] += sum(length * length for length in lengths)
-        found["linear"] += max((_rows(shape) for shape in linear), default=0)
+        found["linear"] += max((math.prod(shape[:-1]) for shape in linear if shape), default=0)
         found["attention"] += sum(rows * longest for rows, _, longest, _ in rectangles) // layers
         found["products"] += sum(rows * longest * longest for rows, _, longest, _ in rectangles) // layers
     return {name: value or None for name, value in found.items()}
 
 
-def _rows(shape: Sequence[int]) -> int:
-    rows = 1
-    for size in shape[:-1]:
-        rows *= size
-    return rows
+def _first(shapes: Sequence[Sequence[int]], dimensions: int) -> Sequence[int]:
+    """Return the first tensor's shape of at least so many dimensions; other arguments stand among them as empty."""
+    return next((shape for shape in shapes if len(shape) >= dimensions), [])
 
 
 def main() -> None:

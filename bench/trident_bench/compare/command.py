@@ -16,6 +16,7 @@ from trident_server.repository import check_repository
 
 from trident_bench.compare import contenders, cost, goals, report
 from trident_bench.compare.inputs import prepare
+from trident_bench.compare.load import TURNS
 from trident_bench.compare.processes import Contender, LoopProcess
 from trident_bench.compare.rounds import Results, Rounds
 from trident_bench.compare.rows import Row
@@ -25,6 +26,7 @@ QUICK_SENTENCES, QUICK_WINDOWS = 128, 16
 QUICK_SECONDS, QUICK_ROUNDS = 0.5, 2
 SWEEP_SECONDS, QUICK_SWEEP_SECONDS = 0.3, 0.05
 PADDED_TOGETHER = 32
+LOG_WIDTH = 130
 
 
 def compare(
@@ -61,7 +63,9 @@ def compare(
     The machine should have nothing else to do. The first run makes the peers' environments, which takes minutes and
     3.5 GB; one that cannot be made is reported and left out. Ctrl-C stops everything and writes what was measured.
     """
-    console = Console(soft_wrap=False)
+    console = Console()
+    # A log has no width of its own, and tables want more than the default.
+    console.width = console.width if console.is_terminal else LOG_WIDTH
     if quick:
         rounds, seconds = QUICK_ROUNDS, QUICK_SECONDS
     try:
@@ -80,6 +84,7 @@ def compare(
             threads=threads or contenders.cores(),
             config_name=config_name,
             torch_index_url=torch_index_url or None,
+            turns=1 if quick else TURNS,
         )
         field = contenders.enter(setting)
         try:

@@ -66,6 +66,7 @@ class Setting:
         threads: of everyone.
         config_name: Triton's ``--model-config-name``.
         torch_index_url: for the peers' torch.
+        turns: answers that every connection to a server waits for at least.
     """
 
     inputs: Inputs
@@ -75,6 +76,7 @@ class Setting:
     threads: int
     config_name: str | None = None
     torch_index_url: str | None = None
+    turns: int = load.TURNS
 
     @property
     def environment(self) -> dict[str, str]:
@@ -201,7 +203,7 @@ def _served(found: Field, setting: Setting, everything: Ensemble) -> None:
         ways.append((service.name, title, (service,), load.http(service.address), content, read, False))
     for name, title, contenders, connector, content, read, ours in ways:
         for in_flight, group in ((IN_FLIGHT, Group.SERVED), (1, Group.ALONE)):
-            measure = asked(setting.loop, connector, content, in_flight)
+            measure = asked(setting.loop, connector, content, in_flight, setting.turns)
             _add(found, group, f"{name}-{in_flight}", title, contenders, measure, ours=ours)
         check = partial(_check_server, setting, connector, content, read)
         found.checks[contenders[-1].name] = _both(found.checks.get(contenders[-1].name), check)
@@ -271,7 +273,7 @@ def _tasks(found: Field, setting: Setting, tasks: Ensemble) -> None:
     tokens = worked(cola, "tokens", what="sentences", batch=IN_FLIGHT)
     _add(found, Group.COLA, "cola-engine-64", "our TorchScript, batch 64, no server", (cola,), tokens, ours=True)
     judge = [requests.triton_grpc_request("cola", {"TEXT": text}, ["PROBABILITY"]) for text in inputs.sentences]
-    measure = asked(setting.loop, connector, judge, IN_FLIGHT)
+    measure = asked(setting.loop, connector, judge, IN_FLIGHT, setting.turns)
     _add(found, Group.COLA, "cola-grpc-64", "our ensemble, gRPC, 64 under way", (tasks,), measure, ours=True)
     read = [
         requests.triton_grpc_request("qa", {"QUESTION": question, "CONTEXT": context}, ["ANSWER", "SCORE"])
@@ -280,7 +282,7 @@ def _tasks(found: Field, setting: Setting, tasks: Ensemble) -> None:
     add = partial(_add, found, Group.QA, unit="windows/s", ours=True)
     windows = worked(reader, "tokens", what="windows", batch=WINDOWS_IN_FLIGHT)
     add("qa-engine-32", "our TorchScript, batch 32, no server", (reader,), windows)
-    measure = asked(setting.loop, connector, read, WINDOWS_IN_FLIGHT)
+    measure = asked(setting.loop, connector, read, WINDOWS_IN_FLIGHT, setting.turns)
     add("qa-grpc-32", "our ensemble, gRPC, 32 under way", (tasks,), measure)
 
 

@@ -126,6 +126,7 @@ def _write_checkpoint(folder: Path, sentences: Sequence[str]) -> npt.NDArray[np.
     from safetensors.torch import save_file
     from sentence_transformers import SentenceTransformer
     from trident_training.adapters import merge_adapter
+    from trident_training.export.checkpoint import quiet
     from trident_training.models import SHIPPED
 
     recipe = SHIPPED["sts"]
@@ -135,5 +136,6 @@ def _write_checkpoint(folder: Path, sentences: Sequence[str]) -> npt.NDArray[np.
     shutil.copytree(recipe.checkpoint, folder)
     state = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
     save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
-    plain = SentenceTransformer(str(folder), device="cpu")
+    with quiet():
+        plain = SentenceTransformer(str(folder), device="cpu")
     return np.asarray(plain.encode(list(sentences), normalize_embeddings=True), dtype=np.float32)

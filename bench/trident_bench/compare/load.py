@@ -8,6 +8,7 @@ did cost is reported.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
@@ -22,6 +23,9 @@ METHOD = "/inference.GRPCInferenceService/ModelInfer"
 #: A lone channel would be the narrowest place of 64 requests.
 CHANNELS = 4
 WARM_UP_SHARE = 0.25
+#: A slow server is measured longer, until every connection was answered so often; batches would else be cut in two.
+TURNS = 4
+LONGEST_SECONDS = 60.0
 
 Ask = Callable[[bytes], Awaitable[bytes]]
 
@@ -141,44 +145,86 @@ async def ask_once(connector: Connector, request: bytes) -> bytes:
         return await ask(request)
 
 
-async def closed_loop(connector: Connector, requests: Sequence[bytes], in_flight: int, seconds: float) -> Sample:
-    """Keep ``in_flight`` requests under way for so many seconds, after a warm-up of a quarter of that.
+async def closed_loop(
+    connector: Connector, requests: Sequence[bytes], in_flight: int, seconds: float, turns: int = TURNS
+) -> Sample:
+    """Keep ``in_flight`` requests under way, after a warm-up of a quarter of the time.
 
-    Only requests that end within those seconds count.
+    Requests that end while it is measured count, and only they.
 
     Args:
         connector: how to ask.
         requests: asked in turn, again from the first after the last.
         in_flight: how many at a time.
-        seconds: how long.
+        seconds: how long at least.
+        turns: and until this many answers for every connection have come.
 
     Raises:
-        LoadError: a request failed; so is the measurement.
+        LoadError: a request failed, or there were not enough answers in :data:`LONGEST_SECONDS`; neither is measured.
     """
-    times: list[float] = []
-    following = 0
+    meter = _Meter(time.perf_counter() + WARM_UP_SHARE * seconds, seconds, turns * in_flight)
+    following = itertools.cycle(requests)
 
-    async def work(ask: Ask, begin: float, end: float) -> None:
-        nonlocal following
-        while (started := time.perf_counter()) < end:
-            request = requests[following % len(requests)]
-            following += 1
+    async def work(ask: Ask) -> None:
+        while not meter.done:
+            request = next(following)
+            started = time.perf_counter()
             await ask(request)
-            now = time.perf_counter()
-            if begin <= now < end:
-                times.append(now - started)
+            meter.answered(started, time.perf_counter())
 
     async with AsyncExitStack() as stack:
         asks = await connector(stack, in_flight)
-        begin = time.perf_counter() + WARM_UP_SHARE * seconds
-        before = time.process_time()
         try:
-            async with asyncio.TaskGroup() as group:
+            # Somebody who never answers never comes to look at the time.
+            async with asyncio.timeout(2 * (seconds + LONGEST_SECONDS)), asyncio.TaskGroup() as group:
                 for ask in asks:
-                    group.create_task(work(ask, begin, begin + seconds))
+                    group.create_task(work(ask))
+        except* TimeoutError:
+            raise LoadError(f"there was no end to it after {2 * (seconds + LONGEST_SECONDS):g} s") from None
         except* (LoadError, grpc.aio.AioRpcError, OSError) as errors:
-            raise LoadError(str(errors.exceptions[0])) from None
-        generator = (time.process_time() - before) / ((1 + WARM_UP_SHARE) * seconds)
-    if not times:
-        raise LoadError(f"no request was answered within {seconds:g} s")
-    return Sample(rate=len(times) / seconds, times=times, generator=generator)
+            raise LoadError(_explain(errors.exceptions[0])) from None
+    return meter.sample()
+
+
+class _Meter:
+    """Counts answers from the first after the warm-up, which is not counted, to the one that is enough.
+
+    From answer to answer, because batches answer in bursts: a measurement by the clock alone would cut bursts off.
+    """
+
+    def __init__(self, opens: float, seconds: float, least: int) -> None:
+        self.done = False
+        self._opens, self._seconds, self._least = opens, seconds, least
+        self._begin: float | None = None
+        self._processor = 0.0
+        self._took = 0.0
+        self._times: list[float] = []
+
+    def answered(self, started: float, now: float) -> None:
+        """Note an answer."""
+        if self.done or now < self._opens:
+            return
+        if self._begin is None:
+            self._begin, self._processor = now, time.process_time()
+            return
+        self._times.append(now - started)
+        self._took = now - self._begin
+        enough = self._took >= self._seconds and len(self._times) >= self._least
+        if enough or self._took > self._seconds + LONGEST_SECONDS:
+            self.done = True
+            self._processor = time.process_time() - self._processor
+
+    def sample(self) -> Sample:
+        """Return what was measured.
+
+        Raises:
+            LoadError: there were too few answers.
+        """
+        if len(self._times) < self._least:
+            raise LoadError(f"only {len(self._times)} requests were answered in {self._took:.0f} s")
+        rate = len(self._times) / self._took
+        return Sample(rate=rate, times=self._times, generator=self._processor / self._took)
+
+
+def _explain(error: BaseException) -> str:
+    return str(error.details()) if isinstance(error, grpc.aio.AioRpcError) else str(error)

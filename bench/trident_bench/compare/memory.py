@@ -38,16 +38,19 @@ def memory(pids: Iterable[int]) -> int:
 
 
 def pause(pids: Iterable[int]) -> None:
-    """Stop the trees where they are, so that whoever is not measured takes nothing from whoever is."""
-    _signal(pids, "suspend")
+    """Stop the trees where they are, so that whoever is not measured takes nothing from whoever is.
+
+    Parents first and, in :func:`resume`, last: one that finds its child asleep may take it for dead.
+    """
+    _signal(tree(pids), "suspend")
 
 
 def resume(pids: Iterable[int]) -> None:
     """Let them go on."""
-    _signal(pids, "resume")
+    _signal(reversed(tree(pids)), "resume")
 
 
-def _signal(pids: Iterable[int], method: str) -> None:
-    for process in tree(pids):
+def _signal(processes: Iterable[psutil.Process], method: str) -> None:
+    for process in processes:
         with contextlib.suppress(psutil.NoSuchProcess):
             getattr(process, method)()

@@ -66,9 +66,9 @@ def worked(program: LoopProcess, work: str, **options: object) -> Measure:
     return measure
 
 
-def asked(loop: asyncio.Runner, connector: Connector, requests: Sequence[bytes], in_flight: int) -> Measure:
+def asked(loop: asyncio.Runner, connector: Connector, requests: Sequence[bytes], in_flight: int, turns: int) -> Measure:
     """Measure a server's answers to so many requests at a time."""
-    return lambda seconds: loop.run(closed_loop(connector, requests, in_flight, seconds))
+    return lambda seconds: loop.run(closed_loop(connector, requests, in_flight, seconds, turns))
 
 
 def embeddings_of_server(

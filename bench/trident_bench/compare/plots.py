@@ -21,7 +21,7 @@ COMPARISON_FILE, COST_FILE = "comparison.png", "cost.png"
 OURS, OTHERS, CEILING, GOOD, BAD, INK, FAINT = (
     "#0f766e",
     "#94a3b8",
-    "#e2e8f0",
+    "#b6c2d1",
     "#0f766e",
     "#b91c1c",
     "#1e293b",
@@ -39,9 +39,17 @@ STYLE: dict[Any, Any] = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "xtick.color": FAINT,
-    "ytick.color": INK,
+    "ytick.color": FAINT,
     "figure.facecolor": "white",
 }
+
+BAR = 0.42
+#: Lines that a panel has room for at least, so that two do not fill it.
+FEWEST = 4
+#: Nothing is drawn further beyond its goal than this.
+MOST_MARGIN = 3.0
+#: What a server is called where its protocol does not matter.
+SERVERS = {"ensemble": "our ensemble", "facade": "our facade, and Triton with all three tasks"}
 
 
 def draw(comparison: Comparison, folder: Path) -> list[Path]:
@@ -62,44 +70,46 @@ def _comparison(comparison: Comparison, file: Path) -> Path:
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    figure = Figure(figsize=(14, 11), layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.12))
-    axes = figure.subplots(3, 2, height_ratios=(5, 5, 4))
+    figure = Figure(figsize=(14, 12.5), layout=ConstrainedLayoutEngine(w_pad=0.15, h_pad=0.12, rect=(0, 0, 1, 0.935)))
+    places = [
+        ["bare", "bare", "served", "served"],
+        ["alone", "alone", "memory", "memory"],
+        ["cola", "qa", "goals", "goals"],
+    ]
+    axes = figure.subplot_mosaic(places, height_ratios=(5, 4.2, 4.4))
     facts = machine()
-    figure.suptitle(
-        f"Trident beside its peers: the same weights and sentences, {facts['processor']}, {facts['cores']} cores",
-        x=0.01,
-        ha="left",
-        fontsize=14,
-        fontweight="bold",
+    x = 0.012
+    figure.text(x, 0.972, "Trident beside its peers", fontsize=17, fontweight="bold")
+    words = f"the same weights and sentences on {facts['processor']}, {facts['cores']} cores   |   "
+    legend = (("Trident", OURS), ("others", OTHERS), ("the ceiling", CEILING))
+    figure.text(
+        x,
+        0.95,
+        f"{words}bars: median of {_rounds(comparison)} rounds, whiskers: the lowest and the highest",
+        color=FAINT,
     )
+    for place, (name, colour) in enumerate(reversed(legend)):
+        figure.text(0.975 - 0.095 * place, 0.972, f"■ {name}", color=colour, fontweight="bold", ha="right", fontsize=11)
     rate = lambda sample: sample.rate  # noqa: E731
     rows = {group: [row for row in comparison.results.rows if row.group is group] for group in Group}
-    _bars(axes[0, 0], comparison, rows[Group.BARE], rate, "No server: sentences a second", "{:,.0f}")
-    _bars(
-        axes[0, 1], comparison, rows[Group.SERVED], rate, "Served, 64 requests under way: sentences a second", "{:,.0f}"
-    )
-    _bars(
-        axes[1, 0],
-        comparison,
-        rows[Group.ALONE],
-        lambda sample: 1000 * sample.quantile(0.5),
-        "One request at a time: median milliseconds",
-        "{:.1f}",
-        fewest_first=True,
-    )
-    _memory(axes[1, 1], comparison, rows[Group.SERVED])
-    _bars(
-        axes[2, 0],
-        comparison,
-        [*rows[Group.COLA], *rows[Group.QA]],
-        rate,
-        "Acceptability (sentences a second) and question answering (windows of 384 tokens a second)",
-        "{:,.0f}",
-        prefix=lambda row: "CoLA: " if row.group is Group.COLA else "QA: ",
-    )
-    _goals(axes[2, 1], comparison.outcomes)
+    for name, group, title in (
+        ("bare", Group.BARE, "Without a server: sentences a second"),
+        ("served", Group.SERVED, "Served, 64 requests under way: sentences a second"),
+        ("cola", Group.COLA, "Acceptability: sentences a second"),
+        ("qa", Group.QA, "Reading: windows of 384 a second"),
+    ):
+        _bars(axes[name], comparison, rows[group], rate, title, "{:,.0f}")
+    milliseconds = lambda sample: 1000 * sample.quantile(0.5)  # noqa: E731
+    title = "One request at a time: median milliseconds"
+    _bars(axes["alone"], comparison, rows[Group.ALONE], milliseconds, title, "{:.1f}", fewest_first=True)
+    _memory(axes["memory"], comparison, rows[Group.SERVED])
+    _goals(axes["goals"], comparison.outcomes)
     figure.savefig(file, dpi=130)
     return file
+
+
+def _rounds(comparison: Comparison) -> int:
+    return max((len(samples) for samples in comparison.results.samples.values()), default=0)
 
 
 def _bars(
@@ -111,31 +121,22 @@ def _bars(
     label: str,
     *,
     fewest_first: bool = False,
-    prefix: Callable[[Row], str] = lambda row: "",
 ) -> None:
     """Draw the medians of rows, best on top, with a whisker from the lowest to the highest round."""
     axes.set_title(title)
-    found = []
-    for row in rows:
-        samples = comparison.results.measured(row.name)
-        if samples:
-            found.append((row, Spread.of([value(each) for each in samples])))
+    samples = {row.name: comparison.results.measured(row.name) for row in rows}
+    found = [(row, Spread.of([value(each) for each in samples[row.name]])) for row in rows if samples[row.name]]
     found.sort(key=lambda pair: pair[1].median, reverse=not fewest_first)
-    names = [f"{prefix(row)}{row.title}" for row, _ in found]
-    missing = [f"{prefix(row)}{row.title}" for row in rows if row.name not in {each.name for each, _ in found}]
-    places = np.arange(len(found))
-    colours = [_colour(row) for row, _ in found]
-    medians = [spread.median for _, spread in found]
-    whiskers = np.array([[s.median - s.low, s.high - s.median] for _, s in found]).T if found else None
-    axes.barh(places, medians, color=colours, height=0.68)
-    if found:
-        axes.errorbar(medians, places, xerr=whiskers, fmt="none", ecolor=INK, elinewidth=1, capsize=2.5)
+    missing = [row for row in rows if not samples[row.name]]
     most = max((spread.high for _, spread in found), default=1.0)
-    for place, (_, spread) in zip(places, found, strict=True):
-        axes.text(spread.high + 0.015 * most, place, label.format(spread.median), va="center", fontweight="bold")
+    for place, (row, spread) in enumerate(found):
+        axes.barh(place, spread.median, color=_colour(row), height=BAR)
+        whisker = [[spread.median - spread.low], [spread.high - spread.median]]
+        axes.errorbar(spread.median, place, xerr=whisker, fmt="none", ecolor=INK, elinewidth=1, capsize=2.5)
+        axes.text(spread.high + 0.012 * most, place, label.format(spread.median), va="center", fontweight="bold")
     for place, _ in enumerate(missing, start=len(found)):
-        axes.text(0.01 * most, place, "not measured", va="center", color=FAINT, style="italic")
-    _finish(axes, [*names, *missing], most)
+        axes.text(0, place, "not measured", va="center", color=FAINT, style="italic")
+    _finish(axes, [row.title for row in [*(row for row, _ in found), *missing]], 1.14 * most)
 
 
 def _colour(row: Row) -> str:
@@ -145,58 +146,61 @@ def _colour(row: Row) -> str:
 
 
 def _memory(axes: Axes, comparison: Comparison, rows: Sequence[Row]) -> None:
-    axes.set_title("Memory of each server while it answers, MB")
-    held = [(row, comparison.results.memory[row.name] / 1e6) for row in rows if row.name in comparison.results.memory]
-    held.sort(key=lambda pair: pair[1])
-    axes.barh(range(len(held)), [size for _, size in held], color=[_colour(row) for row, _ in held], height=0.68)
-    most = max((size for _, size in held), default=1.0)
-    for place, (_, size) in enumerate(held):
-        axes.text(size + 0.015 * most, place, f"{size:,.0f}", va="center", fontweight="bold")
-    _finish(axes, [row.title for row, _ in held], most)
+    axes.set_title("Memory while it serves: MB")
+    # One server may be asked over several protocols.
+    held: dict[str, tuple[Row, float]] = {}
+    for row in rows:
+        if row.name in comparison.results.memory:
+            name, size = row.contenders[-1].name, comparison.results.memory[row.name] / 1e6
+            held[name] = (row, max(size, held[name][1] if name in held else 0.0))
+    servers = sorted(held.values(), key=lambda pair: pair[1])
+    most = max((size for _, size in servers), default=1.0)
+    for place, (row, size) in enumerate(servers):
+        axes.barh(place, size, color=_colour(row), height=BAR)
+        axes.text(size + 0.012 * most, place, f"{size:,.0f}", va="center", fontweight="bold")
+    names = [SERVERS.get(row.contenders[-1].name, row.title) for row, _ in servers]
+    _finish(axes, names, 1.14 * most)
 
 
 def _finish(axes: Axes, names: Sequence[str], most: float) -> None:
-    axes.set_yticks(range(len(names)), names)
-    axes.tick_params(axis="y", length=0)
+    """Write each line's name above it, where it takes no width from the bars."""
+    for place, name in enumerate(names):
+        axes.text(0, place - 0.5 * BAR - 0.06, name, va="bottom", fontsize=9, color=INK)
+    axes.set_yticks([])
     axes.spines["left"].set_visible(False)
-    axes.set_xlim(0, 1.18 * most)
-    axes.set_ylim(len(names) - 0.4, -0.6)
+    axes.set_xlim(0, most)
+    axes.set_ylim(max(len(names), FEWEST) - 0.6, -0.85)
     axes.grid(axis="x", color="#e2e8f0", linewidth=0.8)
     axes.set_axisbelow(True)
 
 
 def _goals(axes: Axes, outcomes: Sequence[Outcome]) -> None:
     """Draw how far each goal is exceeded: 1 is what is asked for, and right of it is better."""
-    axes.set_title("What it must show: 1 is what is asked for, more is better")
-    measured = [each for each in outcomes if each.found is not None]
-    for place, each in enumerate(measured):
-        spread = each.found
-        if spread is None:
-            continue
-        ends = [_margin(each, value) for value in (spread.low, spread.median, spread.high)]
+    axes.set_title("What it must show: right of the line is better than asked for")
+    measured = [(each, each.found) for each in outcomes if each.found is not None]
+    for place, (each, spread) in enumerate(measured):
+        low, median, high = sorted(_margin(each, value) for value in (spread.low, spread.median, spread.high))
         colour = GOOD if each.met else BAD
-        axes.plot([ends[0], ends[2]], [place, place], color=colour, linewidth=2, solid_capstyle="round")
-        axes.plot(ends[1], place, "o", color=colour, markersize=8)
-        sign = "≥" if each.at_least else "≤"
-        axes.annotate(
-            f"{spread.median:.2f} ({sign} {each.bound:g})",
-            (max(ends), place),
-            xytext=(9, 0),
-            textcoords="offset points",
-            va="center",
-            color=colour,
-            fontweight="bold",
-        )
-    axes.axvline(1, color=INK, linewidth=1, linestyle=(0, (4, 3)))
-    margins = [_margin(each, each.found.high if each.at_least else each.found.low) for each in measured if each.found]
-    _finish(axes, [each.title for each in measured], max([1.0, *margins]) * 1.15)
-    axes.tick_params(axis="y", labelsize=8.5)
+        axes.plot([low, high], [place, place], color=colour, linewidth=2, solid_capstyle="round")
+        axes.plot(median, place, "o", color=colour, markersize=8)
+        words = f"{spread.median:.2f}, {'at least' if each.at_least else 'at most'} {each.bound:g}"
+        offset = {
+            "xytext": (9, 0),
+            "textcoords": "offset points",
+            "va": "center",
+            "color": colour,
+            "fontweight": "bold",
+        }
+        axes.annotate(words, (high, place), **offset)
+    margins = [min(_margin(each, spread.median), MOST_MARGIN) for each, spread in measured]
+    _finish(axes, [each.title for each, _ in measured], 1.4 * max([1.0, *margins]))
+    axes.axvline(1, color=INK, linewidth=1, linestyle=(0, (4, 3)), zorder=0)
 
 
 def _margin(outcome: Outcome, value: float) -> float:
     if outcome.at_least:
         return value / outcome.bound
-    return outcome.bound / value if value > 0 else float("inf")
+    return min(outcome.bound / value, MOST_MARGIN) if value > 0 else MOST_MARGIN
 
 
 def _cost(points: Sequence[Point], cost: CostModel | None, file: Path) -> Path:

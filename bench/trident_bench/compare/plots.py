@@ -184,14 +184,10 @@ def _goals(axes: Axes, outcomes: Sequence[Outcome]) -> None:
         axes.plot([low, high], [place, place], color=colour, linewidth=2, solid_capstyle="round")
         axes.plot(median, place, "o", color=colour, markersize=8)
         words = f"{spread.median:.2f}, {'at least' if each.at_least else 'at most'} {each.bound:g}"
-        offset = {
-            "xytext": (9, 0),
-            "textcoords": "offset points",
-            "va": "center",
-            "color": colour,
-            "fontweight": "bold",
-        }
-        axes.annotate(words, (high, place), **offset)
+        axes.annotate(
+            words, (high, place), xytext=(9, 0), textcoords="offset points",
+            va="center", color=colour, fontweight="bold",
+        )  # fmt: skip
     margins = [min(_margin(each, spread.median), MOST_MARGIN) for each, spread in measured]
     _finish(axes, [each.title for each, _ in measured], 1.4 * max([1.0, *margins]))
     axes.axvline(1, color=INK, linewidth=1, linestyle=(0, (4, 3)), zorder=0)

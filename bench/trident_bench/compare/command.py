@@ -113,7 +113,7 @@ def _measure(
     console: Console,
 ) -> report.Comparison:
     rectangles = cost.shapes(quick)
-    found: dict[str, Any] = {"padding": None, "points": [], "facts": {}}
+    found: dict[str, Any] = {"padding": None, "points": []}
     # Seldom drawn: the bar shares the cores with what is measured.
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, refresh_per_second=1) as progress:
@@ -135,7 +135,6 @@ def _measure(
                 sweep = progress.add_task("cost by batch and length", total=len(rectangles))
                 each = QUICK_SWEEP_SECONDS if quick else SWEEP_SECONDS
                 cost.sweep(engine, rectangles, each, lambda: progress.advance(sweep), found["points"])
-            found["facts"] = {name: each.facts for name, each in running.items()}
 
         results = Rounds(
             rows,
@@ -160,5 +159,4 @@ def _comparison(results: Results, found: Mapping[str, Any], seconds: float, thre
         padding=found["padding"],
         points=points,
         cost=cost.fit(points) if len(points) >= cost.LEAST_POINTS else None,
-        facts=found["facts"],
     )

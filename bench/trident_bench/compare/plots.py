@@ -71,7 +71,7 @@ def _comparison(comparison: Comparison, file: Path) -> Path:
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     figure = Figure(figsize=(14, 12.5), layout=ConstrainedLayoutEngine(w_pad=0.15, h_pad=0.12, rect=(0, 0, 1, 0.935)))
-    places = [
+    places: list[Any] = [
         ["bare", "bare", "served", "served"],
         ["alone", "alone", "memory", "memory"],
         ["cola", "qa", "goals", "goals"],

@@ -6,7 +6,7 @@ import json
 import os
 import platform
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -39,7 +39,6 @@ class Comparison:
         padding: what was counted of it, or None.
         points: of the cost's sweep.
         cost: the model of it, or None.
-        facts: of contenders, by name.
     """
 
     results: Results
@@ -49,7 +48,6 @@ class Comparison:
     padding: dict[str, int | None] | None = None
     points: Sequence[Point] = ()
     cost: CostModel | None = None
-    facts: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """Return everything as JSON takes it."""
@@ -72,7 +70,7 @@ class Comparison:
             ],
             "not_measured": self.results.failures,
             "least_cosines": self.results.cosines,
-            "contenders": self.facts,
+            "contenders": self.results.facts,
             "padding": self.padding,
             "cost": {"points": [asdict(each) for each in self.points], "model": self.cost and asdict(self.cost)},
         }

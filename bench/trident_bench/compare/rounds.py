@@ -7,6 +7,7 @@ import signal
 import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from trident_server.errors import ServerError
 
@@ -21,6 +22,8 @@ from trident_bench.compare.statistics import Sample
 FAILURES = (ContenderError, ServerError, LoadError, OSError)
 #: Of a reason; a log says the rest.
 MOST_CHARACTERS = 400
+#: What is measured once, after the rounds, fails under this name.
+AFTERWARDS = "padding or cost"
 
 Say = Callable[[str], None]
 
@@ -35,6 +38,7 @@ class Results:
         failures: why a contender, by name, is measured no further.
         memory: bytes that each row's contenders held at most, by the row's name.
         cosines: least cosine to the plain model's embeddings, by contender.
+        facts: what each contender says of itself, such as its dtype.
         interrupted: whether somebody stopped it half-way.
     """
 
@@ -43,6 +47,7 @@ class Results:
     failures: dict[str, str] = field(default_factory=dict)
     memory: dict[str, int] = field(default_factory=dict)
     cosines: dict[str, float] = field(default_factory=dict)
+    facts: dict[str, dict[str, Any]] = field(default_factory=dict)
     interrupted: bool = False
 
     def measured(self, name: str) -> list[Sample]:
@@ -97,8 +102,7 @@ class Rounds:
                     self.say(f"round {number + 1} of {self.rounds}: {row.title}")
                     results.samples[row.name].append(self._measure(row, results))
                     self.step()
-            with _running(list(contenders.values())):
-                self.afterwards({name: each for name, each in contenders.items() if name not in results.failures})
+            self._finish(contenders, results)
         except KeyboardInterrupt:
             results.interrupted = True
         finally:
@@ -117,6 +121,7 @@ class Rounds:
                 self.environments[name].ensure()
             self.say(f"starting {name}")
             contender.start()
+            results.facts[name] = contender.facts
             if name in self.checks:
                 results.cosines[name] = self.checks[name]()
         except FAILURES as error:
@@ -135,8 +140,15 @@ class Rounds:
         results.memory[row.name] = max(results.memory.get(row.name, 0), held)
         return sample
 
+    def _finish(self, contenders: Mapping[str, Contender], results: Results) -> None:
+        try:
+            with _running(list(contenders.values())):
+                self.afterwards({name: each for name, each in contenders.items() if name not in results.failures})
+        except FAILURES as error:
+            results.failures[AFTERWARDS] = _shortened(error)
+
     def _drop(self, contender: Contender, error: BaseException, results: Results) -> None:
-        results.failures[contender.name] = textwrap.shorten(str(error), MOST_CHARACTERS, placeholder=" ...")
+        results.failures[contender.name] = _shortened(error)
         self.say(f"{contender.name} is not measured: {results.failures[contender.name]}")
         self._stop(contender)
 
@@ -144,6 +156,10 @@ class Rounds:
         # Who is paused cannot hear that it shall stop.
         resume(contender.pids())
         contender.stop()
+
+
+def _shortened(error: BaseException) -> str:
+    return textwrap.shorten(str(error), MOST_CHARACTERS, placeholder=" ...")
 
 
 @contextlib.contextmanager

@@ -49,6 +49,7 @@ def comparison() -> report.Comparison:
     results = Results(
         rows,
         samples=samples,
+        facts={"engine": {"dtype": "bfloat16"}},
         failures={"infinity": "infinity.txt cannot be installed: no network"},
         memory={row.name: 500_000_000 for row in rows if row.name != "infinity-64"},
     )
@@ -66,7 +67,6 @@ def comparison() -> report.Comparison:
         padding=padding,
         points=points,
         cost=cost.fit(points),
-        facts={"engine": {"dtype": "bfloat16"}},
     )
 
 
@@ -81,6 +81,7 @@ def test_json_holds_every_round_and_why_something_was_not_measured(
     assert rows["infinity-64"]["rate"] is None
     assert rows["infinity-64"]["not_measured"] == "infinity.txt cannot be installed: no network"
     assert [goal["met"] for goal in found["goals"]] == [True, None, True]
+    assert found["contenders"]["engine"] == {"dtype": "bfloat16"}
     assert found["cost"]["model"]["token"] == pytest.approx(1e-5, rel=0.01)
 
 

@@ -61,7 +61,7 @@ def compare(
     """Measure Trident beside its peers: one table, one picture.
 
     The machine should have nothing else to do. The first run makes the peers' environments, which takes minutes and
-    3.5 GB; one that cannot be made is reported and left out. Ctrl-C stops everything and writes what was measured.
+    4.5 GB; one that cannot be made is reported and left out. Ctrl-C stops everything and writes what was measured.
     """
     console = Console()
     # A log has no width of its own, and tables want more than the default.

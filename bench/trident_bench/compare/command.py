@@ -121,7 +121,8 @@ def _measure(
 
         def say(text: str) -> None:
             progress.update(task, description=text)
-            if "not measured" in text:
+            # A log has no bar that moves.
+            if "not measured" in text or not console.is_terminal:
                 progress.console.print(text, markup=False)
 
         def afterwards(running: Mapping[str, Contender]) -> None:

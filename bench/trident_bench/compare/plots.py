@@ -10,7 +10,7 @@ import numpy as np
 
 from trident_bench.compare.cost import CostModel, Point
 from trident_bench.compare.goals import Outcome
-from trident_bench.compare.report import Comparison, machine
+from trident_bench.compare.report import Comparison, machine, number
 from trident_bench.compare.rows import Group, Row
 from trident_bench.compare.statistics import Sample, Spread
 
@@ -98,10 +98,10 @@ def _comparison(comparison: Comparison, file: Path) -> Path:
         ("cola", Group.COLA, "Acceptability: sentences a second"),
         ("qa", Group.QA, "Reading: windows of 384 a second"),
     ):
-        _bars(axes[name], comparison, rows[group], rate, title, "{:,.0f}")
+        _bars(axes[name], comparison, rows[group], rate, title)
     milliseconds = lambda sample: 1000 * sample.quantile(0.5)  # noqa: E731
     title = "One request at a time: median milliseconds"
-    _bars(axes["alone"], comparison, rows[Group.ALONE], milliseconds, title, "{:.1f}", fewest_first=True)
+    _bars(axes["alone"], comparison, rows[Group.ALONE], milliseconds, title, fewest_first=True)
     _memory(axes["memory"], comparison, rows[Group.SERVED])
     _goals(axes["goals"], comparison.outcomes)
     figure.savefig(file, dpi=130)
@@ -118,7 +118,6 @@ def _bars(
     rows: Sequence[Row],
     value: Callable[[Sample], float],
     title: str,
-    label: str,
     *,
     fewest_first: bool = False,
 ) -> None:
@@ -133,7 +132,7 @@ def _bars(
         axes.barh(place, spread.median, color=_colour(row), height=BAR)
         whisker = [[spread.median - spread.low], [spread.high - spread.median]]
         axes.errorbar(spread.median, place, xerr=whisker, fmt="none", ecolor=INK, elinewidth=1, capsize=2.5)
-        axes.text(spread.high + 0.012 * most, place, label.format(spread.median), va="center", fontweight="bold")
+        axes.text(spread.high + 0.012 * most, place, number(spread.median), va="center", fontweight="bold")
     for place, _ in enumerate(missing, start=len(found)):
         axes.text(0, place, "not measured", va="center", color=FAINT, style="italic")
     _finish(axes, [row.title for row in [*(row for row, _ in found), *missing]], 1.14 * most)
@@ -188,14 +187,15 @@ def _goals(axes: Axes, outcomes: Sequence[Outcome]) -> None:
             words, (high, place), xytext=(9, 0), textcoords="offset points",
             va="center", color=colour, fontweight="bold",
         )  # fmt: skip
-    margins = [min(_margin(each, spread.median), MOST_MARGIN) for each, spread in measured]
+    margins = [_margin(each, spread.median) for each, spread in measured]
     _finish(axes, [each.title for each, _ in measured], 1.4 * max([1.0, *margins]))
     axes.axvline(1, color=INK, linewidth=1, linestyle=(0, (4, 3)), zorder=0)
 
 
 def _margin(outcome: Outcome, value: float) -> float:
+    """Return how far a value exceeds its goal: 1 meets it exactly, more is better."""
     if outcome.at_least:
-        return value / outcome.bound
+        return min(value / outcome.bound, MOST_MARGIN)
     return min(outcome.bound / value, MOST_MARGIN) if value > 0 else MOST_MARGIN
 
 

@@ -185,6 +185,11 @@ def remarks(comparison: Comparison) -> list[str]:
     return said
 
 
+def number(value: float) -> str:
+    """Return a rate or a time with about three digits."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.1f}"
+
+
 def _cells(row: Row, results: Results) -> list[str]:
     samples = results.measured(row.name)
     if not samples:
@@ -194,8 +199,8 @@ def _cells(row: Row, results: Results) -> list[str]:
     generator = Spread.of([each.generator for each in samples]).median
     return [
         row.title,
-        f"{rate.median:,.0f}",
-        f"{rate.low:,.0f} to {rate.high:,.0f}",
+        number(rate.median),
+        f"{number(rate.low)} to {number(rate.high)}",
         f"{median:,.1f}",
         f"{p99:,.1f}",
         f"{results.memory[row.name] / 1e6:,.0f}",

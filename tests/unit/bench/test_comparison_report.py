@@ -9,7 +9,7 @@ import matplotlib.image
 import pytest
 from rich.console import Console
 from trident_bench.compare import cost, plots, report
-from trident_bench.compare.goals import Goal, judge, judge_padding
+from trident_bench.compare.goals import Goal, Outcome, judge, judge_padding
 from trident_bench.compare.rounds import Results
 from trident_bench.compare.rows import Group, Row
 from trident_bench.compare.statistics import Sample
@@ -101,6 +101,17 @@ def test_the_terminal_shows_the_same(comparison: report.Comparison) -> None:
     shown = console.export_text()
     assert all(row.title in shown for row in comparison.results.rows)
     assert "not measured" in shown
+
+
+@pytest.mark.parametrize(("value", "text"), [(1234.5, "1,234"), (99.94, "99.9"), (5.25, "5.2")])
+def test_small_rates_keep_a_digit(value: float, text: str) -> None:
+    assert report.number(value) == text
+
+
+def test_what_is_far_beyond_its_goal_stays_in_the_picture() -> None:
+    beyond = [Outcome("a", 0.5, True, None), Outcome("b", 0.5, False, None)]
+    assert [plots._margin(beyond[0], value) for value in (0.25, 0.5, 100.0)] == [0.5, 1.0, plots.MOST_MARGIN]
+    assert [plots._margin(beyond[1], value) for value in (1.0, 0.5, 0.0)] == [0.5, 1.0, plots.MOST_MARGIN]
 
 
 def test_an_interrupted_comparison_says_so(comparison: report.Comparison) -> None:

@@ -15,7 +15,7 @@ from trident_server.errors import ServerError
 from trident_server.repository import check_repository
 
 from trident_bench.compare import contenders, cost, goals, report
-from trident_bench.compare.inputs import prepare
+from trident_bench.compare.inputs import prepare, write_checkpoint
 from trident_bench.compare.load import TURNS
 from trident_bench.compare.processes import Contender, LoopProcess
 from trident_bench.compare.rounds import Results, Rounds
@@ -74,7 +74,6 @@ def compare(
         raise typer.BadParameter(f"{error} `make models` builds it.") from error
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as loop:
         folder = out.resolve() / "work"
-        console.print("Preparing weights and texts ...")
         counts = (QUICK_SENTENCES, QUICK_WINDOWS) if quick else (SENTENCES, WINDOWS)
         setting = contenders.Setting(
             inputs=prepare(repository, folder, *counts),
@@ -91,6 +90,8 @@ def compare(
             rows = field.named(only or [])
         except ValueError as error:
             raise typer.BadParameter(str(error)) from error
+        console.print("Preparing the weights ...")
+        write_checkpoint(setting.inputs)
         comparison = _measure(field, rows, setting, rounds, seconds, quick, console)
     files = report.write(comparison, out)
     # Heavy, and not to be loaded beside what is measured.

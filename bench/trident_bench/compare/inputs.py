@@ -20,6 +20,7 @@ from trident_bench import texts
 WINDOW_TOKENS = 384
 #: Texts whose embeddings every contender must give alike.
 CHECKED = 8
+EXPECTED = "expected.npy"
 STS_MODELS = ("sts", "sts_tokenizer", "sts_encoder", "sts_embedding")
 TASK_MODELS = ("cola", "cola_tokenizer", "cola_classifier", "qa", "qa_tokenizer", "qa_reader", "qa_span_decoder")
 
@@ -36,8 +37,6 @@ class Inputs:
         texts: JSON file of ``sentences``, ``windows`` and ``passages``, for programs in other environments.
         sentences: of mixed lengths, in no order.
         windows: a question and as much of a passage as fills one window each.
-        expected: embeddings of the first sentences by the plain model in float32, ``[CHECKED, dim]``.
-        layers: of the encoder.
         onnx: where the encoder's export to ONNX is, or will be.
     """
 
@@ -46,13 +45,22 @@ class Inputs:
     texts: Path
     sentences: Sequence[str]
     windows: Sequence[Question]
-    expected: npt.NDArray[np.float32]
-    layers: int
     onnx: Path
+
+    @property
+    def expected(self) -> npt.NDArray[np.float32]:
+        """Embeddings of the first sentences by the plain model in float32, ``[CHECKED, dim]``."""
+        found: npt.NDArray[np.float32] = np.load(self.checkpoint / EXPECTED)
+        return found
+
+    @property
+    def layers(self) -> int:
+        """Layers of the encoder."""
+        return int(json.loads((self.checkpoint / "config.json").read_text())["num_hidden_layers"])
 
 
 def prepare(repository: Path, folder: Path, sentences: int, windows: int) -> Inputs:
-    """Write what is measured with into a folder.
+    """Write the texts into a folder; :func:`write_checkpoint` adds the weights.
 
     Args:
         repository: the built model repository.
@@ -62,18 +70,13 @@ def prepare(repository: Path, folder: Path, sentences: int, windows: int) -> Inp
     """
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    checkpoint = folder / "checkpoint"
-    expected = _write_checkpoint(checkpoint, texts.sentences(CHECKED))
     tokenizer = Tokenizer.from_file(str(repository / "qa_tokenizer" / VERSION / "tokenizer.json"))
     found = Inputs(
         repository=repository,
-        checkpoint=checkpoint,
+        checkpoint=folder / "checkpoint",
         texts=folder / "texts.json",
-        # The first of them are the same for any count.
-        sentences=[*texts.sentences(CHECKED), *texts.sentences(sentences, seed=8)][:sentences],
+        sentences=texts.sentences(sentences),
         windows=full_windows(tokenizer, windows, WINDOW_TOKENS),
-        expected=expected,
-        layers=int(json.loads((checkpoint / "config.json").read_text())["num_hidden_layers"]),
         onnx=folder / "encoder.onnx",
     )
     everything = {"sentences": found.sentences, "windows": found.windows, "passages": texts.questions(windows)}
@@ -120,7 +123,7 @@ def serve_alone(repository: Path, names: Sequence[str], folder: Path) -> Path:
     return folder
 
 
-def _write_checkpoint(folder: Path, sentences: Sequence[str]) -> npt.NDArray[np.float32]:
+def write_checkpoint(inputs: Inputs) -> None:
     """Write the served weights as a Hugging Face model, in the base's own files, which old readers can read too."""
     # Heavy: whoever asks for help needs no torch.
     from safetensors.torch import save_file
@@ -133,9 +136,11 @@ def _write_checkpoint(folder: Path, sentences: Sequence[str]) -> npt.NDArray[np.
     if recipe.adapter is None:
         raise ValueError(f"{recipe.title} has no adapter to merge")
     model = merge_adapter(recipe.adapter, recipe.checkpoint)
+    folder = inputs.checkpoint
     shutil.copytree(recipe.checkpoint, folder)
     state = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
     save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
     with quiet():
         plain = SentenceTransformer(str(folder), device="cpu")
-    return np.asarray(plain.encode(list(sentences), normalize_embeddings=True), dtype=np.float32)
+    expected = plain.encode(list(inputs.sentences[:CHECKED]), normalize_embeddings=True)
+    np.save(folder / EXPECTED, np.asarray(expected, dtype=np.float32))

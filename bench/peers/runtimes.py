@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 from collections.abc import Callable
 from pathlib import Path
 
@@ -84,7 +85,10 @@ def main() -> None:
     )
     if not given.onnx.is_file():
         draft = given.onnx.with_suffix(".draft")
-        export(given.checkpoint, draft)
+        # In a process of its own: torch's memory is no runtime's.
+        exporter = multiprocessing.get_context("spawn").Process(target=export, args=(given.checkpoint, draft))
+        exporter.start()
+        exporter.join()
         draft.replace(given.onnx)
     embed, facts = RUNTIMES[given.runtime](given.onnx, given.dtype, given.threads)
     tokenizer = Tokenizer.from_file(str(given.checkpoint / "tokenizer.json"))

@@ -16,7 +16,7 @@ TRIDENT_TAG ?= latest
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test lint load models images check-docker stop lock clean distclean
+.PHONY: help serve test bench load lint models images check-docker stop lock clean distclean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -47,6 +47,9 @@ test: models lint ## lint, type-check and run the whole suite against a real Tri
 
 load: models ## load tests of every ensemble; the report is bench/results/load/report.html
 	@$(BIN)/trident-bench load $(ARGS)
+
+bench: models ## measure Trident beside its peers; a table and pictures in bench/results/compare/
+	@TORCH_INDEX_URL="$(TORCH_INDEX_URL)" exec $(BIN)/trident-bench compare $(ARGS)
 
 check-docker:
 	@command -v docker >/dev/null && docker version >/dev/null || { echo "Images need a Docker engine (23 or newer), and 'docker version' finds none. 'make serve' needs none: it serves the same models without a container." >&2; exit 1; }

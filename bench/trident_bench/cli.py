@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from trident_bench.compare.command import compare
 from trident_bench.load.command import load
 from trident_bench.profiling.command import profile
 from trident_bench.tuning.command import tune
@@ -16,6 +17,7 @@ def bench() -> None:
     """Measure Trident on this machine, which should have nothing else to do."""
 
 
+app.command("compare")(compare)
 app.command()(load)
 app.command()(profile)
 app.command()(tune)

@@ -74,6 +74,17 @@ class FacadeProcess:
         """Stop, whatever happened inside."""
         self.stop()
 
+    @property
+    def pid(self) -> int:
+        """Process id of uvicorn.
+
+        Raises:
+            ServerStartError: it was not started.
+        """
+        if self._process is None:
+            raise ServerStartError("The facade was not started.")
+        return self._process.pid
+
     def start(self) -> None:
         """Start uvicorn and return when the facade is ready.
 

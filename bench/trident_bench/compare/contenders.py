@@ -1,0 +1,316 @@
+"""Who is measured, with which settings, and the rows that come of it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from trident_server.machine import Machine
+from trident_server.ports import free_ports
+from trident_training.repository import VERSION
+
+from trident_bench.compare import load, requests
+from trident_bench.compare.inputs import CHECKED, STS_MODELS, TASK_MODELS, WINDOW_TOKENS, Inputs
+from trident_bench.compare.peers import PROGRAMS, Environment
+from trident_bench.compare.processes import HOST, Contender, LoopProcess, ServiceProcess
+from trident_bench.compare.rows import Group, Row, asked, check_embeddings, embeddings_of_server, worked
+from trident_bench.compare.trident import Ensemble, Facade
+
+MOST_TOKENS = 256
+IN_FLIGHT = 64
+WINDOWS_IN_FLIGHT = 32
+#: No network is asked for anything, and nobody's usage is reported.
+OFFLINE = {"HF_HUB_OFFLINE": "1", "DO_NOT_TRACK": "1", "INFINITY_ANONYMOUS_USAGE_STATS": "0", "PYTHONPATH": ""}
+
+
+@dataclass
+class Field:
+    """Everybody who can be measured here.
+
+    Attributes:
+        rows: what is measured, in the order of the table.
+        checks: by a contender's name, what proves that it computes the same; returns the least cosine.
+        environments: by a contender's name, what must be installed for it.
+    """
+
+    rows: list[Row] = field(default_factory=list)
+    checks: dict[str, Callable[[], float]] = field(default_factory=dict)
+    environments: dict[str, Environment] = field(default_factory=dict)
+
+    def named(self, names: Sequence[str]) -> list[Row]:
+        """Return the rows that are called so, or that measure contenders that are; all rows for no names.
+
+        Raises:
+            ValueError: a name is neither; lists those that are.
+        """
+        known = {row.name for row in self.rows} | {row.contenders[-1].name for row in self.rows}
+        if unknown := sorted(set(names) - known):
+            raise ValueError(f"there is no {', '.join(unknown)}; accepted are {', '.join(sorted(known))}")
+        return [row for row in self.rows if not names or {row.name, row.contenders[-1].name} & set(names)]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What contenders are made with.
+
+    Attributes:
+        inputs: model and texts.
+        folder: of logs and of what servers write.
+        peers: folder of the peers' environments.
+        loop: runs the load.
+        threads: of everyone.
+        config_name: Triton's ``--model-config-name``.
+        torch_index_url: for the peers' torch.
+        turns: answers that every connection to a server waits for at least.
+    """
+
+    inputs: Inputs
+    folder: Path
+    peers: Path
+    loop: asyncio.Runner
+    threads: int
+    config_name: str | None = None
+    torch_index_url: str | None = None
+    turns: int = load.TURNS
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Threads of every library that reads them from its environment."""
+        names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS")
+        return OFFLINE | dict.fromkeys(names, str(self.threads))
+
+    def program(self, name: str, file: str, *options: object, python: str = sys.executable) -> LoopProcess:
+        """Return a program of ``bench/peers/`` that works in a loop."""
+        told = {"checkpoint": self.inputs.checkpoint, "texts": self.inputs.texts, "threads": self.threads}
+        given = [part for key, value in told.items() for part in (f"--{key}", str(value))]
+        command: list[str | Path] = [python, PROGRAMS / file, *given, *map(str, options)]
+        return LoopProcess(name, command, self.environment, self.folder / f"{name}.log")
+
+    def engine(self, name: str, task: str, part: str, most_tokens: int) -> LoopProcess:
+        """Return one of our exported models without a server."""
+        repository = self.inputs.repository.resolve()
+        files = {
+            "model": repository / f"{task}_{part}" / VERSION / "model.pt",
+            "tokenizer": repository / f"{task}_tokenizer" / VERSION / "tokenizer.json",
+        }
+        given = [part for key, value in files.items() for part in (f"--{key}", value)]
+        return self.program(name, "torchscript.py", *given, "--task", task, "--most-tokens", most_tokens)
+
+
+def enter(setting: Setting) -> Field:
+    """Return everybody who can be measured here."""
+    found = Field()
+    # The facade is ready only before a Triton that serves every task.
+    everything = Ensemble(
+        "ensemble-all", setting.inputs.repository, STS_MODELS + TASK_MODELS, setting.folder, setting.config_name
+    )
+    _bare(found, setting)
+    _served(found, setting, everything)
+    _tasks(found, setting, everything)
+    order = list(Group)
+    found.rows.sort(key=lambda row: order.index(row.group))
+    return found
+
+
+def processor_dtype() -> str:
+    """Return the dtype that peers are told to compute in: bfloat16 where this processor is fast at it."""
+    return "bfloat16" if Machine().bfloat16 else "float32"
+
+
+def _bare(found: Field, setting: Setting) -> None:
+    batch = IN_FLIGHT
+    products = setting.program("products", "products.py")
+    engine = setting.engine("engine", "sts", "encoder", MOST_TOKENS)
+    encode = setting.program("sentence-transformers", "sentence_encode.py")
+    add = partial(_add, found, Group.BARE)
+    add(
+        "products-64",
+        "matrix products alone, batch 64: the ceiling",
+        (products,),
+        worked(products, "tokens", batch=batch),
+    )
+    tokens = worked(engine, "tokens", what="sentences", batch=batch)
+    add("engine-64", "our TorchScript, batch 64", (engine,), tokens, ours=True)
+    text = worked(engine, "text", what="sentences", batch=batch)
+    add("engine-text-64", "our TorchScript with its tokenizer, batch 64", (engine,), text, ours=True)
+    for size in (32, 64):
+        title = f"sentence-transformers encode, float32, batch {size}"
+        add(f"sentence-transformers-{size}", title, (encode,), worked(encode, "encode", batch=size))
+    found.checks |= {each.name: partial(_check_program, each, setting) for each in (engine, encode)}
+    alone = worked(engine, "text", what="sentences", batch=1)
+    _add(found, Group.ALONE, "engine-1", "our TorchScript with its tokenizer, no server", (engine,), alone, ours=True)
+
+    environment = Environment("runtimes", setting.peers, setting.torch_index_url)
+    titles = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"}
+    for runtime, dtype in dict.fromkeys([("onnxruntime", "float32"), ("openvino", processor_dtype())]):
+        options = ("--runtime", runtime, "--dtype", dtype, "--onnx", setting.inputs.onnx)
+        python = str(environment.bin / "python")
+        program = setting.program(runtime, "runtimes.py", *options, python=python)
+        found.environments[runtime] = environment
+        found.checks[runtime] = partial(_check_program, program, setting)
+        for size in (32, 64):
+            title = f"{titles[runtime]} {dtype}, batch {size}, no tokenizer"
+            add(f"{runtime}-{size}", title, (program,), worked(program, "tokens", batch=size))
+
+
+def _served(found: Field, setting: Setting, everything: Ensemble) -> None:
+    sentences = setting.inputs.sentences
+    ensemble = Ensemble("ensemble", setting.inputs.repository, STS_MODELS, setting.folder, setting.config_name)
+    facade = Facade("facade", everything, setting.folder)
+    outputs = ["EMBEDDING"]
+    triton = ensemble.triton
+    over_http = [
+        requests.triton_http_request(triton.http_url, "sts_embedding", {"TEXT": text}, outputs) for text in sentences
+    ]
+    over_grpc = [requests.triton_grpc_request("sts_embedding", {"TEXT": text}, outputs) for text in sentences]
+    through = [requests.json_request(facade.address, "/embed", {"sentences": [text]}) for text in sentences]
+    ways: list[tuple[str, str, tuple[Contender, ...], load.Connector, list[bytes], requests.Read, bool]] = [
+        (
+            "ensemble-grpc",
+            "our ensemble, gRPC",
+            (ensemble,),
+            load.triton_grpc(triton.grpc_url),
+            over_grpc,
+            requests.from_triton_grpc,
+            True,
+        ),
+        (
+            "ensemble-http",
+            "our ensemble, HTTP",
+            (ensemble,),
+            load.http(triton.http_url),
+            over_http,
+            requests.from_triton_http,
+            True,
+        ),
+        (
+            "facade",
+            "our facade, HTTP and JSON",
+            (everything, facade),
+            load.http(facade.address),
+            through,
+            requests.from_json("embeddings", 0),
+            True,
+        ),
+    ]
+    for service, title, path, read in _services(found, setting):
+        content = [requests.json_request(service.address, path, _body(service.name, text)) for text in sentences]
+        ways.append((service.name, title, (service,), load.http(service.address), content, read, False))
+    for name, title, contenders, connector, content, read, ours in ways:
+        for in_flight, group in ((IN_FLIGHT, Group.SERVED), (1, Group.ALONE)):
+            measure = asked(setting.loop, connector, content, in_flight, setting.turns)
+            _add(found, group, f"{name}-{in_flight}", title, contenders, measure, ours=ours)
+        check = partial(_check_server, setting, connector, content, read)
+        found.checks[contenders[-1].name] = _both(found.checks.get(contenders[-1].name), check)
+
+
+def _services(found: Field, setting: Setting) -> list[tuple[ServiceProcess, str, str, requests.Read]]:
+    """Return the servers of others, each with its title, its path and what reads its answers."""
+    dtype = processor_dtype()
+    ports = dict(zip(("infinity", "litserve", "fastapi"), free_ports(3), strict=True))
+    environments = {
+        name: Environment(name, setting.peers, setting.torch_index_url) for name in ("infinity", "litserve")
+    }
+    found.environments |= environments
+    model = ("--checkpoint", str(setting.inputs.checkpoint), "--threads", str(setting.threads))
+    commands: dict[str, list[str | Path]] = {
+        # BetterTransformer, its default, is faster here than without; usage statistics are off.
+        "infinity": [
+            environments["infinity"].bin / "infinity_emb", "v2", "--model-id", setting.inputs.checkpoint,
+            "--served-model-name", "sts", "--engine", "torch", "--device", "cpu", "--dtype", dtype,
+            "--batch-size", str(IN_FLIGHT), "--host", HOST, "--port", str(ports["infinity"]), "--log-level", "error",
+        ],
+        "litserve": [
+            environments["litserve"].bin / "python", PROGRAMS / "litserve_server.py", *model,
+            "--dtype", dtype, "--port", str(ports["litserve"]),
+        ],
+        "fastapi": [sys.executable, PROGRAMS / "fastapi_service.py", *model, "--port", str(ports["fastapi"])],
+    }  # fmt: skip
+    told = {
+        "infinity": (f"infinity, torch, {dtype}", "/embeddings", requests.from_json("data", 0, "embedding"), dtype),
+        "litserve": (
+            f"LitServe with sentence-transformers, {dtype}",
+            "/predict",
+            requests.from_json("embedding"),
+            dtype,
+        ),
+        "fastapi": (
+            "FastAPI with the model in the endpoint, float32",
+            "/embed",
+            requests.from_json("embedding"),
+            "float32",
+        ),
+    }
+    services = []
+    for name, (title, path, read, used) in told.items():
+        service = ServiceProcess(
+            name,
+            commands[name],
+            setting.environment,
+            setting.folder / f"{name}.log",
+            port=ports[name],
+            ready_path="/health",
+            facts={"dtype": used},
+        )
+        services.append((service, title, path, read))
+    return services
+
+
+def _body(name: str, text: str) -> dict[str, object]:
+    return {"model": "sts", "input": [text]} if name == "infinity" else {"text": text}
+
+
+def _tasks(found: Field, setting: Setting, tasks: Ensemble) -> None:
+    inputs = setting.inputs
+    cola = setting.engine("engine-cola", "cola", "classifier", 128)
+    reader = setting.engine("engine-qa", "qa", "reader", WINDOW_TOKENS)
+    connector = load.triton_grpc(tasks.triton.grpc_url)
+    tokens = worked(cola, "tokens", what="sentences", batch=IN_FLIGHT)
+    _add(found, Group.COLA, "cola-engine-64", "our TorchScript, batch 64, no server", (cola,), tokens, ours=True)
+    judge = [requests.triton_grpc_request("cola", {"TEXT": text}, ["PROBABILITY"]) for text in inputs.sentences]
+    measure = asked(setting.loop, connector, judge, IN_FLIGHT, setting.turns)
+    _add(found, Group.COLA, "cola-grpc-64", "our ensemble, gRPC, 64 under way", (tasks,), measure, ours=True)
+    read = [
+        requests.triton_grpc_request("qa", {"QUESTION": question, "CONTEXT": context}, ["ANSWER", "SCORE"])
+        for question, context in inputs.windows
+    ]
+    add = partial(_add, found, Group.QA, unit="windows/s", ours=True)
+    windows = worked(reader, "tokens", what="windows", batch=WINDOWS_IN_FLIGHT)
+    add("qa-engine-32", "our TorchScript, batch 32, no server", (reader,), windows)
+    measure = asked(setting.loop, connector, read, WINDOWS_IN_FLIGHT, setting.turns)
+    add("qa-grpc-32", "our ensemble, gRPC, 32 under way", (tasks,), measure)
+
+
+def _add(
+    found: Field,
+    group: Group,
+    name: str,
+    title: str,
+    contenders: tuple[Contender, ...],
+    measure: Callable[..., object],
+    **options: object,
+) -> None:
+    found.rows.append(Row(name, title, group, contenders, measure, **options))  # type: ignore[arg-type]
+
+
+def _check_program(program: LoopProcess, setting: Setting) -> float:
+    return check_embeddings(program.ask("embed", count=CHECKED)["embeddings"], setting.inputs.expected)
+
+
+def _check_server(setting: Setting, connector: load.Connector, content: Sequence[bytes], read: requests.Read) -> float:
+    found = embeddings_of_server(setting.loop, connector, content[:CHECKED], read)
+    return check_embeddings(found, setting.inputs.expected)
+
+
+def _both(first: Callable[[], float] | None, second: Callable[[], float]) -> Callable[[], float]:
+    return second if first is None else lambda: min(first(), second())
+
+
+def cores() -> int:
+    """Return the cores that this process may use: the threads that everybody gets."""
+    return len(os.sched_getaffinity(0))

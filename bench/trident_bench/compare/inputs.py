@@ -1,0 +1,146 @@
+"""What everybody is measured with: one set of weights, the same texts, and repositories that serve them alone."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from tokenizers import Tokenizer
+from trident_training.repository import CONFIGURATION, MAX_LENGTH, VERSION
+
+from trident_bench import texts
+
+#: Tokens of a full window, question included, as the comparison serves the reader.
+WINDOW_TOKENS = 384
+#: Texts whose embeddings every contender must give alike.
+CHECKED = 8
+EXPECTED = "expected.npy"
+STS_MODELS = ("sts", "sts_tokenizer", "sts_encoder", "sts_embedding")
+TASK_MODELS = ("cola", "cola_tokenizer", "cola_classifier", "qa", "qa_tokenizer", "qa_reader", "qa_span_decoder")
+
+Question = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Where it all is.
+
+    Attributes:
+        repository: the built model repository.
+        checkpoint: folder of the Hugging Face model that holds the weights that ``sts`` serves.
+        texts: JSON file of ``sentences``, ``windows`` and ``passages``, for programs in other environments.
+        sentences: of mixed lengths, in no order.
+        windows: a question and as much of a passage as fills one window each.
+        onnx: where the encoder's export to ONNX is, or will be.
+    """
+
+    repository: Path
+    checkpoint: Path
+    texts: Path
+    sentences: Sequence[str]
+    windows: Sequence[Question]
+    onnx: Path
+
+    @property
+    def expected(self) -> npt.NDArray[np.float32]:
+        """Embeddings of the first sentences by the plain model in float32, ``[CHECKED, dim]``."""
+        found: npt.NDArray[np.float32] = np.load(self.checkpoint / EXPECTED)
+        return found
+
+    @property
+    def layers(self) -> int:
+        """Layers of the encoder."""
+        return int(json.loads((self.checkpoint / "config.json").read_text())["num_hidden_layers"])
+
+
+def prepare(repository: Path, folder: Path, sentences: int, windows: int) -> Inputs:
+    """Write the texts into a folder; :func:`write_checkpoint` adds the weights.
+
+    Args:
+        repository: the built model repository.
+        folder: where to; what an earlier run has left there is replaced.
+        sentences: how many.
+        windows: how many full windows, and how many questions on passages of 20 to 400 tokens.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    tokenizer = Tokenizer.from_file(str(repository / "qa_tokenizer" / VERSION / "tokenizer.json"))
+    found = Inputs(
+        repository=repository,
+        checkpoint=folder / "checkpoint",
+        texts=folder / "texts.json",
+        sentences=texts.sentences(sentences),
+        windows=full_windows(tokenizer, windows, WINDOW_TOKENS),
+        onnx=folder / "encoder.onnx",
+    )
+    everything = {"sentences": found.sentences, "windows": found.windows, "passages": texts.questions(windows)}
+    found.texts.write_text(json.dumps(everything))
+    return found
+
+
+def full_windows(tokenizer: Tokenizer, count: int, tokens: int) -> list[Question]:
+    """Return questions with passages that are cut to fill one window of so many tokens, special tokens included.
+
+    A passage is cut between two tokens of the tokenizer; what is cut off never makes a second window.
+    """
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    rng = random.Random(11)
+    found = []
+    for question, _ in texts.questions(count):
+        # A word is at least a token.
+        passage = texts.passage(tokens, rng)
+        encoding = tokenizer.encode(question, passage)
+        last = tokens - 2
+        found.append((question, passage[: encoding.offsets[last][1]]))
+    return found
+
+
+def serve_alone(repository: Path, names: Sequence[str], folder: Path) -> Path:
+    """Make a repository of links to some models of another, so that a server loads, and holds, no more than these.
+
+    The reader's tokenizer is told to make windows of :data:`WINDOW_TOKENS`; everything else is as it is.
+
+    Returns:
+        ``folder``.
+    """
+    for name in names:
+        target = folder / name
+        target.mkdir(parents=True)
+        for part in (repository / name).resolve().iterdir():
+            (target / part.name).symlink_to(part)
+    configuration = folder / "qa_tokenizer" / CONFIGURATION
+    if configuration.exists():
+        text = MAX_LENGTH.sub(rf"\g<1>{WINDOW_TOKENS}\g<3>", configuration.read_text())
+        configuration.unlink()
+        configuration.write_text(text)
+    return folder
+
+
+def write_checkpoint(inputs: Inputs) -> None:
+    """Write the served weights as a Hugging Face model, in the base's own files, which old readers can read too."""
+    # Heavy: whoever asks for help needs no torch.
+    from safetensors.torch import save_file
+    from sentence_transformers import SentenceTransformer
+    from trident_training.adapters import merge_adapter
+    from trident_training.export.checkpoint import quiet
+    from trident_training.models import SHIPPED
+
+    recipe = SHIPPED["sts"]
+    if recipe.adapter is None:
+        raise ValueError(f"{recipe.title} has no adapter to merge")
+    model = merge_adapter(recipe.adapter, recipe.checkpoint)
+    folder = inputs.checkpoint
+    shutil.copytree(recipe.checkpoint, folder)
+    state = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+    save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
+    with quiet():
+        plain = SentenceTransformer(str(folder), device="cpu")
+    expected = plain.encode(list(inputs.sentences[:CHECKED]), normalize_embeddings=True)
+    np.save(folder / EXPECTED, np.asarray(expected, dtype=np.float32))

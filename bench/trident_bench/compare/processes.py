@@ -1,0 +1,220 @@
+"""Contenders as processes: programs that work in a loop, and servers. None outlives this process."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import os
+import socket
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from trident_server.log import read_tail
+from trident_server.supervised import SupervisedProcess, describe_exit, new_shm_prefix
+
+HOST = "127.0.0.1"
+START_SECONDS = 180.0
+POLL_SECONDS = 0.1
+GRACE_SECONDS = 10.0
+#: Beyond what it was asked for, a loop may take this long for making its batches and for its last pass.
+SLACK_SECONDS = 120.0
+LINES_OF_FAILURE = 3
+
+
+class ContenderError(RuntimeError):
+    """A contender could not be installed or started, died, or answered wrongly; the text says which."""
+
+
+class Contender(Protocol):
+    """Something that is measured.
+
+    Attributes:
+        name: what it is called on the command line and in the results.
+        facts: what it says of itself, such as its dtype; known once it is started.
+    """
+
+    name: str
+    facts: dict[str, Any]
+
+    def start(self) -> None:
+        """Start, and return when it can be measured."""
+
+    def stop(self) -> None:
+        """Stop; safe to call twice, or when it was never started."""
+
+    def pids(self) -> list[int]:
+        """Return the roots of its process trees."""
+
+
+class Child:
+    """A supervised child with a log."""
+
+    def __init__(self, name: str, log_file: Path) -> None:
+        self.name = name
+        self.facts: dict[str, Any] = {}
+        self.log_file = log_file
+        self._process: SupervisedProcess | None = None
+
+    def spawn(self, command: Sequence[str | Path], environment: Mapping[str, str]) -> SupervisedProcess:
+        """Start the program."""
+        self._process = SupervisedProcess(
+            [str(part) for part in command],
+            log_file=self.log_file,
+            environment={**os.environ, **environment},
+            grace=GRACE_SECONDS,
+            shm_prefix=new_shm_prefix(),
+        )
+        return self._process
+
+    def stop(self) -> None:
+        """Stop it and all it started."""
+        if self._process is not None:
+            self._process.stop()
+            self._process = None
+
+    def pids(self) -> list[int]:
+        """Return its process id, or nothing when it is not running."""
+        return [] if self._process is None else [self._process.pid]
+
+    def failure(self, headline: str) -> ContenderError:
+        """Return an error with the end of the log."""
+        tail = [line for line in read_tail(self.log_file) if line.strip()][-LINES_OF_FAILURE:]
+        return ContenderError(" ".join([headline, *tail, f"(log: {self.log_file})"]))
+
+
+class LoopProcess(Child):
+    """A program of ``bench/peers/`` that works on demand; see ``bench/peers/loop.py``.
+
+    Args:
+        name: what it is called.
+        command: program and arguments, but the socket.
+        environment: on top of this process's own.
+        log_file: where its output goes.
+    """
+
+    def __init__(
+        self, name: str, command: Sequence[str | Path], environment: Mapping[str, str], log_file: Path
+    ) -> None:
+        super().__init__(name, log_file)
+        self._command = command
+        self._environment = environment
+        self._connection: socket.socket | None = None
+        self._lines: Any = None
+
+    def start(self) -> None:
+        """Start it and wait until it is ready.
+
+        Raises:
+            ContenderError: it ended, or took too long.
+        """
+        with tempfile.TemporaryDirectory(prefix="trident-") as folder, socket.socket(socket.AF_UNIX) as listener:
+            address = f"{folder}/loop"
+            listener.bind(address)
+            listener.listen(1)
+            listener.settimeout(POLL_SECONDS)
+            process = self.spawn([*self._command, "--socket", address], self._environment)
+            deadline = time.monotonic() + START_SECONDS
+            while self._connection is None:
+                with contextlib.suppress(TimeoutError):
+                    self._connection, _ = listener.accept()
+                if (status := process.poll()) is not None:
+                    raise self.failure(f"it {describe_exit(status)}:")
+                if time.monotonic() > deadline:
+                    raise self.failure(f"it was not ready after {START_SECONDS:g} s:")
+        self._connection.settimeout(SLACK_SECONDS)
+        self._lines = self._connection.makefile("rw", encoding="utf-8")
+        self.facts = self._read()["ready"]
+
+    def stop(self) -> None:
+        """Stop it."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+        super().stop()
+
+    def ask(self, work: str, **options: Any) -> dict[str, Any]:
+        """Let it work and return what it found.
+
+        Raises:
+            ContenderError: it failed, ended or took too long.
+        """
+        if self._connection is None:
+            raise ContenderError("it was not started")
+        self._connection.settimeout(SLACK_SECONDS + float(options.get("seconds", 0)))
+        try:
+            self._lines.write(json.dumps({"work": work, **options}) + "\n")
+            self._lines.flush()
+            answer = self._read()
+        except OSError as error:
+            raise self.failure(f"it did not answer ({error}):") from error
+        if "error" in answer:
+            raise ContenderError(str(answer["error"]))
+        return answer
+
+    def _read(self) -> dict[str, Any]:
+        line = self._lines.readline()
+        if not line:
+            raise self.failure("it ended:")
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+
+class ServiceProcess(Child):
+    """An HTTP server of somebody else.
+
+    Args:
+        name: what it is called.
+        command: program and arguments.
+        environment: on top of this process's own.
+        log_file: where its output goes.
+        port: where it will listen.
+        ready_path: answers 200 once it is ready.
+        facts: what is known of it.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        command: Sequence[str | Path],
+        environment: Mapping[str, str],
+        log_file: Path,
+        *,
+        port: int,
+        ready_path: str,
+        facts: Mapping[str, Any],
+    ) -> None:
+        super().__init__(name, log_file)
+        self.facts = dict(facts)
+        self.address = f"{HOST}:{port}"
+        self._command = command
+        self._environment = environment
+        self._ready_path = ready_path
+
+    def start(self) -> None:
+        """Start it and wait until it is ready.
+
+        Raises:
+            ContenderError: it ended, or took too long.
+        """
+        process = self.spawn(self._command, self._environment)
+        deadline = time.monotonic() + START_SECONDS
+        while not self._ready():
+            if (status := process.poll()) is not None:
+                raise self.failure(f"it {describe_exit(status)}:")
+            if time.monotonic() > deadline:
+                raise self.failure(f"{self._ready_path} did not answer 200 after {START_SECONDS:g} s:")
+            time.sleep(POLL_SECONDS)
+
+    def _ready(self) -> bool:
+        connection = http.client.HTTPConnection(self.address, timeout=2)
+        try:
+            connection.request("GET", self._ready_path)
+            return connection.getresponse().status == http.client.OK
+        except (OSError, http.client.HTTPException):
+            return False
+        finally:
+            connection.close()

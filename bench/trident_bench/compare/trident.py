@@ -1,0 +1,110 @@
+"""Trident itself as a contender: Triton on the built models, and the facade in front of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from trident_server.facade import FacadeProcess
+from trident_server.ports import free_ports
+from trident_server.process import TritonProcess
+
+from trident_bench.compare.inputs import serve_alone
+from trident_bench.compare.processes import HOST, ContenderError
+
+READY_SECONDS = 240.0
+
+
+class Ensemble:
+    """Triton with some of the built models.
+
+    Args:
+        name: what it is called.
+        repository: the built model repository.
+        models: which of its models are served.
+        folder: where the repository of links, backends and the log go.
+        config_name: Triton's ``--model-config-name``.
+    """
+
+    def __init__(
+        self, name: str, repository: Path, models: Sequence[str], folder: Path, config_name: str | None
+    ) -> None:
+        self.name = name
+        self.facts: dict[str, Any] = {}
+        http_port, grpc_port, metrics_port = free_ports(3)
+        self._repository = repository
+        self._models = models
+        self._folder = folder / name
+        self.triton = TritonProcess(
+            repository=self._folder / "models",
+            http_port=http_port,
+            grpc_port=grpc_port,
+            metrics_port=metrics_port,
+            cache_dir=folder,
+            log_file=folder / f"{name}.log",
+            ready_timeout=READY_SECONDS,
+            config_name=config_name,
+        )
+        self._started = False
+
+    def start(self) -> None:
+        """Start Triton and wait until every model is ready."""
+        serve_alone(self._repository, self._models, self._folder / "models")
+        self.triton.start()
+        self._started = True
+
+    def stop(self) -> None:
+        """Stop it."""
+        self.triton.stop()
+        self._started = False
+
+    def pids(self) -> list[int]:
+        """Return Triton's process id, or nothing when it is not running."""
+        return [self.triton.pid] if self._started else []
+
+
+class Facade:
+    """The facade in front of an ensemble.
+
+    Args:
+        name: what it is called.
+        behind: the ensemble; it is started and stopped by its own.
+        folder: where the log goes.
+    """
+
+    def __init__(self, name: str, behind: Ensemble, folder: Path) -> None:
+        self.name = name
+        self.facts: dict[str, Any] = {}
+        self._behind = behind
+        (port,) = free_ports(1)
+        self.address = f"{HOST}:{port}"
+        self._facade = FacadeProcess(
+            host=HOST,
+            port=port,
+            triton_url=behind.triton.http_url,
+            triton_grpc_url=behind.triton.grpc_url,
+            log_file=folder / f"{name}.log",
+            ready_timeout=READY_SECONDS,
+        )
+        self._started = False
+
+    def start(self) -> None:
+        """Start the facade and wait until it says that Triton is ready.
+
+        Raises:
+            ContenderError: there is no Triton to wait for.
+        """
+        if not self._behind.pids():
+            raise ContenderError(f"{self._behind.name}, which it stands before, does not run")
+        self._facade.start()
+        self._started = True
+
+    def stop(self) -> None:
+        """Stop the facade."""
+        self._facade.stop()
+        self._started = False
+
+    def pids(self) -> list[int]:
+        """Return the facade's process id, or nothing when it is not running."""
+        return [self._facade.pid] if self._started else []

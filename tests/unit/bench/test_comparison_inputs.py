@@ -1,0 +1,57 @@
+"""What everybody is measured with: full windows, and repositories that hold no more than is measured."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from trident_bench import texts
+from trident_bench.compare.inputs import WINDOW_TOKENS, full_windows, serve_alone
+from trident_server.repository import check_repository
+
+REPOSITORY = Path(__file__).parents[3] / "model_repository"
+
+
+@pytest.fixture
+def tokenizer() -> Tokenizer:
+    """Words are tokens, framed as BERT frames a pair."""
+    made = Tokenizer(models.WordLevel({"[UNK]": 0, "[CLS]": 1, "[SEP]": 2}, unk_token="[UNK]"))
+    made.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    specials = [("[CLS]", 1), ("[SEP]", 2)]
+    made.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B [SEP]", special_tokens=specials
+    )
+    return made
+
+
+def test_windows_are_full_and_each_passage_is_one(tokenizer: Tokenizer) -> None:
+    windows = full_windows(tokenizer, 12, 96)
+    assert [len(tokenizer.encode(*window).ids) for window in windows] == [96] * 12
+    assert len({context for _, context in windows}) == 12
+
+
+def test_sentences_come_in_mixed_lengths_and_no_order() -> None:
+    lengths = [len(text.split()) for text in texts.sentences(64)]
+    assert lengths != sorted(lengths)
+    assert max(lengths) > 3 * min(lengths)
+
+
+def test_a_repository_of_links_holds_the_named_models_alone(tmp_path: Path) -> None:
+    source = tmp_path / "all"
+    for name in ("one", "two"):
+        (source / name / "1").mkdir(parents=True)
+        (source / name / "config.pbtxt").write_text(f"# {name}\n")
+    folder = serve_alone(source, ["two"], tmp_path / "links")
+    assert [each.name for each in folder.iterdir()] == ["two"]
+    assert (folder / "two" / "config.pbtxt").read_text() == "# two\n"
+    assert (folder / "two" / "1").is_dir()
+    check_repository(folder, None)
+
+
+def test_the_reader_is_served_windows_of_384_and_the_source_is_left_alone(tmp_path: Path) -> None:
+    before = (REPOSITORY / "qa_tokenizer" / "config.pbtxt").read_text()
+    folder = serve_alone(REPOSITORY, ["qa_tokenizer"], tmp_path / "links")
+    configuration = (folder / "qa_tokenizer" / "config.pbtxt").read_text()
+    assert f'key: "max_length" value: {{ string_value: "{WINDOW_TOKENS}" }}' in configuration
+    assert (REPOSITORY / "qa_tokenizer" / "config.pbtxt").read_text() == before

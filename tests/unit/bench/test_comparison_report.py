@@ -1,0 +1,134 @@
+"""Tables, JSON and pictures of a comparison."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import matplotlib.image
+import pytest
+from rich.console import Console
+from trident_bench.compare import cost, plots, report
+from trident_bench.compare.goals import Goal, Outcome, judge, judge_padding
+from trident_bench.compare.rounds import Results
+from trident_bench.compare.rows import Group, Row
+from trident_bench.compare.statistics import Sample
+
+
+class Named:
+    facts: dict[str, object] = {}  # noqa: RUF012
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def start(self) -> None: ...
+
+    def stop(self) -> None: ...
+
+    def pids(self) -> list[int]:
+        return []
+
+
+def make(name: str, group: Group, contender: str, *, ours: bool = False) -> Row:
+    return Row(name, f"title of {name}", group, (Named(contender),), lambda seconds: Sample(1.0), ours=ours)
+
+
+@pytest.fixture
+def comparison() -> report.Comparison:
+    rows = [
+        make("engine-64", Group.BARE, "engine", ours=True),
+        make("products-64", Group.BARE, "products"),
+        make("grpc-64", Group.SERVED, "ensemble", ours=True),
+        make("infinity-64", Group.SERVED, "infinity"),
+        make("engine-1", Group.ALONE, "engine", ours=True),
+        make("cola-64", Group.COLA, "ensemble", ours=True),
+        make("qa-32", Group.QA, "ensemble", ours=True),
+    ]
+    samples = {row.name: [Sample(1200.0, [0.01, 0.03]), Sample(1000.0, [0.02], generator=0.25)] for row in rows}
+    samples["infinity-64"] = [None, None]
+    results = Results(
+        rows,
+        samples=samples,
+        facts={"engine": {"dtype": "bfloat16"}},
+        failures={"infinity": "infinity.txt cannot be installed: no network"},
+        memory={row.name: 500_000_000 for row in rows if row.name != "infinity-64"},
+    )
+    goals = [
+        Goal("share of the ceiling", "engine-64", ("products-64",), 0.6),
+        Goal("times infinity", "grpc-64", ("infinity-64",), 5.0),
+    ]
+    padding = {"real": 900, "attention": 1000, "linear": 900, "real_products": 80, "products": 100}
+    points = [cost.Point(b, n, 1e-3 + 1e-5 * b * n + 1e-8 * b * n * n) for b, n in cost.shapes(quick=False)]
+    return report.Comparison(
+        results=results,
+        outcomes=[*judge(results, goals), judge_padding(padding)],
+        seconds=2.0,
+        threads=2,
+        padding=padding,
+        points=points,
+        cost=cost.fit(points),
+    )
+
+
+def test_json_holds_every_round_and_why_something_was_not_measured(
+    comparison: report.Comparison, tmp_path: Path
+) -> None:
+    found = json.loads(report.write(comparison, tmp_path)[0].read_text())
+    rows = {row["name"]: row for row in found["rows"]}
+    assert rows["engine-64"]["rates"] == [1200.0, 1000.0]
+    assert rows["engine-64"]["rate"] == {"median": 1100.0, "low": 1000.0, "high": 1200.0}
+    assert rows["engine-64"]["median_ms"]["median"] == pytest.approx(20.0)
+    assert rows["infinity-64"]["rate"] is None
+    assert rows["infinity-64"]["not_measured"] == "infinity.txt cannot be installed: no network"
+    assert [goal["met"] for goal in found["goals"]] == [True, None, True]
+    assert found["contenders"]["engine"] == {"dtype": "bfloat16"}
+    assert found["cost"]["model"]["token"] == pytest.approx(1e-5, rel=0.01)
+
+
+def test_the_page_has_a_line_for_every_row(comparison: report.Comparison) -> None:
+    page = report.markdown(comparison)
+    assert "| title of engine-64 | 1,100 | 1,000 to 1,200 | 20.0 |" in page
+    assert "| title of infinity-64 | not measured |" in page
+    assert "infinity was not measured: infinity.txt cannot be installed: no network" in page
+    assert "| share of the ceiling | at least 0.6 | 1.00 (1.00 to 1.00) | yes |" in page
+    assert "linear layers 0.0%, attention's tokens 10.0%, attention's products 20.0%" in page
+    assert "off by 0% at the median" in page
+
+
+def test_the_terminal_shows_the_same(comparison: report.Comparison) -> None:
+    console = Console(record=True, width=160)
+    report.show(comparison, console)
+    shown = console.export_text()
+    assert all(row.title in shown for row in comparison.results.rows)
+    assert "not measured" in shown
+
+
+@pytest.mark.parametrize(("value", "text"), [(1234.5, "1,234"), (99.94, "99.9"), (5.25, "5.2")])
+def test_small_rates_keep_a_digit(value: float, text: str) -> None:
+    assert report.number(value) == text
+
+
+def test_what_is_far_beyond_its_goal_stays_in_the_picture() -> None:
+    beyond = [Outcome("a", 0.5, True, None), Outcome("b", 0.5, False, None)]
+    assert [plots._margin(beyond[0], value) for value in (0.25, 0.5, 100.0)] == [0.5, 1.0, plots.MOST_MARGIN]
+    assert [plots._margin(beyond[1], value) for value in (1.0, 0.5, 0.0)] == [0.5, 1.0, plots.MOST_MARGIN]
+
+
+def test_an_interrupted_comparison_says_so(comparison: report.Comparison) -> None:
+    comparison.results.interrupted = True
+    assert "Interrupted" in report.markdown(comparison)
+
+
+def test_pictures_show_something(comparison: report.Comparison, tmp_path: Path) -> None:
+    files = plots.draw(comparison, tmp_path)
+    assert [file.name for file in files] == [plots.COMPARISON_FILE, plots.COST_FILE]
+    for file in files:
+        assert matplotlib.image.imread(file).std() > 0.02
+
+
+def test_nothing_measured_makes_a_page_and_no_picture(tmp_path: Path) -> None:
+    row = make("engine-64", Group.BARE, "engine")
+    results = Results([row], samples={"engine-64": [None]}, failures={"engine": "it died"})
+    comparison = report.Comparison(results, judge(results), seconds=1.0, threads=1)
+    assert plots.draw(comparison, tmp_path) == []
+    assert "engine was not measured: it died" in report.markdown(comparison)

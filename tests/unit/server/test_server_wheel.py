@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from trident_server.errors import UnsupportedPlatformError
-from trident_server.wheel import Platform, environment, find_embedded_triton
+from trident_server.wheel import TUNING, Platform, environment, find_embedded_triton
 
 THIS_MACHINE = Platform(system="Linux", machine="x86_64", glibc="2.36", python="3.11")
 
@@ -67,3 +67,11 @@ def test_children_find_libraries_and_this_python_first(triton, monkeypatch):
     monkeypatch.delenv("LD_LIBRARY_PATH")
     # A trailing colon would mean the current directory.
     assert environment(triton)["LD_LIBRARY_PATH"] == str(triton.libraries)
+
+
+def test_models_get_settings_of_memory_and_threads_that_the_operator_can_change(triton, monkeypatch):
+    for name in TUNING:
+        monkeypatch.delenv(name, raising=False)
+    assert environment(triton).items() >= TUNING.items()
+    monkeypatch.setenv("GOMP_SPINCOUNT", "7")
+    assert environment(triton)["GOMP_SPINCOUNT"] == "7"

@@ -32,6 +32,7 @@ from trident_server.backends.pytorch.batch import Argument, Array
 from trident_server.backends.pytorch.configuration import ELEMENT_TYPES, STRING, Tensor
 from trident_server.backends.pytorch.errors import AnswerError, ConfigurationError, OutputError
 from trident_server.backends.pytorch.parameters import Parameters
+from trident_server.backends.pytorch.prepacking import prepack
 
 Answer = torch.Tensor | list[str]
 
@@ -61,6 +62,7 @@ class TorchScriptModule:
                     str(file), map_location=None if kind == "MODEL" else self._device
                 )
             self.arguments = _argument_names(self._module)
+            self._prepacked = prepack(self._module) if parameters.optimized_execution else 0
         except (RuntimeError, AttributeError) as error:
             raise ConfigurationError(f"{file} is not a TorchScript module with a forward method: {error}") from error
 
@@ -69,7 +71,8 @@ class TorchScriptModule:
         return (
             f"TorchScript on {self._device}, {torch.get_num_threads()} threads inside an operation and "
             f"{torch.get_num_interop_threads()} for operations side by side, "
-            f"inference mode {_on(parameters.inference_mode)}, profiling {_on(parameters.jit_profiling)}"
+            f"inference mode {_on(parameters.inference_mode)}, profiling {_on(parameters.jit_profiling)}, "
+            f"{self._prepacked} linear layers with prepacked weights"
         )
 
     def __call__(self, arguments: Sequence[Argument], outputs: Sequence[tuple[Tensor, int]]) -> list[Array]:

@@ -1,0 +1,73 @@
+"""Weights of a frozen module's linear layers, brought once into the order that the processor's kernels read.
+
+``aten::linear`` reorders a bfloat16 weight at every call. One that was reordered at load gives the same product sooner:
+on two cores with AVX512-BF16, the bundled encoder answers a lone sentence in 1.8 ms in place of 2.6, and a batch of 64
+in a tenth less.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+
+#: What kernels are chosen for: rows of a batch of sentences. Others are computed by the same weights.
+TYPICAL_ROWS = 512
+
+
+def prepack(module: Any) -> int:
+    """Let linear layers whose bfloat16 weights are constants of the graph use reordered ones, in place.
+
+    Must be called before the module runs for the first time.
+
+    Args:
+        module: a loaded TorchScript module on the CPU.
+
+    Returns:
+        The number of layers; 0 where the module is not frozen, its weights have another dtype, or the processor does
+        not compute in bfloat16.
+    """
+    if not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        return 0
+    graph = module.forward.graph
+    layers = [node for node in _nodes(graph) if node.kind() == "aten::linear" and _packable(node)]
+    for number, layer in enumerate(layers):
+        _replace(module, graph, layer, f"prepacked_{number}")
+    # The weights as they were are constants that nothing uses any more.
+    torch._C._jit_pass_dce(graph)
+    return len(layers)
+
+
+def _nodes(block: Any) -> Iterator[Any]:
+    for node in block.nodes():
+        yield node
+        for inner in node.blocks():
+            yield from _nodes(inner)
+
+
+def _packable(layer: Any) -> bool:
+    weight = [*layer.inputs()][1].toIValue()
+    return isinstance(weight, torch.Tensor) and weight.dtype is torch.bfloat16 and weight.is_cpu and weight.dim() == 2
+
+
+def _replace(module: Any, graph: Any, layer: Any, name: str) -> None:
+    hidden, weight, bias = layer.inputs()
+    packed = torch.ops.mkldnn._reorder_linear_weight(weight.toIValue(), TYPICAL_ROWS)
+    # A graph holds no constants in the kernels' own layout; the module's attributes may be in it.
+    module._c._register_attribute(name, torch._C.TensorType.get(), packed)
+    held = graph.create("prim::GetAttr", [next(iter(graph.inputs()))], 1)
+    held.s_("name", name)
+    held.output().setType(torch._C.TensorType.get())
+    scalars = graph.create("prim::ListConstruct", [], 1)
+    scalars.output().setType(torch._C.ListType(torch._C.OptionalType(torch._C.NumberType.get())))
+    with graph.insert_point_guard(layer):
+        none, exact = graph.insertConstant("none"), graph.insertConstant("")
+    # The product alone: without an activation, its arguments or its variant.
+    arguments = [hidden, held.output(), bias, none, scalars.output(), exact]
+    product = graph.create("mkldnn::_linear_pointwise", arguments, 1)
+    product.output().setType(layer.output().type())
+    for node in (held, scalars, product):
+        node.insertBefore(layer)
+    layer.output().replaceAllUsesWith(product.output())
+    layer.destroy()

@@ -14,6 +14,7 @@ import torch
 from tokenizers import Encoding, Tokenizer
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
+from trident_server.backends.pytorch.prepacking import prepack
 
 Texts = Sequence[Any]
 #: Tokens that neighbouring windows of a passage share, as the served tokenizer has it.
@@ -21,7 +22,7 @@ STRIDE = 96
 #: What computes attention, once of queries ``[rows, heads, longest, dim]`` and, where it is written out, of scores
 #: ``[rows, heads, longest, longest]``.
 ATTENTION = ("aten::scaled_dot_product_attention", "aten::softmax")
-LINEAR = "aten::linear"
+LINEAR = ("aten::linear", "mkldnn::_linear_pointwise")
 
 
 class Engine:
@@ -31,6 +32,7 @@ class Engine:
         # As the served backend has it: every batch has a new shape, and profiling would optimise for each.
         torch._C._jit_set_profiling_mode(False)
         self.module = torch.jit.load(str(model)).eval()
+        prepack(self.module)
         self.reads_windows = task == "qa"
         self.tokenizer = Tokenizer.from_file(str(tokenizer))
         self.tokenizer.no_padding()
@@ -114,11 +116,11 @@ def count_padding(engine: Engine, batches: Sequence[Sequence[Encoding]], layers:
         with profile(activities=[ProfilerActivity.CPU], record_shapes=True) as record:
             engine(arguments)
         seen = {
-            name: [each.input_shapes for each in record.events() if each.name == name] for name in (LINEAR, *ATTENTION)
+            name: [each.input_shapes for each in record.events() if each.name == name] for name in (*LINEAR, *ATTENTION)
         }
         rectangles = [_first(shapes, 4) for shapes in seen[ATTENTION[0]] or seen[ATTENTION[1]]]
         rectangles = [shape for shape in rectangles if shape]
-        linear = [_first(shapes, 2) for shapes in seen[LINEAR]]
+        linear = [_first(shapes, 2) for name in LINEAR for shapes in seen[name]]
         lengths = [len(each.ids) for each in encodings]
         found["real"] += sum(lengths)
         found["real_products"] += sum(length * length for length in lengths)

@@ -1,6 +1,7 @@
 """The facade in front of the real Triton."""
 
 import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -82,7 +83,10 @@ def test_triton_stopped_in_between_is_a_503_until_it_is_back(protocol, tmp_path)
     with TestClient(create_app(settings(first, protocol)), raise_server_exceptions=False) as api:
         assert api.get("/health/ready").status_code == 503
         with first:
-            answer = api.get("/health/ready")
+            # A gRPC channel that found nobody waits a moment before it looks again.
+            deadline = time.monotonic() + 10
+            while (answer := api.get("/health/ready")).status_code != 200 and time.monotonic() < deadline:
+                time.sleep(0.05)
             assert answer.status_code == 200, answer.text
             assert api.post("/generate", json=SIMILAR).status_code == 200
         answer = api.post("/generate", json=SIMILAR)

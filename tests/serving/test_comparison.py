@@ -58,7 +58,7 @@ def test_our_contenders_are_measured_in_every_round(
     assert set(found["least_cosines"]) == {"engine", "ensemble", "facade"}
     assert min(found["least_cosines"].values()) > 0.99
     padding = found["padding"]
-    assert padding["linear"] == padding["real"] <= padding["attention"]
+    assert padding["real"] <= padding["linear"] == padding["attention"] <= 1.1 * padding["real"]
     assert found["cost"]["model"]["token"] > 0
     assert (tmp_path / "out" / plots.COMPARISON_FILE).stat().st_size > 10_000
     assert "our ensemble, HTTP" in output

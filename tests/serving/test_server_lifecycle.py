@@ -51,10 +51,17 @@ def new_regions():
     return lambda: regions_of(os.getpid()) - before
 
 
+def is_alive(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
 def wait_until_gone(processes: list[psutil.Process], seconds: float = 25) -> None:
     # Not psutil.wait_procs, which would take the exit status of our own children away from whoever started them.
     deadline = time.monotonic() + seconds
-    while alive := [each for each in processes if each.is_running() and each.status() != psutil.STATUS_ZOMBIE]:
+    while alive := [each for each in processes if is_alive(each)]:
         assert time.monotonic() < deadline, alive
         time.sleep(0.05)
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from trident_server.machine import Machine
 from trident_server.ports import free_ports
+from trident_server.wheel import TUNING
 from trident_training.repository import VERSION
 
 from trident_bench.compare import load, requests
@@ -26,6 +27,10 @@ IN_FLIGHT = 64
 WINDOWS_IN_FLIGHT = 32
 #: No network is asked for anything, and nobody's usage is reported.
 OFFLINE = {"HF_HUB_OFFLINE": "1", "DO_NOT_TRACK": "1", "INFINITY_ANONYMOUS_USAGE_STATS": "0", "PYTHONPATH": ""}
+
+
+#: What keeps glibc from giving large tensors' memory back and fetching it anew helps everybody.
+ALLOCATOR = {name: value for name, value in TUNING.items() if name.startswith("MALLOC_")}
 
 
 @dataclass
@@ -80,9 +85,9 @@ class Setting:
 
     @property
     def environment(self) -> dict[str, str]:
-        """Threads of every library that reads them from its environment."""
+        """Threads of every library that reads them from its environment, and the allocator's settings of our server."""
         names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS")
-        return OFFLINE | dict.fromkeys(names, str(self.threads))
+        return OFFLINE | ALLOCATOR | dict.fromkeys(names, str(self.threads))
 
     def program(self, name: str, file: str, *options: object, python: str = sys.executable) -> LoopProcess:
         """Return a program of ``bench/peers/`` that works in a loop."""

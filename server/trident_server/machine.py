@@ -24,6 +24,7 @@ class Machine:
 
     Attributes:
         platform: what the embedded Triton needs to run at all.
+        processor: its model's name.
         flags: of the processor.
         cores: that this process may use.
         memory: free, in bytes; what is left of a container's limit where there is one.
@@ -32,6 +33,7 @@ class Machine:
     """
 
     platform: Platform = field(default_factory=Platform)
+    processor: str = field(default_factory=lambda: processor())
     flags: frozenset[str] = field(default_factory=lambda: processor_flags())
     cores: int = field(default_factory=lambda: len(os.sched_getaffinity(0)))
     memory: int = field(default_factory=lambda: free_memory())
@@ -44,11 +46,19 @@ class Machine:
         return tuple(flag for flag in FAST_BFLOAT16 if flag in self.flags)
 
 
+def processor(file: Path = CPUINFO) -> str:
+    """Return the first processor's model, or that it is not known."""
+    return _of_first_processor("model name", file) or "unknown processor"
+
+
 def processor_flags(file: Path = CPUINFO) -> frozenset[str]:
     """Return the first processor's flags; none where they cannot be read."""
+    return frozenset(_of_first_processor("flags", file).split())
+
+
+def _of_first_processor(key: str, file: Path) -> str:
     lines = file.read_text().splitlines() if file.is_file() else []
-    found = (line.partition(":")[2].split() for line in lines if line.startswith("flags"))
-    return frozenset(next(found, []))
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith(key)), "")
 
 
 def free_memory(limit: Path = MEMORY_LIMIT) -> int:

@@ -14,7 +14,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
-from trident_server.machine import CPUINFO, Machine
+from trident_server.machine import Machine
 
 from trident_bench.compare.cost import CostModel, Point
 from trident_bench.compare.goals import Outcome
@@ -96,11 +96,9 @@ class Comparison:
 
 def machine() -> dict[str, Any]:
     """Return what decides how fast this machine is."""
-    lines = CPUINFO.read_text().splitlines() if CPUINFO.is_file() else []
-    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     found = Machine()
     return {
-        "processor": models[0] if models else platform.processor(),
+        "processor": found.processor,
         "cores": found.cores,
         "bfloat16": list(found.bfloat16),
         "gpus": list(found.gpus),

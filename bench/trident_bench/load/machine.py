@@ -16,14 +16,13 @@ from trident_bench.load.facade_load import PINNED
 
 PACKAGES = ("trident", "nvidia-pytriton", "torch", "tokenizers")
 PERF_ANALYZER = "tritonclient"
-CPUINFO = Path("/proc/cpuinfo")
 
 
 def machine_facts() -> dict[str, str]:
     """Return facts about this machine by what they are called."""
     machine = Machine()
     facts = {
-        "processor": _processor(),
+        "processor": machine.processor,
         "cores": str(machine.cores),
         "bfloat16 in hardware": ", ".join(machine.bfloat16) or "no",
         "memory": f"{psutil.virtual_memory().total / 2**30:.0f} GiB",
@@ -51,12 +50,6 @@ def model_files(repository: Path) -> str:
     files = sorted(path for path in repository.glob("*/1/*") if path.is_file())
     told = [f"{file.relative_to(repository)} {file.stat().st_size} {file.stat().st_mtime_ns}" for file in files]
     return hashlib.sha256("\n".join(told).encode()).hexdigest()[:16]
-
-
-def _processor() -> str:
-    lines = CPUINFO.read_text().splitlines() if CPUINFO.is_file() else []
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.processor() or "unknown")
 
 
 def _versions(packages: Sequence[str]) -> dict[str, str]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
-from trident_server.machine import CPUINFO, MEMORY_LIMIT, Machine
+from trident_server.machine import MEMORY_LIMIT, Machine
 
 
 @dataclass(frozen=True)
@@ -30,14 +30,7 @@ class NameTag:
 
 def name_tag(machine: Machine) -> NameTag:
     """Return the name tag of a machine."""
-    return NameTag(processor(), machine.cores, machine.bfloat16)
-
-
-def processor(file: Path = CPUINFO) -> str:
-    """Return the processor's model, or that it is not known."""
-    lines = file.read_text().splitlines() if file.is_file() else []
-    found = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(found, "unknown processor")
+    return NameTag(machine.processor, machine.cores, machine.bfloat16)
 
 
 def total_memory(limit: Path = MEMORY_LIMIT) -> int:

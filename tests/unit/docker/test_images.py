@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from image_context import DOCKER, ROOT, context_files, instructions, stage
 from trident_server.process import RESTRICTED_APIS, TritonProcess
-from trident_server.wheel import EmbeddedTriton
+from trident_server.wheel import TUNING, EmbeddedTriton
 
 DOCKERFILES = ["Dockerfile.triton", "Dockerfile.api"]
 TOKENIZER = "model_repository/sts_tokenizer/1/tokenizer.json"
@@ -68,6 +68,13 @@ def test_versions_of_the_images_packages_are_those_of_the_lock():
     wanted = re.findall(r"^[a-z-]+==.+$", (DOCKER / "requirements-triton.txt").read_text(), re.MULTILINE)
     assert {each.split("==")[0] for each in wanted} == {"numpy", "tokenizers"}
     assert set(wanted) <= set((ROOT / "requirements.lock").read_text().splitlines())
+
+
+def test_the_image_has_the_embedded_servers_settings_of_memory_and_threads():
+    given = dict(
+        part.split("=") for name, text in instructions("Dockerfile.triton") if name == "ENV" for part in text.split()
+    )
+    assert given.items() >= TUNING.items()
 
 
 def test_tokenizers_needs_no_other_package_to_load_a_model():

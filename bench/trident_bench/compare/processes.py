@@ -15,6 +15,9 @@ from typing import Any, Protocol
 
 from trident_server.log import read_tail
 from trident_server.supervised import SupervisedProcess, describe_exit, new_shm_prefix
+from trident_server.supervisor import SHARED_MEMORY
+
+from trident_bench.compare.memory import tree
 
 HOST = "127.0.0.1"
 START_SECONDS = 180.0
@@ -72,9 +75,15 @@ class Child:
 
     def stop(self) -> None:
         """Stop it and all it started."""
-        if self._process is not None:
-            self._process.stop()
-            self._process = None
+        if self._process is None:
+            return
+        family = tree(self.pids())
+        self._process.stop()
+        self._process = None
+        # A peer that is killed leaves the semaphores of its process pools (joblib's loky) behind.
+        for process in family:
+            for left in SHARED_MEMORY.glob(f"sem.loky-{process.pid}-*"):
+                left.unlink(missing_ok=True)
 
     def pids(self) -> list[int]:
         """Return its process id, or nothing when it is not running."""

@@ -15,6 +15,7 @@ from trident_bench.compare.peers import PROGRAMS, Environment
 from trident_bench.compare.processes import ContenderError, LoopProcess, ServiceProcess
 from trident_bench.compare.rows import worked
 from trident_server.ports import free_ports
+from trident_server.supervisor import SHARED_MEMORY
 
 PROGRAM = """
 import sys, time
@@ -108,6 +109,27 @@ def test_a_server_is_ready_when_it_answers(tmp_path: Path) -> None:
     server.stop()
     assert server.pids() == []
     assert not psutil.pid_exists(pid)
+
+
+def test_a_server_and_its_processes_leave_no_semaphores(tmp_path: Path) -> None:
+    program = """
+import os, subprocess, sys, time
+open(f"/dev/shm/sem.loky-{os.getpid()}-test", "w").close()
+child = "import os, time; open(f'/dev/shm/sem.loky-{os.getpid()}-test', 'w').close(); time.sleep(60)"
+pid = subprocess.Popen([sys.executable, "-c", child]).pid
+while not os.path.exists(f"/dev/shm/sem.loky-{pid}-test"):
+    time.sleep(0.01)
+os.execv(sys.executable, [sys.executable, "-m", "http.server", sys.argv[1], "--bind", "127.0.0.1"])
+"""
+    (port,) = free_ports(1)
+    command = [sys.executable, "-c", program, str(port)]
+    server = ServiceProcess("pool", command, {}, tmp_path / "log", port=port, ready_path="/", facts={})
+    server.start()
+    left = [SHARED_MEMORY / f"sem.loky-{process.pid}-test" for process in tree(server.pids())]
+    assert len(left) == 2
+    assert all(file.exists() for file in left)
+    server.stop()
+    assert not any(file.exists() for file in left)
 
 
 def test_a_server_that_ends_is_not_waited_for(tmp_path: Path) -> None:

@@ -3,7 +3,9 @@
 import pytest
 import torch
 from torch import nn
+from trident_server.backends.pytorch.parameters import Parameters
 from trident_server.backends.pytorch.prepacking import prepack
+from trident_server.backends.pytorch.torchscript import TorchScriptModule
 
 needs_bfloat16 = pytest.mark.skipif(
     not torch.ops.mkldnn._is_mkldnn_bf16_supported(), reason="the processor does not compute in bfloat16"
@@ -71,3 +73,13 @@ def test_a_processor_without_bfloat16_keeps_the_weights_as_they_are(saved, monke
     module = saved()()
     assert prepack(module) == 0
     assert kinds(module) == ["aten::linear"] * 3
+
+
+@needs_bfloat16
+@pytest.mark.parametrize(("optimized", "kind"), [(True, "mkldnn::_linear_pointwise"), (False, "aten::linear")])
+def test_the_backend_prepacks_unless_told_not_to_optimize(saved, tmp_path, optimized, kind):
+    saved()
+    parameters = Parameters(optimized_execution=optimized)
+    module = TorchScriptModule(tmp_path / "model.pt", "CPU", 0, torch.get_num_threads(), parameters)
+    assert kinds(module._module) == [kind] * 3
+    assert f"{3 * optimized} linear layers with prepacked weights" in str(module)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import torch
 from trident_server.backends.pytorch.configuration import ModelConfiguration
 
 
@@ -27,3 +28,16 @@ def config() -> dict[str, Any]:
 def configure(config: dict[str, Any]) -> Callable[..., ModelConfiguration]:
     """Parses ``config`` with some of its fields replaced."""
     return lambda **changes: ModelConfiguration.parse({**config, **changes})
+
+
+@pytest.fixture(autouse=True)
+def _settings_of_the_process():
+    threads, cudnn = torch.get_num_threads(), torch.backends.cudnn.enabled
+    executor, profiling = torch._C._jit_set_profiling_executor(True), torch._C._jit_set_profiling_mode(True)
+    fuser = torch._C._jit_texpr_fuser_enabled()
+    yield
+    torch.set_num_threads(threads)
+    torch.backends.cudnn.enabled = cudnn
+    torch._C._jit_set_profiling_executor(executor)
+    torch._C._jit_set_profiling_mode(profiling)
+    torch._C._jit_set_texpr_fuser_enabled(fuser)

@@ -37,19 +37,6 @@ class NoForward(nn.Module):
         return a
 
 
-@pytest.fixture(autouse=True)
-def _settings_of_the_process():
-    threads, cudnn = torch.get_num_threads(), torch.backends.cudnn.enabled
-    executor, profiling = torch._C._jit_set_profiling_executor(True), torch._C._jit_set_profiling_mode(True)
-    fuser = torch._C._jit_texpr_fuser_enabled()
-    yield
-    torch.set_num_threads(threads)
-    torch.backends.cudnn.enabled = cudnn
-    torch._C._jit_set_profiling_executor(executor)
-    torch._C._jit_set_profiling_mode(profiling)
-    torch._C._jit_set_texpr_fuser_enabled(fuser)
-
-
 @pytest.fixture
 def load(tmp_path):
     def load(module, kind="CPU", device_id=0, threads=1, **parameters):

@@ -283,7 +283,7 @@ async def test_who_would_wait_too_long_by_the_turns_lately_taken_is_refused_at_o
     await until(lambda: admission.waiting == 4)
     assert admission.expected_wait == pytest.approx(62.5)
     with pytest.raises(OverloadedError, match="2 requests are being answered and 4 wait"):
-        await take(1.0)
+        await asyncio.wait_for(take(1.0), timeout=5)
     go.set()
     await asyncio.gather(*held, *waiting)
     for _ in range(30):

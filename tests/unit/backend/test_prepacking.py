@@ -13,7 +13,7 @@ needs_bfloat16 = pytest.mark.skipif(
 
 
 class Layers(nn.Module):
-    """Linear layers with and without bias, one of them in a branch."""
+    """Linear layers with and without bias, one before a GELU and one in a branch."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -37,10 +37,22 @@ def saved(tmp_path):
     return save
 
 
-def kinds(module) -> list[str]:
+class Branching(nn.Module):
+    """A layer whose answer is wanted beside its GELU."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Linear(16, 24)
+
+    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        hidden = self.first(hidden)
+        return hidden + torch.nn.functional.gelu(hidden)
+
+
+def kinds(module, *wanted) -> list[str]:
     return [
         node.kind()
-        for kind in ("aten::linear", "mkldnn::_linear_pointwise")
+        for kind in wanted or ("aten::linear", "mkldnn::_linear_pointwise")
         for node in module.graph.findAllNodes(kind)
     ]
 
@@ -52,10 +64,44 @@ def test_every_frozen_layer_is_prepacked_and_answers_the_same_for_every_shape(sa
     assert prepack(packed) == 3
     assert kinds(plain) == ["aten::linear"] * 3
     assert kinds(packed) == ["mkldnn::_linear_pointwise"] * 3
+    assert kinds(packed, "aten::gelu") == []
     with torch.inference_mode():
         for shape in ((16,), (0, 16), (1, 16), (7, 16), (700, 16), (2, 5, 16)):
             hidden = torch.randn(shape, dtype=torch.bfloat16)
             torch.testing.assert_close(packed(hidden), plain(hidden), rtol=0.02, atol=0.01)
+
+
+def frozen_bfloat16(module: nn.Module):
+    return torch.jit.freeze(torch.jit.script(module.bfloat16().eval()))
+
+
+@needs_bfloat16
+@pytest.mark.parametrize("variant", ["none", "tanh"])
+def test_a_gelu_behind_a_layer_is_computed_with_it(variant):
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Linear(16, 24), nn.GELU(variant))
+    packed = frozen_bfloat16(module)
+    assert prepack(packed) == 1
+    assert kinds(packed, "aten::gelu") == []
+    hidden = 4 * torch.randn(50, 16, dtype=torch.bfloat16)
+    with torch.inference_mode():
+        found, product = packed(hidden).float(), module[0].float()(hidden.float())
+    expected = {each: nn.functional.gelu(product, approximate=each) for each in ("none", "tanh")}
+    torch.testing.assert_close(found, expected.pop(variant), rtol=0.01, atol=1e-4)
+    # In its tail the other variant is another function.
+    with pytest.raises(AssertionError):
+        torch.testing.assert_close(found, *expected.values(), rtol=0.01, atol=1e-4)
+
+
+@needs_bfloat16
+def test_a_layer_whose_answer_is_wanted_without_the_gelu_too_stays_apart_from_it():
+    module = Branching()
+    plain, packed = frozen_bfloat16(module), frozen_bfloat16(module)
+    hidden = torch.randn(5, 16, dtype=torch.bfloat16)
+    assert prepack(packed) == 1
+    assert kinds(packed, "aten::gelu") == ["aten::gelu"]
+    with torch.inference_mode():
+        torch.testing.assert_close(packed(hidden), plain(hidden), rtol=0.02, atol=0.01)
 
 
 @pytest.mark.parametrize(("dtype", "frozen"), [(torch.float32, True), (torch.bfloat16, False)])

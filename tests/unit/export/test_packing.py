@@ -15,6 +15,7 @@ from trident_training.export.packing import (
     max_tokens,
     mean_tokens,
     pack,
+    rounded,
 )
 
 # Real tokens and padding of each item.
@@ -58,7 +59,7 @@ def test_every_token_has_a_slot_of_its_own_in_a_row_of_its_sequence(items: list[
         for row in range(layout[1 + 3 * block])
         for _ in range(layout[2 + 3 * block])
     ]
-    assert len(row_of) == len(holder)
+    assert len(holder) == rounded(len(row_of))
     slots = batch.slot.tolist()
     assert len(set(slots)) == len(slots)
     assert [holder[slot] for slot in slots] == batch.sequence.tolist()
@@ -91,8 +92,15 @@ def test_ids_types_and_positions_come_into_their_slots_and_free_slots_hold_zeros
 
 
 @given(st.lists(st.integers(1, 512), min_size=1, max_size=1))
-def test_a_lone_sequence_is_computed_without_a_free_slot(sizes: list[int]) -> None:
-    assert lay_out(sizes) == ([1, *sizes, 0], [0], *sizes)
+def test_a_lone_sequence_has_a_row_of_its_own(sizes: list[int]) -> None:
+    assert lay_out(sizes) == ([1, *sizes, 0], [0], rounded(sizes[0]))
+
+
+def test_slots_are_rounded_up_by_a_32nd_at_most_to_few_numbers() -> None:
+    found = [rounded(slots) for slots in range(1025)]
+    assert all(slots <= each <= slots * 33 / 32 for slots, each in enumerate(found))
+    assert found[:65] == list(range(65))
+    assert len(set(found[65:])) == 32 * 4
 
 
 @pytest.mark.parametrize(("shortest", "longest", "most"), [(20, 400, 0.1), (5, 40, 0.1), (5, 10, 0.1), (400, 512, 0.1)])

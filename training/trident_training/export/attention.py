@@ -52,8 +52,8 @@ def packed_attention(query: Tensor, key: Tensor, value: Tensor, layout: Tensor, 
         part = torch.nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scaling)
         outputs.append(part.transpose(1, 2).reshape(rows * width, heads, dim))
         start = end
-    if len(outputs) == 0:
-        return torch.zeros([1, 0, heads, dim], dtype=query.dtype, device=query.device)
+    # Behind the last block.
+    outputs.append(torch.zeros([query.size(2) - start, heads, dim], dtype=query.dtype, device=query.device))
     return torch.cat(outputs).unsqueeze(0)
 
 

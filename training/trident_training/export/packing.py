@@ -34,7 +34,8 @@ class Packed(NamedTuple):
         slot: where each token stands in the laid out row; int64 ``[R]``.
         layout: what packed attention needs; int64 ``[1, 1, 1, 1 + 3 * blocks + T]``: the number of blocks, for each its
             rows, their width and whether sequences share them or leave slots free (1) or not (0), then each slot's
-            sequence, -1 where it is free. A block's rows follow one another, and so do the blocks.
+            sequence, -1 where it is free. A block's rows follow one another, and so do the blocks; free slots follow
+            the last one.
     """
 
     source: Tensor
@@ -44,6 +45,19 @@ class Packed(NamedTuple):
     counts: Tensor
     slot: Tensor
     layout: Tensor
+
+
+@torch.jit.script
+def rounded(slots: int) -> int:
+    """Return the number of slots to compute with: the next multiple of a 64th to a 32nd of it.
+
+    oneDNN makes and keeps kernels for every shape: 32 in each power of two are soon all there, while batches of any
+    number of tokens would never end to need new ones.
+    """
+    step = 1
+    while 64 * step <= slots:
+        step *= 2
+    return (slots + step - 1) // step * step
 
 
 @torch.jit.script
@@ -59,7 +73,8 @@ def lay_out(sizes: list[int], shortest: int = ROW) -> tuple[list[int], list[int]
         shortest: width from which rows get no narrower.
 
     Returns:
-        ``rows, width, shared`` of every block in turn; where each sequence starts; and the slots of all blocks.
+        ``rows, width, shared`` of every block in turn; where each sequence starts; and the slots of all blocks,
+        :func:`rounded`.
 
     Source: Johnson et al., Worst-case performance bounds for simple one-dimensional packing algorithms (1974).
     """
@@ -110,7 +125,7 @@ def lay_out(sizes: list[int], shortest: int = ROW) -> tuple[list[int], list[int]
                 shared = 1
         table += [lasts[block] - first, widths[block], shared]
         first = lasts[block]
-    return table, starts, slots
+    return table, starts, rounded(slots)
 
 
 @torch.jit.script

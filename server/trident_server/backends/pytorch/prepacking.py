@@ -2,7 +2,7 @@
 
 ``aten::linear`` reorders a bfloat16 weight at every call. One that was reordered at load gives the same product sooner:
 on two cores with AVX512-BF16, the bundled encoder answers a lone sentence in 1.8 ms in place of 2.6, and a batch of 64
-in a tenth less.
+in a tenth less. A GELU behind a layer is computed with its product, before that is rounded and written.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ TYPICAL_ROWS = 512
 
 def prepack(module: Any) -> int:
     """Let linear layers whose bfloat16 weights are constants of the graph use reordered ones, in place.
+
+    A GELU that alone takes what a layer gives becomes part of it.
 
     Must be called before the module runs for the first time.
 
@@ -61,13 +63,22 @@ def _replace(module: Any, graph: Any, layer: Any, name: str) -> None:
     held.output().setType(torch._C.TensorType.get())
     scalars = graph.create("prim::ListConstruct", [], 1)
     scalars.output().setType(torch._C.ListType(torch._C.OptionalType(torch._C.NumberType.get())))
+    gelu = _gelu_of(layer)
     with graph.insert_point_guard(layer):
-        none, exact = graph.insertConstant("none"), graph.insertConstant("")
-    # The product alone: without an activation, its arguments or its variant.
-    arguments = [hidden, held.output(), bias, none, scalars.output(), exact]
-    product = graph.create("mkldnn::_linear_pointwise", arguments, 1)
+        kind = graph.insertConstant("gelu" if gelu else "none")
+        variant = graph.insertConstant([*gelu.inputs()][1].toIValue() if gelu else "")
+    product = graph.create(
+        "mkldnn::_linear_pointwise", [hidden, held.output(), bias, kind, scalars.output(), variant], 1
+    )
     product.output().setType(layer.output().type())
     for node in (held, scalars, product):
         node.insertBefore(layer)
-    layer.output().replaceAllUsesWith(product.output())
-    layer.destroy()
+    for node in (gelu, layer) if gelu else (layer,):
+        node.output().replaceAllUsesWith(product.output())
+        node.destroy()
+
+
+def _gelu_of(layer: Any) -> Any:
+    """Return the GELU that alone takes what the layer gives, or None: the kernel applies it to its product."""
+    uses = [use.user for use in layer.output().uses()]
+    return uses[0] if len(uses) == 1 and uses[0].kind() == "aten::gelu" else None

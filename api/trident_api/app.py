@@ -76,7 +76,14 @@ def create_app(
             catalogue = Catalogue(client)
             app.state.client, app.state.catalogue = client, catalogue
             app.state.inference = Inference(
-                client, catalogue, admission, metrics, chosen.longest, chosen.similarity_threshold
+                client,
+                catalogue,
+                admission,
+                metrics,
+                chosen.longest,
+                chosen.similarity_threshold,
+                # A trace is one request's.
+                joining=provider is None,
             )
             yield
 

@@ -14,8 +14,8 @@ class Call:
         task: ``cola``, ``sts``, ``embed`` or ``qa``.
         size: sentences, pairs or questions in it.
         queue_seconds: the wait for a turn in the facade's queue.
-        inference_seconds: from handing the request to Triton to its answer; tokenization, Triton's own queue and
-            the network are in it.
+        inference_seconds: from its turn to Triton's answer; the wait for the call that it was joined in,
+            tokenization, Triton's own queue and the network are in it.
         truncated: a text was longer than the model takes.
         tokens: how many the encoder read, specials included; told of embeddings alone.
         gone: the client closed the connection before it was answered.
@@ -29,11 +29,3 @@ class Call:
     truncated: bool = False
     tokens: int = 0
     gone: bool = False
-
-    def note_truncation(self, indices: list[int]) -> None:
-        """Remember that texts were cut; the client's ``on_truncation``."""
-        self.truncated = True
-
-    def note_tokens(self, counts: list[int]) -> None:
-        """Add up the tokens of texts; the client's ``on_token_counts``."""
-        self.tokens += sum(counts)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +16,7 @@ from trident_client import Answer, AsyncTridentClient, DeadlineError, ModelInfo,
 from trident_api.admission import Admission
 from trident_api.call import Call
 from trident_api.catalogue import Catalogue
+from trident_api.joining import Joiner
 from trident_api.metrics import Metrics
 
 #: Cosine from which two sentences are similar where neither the settings nor the model say: 3 of 5.
@@ -24,6 +26,20 @@ MODELS = {"embed": "sts"}
 
 Pairs = Sequence[tuple[str, str]]
 Values = npt.NDArray[np.float32]
+
+
+class Found(NamedTuple):
+    """What a model says of one text or pair.
+
+    Attributes:
+        value: a number, float32, or an embedding, float32 ``[dim]``.
+        truncated: whether it was longer than the model takes.
+        tokens: how many the encoder read, specials included; told of embeddings alone.
+    """
+
+    value: Any
+    truncated: bool
+    tokens: int = 0
 
 
 class Compared(NamedTuple):
@@ -40,6 +56,10 @@ class Compared(NamedTuple):
     truncated: bool
 
 
+#: Carries items to a model of one task.
+Carry = Callable[[str, Sequence[Any]], Awaitable[list[Found]]]
+
+
 class Inference:
     """The tasks, as endpoints call them. What each took is noted in its call and in the metrics.
 
@@ -50,6 +70,7 @@ class Inference:
         metrics: counts.
         deadline: seconds that a request may take, its wait included.
         threshold: cosine from which sentences are similar, in place of the model's own.
+        joining: whether requests that come together are carried to Triton together.
 
     Raises:
         TridentError: from every method; ``OverloadedError`` when the queue is full, ``DeadlineError`` when time is up.
@@ -63,6 +84,8 @@ class Inference:
         metrics: Metrics,
         deadline: float,
         threshold: float | None,
+        *,
+        joining: bool,
     ) -> None:
         self._client = client
         self._catalogue = catalogue
@@ -70,16 +93,19 @@ class Inference:
         self._metrics = metrics
         self._deadline = deadline
         self._threshold = threshold
+        self._joining = joining
+        # Only models that are served get one.
+        self._joiners: dict[tuple[str | None, str], Joiner[Any, Found]] = {}
 
     async def acceptability(self, call: Call, sentences: Sequence[str], model: str) -> Values:
         """Return probabilities of being acceptable: float32 ``[n]``, 0 to 1."""
         async with self._request(call, "cola", len(sentences), model):
-            return await self._client.acceptability(sentences, model=model, on_truncation=call.note_truncation)
+            return np.array(await self._found(call, self._acceptability, sentences, model), np.float32)
 
     async def similarity(self, call: Call, pairs: Pairs, model: str) -> tuple[Values, npt.NDArray[np.bool_]]:
         """Return cosines, float32 ``[n]``, -1 to 1, and whether each pair is similar, bool ``[n]``."""
         async with self._request(call, "sts", len(pairs), model) as info:
-            cosines = await self._client.similarity(pairs, model=model, on_truncation=call.note_truncation)
+            cosines = np.array(await self._found(call, self._similarity, pairs, model), np.float32)
         return cosines, cosines >= self._threshold_of(info)
 
     async def stream_similarity(
@@ -109,9 +135,8 @@ class Inference:
     async def embed(self, call: Call, texts: Sequence[str], model: str) -> Values:
         """Return embeddings: float32 ``[n, dim]``, unit norm. How many tokens they took is noted in the call."""
         async with self._request(call, "embed", len(texts), model):
-            return await self._client.embed(
-                texts, model=model, on_truncation=call.note_truncation, on_token_counts=call.note_tokens
-            )
+            rows = await self._found(call, self._embed, texts, model)
+        return np.stack(rows) if rows else np.empty((0, 0), np.float32)
 
     async def answers(
         self, call: Call, questions: Pairs, model: str, top_k: int, max_answer_tokens: int
@@ -119,6 +144,36 @@ class Inference:
         """Return the likeliest answers to each question in its context, the best first."""
         async with self._request(call, "qa", len(questions), model):
             return await self._client.answer_many(questions, top_k, model=model, max_answer_tokens=max_answer_tokens)
+
+    async def _found(self, call: Call, carry: Carry, items: Sequence[Any], model: str) -> list[Any]:
+        """Return the value of each item, and note in the call what else was found."""
+        carried: Callable[[Sequence[Any]], Awaitable[Sequence[Found]]] = partial(self._carried, call.task, carry, model)
+        if self._joining:
+            carried = self._joiners.setdefault((call.task, model), Joiner(carried))
+        found = await carried(items)
+        call.truncated |= any(each.truncated for each in found)
+        call.tokens += sum(each.tokens for each in found)
+        return [each.value for each in found]
+
+    async def _carried(self, task: str | None, carry: Carry, model: str, items: Sequence[Any]) -> list[Found]:
+        self._metrics.carried.labels(task).observe(len(items))
+        return await carry(model, items)
+
+    async def _acceptability(self, model: str, sentences: Sequence[str]) -> list[Found]:
+        cut: set[int] = set()
+        values = await self._client.acceptability(sentences, model=model, on_truncation=cut.update)
+        return [Found(value, index in cut) for index, value in enumerate(values)]
+
+    async def _similarity(self, model: str, pairs: Pairs) -> list[Found]:
+        cut: set[int] = set()
+        values = await self._client.similarity(pairs, model=model, on_truncation=cut.update)
+        return [Found(value, index in cut) for index, value in enumerate(values)]
+
+    async def _embed(self, model: str, texts: Sequence[str]) -> list[Found]:
+        cut: set[int] = set()
+        tokens: list[int] = []
+        rows = await self._client.embed(texts, model=model, on_truncation=cut.update, on_token_counts=tokens.extend)
+        return [Found(row, index in cut, count) for index, (row, count) in enumerate(zip(rows, tokens, strict=True))]
 
     def _threshold_of(self, info: ModelInfo) -> float:
         return next(each for each in (self._threshold, info.threshold, THRESHOLD) if each is not None)

@@ -39,6 +39,13 @@ class Metrics:
             buckets=SIZES,
             registry=registry,
         )
+        self.carried = Histogram(
+            "trident_joined_size",
+            "Sentences or pairs that were carried to Triton together, of one request or of several.",
+            ["task"],
+            buckets=SIZES,
+            registry=registry,
+        )
         self.inference = Histogram(
             "trident_inference_seconds", "Seconds that Triton took.", ["task"], buckets=SECONDS, registry=registry
         )

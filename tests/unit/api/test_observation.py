@@ -60,6 +60,7 @@ def test_requests_are_counted_by_route_and_never_by_what_was_asked_for(api):
     assert "/nothing" not in text
     assert 'trident_http_request_seconds_count{route="/generate"} 3.0\n' in text
     assert 'trident_batch_size_sum{task="sts"} 3.0\n' in text
+    assert 'trident_joined_size_sum{task="sts"} 3.0\n' in text
     assert 'trident_inference_seconds_count{task="cola"} 1.0\n' in text
     # The one that asks.
     assert "trident_http_requests_in_flight 1.0\n" in text

@@ -1,0 +1,109 @@
+"""Requests of a few items each, carried to Triton together."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from trident_client import BadInputError
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+#: Of a call: as many as the models take in one batch.
+MOST_ITEMS = 64
+#: One is computed while the next one is tokenized and waits its turn.
+MOST_CALLS = 2
+
+
+class Joiner(Generic[Item, Result]):
+    """Joins the items of requests that come while others are with Triton into one call.
+
+    Triton joins requests as well, but each one costs the facade, Triton and its Python models about as much as a
+    sentence costs the encoder. Nobody waits for company: what comes while fewer than :data:`MOST_CALLS` calls are under
+    way is carried at once.
+
+    Args:
+        carry: carries some items to Triton and returns the result of each, in order.
+    """
+
+    def __init__(self, carry: Callable[[Sequence[Item]], Awaitable[Sequence[Result]]]) -> None:
+        self._carry = carry
+        self._waiting: deque[_Asked[Item, Result]] = deque()
+        self._calls: set[asyncio.Task[None]] = set()
+
+    async def __call__(self, items: Sequence[Item]) -> Sequence[Result]:
+        """Return the result of each item, in order.
+
+        A call is given up when all who wait for it are cancelled.
+
+        Raises:
+            TridentError: the call failed, for all that were joined in it; a BadInputError only where carrying these
+                items alone says so.
+        """
+        if not 0 < len(items) <= MOST_ITEMS:
+            return await self._carry(items)
+        asked = _Asked(items, asyncio.get_running_loop().create_future())
+        self._waiting.append(asked)
+        self._start()
+        try:
+            return await asked.answer
+        except asyncio.CancelledError:
+            if asked.call is not None and all(each.answer.done() for each in asked.together):
+                asked.call.cancel()
+            raise
+
+    def _start(self) -> None:
+        while self._waiting and len(self._calls) < MOST_CALLS:
+            if together := self._take():
+                call = asyncio.get_running_loop().create_task(self._answer(together))
+                self._calls.add(call)
+                call.add_done_callback(self._ended)
+                for each in together:
+                    each.together, each.call = together, call
+
+    def _take(self) -> list[_Asked[Item, Result]]:
+        """Take those that wait, the first ones first, as many as fit into a call."""
+        taken: list[_Asked[Item, Result]] = []
+        room = MOST_ITEMS
+        while self._waiting and len(self._waiting[0].items) <= room:
+            each = self._waiting.popleft()
+            if not each.answer.done():
+                taken.append(each)
+                room -= len(each.items)
+        return taken
+
+    def _ended(self, call: asyncio.Task[None]) -> None:
+        self._calls.discard(call)
+        self._start()
+
+    async def _answer(self, together: Sequence[_Asked[Item, Result]]) -> None:
+        try:
+            results = await self._carry([item for each in together for item in each.items])
+        except Exception as error:
+            if isinstance(error, BadInputError) and len(together) > 1:
+                await asyncio.gather(*(self._answer([each]) for each in together))
+                return
+            for each in together:
+                if not each.answer.done():
+                    each.answer.set_exception(error)
+            return
+        start = 0
+        for each in together:
+            end = start + len(each.items)
+            if not each.answer.done():
+                each.answer.set_result(results[start:end])
+            start = end
+
+
+@dataclass(eq=False)
+class _Asked(Generic[Item, Result]):
+    """Items, the promise of their results, and the call that they are in, beside others, once there is one."""
+
+    items: Sequence[Item]
+    answer: asyncio.Future[Sequence[Result]]
+    together: Sequence[_Asked[Item, Result]] = ()
+    call: asyncio.Task[None] | None = None

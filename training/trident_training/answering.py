@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -11,9 +11,9 @@ import torch
 from datasets import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from trident_training.calibration import Calibration, calibration_error, fit_temperature
+from trident_training.calibration import Calibration, calibration_error, fit_length_penalty, fit_temperature
 from trident_training.checkpoints import load_question_answerer, load_tokenizer
-from trident_training.finetune.question_answering import best_texts, cut, decode
+from trident_training.finetune.question_answering import best_texts, cut, decode, score
 from trident_training.metrics.question_answering import EditScore, KorquadScore, SquadScore
 from trident_training.spans import Span
 
@@ -91,17 +91,22 @@ def checkpoint_answerer(
 
 
 class CheckpointReader:
-    """A checkpoint with its tokenizer, and how it cuts contexts into windows."""
+    """A checkpoint with its tokenizer, and how it cuts contexts into windows.
+
+    Attributes:
+        model: as loaded.
+        tokenizer: the same.
+    """
 
     def __init__(self, checkpoint: str, max_length: int, doc_stride: int) -> None:
-        self._model = load_question_answerer(checkpoint, max_length, fine_tuned=True).eval()
-        self._tokenizer = load_tokenizer(checkpoint)
+        self.model = load_question_answerer(checkpoint, max_length, fine_tuned=True).eval()
+        self.tokenizer = load_tokenizer(checkpoint)
         self._max_length, self._doc_stride = max_length, doc_stride
 
     def read(self, questions: Sequence[Question]) -> Callable[..., list[list[Span]]]:
         """Read every question's windows once; the result decodes them under any calibration."""
-        windows, passages = cut(questions, self._tokenizer, self._max_length, self._doc_stride)
-        start, end = _logits(self._model, self._tokenizer, windows)
+        windows, passages = cut(questions, self.tokenizer, self._max_length, self._doc_stride)
+        start, end = _logits(self.model, self.tokenizer, windows)
 
         def spans(calibration: Calibration, **options: Any) -> list[list[Span]]:
             return decode(questions, passages, start, end, **asdict(calibration), **options)
@@ -109,16 +114,27 @@ class CheckpointReader:
         return spans
 
     def calibrate(self, questions: Sequence[Question], may_be_unanswerable: bool) -> Calibration:
-        """Return the calibration under which the scores of these questions' answers are right."""
+        """Return the calibration with which the answers to these questions are best, and their scores right.
+
+        Best is the highest sum of exact match and F1.
+        """
         spans = self.read(questions)
-        plain = spans(Calibration(1.0, may_be_unanswerable))
-        truth = right(best_texts(questions, plain), questions)
+        plain = Calibration(may_be_unanswerable=may_be_unanswerable)
+
+        def texts(calibration: Calibration) -> list[str]:
+            return best_texts(questions, spans(calibration))
+
+        def quality(length_penalty: float) -> float:
+            return sum(score(texts(replace(plain, length_penalty=length_penalty)), questions).values())
+
+        chosen = replace(plain, length_penalty=fit_length_penalty(quality))
 
         def scores(temperature: float) -> list[float]:
-            decoded = spans(Calibration(temperature, may_be_unanswerable))
-            return [found[0].score if found else 0.0 for found in decoded]
+            return [found[0].score if found else 0.0 for found in spans(replace(chosen, temperature=temperature))]
 
-        return Calibration(round(fit_temperature(scores, truth), 3), may_be_unanswerable)
+        # Which answer is the best, no temperature changes.
+        truth = right(texts(chosen), questions)
+        return replace(chosen, temperature=round(fit_temperature(scores, truth), 3))
 
 
 def _logits(

@@ -14,6 +14,8 @@ FILE = "calibration.json"
 #: Between these the best temperature is looked for.
 LOWEST, HIGHEST = 0.2, 5.0
 BINS = 10
+#: Tried in turn.
+PENALTIES = (0.0, 0.02, 0.04, 0.06, 0.08, 0.1, 0.15, 0.2)
 
 
 @dataclass(frozen=True)
@@ -22,15 +24,19 @@ class Calibration:
 
     Attributes:
         temperature: what the logits are divided by.
+        length_penalty: what each token of an answer but its first takes off the logits.
         may_be_unanswerable: whether it was trained with questions that have no answer, and may answer with none.
     """
 
     temperature: float = 1.0
+    length_penalty: float = 0.0
     may_be_unanswerable: bool = False
 
     def __post_init__(self) -> None:
         if not (self.temperature > 0 and math.isfinite(self.temperature)):
             raise ValueError(f"temperature is {self.temperature}; a number above 0 is accepted")
+        if not (self.length_penalty >= 0 and math.isfinite(self.length_penalty)):
+            raise ValueError(f"length_penalty is {self.length_penalty}; a number of 0 or more is accepted")
 
     @classmethod
     def beside(cls, folder: Path) -> Calibration:
@@ -74,6 +80,15 @@ def fit_temperature(scores: Callable[[float], Sequence[float]], right: Sequence[
         loss, bounds=(math.log(LOWEST), math.log(HIGHEST)), method="bounded", options={"maxiter": 20, "xatol": 0.01}
     )
     return math.exp(found.x)
+
+
+def fit_length_penalty(quality: Callable[[float], float]) -> float:
+    """Return the least of :data:`PENALTIES` with which the answers are best.
+
+    Args:
+        quality: of the answers with a penalty; greater is better.
+    """
+    return max(PENALTIES, key=quality)
 
 
 def calibration_error(scores: Sequence[float], right: Sequence[bool]) -> float:

@@ -21,11 +21,16 @@ sweep_app = typer.Typer(no_args_is_help=True, help="Fine-tune several models ali
 tune_app = typer.Typer(no_args_is_help=True, help="Search for hyper-parameters; may be interrupted and shared.")
 evaluate_app = typer.Typer(no_args_is_help=True, help="Score a checkpoint or a running server.")
 export_app = typer.Typer(no_args_is_help=True, help="Export a checkpoint into the model repository.")
+soup_app = typer.Typer(
+    no_args_is_help=True,
+    help="Average the weights of several fine-tunings, each taken in only where the validation set gets no worse.",
+)
 app.add_typer(finetune_app, name="finetune")
 app.add_typer(sweep_app, name="sweep")
 app.add_typer(tune_app, name="tune")
 app.add_typer(evaluate_app, name="evaluate")
 app.add_typer(export_app, name="export")
+app.add_typer(soup_app, name="soup")
 
 Repository = Annotated[
     Path, typer.Option(envvar="TRIDENT_REPOSITORY", help="The Triton model repository to install into.")
@@ -46,6 +51,11 @@ STSB = "nyu-mll/glue:stsb"
 PairSources = Annotated[
     list[str] | None, typer.Option(help="STS-B, KLUE-STS or KorSTS: file, folder or hub name; repeatable.")
 ]
+QuestionSources = Annotated[list[str] | None, typer.Option(help="SQuAD-form JSON, folder, or hub name; repeatable.")]
+DocStride = Annotated[int, typer.Option(min=1, help="Tokens that neighbouring windows share.")]
+Ingredients = Annotated[list[Path], typer.Argument(help="Folders of models fine-tuned from one checkpoint.")]
+SoupOutput = Annotated[Path, typer.Option("--output", help="The averaged model's folder.")]
+Uniform = Annotated[bool, typer.Option("--uniform", help="Take all of them in, whatever it does.")]
 PairKind = Annotated[Kind, typer.Option(help="How two sentences are compared; the bi-encoder is served.")]
 PairPooling = Annotated[Pooling | None, typer.Option(help="Of a bi-encoder; the checkpoint's own by default.")]
 PairLoss = Annotated[Literal["mse", "cosent"], typer.Option(help="cosent is of a bi-encoder.")]
@@ -114,8 +124,8 @@ def finetune_cola(
 @takes_settings(output=Path("runs/qa"), max_length=256)
 def finetune_qa(
     settings: Settings,
-    data: Annotated[list[str] | None, typer.Option(help="SQuAD-form JSON, folder, or hub name; repeatable.")] = None,
-    doc_stride: Annotated[int, typer.Option(min=1, help="Tokens that neighbouring windows share.")] = 96,
+    data: QuestionSources = None,
+    doc_stride: DocStride = 96,
     unambiguous: Annotated[bool, typer.Option(help="Leave out answers whose text stands more than once.")] = False,
     questions: Annotated[int | None, typer.Option(min=1, help="Learn from so many, drawn from the train set.")] = None,
     validation_fraction: ValidationFraction = 0.05,
@@ -177,8 +187,8 @@ def tune_cola(
 @takes_settings(*SEARCHED, output=Path("runs/tune-qa"), max_length=256)
 def tune_qa(
     settings: Settings,
-    data: Annotated[list[str] | None, typer.Option(help="SQuAD-form JSON, folder, or hub name; repeatable.")] = None,
-    doc_stride: Annotated[int, typer.Option(min=1, help="Tokens that neighbouring windows share.")] = 96,
+    data: QuestionSources = None,
+    doc_stride: DocStride = 96,
     unambiguous: Annotated[bool, typer.Option(help="Leave out answers whose text stands more than once.")] = False,
     questions: Annotated[int | None, typer.Option(min=1, help="Learn from so many, drawn from the train set.")] = None,
     validation_fraction: ValidationFraction = 0.05,
@@ -304,7 +314,7 @@ def evaluate_qa(
     metric: Annotated[Literal["squad", "korquad"], typer.Option(help="Whose normalisation and F1.")] = "squad",
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many questions.")] = None,
     max_length: Annotated[int, typer.Option(min=2, help="Tokens in a checkpoint's window.")] = 256,
-    doc_stride: Annotated[int, typer.Option(min=1, help="Tokens that neighbouring windows share.")] = 96,
+    doc_stride: DocStride = 96,
     strip: Annotated[str, typer.Option(help="Texts no answer begins or ends with, such as '[CLS] [SEP]'.")] = "",
     longest_answer: Annotated[int | None, typer.Option(min=1, help="Characters above which an answer is none.")] = None,
 ) -> None:
@@ -368,20 +378,39 @@ def intermediate(
     cola_commands.intermediate(data, validation_fraction, split_seed, text, examples, settings)
 
 
-@app.command("soup")
-def soup(
-    checkpoints: Annotated[list[Path], typer.Argument(help="Folders of classifiers fine-tuned from one checkpoint.")],
-    output: Annotated[Path, typer.Option(help="The averaged classifier's folder.")],
+@soup_app.command("cola")
+def soup_cola(
+    checkpoints: Ingredients,
+    output: SoupOutput,
     data: Data = COLA,
     validation_fraction: ValidationFraction = 0.1,
     split_seed: SplitSeed = 0,
     max_length: Annotated[int, typer.Option(min=2, help="Tokens a sentence is cut to.")] = 128,
-    uniform: Annotated[bool, typer.Option("--uniform", help="Take all of them in, whatever it does.")] = False,
+    uniform: Uniform = False,
 ) -> None:
-    """Average the weights of several fine-tunings, taking each in only where the validation set gets no worse."""
+    """Average classifiers of acceptability."""
     from trident_training import cola_commands
 
     cola_commands.soup(checkpoints, output, data, validation_fraction, split_seed, max_length, uniform)
+
+
+@soup_app.command("qa")
+def soup_qa(
+    checkpoints: Ingredients,
+    output: SoupOutput,
+    data: QuestionSources = None,
+    validation_fraction: ValidationFraction = 0.05,
+    split_seed: SplitSeed = 0,
+    max_length: Annotated[int, typer.Option(min=2, help="Tokens in a window.")] = 256,
+    doc_stride: DocStride = 96,
+    uniform: Uniform = False,
+) -> None:
+    """Average span readers, and calibrate what comes of it."""
+    from trident_training import qa_commands
+
+    qa_commands.soup(
+        checkpoints, output, data or ["squad"], validation_fraction, split_seed, max_length, doc_stride, uniform
+    )
 
 
 @app.command("vocabulary")

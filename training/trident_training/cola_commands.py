@@ -15,7 +15,7 @@ from trident_client import TridentError
 
 from trident_training.adapters import WEIGHTS, save_adapter
 from trident_training.checkpoints import load_classifier, load_config, load_tokenizer, location
-from trident_training.commands import console, export_model, refuse, reporting
+from trident_training.commands import console, export_model, refuse, reporting, tell_soup
 from trident_training.data.cola import AcceptabilityData, load_cola, load_rows
 from trident_training.data.problems import listing
 from trident_training.evaluation import checkpoint_judge, evaluate_acceptability, model_judge, server_judge
@@ -23,7 +23,7 @@ from trident_training.export.precision import Precision
 from trident_training.finetune.acceptability import LABELS, prepare
 from trident_training.finetune.run import RESULT, Result, finetune
 from trident_training.finetune.settings import Settings
-from trident_training.finetune.soup import greedy_soup, uniform_soup
+from trident_training.finetune.soup import write_soup
 from trident_training.gate import acceptability_gate
 from trident_training.metrics import MatthewsCorrelation
 from trident_training.repository import COLA
@@ -70,20 +70,22 @@ def soup(
     uniform: bool,
 ) -> None:
     """Average fine-tuned classifiers; exits with 1 when data or checkpoints are refused."""
-    average = uniform_soup if uniform else greedy_soup
-    with reporting("soup"):
+    with reporting("soup", OSError):
         data = load(source, validation_fraction, split_seed)
         models = [load_classifier(str(each), LABELS, max_length, fine_tuned=True).eval() for each in checkpoints]
         tokenizer = load_tokenizer(str(checkpoints[0]))
-        weights = [{name: tensor.clone() for name, tensor in model.state_dict().items()} for model in models]
-        judge = model_judge(models[0], tokenizer, max_length)
-        primary, rows = MatthewsCorrelation.primary, data.splits["validation"]
-        taken, best = average(models[0], weights, lambda: evaluate_acceptability(judge, rows)[primary])
-    models[0].save_pretrained(output)
-    tokenizer.save_pretrained(output)
-    chosen = {str(checkpoints[index]): json.loads((checkpoints[index] / RESULT).read_text()) for index in taken}
-    (output / RESULT).write_text(json.dumps({"primary": primary, "validation": best, "soup": chosen}, indent=2) + "\n")
-    console.print(f"[green]✓[/] {primary} {best:.3f} of {len(taken)} in one: {', '.join(chosen)}", soft_wrap=True)
+        judge, rows = model_judge(models[0], tokenizer, max_length), data.splits["validation"]
+        primary = MatthewsCorrelation.primary
+        taken, found = write_soup(
+            checkpoints,
+            models,
+            tokenizer,
+            output,
+            lambda model: evaluate_acceptability(judge, rows),
+            primary,
+            uniform=uniform,
+        )
+    tell_soup(primary, found, taken)
     report_test(data, output, max_length)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -41,6 +41,12 @@ def reporting(command: str, *further: type[Exception]) -> Iterator[None]:
     except KeyboardInterrupt:
         errors.print("Interrupted. The same command goes on from the last saved step.")
         raise typer.Exit(130) from None
+
+
+def tell_soup(primary: str, found: Mapping[str, float], taken: Sequence[Path]) -> None:
+    """Say what was averaged, and what the average scores on the validation set."""
+    names = ", ".join(map(str, taken))
+    console.print(f"[green]✓[/] {primary} {found[primary]:.4g} of {len(taken)} in one: {escape(names)}", soft_wrap=True)
 
 
 def build_models(repository: Path, precision: Precision) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,15 @@ from trident_training.answering import CheckpointReader, checkpoint_answerer, ev
 from trident_training.calibration import Calibration
 from trident_training.checkpoints import load_config
 from trident_training.cola_commands import TEST_METRICS
-from trident_training.commands import console, export_model, refuse, reporting
+from trident_training.commands import console, export_model, refuse, reporting, tell_soup
 from trident_training.data.problems import listing
 from trident_training.data.squad import QuestionData, load_questions, load_rows
 from trident_training.export.precision import Precision
-from trident_training.finetune.question_answering import may_be_unanswerable, prepare
+from trident_training.finetune.question_answering import best_texts, may_be_unanswerable, prepare, score
 from trident_training.finetune.run import Result, finetune
 from trident_training.finetune.settings import Settings
+from trident_training.finetune.soup import write_soup
+from trident_training.metrics.question_answering import SquadScore
 from trident_training.repository import QA
 
 
@@ -47,7 +50,7 @@ def finetune_qa(
     _show_result(settings.model, result)
     if result.collapsed:
         raise typer.Exit(1)
-    _calibrate(data, result, settings.max_length, doc_stride)
+    _calibrate(data, result.best, settings.max_length, doc_stride)
 
 
 def load(
@@ -69,6 +72,35 @@ def train(data: QuestionData, settings: Settings, doc_stride: int, callbacks: Se
     """Run one fine-tuning, or go on with it, or return its result."""
     completed = settings.completed(load_config(settings.model))
     return finetune(prepare(data, completed, doc_stride), completed, callbacks)
+
+
+def soup(
+    checkpoints: list[Path],
+    output: Path,
+    sources: list[str],
+    validation_fraction: float,
+    split_seed: int,
+    max_length: int,
+    doc_stride: int,
+    uniform: bool,
+) -> None:
+    """Average fine-tuned readers and calibrate the average; exits with 1 when data or checkpoints are refused."""
+    with reporting("soup", OSError):
+        data = load(sources, False, None, validation_fraction, split_seed)
+        questions = list(data.splits["validation"])
+        readers = [CheckpointReader(str(each), max_length, doc_stride) for each in checkpoints]
+        first, plain = readers[0], Calibration(may_be_unanswerable=may_be_unanswerable(data))
+        taken, found = write_soup(
+            checkpoints,
+            [each.model for each in readers],
+            first.tokenizer,
+            output,
+            lambda model: score(best_texts(questions, first.read(questions)(plain)), questions),
+            SquadScore.primary,
+            uniform=uniform,
+        )
+    tell_soup(SquadScore.primary, found, taken)
+    _calibrate(data, output, max_length, doc_stride)
 
 
 def evaluate_qa(
@@ -114,24 +146,26 @@ def export_qa(
         chosen = None
         if temperature is not None or unanswerable is not None:
             beside = Calibration.beside(Path(checkpoint)) if checkpoint else Calibration()
-            chosen = Calibration(
-                beside.temperature if temperature is None else temperature,
-                beside.may_be_unanswerable if unanswerable is None else unanswerable,
-            )
+            given: dict[str, Any] = {"temperature": temperature, "may_be_unanswerable": unanswerable}
+            chosen = replace(beside, **{name: value for name, value in given.items() if value is not None})
     export_model(QA, checkpoint, name, max_tokens, repository, precision, calibration=chosen)
 
 
-def _calibrate(data: QuestionData, result: Result, max_length: int, doc_stride: int) -> None:
-    reader = CheckpointReader(str(result.best), max_length, doc_stride)
+def _calibrate(data: QuestionData, checkpoint: Path, max_length: int, doc_stride: int) -> None:
+    reader = CheckpointReader(str(checkpoint), max_length, doc_stride)
     found = reader.calibrate(list(data.splits["validation"]), may_be_unanswerable(data))
-    (result.best / calibration.FILE).write_text(found.to_json())
-    console.print(f"Scores are probabilities at temperature {found.temperature:g}.")
+    (checkpoint / calibration.FILE).write_text(found.to_json())
+    console.print(
+        f"Answers are best with a length penalty of {found.length_penalty:g}, and scores probabilities at temperature "
+        f"{found.temperature:g}.",
+        soft_wrap=True,
+    )
     if "test" in data.splits:
         questions = list(data.splits["test"])
         metrics = evaluate_answers(
-            checkpoint_answerer(str(result.best), found, max_length, doc_stride), questions, "squad"
+            checkpoint_answerer(str(checkpoint), found, max_length, doc_stride), questions, "squad"
         )
-        (result.best / TEST_METRICS).write_text(json.dumps(metrics, indent=2) + "\n")
+        (checkpoint / TEST_METRICS).write_text(json.dumps(metrics, indent=2) + "\n")
         console.print("On the sources' own validation sets, which nothing was chosen by:")
         _show_metrics(metrics, len(questions))
 

@@ -29,12 +29,15 @@ class TritonPythonModel:
         longest = int(parameters["longest_answer"])
         self.options = {
             "temperature": float(calibration["temperature"]),
+            "length_penalty": float(calibration["length_penalty"]),
             "may_be_unanswerable": bool(calibration["may_be_unanswerable"]),
             "strip": parameters["strip"].split(),
             "longest_answer": longest if longest > 0 else None,
         }
         if not self.options["temperature"] > 0:
             raise ValueError(f"temperature is {self.options['temperature']}; a number above 0 is accepted")
+        if not self.options["length_penalty"] >= 0:
+            raise ValueError(f"length_penalty is {self.options['length_penalty']}; a number of 0 or more is accepted")
 
     def execute(self, requests):
         """Answer each request; a number out of range is an error and harms no other."""

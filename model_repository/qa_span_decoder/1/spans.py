@@ -5,6 +5,10 @@ passage's own tokens, so that a span seen in two windows is one span with the be
 span of the whole passage competes: inside the context, start not after end, at most ``max_answer_tokens`` long. Its
 score is its probability among all of them: softmax over start logit plus end logit (Devlin et al., BERT, 2019, section
 4.2), over the passage and not the window, at a temperature that makes it a calibrated one (Guo et al., 2017).
+
+A reader tells starts from starts and ends from ends, but not which of them belong together: of two answers near each
+other it likes the start of the first with the end of the second. A prior on lengths, a factor for each further token
+(a geometric distribution), speaks against that.
 """
 
 from __future__ import annotations
@@ -52,6 +56,7 @@ def find_spans(
     top_k: int = 1,
     max_answer_tokens: int = MAX_ANSWER_TOKENS,
     temperature: float = 1.0,
+    length_penalty: float = 0.0,
     may_be_unanswerable: bool = False,
     strip: Sequence[str] = (),
     longest_answer: int | None = None,
@@ -65,6 +70,7 @@ def find_spans(
         top_k: how many spans are wanted; fewer come where the passage has no more.
         max_answer_tokens: tokens in the longest.
         temperature: divides the logits; above 1 for a reader that is too sure of itself.
+        length_penalty: taken off a span's logits for each of its tokens but the first.
         may_be_unanswerable: whether the null logits compete as well, as the empty span at 0.
         strip: texts that no answer begins or ends with, such as special tokens written out.
         longest_answer: characters above which an answer is no answer: its span is left empty, where it began.
@@ -72,7 +78,8 @@ def find_spans(
     Returns:
         At most ``top_k`` spans; none for a passage without tokens whose reader knows no null answer.
     """
-    scores = _span_scores(offsets, windows, max_answer_tokens) / temperature
+    scores = _span_scores(offsets, windows, max_answer_tokens)
+    scores = (scores - length_penalty * np.arange(scores.shape[1])) / temperature
     flat = scores.ravel()
     null = min(window.null for window in windows) / temperature if may_be_unanswerable and windows else -np.inf
     highest = max(flat.max(initial=-np.inf), null)

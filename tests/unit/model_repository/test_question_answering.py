@@ -95,7 +95,7 @@ def load_decoder(tmp_path: Path, fake_triton: Any, repository: Path) -> Ask:
     def load(calibration: dict[str, Any] | None = None, **parameters: str) -> Any:
         folder = tmp_path / "1"
         shutil.copytree(repository / "qa_span_decoder" / "1", folder, dirs_exist_ok=True)
-        content = {"temperature": 1.0, "may_be_unanswerable": False} | (calibration or {})
+        content = {"temperature": 1.0, "length_penalty": 0.0, "may_be_unanswerable": False} | (calibration or {})
         (folder / "calibration.json").write_text(json.dumps(content))
         return fake_triton.load(folder / "model.py", {"strip": "", "longest_answer": "0"} | parameters)
 
@@ -269,6 +269,9 @@ def test_calibration_and_clean_up_are_configured(decode: Ask, load_decoder: Ask)
         for each in (1.0, 4.0)
     )
     assert cool > warm
+    short = load_decoder({"length_penalty": 1.0})
+    assert decode("one two", [1, 0], [0.5, 1], model=short).outputs["ANSWER"].tolist() == [[b"one"]]
+    assert decode("one two", [1, 0], [0.5, 1]).outputs["ANSWER"].tolist() == [[b"one two"]]
     null = load_decoder({"may_be_unanswerable": True})
     answer = decode("one two", [-4, -4], [-4, -4], model=null).outputs
     assert (answer["ANSWER"].tolist(), answer["START"].tolist(), answer["END"].tolist()) == ([[b""]], [[0]], [[0]])
@@ -277,7 +280,7 @@ def test_calibration_and_clean_up_are_configured(decode: Ask, load_decoder: Ask)
     assert decode("one two six", [0, 9, 0], [0, 0, 9], model=clean).outputs["ANSWER"].tolist() == [[b""]]
 
 
-@pytest.mark.parametrize("temperature", [0, -1])
-def test_a_calibration_that_cannot_be_fails_the_load(load_decoder: Ask, temperature: float) -> None:
-    with pytest.raises(ValueError, match="a number above 0 is accepted"):
-        load_decoder({"temperature": temperature})
+@pytest.mark.parametrize("wrong", [{"temperature": 0}, {"temperature": -1}, {"length_penalty": -1}])
+def test_a_calibration_that_cannot_be_fails_the_load(load_decoder: Ask, wrong: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match=r"a number (above 0|of 0 or more) is accepted"):
+        load_decoder(wrong)

@@ -42,20 +42,29 @@ def test_the_answer_is_the_likeliest_span_and_its_score_a_probability():
     assert span.score == pytest.approx(math.exp(9) / total)
 
 
-@given(st.integers(0, 10_000), st.integers(1, 6), st.integers(1, 4), st.floats(0.3, 3))
+@given(st.integers(0, 10_000), st.integers(1, 6), st.integers(1, 4), st.floats(0.3, 3), st.floats(0, 2))
 @settings(max_examples=60, deadline=None)
-def test_every_legal_span_of_all_windows_competes_once(seed, most, stride, temperature):
+def test_every_legal_span_of_all_windows_competes_once(seed, most, stride, temperature, penalty):
     windows = []
     for first in range(0, 4, stride):
         count = min(3, 6 - first)
         windows.append(window(*logits(count, seed + first), first))
     windows.append(window(*logits(2, seed + 99), 4))
-    expected = by_hand(windows, 6, most)
+    expected = {(i, j): score - penalty * (j - i) for (i, j), score in by_hand(windows, 6, most).items()}
     total = sum(math.exp(score / temperature) for score in expected.values())
-    (best,) = find_spans(CONTEXT, OFFSETS, windows, max_answer_tokens=most, temperature=temperature)
+    (best,) = find_spans(
+        CONTEXT, OFFSETS, windows, max_answer_tokens=most, temperature=temperature, length_penalty=penalty
+    )
     first, last = max(expected, key=expected.get)
     assert (best.start, best.end) == (WORDS[first][0], WORDS[last][1])
     assert best.score == pytest.approx(math.exp(expected[first, last] / temperature) / total, rel=1e-5)
+
+
+def test_of_two_answers_near_each_other_a_length_penalty_keeps_one_from_swallowing_the_other():
+    near = [window([5, 0, 0, 4.9, 0, 0], [4.9, 0, 0, 5, 0, 0])]
+    (swallowed,), (one,) = (find_spans(CONTEXT, OFFSETS, near, length_penalty=each) for each in (0, 0.2))
+    assert (swallowed.start, swallowed.end) == (WORDS[0][0], WORDS[3][1])
+    assert (one.start, one.end) == WORDS[0]
 
 
 def test_further_answers_do_not_overlap_better_ones_and_scores_sum_to_one_at_most():

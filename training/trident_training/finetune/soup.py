@@ -5,12 +5,58 @@ Source: Wortsman et al., Model soups (2022), the uniform and the greedy recipe o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 import torch
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from trident_training.finetune.run import RESULT
 
 Weights = dict[str, torch.Tensor]
+
+
+def write_soup(
+    checkpoints: Sequence[Path],
+    models: Sequence[PreTrainedModel],
+    tokenizer: PreTrainedTokenizerBase,
+    output: Path,
+    score: Callable[[PreTrainedModel], Mapping[str, float]],
+    primary: str,
+    *,
+    uniform: bool,
+) -> tuple[list[Path], Mapping[str, float]]:
+    """Write the average of several fine-tunings as a checkpoint, with what it scores and what each of them did.
+
+    Args:
+        checkpoints: the fine-tunings' folders, each with its ``result.json``.
+        models: what was loaded from them, in the same order; the first one is changed.
+        tokenizer: of all of them.
+        output: the checkpoint's folder.
+        score: measures of a model on the validation set.
+        primary: the measure to choose by; greater is better.
+        uniform: take all of them; else only those by which the average gets no worse.
+
+    Returns:
+        The checkpoints that were taken, and what their average scores.
+
+    Raises:
+        OSError: a checkpoint has no ``result.json``.
+        ValueError: no checkpoint, or two that differ in names or shapes.
+    """
+    results = [json.loads((checkpoint / RESULT).read_text()) for checkpoint in checkpoints]
+    weights = [{name: tensor.clone() for name, tensor in model.state_dict().items()} for model in models]
+    average = uniform_soup if uniform else greedy_soup
+    taken, _ = average(models[0], weights, lambda: score(models[0])[primary])
+    found = score(models[0])
+    models[0].save_pretrained(output)
+    tokenizer.save_pretrained(output)
+    chosen = {str(checkpoints[index]): results[index] for index in taken}
+    (output / RESULT).write_text(
+        json.dumps({"primary": primary, "best_epoch": dict(found), "soup": chosen}, indent=2) + "\n"
+    )
+    return [checkpoints[index] for index in taken], found
 
 
 def uniform_soup(

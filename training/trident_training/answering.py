@@ -113,28 +113,34 @@ class CheckpointReader:
 
         return spans
 
-    def calibrate(self, questions: Sequence[Question], may_be_unanswerable: bool) -> Calibration:
-        """Return the calibration with which the answers to these questions are best, and their scores right.
 
-        Best is the highest sum of exact match and F1.
-        """
-        spans = self.read(questions)
-        plain = Calibration(may_be_unanswerable=may_be_unanswerable)
+def calibrate(
+    spans: Callable[..., list[list[Span]]], questions: Sequence[Question], may_be_unanswerable: bool
+) -> tuple[Calibration, dict[str, float]]:
+    """Find the calibration with which the answers to questions are best, and their scores right.
 
-        def texts(calibration: Calibration) -> list[str]:
-            return best_texts(questions, spans(calibration))
+    Args:
+        spans: what :meth:`CheckpointReader.read` returned for the questions.
+        questions: with the answers that are accepted.
+        may_be_unanswerable: whether the reader was trained with questions that have no answer.
 
-        def quality(length_penalty: float) -> float:
-            return sum(score(texts(replace(plain, length_penalty=length_penalty)), questions).values())
+    Returns:
+        The calibration, and SQuAD's exact match and F1 with it, in percent, whose sum is the highest.
+    """
+    plain = Calibration(may_be_unanswerable=may_be_unanswerable)
 
-        chosen = replace(plain, length_penalty=fit_length_penalty(quality))
+    def scores_with(length_penalty: float) -> dict[str, float]:
+        return score(best_texts(questions, spans(replace(plain, length_penalty=length_penalty))), questions)
 
-        def scores(temperature: float) -> list[float]:
-            return [found[0].score if found else 0.0 for found in spans(replace(chosen, temperature=temperature))]
+    chosen = replace(plain, length_penalty=fit_length_penalty(lambda each: sum(scores_with(each).values())))
 
-        # Which answer is the best, no temperature changes.
-        truth = right(texts(chosen), questions)
-        return replace(chosen, temperature=round(fit_temperature(scores, truth), 3))
+    def chances(temperature: float) -> list[float]:
+        return [found[0].score if found else 0.0 for found in spans(replace(chosen, temperature=temperature))]
+
+    # Which answer is the best, no temperature changes.
+    truth = right(best_texts(questions, spans(chosen)), questions)
+    temperature = round(fit_temperature(chances, truth), 3)
+    return replace(chosen, temperature=temperature), scores_with(chosen.length_penalty)
 
 
 def _logits(

@@ -15,7 +15,13 @@ from transformers import TrainerCallback
 from trident_client import TridentError
 
 from trident_training import calibration
-from trident_training.answering import CheckpointReader, checkpoint_answerer, evaluate_answers, server_answerer
+from trident_training.answering import (
+    CheckpointReader,
+    calibrate,
+    checkpoint_answerer,
+    evaluate_answers,
+    server_answerer,
+)
 from trident_training.calibration import Calibration
 from trident_training.checkpoints import load_config
 from trident_training.cola_commands import TEST_METRICS
@@ -24,7 +30,7 @@ from trident_training.data.problems import listing
 from trident_training.data.squad import QuestionData, load_questions, load_rows
 from trident_training.export.precision import Precision
 from trident_training.finetune.question_answering import best_texts, may_be_unanswerable, prepare, score
-from trident_training.finetune.run import Result, finetune
+from trident_training.finetune.run import RESULT, Result, finetune
 from trident_training.finetune.settings import Settings
 from trident_training.finetune.soup import write_soup
 from trident_training.metrics.question_answering import SquadScore
@@ -152,22 +158,26 @@ def export_qa(
 
 
 def _calibrate(data: QuestionData, checkpoint: Path, max_length: int, doc_stride: int) -> None:
-    reader = CheckpointReader(str(checkpoint), max_length, doc_stride)
-    found = reader.calibrate(list(data.splits["validation"]), may_be_unanswerable(data))
+    questions = list(data.splits["validation"])
+    spans = CheckpointReader(str(checkpoint), max_length, doc_stride).read(questions)
+    found, scores = calibrate(spans, questions, may_be_unanswerable(data))
     (checkpoint / calibration.FILE).write_text(found.to_json())
+    # What is told of the checkpoint is what it answers so.
+    result = json.loads((checkpoint / RESULT).read_text())
+    result["best_epoch"] |= scores
+    (checkpoint / RESULT).write_text(json.dumps(result, indent=2) + "\n")
     console.print(
         f"Answers are best with a length penalty of {found.length_penalty:g}, and scores probabilities at temperature "
-        f"{found.temperature:g}.",
+        f"{found.temperature:g}: F1 {scores['f1']:.1f}, exact match {scores['exact_match']:.1f}.",
         soft_wrap=True,
     )
     if "test" in data.splits:
-        questions = list(data.splits["test"])
-        metrics = evaluate_answers(
-            checkpoint_answerer(str(checkpoint), found, max_length, doc_stride), questions, "squad"
-        )
+        kept_apart = list(data.splits["test"])
+        answerer = checkpoint_answerer(str(checkpoint), found, max_length, doc_stride)
+        metrics = evaluate_answers(answerer, kept_apart, "squad")
         (checkpoint / TEST_METRICS).write_text(json.dumps(metrics, indent=2) + "\n")
         console.print("On the sources' own validation sets, which nothing was chosen by:")
-        _show_metrics(metrics, len(questions))
+        _show_metrics(metrics, len(kept_apart))
 
 
 def _show_data(sources: Sequence[str], data: QuestionData) -> None:

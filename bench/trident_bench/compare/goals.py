@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from trident_bench.compare.rounds import Results
 from trident_bench.compare.statistics import Sample, Spread, ratios
 
-#: The row in which padding is counted, and how much of what attention computes may be padding.
+#: The row in which padding is counted, and how much of what is computed may be padding.
 MOST_PADDING = 0.10
 
 
@@ -71,8 +71,8 @@ GOALS = (
     Goal("ensemble over gRPC at 64 under way, share of the bare engine", "ensemble-grpc-64", ("engine-64",), 0.6),
     Goal("facade at 64 under way, times infinity", "facade-64", ("infinity-64",), 3.0),
     Goal(
-        "one request at a time: median, times the bare forward and tokenization",
-        "ensemble-grpc-1",
+        "one request at a time over HTTP: median, times the bare forward and tokenization",
+        "ensemble-http-1",
         ("engine-1",),
         1.5,
         at_least=False,
@@ -88,10 +88,11 @@ def judge(results: Results, goals: Sequence[Goal] = GOALS) -> list[Outcome]:
 
 
 def judge_padding(padding: dict[str, int | None] | None) -> Outcome:
-    """Return how much of what attention computes on mixed passages is padding."""
-    real, computed = (padding or {}).get("real"), (padding or {}).get("attention")
-    found = Spread.of([1 - real / computed]) if real and computed else None
-    return Outcome("mixed passages of 20 to 400 tokens: padding in attention", MOST_PADDING, False, found)
+    """Return how much of what is computed for mixed passages is padding, in the layers that have the most of it."""
+    counted = padding or {}
+    real, linear, attention = (counted.get(name) for name in ("real", "linear", "attention"))
+    found = Spread.of([1 - real / max(linear, attention)]) if real and linear and attention else None
+    return Outcome("mixed passages of 20 to 400 tokens: padding", MOST_PADDING, False, found)
 
 
 def _found(goal: Goal, results: Results) -> Spread | None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+import gc
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
@@ -46,6 +47,17 @@ def make_client(settings: ApiSettings) -> AsyncTridentClient:
     return AsyncTridentClient(url, protocol=settings.triton_protocol, timeout=timeout, retry=retry)
 
 
+@contextmanager
+def _left_out_of_garbage_collection() -> Iterator[None]:
+    """Do not look for garbage among what was there before the first request: it would cost each a tenth of a ms."""
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+
+
 def create_app(
     settings: ApiSettings | None = None, client_factory: Callable[[ApiSettings], AsyncTridentClient] = make_client
 ) -> FastAPI:
@@ -85,6 +97,7 @@ def create_app(
                 # A trace is one request's.
                 joining=provider is None,
             )
+            stack.enter_context(_left_out_of_garbage_collection())
             yield
 
     app = FastAPI(

@@ -1,11 +1,15 @@
 """What is told of a request: headers, metrics, and a log without users' words."""
 
+import gc
 import json
 import logging
 
 import pytest
+from fastapi.testclient import TestClient
+from trident_api.app import create_app
 from trident_api.log import LOGGER, JsonFormatter
-from trident_client import ServerError
+from trident_api.settings import ApiSettings
+from trident_client import AsyncTridentClient, ServerError
 
 SECRET = "my secret diary"
 
@@ -117,3 +121,10 @@ def test_a_failure_inside_is_logged_with_its_place(api, transport, log):
     assert failure["error"] == "RuntimeError"
     assert failure["request_id"] == answer.headers["x-request-id"]
     assert "break_down" in failure["at"][-1]
+
+
+def test_what_was_there_before_the_first_request_is_left_out_of_garbage_collection(transport):
+    app = create_app(ApiSettings(), lambda settings: AsyncTridentClient(transport=transport))
+    with TestClient(app):
+        assert gc.get_freeze_count() > 10_000
+    assert gc.get_freeze_count() == 0

@@ -14,6 +14,7 @@ import secrets
 import threading
 from collections.abc import Awaitable, Callable, Generator, Iterable
 from dataclasses import dataclass, field
+from multiprocessing import resource_tracker
 from multiprocessing.shared_memory import SharedMemory
 from typing import Any
 
@@ -144,7 +145,10 @@ class Regions:
     def _make(self, size: int, model: str) -> Generator[Step, Reply | None, SharedMemory]:
         with self._lock:
             clean, self._unclean, self._used = self._unclean, False, True
-        memory = SharedMemory(_new_name(), create=True, size=1 << (size - 1).bit_length())
+        name = _new_name()
+        # Python tells its tracker only of what was made, and this process may be killed just between.
+        resource_tracker.register(f"/{name}", "shared_memory")
+        memory = SharedMemory(name, create=True, size=1 << (size - 1).bit_length())
         try:
             if clean:
                 yield Clean()

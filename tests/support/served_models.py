@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -83,5 +84,7 @@ def _shared_memory_of_the_dead_and_us() -> list[str]:
 
 
 def _is_ours_or_abandoned(region: Path) -> bool:
-    owner = int(region.name.split("-")[2])
+    # Servers' regions and clients' are named alike: whose process ids, the owner's, and a name.
+    named = re.fullmatch(rf"{supervised.PREFIX}-(?:client-)?\d+-(\d+)-.*", region.name)
+    owner = int(named[1]) if named else os.getpid()
     return owner == os.getpid() or not psutil.pid_exists(owner)

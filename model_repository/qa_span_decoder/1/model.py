@@ -29,7 +29,7 @@ class TritonPythonModel:
         longest = int(parameters["longest_answer"])
         self.options = {
             "temperature": float(calibration["temperature"]),
-            "length_penalty": float(calibration["length_penalty"]),
+            "length_penalty": float(calibration.get("length_penalty", 0.0)),
             "may_be_unanswerable": bool(calibration["may_be_unanswerable"]),
             "strip": parameters["strip"].split(),
             "longest_answer": longest if longest > 0 else None,

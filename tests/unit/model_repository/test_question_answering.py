@@ -95,7 +95,7 @@ def load_decoder(tmp_path: Path, fake_triton: Any, repository: Path) -> Ask:
     def load(calibration: dict[str, Any] | None = None, **parameters: str) -> Any:
         folder = tmp_path / "1"
         shutil.copytree(repository / "qa_span_decoder" / "1", folder, dirs_exist_ok=True)
-        content = {"temperature": 1.0, "length_penalty": 0.0, "may_be_unanswerable": False} | (calibration or {})
+        content = {"temperature": 1.0, "may_be_unanswerable": False} | (calibration or {})
         (folder / "calibration.json").write_text(json.dumps(content))
         return fake_triton.load(folder / "model.py", {"strip": "", "longest_answer": "0"} | parameters)
 

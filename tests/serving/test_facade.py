@@ -110,6 +110,30 @@ def test_the_openai_package_embeds(serve):
     assert "sts" in [each.id for each in client.models.list()]
 
 
+def test_many_requests_at_once_are_few_of_triton_and_each_is_answered_with_its_own(serve):
+    url = serve()
+    texts = [f"Sentence {number} has {'many ' * number}words." for number in range(1, 97)]
+    texts[40] = "A text that is longer than the encoder takes. " * 100
+
+    def ask(text):
+        answer = client.post(f"{url}/embed", json={"sentences": [text]})
+        assert answer.status_code == 200
+        return answer.json()["embeddings"][0], "x-truncated" in answer.headers
+
+    with httpx.Client(timeout=60, limits=httpx.Limits(max_connections=48)) as client:
+        with ThreadPoolExecutor(48) as threads:
+            together = list(threads.map(ask, texts))
+        alone = [ask(text) for text in texts]
+    found, expected = (np.array([embedding for embedding, _ in each]) for each in (together, alone))
+    # Nobody's neighbour: bfloat16 rounds a little otherwise in another batch.
+    assert ((found @ expected.T).argmax(1) == np.arange(len(texts))).all()
+    assert (found * expected).sum(1).min() > 0.999
+    assert [cut for _, cut in together] == [cut for _, cut in alone] == [text == texts[40] for text in texts]
+    carried = metric(url, 'trident_joined_size_count{task="embed"}') - len(texts)
+    assert carried < len(texts) / 2
+    assert metric(url, 'trident_joined_size_sum{task="embed"}') == 2 * len(texts)
+
+
 def test_a_client_that_goes_away_frees_its_turn(serve):
     url = serve(max_concurrent=1, max_waiting=0)
     host, port = url.removeprefix("http://").split(":")

@@ -100,12 +100,14 @@ class Inference:
     async def acceptability(self, call: Call, sentences: Sequence[str], model: str) -> Values:
         """Return probabilities of being acceptable: float32 ``[n]``, 0 to 1."""
         async with self._request(call, "cola", len(sentences), model):
-            return np.array(await self._found(call, self._acceptability, sentences, model), np.float32)
+            carry = partial(self._numbers, self._client.acceptability)
+            return np.array(await self._found(call, carry, sentences, model), np.float32)
 
     async def similarity(self, call: Call, pairs: Pairs, model: str) -> tuple[Values, npt.NDArray[np.bool_]]:
         """Return cosines, float32 ``[n]``, -1 to 1, and whether each pair is similar, bool ``[n]``."""
         async with self._request(call, "sts", len(pairs), model) as info:
-            cosines = np.array(await self._found(call, self._similarity, pairs, model), np.float32)
+            carry = partial(self._numbers, self._client.similarity)
+            cosines = np.array(await self._found(call, carry, pairs, model), np.float32)
         return cosines, cosines >= self._threshold_of(info)
 
     async def stream_similarity(
@@ -159,14 +161,9 @@ class Inference:
         self._metrics.carried.labels(task).observe(len(items))
         return await carry(model, items)
 
-    async def _acceptability(self, model: str, sentences: Sequence[str]) -> list[Found]:
+    async def _numbers(self, ask: Callable[..., Awaitable[Values]], model: str, items: Sequence[Any]) -> list[Found]:
         cut: set[int] = set()
-        values = await self._client.acceptability(sentences, model=model, on_truncation=cut.update)
-        return [Found(value, index in cut) for index, value in enumerate(values)]
-
-    async def _similarity(self, model: str, pairs: Pairs) -> list[Found]:
-        cut: set[int] = set()
-        values = await self._client.similarity(pairs, model=model, on_truncation=cut.update)
+        values = await ask(items, model=model, on_truncation=cut.update)
         return [Found(value, index in cut) for index, value in enumerate(values)]
 
     async def _embed(self, model: str, texts: Sequence[str]) -> list[Found]:

@@ -6,6 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Generic, TypeVar
 
 from trident_client import BadInputError
@@ -82,21 +83,21 @@ class Joiner(Generic[Item, Result]):
 
     async def _answer(self, together: Sequence[_Asked[Item, Result]]) -> None:
         try:
-            results = await self._carry([item for each in together for item in each.items])
+            results = iter(await self._carry([item for each in together for item in each.items]))
+            for each in together:
+                result = list(islice(results, len(each.items)))
+                if not each.answer.done():
+                    each.answer.set_result(result)
         except Exception as error:
             if isinstance(error, BadInputError) and len(together) > 1:
                 await asyncio.gather(*(self._answer([each]) for each in together))
-                return
             for each in together:
                 if not each.answer.done():
                     each.answer.set_exception(error)
-            return
-        start = 0
-        for each in together:
-            end = start + len(each.items)
-            if not each.answer.done():
-                each.answer.set_result(results[start:end])
-            start = end
+        finally:
+            # A call that was cancelled from below leaves nobody waiting.
+            for each in together:
+                each.answer.cancel()
 
 
 @dataclass(eq=False)

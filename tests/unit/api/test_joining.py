@@ -20,7 +20,7 @@ class Carrier:
         self.calls: list[list[int]] = []
         self.go = asyncio.Event()
         self.cancelled = 0
-        self.refused: dict[int, Exception] = {}
+        self.refused: dict[int, BaseException] = {}
 
     async def __call__(self, items: Sequence[int]) -> list[int]:
         self.calls.append(list(items))
@@ -102,6 +102,16 @@ async def test_what_fails_for_other_reasons_fails_for_all_and_is_not_tried_again
     assert [str(each) for each in found] == ["[2]", "[4]", "away", "away"]
     assert len(carrier.calls) == 3
     assert await joiner([7]) == [14]
+
+
+async def test_a_call_that_is_cancelled_from_below_leaves_nobody_waiting(joiner, carrier):
+    carrier.refused[3] = asyncio.CancelledError()
+    tasks = await begin(joiner, [1], [2], [3], [4])
+    carrier.go.set()
+    _, waiting = await asyncio.wait(tasks, timeout=5)
+    assert not waiting
+    assert [task.cancelled() for task in tasks] == [False, False, True, True]
+    assert await joiner([5]) == [10]
 
 
 async def test_one_who_leaves_takes_nothing_from_the_others(joiner, carrier):

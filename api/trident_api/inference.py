@@ -56,8 +56,9 @@ class Compared(NamedTuple):
     truncated: bool
 
 
-#: Carries items to a model of one task.
-Carry = Callable[[str, Sequence[Any]], Awaitable[list[Found]]]
+#: Carries items to a model of one task; and to one model.
+Carry = Callable[[str, Sequence[Any]], Awaitable[Sequence[Found]]]
+Carrier = Callable[[Sequence[Any]], Awaitable[Sequence[Found]]]
 
 
 class Inference:
@@ -94,20 +95,23 @@ class Inference:
         self._deadline = deadline
         self._threshold = threshold
         self._joining = joining
-        # Only models that are served get one.
-        self._joiners: dict[tuple[str | None, str], Joiner[Any, Found]] = {}
+        self._tasks: dict[str, Carry] = {
+            "cola": partial(self._numbers, client.acceptability),
+            "sts": partial(self._numbers, client.similarity),
+            "embed": self._embed,
+        }
+        # By task and model; only models that are served get one.
+        self._carriers: dict[tuple[str, str], Carrier] = {}
 
     async def acceptability(self, call: Call, sentences: Sequence[str], model: str) -> Values:
         """Return probabilities of being acceptable: float32 ``[n]``, 0 to 1."""
         async with self._request(call, "cola", len(sentences), model):
-            carry = partial(self._numbers, self._client.acceptability)
-            return np.array(await self._found(call, carry, sentences, model), np.float32)
+            return np.array(await self._found(call, "cola", sentences, model), np.float32)
 
     async def similarity(self, call: Call, pairs: Pairs, model: str) -> tuple[Values, npt.NDArray[np.bool_]]:
         """Return cosines, float32 ``[n]``, -1 to 1, and whether each pair is similar, bool ``[n]``."""
         async with self._request(call, "sts", len(pairs), model) as info:
-            carry = partial(self._numbers, self._client.similarity)
-            cosines = np.array(await self._found(call, carry, pairs, model), np.float32)
+            cosines = np.array(await self._found(call, "sts", pairs, model), np.float32)
         return cosines, cosines >= self._threshold_of(info)
 
     async def stream_similarity(
@@ -137,7 +141,7 @@ class Inference:
     async def embed(self, call: Call, texts: Sequence[str], model: str) -> Values:
         """Return embeddings: float32 ``[n, dim]``, unit norm. How many tokens they took is noted in the call."""
         async with self._request(call, "embed", len(texts), model):
-            rows = await self._found(call, self._embed, texts, model)
+            rows = await self._found(call, "embed", texts, model)
         return np.stack(rows) if rows else np.empty((0, 0), np.float32)
 
     async def answers(
@@ -147,19 +151,19 @@ class Inference:
         async with self._request(call, "qa", len(questions), model):
             return await self._client.answer_many(questions, top_k, model=model, max_answer_tokens=max_answer_tokens)
 
-    async def _found(self, call: Call, carry: Carry, items: Sequence[Any], model: str) -> list[Any]:
+    async def _found(self, call: Call, task: str, items: Sequence[Any], model: str) -> list[Any]:
         """Return the value of each item, and note in the call what else was found."""
-        carried: Callable[[Sequence[Any]], Awaitable[Sequence[Found]]] = partial(self._carried, call.task, carry, model)
-        if self._joining:
-            carried = self._joiners.setdefault((call.task, model), Joiner(carried))
-        found = await carried(items)
+        if (task, model) not in self._carriers:
+            carry = partial(self._carry, task, model)
+            self._carriers[task, model] = Joiner(carry) if self._joining else carry
+        found = await self._carriers[task, model](items)
         call.truncated |= any(each.truncated for each in found)
         call.tokens += sum(each.tokens for each in found)
         return [each.value for each in found]
 
-    async def _carried(self, task: str | None, carry: Carry, model: str, items: Sequence[Any]) -> list[Found]:
+    async def _carry(self, task: str, model: str, items: Sequence[Any]) -> Sequence[Found]:
         self._metrics.carried.labels(task).observe(len(items))
-        return await carry(model, items)
+        return await self._tasks[task](model, items)
 
     async def _numbers(self, ask: Callable[..., Awaitable[Values]], model: str, items: Sequence[Any]) -> list[Found]:
         cut: set[int] = set()

@@ -11,7 +11,7 @@ import torch
 from datasets import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from trident_training.calibration import Calibration, calibration_error, fit_length_penalty, fit_temperature
+from trident_training.calibration import PENALTIES, Calibration, calibration_error, fit_temperature
 from trident_training.checkpoints import load_question_answerer, load_tokenizer
 from trident_training.finetune.question_answering import best_texts, cut, decode, score
 from trident_training.metrics.question_answering import EditScore, KorquadScore, SquadScore
@@ -127,20 +127,21 @@ def calibrate(
     Returns:
         The calibration, and SQuAD's exact match and F1 with it, in percent, whose sum is the highest.
     """
-    plain = Calibration(may_be_unanswerable=may_be_unanswerable)
-
-    def scores_with(length_penalty: float) -> dict[str, float]:
-        return score(best_texts(questions, spans(replace(plain, length_penalty=length_penalty))), questions)
-
-    chosen = replace(plain, length_penalty=fit_length_penalty(lambda each: sum(scores_with(each).values())))
+    tried = {}
+    for length_penalty in PENALTIES:
+        plain = Calibration(length_penalty=length_penalty, may_be_unanswerable=may_be_unanswerable)
+        texts = best_texts(questions, spans(plain))
+        tried[plain] = (texts, score(texts, questions))
+    # Of equal ones the first, which has the least penalty.
+    chosen = max(tried, key=lambda each: sum(tried[each][1].values()))
+    texts, scores = tried[chosen]
 
     def chances(temperature: float) -> list[float]:
         return [found[0].score if found else 0.0 for found in spans(replace(chosen, temperature=temperature))]
 
     # Which answer is the best, no temperature changes.
-    truth = right(best_texts(questions, spans(chosen)), questions)
-    temperature = round(fit_temperature(chances, truth), 3)
-    return replace(chosen, temperature=temperature), scores_with(chosen.length_penalty)
+    temperature = round(fit_temperature(chances, right(texts, questions)), 3)
+    return replace(chosen, temperature=temperature), scores
 
 
 def _logits(

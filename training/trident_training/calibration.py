@@ -14,7 +14,7 @@ FILE = "calibration.json"
 #: Between these the best temperature is looked for.
 LOWEST, HIGHEST = 0.2, 5.0
 BINS = 10
-#: Tried in turn.
+#: Length penalties that are tried.
 PENALTIES = (0.0, 0.02, 0.04, 0.06, 0.08, 0.1, 0.15, 0.2)
 
 
@@ -80,15 +80,6 @@ def fit_temperature(scores: Callable[[float], Sequence[float]], right: Sequence[
         loss, bounds=(math.log(LOWEST), math.log(HIGHEST)), method="bounded", options={"maxiter": 20, "xatol": 0.01}
     )
     return math.exp(found.x)
-
-
-def fit_length_penalty(quality: Callable[[float], float]) -> float:
-    """Return the least of :data:`PENALTIES` with which the answers are best.
-
-    Args:
-        quality: of the answers with a penalty; greater is better.
-    """
-    return max(PENALTIES, key=quality)
 
 
 def calibration_error(scores: Sequence[float], right: Sequence[bool]) -> float:

@@ -81,7 +81,7 @@ def soup(
             models,
             tokenizer,
             output,
-            lambda model: evaluate_acceptability(judge, rows),
+            lambda: evaluate_acceptability(judge, rows),
             primary,
             uniform=uniform,
         )

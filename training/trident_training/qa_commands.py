@@ -101,7 +101,7 @@ def soup(
             [each.model for each in readers],
             first.tokenizer,
             output,
-            lambda model: score(best_texts(questions, first.read(questions)(plain)), questions),
+            lambda: score(best_texts(questions, first.read(questions)(plain)), questions),
             SquadScore.primary,
             uniform=uniform,
         )

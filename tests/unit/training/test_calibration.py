@@ -5,14 +5,9 @@ import math
 
 import numpy as np
 import pytest
-from trident_training.calibration import (
-    FILE,
-    PENALTIES,
-    Calibration,
-    calibration_error,
-    fit_length_penalty,
-    fit_temperature,
-)
+from trident_training.answering import calibrate
+from trident_training.calibration import FILE, Calibration, calibration_error, fit_temperature
+from trident_training.spans import Span
 
 
 @pytest.mark.parametrize("true_temperature", [0.5, 1.0, 2.5])
@@ -38,11 +33,17 @@ def test_the_calibration_error_is_the_gap_between_scores_and_right_answers():
     assert calibration_error([1.0, 1.0], [True, True]) == 0
 
 
-def test_the_least_of_the_length_penalties_with_the_best_answers_is_taken():
-    assert fit_length_penalty(lambda penalty: -abs(penalty - 0.07)) in {0.06, 0.08}
-    assert fit_length_penalty(lambda penalty: 0.0) == 0.0
-    assert fit_length_penalty(lambda penalty: float(penalty >= 0.1)) == 0.1
-    assert sorted(PENALTIES) == list(PENALTIES)
+@pytest.mark.parametrize(("enough", "chosen"), [(0.0, 0.0), (0.08, 0.08), (9.0, 0.0)])
+def test_the_least_length_penalty_with_the_best_answers_is_taken(enough, chosen):
+    questions = [{"context": "the quick fox", "answers": {"text": ["fox"]}}] * 3
+
+    def spans(calibration: Calibration) -> list[list[Span]]:
+        start = 10 if calibration.length_penalty >= enough else 4
+        return [[Span(start, 13, 0.5 ** (1 / calibration.temperature))]] * 3
+
+    found, scores = calibrate(spans, questions, may_be_unanswerable=True)
+    assert (found.length_penalty, found.may_be_unanswerable) == (chosen, True)
+    assert scores["exact_match"] == (0 if enough > 1 else 100)
 
 
 def test_a_calibration_is_written_and_read_back(tmp_path):

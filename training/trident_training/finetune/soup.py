@@ -22,7 +22,7 @@ def write_soup(
     models: Sequence[PreTrainedModel],
     tokenizer: PreTrainedTokenizerBase,
     output: Path,
-    score: Callable[[PreTrainedModel], Mapping[str, float]],
+    score: Callable[[], Mapping[str, float]],
     primary: str,
     *,
     uniform: bool,
@@ -34,7 +34,7 @@ def write_soup(
         models: what was loaded from them, in the same order; the first one is changed.
         tokenizer: of all of them.
         output: the checkpoint's folder.
-        score: measures of a model on the validation set.
+        score: measures of the first model, as it stands, on the validation set.
         primary: the measure to choose by; greater is better.
         uniform: take all of them; else only those by which the average gets no worse.
 
@@ -47,9 +47,15 @@ def write_soup(
     """
     results = [json.loads((checkpoint / RESULT).read_text()) for checkpoint in checkpoints]
     weights = [{name: tensor.clone() for name, tensor in model.state_dict().items()} for model in models]
-    average = uniform_soup if uniform else greedy_soup
-    taken, _ = average(models[0], weights, lambda: score(models[0])[primary])
-    found = score(models[0])
+    found: Mapping[str, float] = {}
+
+    def scored() -> float:
+        nonlocal found
+        found = score()
+        return found[primary]
+
+    # Both score last what they leave in the model.
+    taken, _ = (uniform_soup if uniform else greedy_soup)(models[0], weights, scored)
     models[0].save_pretrained(output)
     tokenizer.save_pretrained(output)
     chosen = {str(checkpoints[index]): results[index] for index in taken}

@@ -79,3 +79,11 @@ def test_a_soup_from_the_command_line(tiny_checkpoint, toy_data, tmp_path):
     before = json.loads((one / "result.json").read_text())["best_epoch"]["matthews_correlation"]
     assert result["best_epoch"]["matthews_correlation"] >= before
     assert set(result["soup"]) <= {str(one), str(two)}
+    # Its head says the opposite: greedily it is left out, and taken in only where all are asked for.
+    turned = {name: -each if name.startswith("classifier") else each for name, each in tensors.items()}
+    save_file(turned, two / "model.safetensors", metadata={"format": "pt"})
+    for further, taken in (([], {str(one)}), (["--uniform"], {str(one), str(two)})):
+        done = CliRunner().invoke(app, [*soup, *further])
+        assert done.exit_code == 0, done.output
+        result = json.loads((tmp_path / "soup" / "result.json").read_text())
+        assert set(result["soup"]) == taken

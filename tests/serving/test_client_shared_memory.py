@@ -85,12 +85,12 @@ def named():
     return [path.name for path in SHARED_MEMORY.glob("trident-client-*")]
 
 
-def soon_nothing_is_named():
-    """Say whether no region has a name: what a killed process leaves, its resource tracker takes away."""
+def wait_until(condition):
+    """Wait for what happens soon: what a killed process leaves named, its resource tracker takes away."""
     deadline = time.monotonic() + 10
-    while named() and time.monotonic() < deadline:
+    while not condition():
+        assert time.monotonic() < deadline
         time.sleep(0.02)
-    return not named()
 
 
 def texts(count):
@@ -173,24 +173,30 @@ from trident_client import TridentClient
 client = TridentClient(sys.argv[1], protocol=sys.argv[2], shared_memory=True)
 client.embed(["x" * 1000] * 64)
 print("embedded", flush=True)
-client.embed(["wait" * 300] * 64)
+sys.stdin.read() and client.embed(["wait" * 300] * 64)
 """
 
 
 @pytest.mark.parametrize("protocol", ["http", "grpc"])
-def test_a_killed_client_leaves_nothing_that_the_next_does_not_clean_up(server, protocol):
+@pytest.mark.parametrize("midway", [False, True])
+def test_a_killed_client_leaves_nothing_that_the_next_does_not_clean_up(server, protocol, midway):
     arguments = [sys.executable, "-c", KILLED, url(server, protocol), protocol]
-    killed = subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True, env=os.environ)
+    killed = subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=os.environ)
     assert killed.stdout.readline() == "embedded\n"
+    (idle,) = regions(server)
+    if midway:
+        killed.stdin.write("on")
+        killed.stdin.close()
+        wait_until(lambda: len(regions(server)) == 2)
     killed.send_signal(signal.SIGKILL)
     killed.wait(30)
+    killed.stdin.close()
     killed.stdout.close()
-    left = regions(server)
-    assert left
-    assert soon_nothing_is_named()
+    wait_until(lambda: not named())
     with TridentClient(url(server, protocol), protocol=protocol, shared_memory=True) as client:
         client.embed(texts(64))
-        assert not set(left) & set(regions(server))
+        # What the server was still reading from is cleaned up when the client ends.
+        assert idle not in regions(server)
     assert (regions(server), named()) == ([], [])
 
 
@@ -214,7 +220,7 @@ def test_a_client_that_is_killed_while_it_makes_a_region_leaves_none(server):
         [sys.executable, "-c", KILLED_BETWEEN, server.http_url], stdout=subprocess.PIPE, text=True, timeout=60
     )
     assert (killed.returncode, killed.stdout) == (-signal.SIGKILL, "made\n")
-    assert soon_nothing_is_named()
+    wait_until(lambda: not named())
 
 
 @pytest.mark.parametrize("protocol", ["http", "grpc"])

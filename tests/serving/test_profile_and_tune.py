@@ -8,9 +8,11 @@ from pathlib import Path
 
 import httpx
 import pytest
+from google.protobuf import text_format
 from image_context import stage
 from trident_bench.stand.overlay import configuration
 from trident_server.process import TritonProcess
+from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 pytestmark = pytest.mark.serving
 
@@ -72,7 +74,6 @@ def test_a_running_server_is_profiled_by_its_statistics(triton: TritonProcess, t
 
 
 def test_a_tuned_configuration_is_what_a_server_then_loads(repository, tmp_path, new_triton):
-    before = {model: configuration(repository, model) for model in ("cola_tokenizer", "cola_classifier")}
     # On a busy machine no second trial is reliably better: here the later one always counts as such.
     script = (
         "import itertools, trident_bench.tuning.study as study, trident_bench.tuning.verdict as verdict\n"
@@ -94,16 +95,19 @@ def test_a_tuned_configuration_is_what_a_server_then_loads(repository, tmp_path,
         json.loads((tmp_path / "tune.json").read_text())["written"]
     )
     with new_triton(repository, config_name="host", ready_timeout=240) as triton:
-        for model, own in before.items():
+        for model in ("cola_tokenizer", "cola_classifier"):
+            named = repository / model / "configs" / "host.pbtxt"
+            own = configuration(repository, model)
+            wanted = text_format.Parse(named.read_text(), ModelConfig()) if model in written else own
+            assert (wanted != own) is (model in written)
             served = httpx.get(f"http://{triton.http_url}/v2/models/{model}/config").json()
-            changed = model in written
-            assert (repository / model / "configs" / "host.pbtxt").is_file() is changed
-            same = (
-                served["max_batch_size"] == own.max_batch_size
-                and served["instance_group"][0]["count"] == own.instance_group[0].count
-                and served["dynamic_batching"]["max_queue_delay_microseconds"]
-                == own.dynamic_batching.max_queue_delay_microseconds
-                and not served["dynamic_batching"].get("preferred_batch_size")
-                and "INTRA_OP_THREAD_COUNT" not in served["parameters"]
-            )
-            assert same is not changed
+            assert served["max_batch_size"] == wanted.max_batch_size
+            assert served["instance_group"][0]["count"] == wanted.instance_group[0].count
+            assert {key: each["string_value"] for key, each in served["parameters"].items()} == {
+                key: each.string_value for key, each in wanted.parameters.items()
+            }
+            batching = served["dynamic_batching"]
+            assert batching["max_queue_delay_microseconds"] == wanted.dynamic_batching.max_queue_delay_microseconds
+            # Where none is preferred, Triton prefers the largest.
+            preferred = list(wanted.dynamic_batching.preferred_batch_size) or [wanted.max_batch_size]
+            assert batching["preferred_batch_size"] == preferred

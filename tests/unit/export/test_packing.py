@@ -96,11 +96,11 @@ def test_a_lone_sequence_has_a_row_of_its_own(sizes: list[int]) -> None:
     assert lay_out(sizes) == ([1, *sizes, 0], [0], rounded(sizes[0]))
 
 
-def test_slots_are_rounded_up_by_a_32nd_at_most_to_few_numbers() -> None:
+def test_slots_are_rounded_up_by_a_16th_at_most_to_few_numbers() -> None:
     found = [rounded(slots) for slots in range(1025)]
-    assert all(slots <= each <= slots * 33 / 32 for slots, each in enumerate(found))
-    assert found[:65] == list(range(65))
-    assert len(set(found[65:])) == 32 * 4
+    assert all(slots <= each <= slots * 17 / 16 for slots, each in enumerate(found))
+    assert found[:33] == list(range(33))
+    assert len(set(found[33:])) == 16 * 5
 
 
 @pytest.mark.parametrize(("shortest", "longest", "most"), [(20, 400, 0.1), (5, 40, 0.1), (5, 10, 0.1), (400, 512, 0.1)])

@@ -49,13 +49,13 @@ class Packed(NamedTuple):
 
 @torch.jit.script
 def rounded(slots: int) -> int:
-    """Return the number of slots to compute with: the next multiple of a 64th to a 32nd of it.
+    """Return the number of slots to compute with: the next multiple of a 32nd to a 16th of it.
 
-    oneDNN makes and keeps kernels for every shape: 32 in each power of two are soon all there, while batches of any
-    number of tokens would never end to need new ones.
+    oneDNN makes kernels for every shape and number of threads, and keeps a thousand, of half a megabyte each: with 16
+    shapes in each power of two all are soon there, while batches of any number of tokens would never end to need more.
     """
     step = 1
-    while 64 * step <= slots:
+    while 32 * step <= slots:
         step *= 2
     return (slots + step - 1) // step * step
 

@@ -1,9 +1,10 @@
 """Assembles Triton's backend directory out of links, and leaves the installed wheel untouched.
 
 Triton wants one folder with a sub-folder per backend; the wheel keeps the Python backend and its stubs apart, and the
-``pytorch`` backend is this package's own. Server, shared libraries and caches stay where they are. One file, the
-Python backend's library of 1.4 MB, is a copy: Triton refuses to serve a Python-based backend whose library is a link
-out of the directory.
+``pytorch`` backend is this package's own. Server, shared libraries and caches stay where they are. Two files are none
+of these links: the Python backend's library of 1.4 MB is a copy, since Triton refuses to serve a Python-based backend
+whose library is a link out of the directory; and where the ``pytorch`` backend runs inside Triton's process, its
+library is compiled here.
 
 The folder's name is a digest of what it links to: another environment or an updated wheel gets another folder, and two
 servers that start at once agree on one.
@@ -18,45 +19,57 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from trident_server.compilation import SOURCES, Toolchain, compile_backend
 from trident_server.errors import PathError
 from trident_server.wheel import EmbeddedTriton
 
-PYTORCH_BACKEND = Path(__file__).resolve().parent / "backends" / "pytorch"
 PYTHON_LIBRARY = "libtriton_python.so"
+PYTORCH_LIBRARY = "libtriton_pytorch.so"
 WORKABLE = re.compile(r"[\w@%+=:,./-]+", re.ASCII)
 
 
-def assemble_backends(triton: EmbeddedTriton, cache_dir: Path) -> Path:
+def assemble_backends(triton: EmbeddedTriton, cache_dir: Path, toolchain: Toolchain | None = None) -> Path:
     """Return a backend directory with ``python`` and ``pytorch`` in it, making it when it is not there yet.
 
     Safe to call from several processes at once: the folder appears complete or not at all.
 
+    Args:
+        triton: the server's files.
+        cache_dir: under which the directory is made.
+        toolchain: compiles the ``pytorch`` backend for Triton's own process; without it, that backend serves each model
+            from a process of its own.
+
     Raises:
         PathError: see :func:`check_path`.
+        CompilationError: the compiler failed.
     """
     check_path(cache_dir.resolve(), "cache-dir")
     links = {
         "python/triton_python_backend_utils.py": triton.python_backend / "triton_python_backend_utils.py",
         "python/triton_python_backend_stub": triton.python_stub,
-        "pytorch": PYTORCH_BACKEND,
     }
+    if toolchain is None:
+        links["pytorch"] = SOURCES
     library = triton.python_backend / PYTHON_LIBRARY
-    folder = cache_dir.resolve() / "backends" / _digest(links, library)
+    folder = cache_dir.resolve() / "backends" / _digest(links, library, toolchain)
     if folder.is_dir():
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(prefix=".draft-", dir=folder.parent))
-    for name, target in links.items():
-        link = draft / name
-        link.parent.mkdir(exist_ok=True)
-        link.symlink_to(target)
-    shutil.copy2(library, draft / "python" / PYTHON_LIBRARY)
     try:
+        for name, target in links.items():
+            link = draft / name
+            link.parent.mkdir(exist_ok=True)
+            link.symlink_to(target)
+        shutil.copy2(library, draft / "python" / PYTHON_LIBRARY)
+        if toolchain is not None:
+            (draft / "pytorch").mkdir()
+            compile_backend(toolchain, draft / "pytorch" / PYTORCH_LIBRARY)
         os.rename(draft, folder)
-    except OSError:
-        # Another server made the same folder first; it holds the same links.
+    except BaseException as error:
         shutil.rmtree(draft)
-        if not folder.is_dir():
+        # Another server may have made the same folder first; it holds the same.
+        if not (isinstance(error, OSError) and folder.is_dir()):
             raise
     return folder
 
@@ -79,7 +92,9 @@ def check_path(path: Path, setting: str) -> None:
         )
 
 
-def _digest(links: dict[str, Path], library: Path) -> str:
+def _digest(links: dict[str, Path], library: Path, toolchain: Toolchain | None) -> str:
     facts = library.stat()
-    text = repr([sorted((name, str(target)) for name, target in links.items()), str(library), facts.st_mtime_ns])
+    sources = [file.read_bytes() for file in sorted(SOURCES.glob("*.[ch]"))] if toolchain else []
+    linked = sorted((name, str(target)) for name, target in links.items())
+    text = repr([linked, str(library), facts.st_mtime_ns, toolchain, sources])
     return hashlib.sha256(text.encode()).hexdigest()[:16]

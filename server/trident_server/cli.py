@@ -78,6 +78,15 @@ def serve(
             flag="--shared-memory",
         ),
     ] = None,
+    isolated: Annotated[
+        bool | None,
+        _option(
+            "isolated",
+            "Each TorchScript model is served from a process of its own: slower, and one that crashes takes no other "
+            "with it.",
+            flag="--isolated",
+        ),
+    ] = None,
     log_verbose: Annotated[
         int | None, _option("log_verbose", "Triton logs more, from 1 on several lines a request; 0 to 9.")
     ] = None,

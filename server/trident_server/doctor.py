@@ -60,6 +60,7 @@ def examine(settings: ServerSettings, machine: Machine, site_packages: Path | No
     yield _python(machine)
     yield _glibc(machine)
     yield _triton(machine, site_packages)
+    yield _backend(machine, settings)
     yield _processor(machine)
     yield _memory(machine)
     yield _shared_memory(machine)
@@ -91,6 +92,15 @@ def _triton(machine: Machine, site_packages: Path | None) -> Finding:
     except ServerError as error:
         return Finding("Triton", State.MISSING, "cannot run here", str(error))
     return Finding("Triton", State.OK, str(triton.binary))
+
+
+def _backend(machine: Machine, settings: ServerSettings) -> Finding:
+    if settings.isolated:
+        return Finding("models run", State.SLOW, "in processes of their own", "Without --isolated they answer sooner.")
+    if machine.uncompilable:
+        advice = "In Triton's process they answer sooner, once what is missing is there."
+        return Finding("models run", State.SLOW, f"in processes of their own: {machine.uncompilable}", advice)
+    return Finding("models run", State.OK, "in Triton's process")
 
 
 def _processor(machine: Machine) -> Finding:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import psutil
 
+from trident_server.compilation import find_toolchain
+from trident_server.errors import CompilationError
 from trident_server.supervisor import SHARED_MEMORY
 from trident_server.wheel import Platform
 
@@ -30,6 +32,7 @@ class Machine:
         memory: free, in bytes; what is left of a container's limit where there is one.
         shared_memory: size of ``/dev/shm`` and what of it is free, in bytes; None where there is none.
         gpus: models of the NVIDIA GPUs whose driver is loaded.
+        uncompilable: why the ``pytorch`` backend cannot be compiled for Triton's process; empty where it can.
     """
 
     platform: Platform = field(default_factory=Platform)
@@ -39,6 +42,7 @@ class Machine:
     memory: int = field(default_factory=lambda: free_memory())
     shared_memory: tuple[int, int] | None = field(default_factory=lambda: shared_memory())
     gpus: tuple[str, ...] = field(default_factory=lambda: gpus())
+    uncompilable: str = field(default_factory=lambda: uncompilable())
 
     @property
     def bfloat16(self) -> tuple[str, ...]:
@@ -86,3 +90,12 @@ def gpus(folder: Path = NVIDIA_GPUS) -> tuple[str, ...]:
         model = [line.partition(":")[2].strip() for line in file.read_text().splitlines() if line.startswith("Model")]
         found += model or ["a GPU"]
     return tuple(found)
+
+
+def uncompilable() -> str:
+    """Return what is missing to compile the ``pytorch`` backend for Triton's process; nothing where all is there."""
+    try:
+        find_toolchain()
+    except CompilationError as error:
+        return str(error)
+    return ""

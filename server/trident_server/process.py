@@ -10,7 +10,8 @@ from pathlib import Path
 from types import TracebackType
 
 from trident_server.assembly import assemble_backends, check_path
-from trident_server.errors import ServerDiedError, ServerStartError
+from trident_server.compilation import find_toolchain
+from trident_server.errors import CompilationError, ServerDiedError, ServerStartError
 from trident_server.log import LogFollower, failure_reasons, read_tail
 from trident_server.ports import answers, check_free
 from trident_server.repository import check_repository
@@ -67,6 +68,8 @@ class TritonProcess:
             looks once a second whether its models are unloaded.
         config_name: Triton's ``--model-config-name``.
         shared_memory: let clients on this host hand over tensors in system shared memory.
+        isolated: serve each ``pytorch`` model from a process of its own, as is done in any case where the backend
+            cannot be compiled for Triton's. Slower; a model that crashes takes no other with it.
         extra_args: further tritonserver arguments.
         on_model_loaded: called with each model's name as Triton reports it loaded.
 
@@ -92,10 +95,13 @@ class TritonProcess:
         stop_grace: float = 15.0,
         config_name: str | None = None,
         shared_memory: bool = False,
+        isolated: bool = False,
         extra_args: Sequence[str] = (),
         on_model_loaded: Callable[[str], None] = lambda name: None,
     ) -> None:
         self.log_file = log_file
+        #: Once started: why models have processes of their own that were to be served without.
+        self.isolated_because: str | None = None
         self._repository = repository
         self._ports = {"http_port": http_port, "grpc_port": grpc_port, "metrics_port": metrics_port}
         self._cache_dir = cache_dir
@@ -104,6 +110,7 @@ class TritonProcess:
         self._stop_grace = stop_grace
         self._config_name = config_name
         self._shared_memory = shared_memory
+        self._isolated = isolated
         self._extra_args = extra_args
         self._on_model_loaded = on_model_loaded
         self._process: SupervisedProcess | None = None
@@ -140,7 +147,7 @@ class TritonProcess:
         check_repository(self._repository, self._config_name)
         check_path(self._repository.resolve(), "repository")
         check_free(self._host, self._ports)
-        backends = assemble_backends(triton, self._cache_dir)
+        backends = self._assemble(triton)
         remove_abandoned_shared_memory()
         shm_prefix = new_shm_prefix()
         self._process = SupervisedProcess(
@@ -165,6 +172,14 @@ class TritonProcess:
         """Raise ServerDiedError, with the reason from the log, when tritonserver does not run any more."""
         if self._process is not None and (status := self._process.poll()) is not None:
             raise ServerDiedError(self._explain(f"Triton {describe_exit(status)}."))
+
+    def _assemble(self, triton: EmbeddedTriton) -> Path:
+        if not self._isolated:
+            try:
+                return assemble_backends(triton, self._cache_dir, find_toolchain())
+            except CompilationError as error:
+                self.isolated_because = str(error)
+        return assemble_backends(triton, self._cache_dir)
 
     def _arguments(self, triton: EmbeddedTriton, backends: Path, shm_prefix: str) -> list[str]:
         # Nobody is told the key: to every client the restricted APIs are closed.

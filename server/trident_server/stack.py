@@ -59,6 +59,7 @@ def _run(settings: ServerSettings, console: Console) -> None:
             ready_timeout=settings.ready_timeout,
             config_name=settings.config_name,
             shared_memory=settings.shared_memory,
+            isolated=settings.isolated,
             extra_args=[f"--log-verbose={settings.log_verbose}", *trace_arguments(settings.otlp_endpoint)],
             on_model_loaded=lambda name: console.print(f"  loaded {name}"),
         )
@@ -106,6 +107,8 @@ def _announce(
         logs.append(facade.log_file)
     console.print(f"  Triton         HTTP {triton.http_url}  gRPC {triton.grpc_url}  metrics {triton.metrics_url}")
     console.print(f"  logs           {'  '.join(map(str, logs))}")
+    if triton.isolated_because is not None:
+        console.print(f"  slower         TorchScript models run in processes of their own: {triton.isolated_because}")
     console.print("Ctrl-C stops it.")
 
 

@@ -98,11 +98,13 @@ def _version(text: str) -> tuple[int, ...]:
 
 #: What the C library and OpenMP do by default and costs a model most. glibc gives a large tensor's memory back at once
 #: and fetches it anew, page by page, a thousand pages a batch. OpenMP's threads spin while they wait, which takes the
-#: cores from tokenizers and clients on a small machine; not spinning at all takes half its speed from a small batch.
+#: cores from tokenizers and clients on a small machine; not spinning at all takes half its speed from a small batch,
+#: and without the wait policy that is what they do as soon as several models of one process have threads.
 TUNING = {
     "MALLOC_MMAP_THRESHOLD_": str(256 * 2**20),
     "MALLOC_TRIM_THRESHOLD_": str(256 * 2**20),
     "GOMP_SPINCOUNT": "1000",
+    "OMP_WAIT_POLICY": "active",
 }
 
 

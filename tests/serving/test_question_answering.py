@@ -2,6 +2,7 @@
 
 import random
 import shutil
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -77,6 +78,25 @@ def test_the_last_sentence_of_a_hundred_thousand_characters_is_read(client):
     (answer,) = client.answer("Who founded the observatory?", context)
     assert answer.answer == "Clara Whitmore"
     assert answer.start == context.index("Clara")
+
+
+def test_a_short_question_does_not_wait_for_a_long_passage(triton, client):
+    if "in Triton's process" not in triton.log_file.read_text():
+        pytest.skip("a process of its own answers one batch after another")
+    context = FILLER * (100_000 // len(FILLER)) + FOUNDED
+    with InferenceServerClient(triton.grpc_url) as statistics, ThreadPoolExecutor(1) as pool:
+
+        def tokenized() -> int:
+            found = statistics.get_inference_statistics("qa_tokenizer", as_json=True)["model_stats"][0]
+            return int(found.get("execution_count", 0))
+
+        before = tokenized()
+        long = pool.submit(client.answer, "Who founded the observatory?", context)
+        while tokenized() == before and not long.done():
+            time.sleep(0.01)
+        (short,) = client.answer("Who founded the observatory?", FOUNDED)
+        assert not long.done()
+        assert short.answer == long.result()[0].answer == "Clara Whitmore"
 
 
 def test_an_answer_is_found_wherever_windows_end(client):

@@ -94,6 +94,23 @@ def test_a_signal_stops_it_without_a_trace(serve, identity_repository, number):
     assert (status, output, errors) == (0, "Stopping ...\nStopped.\n", "")
 
 
+@pytest.mark.parametrize("options", [[], ["--isolated"]])
+def test_without_a_compiler_it_serves_all_the_same_and_says_that_it_is_slower(
+    serve, identity_repository, tmp_path, monkeypatch, options
+):
+    commands = tmp_path / "commands"
+    commands.mkdir()
+    for folder in os.environ["PATH"].split(":"):
+        for each in Path(folder).glob("*"):
+            if each.name not in {"cc", "gcc"} and not (commands / each.name).is_symlink():
+                (commands / each.name).symlink_to(each)
+    monkeypatch.setenv("PATH", str(commands))
+    server = serve(identity_repository, "--triton-only", *options)
+    said = server.read_until("Ctrl-C stops it.")
+    assert ("slower" in said and "there is no C compiler" in said) is (not options)
+    get(f"http://127.0.0.1:{server.ports['http_port']}/v2/health/ready")
+
+
 def test_impatient_interrupts_do_not_break_the_clean_up(serve, identity_repository):
     server = serve(identity_repository, "--triton-only")
     server.read_until("Ctrl-C stops it.")

@@ -1,4 +1,4 @@
-"""One Triton with all models of the contract, for the tests of this folder."""
+"""One Triton with all models of the contract: once with the backend in its process, once with a process for each."""
 
 from collections.abc import Iterator
 
@@ -10,8 +10,14 @@ from .client import Client
 from .repository import write_repository
 
 
+@pytest.fixture(scope="package", params=[False, True], ids=["in-process", "isolated"])
+def isolated(request: pytest.FixtureRequest) -> bool:
+    """Whether each model has a process of its own."""
+    return bool(request.param)
+
+
 @pytest.fixture(scope="package")
-def backend_triton(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonProcess]:
+def backend_triton(isolated: bool, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonProcess]:
     folder = tmp_path_factory.mktemp("pytorch_backend")
     http, grpc, metrics = free_ports(3)
     with TritonProcess(
@@ -22,6 +28,7 @@ def backend_triton(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonP
         cache_dir=folder / "cache",
         log_file=folder / "triton.log",
         ready_timeout=240,
+        isolated=isolated,
         # Models that must not load are no reason to stop, nor to be unready.
         extra_args=["--exit-on-error=false", "--strict-readiness=false"],
     ) as process:

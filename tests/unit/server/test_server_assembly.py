@@ -5,13 +5,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from trident_server.assembly import PYTORCH_BACKEND, assemble_backends, check_path
-from trident_server.errors import PathError
+from trident_server.assembly import assemble_backends, check_path
+from trident_server.compilation import SOURCES, Toolchain
+from trident_server.errors import CompilationError, PathError
 
 
 def test_everything_is_a_link_but_the_library_that_triton_wants_inside(triton, tmp_path):
     folder = assemble_backends(triton, tmp_path / "cache")
-    assert (folder / "pytorch").readlink() == PYTORCH_BACKEND
+    assert (folder / "pytorch").readlink() == SOURCES
     assert (folder / "pytorch" / "model.py").is_file()
     assert (folder / "python" / "triton_python_backend_stub").readlink() == triton.python_stub
     utilities = folder / "python" / "triton_python_backend_utils.py"
@@ -19,6 +20,38 @@ def test_everything_is_a_link_but_the_library_that_triton_wants_inside(triton, t
     copies = [file for file in folder.rglob("*") if file.is_file() and not file.is_symlink()]
     assert [copy.name for copy in copies] == ["libtriton_python.so"]
     assert copies[0].read_bytes() == (triton.python_backend / "libtriton_python.so").read_bytes()
+
+
+@pytest.fixture
+def toolchain(tmp_path):
+    """A compiler that writes what it was told to compile."""
+    compiler = tmp_path / "cc"
+    compiler.write_text('#!/bin/sh\nfor last; do :; done\necho "$@" > "$last"\n')
+    compiler.chmod(0o755)
+    return Toolchain(compiler, tmp_path / "include", tmp_path / "libpython.so", tmp_path / "python")
+
+
+def test_with_a_compiler_the_pytorch_backend_is_a_library_and_nothing_else(triton, toolchain, tmp_path):
+    folder = assemble_backends(triton, tmp_path / "cache", toolchain)
+    assert [file.name for file in (folder / "pytorch").iterdir()] == ["libtriton_pytorch.so"]
+    assert str(SOURCES / "inprocess.c") in (folder / "pytorch" / "libtriton_pytorch.so").read_text()
+    assert folder != assemble_backends(triton, tmp_path / "cache"), "the two do not share a folder"
+
+
+def test_another_python_or_another_source_is_compiled_anew(triton, toolchain, tmp_path, monkeypatch):
+    first = assemble_backends(triton, tmp_path / "cache", toolchain)
+    assert assemble_backends(triton, tmp_path / "cache", replace(toolchain, python=tmp_path / "other")) != first
+    (tmp_path / "sources").mkdir()
+    (tmp_path / "sources" / "inprocess.c").write_text("int main;")
+    monkeypatch.setattr("trident_server.assembly.SOURCES", tmp_path / "sources")
+    assert assemble_backends(triton, tmp_path / "cache", toolchain) != first
+
+
+def test_a_compiler_that_fails_leaves_nothing_behind(triton, toolchain, tmp_path):
+    toolchain.compiler.write_text("#!/bin/sh\nexit 1\n")
+    with pytest.raises(CompilationError):
+        assemble_backends(triton, tmp_path / "cache", toolchain)
+    assert not list((tmp_path / "cache" / "backends").iterdir())
 
 
 def test_assembling_again_changes_nothing(triton, tmp_path):

@@ -21,6 +21,7 @@ GOOD = Machine(
     memory=16 * GIB,
     shared_memory=(8 * GIB, 8 * GIB),
     gpus=(),
+    uncompilable="",
 )
 
 
@@ -49,7 +50,7 @@ def test_nothing_is_wrong_with_a_good_machine(settings):
     findings = list(examine(settings, GOOD))
     assert {each.state for each in findings} == {State.OK}
     assert not any(each.advice for each in findings)
-    subjects = ["Python", "glibc", "Triton", "processor", "memory", "/dev/shm", "paths", "models", "GPU"]
+    subjects = ["Python", "glibc", "Triton", "models run", "processor", "memory", "/dev/shm", "paths", "models", "GPU"]
     assert [each.subject for each in findings if not each.subject.startswith("port ")] == subjects
 
 
@@ -60,6 +61,7 @@ def test_nothing_is_wrong_with_a_good_machine(settings):
         ("glibc", {"platform": replace(GOOD.platform, glibc="2.31")}, State.MISSING, r"2\.35 or newer"),
         ("glibc", {"platform": replace(GOOD.platform, glibc="")}, State.MISSING, "container"),
         ("Triton", {"platform": replace(GOOD.platform, machine="aarch64")}, State.MISSING, "docker run"),
+        ("models run", {"uncompilable": "there is no C compiler"}, State.SLOW, "sooner"),
         ("processor", {"flags": frozenset({"avx2"})}, State.SLOW, "AMX"),
         ("processor", {"flags": frozenset()}, State.SLOW, "float32"),
         ("processor", {"flags": frozenset({"avx512_bf16"})}, State.OK, "^$"),
@@ -75,6 +77,14 @@ def test_what_is_missing_or_slow_is_told_with_what_to_do(settings, subject, fact
     finding = found(settings, replace(GOOD, **facts))[subject]
     assert finding.state is state
     assert re.search(advice, finding.advice)
+
+
+def test_models_in_processes_of_their_own_are_told(settings):
+    assert found(settings)["models run"].found == "in Triton's process"
+    assert found(settings, replace(GOOD, uncompilable="no Python.h"))["models run"].found.endswith("own: no Python.h")
+    finding = found(settings.model_copy(update={"isolated": True}))["models run"]
+    assert finding.state is State.SLOW
+    assert "--isolated" in finding.advice
 
 
 def test_a_taken_port_is_told_with_the_option_that_chooses_another(settings):
@@ -143,7 +153,7 @@ def test_the_command_exits_with_1_when_something_is_missing_and_0_when_not(setti
     monkeypatch.setattr("trident_server.cli.Machine", lambda: GOOD)
     told = CliRunner().invoke(app, [*options, "doctor"])
     assert told.exit_code == 0, told.output
-    assert len(told.output.splitlines()) == 13
+    assert len(told.output.splitlines()) == 14
     assert not list(settings.repository.parent.glob(".trident")), "it writes nothing"
     monkeypatch.setattr("trident_server.cli.Machine", lambda: replace(GOOD, shared_memory=None))
     told = CliRunner().invoke(app, [*options, "doctor"])

@@ -33,7 +33,7 @@ def prepack(module: Any) -> int:
     if not torch.ops.mkldnn._is_mkldnn_bf16_supported():
         return 0
     graph = module.forward.graph
-    layers = [node for node in _nodes(graph) if node.kind() == "aten::linear" and _packable(node)]
+    layers = [node for node in nodes(graph) if node.kind() == "aten::linear" and _packable(node)]
     for number, layer in enumerate(layers):
         _replace(module, graph, layer, f"prepacked_{number}")
     # The weights as they were are constants that nothing uses any more.
@@ -41,11 +41,12 @@ def prepack(module: Any) -> int:
     return len(layers)
 
 
-def _nodes(block: Any) -> Iterator[Any]:
+def nodes(block: Any) -> Iterator[Any]:
+    """Yield the nodes of a graph or block, those of blocks within them too."""
     for node in block.nodes():
         yield node
         for inner in node.blocks():
-            yield from _nodes(inner)
+            yield from nodes(inner)
 
 
 def _packable(layer: Any) -> bool:

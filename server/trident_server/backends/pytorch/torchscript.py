@@ -32,7 +32,7 @@ from trident_server.backends.pytorch.batch import Argument, Array
 from trident_server.backends.pytorch.configuration import ELEMENT_TYPES, STRING, Tensor
 from trident_server.backends.pytorch.errors import AnswerError, ConfigurationError, OutputError
 from trident_server.backends.pytorch.parameters import Parameters
-from trident_server.backends.pytorch.prepacking import prepack
+from trident_server.backends.pytorch.prepacking import nodes, prepack
 
 Answer = torch.Tensor | list[str]
 
@@ -54,7 +54,12 @@ class TorchScriptModule:
 
     def __init__(self, file: Path, kind: str, device_id: int, threads: int, parameters: Parameters) -> None:
         self._parameters = parameters
-        _set_process_wide(threads, parameters)
+        self._threads = threads
+        self._set_up(threads)
+        # A process may set this only once, and a sentence encoder has no independent branches to run side by side.
+        with contextlib.suppress(RuntimeError):
+            torch.set_num_interop_threads(max(1, parameters.inter_op_threads))
+        torch.backends.cudnn.enabled = parameters.cudnn
         self._device = _device(kind, device_id)
         try:
             with torch.inference_mode(parameters.inference_mode):
@@ -62,6 +67,7 @@ class TorchScriptModule:
                     str(file), map_location=None if kind == "MODEL" else self._device
                 )
             self.arguments = _argument_names(self._module)
+            self.is_stateless = is_stateless(self._module)
             self._prepacked = prepack(self._module) if parameters.optimized_execution else 0
         except (RuntimeError, AttributeError) as error:
             raise ConfigurationError(f"{file} is not a TorchScript module with a forward method: {error}") from error
@@ -69,18 +75,21 @@ class TorchScriptModule:
     def __str__(self) -> str:
         parameters = self._parameters
         return (
-            f"TorchScript on {self._device}, {torch.get_num_threads()} threads inside an operation and "
+            f"TorchScript on {self._device}, {self._threads} threads inside an operation and "
             f"{torch.get_num_interop_threads()} for operations side by side, "
             f"inference mode {_on(parameters.inference_mode)}, profiling {_on(parameters.jit_profiling)}, "
             f"{self._prepacked} linear layers with prepacked weights"
         )
 
-    def __call__(self, arguments: Sequence[Argument], outputs: Sequence[tuple[Tensor, int]]) -> list[Array]:
+    def __call__(
+        self, arguments: Sequence[Argument], outputs: Sequence[tuple[Tensor, int]], company: int = 1
+    ) -> list[Array]:
         """Call ``forward``.
 
         Args:
             arguments: in ``forward``'s order.
             outputs: the configured outputs, each with its position in the answer.
+            company: how many calls, this one among them, share the threads.
 
         Returns:
             The outputs, whole batch each; text as an object array of UTF-8 bytes.
@@ -89,6 +98,7 @@ class TorchScriptModule:
             AnswerError: the answer is no tensor, ``List[str]`` or flat tuple of those.
             OutputError: an output is missing, a scalar, or of another type than configured.
         """
+        self._set_up(max(1, self._threads // company))
         inference = torch.inference_mode() if self._parameters.inference_mode else torch.no_grad()
         # Both are properties of the calling thread.
         with inference, optimized_execution(self._parameters.optimized_execution):
@@ -98,8 +108,22 @@ class TorchScriptModule:
             torch.cuda.empty_cache()
         return arrays
 
+    def _set_up(self, threads: int) -> None:
+        """Make torch compute as this model is configured; other models of the process may be otherwise."""
+        # The first is the calling thread's own, the others are the process's.
+        torch.set_num_threads(threads)
+        torch._C._jit_set_profiling_executor(self._parameters.jit_executor)
+        torch._C._jit_set_profiling_mode(self._parameters.jit_profiling)
+        if self._parameters.tensor_fuser is not None:
+            torch._C._jit_set_texpr_fuser_enabled(self._parameters.tensor_fuser)
+
     def _to_torch(self, argument: Argument) -> Answer:
         return argument if isinstance(argument, list) else torch.from_numpy(argument).to(self._device)
+
+
+def is_stateless(module: Any) -> bool:
+    """Return whether ``forward`` touches no attribute, as of a frozen module: then several calls may run at a time."""
+    return all(node.kind() not in {"prim::GetAttr", "prim::SetAttr"} for node in nodes(module.inlined_graph))
 
 
 def flatten(answer: object) -> list[Answer]:
@@ -172,15 +196,3 @@ def _device(kind: str, device_id: int) -> torch.device:
             "use kind: KIND_CPU"
         )
     return torch.device("cuda", device_id)
-
-
-def _set_process_wide(threads: int, parameters: Parameters) -> None:
-    torch.set_num_threads(threads)
-    # A process may set this only once, and a sentence encoder has no independent branches to run side by side.
-    with contextlib.suppress(RuntimeError):
-        torch.set_num_interop_threads(max(1, parameters.inter_op_threads))
-    torch._C._jit_set_profiling_executor(parameters.jit_executor)
-    torch._C._jit_set_profiling_mode(parameters.jit_profiling)
-    if parameters.tensor_fuser is not None:
-        torch._C._jit_set_texpr_fuser_enabled(parameters.tensor_fuser)
-    torch.backends.cudnn.enabled = parameters.cudnn

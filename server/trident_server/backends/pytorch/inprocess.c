@@ -1,0 +1,520 @@
+/* Triton's pytorch backend, answered by this project's Python inside Triton's own process.
+ *
+ * A Python-based backend runs in a process of its own: every batch waits for two of them to wake up in turn, and every
+ * tensor is copied into shared memory and out of it. This one starts an interpreter in Triton and calls
+ * trident_server.backends.pytorch.inprocess there, which reads Triton's memory where it lies. What a model may do is
+ * decided in Python alone, the same for both; here is only what stands between Triton's interface and a method call.
+ *
+ * Compiled by trident_server.compilation, with
+ *   PYTHON    the interpreter whose packages are used (its virtual environment's), and
+ *   LIBPYTHON its shared library. */
+
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+#include <dlfcn.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "triton_api.h"
+
+#define MODULE "trident_server.backends.pytorch.inprocess"
+#define MAX_DIMENSIONS 32
+/* Of a request's inputs: a thousand tokens, which take tens of milliseconds. */
+#define FEW_BYTES 4096
+
+#define TRY(call)                                    \
+  do {                                               \
+    TRITONSERVER_Error* error_ = (call);             \
+    if (error_ != NULL) return error_;               \
+  } while (0)
+
+/* What was sent back is Triton's own doing where this fails, and nobody is left to be told. */
+static void forget(TRITONSERVER_Error* error)
+{
+  if (error != NULL) TRITONSERVER_ErrorDelete(error);
+}
+
+static uint64_t now_ns(void)
+{
+  struct timespec time;
+  clock_gettime(CLOCK_MONOTONIC, &time);
+  return (uint64_t)time.tv_sec * 1000000000u + (uint64_t)time.tv_nsec;
+}
+
+static void log_text(TRITONSERVER_LogLevel level, const char* text)
+{
+  forget(TRITONSERVER_LogMessage(level, "inprocess.c", __LINE__, text));
+}
+
+/* Returns the pending Python exception as Triton's error and clears it. The GIL must be held, here and below wherever
+ * an object is named. */
+static TRITONSERVER_Error* python_error(void)
+{
+  PyObject *type, *value, *trace;
+  PyErr_Fetch(&type, &value, &trace);
+  PyErr_NormalizeException(&type, &value, &trace);
+  PyObject* text = value == NULL ? NULL : PyObject_Str(value);
+  const char* message = text == NULL ? NULL : PyUnicode_AsUTF8(text);
+  TRITONSERVER_Error* error =
+      TRITONSERVER_ErrorNew(TRITON_INTERNAL, message == NULL ? "an exception without a text" : message);
+  PyErr_Clear();
+  Py_XDECREF(text);
+  Py_XDECREF(type);
+  Py_XDECREF(value);
+  Py_XDECREF(trace);
+  return error;
+}
+
+/* ---- the interpreter ---- */
+
+static TRITONSERVER_Error* start_python(void)
+{
+  if (Py_IsInitialized()) return NULL;
+  /* Triton loads a backend's libraries for that backend alone; extension modules look for Python's symbols globally. */
+  if (dlopen(LIBPYTHON, RTLD_NOW | RTLD_GLOBAL) == NULL) return TRITONSERVER_ErrorNew(TRITON_INTERNAL, dlerror());
+  PyConfig config;
+  PyConfig_InitPythonConfig(&config);
+  config.install_signal_handlers = 0;
+  config.parse_argv = 0;
+  PyStatus status = PyConfig_SetBytesString(&config, &config.program_name, PYTHON);
+  if (!PyStatus_Exception(status)) status = Py_InitializeFromConfig(&config);
+  PyConfig_Clear(&config);
+  if (PyStatus_Exception(status))
+    return TRITONSERVER_ErrorNew(TRITON_INTERNAL, status.err_msg == NULL ? "Python did not start" : status.err_msg);
+  PyEval_SaveThread();
+  return NULL;
+}
+
+TRITONSERVER_Error* TRITONBACKEND_Initialize(TRITONBACKEND_Backend* backend)
+{
+  (void)backend;
+  uint32_t major, minor;
+  TRY(TRITONBACKEND_ApiVersion(&major, &minor));
+  if (major != TRITON_INTERFACE)
+    return TRITONSERVER_ErrorNew(TRITON_UNSUPPORTED, "the pytorch backend was made for interface 1 of Triton's backends");
+  return start_python();
+}
+
+/* ---- one instance ---- */
+
+/* Batches that workers of any model are answering: they share the cores. */
+static atomic_int under_way = 0;
+
+typedef struct {
+  TRITONBACKEND_Request** requests; /* NULL where there is no batch */
+  uint32_t count;
+} Batch;
+
+struct Instance;
+
+/* A thread that answers one batch after another. All but the first two are guarded by the instance's lock. */
+typedef struct {
+  struct Instance* instance;
+  pthread_t thread;
+  pthread_cond_t given;
+  Batch batch;
+  bool busy;
+} Worker;
+
+typedef struct Instance {
+  TRITONBACKEND_ModelInstance* handle;
+  PyObject* model;
+  bool batching;
+  Worker* workers;
+  int worker_count;
+  pthread_mutex_t lock;
+  pthread_cond_t done; /* a worker is no longer busy */
+  bool closing;
+} Instance;
+
+static void answer_batch(Instance* instance, Batch batch);
+
+static void* work(void* argument)
+{
+  Worker* worker = argument;
+  Instance* instance = worker->instance;
+  pthread_mutex_lock(&instance->lock);
+  for (;;) {
+    while (worker->batch.requests == NULL && !instance->closing)
+      pthread_cond_wait(&worker->given, &instance->lock);
+    if (worker->batch.requests == NULL) break;
+    Batch batch = worker->batch;
+    pthread_mutex_unlock(&instance->lock);
+    answer_batch(instance, batch);
+    pthread_mutex_lock(&instance->lock);
+    worker->batch.requests = NULL;
+    worker->busy = false;
+    pthread_cond_signal(&instance->done);
+  }
+  pthread_mutex_unlock(&instance->lock);
+  return NULL;
+}
+
+static int idle_workers(const Instance* instance)
+{
+  int idle = 0;
+  for (int number = 0; number < instance->worker_count; number++) idle += !instance->workers[number].busy;
+  return idle;
+}
+
+static Worker* first_idle_worker(Instance* instance)
+{
+  for (int number = 0; number < instance->worker_count; number++)
+    if (!instance->workers[number].busy) return &instance->workers[number];
+  return NULL;
+}
+
+/* Returns an attribute that is an integer or a bool, 0 where there is none. */
+static long number_of(PyObject* model, const char* name)
+{
+  PyObject* value = PyObject_GetAttrString(model, name);
+  const long number = value == NULL ? 0 : PyLong_AsLong(value);
+  Py_XDECREF(value);
+  PyErr_Clear();
+  return number;
+}
+
+static TRITONSERVER_Error* load(Instance* instance, const char* config, size_t size, const char* folder,
+                                uint64_t version, const char* kind, int32_t device)
+{
+  PyObject* module = PyImport_ImportModule(MODULE);
+  PyObject* path = PyUnicode_FromFormat("%s/%llu", folder, (unsigned long long)version);
+  if (module != NULL && path != NULL)
+    instance->model = PyObject_CallMethod(
+        module, "InProcessModel", "s#Osi", config, (Py_ssize_t)size, path, kind, (int)device);
+  Py_XDECREF(path);
+  Py_XDECREF(module);
+  if (instance->model == NULL) return python_error();
+  instance->batching = number_of(instance->model, "is_batching") != 0;
+  instance->worker_count = (int)number_of(instance->model, "workers");
+  PyObject* text = PyObject_Str(instance->model);
+  const char* said = text == NULL ? NULL : PyUnicode_AsUTF8(text);
+  if (said != NULL) log_text(TRITON_LOG_INFO, said);
+  Py_XDECREF(text);
+  PyErr_Clear();
+  return NULL;
+}
+
+static TRITONSERVER_Error* start_workers(Instance* instance)
+{
+  const int wanted = instance->worker_count;
+  instance->worker_count = 0;
+  instance->workers = calloc((size_t)wanted, sizeof(Worker));
+  if (instance->workers == NULL) return TRITONSERVER_ErrorNew(TRITON_INTERNAL, "out of memory");
+  pthread_mutex_init(&instance->lock, NULL);
+  pthread_cond_init(&instance->done, NULL);
+  for (int number = 0; number < wanted; number++) {
+    Worker* worker = &instance->workers[number];
+    worker->instance = instance;
+    pthread_cond_init(&worker->given, NULL);
+    if (pthread_create(&worker->thread, NULL, work, worker) != 0) break;
+    instance->worker_count++;
+  }
+  return instance->worker_count > 0 ? NULL : TRITONSERVER_ErrorNew(TRITON_INTERNAL, "no thread can be started");
+}
+
+static void destroy(Instance* instance)
+{
+  PyGILState_STATE gil = PyGILState_Ensure();
+  Py_XDECREF(instance->model);
+  PyGILState_Release(gil);
+  free(instance->workers);
+  free(instance);
+}
+
+TRITONSERVER_Error* TRITONBACKEND_ModelInstanceInitialize(TRITONBACKEND_ModelInstance* handle)
+{
+  TRITONBACKEND_Model* model;
+  TRITONSERVER_InstanceGroupKind kind;
+  int32_t device;
+  TRITONBACKEND_ArtifactType type;
+  const char* folder;
+  uint64_t version;
+  TRITONSERVER_Message* message;
+  const char* config;
+  size_t size;
+  TRY(TRITONBACKEND_ModelInstanceModel(handle, &model));
+  TRY(TRITONBACKEND_ModelInstanceKind(handle, &kind));
+  TRY(TRITONBACKEND_ModelInstanceDeviceId(handle, &device));
+  TRY(TRITONBACKEND_ModelRepository(model, &type, &folder));
+  TRY(TRITONBACKEND_ModelVersion(model, &version));
+  TRY(TRITONBACKEND_ModelConfig(model, 1, &message));
+  Instance* instance = calloc(1, sizeof(Instance));
+  if (instance == NULL) return TRITONSERVER_ErrorNew(TRITON_INTERNAL, "out of memory");
+  instance->handle = handle;
+  TRITONSERVER_Error* error = TRITONSERVER_MessageSerializeToJson(message, &config, &size);
+  if (error == NULL) {
+    PyGILState_STATE gil = PyGILState_Ensure();
+    error = load(instance, config, size, folder, version, TRITONSERVER_InstanceGroupKindString(kind), device);
+    PyGILState_Release(gil);
+  }
+  forget(TRITONSERVER_MessageDelete(message));
+  if (error == NULL) error = start_workers(instance);
+  if (error != NULL) {
+    destroy(instance);
+    return error;
+  }
+  return TRITONBACKEND_ModelInstanceSetState(handle, instance);
+}
+
+TRITONSERVER_Error* TRITONBACKEND_ModelInstanceFinalize(TRITONBACKEND_ModelInstance* handle)
+{
+  void* state;
+  TRY(TRITONBACKEND_ModelInstanceState(handle, &state));
+  /* Triton finalizes what could not be initialized, too. */
+  if (state == NULL) return NULL;
+  Instance* instance = state;
+  pthread_mutex_lock(&instance->lock);
+  instance->closing = true;
+  for (int number = 0; number < instance->worker_count; number++)
+    pthread_cond_signal(&instance->workers[number].given);
+  pthread_mutex_unlock(&instance->lock);
+  for (int number = 0; number < instance->worker_count; number++)
+    pthread_join(instance->workers[number].thread, NULL);
+  destroy(instance);
+  return NULL;
+}
+
+static bool is_small(TRITONBACKEND_Request* request)
+{
+  uint32_t count = 0;
+  uint64_t sum = 0;
+  forget(TRITONBACKEND_RequestInputCount(request, &count));
+  for (uint32_t index = 0; index < count; index++) {
+    TRITONBACKEND_Input* input;
+    uint64_t bytes = 0;
+    TRITONSERVER_Error* error = TRITONBACKEND_RequestInputByIndex(request, index, &input);
+    if (error == NULL) error = TRITONBACKEND_InputProperties(input, NULL, NULL, NULL, NULL, &bytes, NULL);
+    forget(error);
+    sum += bytes;
+  }
+  return sum <= FEW_BYTES;
+}
+
+/* Hands the batch to a worker and returns as soon as another could take the next one: until then, Triton collects. A
+ * lone small request is not worth waking a worker for; nobody is kept waiting by it. */
+TRITONSERVER_Error* TRITONBACKEND_ModelInstanceExecute(TRITONBACKEND_ModelInstance* handle,
+                                                       TRITONBACKEND_Request** requests, const uint32_t count)
+{
+  void* state;
+  TRY(TRITONBACKEND_ModelInstanceState(handle, &state));
+  Instance* instance = state;
+  Batch batch = {malloc(count * sizeof(*requests)), count};
+  if (batch.requests == NULL) return TRITONSERVER_ErrorNew(TRITON_INTERNAL, "out of memory");
+  memcpy(batch.requests, requests, count * sizeof(*requests));
+  pthread_mutex_lock(&instance->lock);
+  const bool alone = count == 1 && idle_workers(instance) == instance->worker_count && is_small(requests[0]);
+  if (!alone) {
+    /* There is one: it was waited for before the last call returned, and Triton makes one call at a time. */
+    Worker* worker = first_idle_worker(instance);
+    worker->batch = batch;
+    worker->busy = true;
+    pthread_cond_signal(&worker->given);
+    while (first_idle_worker(instance) == NULL) pthread_cond_wait(&instance->done, &instance->lock);
+  }
+  pthread_mutex_unlock(&instance->lock);
+  if (alone) answer_batch(instance, batch);
+  return NULL;
+}
+
+/* ---- requests ---- */
+
+static TRITONSERVER_Error* add_pieces(TRITONBACKEND_Input* input, uint32_t count, PyObject* pieces)
+{
+  for (uint32_t index = 0; index < count; index++) {
+    const void* buffer;
+    uint64_t bytes;
+    TRITONSERVER_MemoryType memory = TRITON_MEMORY_CPU;
+    int64_t memory_id = 0;
+    TRY(TRITONBACKEND_InputBuffer(input, index, &buffer, &bytes, &memory, &memory_id));
+    if (memory != TRITON_MEMORY_CPU && memory != TRITON_MEMORY_CPU_PINNED)
+      return TRITONSERVER_ErrorNew(TRITON_UNSUPPORTED, "the pytorch backend takes inputs in the host's memory only");
+    /* Of NULL, where an empty tensor may lie, there is no view. A model may write to what it is given. */
+    static char nothing[1];
+    PyObject* view = PyMemoryView_FromMemory(bytes == 0 ? nothing : (char*)buffer, (Py_ssize_t)bytes, PyBUF_WRITE);
+    int failed = view == NULL || PyList_Append(pieces, view) < 0;
+    Py_XDECREF(view);
+    if (failed) return python_error();
+  }
+  return NULL;
+}
+
+/* Adds {name: (type, shape, pieces)} to the inputs of a request; the first dimension goes to *items. */
+static TRITONSERVER_Error* add_input(TRITONBACKEND_Input* input, PyObject* inputs, uint64_t* items)
+{
+  const char* name;
+  TRITONSERVER_DataType type;
+  const int64_t* dimensions;
+  uint32_t rank, pieces_count;
+  uint64_t bytes;
+  TRY(TRITONBACKEND_InputProperties(input, &name, &type, &dimensions, &rank, &bytes, &pieces_count));
+  PyObject* shape = PyTuple_New(rank);
+  PyObject* pieces = PyList_New(0);
+  int failed = shape == NULL || pieces == NULL;
+  for (uint32_t place = 0; !failed && place < rank; place++) {
+    PyObject* size = PyLong_FromLongLong(dimensions[place]);
+    failed = size == NULL;
+    if (!failed) PyTuple_SET_ITEM(shape, place, size);
+  }
+  TRITONSERVER_Error* error = failed ? python_error() : add_pieces(input, pieces_count, pieces);
+  if (error == NULL) {
+    PyObject* tensor = Py_BuildValue("(sOO)", TRITONSERVER_DataTypeString(type), shape, pieces);
+    if (tensor == NULL || PyDict_SetItemString(inputs, name, tensor) < 0) error = python_error();
+    Py_XDECREF(tensor);
+  }
+  Py_XDECREF(shape);
+  Py_XDECREF(pieces);
+  *items = rank == 0 ? 1 : (uint64_t)dimensions[0];
+  return error;
+}
+
+static TRITONSERVER_Error* inputs_of(TRITONBACKEND_Request* request, PyObject* inputs, uint64_t* items)
+{
+  uint32_t count;
+  TRY(TRITONBACKEND_RequestInputCount(request, &count));
+  for (uint32_t index = 0; index < count; index++) {
+    TRITONBACKEND_Input* input;
+    TRY(TRITONBACKEND_RequestInputByIndex(request, index, &input));
+    TRY(add_input(input, inputs, items));
+  }
+  return NULL;
+}
+
+/* Returns the answers of all requests as a new list, or NULL and an error; the batch's items go to *items. */
+static PyObject* answers_of(Instance* instance, Batch batch, int company, uint64_t* items, TRITONSERVER_Error** error)
+{
+  PyObject* list = PyList_New(0);
+  *items = 0;
+  *error = list == NULL ? python_error() : NULL;
+  for (uint32_t place = 0; *error == NULL && place < batch.count; place++) {
+    PyObject* inputs = PyDict_New();
+    uint64_t own = 1;
+    if (inputs == NULL || PyList_Append(list, inputs) < 0)
+      *error = python_error();
+    else
+      *error = inputs_of(batch.requests[place], inputs, &own);
+    *items += instance->batching ? own : 1;
+    Py_XDECREF(inputs);
+  }
+  PyObject* answers = *error == NULL ? PyObject_CallMethod(instance->model, "execute", "Oi", list, company) : NULL;
+  Py_XDECREF(list);
+  if (*error == NULL && answers == NULL) *error = python_error();
+  return answers;
+}
+
+/* ---- responses ---- */
+
+static bool is_wanted(TRITONBACKEND_Request* request, uint32_t count, const char* name)
+{
+  for (uint32_t index = 0; index < count; index++) {
+    const char* wanted;
+    TRITONSERVER_Error* error = TRITONBACKEND_RequestOutputName(request, index, &wanted);
+    forget(error);
+    if (error == NULL && strcmp(wanted, name) == 0) return true;
+  }
+  return false;
+}
+
+static TRITONSERVER_Error* add_output(TRITONBACKEND_Response* response, const char* name, const char* type,
+                                      PyObject* shape, PyObject* content)
+{
+  int64_t dimensions[MAX_DIMENSIONS];
+  Py_ssize_t rank = PyTuple_Size(shape);
+  if (rank > MAX_DIMENSIONS) return TRITONSERVER_ErrorNew(TRITON_INVALID_ARG, "an output has more than 32 dimensions");
+  for (Py_ssize_t place = 0; place < rank; place++)
+    dimensions[place] = PyLong_AsLongLong(PyTuple_GET_ITEM(shape, place));
+  TRITONBACKEND_Output* output;
+  TRY(TRITONBACKEND_ResponseOutput(
+      response, &output, name, TRITONSERVER_StringToDataType(type), dimensions, (uint32_t)rank));
+  Py_buffer view;
+  if (PyObject_GetBuffer(content, &view, PyBUF_C_CONTIGUOUS) < 0) return python_error();
+  void* buffer;
+  TRITONSERVER_MemoryType memory = TRITON_MEMORY_CPU;
+  int64_t memory_id = 0;
+  TRITONSERVER_Error* error = TRITONBACKEND_OutputBuffer(output, &buffer, (uint64_t)view.len, &memory, &memory_id);
+  if (error == NULL && memory != TRITON_MEMORY_CPU && memory != TRITON_MEMORY_CPU_PINNED)
+    error = TRITONSERVER_ErrorNew(TRITON_UNSUPPORTED, "the pytorch backend gives outputs in the host's memory only");
+  if (error == NULL && view.len > 0) memcpy(buffer, view.buf, (size_t)view.len);
+  PyBuffer_Release(&view);
+  return error;
+}
+
+static TRITONSERVER_Error* error_of(PyObject* failure)
+{
+  const char *code, *message;
+  if (!PyArg_ParseTuple(failure, "ss", &code, &message)) return python_error();
+  log_text(TRITON_LOG_ERROR, message);
+  TRITONSERVER_Error_Code number = strcmp(code, "INVALID_ARG") == 0   ? TRITON_INVALID_ARG
+                                   : strcmp(code, "UNSUPPORTED") == 0 ? TRITON_UNSUPPORTED
+                                                                      : TRITON_INTERNAL;
+  return TRITONSERVER_ErrorNew(number, message);
+}
+
+/* Fills a response with what its request asked for; the error, where there is one, is what is sent in its place. */
+static TRITONSERVER_Error* fill(TRITONBACKEND_Response* response, TRITONBACKEND_Request* request, PyObject* answer)
+{
+  if (PyTuple_Check(answer)) return error_of(answer);
+  uint32_t wanted;
+  TRY(TRITONBACKEND_RequestOutputCount(request, &wanted));
+  for (Py_ssize_t place = 0; place < PyList_Size(answer); place++) {
+    const char *name, *type;
+    PyObject *shape, *content;
+    if (!PyArg_ParseTuple(PyList_GET_ITEM(answer, place), "ssO!O", &name, &type, &PyTuple_Type, &shape, &content))
+      return python_error();
+    if (is_wanted(request, wanted, name)) TRY(add_output(response, name, type, shape, content));
+  }
+  return NULL;
+}
+
+/* One request of a batch, from its answer on. */
+typedef struct {
+  TRITONBACKEND_Request* request;
+  TRITONBACKEND_Response* response;
+  TRITONSERVER_Error* error;
+} Reply;
+
+static void answer_batch(Instance* instance, Batch batch)
+{
+  const uint64_t start = now_ns();
+  Reply replies[batch.count];
+  PyGILState_STATE gil = PyGILState_Ensure();
+  uint64_t items;
+  TRITONSERVER_Error* whole;
+  const int company = atomic_fetch_add(&under_way, 1) + 1;
+  const uint64_t compute_start = now_ns();
+  PyObject* answers = answers_of(instance, batch, company, &items, &whole);
+  const uint64_t compute_end = now_ns();
+  atomic_fetch_sub(&under_way, 1);
+  for (uint32_t place = 0; place < batch.count; place++) {
+    Reply* reply = &replies[place];
+    reply->request = batch.requests[place];
+    reply->response = NULL;
+    reply->error = TRITONBACKEND_ResponseNew(&reply->response, reply->request);
+    if (reply->error == NULL)
+      reply->error = whole == NULL
+                         ? fill(reply->response, reply->request, PyList_GetItem(answers, place))
+                         : TRITONSERVER_ErrorNew(TRITON_INTERNAL, TRITONSERVER_ErrorMessage(whole));
+  }
+  Py_XDECREF(answers);
+  PyGILState_Release(gil);
+  forget(whole);
+
+  for (uint32_t place = 0; place < batch.count; place++) {
+    Reply* reply = &replies[place];
+    const bool answered = reply->error == NULL;
+    if (reply->response != NULL)
+      forget(TRITONBACKEND_ResponseSend(reply->response, TRITON_RESPONSE_FINAL, reply->error));
+    forget(reply->error);
+    forget(TRITONBACKEND_ModelInstanceReportStatistics(
+        instance->handle, reply->request, answered, start, compute_start, compute_end, now_ns()));
+  }
+  forget(TRITONBACKEND_ModelInstanceReportBatchStatistics(
+      instance->handle, items, start, compute_start, compute_end, now_ns()));
+  /* Last: with its last request, a model that is being unloaded goes. */
+  for (uint32_t place = 0; place < batch.count; place++)
+    forget(TRITONBACKEND_RequestRelease(replies[place].request, TRITON_RELEASE_ALL));
+  free(batch.requests);
+}

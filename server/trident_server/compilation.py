@@ -1,0 +1,88 @@
+"""Compiles what lets the ``pytorch`` backend run inside Triton's process, where this machine can: about a second, once.
+
+A C compiler, Python's header and Python's shared library are all it takes; Triton's interface is declared beside the
+source. Where one of them is missing, the backend serves each model from a process of its own, which is slower.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import sysconfig
+from dataclasses import dataclass
+from pathlib import Path
+
+from trident_server.errors import CompilationError
+
+SOURCES = Path(__file__).resolve().parent / "backends" / "pytorch"
+SECONDS = 120.0
+
+
+@dataclass(frozen=True)
+class Toolchain:
+    """What the backend is compiled with and for.
+
+    Attributes:
+        compiler: a C compiler.
+        headers: the folder that holds ``Python.h``.
+        library: Python's shared library.
+        python: the interpreter whose packages the backend uses.
+    """
+
+    compiler: Path
+    headers: Path
+    library: Path
+    python: Path
+
+
+def find_toolchain() -> Toolchain:
+    """Find what the running Python's backend is compiled with.
+
+    Raises:
+        CompilationError: something is missing; says what, and how it is installed.
+    """
+    compiler = shutil.which("cc") or shutil.which("gcc")
+    if compiler is None:
+        raise CompilationError("there is no C compiler (cc or gcc): apt-get install gcc libc6-dev")
+    headers = Path(sysconfig.get_path("include"))
+    if not (headers / "Python.h").is_file():
+        raise CompilationError(f"there is no {headers / 'Python.h'}: apt-get install python3.11-dev")
+    facts = sysconfig.get_config_vars()
+    name = str(facts.get("INSTSONAME", ""))
+    folders = [Path(str(facts[key])) for key in ("LIBDIR", "LIBPL") if facts.get(key)]
+    if facts.get("LIBDIR") and facts.get("MULTIARCH"):
+        folders.append(Path(str(facts["LIBDIR"])) / str(facts["MULTIARCH"]))
+    libraries = [folder / name for folder in folders if ".so" in name and (folder / name).is_file()]
+    if not libraries:
+        raise CompilationError(
+            "this Python has no shared library: apt-get install libpython3.11, or build it --enable-shared"
+        )
+    return Toolchain(Path(compiler), headers, libraries[0], Path(sys.executable))
+
+
+def compile_backend(toolchain: Toolchain, target: Path) -> None:
+    """Compile the backend to the library ``target``.
+
+    Raises:
+        CompilationError: the compiler failed; carries the end of what it said.
+    """
+    command = [
+        str(toolchain.compiler),
+        *("-std=c11", "-O2", "-Wall", "-Wextra", "-shared", "-fPIC"),
+        f'-DPYTHON="{toolchain.python}"',
+        f'-DLIBPYTHON="{toolchain.library}"',
+        f"-I{toolchain.headers}",
+        str(SOURCES / "inprocess.c"),
+        str(toolchain.library),
+        f"-Wl,-rpath,{toolchain.library.parent}",
+        "-o",
+        str(target),
+    ]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise CompilationError(f"{toolchain.compiler} could not compile the pytorch backend: {error}") from error
+    if done.returncode != 0:
+        said = "\n".join(done.stderr.strip().splitlines()[-20:])
+        raise CompilationError(f"{toolchain.compiler} could not compile the pytorch backend:\n{said}")

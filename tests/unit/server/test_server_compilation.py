@@ -1,0 +1,84 @@
+"""The library that lets the pytorch backend run inside Triton's process: what it takes, and what is said without it."""
+
+import subprocess
+import sysconfig
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from trident_server.compilation import compile_backend, find_toolchain
+from trident_server.errors import CompilationError
+from trident_server.process import TritonProcess
+
+
+@pytest.fixture
+def toolchain():
+    try:
+        return find_toolchain()
+    except CompilationError as error:
+        pytest.skip(str(error))
+
+
+def test_the_library_has_what_triton_calls_and_no_warning(toolchain, tmp_path):
+    library = tmp_path / "libtriton_pytorch.so"
+    compile_backend(toolchain, library)
+    functions = subprocess.run(["nm", "-D", "--defined-only", library], capture_output=True, text=True, check=True)
+    for name in ("Initialize", "ModelInstanceInitialize", "ModelInstanceExecute", "ModelInstanceFinalize"):
+        assert f"T TRITONBACKEND_{name}\n" in functions.stdout
+    compile_backend(replace(toolchain, compiler=_wrapper(tmp_path, toolchain.compiler)), library)
+
+
+def _wrapper(folder: Path, compiler: Path) -> Path:
+    strict = folder / "strict"
+    strict.write_text(f'#!/bin/sh\nexec {compiler} -Werror "$@"\n')
+    strict.chmod(0o755)
+    return strict
+
+
+def test_without_a_compiler_it_is_said_how_to_get_one(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(CompilationError, match=r"no C compiler .* apt-get install gcc"):
+        find_toolchain()
+
+
+def test_without_pythons_header_it_is_said_how_to_get_it(monkeypatch, tmp_path):
+    monkeypatch.setattr(sysconfig, "get_path", lambda name: str(tmp_path))
+    with pytest.raises(CompilationError, match=r"Python\.h: apt-get install python3\.11-dev"):
+        find_toolchain()
+
+
+def test_a_python_without_a_shared_library_is_told(monkeypatch):
+    facts = {**sysconfig.get_config_vars(), "INSTSONAME": "libpython3.11.a"}
+    monkeypatch.setattr(sysconfig, "get_config_vars", lambda: facts)
+    with pytest.raises(CompilationError, match="no shared library"):
+        find_toolchain()
+
+
+def test_what_the_compiler_says_is_passed_on(toolchain, tmp_path):
+    broken = tmp_path / "cc"
+    broken.write_text("#!/bin/sh\necho 'inprocess.c: it is Monday' >&2\nexit 1\n")
+    broken.chmod(0o755)
+    with pytest.raises(CompilationError, match="it is Monday"):
+        compile_backend(replace(toolchain, compiler=broken), tmp_path / "library.so")
+    with pytest.raises(CompilationError, match="could not compile"):
+        compile_backend(replace(toolchain, compiler=tmp_path / "nowhere"), tmp_path / "library.so")
+
+
+@pytest.mark.parametrize("isolated", [False, True])
+def test_where_it_cannot_be_compiled_or_is_not_wanted_models_get_processes(monkeypatch, triton, tmp_path, isolated):
+    def missing():
+        assert not isolated, "nobody looks for what is not wanted"
+        raise CompilationError("there is no C compiler")
+
+    monkeypatch.setattr("trident_server.process.find_toolchain", missing)
+    process = TritonProcess(
+        repository=tmp_path,
+        http_port=1,
+        grpc_port=2,
+        metrics_port=3,
+        cache_dir=tmp_path / "cache",
+        log_file=tmp_path / "log",
+        isolated=isolated,
+    )
+    assert (process._assemble(triton) / "pytorch" / "model.py").is_file()
+    assert process.isolated_because == (None if isolated else "there is no C compiler")

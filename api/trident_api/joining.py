@@ -16,7 +16,7 @@ Result = TypeVar("Result")
 
 #: Of a call: as many as the models take in one batch.
 MOST_ITEMS = 64
-#: One is computed while the next one is tokenized and waits its turn.
+#: The encoder computes two batches at a time, and while one is answered and asked anew, it computes the other.
 MOST_CALLS = 2
 
 
@@ -24,8 +24,9 @@ class Joiner(Generic[Item, Result]):
     """Joins the items of requests that come while others are with Triton into one call.
 
     Triton joins requests as well, but each one costs the facade, Triton and its Python models about as much as a
-    sentence costs the encoder. Nobody waits for company: what comes while fewer than :data:`MOST_CALLS` calls are under
-    way is carried at once.
+    sentence costs the encoder. What comes while no call is under way is carried at once. A second call starts when as
+    many requests wait as the first one carries: would it start with the first that comes, one would carry that alone
+    and the other all the rest, in turns.
 
     Args:
         carry: carries some items to Triton and returns the result of each, in order.
@@ -34,7 +35,8 @@ class Joiner(Generic[Item, Result]):
     def __init__(self, carry: Callable[[Sequence[Item]], Awaitable[Sequence[Result]]]) -> None:
         self._carry = carry
         self._waiting: deque[_Asked[Item, Result]] = deque()
-        self._calls: set[asyncio.Task[None]] = set()
+        # With how many requests each carries.
+        self._calls: dict[asyncio.Task[None], int] = {}
 
     async def __call__(self, items: Sequence[Item]) -> Sequence[Result]:
         """Return the result of each item, in order.
@@ -58,10 +60,10 @@ class Joiner(Generic[Item, Result]):
             raise
 
     def _start(self) -> None:
-        while self._waiting and len(self._calls) < MOST_CALLS:
+        while len(self._calls) < MOST_CALLS and len(self._waiting) >= min(self._calls.values(), default=1):
             if together := self._take():
                 call = asyncio.get_running_loop().create_task(self._answer(together))
-                self._calls.add(call)
+                self._calls[call] = len(together)
                 call.add_done_callback(self._ended)
                 for each in together:
                     each.together, each.call = together, call
@@ -78,7 +80,7 @@ class Joiner(Generic[Item, Result]):
         return taken
 
     def _ended(self, call: asyncio.Task[None]) -> None:
-        self._calls.discard(call)
+        del self._calls[call]
         self._start()
 
     async def _answer(self, together: Sequence[_Asked[Item, Result]]) -> None:

@@ -14,21 +14,26 @@ from trident_client import AsyncFakeTransport, AsyncTridentClient, BadInputError
 
 
 class Carrier:
-    """Doubles numbers when it is let go; knows what it was given and which calls were cancelled."""
+    """Doubles numbers when it, or the call by its turn, is let go; knows what it was given and what was cancelled."""
 
     def __init__(self) -> None:
         self.calls: list[list[int]] = []
         self.go = asyncio.Event()
+        self.turns = [asyncio.Event() for _ in range(9)]
         self.cancelled = 0
         self.refused: dict[int, BaseException] = {}
 
     async def __call__(self, items: Sequence[int]) -> list[int]:
         self.calls.append(list(items))
+        gates = [asyncio.ensure_future(gate.wait()) for gate in (self.go, *self.turns[len(self.calls) - 1 :][:1])]
         try:
-            await self.go.wait()
+            await asyncio.wait(gates, return_when=asyncio.FIRST_COMPLETED)
         except asyncio.CancelledError:
             self.cancelled += 1
             raise
+        finally:
+            for gate in gates:
+                gate.cancel()
         for item in items:
             if item in self.refused:
                 raise self.refused[item]
@@ -64,6 +69,39 @@ async def test_a_lone_request_waits_for_nobody(joiner, carrier):
     for number in range(5):
         assert await joiner([number]) == [2 * number]
     assert carrier.calls == [[number] for number in range(5)]
+
+
+async def test_a_second_call_starts_when_as_many_requests_wait_as_the_first_carries(joiner, carrier):
+    first = await begin(joiner, [1], [2])
+    joined = await begin(joiner, [3] * 9, [4], [5])
+    carrier.turns[0].set()
+    await first[0]
+    await asyncio.sleep(0.01)
+    assert carrier.calls[2:] == [[3] * 9 + [4, 5]]
+    carrier.turns[1].set()
+    await first[1]
+    some = await begin(joiner, [6] * 20, [7])
+    assert len(carrier.calls) == 3
+    last = await begin(joiner, [8])
+    assert carrier.calls[3:] == [[6] * 20 + [7, 8]]
+    carrier.go.set()
+    await asyncio.gather(*joined, *some, *last)
+
+
+async def test_what_waits_goes_as_soon_as_no_call_is_under_way(joiner, carrier):
+    first = await begin(joiner, [1], [2])
+    joined = await begin(joiner, [3], [4])
+    carrier.turns[0].set()
+    carrier.turns[1].set()
+    await asyncio.gather(*first)
+    last = await begin(joiner, [5])
+    assert carrier.calls[2:] == [[3, 4]]
+    carrier.turns[2].set()
+    await asyncio.gather(*joined)
+    await asyncio.sleep(0.01)
+    assert carrier.calls[3:] == [[5]]
+    carrier.go.set()
+    assert await asyncio.gather(*last) == [[10]]
 
 
 async def test_a_call_holds_no_more_than_a_batch_and_nobody_is_overtaken(joiner, carrier):

@@ -17,6 +17,7 @@ from trident_training.repository import VERSION
 
 from trident_bench.compare import load, requests
 from trident_bench.compare.inputs import CHECKED, STS_MODELS, TASK_MODELS, WINDOW_TOKENS, Inputs
+from trident_bench.compare.over_grpc import triton_grpc
 from trident_bench.compare.peers import PROGRAMS, Environment
 from trident_bench.compare.processes import HOST, Contender, LoopProcess, ServiceProcess
 from trident_bench.compare.rows import Group, Row, asked, check_embeddings, embeddings_of_server, worked
@@ -179,7 +180,7 @@ def _served(found: Field, setting: Setting, everything: Ensemble) -> None:
             "ensemble-grpc",
             "our ensemble, gRPC",
             (ensemble,),
-            load.triton_grpc(triton.grpc_url),
+            triton_grpc(triton.grpc_url),
             over_grpc,
             requests.from_triton_grpc,
             True,
@@ -274,7 +275,7 @@ def _tasks(found: Field, setting: Setting, tasks: Ensemble) -> None:
     inputs = setting.inputs
     cola = setting.engine("engine-cola", "cola", "classifier", 128)
     reader = setting.engine("engine-qa", "qa", "reader", WINDOW_TOKENS)
-    connector = load.triton_grpc(tasks.triton.grpc_url)
+    connector = triton_grpc(tasks.triton.grpc_url)
     tokens = worked(cola, "tokens", what="sentences", batch=IN_FLIGHT)
     _add(found, Group.COLA, "cola-engine-64", "our TorchScript, batch 64, no server", (cola,), tokens, ours=True)
     judge = [requests.triton_grpc_request("cola", {"TEXT": text}, ["PROBABILITY"]) for text in inputs.sentences]

@@ -1,8 +1,8 @@
 """A closed loop of requests: so many under way, each followed by the next as soon as it was answered.
 
 The load is made on the cores that the servers compute on, so it must cost little, and the same for everybody: requests
-are bytes that were made before, HTTP answers are parsed by httptools, and gRPC answers are not parsed at all. What it
-did cost is reported.
+are bytes that were made before, HTTP answers are parsed by httptools, and of gRPC answers the frames alone. What it did
+cost is reported.
 """
 
 from __future__ import annotations
@@ -14,14 +14,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from typing import Protocol, cast
 
-import grpc
 import httptools
 
 from trident_bench.compare.statistics import Sample
 
-METHOD = "/inference.GRPCInferenceService/ModelInfer"
-#: A lone channel would be the narrowest place of 64 requests.
-CHANNELS = 4
 WARM_UP_SHARE = 0.25
 #: A slow server is measured longer, until every connection was answered so often; batches would else be cut in two.
 TURNS = 4
@@ -113,20 +109,6 @@ def http(address: str) -> Connector:
     return connect
 
 
-def triton_grpc(address: str) -> Connector:
-    """Ask Triton over gRPC; requests and answers are serialised messages."""
-
-    async def connect(stack: AsyncExitStack, count: int) -> list[Ask]:
-        options = [("grpc.use_local_subchannel_pool", 1)]
-        calls = []
-        for _ in range(min(count, CHANNELS)):
-            channel = await stack.enter_async_context(grpc.aio.insecure_channel(address, options=options))
-            calls.append(channel.unary_unary(METHOD))
-        return [calls[number % len(calls)] for number in range(count)]
-
-    return connect
-
-
 def http_request(address: str, path: str, body: bytes, headers: dict[str, str]) -> bytes:
     """Return a POST as bytes."""
     lines = {"host": address, "content-length": str(len(body)), **headers}
@@ -181,8 +163,8 @@ async def closed_loop(
                     group.create_task(work(ask))
         except* TimeoutError:
             raise LoadError(f"there was no end to it after {2 * (seconds + LONGEST_SECONDS):g} s") from None
-        except* (LoadError, grpc.aio.AioRpcError, OSError) as errors:
-            raise LoadError(_explain(errors.exceptions[0])) from None
+        except* (LoadError, OSError) as errors:
+            raise LoadError(str(errors.exceptions[0])) from None
     return meter.sample()
 
 
@@ -224,7 +206,3 @@ class _Meter:
             raise LoadError(f"only {len(self._times)} requests were answered in {self._took:.0f} s")
         rate = len(self._times) / self._took
         return Sample(rate=rate, times=self._times, generator=self._processor / self._took)
-
-
-def _explain(error: BaseException) -> str:
-    return str(error.details()) if isinstance(error, grpc.aio.AioRpcError) else str(error)

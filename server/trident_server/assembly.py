@@ -1,10 +1,10 @@
 """Assembles Triton's backend directory out of links, and leaves the installed wheel untouched.
 
 Triton wants one folder with a sub-folder per backend; the wheel keeps the Python backend and its stubs apart, and the
-``pytorch`` backend is this package's own. Server, shared libraries and caches stay where they are. Two files are none
-of these links: the Python backend's library of 1.4 MB is a copy, since Triton refuses to serve a Python-based backend
-whose library is a link out of the directory; and where the ``pytorch`` backend runs inside Triton's process, its
-library is compiled here.
+``pytorch`` backend is this package's own. Server, shared libraries and caches stay where they are. Libraries are none
+of these links: the wheel's Python backend of 1.4 MB is a copy, since Triton refuses to serve a Python-based backend
+whose library is a link out of the directory; and where backends run inside Triton's process, their libraries are
+compiled here, and the copy, under another name, serves the Python models that have processes of their own.
 
 The folder's name is a digest of what it links to: another environment or an updated wheel gets another folder, and two
 servers that start at once agree on one.
@@ -19,12 +19,16 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from trident_server.compilation import SOURCES, Toolchain, compile_backend
+from trident_server.compilation import SOURCES, Library, Toolchain, compile_backend
 from trident_server.errors import PathError
 from trident_server.wheel import EmbeddedTriton
 
 PYTHON_LIBRARY = "libtriton_python.so"
-PYTORCH_LIBRARY = "libtriton_pytorch.so"
+STUBS_LIBRARY = "libtriton_python_stubs.so"
+COMPILED = (
+    Library("pytorch", "trident_server.backends.pytorch.inprocess"),
+    Library("python", "trident_server.backends.python.inprocess", delegate=STUBS_LIBRARY),
+)
 WORKABLE = re.compile(r"[\w@%+=:,./-]+", re.ASCII)
 
 
@@ -36,8 +40,8 @@ def assemble_backends(triton: EmbeddedTriton, cache_dir: Path, toolchain: Toolch
     Args:
         triton: the server's files.
         cache_dir: under which the directory is made.
-        toolchain: compiles the ``pytorch`` backend for Triton's own process; without it, that backend serves each model
-            from a process of its own.
+        toolchain: compiles what runs inside Triton's own process; without it, each model is served from a process of
+            its own.
 
     Raises:
         PathError: see :func:`check_path`.
@@ -49,7 +53,7 @@ def assemble_backends(triton: EmbeddedTriton, cache_dir: Path, toolchain: Toolch
         "python/triton_python_backend_stub": triton.python_stub,
     }
     if toolchain is None:
-        links["pytorch"] = SOURCES
+        links["pytorch"] = SOURCES / "pytorch"
     library = triton.python_backend / PYTHON_LIBRARY
     folder = cache_dir.resolve() / "backends" / _digest(links, library, toolchain)
     if folder.is_dir():
@@ -61,10 +65,11 @@ def assemble_backends(triton: EmbeddedTriton, cache_dir: Path, toolchain: Toolch
             link = draft / name
             link.parent.mkdir(exist_ok=True)
             link.symlink_to(target)
-        shutil.copy2(library, draft / "python" / PYTHON_LIBRARY)
+        shutil.copy2(library, draft / "python" / (PYTHON_LIBRARY if toolchain is None else STUBS_LIBRARY))
         if toolchain is not None:
-            (draft / "pytorch").mkdir()
-            compile_backend(toolchain, draft / "pytorch" / PYTORCH_LIBRARY)
+            for each in COMPILED:
+                (draft / each.name).mkdir(exist_ok=True)
+                compile_backend(toolchain, each, draft / each.name / f"libtriton_{each.name}.so")
         os.rename(draft, folder)
     except BaseException as error:
         shutil.rmtree(draft)
@@ -96,5 +101,5 @@ def _digest(links: dict[str, Path], library: Path, toolchain: Toolchain | None) 
     facts = library.stat()
     sources = [file.read_bytes() for file in sorted(SOURCES.glob("*.[ch]"))] if toolchain else []
     linked = sorted((name, str(target)) for name, target in links.items())
-    text = repr([linked, str(library), facts.st_mtime_ns, toolchain, sources])
+    text = repr([linked, str(library), facts.st_mtime_ns, toolchain, COMPILED, sources])
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -82,8 +82,7 @@ def serve(
         bool | None,
         _option(
             "isolated",
-            "Each TorchScript model is served from a process of its own: slower, and one that crashes takes no other "
-            "with it.",
+            "Each model is served from a process of its own: slower, and one that crashes takes no other with it.",
             flag="--isolated",
         ),
     ] = None,

@@ -1,7 +1,7 @@
-"""Compiles what lets the ``pytorch`` backend run inside Triton's process, where this machine can: about a second, once.
+"""Compiles what lets backends run inside Triton's process, where this machine can: about a second each, once.
 
 A C compiler, Python's header and Python's shared library are all it takes; Triton's interface is declared beside the
-source. Where one of them is missing, the backend serves each model from a process of its own, which is slower.
+source. Where one of them is missing, each model is served from a process of its own, which is slower.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from pathlib import Path
 
 from trident_server.errors import CompilationError
 
-SOURCES = Path(__file__).resolve().parent / "backends" / "pytorch"
+SOURCES = Path(__file__).resolve().parent / "backends"
 SECONDS = 120.0
 
 
 @dataclass(frozen=True)
 class Toolchain:
-    """What the backend is compiled with and for.
+    """What backends are compiled with and for.
 
     Attributes:
         compiler: a C compiler.
         headers: the folder that holds ``Python.h``.
         library: Python's shared library.
-        python: the interpreter whose packages the backend uses.
+        python: the interpreter whose packages the backends use.
     """
 
     compiler: Path
@@ -36,8 +36,23 @@ class Toolchain:
     python: Path
 
 
+@dataclass(frozen=True)
+class Library:
+    """A backend to be compiled.
+
+    Attributes:
+        name: the backend's name, which is its folder's.
+        module: the Python module that answers.
+        delegate: file name of a library, in the same folder, whose the models are that the module does not host.
+    """
+
+    name: str
+    module: str
+    delegate: str | None = None
+
+
 def find_toolchain() -> Toolchain:
-    """Find what the running Python's backend is compiled with.
+    """Find what the running Python's backends are compiled with.
 
     Raises:
         CompilationError: something is missing; says what, and how it is installed.
@@ -61,28 +76,34 @@ def find_toolchain() -> Toolchain:
     return Toolchain(Path(compiler), headers, libraries[0], Path(sys.executable))
 
 
-def compile_backend(toolchain: Toolchain, target: Path) -> None:
-    """Compile the backend to the library ``target``.
+def compile_backend(toolchain: Toolchain, library: Library, target: Path) -> None:
+    """Compile a backend to the file ``target``.
 
     Raises:
         CompilationError: the compiler failed; carries the end of what it said.
     """
+    delegation = []
+    if library.delegate is not None:
+        delegation = [f'-DDELEGATE="{library.delegate}"', str(SOURCES / "delegate.c")]
     command = [
         str(toolchain.compiler),
         *("-std=c11", "-O2", "-Wall", "-Wextra", "-shared", "-fPIC"),
         f'-DPYTHON="{toolchain.python}"',
         f'-DLIBPYTHON="{toolchain.library}"',
+        f'-DMODULE="{library.module}"',
         f"-I{toolchain.headers}",
+        *delegation,
         str(SOURCES / "inprocess.c"),
         str(toolchain.library),
         f"-Wl,-rpath,{toolchain.library.parent}",
         "-o",
         str(target),
     ]
+    what = f"the {library.name} backend"
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise CompilationError(f"{toolchain.compiler} could not compile the pytorch backend: {error}") from error
+        raise CompilationError(f"{toolchain.compiler} could not compile {what}: {error}") from error
     if done.returncode != 0:
         said = "\n".join(done.stderr.strip().splitlines()[-20:])
-        raise CompilationError(f"{toolchain.compiler} could not compile the pytorch backend:\n{said}")
+        raise CompilationError(f"{toolchain.compiler} could not compile {what}:\n{said}")

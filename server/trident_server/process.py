@@ -68,8 +68,8 @@ class TritonProcess:
             looks once a second whether its models are unloaded.
         config_name: Triton's ``--model-config-name``.
         shared_memory: let clients on this host hand over tensors in system shared memory.
-        isolated: serve each ``pytorch`` model from a process of its own, as is done in any case where the backend
-            cannot be compiled for Triton's. Slower; a model that crashes takes no other with it.
+        isolated: serve each model from a process of its own, as is done in any case where backends cannot be compiled
+            for Triton's. Slower; a model that crashes takes no other with it.
         extra_args: further tritonserver arguments.
         on_model_loaded: called with each model's name as Triton reports it loaded.
 

@@ -38,7 +38,7 @@ class ServerSettings(BaseSettings):
         120.0, gt=0, description="Seconds that Triton, and then the facade, may take to start."
     )
     shared_memory: bool = Field(False, description="Let clients on this host hand over tensors in shared memory.")
-    isolated: bool = Field(False, description="Serve each TorchScript model from a process of its own.")
+    isolated: bool = Field(False, description="Serve each model from a process of its own.")
     triton_only: bool = Field(False, description="Start Triton without the facade.")
     log_verbose: int = Field(0, ge=0, le=9, description="Triton's --log-verbose.")
 

@@ -108,7 +108,7 @@ def _announce(
     console.print(f"  Triton         HTTP {triton.http_url}  gRPC {triton.grpc_url}  metrics {triton.metrics_url}")
     console.print(f"  logs           {'  '.join(map(str, logs))}")
     if triton.isolated_because is not None:
-        console.print(f"  slower         TorchScript models run in processes of their own: {triton.isolated_because}")
+        console.print(f"  slower         models run in processes of their own: {triton.isolated_because}")
     console.print("Ctrl-C stops it.")
 
 

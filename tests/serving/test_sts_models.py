@@ -57,7 +57,7 @@ def test_requests_of_many_lengths_join_and_answer_as_if_alone(client: InferenceS
     before = executions(client, "sts_encoder")
     with ThreadPoolExecutor(len(texts)) as pool:
         together = list(pool.map(lambda text: embed(client, text)[0], texts))
-    assert executions(client, "sts_encoder") - before < 20
+    assert executions(client, "sts_encoder") - before < 32
     for text, embedding in zip(texts, together, strict=True):
         assert np.linalg.norm(embedding) == pytest.approx(1, abs=1e-4)
         assert float(embedding @ embed(client, text)[0]) > 0.999

@@ -63,6 +63,7 @@ def test_both_sets_are_listed_and_answer(triton, checkpoint, protocol):
         assert client.embed(texts).shape == (6, 384)
         with pytest.raises(NotReadyError):
             client.similarity(PAIRS, model="sts_none")
+    assert "model 'sts_tiny_tokenizer': Python, in Triton's process" in triton.log_file.read_text()
 
 
 def test_the_facade_takes_the_models_name_and_its_threshold(triton):

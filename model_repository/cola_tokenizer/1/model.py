@@ -24,7 +24,7 @@ class TritonPythonModel:
 
     def initialize(self, args):
         """Load the tokenizer and the longest length the encoder takes (parameter ``max_length``, in tokens)."""
-        # Instances are processes of their own; threads inside each would only get in the encoder's way.
+        # Threads of its own would only get in the encoder's way.
         os.environ["TOKENIZERS_PARALLELISM"] = "false"
         config = json.loads(args["model_config"])
         self.tokenizer = Tokenizer.from_file(str(Path(__file__).with_name("tokenizer.json")))

@@ -1,4 +1,6 @@
 import os
+import re
+import shutil
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -12,7 +14,7 @@ from trident_server.errors import CompilationError, PathError
 
 def test_everything_is_a_link_but_the_library_that_triton_wants_inside(triton, tmp_path):
     folder = assemble_backends(triton, tmp_path / "cache")
-    assert (folder / "pytorch").readlink() == SOURCES
+    assert (folder / "pytorch").readlink() == SOURCES / "pytorch"
     assert (folder / "pytorch" / "model.py").is_file()
     assert (folder / "python" / "triton_python_backend_stub").readlink() == triton.python_stub
     utilities = folder / "python" / "triton_python_backend_utils.py"
@@ -34,17 +36,37 @@ def toolchain(tmp_path):
 def test_with_a_compiler_the_pytorch_backend_is_a_library_and_nothing_else(triton, toolchain, tmp_path):
     folder = assemble_backends(triton, tmp_path / "cache", toolchain)
     assert [file.name for file in (folder / "pytorch").iterdir()] == ["libtriton_pytorch.so"]
-    assert str(SOURCES / "inprocess.c") in (folder / "pytorch" / "libtriton_pytorch.so").read_text()
+    command = (folder / "pytorch" / "libtriton_pytorch.so").read_text()
+    assert str(SOURCES / "inprocess.c") in command
+    assert "DELEGATE" not in command
+    assert '-DMODULE="trident_server.backends.pytorch.inprocess"' in command
     assert folder != assemble_backends(triton, tmp_path / "cache"), "the two do not share a folder"
 
 
-def test_another_python_or_another_source_is_compiled_anew(triton, toolchain, tmp_path, monkeypatch):
+def test_with_a_compiler_the_python_backend_is_a_library_beside_the_wheels_own(triton, toolchain, tmp_path):
+    folder = assemble_backends(triton, tmp_path / "cache", toolchain) / "python"
+    command = (folder / "libtriton_python.so").read_text()
+    assert all(str(SOURCES / name) in command for name in ("inprocess.c", "delegate.c"))
+    assert '-DMODULE="trident_server.backends.python.inprocess"' in command
+    (delegate,) = set(re.findall(r'-DDELEGATE="(.*?)"', command))
+    assert (folder / delegate).read_bytes() == (triton.python_backend / "libtriton_python.so").read_bytes()
+    assert not (folder / delegate).is_symlink()
+    assert (folder / "triton_python_backend_stub").readlink() == triton.python_stub
+
+
+@pytest.mark.parametrize("name", ["inprocess.c", "delegate.c", "triton_api.h"])
+def test_another_source_of_either_library_is_compiled_anew(triton, toolchain, tmp_path, monkeypatch, name):
+    sources = tmp_path / "sources"
+    shutil.copytree(SOURCES, sources)
+    monkeypatch.setattr("trident_server.assembly.SOURCES", sources)
+    first = assemble_backends(triton, tmp_path / "cache", toolchain)
+    (sources / name).write_text("int main;")
+    assert assemble_backends(triton, tmp_path / "cache", toolchain) != first
+
+
+def test_another_python_is_compiled_anew(triton, toolchain, tmp_path):
     first = assemble_backends(triton, tmp_path / "cache", toolchain)
     assert assemble_backends(triton, tmp_path / "cache", replace(toolchain, python=tmp_path / "other")) != first
-    (tmp_path / "sources").mkdir()
-    (tmp_path / "sources" / "inprocess.c").write_text("int main;")
-    monkeypatch.setattr("trident_server.assembly.SOURCES", tmp_path / "sources")
-    assert assemble_backends(triton, tmp_path / "cache", toolchain) != first
 
 
 def test_a_compiler_that_fails_leaves_nothing_behind(triton, toolchain, tmp_path):

@@ -1,11 +1,13 @@
-"""The library that lets the pytorch backend run inside Triton's process: what it takes, and what is said without it."""
+"""The libraries that let backends run inside Triton's process: what they take, and what is said without it."""
 
+import re
 import subprocess
 import sysconfig
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from trident_server.assembly import COMPILED
 from trident_server.compilation import compile_backend, find_toolchain
 from trident_server.errors import CompilationError
 from trident_server.process import TritonProcess
@@ -19,13 +21,17 @@ def toolchain():
         pytest.skip(str(error))
 
 
-def test_the_library_has_what_triton_calls_and_no_warning(toolchain, tmp_path):
-    library = tmp_path / "libtriton_pytorch.so"
-    compile_backend(toolchain, library)
-    functions = subprocess.run(["nm", "-D", "--defined-only", library], capture_output=True, text=True, check=True)
-    for name in ("Initialize", "ModelInstanceInitialize", "ModelInstanceExecute", "ModelInstanceFinalize"):
-        assert f"T TRITONBACKEND_{name}\n" in functions.stdout
-    compile_backend(replace(toolchain, compiler=_wrapper(tmp_path, toolchain.compiler)), library)
+PYTORCH, PYTHON = COMPILED
+INSTANCES = {"Initialize", "ModelInstanceInitialize", "ModelInstanceExecute", "ModelInstanceFinalize"}
+MODELS = {"Finalize", "GetBackendAttribute", "ModelInitialize", "ModelFinalize"}
+
+
+@pytest.mark.parametrize(("library", "functions"), [(PYTORCH, INSTANCES), (PYTHON, INSTANCES | MODELS)])
+def test_a_library_has_what_triton_calls_and_no_warning(toolchain, tmp_path, library, functions):
+    target = tmp_path / "library.so"
+    compile_backend(replace(toolchain, compiler=_wrapper(tmp_path, toolchain.compiler)), library, target)
+    listed = subprocess.run(["nm", "-D", "--defined-only", target], capture_output=True, text=True, check=True).stdout
+    assert set(re.findall(r"T TRITONBACKEND_(\w+)\n", listed)) == functions
 
 
 def _wrapper(folder: Path, compiler: Path) -> Path:
@@ -58,10 +64,10 @@ def test_what_the_compiler_says_is_passed_on(toolchain, tmp_path):
     broken = tmp_path / "cc"
     broken.write_text("#!/bin/sh\necho 'inprocess.c: it is Monday' >&2\nexit 1\n")
     broken.chmod(0o755)
-    with pytest.raises(CompilationError, match="it is Monday"):
-        compile_backend(replace(toolchain, compiler=broken), tmp_path / "library.so")
+    with pytest.raises(CompilationError, match=r"the python backend:\n.*it is Monday"):
+        compile_backend(replace(toolchain, compiler=broken), PYTHON, tmp_path / "library.so")
     with pytest.raises(CompilationError, match="could not compile"):
-        compile_backend(replace(toolchain, compiler=tmp_path / "nowhere"), tmp_path / "library.so")
+        compile_backend(replace(toolchain, compiler=tmp_path / "nowhere"), PYTORCH, tmp_path / "library.so")
 
 
 @pytest.mark.parametrize("isolated", [False, True])

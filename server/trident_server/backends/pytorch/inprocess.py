@@ -3,29 +3,18 @@
 from __future__ import annotations
 
 import json
-import struct
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-from tritonclient.utils import deserialize_bytes_tensor, serialize_byte_tensor
-
-from trident_server.backends.pytorch.batch import Array
-from trident_server.backends.pytorch.configuration import ELEMENT_TYPES, STRING
+from trident_server.backends import tensors
 from trident_server.backends.pytorch.errors import RequestError
 from trident_server.backends.pytorch.served import Failure, Outputs, ServedModel
-
-#: Triton's name of the type, shape, and the pieces of memory that hold the content.
-Tensor = tuple[str, tuple[int, ...], Sequence[memoryview]]
-#: An output as it is to be sent: its name, Triton's name of the type, shape and content.
-Output = tuple[str, str, tuple[int, ...], Array | bytes]
-#: The error's code as ``inprocess.c`` knows it, and its message.
-Error = tuple[str, str]
+from trident_server.backends.tensors import Array, Error, Output, Tensor
+from trident_server.backends.triton_log import Level, log
 
 #: The products of a batch keep all cores busy, what surrounds them keeps one: two batches fill each other's gaps.
 MOST_WORKERS = 2
-TYPES = {name.removeprefix("TYPE_"): np.dtype(dtype) for name, dtype in ELEMENT_TYPES.items()}
 
 
 class InProcessModel:
@@ -40,10 +29,7 @@ class InProcessModel:
 
     def __init__(self, config: str, folder: str, kind: str, device_id: int) -> None:
         self._model = ServedModel(json.loads(config), Path(folder), kind, device_id)
-        self._data_types = {
-            each.name: "BYTES" if each.data_type == STRING else each.data_type.removeprefix("TYPE_")
-            for each in self._model.configuration.outputs
-        }
+        self._data_types = {each.name: tensors.data_type(each.data_type) for each in self._model.configuration.outputs}
 
     @property
     def is_batching(self) -> bool:
@@ -66,44 +52,22 @@ class InProcessModel:
             company: how many batches, this one among them, are being answered in Triton's process.
         """
         answers = self._model.answer([partial(_input, request) for request in requests], company)
-        return [
-            (answer.code, answer.message) if isinstance(answer, Failure) else self._outputs(answer)
-            for answer in answers
-        ]
+        return [self._outputs(answer) for answer in answers]
 
-    def _outputs(self, answer: Outputs) -> list[Output]:
-        return [
-            (
-                name,
-                self._data_types[name],
-                array.shape,
-                _texts(array) if array.dtype.hasobject else np.ascontiguousarray(array),
-            )
-            for name, array in answer.items()
-        ]
+    def _outputs(self, answer: Outputs | Failure) -> list[Output] | Error:
+        if isinstance(answer, Failure):
+            log(Level.ERROR, answer.message)
+            return answer.code, answer.message
+        return [tensors.write(name, self._data_types[name], array) for name, array in answer.items()]
 
 
 def _input(request: Mapping[str, Tensor], name: str) -> Array | None:
-    """Return an input as an array on Triton's memory; of ``bytes``, and a copy, for text.
+    """Return an input; None where the request lacks it.
 
     Raises:
         RequestError: the content does not fill the shape.
     """
-    if name not in request:
-        return None
-    data_type, shape, pieces = request[name]
-    content = pieces[0] if len(pieces) == 1 else bytearray().join(pieces)
     try:
-        if data_type == "BYTES":
-            texts: Array = deserialize_bytes_tensor(content).reshape(shape)
-            return texts
-        array: Array = np.frombuffer(content, TYPES[data_type]).reshape(shape)
-    except (ValueError, struct.error) as error:
-        raise RequestError(f"input '{name}' does not fill its shape {list(shape)}: {error}") from error
-    # What came over the network lies where its message had it.
-    return array if array.flags.aligned else array.copy()
-
-
-def _texts(array: Array) -> bytes:
-    # Of no texts, the library makes no bytes.
-    return serialize_byte_tensor(array).item() if array.size else b""
+        return tensors.read(name, request[name]) if name in request else None
+    except ValueError as error:
+        raise RequestError(str(error)) from error

@@ -1,4 +1,4 @@
-/* The part of Triton's backend interface (tritonbackend.h and tritonserver.h, interface 1.19) that inprocess.c uses.
+/* The part of Triton's backend interface (tritonbackend.h and tritonserver.h, interface 1.19) that inprocess.c and delegate.c use.
  *
  * The wheel that carries the server carries no headers. Names, order of arguments and numbers are Triton's; within
  * interface 1 they do not change, and TRITONBACKEND_Initialize refuses a server of another. */
@@ -15,6 +15,7 @@
 typedef struct TRITONSERVER_Error TRITONSERVER_Error;
 typedef struct TRITONSERVER_Message TRITONSERVER_Message;
 typedef struct TRITONBACKEND_Backend TRITONBACKEND_Backend;
+typedef struct TRITONBACKEND_BackendAttribute TRITONBACKEND_BackendAttribute;
 typedef struct TRITONBACKEND_Model TRITONBACKEND_Model;
 typedef struct TRITONBACKEND_ModelInstance TRITONBACKEND_ModelInstance;
 typedef struct TRITONBACKEND_Request TRITONBACKEND_Request;
@@ -31,7 +32,7 @@ typedef int TRITONSERVER_InstanceGroupKind;
 typedef int TRITONBACKEND_ArtifactType;
 
 enum { TRITON_INTERNAL = 1, TRITON_INVALID_ARG = 3, TRITON_UNSUPPORTED = 5 };
-enum { TRITON_LOG_INFO = 0, TRITON_LOG_ERROR = 2 };
+enum { TRITON_LOG_INFO = 0 };
 enum { TRITON_MEMORY_CPU = 0, TRITON_MEMORY_CPU_PINNED = 1 };
 enum { TRITON_RELEASE_ALL = 1, TRITON_RESPONSE_FINAL = 1 };
 
@@ -47,12 +48,16 @@ TRITONSERVER_DataType TRITONSERVER_StringToDataType(const char* name);
 const char* TRITONSERVER_InstanceGroupKindString(TRITONSERVER_InstanceGroupKind kind);
 
 TRITONSERVER_Error* TRITONBACKEND_ApiVersion(uint32_t* major, uint32_t* minor);
+TRITONSERVER_Error* TRITONBACKEND_BackendArtifacts(
+    TRITONBACKEND_Backend* backend, TRITONBACKEND_ArtifactType* type, const char** folder);
 
 TRITONSERVER_Error* TRITONBACKEND_ModelConfig(
     TRITONBACKEND_Model* model, uint32_t config_version, TRITONSERVER_Message** config);
 TRITONSERVER_Error* TRITONBACKEND_ModelRepository(
     TRITONBACKEND_Model* model, TRITONBACKEND_ArtifactType* type, const char** folder);
 TRITONSERVER_Error* TRITONBACKEND_ModelVersion(TRITONBACKEND_Model* model, uint64_t* version);
+TRITONSERVER_Error* TRITONBACKEND_ModelState(TRITONBACKEND_Model* model, void** state);
+TRITONSERVER_Error* TRITONBACKEND_ModelSetState(TRITONBACKEND_Model* model, void* state);
 
 TRITONSERVER_Error* TRITONBACKEND_ModelInstanceModel(TRITONBACKEND_ModelInstance* instance, TRITONBACKEND_Model** model);
 TRITONSERVER_Error* TRITONBACKEND_ModelInstanceKind(

@@ -1,16 +1,17 @@
-/* Triton's pytorch backend, answered by this project's Python inside Triton's own process.
+/* A backend of Triton's that is answered by this project's Python inside Triton's own process.
  *
  * A Python-based backend runs in a process of its own: every batch waits for two of them to wake up in turn, and every
- * tensor is copied into shared memory and out of it. This one starts an interpreter in Triton and calls
- * trident_server.backends.pytorch.inprocess there, which reads Triton's memory where it lies. What a model may do is
- * decided in Python alone, the same for both; here is only what stands between Triton's interface and a method call.
+ * tensor is copied into shared memory and out of it. This one starts an interpreter in Triton and calls a Python module
+ * there, which reads Triton's memory where it lies. What a model may do is decided in Python alone, the same for both;
+ * here is only what stands between Triton's interface and a method call.
  *
  * Compiled by trident_server.compilation, with
- *   PYTHON    the interpreter whose packages are used (its virtual environment's), and
- *   LIBPYTHON its shared library. */
+ *   PYTHON    the interpreter whose packages are used (its virtual environment's),
+ *   LIBPYTHON its shared library, and
+ *   MODULE    the Python module whose InProcessModel answers. */
 
-#define PY_SSIZE_T_CLEAN
-#include <Python.h>
+#include "inprocess.h"
+
 #include <dlfcn.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -18,21 +19,12 @@
 #include <string.h>
 #include <time.h>
 
-#include "triton_api.h"
-
-#define MODULE "trident_server.backends.pytorch.inprocess"
 #define MAX_DIMENSIONS 32
 /* Of a request's inputs: a thousand tokens, which take tens of milliseconds. */
 #define FEW_BYTES 4096
 
-#define TRY(call)                                    \
-  do {                                               \
-    TRITONSERVER_Error* error_ = (call);             \
-    if (error_ != NULL) return error_;               \
-  } while (0)
-
 /* What was sent back is Triton's own doing where this fails, and nobody is left to be told. */
-static void forget(TRITONSERVER_Error* error)
+void forget(TRITONSERVER_Error* error)
 {
   if (error != NULL) TRITONSERVER_ErrorDelete(error);
 }
@@ -49,9 +41,8 @@ static void log_text(TRITONSERVER_LogLevel level, const char* text)
   forget(TRITONSERVER_LogMessage(level, "inprocess.c", __LINE__, text));
 }
 
-/* Returns the pending Python exception as Triton's error and clears it. The GIL must be held, here and below wherever
- * an object is named. */
-static TRITONSERVER_Error* python_error(void)
+/* The GIL must be held, here and below wherever an object is named. */
+TRITONSERVER_Error* python_error(void)
 {
   PyObject *type, *value, *trace;
   PyErr_Fetch(&type, &value, &trace);
@@ -88,13 +79,13 @@ static TRITONSERVER_Error* start_python(void)
   return NULL;
 }
 
-TRITONSERVER_Error* TRITONBACKEND_Initialize(TRITONBACKEND_Backend* backend)
+TRITONSERVER_Error* ENTRY(Initialize)(TRITONBACKEND_Backend* backend)
 {
   (void)backend;
   uint32_t major, minor;
   TRY(TRITONBACKEND_ApiVersion(&major, &minor));
   if (major != TRITON_INTERFACE)
-    return TRITONSERVER_ErrorNew(TRITON_UNSUPPORTED, "the pytorch backend was made for interface 1 of Triton's backends");
+    return TRITONSERVER_ErrorNew(TRITON_UNSUPPORTED, "this backend was made for interface 1 of Triton's backends");
   return start_python();
 }
 
@@ -124,7 +115,7 @@ typedef struct Instance {
   PyObject* model;
   bool batching;
   Worker* workers;
-  int worker_count;
+  int worker_count; /* 0 where Triton's own thread answers */
   pthread_mutex_t lock;
   pthread_cond_t done; /* a worker is no longer busy */
   bool closing;
@@ -201,11 +192,12 @@ static TRITONSERVER_Error* load(Instance* instance, const char* config, size_t s
 static TRITONSERVER_Error* start_workers(Instance* instance)
 {
   const int wanted = instance->worker_count;
+  pthread_mutex_init(&instance->lock, NULL);
+  pthread_cond_init(&instance->done, NULL);
+  if (wanted == 0) return NULL;
   instance->worker_count = 0;
   instance->workers = calloc((size_t)wanted, sizeof(Worker));
   if (instance->workers == NULL) return TRITONSERVER_ErrorNew(TRITON_INTERNAL, "out of memory");
-  pthread_mutex_init(&instance->lock, NULL);
-  pthread_cond_init(&instance->done, NULL);
   for (int number = 0; number < wanted; number++) {
     Worker* worker = &instance->workers[number];
     worker->instance = instance;
@@ -225,7 +217,7 @@ static void destroy(Instance* instance)
   free(instance);
 }
 
-TRITONSERVER_Error* TRITONBACKEND_ModelInstanceInitialize(TRITONBACKEND_ModelInstance* handle)
+TRITONSERVER_Error* ENTRY(ModelInstanceInitialize)(TRITONBACKEND_ModelInstance* handle)
 {
   TRITONBACKEND_Model* model;
   TRITONSERVER_InstanceGroupKind kind;
@@ -260,7 +252,19 @@ TRITONSERVER_Error* TRITONBACKEND_ModelInstanceInitialize(TRITONBACKEND_ModelIns
   return TRITONBACKEND_ModelInstanceSetState(handle, instance);
 }
 
-TRITONSERVER_Error* TRITONBACKEND_ModelInstanceFinalize(TRITONBACKEND_ModelInstance* handle)
+/* Lets a model that has something to tidy up do so. */
+static void finalize(PyObject* model)
+{
+  PyGILState_STATE gil = PyGILState_Ensure();
+  if (PyObject_HasAttrString(model, "finalize")) {
+    PyObject* nothing = PyObject_CallMethod(model, "finalize", NULL);
+    if (nothing == NULL) forget(python_error());
+    Py_XDECREF(nothing);
+  }
+  PyGILState_Release(gil);
+}
+
+TRITONSERVER_Error* ENTRY(ModelInstanceFinalize)(TRITONBACKEND_ModelInstance* handle)
 {
   void* state;
   TRY(TRITONBACKEND_ModelInstanceState(handle, &state));
@@ -274,6 +278,7 @@ TRITONSERVER_Error* TRITONBACKEND_ModelInstanceFinalize(TRITONBACKEND_ModelInsta
   pthread_mutex_unlock(&instance->lock);
   for (int number = 0; number < instance->worker_count; number++)
     pthread_join(instance->workers[number].thread, NULL);
+  finalize(instance->model);
   destroy(instance);
   return NULL;
 }
@@ -296,8 +301,8 @@ static bool is_small(TRITONBACKEND_Request* request)
 
 /* Hands the batch to a worker and returns as soon as another could take the next one: until then, Triton collects. A
  * lone small request is not worth waking a worker for; nobody is kept waiting by it. */
-TRITONSERVER_Error* TRITONBACKEND_ModelInstanceExecute(TRITONBACKEND_ModelInstance* handle,
-                                                       TRITONBACKEND_Request** requests, const uint32_t count)
+TRITONSERVER_Error* ENTRY(ModelInstanceExecute)(TRITONBACKEND_ModelInstance* handle,
+                                                TRITONBACKEND_Request** requests, const uint32_t count)
 {
   void* state;
   TRY(TRITONBACKEND_ModelInstanceState(handle, &state));
@@ -307,7 +312,8 @@ TRITONSERVER_Error* TRITONBACKEND_ModelInstanceExecute(TRITONBACKEND_ModelInstan
   memcpy(batch.requests, requests, count * sizeof(*requests));
   pthread_mutex_lock(&instance->lock);
   const bool alone = count == 1 && idle_workers(instance) == instance->worker_count && is_small(requests[0]);
-  if (!alone) {
+  const bool here = alone || instance->worker_count == 0;
+  if (!here) {
     /* There is one: it was waited for before the last call returned, and Triton makes one call at a time. */
     Worker* worker = first_idle_worker(instance);
     worker->batch = batch;
@@ -316,7 +322,7 @@ TRITONSERVER_Error* TRITONBACKEND_ModelInstanceExecute(TRITONBACKEND_ModelInstan
     while (first_idle_worker(instance) == NULL) pthread_cond_wait(&instance->done, &instance->lock);
   }
   pthread_mutex_unlock(&instance->lock);
-  if (alone) answer_batch(instance, batch);
+  if (here) answer_batch(instance, batch);
   return NULL;
 }
 
@@ -331,7 +337,7 @@ static TRITONSERVER_Error* add_pieces(TRITONBACKEND_Input* input, uint32_t count
     int64_t memory_id = 0;
     TRY(TRITONBACKEND_InputBuffer(input, index, &buffer, &bytes, &memory, &memory_id));
     if (memory != TRITON_MEMORY_CPU && memory != TRITON_MEMORY_CPU_PINNED)
-      return TRITONSERVER_ErrorNew(TRITON_UNSUPPORTED, "the pytorch backend takes inputs in the host's memory only");
+      return TRITONSERVER_ErrorNew(TRITON_UNSUPPORTED, "a model in Triton's process takes inputs in the host's memory only");
     /* Of NULL, where an empty tensor may lie, there is no view. A model may write to what it is given. */
     static char nothing[1];
     PyObject* view = PyMemoryView_FromMemory(bytes == 0 ? nothing : (char*)buffer, (Py_ssize_t)bytes, PyBUF_WRITE);
@@ -436,7 +442,7 @@ static TRITONSERVER_Error* add_output(TRITONBACKEND_Response* response, const ch
   int64_t memory_id = 0;
   TRITONSERVER_Error* error = TRITONBACKEND_OutputBuffer(output, &buffer, (uint64_t)view.len, &memory, &memory_id);
   if (error == NULL && memory != TRITON_MEMORY_CPU && memory != TRITON_MEMORY_CPU_PINNED)
-    error = TRITONSERVER_ErrorNew(TRITON_UNSUPPORTED, "the pytorch backend gives outputs in the host's memory only");
+    error = TRITONSERVER_ErrorNew(TRITON_UNSUPPORTED, "a model in Triton's process gives outputs in the host's memory only");
   if (error == NULL && view.len > 0) memcpy(buffer, view.buf, (size_t)view.len);
   PyBuffer_Release(&view);
   return error;
@@ -444,13 +450,15 @@ static TRITONSERVER_Error* add_output(TRITONBACKEND_Response* response, const ch
 
 static TRITONSERVER_Error* error_of(PyObject* failure)
 {
+  /* Each at the place that is its number. */
+  static const char* const codes[] = {"UNKNOWN",     "INTERNAL",    "NOT_FOUND",      "INVALID_ARG",
+                                      "UNAVAILABLE", "UNSUPPORTED", "ALREADY_EXISTS", "CANCELLED"};
   const char *code, *message;
-  if (!PyArg_ParseTuple(failure, "ss", &code, &message)) return python_error();
-  log_text(TRITON_LOG_ERROR, message);
-  TRITONSERVER_Error_Code number = strcmp(code, "INVALID_ARG") == 0   ? TRITON_INVALID_ARG
-                                   : strcmp(code, "UNSUPPORTED") == 0 ? TRITON_UNSUPPORTED
-                                                                      : TRITON_INTERNAL;
-  return TRITONSERVER_ErrorNew(number, message);
+  Py_ssize_t size; /* Triton takes a message up to its first NUL, which there may be. */
+  if (!PyArg_ParseTuple(failure, "ss#", &code, &message, &size)) return python_error();
+  for (size_t number = 0; number < sizeof(codes) / sizeof(*codes); number++)
+    if (strcmp(code, codes[number]) == 0) return TRITONSERVER_ErrorNew((TRITONSERVER_Error_Code)number, message);
+  return TRITONSERVER_ErrorNew(TRITON_INTERNAL, message);
 }
 
 /* Fills a response with what its request asked for; the error, where there is one, is what is sent in its place. */

@@ -182,8 +182,8 @@ def _show(found: Found) -> None:
     console.print(moved)
     if found.idle is not None:
         console.print(
-            f"A Python model that does nothing costs {found.idle:,.0f} µs, one request at a time: what each model on "
-            "the Python backend pays to be reached, whatever it does."
+            f"A Python model that does nothing costs {found.idle:,.0f} µs, one request at a time: what each model with "
+            "a process of its own pays to be reached, whatever it does."
         )
 
 

@@ -270,10 +270,27 @@ def test_what_is_offered_is_there(name):
     assert hasattr(backend_utils, name)
 
 
+def test_the_functions_are_tritons_own(load):
+    model = load(
+        """
+        def initialize(self, args):
+            import json
+
+            configuration = pb_utils.get_output_config_by_name(json.loads(args["model_config"]), "Y")
+            self.dtype = pb_utils.triton_string_to_numpy(configuration["data_type"])
+
+        def execute(self, requests):
+            return [answer(numbers(each).astype(self.dtype)) for each in requests]
+        """
+    )
+    (answer,) = model.execute([floats(1)], 1)
+    assert values(answer) == [[1]]
+
+
 @pytest.mark.parametrize(
     "use",
     [
-        lambda: backend_utils.get_input_config_by_name,
+        lambda: backend_utils.get_response_sender,
         lambda: backend_utils.Tensor("X", np.zeros(1)).to_dlpack(),
         lambda: backend_utils.Tensor.from_dlpack("X", None),
         lambda: backend_utils.InferenceRequest().get_response_sender(),

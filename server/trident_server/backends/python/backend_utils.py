@@ -1,16 +1,21 @@
 """Stands in for ``triton_python_backend_utils`` where a Python model runs inside Triton's process.
 
-It has what a model needs that answers each request once, from its tensors in the host's memory. For the rest (calls of
-other models, decoupled responses, DLPack) a model needs a process of its own.
+It has what a model needs that answers each request once, from its tensors in the host's memory: the classes here, which
+in a process of its own are the stub's, and the functions of the wheel's own module. For the rest (calls of other
+models, decoupled responses, DLPack) a model needs that process.
 """
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Sequence
+from functools import cache
+from types import ModuleType
 from typing import Any, NoReturn
 
 from trident_server.backends.tensors import Array
 from trident_server.backends.triton_log import Level, log
+from trident_server.wheel import find_embedded_triton
 
 CODES = (
     "UNKNOWN",
@@ -24,7 +29,25 @@ CODES = (
 )
 
 
-def __getattr__(name: str) -> NoReturn:
+@cache
+def _functions() -> ModuleType:
+    file = find_embedded_triton().python_backend / "triton_python_backend_utils.py"
+    spec = importlib.util.spec_from_file_location("trident_triton_functions", file)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{file} is no Python file")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def __getattr__(name: str) -> Any:
+    if name.startswith("__") or not hasattr(_functions(), name):
+        _refuse(name)
+    # Kept, for models ask for it with every request.
+    return globals().setdefault(name, getattr(_functions(), name))
+
+
+def _refuse(name: str) -> NoReturn:
     raise AttributeError(
         f"triton_python_backend_utils has no '{name}' inside Triton's process: a model that needs it must not set the "
         "parameter IN_PROCESS"
@@ -33,7 +56,7 @@ def __getattr__(name: str) -> NoReturn:
 
 class _Limited:
     def __getattr__(self, name: str) -> NoReturn:
-        __getattr__(f"{type(self).__name__}.{name}")
+        _refuse(f"{type(self).__name__}.{name}")
 
 
 class TritonModelException(Exception):  # noqa: N818
@@ -94,7 +117,7 @@ class Tensor(_Limited):
     @staticmethod
     def from_dlpack(name: str, tensor: object) -> NoReturn:
         """Raise AttributeError: there is no DLPack here."""
-        __getattr__("Tensor.from_dlpack")
+        _refuse("Tensor.from_dlpack")
 
 
 class InferenceRequest(_Limited):
@@ -106,7 +129,7 @@ class InferenceRequest(_Limited):
 
     def __init__(self, inputs: Sequence[Tensor] = (), **call: Any) -> None:
         if call:
-            __getattr__("InferenceRequest.exec")
+            _refuse("InferenceRequest.exec")
         self._inputs = list(inputs)
 
     def inputs(self) -> list[Tensor]:
@@ -155,13 +178,3 @@ class Logger:
     def log_verbose(message: str) -> None:
         """Write it where Triton logs verbosely."""
         log(Level.VERBOSE, message)
-
-
-def get_input_tensor_by_name(inference_request: InferenceRequest, name: str) -> Tensor | None:
-    """Return a request's input; None where it has no such."""
-    return next((each for each in inference_request.inputs() if each.name() == name), None)
-
-
-def get_output_tensor_by_name(inference_response: InferenceResponse, name: str) -> Tensor | None:
-    """Return a response's output; None where it has no such."""
-    return next((each for each in inference_response.output_tensors() if each.name() == name), None)

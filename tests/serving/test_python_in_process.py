@@ -189,7 +189,7 @@ def test_models_log_through_triton(triton):
 
 def test_a_wrong_dtype_is_an_error_of_its_request_alone(triton, isolated):
     if isolated:
-        pytest.skip("the wheel's backend sends what it is given")
+        pytest.skip("what the wheel's backend does with one is its own affair")
     wrong, answered = Asked(triton, "hosted", "dtype"), Asked(triton, "hosted", "a", "b", "c")
     assert wrong.error() == ("500", "model 'hosted': output 'PID' is configured INT64, but the model gave float32")
     assert answered.answer()["JOINED"] == [[2]] * 3

@@ -20,8 +20,8 @@
 #include <time.h>
 
 #define MAX_DIMENSIONS 32
-/* Of a request's inputs: a thousand tokens, which take tens of milliseconds. */
-#define FEW_BYTES 4096
+/* Of a small batch's inputs: a few hundred tokens, which take ten milliseconds. */
+#define FEW_BYTES 1024
 
 /* What was sent back is Triton's own doing where this fails, and nobody is left to be told. */
 void forget(TRITONSERVER_Error* error)
@@ -283,7 +283,7 @@ TRITONSERVER_Error* ENTRY(ModelInstanceFinalize)(TRITONBACKEND_ModelInstance* ha
   return NULL;
 }
 
-static bool is_small(TRITONBACKEND_Request* request)
+static uint64_t bytes_of(TRITONBACKEND_Request* request)
 {
   uint32_t count = 0;
   uint64_t sum = 0;
@@ -296,11 +296,19 @@ static bool is_small(TRITONBACKEND_Request* request)
     forget(error);
     sum += bytes;
   }
+  return sum;
+}
+
+static bool is_small(Batch batch)
+{
+  uint64_t sum = 0;
+  for (uint32_t place = 0; place < batch.count && sum <= FEW_BYTES; place++) sum += bytes_of(batch.requests[place]);
   return sum <= FEW_BYTES;
 }
 
 /* Hands the batch to a worker and returns as soon as another could take the next one: until then, Triton collects. A
- * lone small request is not worth waking a worker for; nobody is kept waiting by it. */
+ * small batch that finds all idle is not worth waking a worker for, nor sharing the cores with the next one: all of them
+ * have it done before that would have waited long. */
 TRITONSERVER_Error* ENTRY(ModelInstanceExecute)(TRITONBACKEND_ModelInstance* handle,
                                                 TRITONBACKEND_Request** requests, const uint32_t count)
 {
@@ -311,7 +319,7 @@ TRITONSERVER_Error* ENTRY(ModelInstanceExecute)(TRITONBACKEND_ModelInstance* han
   if (batch.requests == NULL) return TRITONSERVER_ErrorNew(TRITON_INTERNAL, "out of memory");
   memcpy(batch.requests, requests, count * sizeof(*requests));
   pthread_mutex_lock(&instance->lock);
-  const bool alone = count == 1 && idle_workers(instance) == instance->worker_count && is_small(requests[0]);
+  const bool alone = idle_workers(instance) == instance->worker_count && is_small(batch);
   const bool here = alone || instance->worker_count == 0;
   if (!here) {
     /* There is one: it was waited for before the last call returned, and Triton makes one call at a time. */

@@ -96,8 +96,11 @@ def _read(file: Path) -> Any:
 
 
 def _normalizer(spec: Any) -> normalizers.Normalizer:
-    """Return SentencePiece's own mapping of characters, then single spaces and none at the ends."""
-    steps = [normalizers.Strip(), normalizers.Replace(Regex(" {2,}"), " ")]
+    """Return SentencePiece's own mapping of characters, then single spaces and none at the ends.
+
+    What else Unicode calls white space is a character like others where the mapping leaves it: U+0085 is one.
+    """
+    steps = [normalizers.Replace(Regex(r"\A +| +\z"), ""), normalizers.Replace(Regex(" {2,}"), " ")]
     if spec.precompiled_charsmap:
         steps = [normalizers.Precompiled(spec.precompiled_charsmap), *steps]
     # The Rust form looks long graphemes up by character, and so leaves decomposed Hangul apart, which NFKC joins.

@@ -3,6 +3,8 @@
 import io
 import random
 import shutil
+import sys
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -82,6 +84,13 @@ def test_ids_are_sentencepieces_own_on_every_sentence(original, converted):
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_ids_are_sentencepieces_own_on_any_text(original, converted, text):
     assert pieces(converted, text) == original.encode(text)
+
+
+def test_ids_are_sentencepieces_own_on_whatever_is_not_seen(original, converted):
+    for character in map(chr, range(sys.maxunicode + 1)):
+        if unicodedata.category(character) in {"Cc", "Cf", "Zl", "Zp", "Zs"}:
+            for text in (character, f"나는{character}", f"{character} 밥을", f"나는 {character} 밥을"):
+                assert pieces(converted, text) == original.encode(text), repr(text)
 
 
 def test_offsets_are_sentencepieces_own(original, converted):

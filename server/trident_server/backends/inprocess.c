@@ -307,8 +307,8 @@ static bool is_small(Batch batch)
 }
 
 /* Hands the batch to a worker and returns as soon as another could take the next one: until then, Triton collects. A
- * small batch that finds all idle is not worth waking a worker for, nor sharing the cores with the next one: all of them
- * have it done before that would have waited long. */
+ * small batch that finds all idle is not worth waking a worker for, nor sharing the cores with the next one, which does
+ * not wait long. */
 TRITONSERVER_Error* ENTRY(ModelInstanceExecute)(TRITONBACKEND_ModelInstance* handle,
                                                 TRITONBACKEND_Request** requests, const uint32_t count)
 {
@@ -319,8 +319,8 @@ TRITONSERVER_Error* ENTRY(ModelInstanceExecute)(TRITONBACKEND_ModelInstance* han
   if (batch.requests == NULL) return TRITONSERVER_ErrorNew(TRITON_INTERNAL, "out of memory");
   memcpy(batch.requests, requests, count * sizeof(*requests));
   pthread_mutex_lock(&instance->lock);
-  const bool alone = idle_workers(instance) == instance->worker_count && is_small(batch);
-  const bool here = alone || instance->worker_count == 0;
+  const bool here = instance->worker_count == 0 ||
+                    (idle_workers(instance) == instance->worker_count && is_small(batch));
   if (!here) {
     /* There is one: it was waited for before the last call returned, and Triton makes one call at a time. */
     Worker* worker = first_idle_worker(instance);

@@ -105,6 +105,7 @@ def test_another_word_is_refused_with_those_that_are_accepted(word):
     [
         {**parameters(IN_PROCESS="true"), "model_transaction_policy": {"decoupled": True}},
         parameters(IN_PROCESS="true", EXECUTION_ENV_PATH="environment.tar.gz"),
+        {**parameters(IN_PROCESS="true"), "input": [{"name": "X", "data_type": "TYPE_BF16", "dims": [-1]}]},
     ],
 )
 def test_what_needs_a_process_of_its_own_must_not_opt_in(config):

@@ -18,7 +18,6 @@ from trident_server.backends.tensors import Array, Error, Output
 from trident_server.backends.triton_log import Level, log
 
 PARAMETER = "IN_PROCESS"
-WORDS = {"true": True, "false": False}
 UTILS = "triton_python_backend_utils"
 
 _numbers = itertools.count()
@@ -39,17 +38,24 @@ def is_hosted(config: str) -> bool:
             of its own.
     """
     parsed = json.loads(config)
-    parameters = parsed.get("parameters", {})
-    word = parameters.get(PARAMETER, {"string_value": "false"}).get("string_value", "")
-    if word not in WORDS:
+    word: str = parsed.get("parameters", {}).get(PARAMETER, {"string_value": "false"}).get("string_value", "")
+    if word not in ("true", "false"):
         raise ModelError(f"model '{parsed['name']}': parameter '{PARAMETER}' must be true or false, got '{word}'")
-    if WORDS[word] and parsed.get("model_transaction_policy", {}).get("decoupled"):
-        raise ModelError(f"model '{parsed['name']}': a decoupled model must not set the parameter '{PARAMETER}'")
-    if WORDS[word] and "EXECUTION_ENV_PATH" in parameters:
-        raise ModelError(
-            f"model '{parsed['name']}': a model with an EXECUTION_ENV_PATH must not set the parameter '{PARAMETER}'"
-        )
-    return WORDS[word]
+    if word == "true" and (obstacle := _obstacle(parsed)):
+        raise ModelError(f"model '{parsed['name']}': {obstacle} must not set the parameter '{PARAMETER}'")
+    return word == "true"
+
+
+def _obstacle(config: Mapping[str, Any]) -> str | None:
+    """Return what a model is that needs a process of its own."""
+    if config.get("model_transaction_policy", {}).get("decoupled"):
+        return "a decoupled model"
+    if "EXECUTION_ENV_PATH" in config.get("parameters", {}):
+        return "a model with an EXECUTION_ENV_PATH"
+    for each in (*config["input"], *config["output"]):
+        if tensors.data_type(each["data_type"]) not in {*tensors.DTYPES, tensors.TEXT}:
+            return f"a model with a tensor of {each['data_type']}, '{each['name']}',"
+    return None
 
 
 class InProcessModel:
@@ -151,7 +157,7 @@ class InProcessModel:
         if name not in self._data_types:
             raise ModelError(f"output '{name}' is not configured")
         kind = self._data_types[name]
-        fits = array.dtype.kind in "OS" if kind == tensors.TEXT else array.dtype == tensors.DTYPES.get(kind)
+        fits = array.dtype.kind in "OS" if kind == tensors.TEXT else array.dtype == tensors.DTYPES[kind]
         if not fits:
             raise ModelError(f"output '{name}' is configured {kind}, but the model gave {array.dtype}")
         return tensors.write(name, kind, array)

@@ -6,7 +6,7 @@
     ├── UnsupportedPlatformError   the wheel's tritonserver cannot run here; says why and names the container route
     ├── RepositoryError            the model repository is missing, or its models are not built
     ├── PathError                  a path that Triton's Python backend cannot work with
-    ├── CompilationError           the pytorch backend cannot be compiled for Triton's process; says what is missing
+    ├── CompilationError           backends cannot be compiled for Triton's process; says what is missing
     ├── AddressError               a host or port that cannot be bound, or was given twice
     │   └── PortInUseError         a port is taken; names it, its holder and the setting that changes it
     ├── AlreadyRunningError        another trident-serve uses the same run-time directory
@@ -34,7 +34,7 @@ class PathError(ServerError):
 
 
 class CompilationError(ServerError):
-    """The ``pytorch`` backend cannot be compiled on this machine."""
+    """Backends cannot be compiled on this machine."""
 
 
 class AddressError(ServerError):

@@ -32,7 +32,7 @@ class Machine:
         memory: free, in bytes; what is left of a container's limit where there is one.
         shared_memory: size of ``/dev/shm`` and what of it is free, in bytes; None where there is none.
         gpus: models of the NVIDIA GPUs whose driver is loaded.
-        uncompilable: why the ``pytorch`` backend cannot be compiled for Triton's process; empty where it can.
+        uncompilable: why backends cannot be compiled for Triton's process; empty where it can.
     """
 
     platform: Platform = field(default_factory=Platform)
@@ -93,7 +93,7 @@ def gpus(folder: Path = NVIDIA_GPUS) -> tuple[str, ...]:
 
 
 def uncompilable() -> str:
-    """Return what is missing to compile the ``pytorch`` backend for Triton's process; nothing where all is there."""
+    """Return what is missing to compile backends for Triton's process; nothing where all is there."""
     try:
         find_toolchain()
     except CompilationError as error:

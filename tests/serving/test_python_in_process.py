@@ -10,7 +10,6 @@ import pytest
 import tritonclient.grpc as triton_grpc
 import tritonclient.http as triton_http
 from trident_server.errors import ServerStartError
-from trident_server.ports import free_ports
 from trident_server.process import TritonProcess
 from trident_server.supervisor import SHARED_MEMORY
 from tritonclient.utils import InferenceServerException
@@ -111,22 +110,12 @@ def isolated(request) -> bool:
 
 
 @pytest.fixture(scope="module")
-def triton(isolated, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("python_in_process")
-    repository = folder / "models"
+def triton(isolated, serve_models, tmp_path_factory):
+    repository = tmp_path_factory.mktemp("python_in_process") / "models"
     for name, word in (("hosted", "true"), ("own", None), ("declined", "false")):
         write_model(repository, name, word)
     write_model(repository, "many", "true", instances=3)
-    http, grpc, metrics = free_ports(3)
-    with TritonProcess(
-        repository=repository,
-        http_port=http,
-        grpc_port=grpc,
-        metrics_port=metrics,
-        cache_dir=folder / "cache",
-        log_file=folder / "triton.log",
-        isolated=isolated,
-    ) as process:
+    with serve_models(repository, isolated=isolated) as process:
         yield process
 
 

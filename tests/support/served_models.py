@@ -7,6 +7,7 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -35,10 +36,10 @@ def nothing_is_left(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def serve_models(tmp_path_factory: pytest.TempPathFactory, nothing_is_left: None) -> Callable[[Path], TritonProcess]:
-    """Makes a server of a repository, on free ports, to be entered as a context."""
+def serve_models(tmp_path_factory: pytest.TempPathFactory, nothing_is_left: None) -> Callable[..., TritonProcess]:
+    """Makes a server of a repository, on free ports, to be entered as a context; further options are its own."""
 
-    def make(repository: Path) -> TritonProcess:
+    def make(repository: Path, **options: Any) -> TritonProcess:
         folder = tmp_path_factory.mktemp("triton")
         http_port, grpc_port, metrics_port = free_ports(3)
         return TritonProcess(
@@ -49,6 +50,7 @@ def serve_models(tmp_path_factory: pytest.TempPathFactory, nothing_is_left: None
             cache_dir=folder,
             log_file=folder / "triton.log",
             ready_timeout=240,
+            **options,
         )
 
     return make
@@ -56,7 +58,7 @@ def serve_models(tmp_path_factory: pytest.TempPathFactory, nothing_is_left: None
 
 @pytest.fixture(scope="session")
 def triton(
-    serve_models: Callable[[Path], TritonProcess], tmp_path_factory: pytest.TempPathFactory
+    serve_models: Callable[..., TritonProcess], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[TritonProcess]:
     """The real models, started once for the whole run, from the very folder that Triton's image copies."""
     process = serve_models(stage("model_repository", tmp_path_factory.mktemp("image") / "models"))

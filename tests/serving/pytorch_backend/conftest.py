@@ -1,9 +1,8 @@
 """One Triton with all models of the contract: once with the backend in its process, once with a process for each."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
-from trident_server.ports import free_ports
 from trident_server.process import TritonProcess
 
 from .client import Client
@@ -17,21 +16,13 @@ def isolated(request: pytest.FixtureRequest) -> bool:
 
 
 @pytest.fixture(scope="package")
-def backend_triton(isolated: bool, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonProcess]:
-    folder = tmp_path_factory.mktemp("pytorch_backend")
-    http, grpc, metrics = free_ports(3)
-    with TritonProcess(
-        repository=write_repository(folder / "models"),
-        http_port=http,
-        grpc_port=grpc,
-        metrics_port=metrics,
-        cache_dir=folder / "cache",
-        log_file=folder / "triton.log",
-        ready_timeout=240,
-        isolated=isolated,
-        # Models that must not load are no reason to stop, nor to be unready.
-        extra_args=["--exit-on-error=false", "--strict-readiness=false"],
-    ) as process:
+def backend_triton(
+    isolated: bool, serve_models: Callable[..., TritonProcess], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[TritonProcess]:
+    repository = write_repository(tmp_path_factory.mktemp("pytorch_backend") / "models")
+    # Models that must not load are no reason to stop, nor to be unready.
+    lenient = ["--exit-on-error=false", "--strict-readiness=false"]
+    with serve_models(repository, isolated=isolated, extra_args=lenient) as process:
         yield process
 
 

@@ -10,12 +10,22 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 from served_models import nothing_is_left, serve_models, triton  # noqa: F401
 
 # Servers, trainings and tests compute at the same time: a thread of torch that spins while it waits for another one
 # takes the core from whoever works. Set before torch is loaded, for every process that a test starts.
 os.environ.setdefault("GOMP_SPINCOUNT", "0")
+
+# The same examples in each run: what fails, fails again. "--hypothesis-profile=default" looks for others.
+hypothesis.settings.register_profile(
+    "repeatable",
+    derandomize=True,
+    deadline=None,
+    suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture, hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.load_profile("repeatable")
 
 SUBJECTS = ("the dog", "a cat", "my friend", "the old king", "Mary", "every student", "고양이", "the 🐟")
 VERBS = ("sleeps", "laughs", "eats fish", "sees the dog", "runs", "sings well")

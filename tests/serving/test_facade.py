@@ -183,7 +183,7 @@ def test_every_endpoint_keeps_to_its_document_before_the_real_triton(serve):
     for operation in (each.ok() for each in schema.get_all_operations()):
 
         @given(case=operation.as_strategy())
-        @settings(max_examples=10, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+        @settings(max_examples=10, suppress_health_check=list(HealthCheck))
         def keeps(case):
             answer = case.call_and_validate(checks=[not_a_server_error, status_code_conformance])
             answered.add(answer.status_code)

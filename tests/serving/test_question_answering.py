@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from trident_client import BadInputError, TridentClient
 from trident_training.answering import checkpoint_answerer
@@ -57,7 +57,7 @@ def test_questions_are_answered(client):
 
 
 @given(ODD_TEXT)
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60)
 def test_answers_are_cut_out_of_any_text_to_the_character(client, context):
     try:
         answers = client.answer("Where does the Danube rise?", context, top_k=5)

@@ -51,7 +51,7 @@ def test_all_endpoints_are_tried():
 @pytest.mark.parametrize("label", OPERATIONS)
 def test_an_endpoint_keeps_to_the_document(label, mode):
     @given(case=OPERATIONS[label].as_strategy(generation_mode=mode))
-    @settings(max_examples=25, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=25, suppress_health_check=list(HealthCheck))
     def keeps(case):
         described = mode is GenerationMode.POSITIVE and case.path not in BEYOND_A_SCHEMA
         if described and isinstance(case.body, dict):

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
@@ -158,7 +158,7 @@ def test_windows_overlap_by_the_stride_and_leave_nothing_out(cut: Ask) -> None:
 
 
 @given(ODD_TEXT)
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=300)
 def test_every_span_of_any_text_is_cut_out_of_it_to_the_character(cut: Ask, context: str) -> None:
     (response,) = cut(("a cat", context))
     if not context.strip():

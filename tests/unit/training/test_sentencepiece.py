@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import sentencepiece
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import BertConfig, BertForQuestionAnswering
 from trident_training.checkpoints import load_tokenizer
@@ -81,7 +81,7 @@ def test_ids_are_sentencepieces_own_on_every_sentence(original, converted):
 
 
 @given(st.lists(st.one_of(st.sampled_from([*WORDS, *ODD]), st.characters(codec="utf-8")), max_size=12).map("".join))
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=300)
 def test_ids_are_sentencepieces_own_on_any_text(original, converted, text):
     assert pieces(converted, text) == original.encode(text)
 

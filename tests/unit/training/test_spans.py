@@ -43,7 +43,7 @@ def test_the_answer_is_the_likeliest_span_and_its_score_a_probability():
 
 
 @given(st.integers(0, 10_000), st.integers(1, 6), st.integers(1, 4), st.floats(0.3, 3), st.floats(0, 2))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_every_legal_span_of_all_windows_competes_once(seed, most, stride, temperature, penalty):
     windows = []
     for first in range(0, 4, stride):

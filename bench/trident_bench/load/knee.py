@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,6 +16,8 @@ MULTIPLE = 10.0
 #: bottleneck's share approaches 1 (Denning and Buzen, "The Operational Analysis of Queueing Network Models", ACM
 #: Computing Surveys 10(3), 1978); what is left is the way of the answers and of the next requests.
 BUSY = 0.8
+#: Clocks of several sources differ a little: an instance that computed for 110 % of the time may have done so alone.
+CLOCKS = 0.1
 
 
 @dataclass(frozen=True)
@@ -66,16 +69,37 @@ def find_knee(points: Sequence[Point], lone_ms: float, multiple: float = MULTIPL
     return Knee(best, limit, lone_ms, within=len(good) == len(points))
 
 
-def name_bottleneck(window: Window) -> Bottleneck:
-    """Return what limits the throughput, from what each stage and the machine did."""
-    busiest = max(window.stages, key=lambda stage: (stage.busy, stage.queue_ms), default=None)
+def at_a_time(points: Sequence[Point]) -> dict[str, int]:
+    """Return how many executions an instance of each stage had under way at most, as far as points can tell.
+
+    Triton does not say how many an instance takes; one that computed for 190 % of the time took two.
+    """
+    busy: dict[str, float] = {}
+    for point in points:
+        for stage in point.window.stages:
+            busy[stage.name] = max(busy.get(stage.name, 0.0), stage.busy)
+    return {name: max(1, math.ceil(most - CLOCKS)) for name, most in busy.items()}
+
+
+def name_bottleneck(window: Window, most: Mapping[str, int]) -> Bottleneck:
+    """Return what limits the throughput, from what each stage and the machine did.
+
+    Args:
+        window: the point's.
+        most: executions that an instance of each stage has under way at most, by :func:`at_a_time`.
+    """
+
+    def load(stage: StageUse) -> float:
+        return stage.busy / most[stage.name]
+
+    busiest = max(window.stages, key=lambda stage: (load(stage), stage.queue_ms), default=None)
     machine = f"all cores together are busy {window.cores_busy:.0%} of the time"
     if window.generator_busy >= 0.01:
         machine += f", {window.generator_busy:.0%} of it making the load"
-    if busiest is not None and busiest.busy >= BUSY:
-        return Bottleneck("stage", busiest.name, f"{_told(busiest)}; {machine}")
+    if busiest is not None and load(busiest) >= BUSY:
+        return Bottleneck("stage", busiest.name, f"{_told(busiest, most[busiest.name])}; {machine}")
     rest = (
-        f"the busiest stage, {busiest.name}, computes {busiest.busy:.0%} of the time"
+        f"the busiest stage, {busiest.name}, computes {_share(busiest, most[busiest.name])}"
         if busiest
         else "no stage is known"
     )
@@ -86,9 +110,14 @@ def name_bottleneck(window: Window) -> Bottleneck:
     return Bottleneck("none", "", f"{rest}, and {machine}: there is time left")
 
 
-def _told(stage: StageUse) -> str:
-    every = f" of its {stage.instances} instances" if stage.instances > 1 else ""
+def _told(stage: StageUse, most: int) -> str:
     return (
-        f"{stage.name} computes {stage.busy:.0%} of the time{every}, in batches of {stage.batch:.1f}; "
+        f"{stage.name} computes {_share(stage, most)}, in batches of {stage.batch:.1f}; "
         f"a request waits {stage.queue_ms:.1f} ms for it and {stage.compute_ms:.1f} ms in it"
     )
+
+
+def _share(stage: StageUse, most: int) -> str:
+    every = f" of its {stage.instances} instances" if stage.instances > 1 else ""
+    of = f" of the {most:.0%} that {most} batches at a time can take" if most > 1 else " of the time"
+    return f"{stage.busy:.0%}{of}{every}"

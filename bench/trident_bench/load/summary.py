@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
 
-from trident_bench.load.knee import Bottleneck, Knee, find_knee, lone_latency, name_bottleneck
+from trident_bench.load.knee import Bottleneck, Knee, at_a_time, find_knee, lone_latency, name_bottleneck
 from trident_bench.load.plan import Mode, Protocol
 from trident_bench.load.results import Point
 
@@ -60,7 +60,8 @@ def summarise(points: Sequence[Point], multiple: float) -> list[SweepSummary]:
     sweeps: dict[tuple[str, Protocol], list[Point]] = {}
     for point in points:
         sweeps.setdefault((point.ensemble, point.protocol), []).append(point)
-    return [_summarise(ensemble, protocol, each, multiple) for (ensemble, protocol), each in sweeps.items()]
+    most = at_a_time(points)
+    return [_summarise(ensemble, protocol, each, multiple, most) for (ensemble, protocol), each in sweeps.items()]
 
 
 def facade_share(sweeps: Sequence[SweepSummary]) -> tuple[float, float] | None:
@@ -84,14 +85,16 @@ def facade_share(sweeps: Sequence[SweepSummary]) -> tuple[float, float] | None:
     return most, both[most]["facade"] / both[most]["grpc"]
 
 
-def _summarise(ensemble: str, protocol: Protocol, points: Sequence[Point], multiple: float) -> SweepSummary:
+def _summarise(
+    ensemble: str, protocol: Protocol, points: Sequence[Point], multiple: float, most: Mapping[str, int]
+) -> SweepSummary:
     lone = lone_latency(points) or 0.0
     modes = []
     for mode in get_args(Mode):
         ordered = tuple(sorted((each for each in points if each.mode == mode), key=lambda each: each.value))
         if ordered:
             knee = find_knee(ordered, lone, multiple)
-            bottleneck = name_bottleneck(knee.point.window) if knee.point else None
+            bottleneck = name_bottleneck(knee.point.window, most) if knee.point else None
             modes.append(ModeSummary(mode, ordered, knee, bottleneck))
     return SweepSummary(ensemble, protocol, lone, tuple(modes))
 

@@ -31,7 +31,8 @@ class StageUse(BaseModel):
         executions: batches computed.
         queue_ms: wait for an instance, on average over requests.
         compute_ms: time of the batch that a request was in, input and output included, on average over requests.
-        busy: share of the time that its instances computed: time of all executions / (wall time x instances).
+        busy: share of the time that its instances computed: time of all executions / (wall time x instances). Above 1
+            where an instance computes several at a time.
     """
 
     name: str
@@ -139,7 +140,7 @@ def stage_use(name: str, instances: int, first: Mapping[str, Any], last: Mapping
         executions=int(last["execution_count"]) - int(first["execution_count"]),
         queue_ms=mean_ms("queue"),
         compute_ms=mean_ms("compute_input", "compute_infer", "compute_output"),
-        busy=_share((_execution_seconds(last) - _execution_seconds(first)) / (seconds * instances)),
+        busy=max(0.0, (_execution_seconds(last) - _execution_seconds(first)) / (seconds * instances)),
     )
 
 

@@ -161,6 +161,11 @@ def test_a_batchs_time_counts_once_for_the_instance_and_for_each_request_that_wa
     assert (use.queue_ms, use.compute_ms, use.busy) == (20, 50, 0.25)
 
 
+def test_batches_that_overlap_in_one_instance_count_each():
+    before, after = counted(0, 0, 0, [(4, 0)]), counted(40, 10, 0, [(4, int(1.9e9))])
+    assert stage_use("encoder", 1, before, after, seconds=1.0).busy == pytest.approx(1.9)
+
+
 def test_an_idle_stage_is_not_busy():
     same = counted(7, 3, 100, [(2, 1000)])
     use = stage_use("reader", 1, same, same, seconds=1.0)

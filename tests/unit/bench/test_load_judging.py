@@ -5,7 +5,7 @@ import re
 from html.parser import HTMLParser
 
 import pytest
-from trident_bench.load.knee import find_knee, lone_latency, name_bottleneck
+from trident_bench.load.knee import at_a_time, find_knee, lone_latency, name_bottleneck
 from trident_bench.load.page import Report, draw_all, figure, write_page
 from trident_bench.load.results import as_csv
 from trident_bench.load.summary import facade_share, summarise
@@ -45,23 +45,37 @@ def test_without_a_lone_request_the_lightest_load_stands_for_it(point):
 
 
 def test_the_stage_that_computes_all_the_time_is_the_bottleneck(point, stage):
-    window = point(
-        stages=(stage("qa_tokenizer", 0.3, queue_ms=50), stage("qa_reader", 0.97), stage("qa_decoder", 0.1))
-    ).window
-    found = name_bottleneck(window)
+    only = point(stages=(stage("qa_tokenizer", 0.3, queue_ms=50), stage("qa_reader", 0.97), stage("qa_decoder", 0.1)))
+    found = name_bottleneck(only.window, at_a_time([only]))
     assert (found.kind, found.name) == ("stage", "qa_reader")
     assert "97%" in found.why
 
 
 def test_busy_cores_without_a_busy_stage_are_the_bottleneck(point, stage):
-    found = name_bottleneck(point(stages=(stage(busy=0.4),), cores_busy=0.97).window)
+    only = point(stages=(stage(busy=0.4),), cores_busy=0.97)
+    found = name_bottleneck(only.window, at_a_time([only]))
     assert (found.kind, found.name) == ("cores", "")
     assert "97%" in found.why
     assert "40%" in found.why
 
 
 def test_a_machine_with_time_left_has_no_bottleneck(point, stage):
-    assert name_bottleneck(point(stages=(stage(busy=0.4),), cores_busy=0.5).window).kind == "none"
+    only = point(stages=(stage(busy=0.4),), cores_busy=0.5)
+    assert name_bottleneck(only.window, at_a_time([only])).kind == "none"
+
+
+def test_a_stage_that_takes_two_batches_at_a_time_is_no_bottleneck_with_one_of_them(point, stage):
+    def with_busy(under_way, busy):
+        return point(under_way, stages=(stage("encoder", busy), stage("tokenizer", 0.2)), cores_busy=busy / 2)
+
+    half, full = with_busy(4, 1.0), with_busy(64, 1.87)
+    most = at_a_time([half, full])
+    assert most == {"encoder": 2, "tokenizer": 1}
+    assert name_bottleneck(half.window, most).kind == "none"
+    found = name_bottleneck(full.window, most)
+    assert (found.kind, found.name) == ("stage", "encoder")
+    assert "187% of the 200% that 2 batches at a time can take" in found.why
+    assert at_a_time([point(1, stages=(stage("encoder", 1.04),))]) == {"encoder": 1}, "clocks differ a little"
 
 
 def test_the_facades_share_is_taken_where_both_have_as_many_requests_under_way(point):

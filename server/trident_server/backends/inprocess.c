@@ -20,8 +20,6 @@
 #include <time.h>
 
 #define MAX_DIMENSIONS 32
-/* Of a small batch's inputs: a few hundred tokens, which take ten milliseconds. */
-#define FEW_BYTES 1024
 
 /* What was sent back is Triton's own doing where this fails, and nobody is left to be told. */
 void forget(TRITONSERVER_Error* error)
@@ -142,13 +140,6 @@ static void* work(void* argument)
   }
   pthread_mutex_unlock(&instance->lock);
   return NULL;
-}
-
-static int idle_workers(const Instance* instance)
-{
-  int idle = 0;
-  for (int number = 0; number < instance->worker_count; number++) idle += !instance->workers[number].busy;
-  return idle;
 }
 
 static Worker* first_idle_worker(Instance* instance)
@@ -283,32 +274,7 @@ TRITONSERVER_Error* ENTRY(ModelInstanceFinalize)(TRITONBACKEND_ModelInstance* ha
   return NULL;
 }
 
-static uint64_t bytes_of(TRITONBACKEND_Request* request)
-{
-  uint32_t count = 0;
-  uint64_t sum = 0;
-  forget(TRITONBACKEND_RequestInputCount(request, &count));
-  for (uint32_t index = 0; index < count; index++) {
-    TRITONBACKEND_Input* input;
-    uint64_t bytes = 0;
-    TRITONSERVER_Error* error = TRITONBACKEND_RequestInputByIndex(request, index, &input);
-    if (error == NULL) error = TRITONBACKEND_InputProperties(input, NULL, NULL, NULL, NULL, &bytes, NULL);
-    forget(error);
-    sum += bytes;
-  }
-  return sum;
-}
-
-static bool is_small(Batch batch)
-{
-  uint64_t sum = 0;
-  for (uint32_t place = 0; place < batch.count && sum <= FEW_BYTES; place++) sum += bytes_of(batch.requests[place]);
-  return sum <= FEW_BYTES;
-}
-
-/* Hands the batch to a worker and returns as soon as another could take the next one: until then, Triton collects. A
- * small batch that finds all idle is not worth waking a worker for, nor sharing the cores with the next one, which does
- * not wait long. */
+/* Hands the batch to a worker and returns as soon as another could take the next one: until then, Triton collects. */
 TRITONSERVER_Error* ENTRY(ModelInstanceExecute)(TRITONBACKEND_ModelInstance* handle,
                                                 TRITONBACKEND_Request** requests, const uint32_t count)
 {
@@ -318,19 +284,18 @@ TRITONSERVER_Error* ENTRY(ModelInstanceExecute)(TRITONBACKEND_ModelInstance* han
   Batch batch = {malloc(count * sizeof(*requests)), count};
   if (batch.requests == NULL) return TRITONSERVER_ErrorNew(TRITON_INTERNAL, "out of memory");
   memcpy(batch.requests, requests, count * sizeof(*requests));
-  pthread_mutex_lock(&instance->lock);
-  const bool here = instance->worker_count == 0 ||
-                    (idle_workers(instance) == instance->worker_count && is_small(batch));
-  if (!here) {
-    /* There is one: it was waited for before the last call returned, and Triton makes one call at a time. */
-    Worker* worker = first_idle_worker(instance);
-    worker->batch = batch;
-    worker->busy = true;
-    pthread_cond_signal(&worker->given);
-    while (first_idle_worker(instance) == NULL) pthread_cond_wait(&instance->done, &instance->lock);
+  if (instance->worker_count == 0) {
+    answer_batch(instance, batch);
+    return NULL;
   }
+  pthread_mutex_lock(&instance->lock);
+  /* There is one: it was waited for before the last call returned, and Triton makes one call at a time. */
+  Worker* worker = first_idle_worker(instance);
+  worker->batch = batch;
+  worker->busy = true;
+  pthread_cond_signal(&worker->given);
+  while (first_idle_worker(instance) == NULL) pthread_cond_wait(&instance->done, &instance->lock);
   pthread_mutex_unlock(&instance->lock);
-  if (here) answer_batch(instance, batch);
   return NULL;
 }
 

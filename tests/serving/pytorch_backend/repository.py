@@ -96,8 +96,7 @@ SERVED = {
         + 'max_batch_size: 4\ninput [ { name: "MODE" data_type: TYPE_INT32 dims: [ 1 ] } ]\n'
         'output [ { name: "Y" data_type: TYPE_FP32 dims: [ 1 ] } ]\n',
     ),
-    # More bytes than are answered at once, before the next.
-    "count": Model(modules.Count(), ONE.format("FP32").replace("dims: [ 1 ]", "dims: [ 300 ]")),
+    "count": Model(modules.Count(), ONE.format("FP32")),
     "unbatched": Model(
         modules.Unbatched(),
         'max_batch_size: 0\ninput [ { name: "X" data_type: TYPE_FP32 dims: [ -1, -1 ] },'

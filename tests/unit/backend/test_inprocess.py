@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from trident_server.backends.pytorch import inprocess
 from trident_server.backends.pytorch.inprocess import InProcessModel
 
 
@@ -68,13 +69,14 @@ def test_two_batches_at_a_time_only_where_no_call_changes_the_module(load, modul
     assert str(model).endswith(f"in Triton's process, {workers} at a time")
 
 
-def test_batches_that_run_together_share_the_threads(load, monkeypatch):
+def test_batches_that_run_together_share_the_threads_and_so_do_the_next_that_begin_alone(load, monkeypatch):
     model = load(Twice(), parameters={"INTRA_OP_THREAD_COUNT": {"string_value": "4"}})
     shares = []
     monkeypatch.setattr(torch, "set_num_threads", shares.append)
-    for company in (1, 2, 3, 9):
+    monkeypatch.setattr(inprocess, "_company", inprocess.Company())
+    for company in (1, 2, 3, 9, 2, 1, 1, 1, 1, 1, 1, 2, 1):
         model.execute([{"X": tensor(np.ones((1, 1), np.float32))}], company)
-    assert shares == [4, 2, 1, 1]
+    assert shares == [4, 2, 1, 1, 2, 2, 2, 2, 2, 4, 4, 2, 2]
 
 
 def test_memory_that_is_not_aligned_is_read_all_the_same(load):

@@ -15,6 +15,36 @@ from trident_server.backends.triton_log import Level, log
 
 #: The products of a batch keep all cores busy, what surrounds them keeps one: two batches fill each other's gaps.
 MOST_WORKERS = 2
+#: After so many batches in a row that began alone, no company is expected.
+ALONE = 4
+
+
+class Company:
+    """How many batches the cores are shared out to.
+
+    While requests overlap, a batch that happens to begin alone has company before it ends: with threads for all cores,
+    it and the next one would be in each other's way.
+    """
+
+    def __init__(self) -> None:
+        self._last = 1
+        self._alone = 0
+
+    def expect(self, company: int) -> int:
+        """Return how many batches one that begins now shares the cores with, itself among them.
+
+        Args:
+            company: how many are under way, this one among them.
+        """
+        if company > 1:
+            self._last, self._alone = company, 0
+        else:
+            self._alone += 1
+        return self._last if self._alone <= ALONE else 1
+
+
+#: All models' that Triton's process computes.
+_company = Company()
 
 
 class InProcessModel:
@@ -51,7 +81,8 @@ class InProcessModel:
             requests: each one's inputs by name. Their memory is Triton's, and no longer valid after this call.
             company: how many batches, this one among them, are being answered in Triton's process.
         """
-        answers = self._model.answer([partial(_input, request) for request in requests], company)
+        share = _company.expect(company)
+        answers = self._model.answer([partial(_input, request) for request in requests], share)
         return [self._outputs(answer) for answer in answers]
 
     def _outputs(self, answer: Outputs | Failure) -> list[Output] | Error:

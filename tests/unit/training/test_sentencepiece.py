@@ -93,6 +93,12 @@ def test_ids_are_sentencepieces_own_on_whatever_is_not_seen(original, converted)
                 assert pieces(converted, text) == original.encode(text), repr(text)
 
 
+def test_a_text_of_spaces_is_no_way_to_keep_the_server_busy(original, converted):
+    # With the square of their number, these would take half an hour, which no test has.
+    text = "나는" + " " * 1_000_000 + "밥을"
+    assert pieces(converted, text) == original.encode(text)
+
+
 def test_offsets_are_sentencepieces_own(original, converted):
     for sentence in SENTENCES[::5]:
         encoded = converted(sentence, add_special_tokens=False, return_offsets_mapping=True)

@@ -75,6 +75,9 @@ def test_a_stage_that_takes_two_batches_at_a_time_is_no_bottleneck_with_one_of_t
     found = name_bottleneck(full.window, most)
     assert (found.kind, found.name) == ("stage", "encoder")
     assert "187% of the 200% that 2 batches at a time can take" in found.why
+    less = half.model_copy(update={"protocol": "http"})
+    by_http, by_grpc = summarise([less, full], 1000)
+    assert (by_http.modes[0].bottleneck.kind, by_grpc.modes[0].bottleneck.kind) == ("none", "stage")
     assert at_a_time([point(1, stages=(stage("encoder", 1.04),))]) == {"encoder": 1}, "clocks differ a little"
 
 

@@ -22,7 +22,7 @@ ARGS ?=
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
 
-$(STAMP): pyproject.toml requirements.lock
+$(STAMP): pyproject.toml requirements.lock scripts/fetch_tcmalloc.sh
 	@command -v $(PYTHON) >/dev/null || { echo "Trident needs Python 3.11; '$(PYTHON)' was not found. Set PYTHON=/path/to/python3.11." >&2; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check "pip>=25,<26"
@@ -31,6 +31,7 @@ $(STAMP): pyproject.toml requirements.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --progress-bar on \
 		$(if $(TORCH_INDEX_URL),--extra-index-url $(TORCH_INDEX_URL)) --requirement requirements.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@sh scripts/fetch_tcmalloc.sh $(VENV)/lib || echo "Without tcmalloc, which apt would have, Trident works as well, a little slower." >&2
 	@touch $@
 
 models: $(STAMP) ## build what is missing or stale in model_repository/

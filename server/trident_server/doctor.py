@@ -62,6 +62,7 @@ def examine(settings: ServerSettings, machine: Machine, site_packages: Path | No
     yield _triton(machine, site_packages)
     yield _backend(machine, settings)
     yield _processor(machine)
+    yield _allocator(machine)
     yield _memory(machine)
     yield _shared_memory(machine)
     yield from _ports(settings)
@@ -112,6 +113,13 @@ def _processor(machine: Machine) -> Finding:
         "(Intel's Sapphire Rapids or newer) or AVX512-BF16 (AMD's Zen 4 or newer), or a GPU in the container."
     )
     return Finding("processor", State.SLOW, f"{cores}, neither AMX nor AVX512-BF16", advice)
+
+
+def _allocator(machine: Machine) -> Finding:
+    if machine.tcmalloc:
+        return Finding("allocator", State.OK, f"tcmalloc, {machine.tcmalloc}")
+    advice = "With tcmalloc a lone request is answered a tenth sooner: apt install libtcmalloc-minimal4."
+    return Finding("allocator", State.SLOW, "glibc's", advice)
 
 
 def _memory(machine: Machine) -> Finding:

@@ -11,7 +11,7 @@ import psutil
 from trident_server.compilation import find_toolchain
 from trident_server.errors import CompilationError
 from trident_server.supervisor import SHARED_MEMORY
-from trident_server.wheel import Platform
+from trident_server.wheel import Platform, find_tcmalloc
 
 CPUINFO = Path("/proc/cpuinfo")
 MEMORY_LIMIT = Path("/sys/fs/cgroup/memory.max")
@@ -33,6 +33,7 @@ class Machine:
         shared_memory: size of ``/dev/shm`` and what of it is free, in bytes; None where there is none.
         gpus: models of the NVIDIA GPUs whose driver is loaded.
         uncompilable: why backends cannot be compiled for Triton's process; empty where it can.
+        tcmalloc: what the dynamic linker finds it by; None where there is none.
     """
 
     platform: Platform = field(default_factory=Platform)
@@ -43,6 +44,7 @@ class Machine:
     shared_memory: tuple[int, int] | None = field(default_factory=lambda: shared_memory())
     gpus: tuple[str, ...] = field(default_factory=lambda: gpus())
     uncompilable: str = field(default_factory=lambda: uncompilable())
+    tcmalloc: str | None = field(default_factory=find_tcmalloc)
 
     @property
     def bfloat16(self) -> tuple[str, ...]:

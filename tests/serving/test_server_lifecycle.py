@@ -19,6 +19,7 @@ from trident_server.errors import PathError, PortInUseError, ServerDiedError, Se
 from trident_server.ports import check_free, free_ports
 from trident_server.process import TritonProcess
 from trident_server.supervisor import SHARED_MEMORY
+from trident_server.wheel import find_tcmalloc
 
 pytestmark = pytest.mark.serving
 
@@ -84,6 +85,14 @@ def test_it_answers_and_stops_without_a_trace(new_triton, identity_repository, n
     wait_until_gone(processes, 0)
     assert not new_regions()
     check_free("127.0.0.1", ports_of(triton))
+
+
+@pytest.mark.skipif(not find_tcmalloc(), reason="no tcmalloc (Debian's package libtcmalloc-minimal4)")
+def test_triton_and_its_models_take_memory_from_tcmalloc(new_triton, identity_repository):
+    with new_triton(identity_repository) as triton:
+        server = psutil.Process(triton.pid)
+        for process in (server, *server.children(recursive=True)):
+            assert any("libtcmalloc" in each.path for each in process.memory_maps()), process
 
 
 def test_it_can_be_started_again_on_the_same_ports(new_triton, identity_repository):

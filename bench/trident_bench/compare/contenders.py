@@ -12,7 +12,7 @@ from pathlib import Path
 
 from trident_server.machine import Machine
 from trident_server.ports import free_ports
-from trident_server.wheel import TUNING
+from trident_server.wheel import allocator
 from trident_training.repository import VERSION
 
 from trident_bench.compare import load, requests
@@ -28,10 +28,6 @@ IN_FLIGHT = 64
 WINDOWS_IN_FLIGHT = 32
 #: No network is asked for anything, and nobody's usage is reported.
 OFFLINE = {"HF_HUB_OFFLINE": "1", "DO_NOT_TRACK": "1", "INFINITY_ANONYMOUS_USAGE_STATS": "0", "PYTHONPATH": ""}
-
-
-#: What keeps glibc from giving large tensors' memory back and fetching it anew helps everybody.
-ALLOCATOR = {name: value for name, value in TUNING.items() if name.startswith("MALLOC_")}
 
 
 @dataclass
@@ -88,14 +84,17 @@ class Setting:
     def environment(self) -> dict[str, str]:
         """Threads of every library that reads them from its environment, and the allocator's settings of our server."""
         names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS")
-        return OFFLINE | ALLOCATOR | dict.fromkeys(names, str(self.threads))
+        return OFFLINE | allocator() | dict.fromkeys(names, str(self.threads))
 
-    def program(self, name: str, file: str, *options: object, python: str = sys.executable) -> LoopProcess:
-        """Return a program of ``bench/peers/`` that works in a loop."""
+    def program(
+        self, name: str, file: str, *options: object, python: str = sys.executable, preload: bool = True
+    ) -> LoopProcess:
+        """Return a program of ``bench/peers/`` that works in a loop, unless without what it would be made to load."""
         told = {"checkpoint": self.inputs.checkpoint, "texts": self.inputs.texts, "threads": self.threads}
         given = [part for key, value in told.items() for part in (f"--{key}", str(value))]
         command: list[str | Path] = [python, PROGRAMS / file, *given, *map(str, options)]
-        return LoopProcess(name, command, self.environment, self.folder / f"{name}.log")
+        environment = self.environment if preload else self.environment | {"LD_PRELOAD": ""}
+        return LoopProcess(name, command, environment, self.folder / f"{name}.log")
 
     def engine(self, name: str, task: str, part: str, most_tokens: int) -> LoopProcess:
         """Return one of our exported models without a server."""
@@ -156,7 +155,8 @@ def _bare(found: Field, setting: Setting) -> None:
     for runtime, dtype in dict.fromkeys([("onnxruntime", "float32"), ("openvino", processor_dtype())]):
         options = ("--runtime", runtime, "--dtype", dtype, "--onnx", setting.inputs.onnx)
         python = str(environment.bin / "python")
-        program = setting.program(runtime, "runtimes.py", *options, python=python)
+        # OpenVINO's library calls glibc's `free` for what tcmalloc gave it, and dies.
+        program = setting.program(runtime, "runtimes.py", *options, python=python, preload=runtime != "openvino")
         found.environments[runtime] = environment
         found.checks[runtime] = partial(_check_program, program, setting)
         for size in (32, 64):

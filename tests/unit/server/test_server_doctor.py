@@ -22,6 +22,7 @@ GOOD = Machine(
     shared_memory=(8 * GIB, 8 * GIB),
     gpus=(),
     uncompilable="",
+    tcmalloc="libtcmalloc_minimal.so.4",
 )
 
 
@@ -50,7 +51,8 @@ def test_nothing_is_wrong_with_a_good_machine(settings):
     findings = list(examine(settings, GOOD))
     assert {each.state for each in findings} == {State.OK}
     assert not any(each.advice for each in findings)
-    subjects = ["Python", "glibc", "Triton", "models run", "processor", "memory", "/dev/shm", "paths", "models", "GPU"]
+    subjects = ["Python", "glibc", "Triton", "models run", "processor", "allocator", "memory", "/dev/shm"]
+    subjects += ["paths", "models", "GPU"]
     assert [each.subject for each in findings if not each.subject.startswith("port ")] == subjects
 
 
@@ -65,6 +67,7 @@ def test_nothing_is_wrong_with_a_good_machine(settings):
         ("processor", {"flags": frozenset({"avx2"})}, State.SLOW, "AMX"),
         ("processor", {"flags": frozenset()}, State.SLOW, "float32"),
         ("processor", {"flags": frozenset({"avx512_bf16"})}, State.OK, "^$"),
+        ("allocator", {"tcmalloc": None}, State.SLOW, "apt install libtcmalloc-minimal4"),
         ("memory", {"memory": 3 * GIB}, State.SLOW, "Free 4 GiB"),
         ("memory", {"memory": 0}, State.MISSING, "Free 4 GiB"),
         ("/dev/shm", {"shared_memory": (64 * MIB, 64 * MIB)}, State.SLOW, "--shm-size=1g"),
@@ -153,7 +156,7 @@ def test_the_command_exits_with_1_when_something_is_missing_and_0_when_not(setti
     monkeypatch.setattr("trident_server.cli.Machine", lambda: GOOD)
     told = CliRunner().invoke(app, [*options, "doctor"])
     assert told.exit_code == 0, told.output
-    assert len(told.output.splitlines()) == 14
+    assert len(told.output.splitlines()) == 15
     assert not list(settings.repository.parent.glob(".trident")), "it writes nothing"
     monkeypatch.setattr("trident_server.cli.Machine", lambda: replace(GOOD, shared_memory=None))
     told = CliRunner().invoke(app, [*options, "doctor"])

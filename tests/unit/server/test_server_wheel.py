@@ -1,3 +1,4 @@
+import ctypes.util
 import importlib.util
 import os
 import sys
@@ -75,3 +76,18 @@ def test_models_get_settings_of_memory_and_threads_that_the_operator_can_change(
     assert environment(triton).items() >= TUNING.items()
     monkeypatch.setenv("GOMP_SPINCOUNT", "7")
     assert environment(triton)["GOMP_SPINCOUNT"] == "7"
+
+
+def test_models_get_tcmalloc_where_there_is_one_unless_the_operator_loads_something_else(triton, monkeypatch, tmp_path):
+    monkeypatch.delenv("LD_PRELOAD", raising=False)
+    monkeypatch.setattr(sys, "prefix", str(tmp_path))
+    monkeypatch.setattr(ctypes.util, "find_library", lambda name: None)
+    assert "LD_PRELOAD" not in environment(triton)
+    monkeypatch.setattr(ctypes.util, "find_library", lambda name: f"lib{name}.so.4")
+    assert environment(triton)["LD_PRELOAD"] == "libtcmalloc_minimal.so.4"
+    beside = tmp_path / "lib" / "libtcmalloc_minimal.so.4"
+    beside.parent.mkdir()
+    beside.touch()
+    assert environment(triton)["LD_PRELOAD"] == str(beside)
+    monkeypatch.setenv("LD_PRELOAD", "")
+    assert environment(triton)["LD_PRELOAD"] == ""

@@ -110,12 +110,15 @@ TUNING = {
 
 
 def find_tcmalloc() -> str | None:
-    """Return what the dynamic linker finds tcmalloc by: beside the packages, or of the system; None without any.
+    """Return the path of the tcmalloc beside the packages, else the name of the system's; None where there is neither.
 
     What a tensor costs, which is aligned memory of one thread that another may give back, it does sooner than glibc.
     """
     beside = Path(sys.prefix) / "lib" / "libtcmalloc_minimal.so.4"
-    return str(beside) if beside.is_file() else ctypes.util.find_library("tcmalloc_minimal")
+    # In LD_PRELOAD, spaces and colons end a path.
+    if beside.is_file() and not set(" :") & set(str(beside)):
+        return str(beside)
+    return ctypes.util.find_library("tcmalloc_minimal")
 
 
 def allocator() -> dict[str, str]:

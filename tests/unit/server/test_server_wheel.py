@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from trident_server.errors import UnsupportedPlatformError
-from trident_server.wheel import TUNING, Platform, environment, find_embedded_triton
+from trident_server.wheel import TUNING, Platform, environment, find_embedded_triton, find_tcmalloc
 
 THIS_MACHINE = Platform(system="Linux", machine="x86_64", glibc="2.36", python="3.11")
 
@@ -91,3 +91,13 @@ def test_models_get_tcmalloc_where_there_is_one_unless_the_operator_loads_someth
     assert environment(triton)["LD_PRELOAD"] == str(beside)
     monkeypatch.setenv("LD_PRELOAD", "")
     assert environment(triton)["LD_PRELOAD"] == ""
+
+
+@pytest.mark.parametrize("name", ["my env", "a:b"])
+def test_a_tcmalloc_whose_path_the_linker_would_break_up_is_left_where_it_is(monkeypatch, tmp_path, name):
+    beside = tmp_path / name / "lib" / "libtcmalloc_minimal.so.4"
+    beside.parent.mkdir(parents=True)
+    beside.touch()
+    monkeypatch.setattr(sys, "prefix", str(tmp_path / name))
+    monkeypatch.setattr(ctypes.util, "find_library", lambda name: None)
+    assert find_tcmalloc() is None

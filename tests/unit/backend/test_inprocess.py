@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from trident_server.backends import tensors
 from trident_server.backends.pytorch import inprocess
 from trident_server.backends.pytorch.inprocess import InProcessModel
 
@@ -83,8 +84,11 @@ def test_memory_that_is_not_aligned_is_read_all_the_same(load):
     model = load(Twice(), input=[{"name": "X", "data_type": "TYPE_FP32", "dims": [3]}])
     array = np.arange(3, dtype=np.float32).reshape(1, 3)
     shifted = memoryview(bytearray(b"x" + array.tobytes()))[1:]
-    ((_, _, _, content),) = model.execute([{"X": ("FP32", (1, 3), [shifted])}], 1)[0]
+    given_ = ("FP32", (1, 3), [shifted])
+    ((_, _, _, content),) = model.execute([{"X": given_}], 1)[0]
     assert bytes(memoryview(content)) == array.tobytes()
+    # Not every processor and kernel reads numbers from any address.
+    assert tensors.read("X", given_).flags.aligned
 
 
 class Loud(nn.Module):

@@ -122,10 +122,14 @@ def find_tcmalloc() -> str | None:
 
 
 def allocator() -> dict[str, str]:
-    """Return the variables that give a process tcmalloc, where there is one, and glibc settings that suit tensors."""
-    tcmalloc = find_tcmalloc()
+    """Return the variables that give a process tcmalloc, where there is one, and glibc settings that suit tensors.
+
+    What the operator has set of them is not among them.
+    """
     settings = {name: value for name, value in TUNING.items() if name.startswith("MALLOC_")}
-    return settings | ({"LD_PRELOAD": tcmalloc} if tcmalloc else {})
+    if tcmalloc := find_tcmalloc():
+        settings["LD_PRELOAD"] = tcmalloc
+    return {name: value for name, value in settings.items() if name not in os.environ}
 
 
 def environment(triton: EmbeddedTriton) -> dict[str, str]:

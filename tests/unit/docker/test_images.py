@@ -75,6 +75,7 @@ def test_the_image_has_the_embedded_servers_settings_of_memory_and_threads():
         part.split("=") for name, text in instructions("Dockerfile.triton") if name == "ENV" for part in text.split()
     )
     assert given.items() >= TUNING.items()
+    assert given["LD_PRELOAD"].startswith("libtcmalloc")
 
 
 def test_tokenizers_needs_no_other_package_to_load_a_model():

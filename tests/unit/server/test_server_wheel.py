@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from trident_server.errors import UnsupportedPlatformError
-from trident_server.wheel import TUNING, Platform, environment, find_embedded_triton, find_tcmalloc
+from trident_server.wheel import TUNING, Platform, allocator, environment, find_embedded_triton, find_tcmalloc
 
 THIS_MACHINE = Platform(system="Linux", machine="x86_64", glibc="2.36", python="3.11")
 
@@ -89,8 +89,10 @@ def test_models_get_tcmalloc_where_there_is_one_unless_the_operator_loads_someth
     beside.parent.mkdir()
     beside.touch()
     assert environment(triton)["LD_PRELOAD"] == str(beside)
+    assert allocator()["LD_PRELOAD"] == str(beside)
     monkeypatch.setenv("LD_PRELOAD", "")
     assert environment(triton)["LD_PRELOAD"] == ""
+    assert "LD_PRELOAD" not in allocator(), "peers are measured with what the server has"
 
 
 @pytest.mark.parametrize("name", ["my env", "a:b"])

@@ -75,6 +75,8 @@ def answer(
             raise failures.UsageError("--resume goes on with files: give --input and --output")
         if input and output and output.resolve() == input.resolve():
             raise failures.UsageError("--output would overwrite --input")
+        if output and output.is_dir():
+            raise failures.UsageError(f"--output {output} is a folder; a file is accepted")
         kind = kind_of(output) if output else "jsonl"
         kind = "jsonl" if kind == "lines" else kind
 
@@ -150,6 +152,8 @@ def ending(input: Path | None = None, output: Path | None = None) -> Iterator[No
         # Whoever read standard output has enough; what is left of it goes nowhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit(failures.OK) from None
+    except OSError as error:
+        fail(f"{error.filename or output or 'the output'} failed: {error.strerror}{more}", failures.USAGE)
 
 
 def _console() -> Console:

@@ -31,6 +31,8 @@ ENDINGS = {
     ".txt": "lines",
 }
 ROWS_A_BATCH = 1024
+#: Of JSON, so many rows that cannot be read may stand before the first that can, and tells the columns.
+ROWS_AHEAD = 1024
 CHARACTERS_A_READ = 1 << 20
 # The longest field of a CSV file; a context may have a million bytes.
 csv.field_size_limit(1 << 30)
@@ -49,8 +51,12 @@ class Source:
     """Rows of one file or stream.
 
     Attributes:
-        columns: names of the columns; for JSON those of the first row.
+        columns: names of the columns; for JSON those of all rows up to the one that comes next.
+        has_header: whether every row has these columns; in JSON each has its own.
         schema: Arrow types of the columns, where the file has any.
+
+    Raises:
+        UsageError: the file is not of its format, or names a column twice; also from a later row.
     """
 
     def __init__(self, stream: IO[bytes], kind: str, line_columns: list[str]) -> None:
@@ -60,25 +66,36 @@ class Source:
         self._given = 0
         self.schema: pa.Schema | None = None
         self.columns: list[str] = []
+        self.has_header = kind not in {"jsonl", "json"}
         readers: dict[str, Callable[[], Iterator[Row]]] = {
-            "csv": lambda: self._csv(","),
-            "tsv": lambda: self._csv("\t"),
+            "csv": lambda: self._table(_csv_records(self._text(newline=""))),
+            "tsv": lambda: self._table(_tsv_records(self._text(newline="\n"))),
             "jsonl": self._json_lines,
             "json": self._json,
             "parquet": self._parquet,
             "lines": lambda: self._lines(line_columns),
         }
         rows = readers[kind]()
-        first = next(rows, None)
-        if first is not None and not self.columns:
-            self.columns = list(first.values)
-        self._rows = itertools.chain([] if first is None else [first], rows)
+        # A table's columns are known before its first row; JSON's from the first row that can be read.
+        first = []
+        for row in itertools.islice(rows, 1 if self.has_header else ROWS_AHEAD):
+            first.append(row)
+            if row.values:
+                break
+        self._rows = itertools.chain(first, rows)
+        if first:
+            self._learn_columns(first[-1])
 
     def __iter__(self) -> Iterator[Row]:
         """Yield rows."""
         for row in self._rows:
             self._given = row.number
+            self._learn_columns(row)
             yield row
+
+    def _learn_columns(self, row: Row) -> None:
+        if not self.has_header:
+            self.columns += [name for name in row.values if name not in self.columns]
 
     def part_done(self) -> float | None:
         """Return how much of the file was read, 0 to 1; None where its size is not known."""
@@ -101,30 +118,25 @@ class Source:
             **options,
         )
 
-    def _csv(self, delimiter: str) -> Iterator[Row]:
-        reader = csv.reader(self._text(newline=""), delimiter=delimiter, strict=False)
-        try:
-            self.columns = next(reader, [])
-        except csv.Error as error:
-            raise UsageError(f"the first line is not a header: {error}") from error
-        number = 0
-        while True:
-            try:
-                cells = next(reader, None)
-            except csv.Error as error:
-                number += 1
-                yield Row(number, {}, f"not a row of CSV: {error}")
+    def _table(self, records: Iterator[list[str] | str]) -> Iterator[Row]:
+        header = next(records, [])
+        if isinstance(header, str):
+            raise UsageError(f"the first line is not a header: {header}")
+        self._set_header(header)
+        for number, cells in enumerate(records, 1):
+            if isinstance(cells, str):
+                yield Row(number, {}, cells)
                 continue
-            if cells is None:
-                return
-            if not cells:
-                continue
-            number += 1
-            values = dict(zip(self.columns, cells, strict=False))
             problem = None
-            if len(cells) != len(self.columns):
-                problem = f"the row has {len(cells)} fields; the header has {len(self.columns)}"
-            yield Row(number, values, problem)
+            if len(cells) != len(header):
+                problem = f"the row has {len(cells)} fields; the header has {len(header)}"
+            yield Row(number, dict(zip(header, cells, strict=False)), problem)
+
+    def _set_header(self, names: list[str]) -> None:
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise UsageError(f"there is more than one column {twice!r}; a name may stand once")
+        self.columns = names
 
     def _lines(self, columns: list[str]) -> Iterator[Row]:
         self.columns = columns
@@ -142,7 +154,7 @@ class Source:
                 continue
             try:
                 yield _json_row(number, json.loads(line))
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 yield Row(number, {}, f"not JSON: {error}")
 
     def _json(self) -> Iterator[Row]:
@@ -156,7 +168,7 @@ class Source:
         # Not a list itself: an object that holds one, such as {"results": [...]}.
         try:
             whole = json.loads(start + text.read())
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise UsageError(f"the file is not JSON: {error}") from error
         lists = [value for value in whole.values() if isinstance(value, list)] if isinstance(whole, dict) else []
         if len(lists) != 1:
@@ -171,10 +183,15 @@ class Source:
         except pa.ArrowInvalid as error:
             raise UsageError(f"the file is not Parquet: {error}") from error
         self._rows_in_all, self.schema = file.metadata.num_rows, file.schema_arrow
-        self.columns = file.schema_arrow.names
-        batches = file.iter_batches(batch_size=ROWS_A_BATCH)
-        rows = itertools.chain.from_iterable(batch.to_pylist() for batch in batches)
-        yield from (Row(number, values) for number, values in enumerate(rows, 1))
+        self._set_header(file.schema_arrow.names)
+        given = 0
+        try:
+            for batch in file.iter_batches(batch_size=ROWS_A_BATCH):
+                for values in batch.to_pylist():
+                    given += 1
+                    yield Row(given, values)
+        except (OSError, UnicodeError, pa.ArrowException) as error:
+            raise UsageError(f"the file is broken behind row {given}: {error}") from error
 
 
 class _Raw(io.RawIOBase):
@@ -224,6 +241,29 @@ def rows_of(texts: Iterable[Mapping[str, Any]]) -> Iterator[Row]:
     return (Row(number, dict(values)) for number, values in enumerate(texts, 1))
 
 
+def _csv_records(lines: Iterable[str]) -> Iterator[list[str] | str]:
+    """Yield the cells of each record, or why it cannot be read."""
+    # Strictly: a quotation mark that is never closed would make one record of all that follows.
+    reader = csv.reader(lines, strict=True)
+    while True:
+        begin = reader.line_num + 1
+        try:
+            cells = next(reader, None)
+        except csv.Error as error:
+            yield f"not a row of CSV, lines {begin} to {reader.line_num}: {error}"
+            continue
+        if cells is None:
+            return
+        if cells:
+            yield cells
+
+
+def _tsv_records(lines: Iterable[str]) -> Iterator[list[str] | str]:
+    """Yield the cells of each line; quotation marks are characters of the text (IANA's text/tab-separated-values)."""
+    stripped = (line.removesuffix("\n").removesuffix("\r") for line in lines)
+    return (line.split("\t") for line in stripped if line)
+
+
 def _json_row(number: int, value: Any) -> Row:
     if not isinstance(value, dict):
         return Row(number, {}, f"an object is accepted, not {json.dumps(value)[:50]}")
@@ -237,12 +277,16 @@ def _elements(text: io.TextIOBase) -> Iterator[Any]:
     while True:
         buffer = buffer.lstrip()
         if buffer.startswith("]"):
+            if (buffer[1:] + text.read()).strip():
+                raise UsageError(f"the file is broken behind row {count}: something follows the list's end")
             return
         if comma_due and buffer.startswith(","):
             buffer, comma_due = buffer[1:].lstrip(), False
         if not comma_due:
             try:
                 value, end = decoder.raw_decode(buffer)
+            except RecursionError as error:
+                raise UsageError(f"the file is broken behind row {count}: {error}") from error
             except ValueError as error:
                 if ended:
                     raise UsageError(f"the file is broken behind row {count}: {error}") from error

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -17,7 +18,10 @@ from trident_client.cli.journal import Journal
 from trident_client.cli.readers import Row, Source
 from trident_client.cli.tasks import Task, explain
 from trident_client.cli.writers import JsonWriter, OutputFile, make_writer
+from trident_client.errors import BadInputError
 
+#: Bad rows that wait for the answers of good ones before them.
+MOST_BAD_PENDING = 4096
 # What a reader makes of such bytes.
 NOT_UTF8 = re.compile("[\udc80-\udcff]")
 
@@ -59,16 +63,22 @@ class Work:
 
     def answered(self, rows: Iterable[Row], report: Report) -> Iterator[tuple[Row, dict[str, Any] | None, str | None]]:
         """Yield each row with its answer's fields or its problem, in order."""
+        coming = iter(rows)
         pending: deque[tuple[Row, str | None]] = deque()
-        refused: dict[int, str] = {}
-        cut: set[int] = set()
+        bad_pending = 0
 
         def items() -> Iterator[Any]:
-            for row in rows:
+            nonlocal bad_pending
+            for row in coming:
                 item, problem = self._item(row)
                 pending.append((row, problem))
                 if problem is None:
                     yield item
+                    continue
+                bad_pending += 1
+                if bad_pending >= MOST_BAD_PENDING:
+                    # Told before more are read, so that memory does not grow with them.
+                    return
 
         def done(
             row: Row, result: dict[str, Any] | None, problem: str | None
@@ -79,29 +89,36 @@ class Work:
             return row, result, problem
 
         def bad_ones() -> Iterator[tuple[Row, dict[str, Any] | None, str | None]]:
+            nonlocal bad_pending
             while pending and pending[0][1] is not None:
                 row, problem = pending.popleft()
+                bad_pending -= 1
                 yield done(row, None, problem)
 
-        values = self.task.stream(
-            self.client, items(), cut.update, lambda index, error: refused.update({index: explain(error)})
-        )
-        for index, value in enumerate(values):
+        while True:
+            refused: dict[int, str] = {}
+            cut: set[int] = set()
+            values = self.task.stream(self.client, items(), cut.update, partial(_refuse, refused))
+            for index, value in enumerate(values):
+                yield from bad_ones()
+                row, _ = pending.popleft()
+                if index in cut:
+                    cut.discard(index)
+                    report.cut_in_all += 1
+                    report.cut += [row.number] if len(report.cut) < 10 else []
+                problem = refused.pop(index, None)
+                yield done(row, None if problem else self.task.fields(value), problem)
+            if not pending:
+                return
             yield from bad_ones()
-            row, _ = pending.popleft()
-            if index in cut:
-                cut.discard(index)
-                report.cut_in_all += 1
-                report.cut += [row.number] if len(report.cut) < 10 else []
-            problem = refused.pop(index, None)
-            yield done(row, None if problem else self.task.fields(value), problem)
-        yield from bad_ones()
 
     def to_stream(self, rows: Iterable[Row], stream: IO[bytes], kind: str, source: Source | None) -> Report:
         """Write answered rows as they come; ``source`` tells the rows' columns, the task's own where it is None."""
         report = Report()
-        columns = source.columns if source else self.task.names
+        columns = list(source.columns if source else self.task.names)
         writer = make_writer(stream, kind, columns, self.task.results, source.schema if source else None)
+        if not isinstance(writer, JsonWriter):
+            rows = _with_columns(rows, columns)
         for row, result, problem in self.answered(rows, report):
             writer.write(row.values, result, problem)
             if isinstance(writer, JsonWriter):
@@ -119,7 +136,8 @@ class Work:
             for _, result, problem in self.answered(itertools.islice(source, journal.done, None), report):
                 journal.add(result, problem)
             with closing(reopen()) as again, OutputFile(output) as stream:
-                writer = make_writer(stream, kind, again.columns, self.task.results, again.schema)
+                # All columns are known now, also of JSON, whose later rows may have more than the first.
+                writer = make_writer(stream, kind, source.columns, self.task.results, source.schema)
                 report.bad = 0
                 for row, (result, problem) in zip(again, journal.outcomes(), strict=True):
                     report.bad += problem is not None
@@ -142,11 +160,13 @@ class Work:
             raise UsageError(f"--model {self.task.model} is not for {self.task.name}; accepted are {accepted}")
 
     def check_columns(self, source: Source) -> None:
-        """Refuse a file none of whose columns holds the texts.
+        """Refuse a table none of whose columns holds the texts; in JSON, each row has its own.
 
         Raises:
             UsageError: a column is missing; says which there are.
         """
+        if not source.has_header:
+            return
         missing = [names for names in self._accepted() if not set(names) & set(source.columns)]
         if missing and source.columns:
             raise UsageError(
@@ -165,9 +185,24 @@ class Work:
             name = next((each for each in names if each in row.values), names[0])
             text = row.values.get(name)
             if not isinstance(text, str):
-                found = "is missing" if text is None else f"is {text!r:.50}"
-                return None, f"{name} {found}; text is accepted"
+                there = f"there are {', '.join(row.values)}" if row.values else "there are no others"
+                found = f"is {text!r:.50}; text is accepted" if name in row.values else f"is missing; {there}"
+                return None, f"{name} {found}"
             if NOT_UTF8.search(text):
                 return None, f"{name} holds bytes that are not UTF-8"
             texts.append(text)
         return (texts[0] if len(texts) == 1 else tuple(texts)), None
+
+
+def _refuse(refused: dict[int, str], index: int, error: BadInputError) -> None:
+    refused[index] = explain(error)
+
+
+def _with_columns(rows: Iterable[Row], columns: list[str]) -> Iterator[Row]:
+    """Yield rows; one with further columns, which a table that is being written has no place for, with that problem."""
+    for row in rows:
+        further = [name for name in row.values if name not in columns]
+        if further:
+            problem = f"no column {', '.join(further)} in the rows before; give the file with --input, or write JSON"
+            row = Row(row.number, row.values, row.problem or problem)
+        yield row

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Protocol
@@ -53,9 +53,10 @@ class JsonWriter:
 
     def write(self, values: Mapping[str, Any], result: Mapping[str, Any] | None, problem: str | None) -> None:
         """Write one object."""
-        row = dict(values) | {self._names[name]: plain(value) for name, value in (result or {}).items()}
-        if problem is not None:
-            row[self._names[ERROR]] = problem
+        row = dict(values)
+        for name, value in [*(result or {}).items(), *([] if problem is None else [(ERROR, problem)])]:
+            # A row may have columns that the rows before it had not.
+            row[free_name(self._names[name], values)] = plain(value)
         if self._list:
             self._text.write(",\n" if self._count else "[\n")
         self._text.write(json.dumps(row, ensure_ascii=False, default=str) + ("" if self._list else "\n"))
@@ -73,27 +74,48 @@ class JsonWriter:
 
 
 class CsvWriter:
-    """A header and a line for each row; lists stand in their cells as JSON."""
+    """A header and a record for each row, as RFC 4180 has them; lists stand in their cells as JSON."""
 
-    def __init__(
-        self, stream: IO[bytes], columns: list[str], results: list[str], names: Mapping[str, str], delimiter: str
-    ) -> None:
+    form: Mapping[str, Any] = {"dialect": "excel"}
+
+    def __init__(self, stream: IO[bytes], columns: list[str], results: list[str], names: Mapping[str, str]) -> None:
         self._text = io.TextIOWrapper(
             io.BufferedWriter(_Unclosed(stream)), "utf-8", errors="backslashreplace", newline=""
         )
         self._columns, self._results = columns, results
-        self._csv = csv.writer(self._text, delimiter=delimiter, lineterminator="\n")
-        self._csv.writerow([*columns, *(names[each] for each in (*results, ERROR))])
+        self._csv = csv.writer(self._text, **self.form)
+        self._write([*columns, *(names[each] for each in (*results, ERROR))])
 
     def write(self, values: Mapping[str, Any], result: Mapping[str, Any] | None, problem: str | None) -> None:
-        """Write one line."""
-        own = [_cell(values.get(column)) for column in self._columns]
-        answers = [_cell((result or {}).get(name)) for name in self._results]
-        self._csv.writerow([*own, *answers, problem or ""])
+        """Write one record."""
+        own = [values.get(column) for column in self._columns]
+        self._write([*own, *((result or {}).get(name) for name in self._results), problem])
+
+    def _write(self, cells: list[Any]) -> None:
+        self._csv.writerow([self.cell(each) for each in cells])
+
+    @staticmethod
+    def cell(value: Any) -> Any:
+        """Return what stands in a value's cell."""
+        value = plain(value)
+        return json.dumps(value, ensure_ascii=False, default=str) if isinstance(value, list | dict) else value
 
     def close(self) -> None:
         """Write what is left."""
         self._text.flush()
+
+
+class TsvWriter(CsvWriter):
+    r"""A header and a line for each row; tabs and line ends within a text are written as ``\t``, ``\n`` and ``\r``."""
+
+    form: Mapping[str, Any] = {"delimiter": "\t", "quoting": csv.QUOTE_NONE, "quotechar": None, "lineterminator": "\n"}
+    _ESCAPES = str.maketrans({"\t": r"\t", "\n": r"\n", "\r": r"\r"})
+
+    @staticmethod
+    def cell(value: Any) -> Any:
+        """Return what stands in a value's cell."""
+        value = CsvWriter.cell(value)
+        return value.translate(TsvWriter._ESCAPES) if isinstance(value, str) else value
 
 
 class ParquetWriter:
@@ -173,22 +195,24 @@ def make_writer(
         schema: Arrow types of the rows' own columns, where they have any.
     """
     # A column of the input keeps its name, and the answer's field of the same name takes another.
-    names = {name: f"trident_{name}" if name in columns else name for name in (*results, ERROR)}
+    names = {name: free_name(name, columns) for name in (*results, ERROR)}
     if kind == "parquet":
         return ParquetWriter(stream, columns, results, names, schema)
     if kind in {"csv", "tsv"}:
-        return CsvWriter(stream, columns, list(results), names, "," if kind == "csv" else "\t")
+        return (CsvWriter if kind == "csv" else TsvWriter)(stream, columns, list(results), names)
     return JsonWriter(stream, names, as_list=kind == "json")
+
+
+def free_name(name: str, taken: Container[str]) -> str:
+    """Return a name for an answer's field that no column has."""
+    while name in taken:
+        name = f"trident_{name}"
+    return name
 
 
 def plain(value: Any) -> Any:
     """Return an embedding as a list of the shortest numbers that are the same in float32."""
     return [float(str(each)) for each in value] if isinstance(value, np.ndarray) else value
-
-
-def _cell(value: Any) -> Any:
-    value = plain(value)
-    return json.dumps(value, ensure_ascii=False, default=str) if isinstance(value, list | dict) else value
 
 
 def _text(value: Any) -> str | None:

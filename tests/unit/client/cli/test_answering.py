@@ -1,12 +1,16 @@
 """The commands on arguments, standard input and files, over a fake transport."""
 
 import csv
+import errno
 import json
+import os
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from trident_client import BadInputError, OverloadedError, ReadTimeoutError, ServerError, TransportError
+from trident_client.cli import work
+from trident_client.cli.journal import Journal
 
 SENTENCES = ["I am a boy.", "고양이가 잔다.", 'She said "hi",\nand left. 🙂', "a\tb\0c"]
 LENGTHS = [len(each.encode()) / 100 for each in SENTENCES]
@@ -121,6 +125,72 @@ def test_a_column_of_the_same_name_is_kept(trident, tmp_path):
         assert (row["probability"], row["error"], float(row["trident_probability"])) == ("mine", "mine too", 0.02)
 
 
+def test_its_own_output_is_read_again_and_again(trident, tmp_path):
+    write(tmp_path / "0.csv", [{"sentence": "aa"}])
+    for number in range(3):
+        for output in (f"{number + 1}.csv", "out.parquet", "out.jsonl"):
+            assert trident("cola", "-i", f"{number}.csv", "-o", output).exit_code == 0
+            (row,) = read(tmp_path / output)
+            assert float(row["trident_" * number + "probability"]) == pytest.approx(0.02)
+    assert sorted(row) == sorted(
+        ["sentence", "error", "trident_error", *("trident_" * number + "probability" for number in range(3))]
+    )
+
+
+ROWS_OF_THEIR_OWN = [{"id": 1}, {"sentence": "aa", "note": "x"}, {"sentence": "b", "error": "mine", "id": 2}]
+
+
+@pytest.mark.parametrize("output", ["out.csv", "out.jsonl", "out.json", "out.parquet"])
+def test_every_column_of_every_json_row_is_kept(trident, tmp_path, output):
+    write(tmp_path / "in.jsonl", ROWS_OF_THEIR_OWN)
+    assert trident("cola", "-i", "in.jsonl", "-o", output).exit_code == 1
+    missing, *rows = read(tmp_path / output)
+    assert [row.get("note") or None for row in rows] == ["x", None]
+    assert rows[1]["error"] == "mine"
+    assert [float(row["probability"]) for row in rows] == [pytest.approx(0.02), pytest.approx(0.01)]
+    told = "trident_error" if "trident_error" in missing else "error"
+    assert missing[told] == "sentence is missing; there are id"
+    assert str(missing["id"]) == "1"
+
+
+def test_a_table_from_a_pipe_has_the_columns_of_its_first_row(trident, tmp_path):
+    content = "".join(json.dumps(row) + "\n" for row in ROWS_OF_THEIR_OWN).encode()
+    done = trident(
+        "cola", "--format", "jsonl", "-o", "out.csv", stdin=b"{broken\n" + content[content.index(b"\n") + 1 :]
+    )
+    assert done.exit_code == 1
+    rows = read(tmp_path / "out.csv")
+    assert [row["sentence"] for row in rows] == ["", "aa", "b"]
+    assert rows[1]["probability"] == "0.02"
+    assert rows[2]["error"] == "no column error, id in the rows before; give the file with --input, or write JSON"
+    # JSON has a place for each.
+    done = trident("cola", "--format", "jsonl", stdin=content[content.index(b"\n") + 1 :])
+    assert done.exit_code == 0
+    assert lines(done.stdout)[1] == ROWS_OF_THEIR_OWN[2] | {"probability": 0.01}
+
+
+@pytest.mark.parametrize("output", ["out.csv", "out.tsv"])
+@pytest.mark.parametrize("text", ["a\rb", "a\r\nb", "a\nb", "a\tb", 'say "a"', '"a'])
+def test_line_ends_and_quotation_marks_within_a_text_break_no_row(trident, tmp_path, output, text):
+    write(tmp_path / "in.jsonl", [{"sentence": text, "id": "1"}, {"sentence": "x", "id": "2"}])
+    assert trident("cola", "-i", "in.jsonl", "-o", output).exit_code == 0
+    assert trident("cola", "-i", output, "-o", "again.jsonl").exit_code == 0
+    first, second = read(tmp_path / "again.jsonl")
+    if output == "out.tsv":
+        text = text.replace("\r", "\\r").replace("\n", "\\n").replace("\t", "\\t")
+    assert (first["sentence"], first["id"], second["sentence"], second["id"]) == (text, "1", "x", "2")
+
+
+def test_bad_rows_are_told_before_the_next_good_one_comes(trident, monkeypatch):
+    monkeypatch.setattr(work, "MOST_BAD_PENDING", 3)
+    rows = [{"sentence": "a"}, *[{"no": 1}] * 8, {"sentence": "bb"}, *[{"no": 1}] * 2]
+    done = trident("cola", "--format", "jsonl", stdin="".join(json.dumps(row) + "\n" for row in rows).encode())
+    assert done.exit_code == 1
+    found = lines(done.stdout)
+    assert [row.get("probability") for row in found] == [0.01, *[None] * 8, 0.02, None, None]
+    assert [line for line in done.stderr.splitlines() if line.startswith("row 11:")]
+
+
 BAD_CSV = b"id,sentence\n1,good\n2, \n3\n4,\xff bytes\n5,refuse\n6,good\n"
 BAD_JSONL = b"""{"sentence": "good"}
 {broken
@@ -152,7 +222,7 @@ BAD_JSONL = b"""{"sentence": "good"}
             {
                 2: "not JSON: Expecting property name",
                 3: "an object is accepted, not [1]",
-                4: "sentence is missing; text is accepted",
+                4: "sentence is missing; there are text2",
                 5: "sentence is 7; text is accepted",
                 7: "TEXT 0 is refused",
             },
@@ -195,6 +265,8 @@ def test_what_was_cut_is_told_with_its_rows(trident, tmp_path):
         (["cola", "--input", "in.xlsx"], "in.xlsx ends in none of .csv, .tsv"),
         (["cola", "--input", "in.csv", "--output", "out.doc"], "out.doc ends in none of"),
         (["cola", "--input", "in.csv", "--output", "in.csv"], "--output would overwrite --input"),
+        (["cola", "--input", "in.csv", "--output", "folder.csv"], "--output folder.csv is a folder"),
+        (["cola", "--input", "twice.csv"], "there is more than one column 'sentence'"),
         (["cola", "--input", "in.csv", "--output", "no/out.csv"], "cannot be written: No such file"),
         (["cola", "--input", "in.csv", "text"], "as arguments or with --input, not both"),
         (["cola", "--resume", "text"], "--resume goes on with files"),
@@ -210,6 +282,8 @@ def test_what_was_cut_is_told_with_its_rows(trident, tmp_path):
 def test_a_wrong_option_or_file_is_status_2_and_says_what_is_accepted(trident, tmp_path, arguments, says):
     write(tmp_path / "in.csv", [{"sentence": "a", "n": "1"}])
     (tmp_path / "in.xlsx").write_bytes(b"x")
+    (tmp_path / "folder.csv").mkdir()
+    (tmp_path / "twice.csv").write_text("sentence,sentence\na,b\n")
     (tmp_path / "broken.json").write_text('[{"sentence": "a"}, {"sentence": ')
     (tmp_path / "scalar.json").write_text('{"a": 1}')
     result = trident(*arguments)
@@ -254,6 +328,18 @@ def test_every_failure_has_its_exit_code(trident, transport, error, code):
     result = trident("cola", "text")
     assert result.exit_code == code
     assert result.stderr.count("\n") == 1
+
+
+def test_a_full_disk_is_said_in_a_line(trident, tmp_path, monkeypatch):
+    write(tmp_path / "in.csv", [{"sentence": "a"}])
+
+    def fail(self, result, problem):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Journal, "add", fail)
+    done = trident("cola", "-i", "in.csv", "-o", "out.csv")
+    assert (done.exit_code, done.stderr.count("\n")) == (2, 1)
+    assert "out.csv failed: No space left on device; --resume goes on" in done.stderr
 
 
 def test_an_empty_file_has_no_answers(trident, tmp_path):

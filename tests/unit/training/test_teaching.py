@@ -167,5 +167,5 @@ def test_what_cannot_be_taught_is_refused(tiny_checkpoint, reader, toy_squad, tm
     # The same vocabulary, without token types: the teacher would read question and passage as one text.
     tokenizer = load_tokenizer(reader)
     tokenizer.model_input_names = ["input_ids", "attention_mask"]
-    with pytest.raises(ValueError, match="takes input_ids.*token_type_ids.*; a teacher that takes the same"):
+    with pytest.raises(ValueError, match=r"takes input_ids.*token_type_ids.*; a teacher that takes the same"):
         Teacher(reader, tokenizer, 48)

@@ -53,9 +53,11 @@ class Engine:
         """Join sequences as Triton joins ragged requests."""
         ids = _flat([each.ids for each in encodings])
         lengths = torch.tensor([len(each.ids) for each in encodings], dtype=torch.int32)
+        shape = lengths.unsqueeze(1)
         if self.reads_windows:
-            return ids, _flat([each.type_ids for each in encodings]), lengths
-        return ids, lengths.unsqueeze(1)
+            types = _flat([each.type_ids for each in encodings])
+            return ids, types, lengths, shape, shape, torch.ones_like(shape)
+        return ids, shape
 
     def __call__(self, arguments: tuple[Tensor, ...]) -> Any:
         """Run the model."""

@@ -14,7 +14,7 @@ from trident_client import BadInputError, TridentClient
 from trident_training.answering import checkpoint_answerer
 from trident_training.calibration import Calibration
 from trident_training.cli import app
-from tritonclient.grpc import InferenceServerClient
+from tritonclient.grpc import InferenceServerClient, InferInput
 from typer.testing import CliRunner
 
 pytestmark = pytest.mark.serving
@@ -78,6 +78,38 @@ def test_the_last_sentence_of_a_hundred_thousand_characters_is_read(client):
     (answer,) = client.answer("Who founded the observatory?", context)
     assert answer.answer == "Clara Whitmore"
     assert answer.start == context.index("Clara")
+
+
+def test_a_passage_that_makes_too_many_windows_is_refused_with_the_limit(client):
+    # 139 of a window's 256 tokens are the question's, and few are left for the passage.
+    with pytest.raises(BadInputError, match=r"has \d{6} tokens; at most 262144 are accepted"):
+        client.answer("Why " * 139 + "?", "!" * 20_000)
+    assert client.answer("Who founded the observatory?", FOUNDED)[0].answer == "Clara Whitmore"
+
+
+def test_one_who_asks_the_reader_wrongly_changes_nobodys_answer(triton, client):
+    """Whoever reaches Triton can ask its models directly."""
+
+    def reads(windows, types):
+        inputs = []
+        for name, values in (("INPUT_IDS", range(1000, 1008)), ("TYPE_IDS", types), ("WINDOW_LENGTHS", windows)):
+            tensor = InferInput(name, [1, len(values)], "INT32")
+            tensor.set_data_from_numpy(np.array([values], np.int32))
+            inputs.append(tensor)
+        return server.infer("qa_reader", inputs).as_numpy("START_LOGITS")
+
+    with InferenceServerClient(triton.grpc_url) as server:
+        expected = reads([8], [0] * 8)
+        assert np.isfinite(expected).all()
+        unfit = [([4], [0] * 8), ([2**31 - 1], [0] * 8), ([-8, 16], [0] * 8), ([8], [0] * 5)]
+        with ThreadPoolExecutor(16) as pool:
+            bad = [pool.submit(reads, *each) for each in unfit * 40]
+            good = [pool.submit(reads, [8], [0] * 8) for _ in range(160)]
+            asked = client.answer("Who founded the observatory?", FOUNDED)
+        assert all(np.isnan(each.result()).all() for each in bad)
+        for each in good:
+            np.testing.assert_allclose(each.result(), expected, atol=0.3)
+    assert asked[0].answer == "Clara Whitmore"
 
 
 def test_a_short_question_does_not_wait_for_a_long_passage(triton, client):

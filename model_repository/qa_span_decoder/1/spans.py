@@ -22,6 +22,8 @@ import numpy as np
 MAX_ANSWER_TOKENS = 30
 #: Spans looked at for each that is asked for: those that overlap a better one do not count.
 CANDIDATES = 100
+#: Spans that are scored at a time, so that memory does not grow with the passage.
+MOST_SCORES = 1 << 22
 
 
 class Window(NamedTuple):
@@ -78,21 +80,28 @@ def find_spans(
     Returns:
         At most ``top_k`` spans; none for a passage without tokens whose reader knows no null answer.
     """
-    scores = _span_scores(offsets, windows, max_answer_tokens)
-    scores = (scores - length_penalty * np.arange(scores.shape[1])) / temperature
-    flat = scores.ravel()
+    most = max(1, min(max_answer_tokens, len(offsets)))
     null = min(window.null for window in windows) / temperature if may_be_unanswerable and windows else -np.inf
-    highest = max(flat.max(initial=-np.inf), null)
-    if highest == -np.inf:
+    penalties = length_penalty * np.arange(most)
+    # Logarithm of what all scores so far add up to as exponentials, and the best of them with their places.
+    total = null
+    places, best_scores = np.empty(0, dtype=np.int64), np.empty(0)
+    rows = max(1, MOST_SCORES // most)
+    for first in range(0, len(offsets), rows):
+        scores = _span_scores(offsets, windows, most, first, min(first + rows, len(offsets)))
+        flat = ((scores - penalties) / temperature).ravel()
+        total = np.logaddexp(total, _log_sum(flat))
+        chosen = _best(flat, top_k * CANDIDATES)
+        places = np.concatenate([places, chosen + first * most])
+        best_scores = np.concatenate([best_scores, flat[chosen]])
+    if total == -np.inf:
         return []
-    total = np.exp(flat - highest).sum() + np.exp(null - highest)
-    candidates = _best(flat, top_k * CANDIDATES)
-    found = [Span(0, 0, float(np.exp(null - highest) / total))] if may_be_unanswerable else []
-    for index in candidates:
-        first, length = divmod(int(index), scores.shape[1])
+    found = [Span(0, 0, float(np.exp(null - total)))] if may_be_unanswerable else []
+    for index in _best(best_scores, top_k * CANDIDATES):
+        first, length = divmod(int(places[index]), most)
         start, end = _trim(context, int(offsets[first, 0]), int(offsets[first + length, 1]), strip)
         if start < end and not any(start < other.end and other.start < end for other in found):
-            found.append(Span(start, end, float(np.exp(flat[index] - highest) / total)))
+            found.append(Span(start, end, float(np.exp(best_scores[index] - total))))
         if len(found) >= top_k + may_be_unanswerable:
             break
     best = sorted(found, key=lambda span: -span.score)[:top_k]
@@ -101,22 +110,33 @@ def find_spans(
     return [span._replace(end=span.start) if span.end - span.start > longest_answer else span for span in best]
 
 
-def _span_scores(offsets: np.ndarray, windows: Sequence[Window], most: int) -> np.ndarray:
-    """Return the score of every span by its first token and its length less one: float64 ``[tokens, most]``.
+def _span_scores(offsets: np.ndarray, windows: Sequence[Window], most: int, first: int, last: int) -> np.ndarray:
+    """Return the score of every span that starts at the tokens from ``first`` to before ``last``.
 
-    What is no legal span is -inf.
+    Returns:
+        By first token and length less one: float64 ``[last - first, most]``. What is no legal span is -inf.
     """
-    tokens = len(offsets)
-    scores = np.full((tokens, max(1, min(most, tokens))), -np.inf)
+    scores = np.full((last - first, most), -np.inf)
     empty = offsets[:, 0] >= offsets[:, 1]
     for window in windows:
-        held = slice(window.first, window.first + len(window.start))
-        start = np.where(empty[held], -np.inf, window.start)
-        end = np.where(empty[held], -np.inf, window.end)
-        for length in range(min(scores.shape[1], len(start))):
-            place = scores[window.first : window.first + len(start) - length, length]
-            np.maximum(place, start[: len(start) - length] + end[length:], out=place)
+        behind = window.first + len(window.start)
+        begin = max(first, window.first)
+        if begin >= min(last, behind):
+            continue
+        held = slice(window.first, behind)
+        start = np.where(empty[held], -np.inf, window.start)[begin - window.first :]
+        end = np.where(empty[held], -np.inf, window.end)[begin - window.first :]
+        for length in range(min(most, len(start))):
+            count = min(last - begin, len(start) - length)
+            place = scores[begin - first : begin - first + count, length]
+            np.maximum(place, start[:count] + end[length : length + count], out=place)
     return scores
+
+
+def _log_sum(values: np.ndarray) -> float:
+    """Return the logarithm of the sum of exponentials; -inf of nothing."""
+    highest = values.max(initial=-np.inf)
+    return float(highest + np.log(np.exp(values - highest).sum())) if np.isfinite(highest) else -np.inf
 
 
 def _best(flat: np.ndarray, number: int) -> np.ndarray:

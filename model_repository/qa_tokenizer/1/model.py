@@ -1,6 +1,7 @@
 """A question and a passage to windows of token ids, with the Rust tokenizer that stands here as ``tokenizer.json``."""
 
 import json
+import math
 import os
 from pathlib import Path
 
@@ -9,6 +10,12 @@ import triton_python_backend_utils as pb_utils
 from tokenizers import Tokenizer
 
 MOST_BYTES = {"QUESTION": 10_000, "CONTEXT": 1_000_000}
+# Tokens in all windows of a request: a question so long that each window holds little of the passage makes many.
+MOST_WINDOW_TOKENS = 1 << 18
+# Characters that normalizing makes of a byte at most: NFKC writes out U+FDFA, three bytes, as 18 of them.
+MOST_CHARACTERS_A_BYTE = 6
+# Bytes that are tokenized at a time: an encoding takes a hundred times its text in memory.
+BYTES_AT_A_TIME = 1_000_000
 # Tokens of context that a question must leave room for in every window, beside those that windows share.
 LEAST_CONTEXT = 16
 
@@ -27,8 +34,9 @@ class TritonPythonModel:
         parameters = json.loads(args["model_config"])["parameters"]
         max_length, self.doc_stride = (int(parameters[key]["string_value"]) for key in ("max_length", "doc_stride"))
         self.tokenizer, self.untruncated = load_tokenizer(), load_tokenizer()
-        specials = self.untruncated.num_special_tokens_to_add(is_pair=True)
-        self.most_question_tokens = max_length - specials - self.doc_stride - LEAST_CONTEXT
+        self.most_tokens = max_length - self.untruncated.num_special_tokens_to_add(is_pair=True)
+        self.max_length = max_length
+        self.most_question_tokens = self.most_tokens - self.doc_stride - LEAST_CONTEXT
         if self.most_question_tokens < 1:
             raise ValueError(f"max_length {max_length} has no room for a question beside doc_stride {self.doc_stride}")
         self.tokenizer.enable_truncation(max_length, stride=self.doc_stride, strategy="only_second")
@@ -39,27 +47,48 @@ class TritonPythonModel:
         for index, request in enumerate(requests):
             try:
                 pairs[index] = tuple(read(request, name) for name in ("QUESTION", "CONTEXT"))
-                self.check_question(pairs[index][0])
+                self.check_lengths(*pairs[index])
             except BadTextError as error:
                 pairs.pop(index, None)
                 errors[index] = pb_utils.TritonError(str(error), pb_utils.TritonError.INVALID_ARG)
-        encodings = dict(zip(pairs, self.tokenizer.encode_batch(list(pairs.values())), strict=True))
+        outputs = {}
+        for part in slices(list(pairs), [len(context) for _, context in pairs.values()], BYTES_AT_A_TIME):
+            encodings = self.tokenizer.encode_batch([pairs[index] for index in part])
+            outputs |= {index: self.output_tensors(each) for index, each in zip(part, encodings, strict=True)}
         return [
             pb_utils.InferenceResponse(error=errors[index])
             if index in errors
-            else pb_utils.InferenceResponse(self.output_tensors(encodings[index]))
+            else pb_utils.InferenceResponse(outputs[index])
             for index in range(len(requests))
         ]
 
-    def check_question(self, question):
-        """Refuse a question that leaves too little room for its passage.
+    def check_lengths(self, question, context):
+        """Refuse a question that leaves too little room for its passage, and a passage of too many windows.
 
         Raises:
-            BadTextError: with the question's tokens and the limit.
+            BadTextError: with the tokens and the limit.
         """
-        tokens = len(self.untruncated.encode(question, add_special_tokens=False).ids)
+        tokens = self.count(question)
         if tokens > self.most_question_tokens:
             raise BadTextError(f"QUESTION has {tokens} tokens; at most {self.most_question_tokens} are accepted")
+        room = self.most_tokens - tokens
+        if self.window_tokens(MOST_CHARACTERS_A_BYTE * len(context.encode()), room) <= MOST_WINDOW_TOKENS:
+            return
+        in_windows = self.window_tokens(self.count(context), room)
+        if in_windows > MOST_WINDOW_TOKENS:
+            raise BadTextError(
+                f"CONTEXT, with QUESTION beside each part of it, has {in_windows} tokens; at most "
+                f"{MOST_WINDOW_TOKENS} are accepted, which a shorter one of the two has"
+            )
+
+    def count(self, text):
+        """Return how many tokens a text has."""
+        return len(self.untruncated.encode(text, add_special_tokens=False).ids)
+
+    def window_tokens(self, tokens, room):
+        """Return about how many tokens a passage's windows have, each of which has ``room`` for so many of its own."""
+        further = max(0, tokens - room)
+        return self.max_length * (1 + math.ceil(further / (room - self.doc_stride)))
 
     def output_tensors(self, encoding):
         """Make one request's outputs of its first window and those that overflowed from it."""
@@ -84,6 +113,19 @@ class TritonPythonModel:
             "OFFSETS": np.array(offsets).reshape(1, -1, 2),
         }
         return [pb_utils.Tensor(name, np.array(value, dtype=np.int32)) for name, value in outputs.items()]
+
+
+def slices(items, sizes, most):
+    """Part items into lists whose sizes come to ``most`` together, or of one item that is larger alone."""
+    part, total = [], 0
+    for item, size in zip(items, sizes, strict=True):
+        if part and total + size > most:
+            yield part
+            part, total = [], 0
+        part.append(item)
+        total += size
+    if part:
+        yield part
 
 
 def load_tokenizer():

@@ -13,6 +13,8 @@ PADDING = -1
 # Stands between the two texts of a pair; the encoder parts them there.
 PAIR = -2
 MOST_BYTES = 1_000_000
+# Characters that are tokenized at a time: an encoding takes a hundred times its text in memory.
+CHARACTERS_AT_A_TIME = 1_000_000
 
 
 class BadTextError(ValueError):
@@ -20,7 +22,7 @@ class BadTextError(ValueError):
 
 
 class TritonPythonModel:
-    """Tokenizes every text of every request of an execution in one call."""
+    """Tokenizes the texts of all requests of an execution together."""
 
     def initialize(self, args):
         """Load the tokenizer and the longest length the encoder takes (parameter ``max_length``, in tokens)."""
@@ -47,11 +49,15 @@ class TritonPythonModel:
                         spans[index].append(slice(start, len(texts)))
             except BadTextError as error:
                 errors[index] = pb_utils.TritonError(str(error), pb_utils.TritonError.INVALID_ARG)
-        encodings = self.tokenizer.encode_batch_fast(texts)
+        encoded = [
+            (encoding.ids, truncated_tokens(encoding))
+            for part in slices(texts, CHARACTERS_AT_A_TIME)
+            for encoding in self.tokenizer.encode_batch_fast(part)
+        ]
         return [
             pb_utils.InferenceResponse(error=errors[index])
             if index in errors
-            else pb_utils.InferenceResponse(output_tensors([encodings[span] for span in sides]))
+            else pb_utils.InferenceResponse(output_tensors([encoded[span] for span in sides]))
             for index, sides in enumerate(spans)
         ]
 
@@ -80,13 +86,29 @@ def decode_one(text, name):
     return decoded
 
 
+def slices(texts, most):
+    """Part texts into lists of ``most`` characters together, or of one that is longer alone."""
+    part, total = [], 0
+    for text in texts:
+        if part and total + len(text) > most:
+            yield part
+            part, total = [], 0
+        part.append(text)
+        total += len(text)
+    if part:
+        yield part
+
+
 def output_tensors(sides):
-    """Make one request's outputs of its texts, or of its pairs: a row for each, padded to the longest of them."""
+    """Make one request's outputs: a row for each text or pair, padded to the longest.
+
+    ``sides``: of the texts, or of the first and of the second ones of pairs, the ids and how many more were cut off.
+    """
     rows = []
-    for encodings in zip(*sides, strict=True):
-        ids = list(encodings[0].ids)
-        for second in encodings[1:]:
-            ids += [PAIR, *second.ids]
+    for (first, _), *others in zip(*sides, strict=True):
+        ids = list(first)
+        for second, _ in others:
+            ids += [PAIR, *second]
         rows.append(ids)
     padded = np.full((len(rows), max(map(len, rows))), PADDING, dtype=np.int32)
     for row, ids in enumerate(rows):
@@ -97,13 +119,12 @@ def output_tensors(sides):
         pb_utils.Tensor("INPUT_IDS", padded),
         pb_utils.Tensor("TOKEN_COUNT", counts),
         *(
-            pb_utils.Tensor(name, truncated_tokens(encodings))
-            for name, encodings in zip(("TRUNCATED_TOKENS", "TRUNCATED_TOKENS_2"), sides, strict=False)
+            pb_utils.Tensor(name, np.array([[cut] for _, cut in side], dtype=np.int32))
+            for name, side in zip(("TRUNCATED_TOKENS", "TRUNCATED_TOKENS_2"), sides, strict=False)
         ),
     ]
 
 
-def truncated_tokens(encodings):
-    """Count each text's tokens that were cut off, int32 ``[n, 1]``; the specials that frame every piece are no text."""
-    cut = [[sum(len(piece.ids) - sum(piece.special_tokens_mask) for piece in each.overflowing)] for each in encodings]
-    return np.array(cut, dtype=np.int32)
+def truncated_tokens(encoding):
+    """Count a text's tokens that were cut off; the specials that frame every piece are no text."""
+    return sum(len(piece.ids) - sum(piece.special_tokens_mask) for piece in encoding.overflowing)

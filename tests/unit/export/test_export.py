@@ -104,6 +104,62 @@ def test_span_logits_equal_the_plain_readers_however_many_windows_are_read_at_a_
     torch.testing.assert_close(answers, expected, atol=1e-4, rtol=0)
 
 
+@pytest.mark.parametrize("architecture", ["bert", "roberta", "mpnet"])
+def test_ids_and_lengths_that_the_model_has_no_place_for_harm_no_neighbour(
+    tiny_encoder: Maker, architecture: str
+) -> None:
+    exported = export(embedding_head(tiny_encoder(architecture)), Precision.FLOAT32, LONGEST)
+    good, other = mixed_batch([12, 30])
+    bad = [torch.tensor([5, 97, 2**31 - 1, 6]), torch.arange(500_000) % 90]
+    with torch.inference_mode():
+        expected, _ = exported.module(*ragged([good, other]))
+        found, cosines = exported.module(*ragged([good, *bad, other]))
+    torch.testing.assert_close(found[[0, -1]], expected, atol=1e-5, rtol=0)
+    assert torch.isfinite(cosines).all()
+
+
+UNFIT = {
+    "lengths too long": ([5, 6, 7, 8], [0, 0, 1, 1], [9]),
+    "lengths too short": ([5, 6, 7, 8], [0, 0, 1, 1], [3]),
+    "a length below zero": ([5, 6, 7, 8], [0, 0, 1, 1], [-1, 5]),
+    "a length that no memory holds": ([5, 6, 7, 8], [0, 0, 1, 1], [2**31 - 1]),
+    "no lengths": ([5, 6, 7, 8], [0, 0, 1, 1], []),
+    "lengths of nothing": ([], [], [3]),
+    "too few types": ([5, 6, 7, 8], [0], [4]),
+    "too many types": ([5, 6, 7, 8], [0] * 9, [4]),
+}
+
+
+def read(module: torch.nn.Module, items: list[tuple[list[int], list[int], list[int]]]) -> list[torch.Tensor]:
+    """Read items of ids, types and window lengths as Triton joins them; start and end logits of each."""
+    flat = [torch.tensor([each for item in items for each in item[part]], dtype=torch.int32) for part in range(3)]
+    shapes = [torch.tensor([[len(item[part])] for item in items], dtype=torch.int32) for part in range(3)]
+    with torch.inference_mode():
+        return list(torch.stack(module(*flat, *shapes), 1).split([len(item[0]) for item in items]))
+
+
+@pytest.mark.parametrize("architecture", ["bert", "mpnet"])
+def test_a_request_whose_lengths_do_not_fit_its_ids_is_answered_with_nan_and_moves_nobodys_answer(
+    tiny_reader: Maker, architecture: str
+) -> None:
+    module = export(span_head(tiny_reader(architecture)), Precision.FLOAT32, LONGEST).module
+    first, last = ([9, 8, 7, 6, 5], [0, 0, 1, 1, 1], [2, 3]), ([20, 21, 22], [0, 1, 1], [3])
+    expected = [read(module, [item])[0] for item in (first, last)]
+    for unfit in UNFIT.values():
+        found = read(module, [first, unfit, last])
+        torch.testing.assert_close([found[0], found[2]], expected, atol=1e-5, rtol=0)
+        assert found[1].isnan().all()
+    # Two whose faults would cancel out.
+    found = read(module, [UNFIT["lengths too long"], first, ([5, 6, 7, 8, 9, 10, 11, 12, 13], [0] * 9, [4])])
+    torch.testing.assert_close(found[1], expected[0], atol=1e-5, rtol=0)
+    assert all(found[place].isnan().all() for place in (0, 2))
+    # What is unknown, but as long as it should be, is answered somehow.
+    strange = ([5, 10**6, 7, 8], [0, 9, -3, 1], [4])
+    found = read(module, [first, strange, last])
+    torch.testing.assert_close([found[0], found[2]], expected, atol=1e-5, rtol=0)
+    assert found[1].isfinite().all()
+
+
 def test_a_reader_with_another_head_is_refused(tiny_classifier: Maker) -> None:
     with pytest.raises(ValueError, match="no linear layer 'qa_outputs'"):
         span_head(tiny_classifier("bert"))

@@ -48,6 +48,30 @@ def test_every_real_token_is_in_the_row_once_and_in_its_place(items: list[tuple[
             assert batch.sequence[first : first + real].tolist() == [index] * real
 
 
+@given(ITEMS, st.integers(1, 12))
+def test_what_is_beyond_the_most_tokens_is_dropped_as_if_it_were_not_there(
+    items: list[tuple[int, int]], most: int
+) -> None:
+    flat, lengths = ragged(items)
+    batch = pack(flat, lengths, most)
+    assert batch.counts.tolist() == [min(real, most) for real, _ in items]
+    before = 0
+    for index, (real, _) in enumerate(items):
+        mine = batch.sequence == index
+        assert flat[batch.source][mine].tolist() == list(range(before + 1, before + min(real, most) + 1))
+        assert batch.position[mine].tolist() == list(range(min(real, most)))
+        if real:
+            assert batch.source[batch.first[index]] == batch.source[mine][0]
+        before += real
+    layout = batch.layout.flatten().tolist()
+    holder = layout[1 + 3 * layout[0] :]
+    assert [holder[slot] for slot in batch.slot.tolist()] == batch.sequence.tolist()
+    assert (
+        len(holder)
+        == len(pack(*ragged([(min(real, most), 0) for real, _ in items])).layout.flatten()) - 1 - 3 * layout[0]
+    )
+
+
 @given(ITEMS)
 def test_every_token_has_a_slot_of_its_own_in_a_row_of_its_sequence(items: list[tuple[int, int]]) -> None:
     batch = pack(*ragged(items))

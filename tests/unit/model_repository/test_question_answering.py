@@ -214,6 +214,44 @@ def test_a_bad_text_is_refused_and_its_neighbours_are_answered(
     assert further.outputs["WINDOW_LENGTHS"].tolist() == [[8]]
 
 
+def test_a_passage_of_too_many_windows_is_refused_and_its_neighbours_are_answered(
+    cut: Ask, tokenizer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits = type(tokenizer).execute.__globals__
+    monkeypatch.setitem(limits, "MOST_WINDOW_TOKENS", 10 * MAX_LENGTH)
+    # 45 tokens a window, less the question's 20 and the 8 shared: 17 further ones each.
+    long = "the cat " * 10
+    good, most, more = cut(("the cat", "a mat"), (long, "sat " * (25 + 9 * 17)), (long, "sat " * (25 + 9 * 17 + 1)))
+    assert len(good.outputs["WINDOW_LENGTHS"][0]) == 1
+    assert len(most.outputs["WINDOW_LENGTHS"][0]) == 10
+    assert "has 528 tokens; at most 480 are accepted" in str(more.error)
+    assert more.error.code == "INVALID_ARG"
+    # The same passage has few enough windows beside a short question.
+    (short,) = cut(("a cat", "sat " * (25 + 9 * 17 + 1)))
+    assert len(short.outputs["WINDOW_LENGTHS"][0]) < 10
+
+
+def test_long_passages_are_tokenized_in_parts_and_answered_the_same(
+    cut: Ask, tokenizer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pairs = [("the cat", "a mat " * count) for count in (1, 90, 2, 3)]
+    together = cut(*pairs)
+    calls: list[int] = []
+
+    class Counting:
+        def encode_batch(self, batch: list[Any]) -> list[Any]:
+            calls.append(len(batch))
+            return whole.encode_batch(batch)
+
+    whole = tokenizer.tokenizer
+    monkeypatch.setattr(tokenizer, "tokenizer", Counting())
+    monkeypatch.setitem(type(tokenizer).execute.__globals__, "BYTES_AT_A_TIME", 40)
+    parts = cut(*pairs)
+    assert calls == [1, 1, 2]
+    for one, other in zip(together, parts, strict=True):
+        assert all(one.outputs[name].tolist() == other.outputs[name].tolist() for name in one.outputs)
+
+
 def test_lengths_that_leave_no_room_fail_the_load(tokenizer: Any, fake_triton: Any, repository: Path) -> None:
     with pytest.raises(ValueError, match="max_length 30 has no room for a question beside doc_stride 20"):
         type(tokenizer)().initialize(

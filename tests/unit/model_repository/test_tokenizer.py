@@ -171,3 +171,26 @@ def test_all_requests_reach_the_rust_tokenizer_in_one_call(
     responses = execute(["cat"], ["the cat", "sat"])
     assert calls == [3]
     assert [len(response.outputs["INPUT_IDS"]) for response in responses] == [1, 2]
+
+
+def test_long_texts_are_tokenized_in_parts_and_answered_the_same(
+    model: Any, execute: Execute, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[int] = []
+
+    class Counting:
+        def encode_batch_fast(self, batch: list[str]) -> list[Any]:
+            calls.append(len(batch))
+            return tokenizer.encode_batch_fast(batch)
+
+    tokenizer = model.tokenizer
+    monkeypatch.setattr(model, "tokenizer", Counting())
+    batch = (["the cat sat the cat", "cat"], ["the"], ["sat", "sat sat"])
+    together = execute(*batch)
+    monkeypatch.setitem(type(model).execute.__globals__, "CHARACTERS_AT_A_TIME", 7)
+    parts = execute(*batch)
+    assert calls == [5, 1, 2, 1, 1]
+    for one, other in zip(together, parts, strict=True):
+        assert {name: value.tolist() for name, value in one.outputs.items()} == {
+            name: value.tolist() for name, value in other.outputs.items()
+        }

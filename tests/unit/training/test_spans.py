@@ -123,6 +123,24 @@ def test_a_hundred_windows_are_decoded_in_little_memory():
     assert span.score > 0.99
 
 
+@given(st.integers(0, 10_000), st.integers(1, 6), st.integers(1, 40), st.booleans())
+@settings(max_examples=60)
+def test_a_long_passage_is_scored_in_parts_with_the_same_answers(seed, most, scores_at_a_time, may_be_unanswerable):
+    tokens = 40
+    offsets = np.stack([np.arange(tokens) * 5, np.arange(tokens) * 5 + 4], axis=1)
+    windows = [window(*logits(10, seed + first), first, null=1.0) for first in range(0, tokens - 9, 6)]
+    options = {"top_k": 3, "max_answer_tokens": most, "may_be_unanswerable": may_be_unanswerable}
+    whole = find_spans("word " * tokens, offsets, windows, **options)
+    limits = find_spans.__globals__
+    before, limits["MOST_SCORES"] = limits["MOST_SCORES"], scores_at_a_time
+    try:
+        parts = find_spans("word " * tokens, offsets, windows, **options)
+    finally:
+        limits["MOST_SCORES"] = before
+    assert [span[:2] for span in parts] == [span[:2] for span in whole]
+    assert [span.score for span in parts] == pytest.approx([span.score for span in whole])
+
+
 def test_answers_are_cleaned_up_and_keep_their_offsets():
     context = "[SEP] quick [SEP] brown"
     offsets = np.array([(0, 5), (6, 11), (12, 17), (18, 23)])

@@ -22,29 +22,49 @@ class PackingError(ValueError):
     """An encoder that cannot run on a packed row; the text says why."""
 
 
+class Tables:
+    """What an encoder has embeddings for.
+
+    Anybody may ask a model directly, and what is beyond its tables would fail all that joined the batch, and a GPU for
+    good; it is answered, if not in any meaningful way.
+
+    Attributes:
+        last_id: the highest token id.
+        last_type: the highest token type.
+        positions: tokens in the longest sequence.
+    """
+
+    def __init__(self, encoder: PreTrainedModel) -> None:
+        self.last_id = encoder.get_input_embeddings().num_embeddings - 1
+        self.last_type = max(getattr(encoder.config, "type_vocab_size", 1), 1) - 1
+        self.positions = most_tokens(encoder)
+
+
 class PackedEncoder(nn.Module):
     """An encoder that runs on one row of sequences, and on next to nothing else."""
 
-    def __init__(self, traced: torch.jit.ScriptModule, width: int) -> None:
+    def __init__(self, traced: torch.jit.ScriptModule, width: int, tables: Tables) -> None:
         super().__init__()
         self.traced = traced
         self.width = width
+        self.last_id, self.last_type, self.positions = tables.last_id, tables.last_type, tables.positions
 
     def forward(self, ids: Tensor, types: Tensor, batch: Packed) -> Tensor:
         """Return the last hidden state, ``[R, hidden]``, of packed ids and token types, both int64 ``[R]``."""
         if ids.size(0) == 0:
             return torch.zeros([0, self.width], device=ids.device)
-        row = fill_slots(ids, types, batch)
+        row = fill_slots(ids.clamp(max=self.last_id), types.clamp(0, self.last_type), batch)
         return self.traced(row[0], row[1], row[2], batch.layout).index_select(0, batch.slot)
 
 
 class PaddedEncoder(nn.Module):
     """An encoder that runs on a rectangle padded to the longest sequence, for architectures that cannot be packed."""
 
-    def __init__(self, traced: torch.jit.ScriptModule, padding_id: int) -> None:
+    def __init__(self, traced: torch.jit.ScriptModule, padding_id: int, tables: Tables) -> None:
         super().__init__()
         self.traced = traced
         self.padding_id = padding_id
+        self.last_id, self.last_type, self.positions = tables.last_id, tables.last_type, tables.positions
 
     def forward(self, ids: Tensor, types: Tensor, batch: Packed) -> Tensor:
         """Return the last hidden state, ``[T, hidden]``, of packed ids and token types, both int64 ``[T]``."""
@@ -55,8 +75,8 @@ class PaddedEncoder(nn.Module):
         padded_types = torch.zeros(shape, dtype=torch.int64, device=ids.device)
         mask = torch.zeros(shape, dtype=torch.int64, device=ids.device)
         where = [batch.sequence, batch.position]
-        padded_ids.index_put_(where, ids)
-        padded_types.index_put_(where, types)
+        padded_ids.index_put_(where, ids.clamp(max=self.last_id))
+        padded_types.index_put_(where, types.clamp(0, self.last_type))
         mask.index_put_(where, torch.ones_like(ids))
         return self.traced(padded_ids, padded_types, mask)[batch.sequence, batch.position]
 
@@ -85,7 +105,7 @@ def packed_encoder(encoder: PreTrainedModel) -> PackedEncoder:
     call = _PackedCall(encoder, "token_type_ids" in takes)
     fuse_siblings(call, *arguments)
     traced = _trace(call, arguments)
-    return PackedEncoder(traced, encoder.config.hidden_size)
+    return PackedEncoder(traced, encoder.config.hidden_size, Tables(encoder))
 
 
 def padded_encoder(encoder: PreTrainedModel) -> PaddedEncoder:
@@ -94,7 +114,8 @@ def padded_encoder(encoder: PreTrainedModel) -> PaddedEncoder:
     ids = torch.tensor([[7, 8, 9, 10, 11], [7, 8, 9, 0, 0], [7, 8, 0, 0, 0]])
     mask = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0], [1, 1, 0, 0, 0]])
     call = _PaddedCall(copy.deepcopy(encoder), "token_type_ids" in takes)
-    return PaddedEncoder(_trace(call, (ids, torch.zeros_like(ids), mask)), encoder.config.pad_token_id or 0)
+    traced = _trace(call, (ids, torch.zeros_like(ids), mask))
+    return PaddedEncoder(traced, encoder.config.pad_token_id or 0, Tables(encoder))
 
 
 def first_position(encoder: PreTrainedModel) -> int:

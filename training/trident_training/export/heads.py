@@ -74,7 +74,7 @@ class SentenceEmbedding(nn.Module):
             tokens. Each pair's cosine, -1 to 1: float32 ``[n, 1]``, a sentence's with itself where there is one.
         """
         lengths, first, last = split_pairs(INPUT_IDS, ITEM_SHAPE[:, 0])
-        batch = pack(INPUT_IDS, lengths)
+        batch = pack(INPUT_IDS, lengths, self.encoder.positions)
         ids = INPUT_IDS[batch.source].to(torch.int64)
         hidden = self.encoder(ids, torch.zeros_like(ids), batch)
         if self.pooling == "mean":
@@ -107,7 +107,7 @@ class SequenceProbability(nn.Module):
         Returns:
             float32 ``[n, 1]``.
         """
-        batch = pack(INPUT_IDS, ITEM_SHAPE[:, 0])
+        batch = pack(INPUT_IDS, ITEM_SHAPE[:, 0], self.encoder.positions)
         ids = INPUT_IDS[batch.source].to(torch.int64)
         hidden = self.encoder(ids, torch.zeros_like(ids), batch)
         logits = self.head(first_tokens(hidden, batch).to(torch.float32))
@@ -132,17 +132,41 @@ class SpanLogits(nn.Module):
         INPUT_IDS: Tensor,  # noqa: N803 - Triton binds tensors by name
         TYPE_IDS: Tensor,  # noqa: N803
         WINDOW_LENGTHS: Tensor,  # noqa: N803
+        ITEM_SHAPE: Tensor,  # noqa: N803
+        TYPE_SHAPE: Tensor,  # noqa: N803
+        WINDOW_SHAPE: Tensor,  # noqa: N803
     ) -> tuple[Tensor, Tensor]:
         """Read all windows: start and end logits, both float32 ``[sum(lengths)]``.
+
+        Triton itself says how many numbers each item has brought, so that one whose windows are not as long as its ids
+        are many is answered with NaN, and changes nobody else's answer.
 
         Args:
             INPUT_IDS: int32 ``[sum(lengths)]``, the windows' token ids one window after the other.
             TYPE_IDS: int32 ``[sum(lengths)]``, their token types; all taken for 0 by models that know none.
             WINDOW_LENGTHS: int32 ``[windows]``, tokens in each.
+            ITEM_SHAPE: int32 ``[n, 1]``, how many of ``INPUT_IDS`` are each item's.
+            TYPE_SHAPE: int32 ``[n, 1]``, how many of ``TYPE_IDS`` are.
+            WINDOW_SHAPE: int32 ``[n, 1]``, how many of ``WINDOW_LENGTHS`` are.
         """
-        logits = torch.zeros([INPUT_IDS.size(0), 2], device=INPUT_IDS.device)
-        types = TYPE_IDS.to(torch.int64) if self.token_types else torch.zeros_like(TYPE_IDS, dtype=torch.int64)
-        lengths: list[int] = WINDOW_LENGTHS.to(torch.int64).tolist()
+        unfit = unfit_items(WINDOW_LENGTHS, ITEM_SHAPE[:, 0], TYPE_SHAPE[:, 0], WINDOW_SHAPE[:, 0])
+        if len(unfit) == 0:
+            logits = self.read(INPUT_IDS, TYPE_IDS, WINDOW_LENGTHS)
+        else:
+            fit = torch.ones([ITEM_SHAPE.size(0)], dtype=torch.bool, device=INPUT_IDS.device)
+            fit[torch.tensor(unfit, device=INPUT_IDS.device)] = False
+            ids = torch.repeat_interleave(fit, ITEM_SHAPE[:, 0])
+            types = torch.repeat_interleave(fit, TYPE_SHAPE[:, 0])
+            windows = torch.repeat_interleave(fit, WINDOW_SHAPE[:, 0])
+            logits = torch.full([INPUT_IDS.size(0), 2], float("nan"), device=INPUT_IDS.device)
+            logits[ids] = self.read(INPUT_IDS[ids], TYPE_IDS[types], WINDOW_LENGTHS[windows])
+        return logits[:, 0].contiguous(), logits[:, 1].contiguous()
+
+    def read(self, flat_ids: Tensor, flat_types: Tensor, window_lengths: Tensor) -> Tensor:
+        """Return the logits of windows whose lengths are right, ``[sum(lengths), 2]``; arguments as in ``forward``."""
+        logits = torch.zeros([flat_ids.size(0), 2], device=flat_ids.device)
+        types = flat_types.to(torch.int64) if self.token_types else torch.zeros_like(flat_types, dtype=torch.int64)
+        lengths: list[int] = window_lengths.to(torch.int64).tolist()
         first = 0
         token = 0
         while first < len(lengths):
@@ -151,13 +175,41 @@ class SpanLogits(nn.Module):
             while last < len(lengths) and (last == first or end + lengths[last] - token <= self.slice_tokens):
                 end += lengths[last]
                 last += 1
-            ids = INPUT_IDS[token:end].to(torch.int64)
-            batch = pack(ids, WINDOW_LENGTHS[first:last])
+            ids = flat_ids[token:end].to(torch.int64)
+            batch = pack(ids, window_lengths[first:last], self.encoder.positions)
             hidden = self.encoder(ids[batch.source], types[token:end][batch.source], batch)
             logits[token + batch.source] = self.head(hidden.to(torch.float32))
             first = last
             token = end
-        return logits[:, 0].contiguous(), logits[:, 1].contiguous()
+        return logits
+
+
+@torch.jit.script
+def unfit_items(window_lengths: Tensor, ids: Tensor, types: Tensor, windows: Tensor) -> list[int]:
+    """Find the items of a ragged batch whose windows do not take up their ids, or whose types are not as many.
+
+    Args:
+        window_lengths: tokens in each window of all items; integers ``[sum(windows)]``.
+        ids: each item's number of token ids; integers ``[n]``.
+        types: of token types.
+        windows: of windows.
+    """
+    lengths: list[int] = window_lengths.to(torch.int64).tolist()
+    id_counts: list[int] = ids.to(torch.int64).tolist()
+    type_counts: list[int] = types.to(torch.int64).tolist()
+    window_counts: list[int] = windows.to(torch.int64).tolist()
+    unfit: list[int] = []
+    window = 0
+    for item in range(len(id_counts)):
+        tokens = 0
+        shortest = 0
+        for length in lengths[window : window + window_counts[item]]:
+            tokens += length
+            shortest = min(shortest, length)
+        window += window_counts[item]
+        if shortest < 0 or tokens != id_counts[item] or type_counts[item] != id_counts[item]:
+            unfit.append(item)
+    return unfit
 
 
 def embedding_head(encoder: PreTrainedModel, pooling: Pooling = Pooling.MEAN) -> Head:
@@ -230,7 +282,8 @@ def span_head(model: PreTrainedModel, *, token_types: bool = True, slice_tokens:
         types = [_types(each.unsqueeze(0))[0] for each in batch]
         lengths = torch.tensor([len(each) for each in batch], dtype=torch.int32)
         ids, types = (torch.cat(list(each)).to(torch.int32) for each in (batch, types))
-        return torch.stack(module(ids, types, lengths), dim=1)
+        shape = lengths.unsqueeze(1)
+        return torch.stack(module(ids, types, lengths, shape, shape, torch.ones_like(shape)), dim=1)
 
     tolerances = {
         Precision.FLOAT32: Tolerance(difference=1e-4, cosine=0.99999),

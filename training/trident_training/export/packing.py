@@ -16,6 +16,8 @@ PADDING = -1
 PAIR = -2
 
 
+#: More tokens than any sequence has.
+NO_LIMIT = 2**31
 #: Tokens of attention's shortest rows: several short sequences share one. Longer rows would be filled a little better,
 #: and attention within them costs more.
 ROW = 32
@@ -157,13 +159,14 @@ def split_pairs(flat_ids: Tensor, lengths: Tensor, mark: int = PAIR) -> tuple[Te
 
 
 @torch.jit.script
-def pack(flat_ids: Tensor, lengths: Tensor) -> Packed:
+def pack(flat_ids: Tensor, lengths: Tensor, most: int = NO_LIMIT) -> Packed:
     """Drop padding and order sequences by length.
 
     Args:
         flat_ids: token ids of all batch items one after the other, :data:`PADDING` where padded; integers
             ``[sum(lengths)]``.
         lengths: each item's length, padding included; integers ``[n]``.
+        most: tokens of a sequence behind which the rest is dropped as well.
     """
     lengths = lengths.to(torch.int64)
     device = lengths.device
@@ -184,6 +187,12 @@ def pack(flat_ids: Tensor, lengths: Tensor) -> Packed:
     position = torch.arange(source.size(0), device=device) - first[sequence]
 
     sizes: list[int] = ranked_counts.tolist()
+    if len(sizes) > 0 and sizes[0] > most:
+        kept = torch.nonzero(position < most)[:, 0]
+        source, sequence, position = source[kept], sequence[kept], position[kept]
+        counts, ranked_counts = counts.clamp(max=most), ranked_counts.clamp(max=most)
+        first = (torch.cumsum(ranked_counts, 0) - ranked_counts)[rank]
+        sizes = [min(size, most) for size in sizes]
     table, starts, slots = lay_out(sizes)
     header = torch.tensor([len(table) // 3] + table, dtype=torch.int64, device=device)  # noqa: RUF005 - TorchScript
     slot = torch.tensor(starts, dtype=torch.int64, device=device)[rank[sequence]] + position

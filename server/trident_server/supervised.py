@@ -93,11 +93,14 @@ def new_shm_prefix() -> str:
 
 
 def remove_abandoned_shared_memory() -> None:
-    """Unlink regions whose owner is dead: what is left when owner, supervisor and child were all killed at once."""
+    """Unlink regions whose owner is dead: what is left when owner, supervisor and child were all killed at once.
+
+    Only this user's: others' may not be unlinked, and where ``/proc`` hides their processes, those that live look dead.
+    """
     for region in supervisor.SHARED_MEMORY.glob(f"{PREFIX}-{_namespace()}-*"):
         owner = re.match(rf"{PREFIX}-\d+-(\d+)-", region.name)
         if owner and not Path("/proc", owner[1]).exists():
-            region.unlink(missing_ok=True)
+            supervisor.remove_region(region)
 
 
 def _namespace() -> int:

@@ -201,6 +201,23 @@ def test_abandoned_shared_memory_is_removed_and_other_peoples_is_not():
             region.unlink()
 
 
+def test_abandoned_shared_memory_of_another_user_is_left_alone(monkeypatch):
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    abandoned = SHARED_MEMORY / f"trident-{supervised._namespace()}-{ended.pid}-0-region"
+    abandoned.touch()
+    try:
+        with monkeypatch.context() as another_user:
+            another_user.setattr(os, "geteuid", lambda: abandoned.stat().st_uid + 1)
+            remove_abandoned_shared_memory()
+            supervised.supervisor.remove_shared_memory(abandoned.name)
+        assert abandoned.exists()
+        remove_abandoned_shared_memory()
+        assert not abandoned.exists()
+    finally:
+        abandoned.unlink(missing_ok=True)
+
+
 @pytest.mark.parametrize(
     ("status", "words"), [(0, "exited with status 0"), (139, "was killed by SIGSEGV"), (-9, "was killed by SIGKILL")]
 )

@@ -12,6 +12,7 @@ from types import TracebackType
 from trident_server.assembly import assemble_backends, check_path
 from trident_server.compilation import find_toolchain
 from trident_server.errors import CompilationError, ServerDiedError, ServerStartError
+from trident_server.files import ELSEWHERE, using
 from trident_server.log import LogFollower, failure_reasons, read_tail
 from trident_server.ports import answers, check_free
 from trident_server.repository import check_repository
@@ -77,6 +78,7 @@ class TritonProcess:
         UnsupportedPlatformError: from :meth:`start`, as all of these; the embedded Triton cannot run here.
         RepositoryError: the repository is missing or not built.
         PathError: the path of the repository or of ``cache_dir`` is one that Triton breaks on.
+        FileError: ``cache_dir`` or ``log_file`` cannot be written.
         AddressError: a port is in use, or cannot be bound.
         ServerStartError: Triton exited, or was not ready in time; says why.
     """
@@ -147,7 +149,8 @@ class TritonProcess:
         check_repository(self._repository, self._config_name)
         check_path(self._repository.resolve(), "repository")
         check_free(self._host, self._ports)
-        backends = self._assemble(triton)
+        with using(self._cache_dir, ELSEWHERE):
+            backends = self._assemble(triton)
         remove_abandoned_shared_memory()
         shm_prefix = new_shm_prefix()
         self._process = SupervisedProcess(

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from trident_server import supervisor
+from trident_server.files import using
 
 # Seconds beyond its grace period that a supervisor may take to kill and clean up.
 SUPERVISOR_MARGIN = 10.0
@@ -34,6 +35,9 @@ class SupervisedProcess:
         environment: the child's whole environment.
         grace: seconds between SIGTERM and SIGKILL when it is stopped.
         shm_prefix: see :func:`new_shm_prefix`.
+
+    Raises:
+        FileError: the log cannot be written.
     """
 
     def __init__(
@@ -41,9 +45,11 @@ class SupervisedProcess:
     ) -> None:
         self._shm_prefix = shm_prefix
         self._grace = grace
-        log_file.parent.mkdir(parents=True, exist_ok=True)
+        with using(log_file):
+            log_file.parent.mkdir(parents=True, exist_ok=True)
+            log = log_file.open("wb")
         self._lifeline, theirs = socket.socketpair()
-        with theirs, log_file.open("wb") as log:
+        with theirs, log:
             self._supervisor = subprocess.Popen(
                 [*SUPERVISOR, str(theirs.fileno()), str(grace), shm_prefix, *command],
                 stdin=subprocess.DEVNULL,

@@ -1,6 +1,7 @@
 """A supervised child leaves nothing, however it, its supervisor or its parent ends. The child here is any program."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 from trident_server import supervised
+from trident_server.errors import FileError
 from trident_server.supervised import SupervisedProcess, describe_exit, new_shm_prefix, remove_abandoned_shared_memory
 
 SHARED_MEMORY = Path("/dev/shm")
@@ -140,6 +142,11 @@ def test_a_program_that_cannot_start_says_so_in_the_log(tmp_path):
     assert process.poll() != 0
     assert "No such file or directory: '/nowhere/tritonserver'" in (tmp_path / "log").read_text()
     process.stop()
+
+
+def test_a_log_that_cannot_be_written_is_named(tmp_path):
+    with pytest.raises(FileError, match=rf"^Cannot use {re.escape(str(tmp_path))}: Is a directory\.$"):
+        SupervisedProcess(["true"], log_file=tmp_path, environment={}, grace=1, shm_prefix=new_shm_prefix())
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])

@@ -31,7 +31,7 @@ class SupervisedProcess:
 
     Args:
         command: program and arguments; its shared-memory regions must carry ``shm_prefix``.
-        log_file: where standard output and error go; truncated.
+        log_file: where standard output and error go; truncated now, appended to from then on.
         environment: the child's whole environment.
         grace: seconds between SIGTERM and SIGKILL when it is stopped.
         shm_prefix: see :func:`new_shm_prefix`.
@@ -47,7 +47,9 @@ class SupervisedProcess:
         self._grace = grace
         with using(log_file):
             log_file.parent.mkdir(parents=True, exist_ok=True)
-            log = log_file.open("wb")
+            log_file.write_bytes(b"")
+            # Appended to: who rotates logs may cut the file off while the child writes.
+            log = log_file.open("ab")
         self._lifeline, theirs = socket.socketpair()
         with theirs, log:
             self._supervisor = subprocess.Popen(

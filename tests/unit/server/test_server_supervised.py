@@ -144,6 +144,19 @@ def test_a_program_that_cannot_start_says_so_in_the_log(tmp_path):
     process.stop()
 
 
+def test_a_log_begins_empty_and_may_be_cut_off_while_it_is_written(tmp_path):
+    log = tmp_path / "log"
+    log.write_text("of the last start\n")
+    child = "echo first; while test -s $0; do sleep 0.02; done; echo second"
+    process = SupervisedProcess(
+        ["sh", "-c", child, str(log)], log_file=log, environment=dict(os.environ), grace=1, shm_prefix=new_shm_prefix()
+    )
+    assert wait_for(log.read_text) == "first\n"
+    os.truncate(log, 0)
+    assert wait_for(log.read_bytes) == b"second\n"
+    process.stop()
+
+
 def test_a_log_that_cannot_be_written_is_named(tmp_path):
     with pytest.raises(FileError, match=rf"^Cannot use {re.escape(str(tmp_path))}: Is a directory\.$"):
         SupervisedProcess(["true"], log_file=tmp_path, environment={}, grace=1, shm_prefix=new_shm_prefix())

@@ -185,7 +185,8 @@ class TritonProcess:
         return assemble_backends(triton, self._cache_dir)
 
     def _arguments(self, triton: EmbeddedTriton, backends: Path, shm_prefix: str) -> list[str]:
-        # Nobody is told the key: to every client the restricted APIs are closed.
+        # Nobody is told the key, yet Triton takes it in no other way than as an argument, which /proc shows to this
+        # machine's users: the restricted APIs are closed to the network, not to them.
         restricted = [api for api in RESTRICTED_APIS if not (self._shared_memory and api == "shared-memory")]
         closed = f"{','.join(restricted)}:trident-admin={secrets.token_hex(16)}"
         arguments = {

@@ -5,7 +5,8 @@
 #   TRIDENT_CONFIG_NAME  serve each model that has a configs/<name>.pbtxt with it: gpu
 set -euo pipefail
 
-# Nobody is told the key: to every client these APIs are closed.
+# Nobody is told the key, yet Triton takes it in no other way than as an argument, which /proc shows to whoever sees the
+# container's processes: these APIs are closed to the network, not to them.
 key=$(od --address-radix=n --format=x1 --read-bytes=16 /dev/urandom | tr --delete ' \n')
 closed="shared-memory,trace,logging:trident-admin=${key}"
 

@@ -153,11 +153,11 @@ class Regions:
             if clean:
                 yield Clean()
             yield Register(memory.name, memory.size)
-        except TridentError as error:
-            memory.close()
-            raise _refusal(error, model) from error
-        except BaseException:
-            memory.close()
+        except BaseException as error:
+            # The server may have mapped it: perhaps only its answer was lost, or not waited for.
+            self._drop(memory)
+            if isinstance(error, TridentError):
+                raise _refusal(error, model) from error
             raise
         finally:
             memory.unlink()

@@ -6,6 +6,7 @@
     ├── UnsupportedPlatformError   the wheel's tritonserver cannot run here; says why and names the container route
     ├── RepositoryError            the model repository is missing, or its models are not built
     ├── PathError                  a path that Triton's Python backend cannot work with
+    ├── FileError                  the file system refuses what must be written or read; names path and reason
     ├── CompilationError           backends cannot be compiled for Triton's process; says what is missing
     ├── AddressError               a host or port that cannot be bound, or was given twice
     │   └── PortInUseError         a port is taken; names it, its holder and the setting that changes it
@@ -31,6 +32,10 @@ class RepositoryError(ServerError):
 
 class PathError(ServerError):
     """A path that Triton's Python backend cannot work with."""
+
+
+class FileError(ServerError):
+    """The file system does not let a file be written or read."""
 
 
 class CompilationError(ServerError):

@@ -89,6 +89,7 @@ class FacadeProcess:
         """Start uvicorn and return when the facade is ready.
 
         Raises:
+            FileError: the log cannot be written.
             ServerStartError: it exited, or was not ready in time; carries the end of its log.
         """
         options = {"host": self._host, "port": self._port, "timeout-graceful-shutdown": DRAIN_SECONDS}

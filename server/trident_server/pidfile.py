@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from trident_server.errors import AlreadyRunningError, NotRunningError, ServerError
+from trident_server.files import ELSEWHERE, using
 
 NAME = "trident-serve.pid"
 POLL_SECONDS = 0.05
@@ -27,22 +28,29 @@ def hold(cache_dir: Path) -> Iterator[None]:
 
     Raises:
         AlreadyRunningError: another process is.
+        FileError: the directory cannot be made or written.
     """
-    cache_dir.mkdir(parents=True, exist_ok=True)
-    with (cache_dir / NAME).open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            pid = (file.read().split() or ["of unknown id"])[0]
-            raise AlreadyRunningError(
-                f"A trident-serve already runs with {cache_dir} (process {pid}): stop it with "
-                f"`trident-serve --stop --cache-dir {cache_dir}`, or give this one another --cache-dir."
-            ) from None
-        # Emptied and never unlinked: a lock on an unlinked file would keep nobody out.
-        file.truncate(0)
-        file.write(f"{os.getpid()} {_start_ticks(os.getpid())}\n")
-        file.flush()
+    path = cache_dir / NAME
+    with using(path, ELSEWHERE):
+        # Not exist_ok: when a file is in the way, opening says so more clearly.
+        with contextlib.suppress(FileExistsError):
+            cache_dir.mkdir(parents=True)
+        # Unbuffered: what a full disk refused would be refused once more when the file is closed.
+        file = path.open("ab+", buffering=0)
+    with file:
+        with using(path, ELSEWHERE):
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                file.seek(0)
+                pid = (file.read().decode(errors="replace").split() or ["of unknown id"])[0]
+                raise AlreadyRunningError(
+                    f"A trident-serve already runs with {cache_dir} (process {pid}): stop it with "
+                    f"`trident-serve --stop --cache-dir {cache_dir}`, or give this one another --cache-dir."
+                ) from None
+            # Emptied and never unlinked: a lock on an unlinked file would keep nobody out.
+            file.truncate(0)
+            file.write(f"{os.getpid()} {_start_ticks(os.getpid())}\n".encode())
         try:
             yield
         finally:
@@ -54,12 +62,14 @@ def stop(cache_dir: Path, timeout: float = STOP_TIMEOUT_SECONDS) -> int:
 
     Raises:
         NotRunningError: none runs. A stranger that got its process id since is left alone.
+        FileError: the directory cannot be read.
         ServerError: it did not stop in ``timeout`` seconds.
     """
-    try:
-        pid, ticks = (int(field) for field in (cache_dir / NAME).read_text().split())
-    except (FileNotFoundError, ValueError):
-        raise NotRunningError(f"No trident-serve runs with {cache_dir}.") from None
+    with using(cache_dir / NAME):
+        try:
+            pid, ticks = (int(field) for field in (cache_dir / NAME).read_text().split())
+        except (FileNotFoundError, ValueError):
+            raise NotRunningError(f"No trident-serve runs with {cache_dir}.") from None
     if _start_ticks(pid) != ticks:
         raise NotRunningError(f"No trident-serve runs with {cache_dir} (process {pid}, which did, is gone).")
     with contextlib.suppress(ProcessLookupError):

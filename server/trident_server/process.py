@@ -12,6 +12,7 @@ from types import TracebackType
 from trident_server.assembly import assemble_backends, check_path
 from trident_server.compilation import find_toolchain
 from trident_server.errors import CompilationError, ServerDiedError, ServerStartError
+from trident_server.files import ELSEWHERE, using
 from trident_server.log import LogFollower, failure_reasons, read_tail
 from trident_server.ports import answers, check_free
 from trident_server.repository import check_repository
@@ -77,6 +78,7 @@ class TritonProcess:
         UnsupportedPlatformError: from :meth:`start`, as all of these; the embedded Triton cannot run here.
         RepositoryError: the repository is missing or not built.
         PathError: the path of the repository or of ``cache_dir`` is one that Triton breaks on.
+        FileError: ``cache_dir`` or ``log_file`` cannot be written.
         AddressError: a port is in use, or cannot be bound.
         ServerStartError: Triton exited, or was not ready in time; says why.
     """
@@ -147,7 +149,8 @@ class TritonProcess:
         check_repository(self._repository, self._config_name)
         check_path(self._repository.resolve(), "repository")
         check_free(self._host, self._ports)
-        backends = self._assemble(triton)
+        with using(self._cache_dir, ELSEWHERE):
+            backends = self._assemble(triton)
         remove_abandoned_shared_memory()
         shm_prefix = new_shm_prefix()
         self._process = SupervisedProcess(
@@ -182,7 +185,8 @@ class TritonProcess:
         return assemble_backends(triton, self._cache_dir)
 
     def _arguments(self, triton: EmbeddedTriton, backends: Path, shm_prefix: str) -> list[str]:
-        # Nobody is told the key: to every client the restricted APIs are closed.
+        # Nobody is told the key, yet Triton takes it in no other way than as an argument, which /proc shows to this
+        # machine's users: the restricted APIs are closed to the network, not to them.
         restricted = [api for api in RESTRICTED_APIS if not (self._shared_memory and api == "shared-memory")]
         closed = f"{','.join(restricted)}:trident-admin={secrets.token_hex(16)}"
         arguments = {

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from trident_server import supervisor
+from trident_server.files import using
 
 # Seconds beyond its grace period that a supervisor may take to kill and clean up.
 SUPERVISOR_MARGIN = 10.0
@@ -30,10 +31,13 @@ class SupervisedProcess:
 
     Args:
         command: program and arguments; its shared-memory regions must carry ``shm_prefix``.
-        log_file: where standard output and error go; truncated.
+        log_file: where standard output and error go; truncated now, appended to from then on.
         environment: the child's whole environment.
         grace: seconds between SIGTERM and SIGKILL when it is stopped.
         shm_prefix: see :func:`new_shm_prefix`.
+
+    Raises:
+        FileError: the log cannot be written.
     """
 
     def __init__(
@@ -41,9 +45,13 @@ class SupervisedProcess:
     ) -> None:
         self._shm_prefix = shm_prefix
         self._grace = grace
-        log_file.parent.mkdir(parents=True, exist_ok=True)
+        with using(log_file):
+            log_file.parent.mkdir(parents=True, exist_ok=True)
+            log_file.write_bytes(b"")
+            # Appended to: who rotates logs may cut the file off while the child writes.
+            log = log_file.open("ab")
         self._lifeline, theirs = socket.socketpair()
-        with theirs, log_file.open("wb") as log:
+        with theirs, log:
             self._supervisor = subprocess.Popen(
                 [*SUPERVISOR, str(theirs.fileno()), str(grace), shm_prefix, *command],
                 stdin=subprocess.DEVNULL,
@@ -93,11 +101,14 @@ def new_shm_prefix() -> str:
 
 
 def remove_abandoned_shared_memory() -> None:
-    """Unlink regions whose owner is dead: what is left when owner, supervisor and child were all killed at once."""
+    """Unlink regions whose owner is dead: what is left when owner, supervisor and child were all killed at once.
+
+    Only this user's: others' may not be unlinked, and where ``/proc`` hides their processes, those that live look dead.
+    """
     for region in supervisor.SHARED_MEMORY.glob(f"{PREFIX}-{_namespace()}-*"):
         owner = re.match(rf"{PREFIX}-\d+-(\d+)-", region.name)
         if owner and not Path("/proc", owner[1]).exists():
-            region.unlink(missing_ok=True)
+            supervisor.remove_region(region)
 
 
 def _namespace() -> int:

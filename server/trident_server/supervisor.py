@@ -33,7 +33,14 @@ _libc = ctypes.CDLL(None, use_errno=True)
 def remove_shared_memory(prefix: str) -> None:
     """Unlink the shared-memory regions under ``prefix``."""
     for region in SHARED_MEMORY.glob(f"{prefix}*"):
-        region.unlink(missing_ok=True)
+        remove_region(region)
+
+
+def remove_region(region: Path) -> None:
+    """Unlink a shared-memory region, if it is there and belongs to this user."""
+    with contextlib.suppress(FileNotFoundError):
+        if region.lstat().st_uid == os.geteuid():
+            region.unlink()
 
 
 def main() -> int:

@@ -1,10 +1,38 @@
-"""Which regions of a server belong to clients that do not run any more."""
+"""Which regions of a server no client uses any more, and that none is left there."""
 
+import asyncio
 import os
 import subprocess
 import sys
 
-from trident_client._shared_memory import Regions, _new_name, left_behind
+import numpy as np
+import pytest
+from trident_client import ReadTimeoutError, Request, TransportError
+from trident_client._shared_memory import Clean, Infer, Regions, Register, _new_name, drive, left_behind
+
+REQUEST = Request("model", {"INPUT": np.zeros((64, 1024), dtype=np.float32)}, ("OUTPUT",))
+
+
+class Server:
+    """Keeps what it is told to register, and says nothing the first time."""
+
+    def __init__(self, silence: BaseException):
+        self.regions: set[str] = set()
+        self._silence: BaseException | None = silence
+
+    def do(self, step):
+        if isinstance(step, Infer):
+            return {"OUTPUT": np.zeros((64, 1), dtype=np.float32)}, {}
+        if isinstance(step, Clean):
+            self.regions -= set(left_behind(self.regions))
+        elif isinstance(step, Register):
+            self.regions.add(step.name)
+            if self._silence:
+                silence, self._silence = self._silence, None
+                raise silence
+        else:
+            self.regions.remove(step.name)
+        return None
 
 
 def test_only_regions_of_dead_clients_are_left_behind():
@@ -19,3 +47,21 @@ def test_only_regions_of_dead_clients_are_left_behind():
 
 def test_regions_that_were_never_used_are_closed_without_a_word():
     assert list(Regions().closing()) == []
+
+
+@pytest.mark.parametrize(
+    "silence", [ReadTimeoutError("late"), TransportError("broken"), asyncio.CancelledError(), KeyboardInterrupt()]
+)
+@pytest.mark.parametrize("next_request", [True, False])
+def test_a_region_whose_registration_was_never_answered_is_unregistered(silence, next_request):
+    server, regions = Server(silence), Regions()
+    with pytest.raises(type(silence)):
+        drive(regions.steps(REQUEST), server.do)
+    (unanswered,) = server.regions
+    if next_request:
+        drive(regions.steps(REQUEST), server.do)
+        assert unanswered not in server.regions
+        assert len(server.regions) == 1
+    for step in regions.closing():
+        server.do(step)
+    assert server.regions == set()

@@ -1,9 +1,15 @@
 """What the command line does before anything is started."""
 
+import os
 import re
+import resource
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from trident_server.cli import app
+from trident_server.ports import free_ports
 from trident_server.settings import ServerSettings
 from typer.testing import CliRunner
 
@@ -58,3 +64,60 @@ def test_a_wrong_environment_variable_is_named(run, monkeypatch):
 def test_stop_says_that_nothing_runs(run):
     result = run("--stop")
     assert (result.exit_code, result.stdout) == (0, "No trident-serve runs with .trident.\n")
+
+
+@pytest.fixture
+def repository(tmp_path):
+    """A repository that can be served, as far as is looked at before anything is started."""
+    folder = tmp_path / "model_repository"
+    (folder / "identity" / "1").mkdir(parents=True)
+    (folder / "identity" / "config.pbtxt").write_text('backend: "python"')
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("cache_dir", "refusal"),
+    [
+        ("taken", "taken/trident-serve.pid: Not a directory"),
+        ("taken/below", "taken/below: Not a directory"),
+        ("/proc/nowhere", "/proc/nowhere: No such file or directory"),
+    ],
+)
+def test_a_directory_that_cannot_be_made_is_one_line_and_status_1(run, repository, cache_dir, refusal):
+    Path("taken").touch()
+    result = run("--cache-dir", cache_dir)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr == f"Cannot use {refusal}; choose another directory with --cache-dir (TRIDENT_CACHE_DIR).\n"
+
+
+def test_a_full_disk_is_one_line_and_status_1(repository, tmp_path):
+    # No file may become longer than nothing: as with a full disk, the refusal names no file.
+    done = subprocess.run(
+        [sys.executable, "-c", "from trident_server.cli import main; main()", "--cache-dir", str(tmp_path)],
+        env={**os.environ, "TRIDENT_REPOSITORY": str(repository)},
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0)),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    file = tmp_path / "trident-serve.pid"
+    assert done.returncode == 1
+    assert done.stderr == (
+        f"Cannot use {file}: File too large; choose another directory with --cache-dir (TRIDENT_CACHE_DIR).\n"
+    )
+
+
+def test_backends_that_cannot_be_written_are_one_line_and_status_1(run, repository):
+    Path(".trident").mkdir()
+    Path(".trident/backends").touch()
+    ports = zip(("--http-port", "--grpc-port", "--metrics-port"), free_ports(3), strict=True)
+    result = run("--triton-only", *(f"{option}={port}" for option, port in ports))
+    assert result.exit_code == 1
+    assert re.fullmatch(r"Cannot use \S+/\.trident/backends: File exists; choose .* --cache-dir .*\n", result.stderr)
+
+
+def test_stop_says_what_keeps_it_from_looking(run):
+    Path("taken").touch()
+    result = run("--stop", "--cache-dir", "taken")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr == "Cannot use taken/trident-serve.pid: Not a directory.\n"

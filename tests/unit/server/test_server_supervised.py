@@ -1,6 +1,7 @@
 """A supervised child leaves nothing, however it, its supervisor or its parent ends. The child here is any program."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 from trident_server import supervised
+from trident_server.errors import FileError
 from trident_server.supervised import SupervisedProcess, describe_exit, new_shm_prefix, remove_abandoned_shared_memory
 
 SHARED_MEMORY = Path("/dev/shm")
@@ -142,6 +144,24 @@ def test_a_program_that_cannot_start_says_so_in_the_log(tmp_path):
     process.stop()
 
 
+def test_a_log_begins_empty_and_may_be_cut_off_while_it_is_written(tmp_path):
+    log = tmp_path / "log"
+    log.write_text("of the last start\n")
+    child = "echo first; while test -s $0; do sleep 0.02; done; echo second"
+    process = SupervisedProcess(
+        ["sh", "-c", child, str(log)], log_file=log, environment=dict(os.environ), grace=1, shm_prefix=new_shm_prefix()
+    )
+    assert wait_for(log.read_text) == "first\n"
+    os.truncate(log, 0)
+    assert wait_for(log.read_bytes) == b"second\n"
+    process.stop()
+
+
+def test_a_log_that_cannot_be_written_is_named(tmp_path):
+    with pytest.raises(FileError, match=rf"^Cannot use {re.escape(str(tmp_path))}: Is a directory\.$"):
+        SupervisedProcess(["true"], log_file=tmp_path, environment={}, grace=1, shm_prefix=new_shm_prefix())
+
+
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_a_dead_parent_leaves_nothing(tmp_path, number):
     parent = subprocess.Popen(
@@ -199,6 +219,23 @@ def test_abandoned_shared_memory_is_removed_and_other_peoples_is_not():
     finally:
         for region in foreign:
             region.unlink()
+
+
+def test_abandoned_shared_memory_of_another_user_is_left_alone(monkeypatch):
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    abandoned = SHARED_MEMORY / f"trident-{supervised._namespace()}-{ended.pid}-0-region"
+    abandoned.touch()
+    try:
+        with monkeypatch.context() as another_user:
+            another_user.setattr(os, "geteuid", lambda: abandoned.stat().st_uid + 1)
+            remove_abandoned_shared_memory()
+            supervised.supervisor.remove_shared_memory(abandoned.name)
+        assert abandoned.exists()
+        remove_abandoned_shared_memory()
+        assert not abandoned.exists()
+    finally:
+        abandoned.unlink(missing_ok=True)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import uvicorn
 
 from trident_api import log
@@ -13,7 +15,14 @@ def main() -> None:
     """Serve until stopped."""
     settings = ApiSettings()
     log.configure(settings.log_level)
-    uvicorn.run(create_app(settings), host=settings.host, port=settings.port, log_level="warning")
+    uvicorn.run(
+        create_app(settings),
+        host=settings.host,
+        port=settings.port,
+        log_level="warning",
+        # Requests under way are answered; a client that takes nothing keeps nobody from stopping.
+        timeout_graceful_shutdown=math.ceil(settings.longest),
+    )
 
 
 if __name__ == "__main__":

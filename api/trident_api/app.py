@@ -117,7 +117,7 @@ def create_app(
     problems.install(app, chosen.retry_after)
 
     # From the innermost to the outermost.
-    app.add_middleware(CancelWhenGone)
+    app.add_middleware(CancelWhenGone, patience=chosen.longest)
     app.add_middleware(
         BoundedBody,
         max_bytes=chosen.max_body_bytes,

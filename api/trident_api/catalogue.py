@@ -23,7 +23,7 @@ class Catalogue:
         self._client = client
         self._models: Mapping[str, ModelInfo] = {}
         self._asked = -FRESH
-        self._asking = asyncio.Lock()
+        self._asking: asyncio.Task[list[ModelInfo]] | None = None
 
     async def models(self) -> list[ModelInfo]:
         """Ask Triton for all sets of models."""
@@ -37,11 +37,14 @@ class Catalogue:
         Raises:
             BadInputError: no such set is served for the task; those that are, are named.
         """
-        # One asks, and the others that came meanwhile wait for its answer.
-        async with self._asking:
-            age = time.monotonic() - self._asked
-            if age >= FRESH or (name not in self._models and age >= UNKNOWN_FRESH):
-                await self.models()
+        age = time.monotonic() - self._asked
+        if age >= FRESH or (name not in self._models and age >= UNKNOWN_FRESH):
+            # Requests that come together share one question, and its failure; who gives up does not end it.
+            if self._asking is None or self._asking.done():
+                self._asking = asyncio.create_task(self.models())
+                # Nobody may be there any more to hear of its failure.
+                self._asking.add_done_callback(lambda asked: asked.cancelled() or asked.exception())
+            await asyncio.shield(self._asking)
         model = self._models.get(name)
         if model is not None and model.task == task:
             return model

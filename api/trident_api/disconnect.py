@@ -1,4 +1,4 @@
-"""A client that goes away frees what its request holds: the request is cancelled, down to Triton."""
+"""A client that goes away, or takes nothing of its answer, frees what its request holds, down to Triton."""
 
 from __future__ import annotations
 
@@ -10,14 +10,16 @@ from trident_api.call import Call
 
 
 class CancelWhenGone:
-    """Cancels a request, once its body has arrived, when its client closes the connection.
+    """Cancels a request, once its body has arrived, when its client closes the connection or stops reading.
 
     Args:
         app: the application behind.
+        patience: seconds that a client may leave a part of its answer untaken.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, patience: float) -> None:
         self.app = app
+        self.patience = patience
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
@@ -45,7 +47,14 @@ class CancelWhenGone:
         async def write(message: Message) -> None:
             nonlocal finished
             finished = message["type"] == "http.response.body" and not message.get("more_body", False)
-            await send(message)
+            try:
+                async with asyncio.timeout(self.patience):
+                    await send(message)
+            except TimeoutError:
+                call.gone = True
+                answering.cancel()
+                # Until that arrives.
+                await asyncio.Event().wait()
 
         async def answer() -> None:
             await self.app(scope, read, write)

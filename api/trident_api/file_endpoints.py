@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Annotated, Any
 
 from fastapi import APIRouter, File, Form, Header, Request, Response, UploadFile
 from fastapi.responses import StreamingResponse
+from starlette.types import Send
 
 from trident_api import files
 from trident_api.endpoints import INFERENCE_ERRORS, at_hand
@@ -77,7 +78,7 @@ async def _predict(request: Request, file: UploadFile, model: str, accept: str, 
     pairs = [(row.sentence1, row.sentence2) for row in rows]
     answer = files.answer_for(accept)
 
-    async def parts() -> AsyncIterator[bytes]:
+    async def parts() -> AsyncGenerator[bytes, None]:
         async with contextlib.aclosing(inference.stream_similarity(call, pairs, model, concurrency)) as found:
             for done in range(0, len(rows), WRITTEN_AT_ONCE):
                 part = rows[done : done + WRITTEN_AT_ONCE]
@@ -91,10 +92,23 @@ async def _predict(request: Request, file: UploadFile, model: str, accept: str, 
         return Response(b"".join([each async for each in found]), media_type=answer.media_type)
     # What fails at once, fails with its status: only then the answer begins.
     first = await anext(found)
-    return StreamingResponse(_following(first, found), media_type=answer.media_type)
+    return _ClosingResponse(_following(first, found), media_type=answer.media_type)
 
 
-async def _following(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    yield first
-    async for each in rest:
-        yield each
+async def _following(first: bytes, rest: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+    async with contextlib.aclosing(rest):
+        yield first
+        async for each in rest:
+            yield each
+
+
+class _ClosingResponse(StreamingResponse):
+    """Closes its content where it ends before that does, so that nothing of it is held until it is collected."""
+
+    def __init__(self, content: AsyncGenerator[bytes, None], media_type: str) -> None:
+        super().__init__(content, media_type=media_type)
+        self._content = content
+
+    async def stream_response(self, send: Send) -> None:
+        async with contextlib.aclosing(self._content):
+            await super().stream_response(send)

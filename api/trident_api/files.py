@@ -12,8 +12,8 @@ import orjson
 from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from trident_api.inference import Compared
-from trident_api.problems import FieldProblem, InvalidRequestError, field_problems
-from trident_api.schemas import Sentence
+from trident_api.problems import MOST_NAMED, FieldProblem, InvalidRequestError, field_problems
+from trident_api.schemas import MOST_TEXT_BYTES, Sentence
 
 Format = Literal["json", "jsonl", "csv"]
 
@@ -28,8 +28,8 @@ ACCEPTED = (
     'a file of `{"results": [{"idx", "sentence1", "sentence2"}, ...]}` (.json), of one such object a line (.jsonl), '
     "or of rows below a header with the columns idx, sentence1 and sentence2 (.csv)"
 )
-# The longest text that a model takes; the csv module's own limit is shorter.
-csv.field_size_limit(1_000_000)
+# The csv module's own limit is shorter than what a model takes.
+csv.field_size_limit(MOST_TEXT_BYTES)
 
 
 def _check_idx(value: Any) -> Any:
@@ -153,6 +153,9 @@ def _validated(rows: Sequence[Any], where: Callable[[int], str]) -> list[FilePai
                 FieldProblem(field=f"{where(index)}.{each.field}".removesuffix(".body"), detail=each.detail)
                 for each in field_problems([dict(detail) for detail in details])
             ]
+        if len(wrong) > MOST_NAMED:
+            # A file may have millions of such rows.
+            break
     if wrong:
         raise InvalidRequestError(wrong)
     return pairs

@@ -104,7 +104,7 @@ class InvalidRequestError(Exception):
     """Content of a request that is not accepted and that no schema describes, such as rows of a file.
 
     Attributes:
-        fields: what is at fault.
+        fields: what is at fault; it was not looked for more than a few beyond :data:`MOST_NAMED`.
     """
 
     def __init__(self, fields: Sequence[FieldProblem]) -> None:

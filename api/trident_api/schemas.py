@@ -7,14 +7,19 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
 from pydantic.config import JsonDict
 
+#: The longest text that a model takes.
+MOST_TEXT_BYTES = 1_000_000
+
 
 def _check(text: str) -> str:
     if not text.strip():
         raise ValueError("must hold at least one visible character")
     try:
-        text.encode()
+        size = len(text.encode())
     except UnicodeEncodeError:
         raise ValueError("holds a lone surrogate, which is not a character") from None
+    if size > MOST_TEXT_BYTES:
+        raise ValueError(f"has {size} bytes; at most {MOST_TEXT_BYTES} are accepted")
     return text
 
 

@@ -18,6 +18,7 @@ from trident_client import (
     OverloadedError,
     Request,
     Response,
+    Retry,
     ServerError,
     TransportError,
 )
@@ -349,3 +350,26 @@ async def test_requests_that_come_together_ask_triton_once(described, monkeypatc
     found = await asyncio.gather(*(catalogue.find("sts", "sts") for _ in range(20)))
     assert [model.threshold for model in found] == [0.5] * 20
     assert len(asked) == 1
+
+
+async def test_requests_that_come_together_share_the_failure_too(described, monkeypatch):
+    asked = []
+
+    async def index():
+        asked.append(1)
+        await asyncio.sleep(0.05)
+        raise TransportError("away")
+
+    monkeypatch.setattr(described, "index", index)
+    catalogue = Catalogue(AsyncTridentClient(transport=described, retry=Retry(attempts=1)))
+    # One that gives up ends the question for nobody else.
+    impatient = asyncio.create_task(catalogue.find("sts", "sts"))
+    waiting = [asyncio.create_task(catalogue.find("sts", "sts")) for _ in range(20)]
+    await asyncio.sleep(0.01)
+    impatient.cancel()
+    found = await asyncio.gather(*waiting, return_exceptions=True)
+    assert {type(each) for each in found} == {TransportError}
+    assert len(asked) == 1
+    with pytest.raises(TransportError):
+        await catalogue.find("sts", "sts")
+    assert len(asked) == 2, "later ones ask anew"

@@ -6,6 +6,7 @@ import io
 import json
 
 import pytest
+from trident_api import files
 from trident_client import ServerError
 
 PATHS = ["/pred/file/", "/pred/file", "/pred/multi/", "/pred/multi", "/pred/file/multi/", "/pred/file/multi"]
@@ -216,6 +217,28 @@ def test_a_bad_file_is_refused_with_the_place(api, transport, content, name, say
     answer = upload(api, content, name=name)
     assert answer.status_code == 422
     assert says in answer.json()["detail"]
+    assert transport.requests == []
+
+
+def test_of_a_million_bad_rows_only_the_first_are_looked_at(api, monkeypatch):
+    looked_at = []
+    validate = files.FilePair.model_validate
+    monkeypatch.setattr(files.FilePair, "model_validate", lambda row: looked_at.append(1) or validate(row))
+    answer = upload(api, b"[" + b"{}," * 300_000 + b"{}]")
+    assert answer.status_code == 422
+    assert len(answer.json()["errors"]) == 20
+    assert "; and 2 more" in answer.json()["detail"]
+    assert len(looked_at) < 20
+
+
+@pytest.mark.parametrize("name", ["a.json", "a.jsonl"])
+def test_a_text_that_no_model_takes_is_refused_with_its_row(api, transport, name):
+    rows = [ROWS[0]] * 1500
+    rows[1400] = ROWS[0] | {"sentence2": "x" * 1_000_001}
+    answer = upload(api, as_json(rows) if name == "a.json" else as_lines(rows), name=name)
+    assert answer.status_code == 422
+    place = "results.1400" if name == "a.json" else "line 1401"
+    assert answer.json()["detail"] == f"{place}.sentence2: has 1000001 bytes; at most 1000000 are accepted"
     assert transport.requests == []
 
 

@@ -196,6 +196,36 @@ async def test_a_client_that_goes_away_from_a_streamed_answer_frees_its_turn(htt
     assert transport.held == transport.stuck == 0
 
 
+@pytest.mark.parametrize("app", [{"max_concurrent": 1, "max_waiting": 0, "deadline": 0.3}], indirect=True)
+async def test_a_client_that_takes_nothing_of_its_answer_frees_its_turn(http, app, transport):
+    rows = [{"sentence1": f"x{index}", "sentence2": "y"} for index in range(3000)]
+    form = httpx.Request("POST", "http://test", files={"file": ("a.json", json.dumps({"results": rows}))})
+    messages = iter([{"type": "http.request", "body": form.read(), "more_body": False}])
+    blocked = asyncio.Event()
+
+    async def receive():
+        for message in messages:
+            return message
+        # It stays, and never reads on.
+        await asyncio.Event().wait()
+
+    async def send(message):
+        if message["type"] == "http.response.body":
+            blocked.set()
+            await asyncio.Event().wait()
+
+    scope = {"type": "http", "method": "POST", "path": "/pred/multi/", "query_string": b"", "root_path": ""}
+    headers = [(name.lower(), value) for name, value in form.headers.raw]
+    transport.go.set()
+    task = asyncio.create_task(app(scope | {"raw_path": b"/pred/multi/", "headers": headers}, receive, send))
+    await blocked.wait()
+    assert (await http.post("/generate", json=PASSAGE)).status_code == 429
+    async with asyncio.timeout(30):
+        await task
+    assert (await http.post("/generate", json=PASSAGE)).status_code == 200
+    assert 'status="499"} 1.0' in (await http.get("/metrics")).text
+
+
 async def test_a_client_that_goes_away_while_it_sends_is_no_failure(http, app):
     async def receive():
         return next(messages)

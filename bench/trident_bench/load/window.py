@@ -28,6 +28,7 @@ class StageUse(BaseModel):
         name: of the model.
         instances: how many of it there are.
         requests: answered.
+        items: that they held; the facade sends several in one.
         executions: batches computed.
         queue_ms: wait for an instance, on average over requests.
         compute_ms: time of the batch that a request was in, input and output included, on average over requests.
@@ -38,6 +39,7 @@ class StageUse(BaseModel):
     name: str
     instances: int = Field(ge=1)
     requests: int
+    items: int
     executions: int
     queue_ms: float
     compute_ms: float
@@ -46,7 +48,7 @@ class StageUse(BaseModel):
     @property
     def batch(self) -> float:
         """Items in an execution, on average."""
-        return self.requests / self.executions if self.executions else 0.0
+        return self.items / self.executions if self.executions else 0.0
 
 
 class Window(BaseModel):
@@ -128,6 +130,7 @@ def stage_use(name: str, instances: int, first: Mapping[str, Any], last: Mapping
     (Triton's statistics extension): the first tells what a request waits for, the second how busy an instance is.
     """
     requests = _inference(last, "success", "count") - _inference(first, "success", "count")
+    items, executions = (int(last[each]) - int(first[each]) for each in ("inference_count", "execution_count"))
 
     def mean_ms(*durations: str) -> float:
         spent = sum(_inference(last, each, "ns") - _inference(first, each, "ns") for each in durations)
@@ -137,7 +140,8 @@ def stage_use(name: str, instances: int, first: Mapping[str, Any], last: Mapping
         name=name,
         instances=instances,
         requests=requests,
-        executions=int(last["execution_count"]) - int(first["execution_count"]),
+        items=items,
+        executions=executions,
         queue_ms=mean_ms("queue"),
         compute_ms=mean_ms("compute_input", "compute_infer", "compute_output"),
         busy=max(0.0, (_execution_seconds(last) - _execution_seconds(first)) / (seconds * instances)),

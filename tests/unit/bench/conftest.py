@@ -10,7 +10,7 @@ from trident_bench.load.window import StageUse, Window
 
 
 def make_stage(name: str = "sts_encoder", busy: float = 0.95, **given: float) -> StageUse:
-    told = {"instances": 1, "requests": 100, "executions": 20, "queue_ms": 3.0, "compute_ms": 8.0} | given
+    told = {"instances": 1, "requests": 100, "items": 100, "executions": 20, "queue_ms": 3.0, "compute_ms": 8.0} | given
     return StageUse(name=name, busy=busy, **told)
 
 

@@ -133,10 +133,13 @@ def test_an_ensemble_of_unknown_inputs_and_one_that_is_not_served_are_refused(tm
     assert choose(served, []) == served
 
 
-def counted(requests: int, executions: int, queue: int, batches: list[tuple[int, int]]) -> dict:
+def counted(
+    requests: int, executions: int, queue: int, batches: list[tuple[int, int]], items: int | None = None
+) -> dict:
     compute = sum(size * ns for size, ns in batches)
     zero = {"count": requests, "ns": 0}
     return {
+        "inference_count": requests if items is None else items,
         "execution_count": executions,
         "inference_stats": {
             "success": {"count": requests, "ns": 0},
@@ -159,6 +162,12 @@ def test_a_batchs_time_counts_once_for_the_instance_and_for_each_request_that_wa
     use = stage_use("reader", 2, before, after, seconds=1.0)
     assert (use.requests, use.executions, use.batch) == (40, 10, 4)
     assert (use.queue_ms, use.compute_ms, use.busy) == (20, 50, 0.25)
+
+
+def test_a_request_of_several_items_makes_a_batch_of_as_many():
+    before, after = counted(0, 0, 0, []), counted(10, 5, 0, [(32, int(1e6))], items=320)
+    use = stage_use("encoder", 1, before, after, seconds=1.0)
+    assert (use.requests, use.items, use.batch) == (10, 320, 64)
 
 
 def test_batches_that_overlap_in_one_instance_count_each():

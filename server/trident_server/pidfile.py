@@ -63,7 +63,7 @@ def stop(cache_dir: Path, timeout: float = STOP_TIMEOUT_SECONDS) -> int:
     Raises:
         NotRunningError: none runs. A stranger that got its process id since is left alone.
         FileError: the directory cannot be read.
-        ServerError: it did not stop in ``timeout`` seconds.
+        ServerError: it is another user's, or did not stop in ``timeout`` seconds.
     """
     with using(cache_dir / NAME):
         try:
@@ -72,8 +72,12 @@ def stop(cache_dir: Path, timeout: float = STOP_TIMEOUT_SECONDS) -> int:
             raise NotRunningError(f"No trident-serve runs with {cache_dir}.") from None
     if _start_ticks(pid) != ticks:
         raise NotRunningError(f"No trident-serve runs with {cache_dir} (process {pid}, which did, is gone).")
-    with contextlib.suppress(ProcessLookupError):
+    try:
         os.kill(pid, signal.SIGTERM)
+    except PermissionError:
+        raise ServerError(f"trident-serve (process {pid}) is another user's, who alone may stop it.") from None
+    except ProcessLookupError:
+        pass
     deadline = time.monotonic() + timeout
     while _start_ticks(pid) == ticks:
         if time.monotonic() > deadline:

@@ -74,6 +74,19 @@ def test_a_killed_holder_is_not_running_and_keeps_nobody_out(tmp_path, holder):
         pass
 
 
+def test_another_users_server_is_left_to_them(tmp_path, holder, monkeypatch):
+    server = holder()
+
+    def refuse(pid, number):
+        raise PermissionError
+
+    with monkeypatch.context() as changed:
+        changed.setattr(os, "kill", refuse)
+        with pytest.raises(ServerError, match=rf"\(process {server.pid}\) is another user's"):
+            pidfile.stop(tmp_path)
+    assert pidfile.stop(tmp_path) == server.pid
+
+
 def test_a_stranger_with_the_same_process_id_is_left_alone(tmp_path):
     stranger = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
     try:

@@ -10,6 +10,7 @@ import io
 import itertools
 import json
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -51,7 +52,6 @@ class Source:
     """Rows of one file or stream.
 
     Attributes:
-        columns: names of the columns; for JSON those of all rows up to the one that comes next.
         has_header: whether every row has these columns; in JSON each has its own.
         schema: Arrow types of the columns, where the file has any.
 
@@ -65,7 +65,8 @@ class Source:
         self._rows_in_all: int | None = None
         self._given = 0
         self.schema: pa.Schema | None = None
-        self.columns: list[str] = []
+        # As a dictionary, which keeps the order: JSON may have any number.
+        self._columns: dict[str, None] = {}
         self.has_header = kind not in {"jsonl", "json"}
         readers: dict[str, Callable[[], Iterator[Row]]] = {
             "csv": lambda: self._table(_csv_records(self._text(newline=""))),
@@ -93,9 +94,14 @@ class Source:
             self._learn_columns(row)
             yield row
 
+    @property
+    def columns(self) -> list[str]:
+        """Names of the columns; in JSON those of the rows so far, and at first of the first row that can be read."""
+        return list(self._columns)
+
     def _learn_columns(self, row: Row) -> None:
         if not self.has_header:
-            self.columns += [name for name in row.values if name not in self.columns]
+            self._columns.update(dict.fromkeys(row.values))
 
     def part_done(self) -> float | None:
         """Return how much of the file was read, 0 to 1; None where its size is not known."""
@@ -133,13 +139,13 @@ class Source:
             yield Row(number, dict(zip(header, cells, strict=False)), problem)
 
     def _set_header(self, names: list[str]) -> None:
-        twice = next((name for name in names if names.count(name) > 1), None)
-        if twice is not None:
-            raise UsageError(f"there is more than one column {twice!r}; a name may stand once")
-        self.columns = names
+        name, times = Counter(names).most_common(1)[0] if names else ("", 0)
+        if times > 1:
+            raise UsageError(f"there is more than one column {name!r}; a name may stand once")
+        self._columns = dict.fromkeys(names)
 
     def _lines(self, columns: list[str]) -> Iterator[Row]:
-        self.columns = columns
+        self._columns = dict.fromkeys(columns)
         for number, line in enumerate(self._text(newline="\n"), 1):
             line = line.removesuffix("\n").removesuffix("\r")
             parts = line.split("\t") if len(columns) > 1 else [line]

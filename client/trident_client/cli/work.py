@@ -115,7 +115,7 @@ class Work:
     def to_stream(self, rows: Iterable[Row], stream: IO[bytes], kind: str, source: Source | None) -> Report:
         """Write answered rows as they come; ``source`` tells the rows' columns, the task's own where it is None."""
         report = Report()
-        columns = list(source.columns if source else self.task.names)
+        columns = source.columns if source else self.task.names
         writer = make_writer(stream, kind, columns, self.task.results, source.schema if source else None)
         if not isinstance(writer, JsonWriter):
             rows = _with_columns(rows, columns)

@@ -8,11 +8,16 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from transformers import TrainerCallback
 from trident_training.cli import app
+from trident_training.cola_commands import train
+from trident_training.data.cola import load_cola
 from trident_training.finetune.run import rank
+from trident_training.finetune.settings import Settings
 from typer.testing import CliRunner
 
 OPTIONS = ["--learning-rate", "3e-3", "--max-length", "24", "--batch-size", "32"]
@@ -119,6 +124,34 @@ def test_frozen_embeddings_and_accumulation(tiny_checkpoint, toy_data, tmp_path)
     words = "embeddings.word_embeddings.weight"
     assert torch.equal(best[f"bert.{words}"], base[words])
     assert not torch.equal(best["bert.pooler.dense.weight"], base["pooler.dense.weight"])
+
+
+@pytest.mark.parametrize("architecture", ["bert", "roberta"])
+def test_a_step_is_the_same_in_however_many_passes(tiny_checkpoint, toy_data, tmp_path, architecture):
+    data = load_cola(str(toy_data))
+
+    class Logged(TrainerCallback):
+        def on_log(self, args, state, control, logs, **kwargs):
+            if "grad_norm" in logs:
+                found[args.gradient_accumulation_steps].append((logs["loss"], logs["grad_norm"]))
+
+    found = {1: [], 2: []}
+    for accumulation in found:
+        settings = Settings(
+            tmp_path / str(accumulation),
+            str(tiny_checkpoint(architecture)),
+            epochs=2,
+            batch_size=16,
+            accumulation=accumulation,
+            learning_rate=1e-6,
+            max_length=24,
+            dropout=0.0,
+            attention_dropout=0.0,
+        )
+        train(data, settings, [Logged()])
+    assert len(found[1]) > 1
+    # Half precision rounds otherwise in batches of another size.
+    np.testing.assert_allclose(found[2], found[1], rtol=0.02)
 
 
 def test_training_stops_early_when_nothing_improves(tiny_checkpoint, toy_data, tmp_path):

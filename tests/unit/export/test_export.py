@@ -149,6 +149,17 @@ def test_a_model_that_differs_is_refused(tiny_encoder: Maker) -> None:
         export(dataclasses.replace(head, plain=other.plain), Precision.FLOAT32, 16)
 
 
+def test_a_window_that_only_long_sequences_outgrow_is_seen(long_windows: PreTrainedModel) -> None:
+    head = embedding_head(long_windows)
+    assert export(head, Precision.FLOAT32, 32).padded_because is None
+    exported = export(head, Precision.FLOAT32, 128)
+    assert "differs from the plain model" in str(exported.padded_because)
+    batch = mixed_batch([128, 3, 65])
+    with torch.inference_mode():
+        answers = head.call(exported.module, batch)
+    torch.testing.assert_close(answers, plain_answers(head, batch), atol=1e-5, rtol=0)
+
+
 def test_more_tokens_than_positions_are_refused(tiny_encoder: Maker) -> None:
     with pytest.raises(ValueError, match="takes 64 tokens, and max_length asks for 65"):
         export(embedding_head(tiny_encoder("roberta")), Precision.FLOAT32, 65)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from datasets import Dataset
+from trident_training.data import reading
 from trident_training.data.cola import load_cola, load_rows
 from trident_training.data.problems import DataError
 
@@ -117,6 +118,15 @@ def test_what_is_not_there_is_named(tmp_path):
         write(tmp_path, name)
     with pytest.raises(DataError, match=r"dev\.tsv and dev\.csv; leave one"):
         load_cola(str(tmp_path))
+
+
+def test_a_hub_that_fails_without_a_word_is_named(monkeypatch):
+    def fails(*arguments):
+        raise TimeoutError
+
+    monkeypatch.setattr(reading, "load_dataset", fails)
+    with pytest.raises(DataError, match=r"'some/data' is no local file or folder, .*: TimeoutError$"):
+        load_cola("some/data")
 
 
 @pytest.mark.parametrize("fraction", [-0.1, 0.6])

@@ -109,7 +109,7 @@ def _choose_layout(head: Head, trial: list[torch.Tensor]) -> tuple[Callable[[Pre
         _compare(module, head, [trial]).check(head.tolerances[Precision.FLOAT32])
     # Whatever an unforeseen architecture trips over on a packed row, padding still serves it.
     except Exception as error:
-        return padded_encoder, str(error).strip().splitlines()[-1]
+        return padded_encoder, str(error).strip().rpartition("\n")[2] or type(error).__name__
     return packed_encoder, None
 
 

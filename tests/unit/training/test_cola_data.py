@@ -1,6 +1,7 @@
 """Loading of CoLA in each of its forms, and what is said of data that cannot be used."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -68,6 +69,22 @@ def test_a_sentence_of_the_validation_set_is_left_out_of_the_train_set_and_repor
     data = load_cola(str(tmp_path), validation_fraction=0)
     assert data.splits["train"]["sentence"] == ["Only here.", "Here too."]
     assert data.notes == [f"{tmp_path}/train.tsv, row 1: left out, for it is also row 2 of {tmp_path}/dev.tsv"]
+
+
+@pytest.mark.parametrize(
+    ("train", "fraction", "says"),
+    [
+        (["Only."], 0.1, "1 different sentence(s) to learn from; 2 or more are accepted"),
+        (["Twice."] * 2, 0.1, "1 different sentence(s) to learn from; 2 or more are accepted"),
+        (["Held out."] * 2, 0.1, "0 different sentence(s) to learn from; 2 or more are accepted"),
+        (["Held out."], 0, "0 different sentence(s) to learn from; 1 or more are accepted"),
+    ],
+)
+def test_too_few_sentences_to_learn_from_are_refused(tmp_path, train, fraction, says):
+    write(tmp_path, "train.tsv", [("a", 1, text) for text in train])
+    write(tmp_path, "dev.tsv", [("a", 1, "Held out.")])
+    with pytest.raises(DataError, match=re.escape(f"{tmp_path}: {says}")):
+        load_cola(str(tmp_path), validation_fraction=fraction)
 
 
 @pytest.mark.parametrize(

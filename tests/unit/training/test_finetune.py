@@ -102,6 +102,18 @@ def test_a_collapsed_run_says_so_and_what_to_change(tiny_checkpoint, toy_data, t
     assert read(tmp_path)["collapsed"]
 
 
+@pytest.mark.parametrize("split", ["train", "validation"])
+def test_sentences_of_one_label_are_refused_as_data(tiny_checkpoint, toy_data, tmp_path, split):
+    for name, source in (("train", "train"), ("validation", "dev")):
+        lines = (toy_data / f"{source}.tsv").read_text().splitlines(keepends=True)
+        kept = [line for line in lines if name != split or line.split("\t")[1] == "1"]
+        (tmp_path / f"{source}.tsv").write_text("".join(kept))
+    said = finetune(tiny_checkpoint("bert"), tmp_path, tmp_path / "run", "--validation-fraction", "0", code=1)
+    assert f"every sentence of the {split} set has the label 1 (acceptable)" in said
+    assert "collapsed" not in said
+    assert not (tmp_path / "run").exists()
+
+
 def test_lora_is_merged_into_what_is_kept(tiny_checkpoint, toy_data, tmp_path):
     finetune(
         tiny_checkpoint("bert"), toy_data, tmp_path, "--epochs", "6", "--lora-rank", "8", "--learning-rate", "2e-2"

@@ -121,7 +121,7 @@ def finetune_cola(
 
 
 @finetune_app.command("qa")
-@takes_settings(output=Path("runs/qa"), max_length=256)
+@takes_settings("label_smoothing", output=Path("runs/qa"), max_length=256)
 def finetune_qa(
     settings: Settings,
     data: QuestionSources = None,
@@ -196,7 +196,7 @@ def tune_cola(
 
 
 @tune_app.command("qa")
-@takes_settings(*SEARCHED, output=Path("runs/tune-qa"), max_length=256)
+@takes_settings("label_smoothing", *SEARCHED, output=Path("runs/tune-qa"), max_length=256)
 def tune_qa(
     settings: Settings,
     data: QuestionSources = None,
@@ -375,7 +375,7 @@ def evaluate_sts(
 
 
 @app.command("intermediate")
-@takes_settings(output=Path("runs/intermediate"))
+@takes_settings("label_smoothing", output=Path("runs/intermediate"))
 def intermediate(
     settings: Settings,
     text: Annotated[list[Path], typer.Option(help="SQuAD's JSON, or a file with a sentence a line; may be repeated.")],

@@ -20,7 +20,7 @@ from trident_training.data.cola import AcceptabilityData, load_cola, load_rows
 from trident_training.data.problems import listing
 from trident_training.evaluation import checkpoint_judge, evaluate_acceptability, model_judge, server_judge
 from trident_training.export.precision import Precision
-from trident_training.finetune.acceptability import LABELS, prepare
+from trident_training.finetune.acceptability import LABELS, check_labels, prepare
 from trident_training.finetune.run import RESULT, Result, finetune
 from trident_training.finetune.settings import Settings
 from trident_training.finetune.soup import write_soup
@@ -53,6 +53,8 @@ def intermediate(
 
     with reporting("intermediate"):
         data = load(source, validation_fraction, split_seed)
+        # Made sentences have both labels, whatever the train set has.
+        check_labels(data, "validation")
         completed = settings.completed(load_config(settings.model))
         result = finetune(stage.prepare(data, texts, examples, completed), completed)
     _show_result(settings.model, result)

@@ -79,7 +79,7 @@ def export_model(
     Args:
         task: what it serves.
         checkpoint: path or hub name; None for the one that the project ships for the task.
-        name: the task's own, or a variant's, whose folders are written first.
+        name: the task's own, or a variant's, whose folders are written unless it is refused.
         max_tokens: a variant's longest sequence; as the task's own when None.
         repository: the Triton model repository.
         precision: what to compute in.
@@ -91,10 +91,10 @@ def export_model(
     with reporting(name):
         target = ModelSet(repository, task, name)
         if target.is_variant:
-            target.write_variant(width=task.width or _width(recipe.checkpoint), max_tokens=max_tokens)
+            target.check_variant()
         elif max_tokens is not None:
             raise ValueError(f"'{task.name}' takes its longest sequence from its config.pbtxt; name a variant (--name)")
-    if not _build(recipe, target, precision, "exported anew", gate and gate(target), calibration, facts):
+    if not _build(recipe, target, precision, "exported anew", gate and gate(target), calibration, facts, max_tokens):
         raise typer.Exit(1)
 
 
@@ -106,12 +106,6 @@ def _recipe(task: Task, name: str, checkpoint: str | None) -> Recipe:
     return replace(SHIPPED[task.name], name=name)
 
 
-def _width(checkpoint: str) -> int:
-    from transformers import AutoConfig
-
-    return int(AutoConfig.from_pretrained(checkpoint).hidden_size)
-
-
 def _build(
     recipe: Recipe,
     target: ModelSet,
@@ -120,6 +114,7 @@ def _build(
     gate: Gate | None = None,
     calibration: Calibration | None = None,
     facts: Mapping[str, Any] | None = None,
+    max_tokens: int | None = None,
 ) -> bool:
     # Here and not above: a second is what finding every model fresh may take in all.
     from trident_training.export.checkpoint import quiet
@@ -127,7 +122,7 @@ def _build(
     start = time.monotonic()
     with quiet(), console.status(f"{recipe.name}: {why}; comparing the export with the plain model ..."):
         try:
-            report = build(recipe, target, resolve(precision), gate, calibration, facts)
+            report = build(recipe, target, resolve(precision), gate, calibration, facts, max_tokens)
         except (ValueError, OSError) as error:
             refuse(recipe.name, error)
             return False

@@ -48,7 +48,7 @@ def acceptability_gate(target: ModelSet, rows: Dataset | None):
         rows: what both are scored on; None where there is nothing to score on, and only an empty place is filled.
     """
 
-    def gate(module: torch.jit.ScriptModule, tokenizer: str) -> None:
+    def gate(module: torch.jit.ScriptModule, tokenizer: str, max_tokens: int) -> None:
         if not target.network_file.is_file():
             return
         how = "--replace installs it all the same"
@@ -56,7 +56,7 @@ def acceptability_gate(target: ModelSet, rows: Dataset | None):
             raise GateError(f"{target.name} is served already; --data compares the two models, {how}")
         served = torch.jit.load(target.network_file)
         old = _score(exported_judge(served, target.tokenizer_file.read_text(), target.max_tokens()), rows)
-        new = _score(exported_judge(module, tokenizer, target.max_tokens()), rows)
+        new = _score(exported_judge(module, tokenizer, max_tokens), rows)
         if new < old:
             raise GateError(
                 f"{MatthewsCorrelation.primary} is {new:.4f} over {len(rows)} sentences, and the served model's is "

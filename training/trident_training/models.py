@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -28,8 +27,8 @@ if TYPE_CHECKING:
 
     from trident_training.export.heads import Head
 
-    #: Takes the exported module and its tokenizer's JSON.
-    Gate = Callable[[torch.jit.ScriptModule, str], None]
+    #: Takes the exported module, its tokenizer's JSON and its longest sequence.
+    Gate = Callable[[torch.jit.ScriptModule, str, int], None]
 
 EXPORTER = Path(__file__).parent / "export"
 ADAPTERS = Path(__file__).resolve().parents[1] / "adapters"
@@ -170,53 +169,62 @@ def build(
     gate: Gate | None = None,
     calibration: Calibration | None = None,
     told: Mapping[str, Any] | None = None,
+    max_tokens: int | None = None,
 ) -> dict[str, Any]:
     """Export and install one model; returns its report.
 
+    A variant's folders are written only when nothing refuses it any more.
+
     Args:
         recipe: what to make it from.
-        target: where to install it; its configuration must be there.
+        target: where to install it; the configuration of its task must be there.
         precision: a resolved one.
         gate: looks at the export before it is installed, and raises ``ValueError`` to refuse it.
         calibration: of a task that has one; what stands beside the recipe's weights when None.
         told: to clients, in place of the recipe's own facts of these names.
+        max_tokens: a variant's longest sequence; as the task's own when None.
 
     Raises:
-        ValueError: the export is refused (outside its tolerance, of another size than configured, or by the gate).
+        ValueError: the export is refused (no such checkpoint, outside its tolerance, of another size than configured,
+            or by the gate).
     """
     # Heavy: a second is what the check of fresh models may take in all.
+    from trident_training.checkpoints import load_config
     from trident_training.export.checkpoint import tokenizer_json
     from trident_training.export.pipeline import export, install
 
-    if os.path.isabs(recipe.checkpoint) and not Path(recipe.checkpoint).is_dir():
-        raise ValueError(f"there is no folder {recipe.checkpoint}; a checkpoint's folder or hub name is accepted")
+    # Says in a line what cannot be loaded at all.
+    load_config(recipe.checkpoint)
     head = _head(recipe)
-    if head.width != target.width():
+    if not target.is_variant and head.width != target.width():
         raise ValueError(
             f"{recipe.title} is {head.width} wide, and {target.folder(recipe.task.network).name} is configured for "
             f"{target.width()}; export it under a name of its own"
         )
-    exported = export(head, precision, target.max_tokens())
+    longest = (target.source if target.is_variant else target).max_tokens() if max_tokens is None else max_tokens
+    exported = export(head, precision, longest)
     own_tokenizer = recipe.adapter is not None and (recipe.adapter / TOKENIZER).is_file()
     tokenizer = tokenizer_json(recipe.adapter if own_tokenizer else recipe.checkpoint)
+    texts = {target.tokenizer_file: tokenizer}
+    if target.calibration_file is not None:
+        texts[target.calibration_file] = (calibration or Calibration.beside(recipe.weights)).to_json()
+    described = recipe.facts() | dict(told or {})
     if gate is not None:
-        gate(exported.module, tokenizer)
+        gate(exported.module, tokenizer, longest)
+    if target.is_variant:
+        target.write_variant(width=head.width, max_tokens=max_tokens)
     facts = {
         "name": recipe.name,
         "task": recipe.task.name,
         "source": recipe.title,
         "shipped": recipe.shipped,
         "inputs": digest(recipe, target, precision),
-        "max_tokens": target.max_tokens(),
+        "max_tokens": longest,
         "torch": metadata.version("torch"),
         "transformers": metadata.version("transformers"),
     }
-    texts = {target.tokenizer_file: tokenizer}
-    if target.calibration_file is not None:
-        chosen = calibration or Calibration.beside(recipe.weights)
-        texts[target.calibration_file] = chosen.to_json()
     install(exported, texts, target, facts)
-    target.describe(recipe.facts() | dict(told or {}))
+    target.describe(described)
     report = read_report(target)
     if report is None:
         raise ValueError(f"{target.report_file} was written and cannot be read back")

@@ -113,6 +113,11 @@ class ModelSet:
         return self.name != self.task.name
 
     @property
+    def source(self) -> ModelSet:
+        """The task's own folders, which a variant's are made of."""
+        return ModelSet(self.repository, self.task, self.task.name)
+
+    @property
     def network_file(self) -> Path:
         """The exported TorchScript model."""
         return self.folder(self.task.network) / VERSION / "model.pt"
@@ -164,6 +169,20 @@ class ModelSet:
             )
         return int(match.group(2))
 
+    def check_variant(self) -> None:
+        """Refuse a variant that :meth:`write_variant` could not write.
+
+        Raises:
+            RepositoryError: the name is a task's own, its folders would be taken for another set's, or the task's own
+                are not all there.
+        """
+        if self.name in TASK_NAMES:
+            raise RepositoryError(f"'{self.name}' is the name of a task's own models; give the variant another name")
+        if self.name.endswith(tuple(f"_{part}" for part in self.task.parts)):
+            raise RepositoryError(f"'{self.name}' ends as a part of a set is named; give the variant another name")
+        for part in ("", *self.task.parts):
+            self.source._configuration(part)
+
     def write_variant(self, *, width: int, max_tokens: int | None, facts: Mapping[str, Any] | None = None) -> None:
         """Copy the task's own folders under this set's name.
 
@@ -173,13 +192,10 @@ class ModelSet:
             facts: as :meth:`describe` takes them; those that are there stay when None.
 
         Raises:
-            RepositoryError: the name is a task's own, or its folders would be taken for another set's.
+            RepositoryError: as :meth:`check_variant` has it.
         """
-        if self.name in TASK_NAMES:
-            raise RepositoryError(f"'{self.name}' is the name of a task's own models; give the variant another name")
-        if self.name.endswith(tuple(f"_{part}" for part in self.task.parts)):
-            raise RepositoryError(f"'{self.name}' ends as a part of a set is named; give the variant another name")
-        source = ModelSet(self.repository, self.task, self.task.name)
+        self.check_variant()
+        source = self.source
         told = self.folder() / "config.pbtxt"
         kept = "".join(FACTS.findall(told.read_text())) if told.is_file() else ""
         for part in ("", *self.task.parts):

@@ -51,6 +51,15 @@ def tiny_encoder() -> Callable[[str], transformers.PreTrainedModel]:
 
 
 @pytest.fixture
+def long_windows() -> transformers.PreTrainedModel:
+    """Make an encoder with local attention windows of 64 tokens."""
+    torch.manual_seed(3)
+    config = CONFIGURATIONS["modernbert"]()
+    config.local_attention, config.max_position_embeddings = 64, 128
+    return transformers.AutoModel.from_config(config).eval()
+
+
+@pytest.fixture
 def tiny_classifier() -> Callable[[str], transformers.PreTrainedModel]:
     """Make a sequence classifier whose probabilities differ clearly from one half."""
     return lambda architecture: _strong(transformers.AutoModelForSequenceClassification, architecture)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from transformers import PreTrainedModel
+from trident_training.export import pipeline
 from trident_training.export.heads import Head, embedding_head, probability_head, span_head
 from trident_training.export.packing import PAIR
 from trident_training.export.parity import ParityError, ragged, sample_batches
@@ -203,6 +204,28 @@ def test_a_model_that_differs_is_refused(tiny_encoder: Maker) -> None:
     other = embedding_head(tiny_encoder("roberta"))
     with pytest.raises(ParityError, match="differs from the plain model"):
         export(dataclasses.replace(head, plain=other.plain), Precision.FLOAT32, 16)
+
+
+def test_a_window_that_only_long_sequences_outgrow_is_seen(long_windows: PreTrainedModel) -> None:
+    head = embedding_head(long_windows)
+    assert export(head, Precision.FLOAT32, 32).padded_because is None
+    exported = export(head, Precision.FLOAT32, 128)
+    assert "differs from the plain model" in str(exported.padded_because)
+    batch = mixed_batch([128, 3, 65])
+    with torch.inference_mode():
+        answers = head.call(exported.module, batch)
+    torch.testing.assert_close(answers, plain_answers(head, batch), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(("said", "told"), [((), "AssertionError"), (("one\nand more\n",), "and more")])
+def test_whatever_a_packed_row_trips_over_padding_serves_it(
+    tiny_encoder: Maker, monkeypatch: pytest.MonkeyPatch, said: tuple[str, ...], told: str
+) -> None:
+    def trips(encoder: PreTrainedModel) -> None:
+        raise AssertionError(*said)
+
+    monkeypatch.setattr(pipeline, "packed_encoder", trips)
+    assert export(embedding_head(tiny_encoder("bert")), Precision.FLOAT32, 16).padded_because == told
 
 
 def test_more_tokens_than_positions_are_refused(tiny_encoder: Maker) -> None:

@@ -409,3 +409,38 @@ def test_a_refused_export_leaves_what_clients_are_told(
     SimilarityCard(Kind.CROSS_ENCODER).write(checkpoint)
     assert run(*export, "--threshold", "0.7")[0] == 1
     assert parameters(variant) == before
+
+
+@pytest.mark.parametrize("there", [False, True])
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (("--checkpoint", "./typo"), "✗ sts_own: './typo' cannot be loaded: "),
+        (("--max-tokens", "67"), "the encoder takes 66 tokens, and max_length asks for 67"),
+    ],
+)
+def test_a_refused_export_leaves_the_repository_as_it_was(
+    recipe: Recipe, target: ModelSet, there: bool, change: tuple[str, str], says: str
+) -> None:
+    export = ("export", "sts", "--name", "sts_own", "--repository", target.repository, "--dtype", "float32")
+    if there:
+        assert run(*export, "--checkpoint", recipe.checkpoint, "--max-tokens", "24")[0] == 0
+    before = contents(target.repository)
+    code, said = run(*export, "--checkpoint", recipe.checkpoint, *change)
+    assert code == 1
+    assert says in said
+    assert contents(target.repository) == before
+
+
+def test_a_variant_of_a_task_that_is_not_whole_is_refused(recipe: Recipe, target: ModelSet) -> None:
+    (target.folder("embedding") / "config.pbtxt").unlink()
+    before = contents(target.repository)
+    export = ("export", "sts", "--name", "sts_own", "--checkpoint", recipe.checkpoint)
+    code, said = run(*export, "--repository", target.repository, "--dtype", "float32")
+    assert code == 1
+    assert "config.pbtxt is missing" in said
+    assert contents(target.repository) == before
+
+
+def contents(folder: Path) -> dict[Path, bytes | None]:
+    return {path: path.read_bytes() if path.is_file() else None for path in folder.rglob("*")}

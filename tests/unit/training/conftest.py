@@ -32,3 +32,9 @@ def pairs(tmp_path_factory):
 def dogs(tmp_path_factory):
     """Pairs whose similarity is a matter of one word: easier for a model that reads both at once."""
     return write_pairs(tmp_path_factory.mktemp("dogs"), lambda first, second: 5 * ("dog" in second))
+
+
+@pytest.fixture(scope="module")
+def alike(tmp_path_factory):
+    """Pairs that are all similar, more or less."""
+    return write_pairs(tmp_path_factory.mktemp("alike"), lambda first, second: 3 + 0.4 * len(set(first) & set(second)))

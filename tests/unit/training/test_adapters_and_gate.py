@@ -89,6 +89,16 @@ def test_a_worse_model_does_not_replace_a_better_one(classifier, toy_data, repos
     assert network.read_bytes() != served
 
 
+def test_a_variant_that_the_gate_refuses_stays_as_it_is_served(classifier, toy_data, repository, tmp_path):
+    export = ["export", "cola", "--repository", repository, "--dtype", "float32", "--name", "cola_own"]
+    run(*export, "--checkpoint", classifier)
+    before = {path: path.read_bytes() for path in repository.rglob("*") if path.is_file()}
+    # Two tokens say nothing of a sentence, and the served model is asked about all of it.
+    said = run(*export, "--checkpoint", classifier, "--data", toy_data, "--max-tokens", "2", code=1)
+    assert "matthews_correlation is 0.0000 over 41 sentences" in said
+    assert before == {path: path.read_bytes() for path in repository.rglob("*") if path.is_file()}
+
+
 def test_a_checkpoint_without_a_trained_head_is_not_exported(tiny_checkpoint, repository):
     said = run("export", "cola", "--repository", repository, "--checkpoint", tiny_checkpoint("bert"), code=1)
     assert "is not fine-tuned: it has no" in said

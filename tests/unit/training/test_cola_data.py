@@ -1,10 +1,12 @@
 """Loading of CoLA in each of its forms, and what is said of data that cannot be used."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 from datasets import Dataset
+from trident_training.data import reading
 from trident_training.data.cola import load_cola, load_rows
 from trident_training.data.problems import DataError
 
@@ -70,6 +72,22 @@ def test_a_sentence_of_the_validation_set_is_left_out_of_the_train_set_and_repor
 
 
 @pytest.mark.parametrize(
+    ("train", "fraction", "says"),
+    [
+        (["Only."], 0.1, "1 different sentence(s) to learn from; 2 or more are accepted"),
+        (["Twice."] * 2, 0.1, "1 different sentence(s) to learn from; 2 or more are accepted"),
+        (["Held out."] * 2, 0.1, "0 different sentence(s) to learn from; 2 or more are accepted"),
+        (["Held out."], 0, "0 different sentence(s) to learn from; 1 or more are accepted"),
+    ],
+)
+def test_too_few_sentences_to_learn_from_are_refused(tmp_path, train, fraction, says):
+    write(tmp_path, "train.tsv", [("a", 1, text) for text in train])
+    write(tmp_path, "dev.tsv", [("a", 1, "Held out.")])
+    with pytest.raises(DataError, match=re.escape(f"{tmp_path}: {says}")):
+        load_cola(str(tmp_path), validation_fraction=fraction)
+
+
+@pytest.mark.parametrize(
     ("name", "content", "says"),
     [
         ("train.tsv", "a\t1\t\tFine.\na\t2\t\tBad label.\n", ["row 2", "'2'", "0 (not acceptable)"]),
@@ -117,6 +135,15 @@ def test_what_is_not_there_is_named(tmp_path):
         write(tmp_path, name)
     with pytest.raises(DataError, match=r"dev\.tsv and dev\.csv; leave one"):
         load_cola(str(tmp_path))
+
+
+def test_a_hub_that_fails_without_a_word_is_named(monkeypatch):
+    def fails(*arguments):
+        raise TimeoutError
+
+    monkeypatch.setattr(reading, "load_dataset", fails)
+    with pytest.raises(DataError, match=r"'some/data' is no local file or folder, .*: TimeoutError$"):
+        load_cola("some/data")
 
 
 @pytest.mark.parametrize("fraction", [-0.1, 0.6])

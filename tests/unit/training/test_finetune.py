@@ -8,11 +8,16 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from transformers import TrainerCallback
 from trident_training.cli import app
+from trident_training.cola_commands import train
+from trident_training.data.cola import load_cola
 from trident_training.finetune.run import rank
+from trident_training.finetune.settings import Settings
 from typer.testing import CliRunner
 
 OPTIONS = ["--learning-rate", "3e-3", "--max-length", "24", "--batch-size", "32"]
@@ -97,6 +102,18 @@ def test_a_collapsed_run_says_so_and_what_to_change(tiny_checkpoint, toy_data, t
     assert read(tmp_path)["collapsed"]
 
 
+@pytest.mark.parametrize("split", ["train", "validation"])
+def test_sentences_of_one_label_are_refused_as_data(tiny_checkpoint, toy_data, tmp_path, split):
+    for name, source in (("train", "train"), ("validation", "dev")):
+        lines = (toy_data / f"{source}.tsv").read_text().splitlines(keepends=True)
+        kept = [line for line in lines if name != split or line.split("\t")[1] == "1"]
+        (tmp_path / f"{source}.tsv").write_text("".join(kept))
+    said = finetune(tiny_checkpoint("bert"), tmp_path, tmp_path / "run", "--validation-fraction", "0", code=1)
+    assert f"every sentence of the {split} set has the label 1 (acceptable)" in said
+    assert "collapsed" not in said
+    assert not (tmp_path / "run").exists()
+
+
 def test_lora_is_merged_into_what_is_kept(tiny_checkpoint, toy_data, tmp_path):
     finetune(
         tiny_checkpoint("bert"), toy_data, tmp_path, "--epochs", "6", "--lora-rank", "8", "--learning-rate", "2e-2"
@@ -119,6 +136,34 @@ def test_frozen_embeddings_and_accumulation(tiny_checkpoint, toy_data, tmp_path)
     words = "embeddings.word_embeddings.weight"
     assert torch.equal(best[f"bert.{words}"], base[words])
     assert not torch.equal(best["bert.pooler.dense.weight"], base["pooler.dense.weight"])
+
+
+@pytest.mark.parametrize("architecture", ["bert", "roberta"])
+def test_a_step_is_the_same_in_however_many_passes(tiny_checkpoint, toy_data, tmp_path, architecture):
+    data = load_cola(str(toy_data))
+
+    class Logged(TrainerCallback):
+        def on_log(self, args, state, control, logs, **kwargs):
+            if "grad_norm" in logs:
+                found[args.gradient_accumulation_steps].append((logs["loss"], logs["grad_norm"]))
+
+    found = {1: [], 2: []}
+    for accumulation in found:
+        settings = Settings(
+            tmp_path / str(accumulation),
+            str(tiny_checkpoint(architecture)),
+            epochs=2,
+            batch_size=16,
+            accumulation=accumulation,
+            learning_rate=1e-6,
+            max_length=24,
+            dropout=0.0,
+            attention_dropout=0.0,
+        )
+        train(data, settings, [Logged()])
+    assert len(found[1]) > 1
+    # Half precision rounds otherwise in batches of another size.
+    np.testing.assert_allclose(found[2], found[1], rtol=0.02)
 
 
 def test_training_stops_early_when_nothing_improves(tiny_checkpoint, toy_data, tmp_path):

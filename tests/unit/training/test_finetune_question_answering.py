@@ -6,11 +6,14 @@ import shutil
 
 import numpy as np
 import pytest
-from datasets import Dataset
+from datasets import Dataset, DatasetDict
 from safetensors.torch import load_file, save_file
 from trident_training.checkpoints import load_tokenizer
 from trident_training.cli import app
-from trident_training.finetune.question_answering import best_texts, cut, decode
+from trident_training.data.problems import DataError
+from trident_training.data.squad import QuestionData
+from trident_training.finetune.question_answering import best_texts, cut, decode, prepare
+from trident_training.finetune.settings import Settings
 from typer.testing import CliRunner
 
 
@@ -53,6 +56,17 @@ def test_a_question_that_leaves_no_room_has_no_window(tiny_checkpoint, make_ques
     _, passages = cut(Dataset.from_list([question, make_question(1, random.Random(1))]), tokenizer, 48, 8)
     assert passages[0].rows == []
     assert best_texts([question], decode([question], passages[:1], np.zeros((0, 1)), np.zeros((0, 1)))) == [""]
+
+
+def test_questions_that_are_all_too_long_are_refused(tiny_checkpoint, make_question, tmp_path):
+    rng = random.Random(0)
+    questions = [make_question(n, rng) | {"question": "the dog " * 40} for n in range(10)]
+    data = QuestionData(
+        DatasetDict(train=Dataset.from_list(questions[5:]), validation=Dataset.from_list(questions[:5]))
+    )
+    settings = Settings(tmp_path, str(tiny_checkpoint("bert")), max_length=48)
+    with pytest.raises(DataError, match=r"no question of the train set leaves room .* up to 24 tokens are accepted"):
+        prepare(data, settings, doc_stride=8)
 
 
 def test_windows_that_would_not_move_on_are_refused(tiny_checkpoint, make_question):

@@ -127,6 +127,11 @@ def test_scores_that_end_at_one_are_refused_before_anything_is_trained(tiny_chec
     assert not (tmp_path / "run").exists()
 
 
+def test_pairs_that_are_all_similar_are_trained_on_and_drawn(tiny_checkpoint, alike, tmp_path):
+    finetune(alike, tiny_checkpoint("bert"), tmp_path / "run", "--epochs", 2)
+    assert (tmp_path / "run" / "similarity.png").stat().st_size > 5_000
+
+
 def test_only_bert_judges_the_next_sentence(tiny_checkpoint, pairs, tmp_path):
     output = finetune(pairs, tiny_checkpoint("roberta"), tmp_path, "--kind", "next-sentence", code=1)
     assert "only BERT judges the next sentence" in output

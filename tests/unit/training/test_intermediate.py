@@ -119,6 +119,15 @@ def test_texts_that_hold_no_sentences_are_refused(tmp_path, name, content, says)
         read_sentences(tmp_path / "nowhere.txt")
 
 
+def test_sentences_to_choose_by_of_one_label_are_refused(tiny_checkpoint, tmp_path):
+    (tmp_path / "text.txt").write_text("\n".join(TEXT))
+    (tmp_path / "train.tsv").write_text("".join(f"a\t1\t\tSentence {n}.\n" for n in range(20)))
+    options = ["--text", tmp_path / "text.txt", "--data", tmp_path / "train.tsv", "--output", tmp_path / "run"]
+    done = CliRunner().invoke(app, ["intermediate", "--model", str(tiny_checkpoint("bert")), *map(str, options)])
+    assert done.exit_code == 1
+    assert "every sentence of the validation set has the label 1 (acceptable)" in " ".join(done.output.split())
+
+
 def test_a_model_is_trained_on_made_sentences_and_fine_tuned_from_there(tiny_checkpoint, toy_data, tmp_path):
     (tmp_path / "text.txt").write_text("\n".join(TEXT))
     common = ["--data", str(toy_data), "--epochs", "1", "--learning-rate", "3e-3", "--max-length", "24"]

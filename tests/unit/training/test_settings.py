@@ -3,7 +3,9 @@
 import re
 
 import pytest
+import typer
 from transformers import AlbertConfig, BertConfig, DebertaV2Config
+from trident_training.cli import app
 from trident_training.finetune.defaults import BERT, BY_ARCHITECTURE, SMALL_BERT
 from trident_training.finetune.settings import Settings, SettingsError
 
@@ -48,3 +50,14 @@ def test_a_folder_goes_on_with_the_settings_it_was_begun_with(tmp_path):
     begun.claim_output({"data": "abc"})
     with pytest.raises(SettingsError, match=r"seed was 1 and is 2; data was 'abc' and is 'xyz'"):
         Settings(tmp_path / "run", seed=2).claim_output({"data": "xyz"})
+
+
+def test_labels_are_smoothed_by_the_commands_whose_loss_is_the_trainers():
+    def offering(group, *names):
+        for name, command in group.commands.items():
+            if hasattr(command, "commands"):
+                yield from offering(command, *names, name)
+            elif any(parameter.name == "label_smoothing" for parameter in command.params):
+                yield " ".join([*names, name])
+
+    assert set(offering(typer.main.get_command(app))) == {"finetune cola", "sweep cola", "tune cola"}

@@ -4,7 +4,7 @@ import json
 
 import pytest
 from trident_training.data.problems import DataError
-from trident_training.data.similarity import SIDES, load_pairs, load_rows
+from trident_training.data.similarity import SIDES, load_pairs, load_rows, load_translations
 
 PAIRS = [(f"sentence {index}", f"other {index}", round(index % 26 / 5, 1)) for index in range(40)]
 STSB = [f"main\tfile\t2012\t{n}\t{score}\t{one}\t{two}" for n, (one, two, score) in enumerate(PAIRS)]
@@ -65,6 +65,43 @@ def test_pairs_that_share_a_sentence_stay_on_one_side(tmp_path):
     assert len(splits["validation"]) >= 120
     sides = [{text for name in SIDES for text in splits[split][name]} for split in ("train", "validation")]
     assert not sides[0] & sides[1]
+
+
+@pytest.mark.parametrize(
+    ("texts", "carved"),
+    [
+        ([(f"{n}", f"other {n}") for n in range(4)], 1),
+        # In threes that share a sentence: none is within a hundredth of the rows.
+        ([(f"{n // 3}", f"other {n}") for n in range(60)], 6),
+        # One sentence is in all pairs but two.
+        ([("the", f"other {n}") for n in range(58)] + [("a", "b"), ("c", "d")], 2),
+    ],
+)
+def test_there_is_always_something_to_choose_by(tmp_path, texts, carved):
+    rows = [f"x\tx\tx\tx\t4\t{first}\t{second}" for first, second in texts]
+    (tmp_path / "a.csv").write_text("\n".join(rows))
+    splits = load_pairs([str(tmp_path / "a.csv")], validation_fraction=0.1).splits
+    assert len(splits["validation"]) == carved
+    assert len(load_rows(str(tmp_path / "a.csv"), validation_fraction=0.1)) == carved
+    assert len(splits["train"]) == len(texts) - carved
+
+
+def test_pairs_that_cannot_be_parted_are_refused(tmp_path):
+    (tmp_path / "a.csv").write_text("\n".join(f"x\tx\tx\tx\t4\tthe\t{n}" for n in range(40)))
+    for load in (load_pairs, load_rows):
+        source = str(tmp_path / "a.csv")
+        with pytest.raises(DataError, match="pairs that do not all share sentences are accepted") as caught:
+            load([source] if load is load_pairs else source, validation_fraction=0.1)
+        assert source in str(caught.value)
+
+
+def test_a_train_set_that_is_all_chosen_by_is_refused(tmp_path):
+    for name in ("train", "dev"):
+        (tmp_path / f"{name}.tsv").write_text("\n".join(STSB))
+    with pytest.raises(DataError, match="every pair is chosen or reported by"):
+        load_pairs([str(tmp_path)], validation_fraction=0)
+    with pytest.raises(DataError, match="every sentence is in the validation set"):
+        load_translations(str(tmp_path), str(tmp_path))
 
 
 def test_only_the_first_source_is_carved(tmp_path):

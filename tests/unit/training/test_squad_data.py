@@ -9,7 +9,8 @@ from trident_training.data.squad import EXACT, MOVED, UNFOUND, align, load_quest
 CONTEXT = "Seoul is the capital. 서울은 🇰🇷 수도이다. Seoul is large."
 
 
-def article(title, *questions, context=CONTEXT):
+def article(title, *questions, context=None):
+    context = context or f"{CONTEXT} {title}"
     qas = [{"id": f"{title}-{i}", "question": f"Question {i}?", **each} for i, each in enumerate(questions)]
     return {"title": title, "paragraphs": [{"context": context, "qas": qas}]}
 
@@ -67,6 +68,48 @@ def test_whole_articles_are_carved_off(tmp_path):
     train, validation = ({row["title"] for row in data.splits[split]} for split in ("train", "validation"))
     assert not train & validation
     assert (len(train), len(validation)) == (15, 5)
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize(
+    ("sizes", "fraction", "carved"),
+    [
+        ([110, 10], 0.05, 10),
+        ([60, 60], 0.05, 60),
+        ([40, 30, 30], 0.05, 30),
+        ([90, 5, 5], 0.1, 10),
+        ([1, 1], 0.05, 1),
+    ],
+)
+def test_what_is_carved_off_is_as_near_to_the_fraction_as_articles_are(tmp_path, sizes, fraction, carved, seed):
+    articles = [article(f"title {n}", *[answer("Seoul", 0)] * size) for n, size in enumerate(sizes)]
+    file = write(tmp_path / "train.json", *articles)
+    assert len(load_questions([file], validation_fraction=fraction, seed=seed).splits["validation"]) == carved
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_articles_that_share_a_context_stay_on_one_side(tmp_path, seed):
+    shared = [article(title, answer("Seoul", 0), context=f"{CONTEXT} {n // 2}") for n, title in enumerate("abcdefgh")]
+    # Two contexts of one article, the second of which is another's as well.
+    shared[1]["paragraphs"] += shared[2]["paragraphs"]
+    splits = load_questions([write(tmp_path / "train.json", *shared)], validation_fraction=0.3, seed=seed).splits
+    assert len(splits["train"])
+    for column in ("title", "context"):
+        assert not set(splits["train"][column]) & set(splits["validation"][column])
+
+
+def test_what_cannot_be_parted_is_refused(tmp_path):
+    file = write(tmp_path / "train.json", article("a", *[answer("Seoul", 0)] * 9))
+    for load in (lambda: load_questions([file]), lambda: load_rows(file, validation_fraction=0.1)):
+        with pytest.raises(DataError, match="two or more articles that share no context are accepted") as caught:
+            load()
+        assert file in str(caught.value)
+
+
+def test_a_train_set_of_which_nothing_can_be_pinned_down_is_refused(tmp_path):
+    file = write(tmp_path / "train.json", *(article(title, answer("Seoul", 0)) for title in "abcd"))
+    with pytest.raises(DataError, match="no answer's text stands just once in its context"):
+        load_questions([file], unambiguous=True)
 
 
 def test_what_cannot_be_pinned_down_can_be_left_out_of_the_train_set(tmp_path):

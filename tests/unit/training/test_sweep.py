@@ -36,14 +36,17 @@ def test_the_best_is_by_the_metric_and_ties_by_loss():
 def test_a_model_that_fails_does_not_lose_the_others(tmp_path):
     told = []
 
+    def asserts(folder: Path) -> Result:
+        raise AssertionError
+
     def fails(folder: Path) -> Result:
         raise RuntimeError("no such model\nand more")
 
     def works(folder: Path) -> Result:
         return result((0.3, 0.5))
 
-    entries = sweep({"one": works, "bad": fails, "org/two": works}, tmp_path, told.append)
-    assert [entry.failure for entry in entries] == [None, "RuntimeError: no such model", None]
+    entries = sweep({"one": works, "bad": fails, "org/two": works, "worse": asserts}, tmp_path, told.append)
+    assert [entry.failure for entry in entries] == [None, "RuntimeError: no such model", None, "AssertionError"]
     assert told == entries
 
 

@@ -58,7 +58,8 @@ def test_tokens_of_one_stem_begin_alike(tiny_checkpoint):
 
 def test_an_adapter_brings_its_vocabulary_along(tiny_checkpoint, tmp_path):
     rows = "".join(f"{text},{other},{index % 6}\n" for index, (text, other) in enumerate(itertools.pairwise(TEXTS)))
-    (tmp_path / "train.csv").write_text("sentence1,sentence2,label\n" + rows)
+    # The last pair, which shares no sentence with the others, is what is carved off.
+    (tmp_path / "train.csv").write_text("sentence1,sentence2,label\n" + rows + "one,other,3\n")
     base = str(tiny_checkpoint("bert"))
     options = ["--data", tmp_path, "--base", base, "--size", 150, "--output", tmp_path / "encoder"]
     done = CliRunner().invoke(app, ["vocabulary", *map(str, options)])

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from datasets import Dataset, DatasetDict
 
-from trident_training.data.problems import Problems
+from trident_training.data.problems import DataError, Problems
 from trident_training.data.reading import read_splits
 
 #: The columns of CoLA's own tab-separated form, which has no header and no quoting.
@@ -49,7 +49,7 @@ def load_cola(source: str, *, validation_fraction: float = 0.1, seed: int = 0) -
         seed: of the carving.
 
     Raises:
-        DataError: with file, row and reason of every bad row.
+        DataError: with file, row and reason of every bad row, or too few sentences to learn from and to choose by.
         ValueError: a fraction outside 0 to 0.5, or 0 where the source has no validation set.
     """
     if not 0 <= validation_fraction <= 0.5:
@@ -62,6 +62,10 @@ def load_cola(source: str, *, validation_fraction: float = 0.1, seed: int = 0) -
     held_out = splits.get("validation")
     if held_out is not None:
         train = _without(train, held_out, read["train"][0], read["validation"][0], notes)
+    # One to learn from, and one to choose by where it is carved off.
+    needed = 2 if validation_fraction else 1
+    if (found := len(set(train["sentence"]))) < needed:
+        raise DataError(f"{source}: {found} different sentence(s) to learn from; {needed} or more are accepted")
     if validation_fraction:
         train, validation = _carve(train, validation_fraction, seed)
         chosen = {"train": train, "validation": validation} | ({"test": held_out} if held_out is not None else {})

@@ -83,8 +83,8 @@ def hub_splits(source: str) -> DatasetDict:
     # Whatever went wrong there, the user has to hear that nothing local was meant either.
     except Exception as error:
         raise DataError(
-            f"'{source}' is no local file or folder, and the hub does not give it either: {type(error).__name__}: "
-            f"{str(error).splitlines()[0]}"
+            f"'{source}' is no local file or folder, and the hub does not give it either: "
+            + ": ".join([type(error).__name__, *str(error).strip().splitlines()[:1]])
         ) from error
     return splits
 

@@ -9,7 +9,6 @@ import csv
 import hashlib
 import json
 import math
-import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any, NamedTuple
 
 from datasets import Dataset, DatasetDict
 
+from trident_training.data.carving import carve
 from trident_training.data.problems import DataError, Problems
 from trident_training.data.reading import SPLIT_NAMES, hub_splits, read_splits
 
@@ -72,7 +72,7 @@ def load_pairs(sources: Sequence[str], *, validation_fraction: float = 0.1, seed
         seed: of the carving.
 
     Raises:
-        DataError: with file, row and reason of every bad row.
+        DataError: with file, row and reason of every bad row, or with why there is no pair to learn from or choose by.
         ValueError: a fraction outside 0 to 0.5, or 0 where the first source has no validation set.
     """
     if not 0 <= validation_fraction <= 0.5:
@@ -83,7 +83,7 @@ def load_pairs(sources: Sequence[str], *, validation_fraction: float = 0.1, seed
     first = read[0]
     train, held_out = first["train"], first.get("validation")
     if validation_fraction:
-        train, validation = _carve(train, validation_fraction, seed)
+        train, validation = _carve(train, validation_fraction, seed, sources[0])
     elif held_out is not None:
         validation, held_out = held_out, None
     else:
@@ -91,6 +91,8 @@ def load_pairs(sources: Sequence[str], *, validation_fraction: float = 0.1, seed
     kept = [row for each in (train, *(further["train"] for further in read[1:])) for row in each]
     known = {_texts(row) for rows in (validation, held_out or []) for row in rows}
     train = [row for row in kept if _texts(row) not in known]
+    if not train:
+        raise DataError(f"{', '.join(sources)}: every pair is chosen or reported by; one more to learn from is needed")
     if len(train) < len(kept):
         notes.append(f"{len(kept) - len(train)} pairs left out of the train set, for they are chosen or reported by")
     splits = {"train": train, "validation": validation} | ({"test": held_out} if held_out else {})
@@ -113,7 +115,7 @@ def load_rows(source: str, *, validation_fraction: float = 0.0, seed: int = 0) -
     read = {split: _check(rows, file, problems) for split, (file, rows) in _read(source).items()}
     problems.check()
     if validation_fraction:
-        return Dataset.from_list(_carve(read["train"], validation_fraction, seed)[1])
+        return Dataset.from_list(_carve(read["train"], validation_fraction, seed, source)[1])
     return Dataset.from_list(read.get("validation", read["train"]))
 
 
@@ -128,7 +130,7 @@ def load_translations(original: str, translation: str) -> dict[str, list[Transla
         ``train`` and ``validation``, each sentence once, and none of the validation set's in the train set.
 
     Raises:
-        DataError: a bad row, no validation set, or rows that do not belong together.
+        DataError: a bad row, no validation set, rows that do not belong together, or none to learn from.
     """
     problems = Problems()
     read = [
@@ -149,6 +151,8 @@ def load_translations(original: str, translation: str) -> dict[str, list[Transla
         pairs = [Translation(a[side], b[side]) for a, b in zip(rows, others, strict=True) for side in SIDES]
         known = {pair.translation for pair in result.get("validation", [])}
         result[split] = [pair for pair in dict.fromkeys(pairs) if pair.translation not in known]
+        if not result[split]:
+            raise DataError(f"{other_file}: every sentence is in the validation set; one more to learn from is needed")
     return result
 
 
@@ -272,29 +276,11 @@ def _texts(row: dict[str, Any]) -> frozenset[str]:
 
 
 def _carve(
-    train: Sequence[dict[str, Any]], fraction: float, seed: int
+    train: Sequence[dict[str, Any]], fraction: float, seed: int, source: str
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Split off pairs, and with each pair all those that it shares a sentence with."""
-    group: dict[str, str] = {}
-
-    def root(text: str) -> str:
-        while group.setdefault(text, text) != text:
-            group[text] = text = group[group[text]]
-        return text
-
-    for row in train:
-        group[root(row["sentence_1"])] = root(row["sentence_2"])
-    groups: dict[str, list[int]] = {}
-    for index, row in enumerate(train):
-        groups.setdefault(root(row["sentence_1"]), []).append(index)
-    order = sorted(groups)
-    random.Random(seed).shuffle(order)
-    carved: set[int] = set()
-    for name in order:
-        # A group that is most of the data, as a sentence that stands everywhere makes, stays on the train side.
-        if len(carved) < round(len(train) * fraction) and len(groups[name]) <= max(1, len(train) // 100):
-            carved.update(groups[name])
-    return (
-        [row for index, row in enumerate(train) if index not in carved],
-        [row for index, row in enumerate(train) if index in carved],
-    )
+    links = [(row["sentence_1"], row["sentence_2"]) for row in train]
+    accepted = "pairs that do not all share sentences are accepted, or a dev set and a fraction of 0"
+    # A group that is most of the data, as a sentence that stands everywhere makes, stays where the others are enough.
+    small = max(1, len(train) // 100)
+    return carve(train, links, fraction, seed, source=source, accepted=accepted, small=small)

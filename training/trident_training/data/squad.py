@@ -17,6 +17,7 @@ from typing import Any
 
 from datasets import Dataset, DatasetDict
 
+from trident_training.data.carving import carve
 from trident_training.data.problems import DataError, Problems
 from trident_training.data.reading import hub_splits
 
@@ -70,14 +71,15 @@ def load_questions(
     Args:
         sources: JSON files, folders with ``train*.json`` and perhaps ``dev*.json``, or hub names, ``name`` or
             ``name:configuration``.
-        validation_fraction: how much of the train sets is carved off to choose by, whole articles at a time, the
-            sources' own validation sets being kept for the report; 0 chooses by the sources' own.
+        validation_fraction: how much of the train sets is carved off to choose by, whole articles at a time and
+            with them those that share a context, the sources' own validation sets being kept for the report; 0 chooses
+            by the sources' own.
         seed: of the carving.
         unambiguous: leaves out of the train set what cannot be pinned down: answers whose text stands more than once.
         most_questions: draws so many from the train set, where it has more.
 
     Raises:
-        DataError: nothing there, not SQuAD's form, or no question with an answer.
+        DataError: nothing there, not SQuAD's form, or no question to learn from or to choose by.
         ValueError: a fraction outside 0 to 0.5, or 0 where no source has a validation set.
     """
     if not 0 <= validation_fraction <= 0.5:
@@ -91,13 +93,15 @@ def load_questions(
         raise DataError(f"{', '.join(sources)}: no questions to learn from")
     train, held_out = rows["train"], rows["validation"]
     if validation_fraction:
-        train, validation = _carve(train, validation_fraction, seed)
+        train, validation = _carve(train, validation_fraction, seed, ", ".join(sources))
     elif held_out:
         validation, held_out = held_out, []
     else:
         raise ValueError(f"{', '.join(sources)}: no validation set; carve one off with a fraction above 0")
     if unambiguous:
         train = [row for row in train if all(row["context"].count(text) == 1 for text in row["answers"]["text"])]
+        if not train:
+            raise DataError(f"{', '.join(sources)}: no answer's text stands just once in its context; one is needed")
     if most_questions is not None and len(train) > most_questions:
         train = random.Random(seed).sample(train, most_questions)
     parts = {"train": train, "validation": validation} | ({"test": held_out} if held_out else {})
@@ -116,14 +120,14 @@ def load_rows(source: str, *, validation_fraction: float = 0.0, seed: int = 0) -
         seed: of the carving.
 
     Raises:
-        DataError: nothing there, or not SQuAD's form.
+        DataError: nothing there, not SQuAD's form, or nothing that can be carved off.
     """
     data = QuestionData(DatasetDict())
     rows: dict[str, list[dict[str, Any]]] = {}
     for split, file, questions in _read(source):
         rows.setdefault(split, []).extend(_check(questions, file, data))
     if validation_fraction:
-        _, chosen = _carve(rows.get("train", []), validation_fraction, seed)
+        _, chosen = _carve(rows.get("train", []), validation_fraction, seed, source)
     else:
         chosen = rows.get("validation") or rows.get("train", [])
     if not chosen:
@@ -256,17 +260,10 @@ def occurrences(context: str, text: str) -> Iterator[int]:
         place = context.find(text, place + 1)
 
 
-def _carve(rows: list[dict[str, Any]], fraction: float, seed: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Split off whole articles, so that no context is on both sides; a context without a title is its own article."""
-    articles: dict[str, int] = Counter(row["title"] or row["context"] for row in rows)
-    names = sorted(articles)
-    random.Random(seed).shuffle(names)
-    carved: set[str] = set()
-    for name in names:
-        if sum(articles[each] for each in carved) >= fraction * len(rows):
-            break
-        carved.add(name)
-    sides: tuple[list[dict[str, Any]], list[dict[str, Any]]] = ([], [])
-    for row in rows:
-        sides[(row["title"] or row["context"]) in carved].append(row)
-    return sides
+def _carve(
+    rows: list[dict[str, Any]], fraction: float, seed: int, source: str
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Split off whole articles, and with each those that it shares a context with."""
+    links = [(row["context"], row["title"] or row["context"]) for row in rows]
+    accepted = "two or more articles that share no context are accepted, or a dev set and a fraction of 0"
+    return carve(rows, links, fraction, seed, source=source, accepted=accepted)

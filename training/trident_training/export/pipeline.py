@@ -22,9 +22,6 @@ from trident_training.export.parity import Parity, Tolerance, compare, sample_ba
 from trident_training.export.precision import Precision
 from trident_training.repository import ModelSet
 
-#: Length of the sequences on which a packed encoder proves that it fits.
-TRIAL_TOKENS = 24
-
 
 @dataclass(frozen=True)
 class Export:
@@ -72,10 +69,14 @@ def export(head: Head, precision: Precision, max_tokens: int) -> Export:
     """
     if max_tokens > most_tokens(head.encoder):
         raise ValueError(f"the encoder takes {most_tokens(head.encoder)} tokens, and max_length asks for {max_tokens}")
-    trace, reason = _choose_layout(head)
+    config = head.encoder.config
+    batches = sample_batches(config.vocab_size, config.pad_token_id, max_tokens)
+    # A sliding window changes nothing in a sequence that it takes in whole.
+    trial = max(batches, key=lambda batch: max(map(len, batch)))
+    trace, reason = _choose_layout(head, trial)
     module = _script(head, trace, precision)
     tolerance = head.tolerances[precision]
-    parity = _compare(module, head, _batches(head, max_tokens))
+    parity = _compare(module, head, batches)
     parity.check(tolerance)
     return Export(module, head.width, precision, reason, parity, tolerance)
 
@@ -96,14 +97,19 @@ def install(export: Export, texts: Mapping[Path, str], target: ModelSet, facts: 
     _replace(target.report_file, lambda draft: draft.write_text(json.dumps(report, indent=2) + "\n"))
 
 
-def _choose_layout(head: Head) -> tuple[Callable[[PreTrainedModel], nn.Module], str | None]:
-    """Return how to trace this encoder, and why padding is computed where it is."""
+def _choose_layout(head: Head, trial: list[torch.Tensor]) -> tuple[Callable[[PreTrainedModel], nn.Module], str | None]:
+    """Return how to trace this encoder, and why padding is computed where it is.
+
+    Args:
+        head: encoder and head.
+        trial: sequences on which a packed encoder proves that it fits, the longest that will be served among them.
+    """
     try:
-        trial = _script(head, packed_encoder, Precision.FLOAT32)
-        _compare(trial, head, _batches(head, TRIAL_TOKENS)[:1]).check(head.tolerances[Precision.FLOAT32])
+        module = _script(head, packed_encoder, Precision.FLOAT32)
+        _compare(module, head, [trial]).check(head.tolerances[Precision.FLOAT32])
     # Whatever an unforeseen architecture trips over on a packed row, padding still serves it.
     except Exception as error:
-        return padded_encoder, str(error).strip().splitlines()[-1]
+        return padded_encoder, str(error).strip().rpartition("\n")[2] or type(error).__name__
     return packed_encoder, None
 
 
@@ -115,11 +121,6 @@ def _script(head: Head, trace: Callable[[PreTrainedModel], nn.Module], precision
 
 def _compare(module: torch.jit.ScriptModule, head: Head, batches: list[list[torch.Tensor]]) -> Parity:
     return compare(lambda batch: head.call(module, batch), head.plain, batches)
-
-
-def _batches(head: Head, longest: int) -> list[list[torch.Tensor]]:
-    config = head.encoder.config
-    return sample_batches(config.vocab_size, config.pad_token_id, longest)
 
 
 def _replace(file: Path, write: Callable[[Path], object]) -> None:

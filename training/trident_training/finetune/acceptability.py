@@ -10,6 +10,7 @@ from transformers import DataCollatorWithPadding, EvalPrediction, PreTrainedToke
 
 from trident_training.checkpoints import Dropout, load_classifier, load_tokenizer
 from trident_training.data.cola import AcceptabilityData
+from trident_training.data.problems import DataError
 from trident_training.finetune.run import Prepared
 from trident_training.finetune.settings import Settings
 from trident_training.metrics import F1, Accuracy, MatthewsCorrelation
@@ -23,7 +24,9 @@ def prepare(data: AcceptabilityData, settings: Settings) -> Prepared:
 
     Raises:
         CheckpointError: the checkpoint cannot be loaded, or takes fewer tokens than ``settings.max_length``.
+        DataError: the sentences to learn from, or those to choose by, all have one label.
     """
+    check_labels(data, "train", "validation")
     # The head's first weights are drawn here.
     set_seed(settings.seed)
     tokenizer = load_tokenizer(settings.model)
@@ -41,6 +44,21 @@ def prepare(data: AcceptabilityData, settings: Settings) -> Prepared:
         collapsed=collapsed,
         facts={"train_data": data.digest("train"), "validation_data": data.digest("validation")},
     )
+
+
+def check_labels(data: AcceptabilityData, *splits: str) -> None:
+    """Refuse splits of one label, on which every model is a collapsed one.
+
+    Raises:
+        DataError: with the split and its label.
+    """
+    for split in splits:
+        labels = set(data.splits[split]["label"])
+        if len(labels) < 2:
+            found = ", ".join(f"{label} ({LABELS[label]})" for label in labels)
+            raise DataError(
+                f"every sentence of the {split} set has the label {found}; some of 0 and some of 1 are needed"
+            )
 
 
 def tokenize(rows: Dataset, tokenizer: PreTrainedTokenizerBase, max_length: int) -> Dataset:

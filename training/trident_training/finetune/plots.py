@@ -62,7 +62,8 @@ def plot_similarity(scores: np.ndarray, gold: np.ndarray, threshold: float, simi
     left.set(xlabel="gold similarity", ylabel="predicted similarity")
     left.grid(alpha=0.3)
     left.legend(loc="upper left")
-    matrix = confusion_matrix(gold >= similar, scores >= threshold)
+    # Both, whether or not they are there.
+    matrix = confusion_matrix(gold >= similar, scores >= threshold, labels=[False, True])
     labels = ["not similar", "similar"]
     ConfusionMatrixDisplay(matrix, display_labels=labels).plot(ax=right, cmap="Blues", colorbar=False)
     right.set(xlabel="called", ylabel="gold")

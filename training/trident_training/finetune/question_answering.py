@@ -11,6 +11,7 @@ from datasets import Dataset
 from transformers import DataCollatorWithPadding, EvalPrediction, PreTrainedTokenizerBase, set_seed
 
 from trident_training.checkpoints import Dropout, load_question_answerer, load_tokenizer
+from trident_training.data.problems import DataError
 from trident_training.data.squad import QuestionData, occurrences
 from trident_training.finetune import teaching
 from trident_training.finetune.run import Prepared
@@ -62,6 +63,7 @@ def prepare(
 
     Raises:
         CheckpointError: the checkpoint cannot be loaded, or takes fewer tokens than ``settings.max_length``.
+        DataError: no question leaves room for its context.
         ValueError: windows that would not move on, or guessed starts without a teacher.
     """
     if guessed_starts and teacher is None:
@@ -74,6 +76,13 @@ def prepare(
     train, validation = (data.splits[split] for split in ("train", "validation"))
     windows, _ = cut(train, tokenizer, settings.max_length, doc_stride, guessed_starts=guessed_starts)
     held_out, passages = cut(validation, tokenizer, settings.max_length, doc_stride, guessed_starts=guessed_starts)
+    for split, rows in (("train", windows), ("validation", held_out)):
+        if not len(rows):
+            raise DataError(
+                f"no question of the {split} set leaves room for its context; up to "
+                f"{settings.max_length - doc_stride - LEAST_CONTEXT} tokens are accepted with max_length "
+                f"{settings.max_length} and doc_stride {doc_stride}"
+            )
     questions = list(validation)
 
     def compute_metrics(prediction: EvalPrediction) -> dict[str, float]:

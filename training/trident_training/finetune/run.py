@@ -332,7 +332,7 @@ def _trainer(prepared: Prepared, settings: Settings, further: Sequence[TrainerCa
     callbacks = [KeepBest(settings.output / BEST, prepared), *further]
     if settings.patience is not None:
         callbacks.append(EarlyStoppingCallback(settings.patience))
-    return ResumableTrainer(
+    trainer = ResumableTrainer(
         model=model,
         args=TrainingArguments(
             output_dir=str(settings.output),
@@ -366,6 +366,10 @@ def _trainer(prepared: Prepared, settings: Settings, further: Sequence[TrainerCa
         compute_loss_func=prepared.loss,
         callbacks=callbacks,
     )
+    if prepared.loss is None:
+        # Heads whose `forward` takes any keyword count as dividing by the step's items, and return their pass's mean.
+        trainer.model_accepts_loss_kwargs = False
+    return trainer
 
 
 def _device() -> dict[str, bool]:

@@ -58,7 +58,7 @@ def sweep(
             entry = Entry(name, train(folders[name]))
         # Whatever one trips over, the others are still worth having.
         except Exception as error:
-            entry = Entry(name, None, f"{type(error).__name__}: {str(error).strip().splitlines()[0]}")
+            entry = Entry(name, None, ": ".join([type(error).__name__, *str(error).strip().splitlines()[:1]]))
         entries.append(entry)
         tell(entry)
     return entries

@@ -130,24 +130,12 @@ def finetune_qa(
     questions: Annotated[int | None, typer.Option(min=1, help="Learn from so many, drawn from the train set.")] = None,
     validation_fraction: ValidationFraction = 0.05,
     split_seed: SplitSeed = 0,
-    teacher: Annotated[str | None, typer.Option(help="A reader to learn from as well: path or hub name.")] = None,
-    guessed_starts: Annotated[
-        bool, typer.Option(help="Where an answer's text stands more than once, the teacher says which is meant.")
-    ] = False,
 ) -> None:
     """Fine-tune a span reader on questions; what is not given is as the architecture's paper has it."""
     from trident_training import qa_commands
 
     qa_commands.finetune_qa(
-        data or ["squad"],
-        unambiguous,
-        questions,
-        validation_fraction,
-        split_seed,
-        doc_stride,
-        settings,
-        teacher=teacher,
-        guessed_starts=guessed_starts,
+        data or ["squad"], unambiguous, questions, validation_fraction, split_seed, doc_stride, settings
     )
 
 

@@ -45,16 +45,14 @@ def finetune_qa(
     split_seed: int,
     doc_stride: int,
     settings: Settings,
-    **teaching: Any,
 ) -> None:
     """Fine-tune one reader, calibrate its scores on the validation set, and report what the sources kept apart.
 
-    ``teaching`` is :func:`trident_training.finetune.question_answering.prepare`'s. Exits with 1 when data, model or
-    settings are refused, or the model collapsed.
+    Exits with 1 when data, model or settings are refused, or the model collapsed.
     """
     with reporting("finetune"):
         data = load(sources, unambiguous, most_questions, validation_fraction, split_seed)
-        result = train(data, settings, doc_stride, **teaching)
+        result = train(data, settings, doc_stride)
     _show_result(settings.model, result)
     if result.collapsed:
         raise typer.Exit(1)
@@ -76,16 +74,10 @@ def load(
     return data
 
 
-def train(
-    data: QuestionData,
-    settings: Settings,
-    doc_stride: int,
-    callbacks: Sequence[TrainerCallback] = (),
-    **teaching: Any,
-) -> Result:
+def train(data: QuestionData, settings: Settings, doc_stride: int, callbacks: Sequence[TrainerCallback] = ()) -> Result:
     """Run one fine-tuning, or go on with it, or return its result."""
     completed = settings.completed(load_config(settings.model))
-    return finetune(prepare(data, completed, doc_stride, **teaching), completed, callbacks)
+    return finetune(prepare(data, completed, doc_stride), completed, callbacks)
 
 
 def soup(

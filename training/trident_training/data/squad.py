@@ -246,14 +246,13 @@ def align(context: str, text: str, start: int) -> Aligned:
     if context[start : start + len(text)] == text:
         return Aligned(text, start, EXACT)
     for candidate in dict.fromkeys((text, text.strip(), unicodedata.normalize("NFC", text).strip())):
-        places = list(occurrences(context, candidate))
+        places = list(_occurrences(context, candidate))
         if places:
             return Aligned(candidate, min(places, key=lambda place: abs(place - start)), MOVED)
     return Aligned(text, None, UNFOUND)
 
 
-def occurrences(context: str, text: str) -> Iterator[int]:
-    """Give every place where a text stands in its context, overlapping ones too."""
+def _occurrences(context: str, text: str) -> Iterator[int]:
     place = context.find(text)
     while place >= 0:
         yield place

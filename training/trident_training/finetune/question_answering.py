@@ -12,20 +12,16 @@ from transformers import DataCollatorWithPadding, EvalPrediction, PreTrainedToke
 
 from trident_training.checkpoints import Dropout, load_question_answerer, load_tokenizer
 from trident_training.data.problems import DataError
-from trident_training.data.squad import QuestionData, occurrences
-from trident_training.finetune import teaching
+from trident_training.data.squad import QuestionData
 from trident_training.finetune.run import Prepared
 from trident_training.finetune.settings import Settings
-from trident_training.finetune.teaching import Teacher
 from trident_training.metrics.question_answering import SquadScore
 from trident_training.spans import Span, Window, find_spans
 
 #: Tokens that a question must leave for its context, the overlap of two windows not counted.
 LEAST_CONTEXT = 16
 #: What the model is given of a window; not every architecture has token types.
-ROW = ("input_ids", "attention_mask", "token_type_ids", "start_positions", "end_positions", "labels", "length")
-#: The label of a window that does not hold the whole answer: its first token, twice.
-NOWHERE = (0, 0)
+ROW = ("input_ids", "attention_mask", "token_type_ids", "start_positions", "end_positions", "length")
 
 
 @dataclass(frozen=True)
@@ -44,46 +40,34 @@ class PassageWindows:
     places: list[tuple[int, int, int]]
 
 
-def prepare(
-    data: QuestionData,
-    settings: Settings,
-    doc_stride: int,
-    *,
-    teacher: str | None = None,
-    guessed_starts: bool = False,
-) -> Prepared:
+def prepare(data: QuestionData, settings: Settings, doc_stride: int) -> Prepared:
     """Load model and tokenizer and cut the contexts into windows.
 
     Args:
         data: questions to learn from and to choose by.
         settings: completed ones.
         doc_stride: tokens that neighbouring windows share.
-        teacher: path or hub name of a reader to learn from beside the answers.
-        guessed_starts: where an answer's text stands more than once, the teacher says which place is meant.
 
     Raises:
         CheckpointError: the checkpoint cannot be loaded, or takes fewer tokens than ``settings.max_length``.
         DataError: no question leaves room for its context.
-        ValueError: windows that would not move on, or guessed starts without a teacher.
+        ValueError: windows that would not move on.
     """
-    if guessed_starts and teacher is None:
-        raise ValueError("guessed starts need a teacher, which says which of several places is meant")
     set_seed(settings.seed)
     tokenizer = load_tokenizer(settings.model)
     model = load_question_answerer(
         settings.model, settings.max_length, dropout=Dropout(settings.dropout, settings.attention_dropout)
     )
-    train, validation = (data.splits[split] for split in ("train", "validation"))
-    windows, _ = cut(train, tokenizer, settings.max_length, doc_stride, guessed_starts=guessed_starts)
-    held_out, passages = cut(validation, tokenizer, settings.max_length, doc_stride, guessed_starts=guessed_starts)
-    for split, rows in (("train", windows), ("validation", held_out)):
+    train, _ = cut(data.splits["train"], tokenizer, settings.max_length, doc_stride)
+    validation, passages = cut(data.splits["validation"], tokenizer, settings.max_length, doc_stride)
+    for split, rows in (("train", train), ("validation", validation)):
         if not len(rows):
             raise DataError(
                 f"no question of the {split} set leaves room for its context; up to "
                 f"{settings.max_length - doc_stride - LEAST_CONTEXT} tokens are accepted with max_length "
                 f"{settings.max_length} and doc_stride {doc_stride}"
             )
-    questions = list(validation)
+    questions = list(data.splits["validation"])
 
     def compute_metrics(prediction: EvalPrediction) -> dict[str, float]:
         start, end = prediction.predictions[:2]
@@ -93,11 +77,9 @@ def prepare(
     return Prepared(
         model=model,
         tokenizer=tokenizer,
-        train=windows,
-        validation=held_out,
-        collator=Teacher(teacher, tokenizer, settings.max_length)
-        if teacher
-        else DataCollatorWithPadding(tokenizer, pad_to_multiple_of=8),
+        train=train,
+        validation=validation,
+        collator=DataCollatorWithPadding(tokenizer, pad_to_multiple_of=8),
         compute_metrics=compute_metrics,
         primary=SquadScore.primary,
         collapsed=collapsed,
@@ -105,24 +87,16 @@ def prepare(
             "train_data": data.digest("train"),
             "validation_data": data.digest("validation"),
             "doc_stride": doc_stride,
-        }
-        | ({"teacher": teacher, "guessed_starts": guessed_starts} if teacher else {}),
-        loss=teaching.loss if teacher else None,
+        },
     )
 
 
 def cut(
-    questions: Dataset,
-    tokenizer: PreTrainedTokenizerBase,
-    max_length: int,
-    doc_stride: int,
-    *,
-    guessed_starts: bool = False,
+    questions: Dataset, tokenizer: PreTrainedTokenizerBase, max_length: int, doc_stride: int
 ) -> tuple[Dataset, list[PassageWindows]]:
     """Cut every context into overlapping windows, each beside its question.
 
-    The label of a window that does not hold the whole first answer is its first token, twice. ``labels`` has further
-    ones only where ``guessed_starts`` asks for every place where the answer's text stands.
+    The labels of a window that does not hold the whole first answer are its first token, both.
 
     Returns:
         The tokenized windows in the order of the questions, and for each question which they are. A question that
@@ -139,18 +113,14 @@ def cut(
     rows: list[dict[str, Any]] = []
     passages = []
     for question in questions:
-        found = _windows(question, tokenizer, max_length, doc_stride, guessed_starts)
+        found = _windows(question, tokenizer, max_length, doc_stride)
         passages.append(_place(found, len(rows)))
         rows += [{name: row[name] for name in ROW if name in row} for row in found]
     return Dataset.from_list(rows), passages
 
 
 def _windows(
-    question: Mapping[str, Any],
-    tokenizer: PreTrainedTokenizerBase,
-    max_length: int,
-    doc_stride: int,
-    guessed_starts: bool,
+    question: Mapping[str, Any], tokenizer: PreTrainedTokenizerBase, max_length: int, doc_stride: int
 ) -> list[dict[str, Any]]:
     room = max_length - doc_stride - LEAST_CONTEXT
     if len(tokenizer(question["question"], add_special_tokens=False)["input_ids"]) > room:
@@ -168,47 +138,26 @@ def _windows(
     first = 0
     for index, offsets in enumerate(encoded["offset_mapping"]):
         inside = [place for place, sequence in enumerate(encoded.sequence_ids(index)) if sequence == 1]
-        labels = _labels(question, offsets, inside, guessed_starts)
+        start, end = _label(question["answers"], offsets, inside)
         row = {name: encoded[name][index] for name in ROW if name in encoded}
-        row |= {"start_positions": labels[0][0], "end_positions": labels[0][1], "labels": labels}
-        row["length"] = len(offsets)
+        row |= {"start_positions": start, "end_positions": end, "length": len(offsets)}
         row |= {"first": first, "place": inside[0] if inside else 0, "offsets": [offsets[place] for place in inside]}
         windows.append(row)
         first += len(inside) - doc_stride
     return windows
 
 
-def _labels(
-    question: Mapping[str, Any], offsets: Sequence[tuple[int, int]], inside: Sequence[int], guessed_starts: bool
-) -> list[tuple[int, int]]:
-    """Return the first answer's first and last token; 0 and 0 where the window does not hold it all.
-
-    Where its start is a guess, that of every place where its text stands and is not part of a longer word.
-    """
-    answers = question["answers"]
+def _label(
+    answers: Mapping[str, list[Any]], offsets: Sequence[tuple[int, int]], inside: Sequence[int]
+) -> tuple[int, int]:
+    """Return the places of the first answer's first and last token; 0 and 0 where the window does not hold it all."""
     if not answers["text"] or not inside:
-        return [NOWHERE]
-    text, stated = answers["text"][0], answers["answer_start"][0]
-    if guessed_starts:
-        context = question["context"]
-        # Of several tokens that are one character, the first begins it and the last ends it. Some tokens begin with a
-        # space that is no part of the word.
-        starts = {_begin(context, *offsets[place]): place for place in reversed(inside)}
-        ends = {offsets[place][1]: place for place in inside}
-        whole = [
-            (starts[start], ends[start + len(text)])
-            for start in occurrences(context, text)
-            if start in starts and start + len(text) in ends
-        ]
-        if whole:
-            return whole
-    start = next((place for place in inside if offsets[place][0] <= stated < offsets[place][1]), None)
-    end = next((place for place in inside if offsets[place][0] < stated + len(text) <= offsets[place][1]), None)
-    return [NOWHERE if start is None or end is None else (start, end)]
-
-
-def _begin(context: str, start: int, end: int) -> int:
-    return next((place for place in range(start, end) if not context[place].isspace()), start)
+        return 0, 0
+    begins = answers["answer_start"][0]
+    ends = begins + len(answers["text"][0])
+    start = next((place for place in inside if offsets[place][0] <= begins < offsets[place][1]), None)
+    end = next((place for place in inside if offsets[place][0] < ends <= offsets[place][1]), None)
+    return (0, 0) if start is None or end is None else (start, end)
 
 
 def _place(windows: Sequence[Mapping[str, Any]], row: int) -> PassageWindows:

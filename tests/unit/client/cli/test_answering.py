@@ -8,9 +8,10 @@ import os
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from trident_client import BadInputError, OverloadedError, ReadTimeoutError, ServerError, TransportError
-from trident_client.cli import work
+from trident_client import BadInputError, OverloadedError, ReadTimeoutError, ServerError, TransportError, TridentClient
+from trident_client.cli import tasks, work
 from trident_client.cli.journal import Journal
+from trident_client.cli.readers import Row
 
 SENTENCES = ["I am a boy.", "고양이가 잔다.", 'She said "hi",\nand left. 🙂', "a\tb\0c"]
 LENGTHS = [len(each.encode()) / 100 for each in SENTENCES]
@@ -181,14 +182,21 @@ def test_line_ends_and_quotation_marks_within_a_text_break_no_row(trident, tmp_p
     assert (first["sentence"], first["id"], second["sentence"], second["id"]) == (text, "1", "x", "2")
 
 
-def test_bad_rows_are_told_before_the_next_good_one_comes(trident, monkeypatch):
+def test_bad_rows_are_told_before_the_next_good_one_comes(transport, monkeypatch):
     monkeypatch.setattr(work, "MOST_BAD_PENDING", 3)
-    rows = [{"sentence": "a"}, *[{"no": 1}] * 8, {"sentence": "bb"}, *[{"no": 1}] * 2]
-    done = trident("cola", "--format", "jsonl", stdin="".join(json.dumps(row) + "\n" for row in rows).encode())
-    assert done.exit_code == 1
-    found = lines(done.stdout)
-    assert [row.get("probability") for row in found] == [0.01, *[None] * 8, 0.02, None, None]
-    assert [line for line in done.stderr.splitlines() if line.startswith("row 11:")]
+    read = []
+
+    def rows():
+        for number in range(1, 13):
+            read.append(number)
+            yield Row(number, {"sentence": "a"} if number in {1, 10} else {})
+
+    with TridentClient(transport=transport) as client:
+        job = work.Work(tasks.cola("cola"), client, None, lambda row, problem: None)
+        told = [(row.number, problem is None, len(read)) for row, _, problem in job.answered(rows(), work.Report())]
+    assert [number for number, _, _ in told] == list(range(1, 13))
+    assert [number for number, good, _ in told if good] == [1, 10]
+    assert max(ahead - number for number, _, ahead in told) == 3
 
 
 BAD_CSV = b"id,sentence\n1,good\n2, \n3\n4,\xff bytes\n5,refuse\n6,good\n"

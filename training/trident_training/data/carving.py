@@ -48,8 +48,9 @@ def carve(
     carved: set[int] = set()
     for name in order:
         lacking = wanted - len(carved)
-        # At most as far above what is wanted as without it below.
-        if lacking > 0 and len(groups[name]) <= max(small, 2 * lacking):
+        size = len(groups[name])
+        # At most as far above what is wanted as without it below, and something is left to learn from.
+        if lacking > 0 and size <= max(small, 2 * lacking) and len(carved) + size < len(rows):
             carved.update(groups[name])
     if not carved:
         carved.update(min((groups[name] for name in order), key=len))

@@ -18,6 +18,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from trident_training.data.problems import in_a_line
 from trident_training.export import checkpoint
 from trident_training.export.checkpoint import CheckpointError, quiet
 from trident_training.export.encoders import most_tokens
@@ -153,4 +154,4 @@ def _load(load: Callable[..., Any], name: str, **options: object) -> Any:
             raise CheckpointError(
                 f"there is no folder {name}; a checkpoint's folder or hub name is accepted"
             ) from error
-        raise CheckpointError(f"'{name}' cannot be loaded: {str(error).strip().splitlines()[0]}") from error
+        raise CheckpointError(f"'{name}' cannot be loaded: {in_a_line(error)}") from error

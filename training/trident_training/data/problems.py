@@ -12,6 +12,11 @@ class DataError(ValueError):
     """A data set that cannot be used; the text names file, row and reason."""
 
 
+def in_a_line(error: BaseException) -> str:
+    """Return an error's kind and the first line of what it says, if it says anything."""
+    return ": ".join([type(error).__name__, *str(error).strip().splitlines()[:1]])
+
+
 @dataclass(frozen=True)
 class Problem:
     """One thing wrong with one row.

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from trident_training.data.problems import in_a_line
 from trident_training.finetune.run import BEST, LOSS, Result, epoch_name, rank
 
 #: Models by preset: those of the hub, and those that need no network.
@@ -58,7 +59,7 @@ def sweep(
             entry = Entry(name, train(folders[name]))
         # Whatever one trips over, the others are still worth having.
         except Exception as error:
-            entry = Entry(name, None, ": ".join([type(error).__name__, *str(error).strip().splitlines()[:1]]))
+            entry = Entry(name, None, in_a_line(error))
         entries.append(entry)
         tell(entry)
     return entries

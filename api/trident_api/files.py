@@ -153,9 +153,9 @@ def _validated(rows: Sequence[Any], where: Callable[[int], str]) -> list[FilePai
                 FieldProblem(field=f"{where(index)}.{each.field}".removesuffix(".body"), detail=each.detail)
                 for each in field_problems([dict(detail) for detail in details])
             ]
-        if len(wrong) > MOST_NAMED:
+        if len(wrong) >= MOST_NAMED:
             # A file may have millions of such rows.
-            break
+            raise InvalidRequestError(wrong, perhaps_more=index + 1 < len(rows))
     if wrong:
         raise InvalidRequestError(wrong)
     return pairs

@@ -104,12 +104,14 @@ class InvalidRequestError(Exception):
     """Content of a request that is not accepted and that no schema describes, such as rows of a file.
 
     Attributes:
-        fields: what is at fault; it was not looked for more than a few beyond :data:`MOST_NAMED`.
+        fields: what is at fault.
+        perhaps_more: whether the rest was not looked at.
     """
 
-    def __init__(self, fields: Sequence[FieldProblem]) -> None:
+    def __init__(self, fields: Sequence[FieldProblem], *, perhaps_more: bool = False) -> None:
         super().__init__(f"{len(fields)} fields are not accepted")
         self.fields = list(fields)
+        self.perhaps_more = perhaps_more
 
 
 def problem(
@@ -145,7 +147,9 @@ def install(app: FastAPI, retry_after: int) -> None:
         return invalid_fields(field_problems(details))
 
     def refused(request: Request, error: Exception) -> Response:
-        return invalid_fields(error.fields if isinstance(error, InvalidRequestError) else [])
+        if not isinstance(error, InvalidRequestError):
+            raise error
+        return invalid_fields(error.fields, "; the rest was not looked at" if error.perhaps_more else "")
 
     def http_error(request: Request, error: Exception) -> Response:
         if not isinstance(error, HTTPException):
@@ -166,11 +170,11 @@ def unexpected() -> Response:
     return problem(500, "The facade failed; its log says how.")
 
 
-def invalid_fields(fields: Sequence[FieldProblem]) -> Response:
-    """Return the 422 that names fields, not more of them than somebody reads."""
+def invalid_fields(fields: Sequence[FieldProblem], end: str = "") -> Response:
+    """Return the 422 that names fields, not more of them than somebody reads; ``end`` ends its text."""
     named = fields[:MOST_NAMED]
     more = f"; and {len(fields) - MOST_NAMED} more" if len(fields) > MOST_NAMED else ""
-    return problem(422, "; ".join(f"{each.field}: {each.detail}" for each in named) + more, named)
+    return problem(422, "; ".join(f"{each.field}: {each.detail}" for each in named) + more + end, named)
 
 
 def field_problems(details: Sequence[Mapping[str, Any]], where: str = "") -> list[FieldProblem]:

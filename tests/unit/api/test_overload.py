@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 import httpx
 import pytest
@@ -158,11 +158,19 @@ async def test_a_client_that_goes_away_while_it_waits_frees_its_place(http, app,
     assert [answer.status_code for answer in await asyncio.gather(*running)] == [200, 200]
 
 
-@pytest.mark.parametrize("blocked", [True, False], ids=["while it is sent to", "while it waits"])
-async def test_a_client_that_goes_away_from_a_streamed_answer_frees_its_turn(http, app, transport, blocked):
+def upload() -> tuple[dict, Iterator[dict]]:
+    """Return the scope and the messages of a file whose answer is streamed, as a server gives them to the app."""
     rows = [{"sentence1": f"x{index}", "sentence2": "y"} for index in range(3000)]
     form = httpx.Request("POST", "http://test", files={"file": ("a.json", json.dumps({"results": rows}))})
-    messages = iter([{"type": "http.request", "body": form.read(), "more_body": False}])
+    scope = {"type": "http", "method": "POST", "path": "/pred/multi/", "query_string": b"", "root_path": ""}
+    headers = [(name.lower(), value) for name, value in form.headers.raw]
+    body = {"type": "http.request", "body": form.read(), "more_body": False}
+    return scope | {"raw_path": b"/pred/multi/", "headers": headers}, iter([body])
+
+
+@pytest.mark.parametrize("blocked", [True, False], ids=["while it is sent to", "while it waits"])
+async def test_a_client_that_goes_away_from_a_streamed_answer_frees_its_turn(http, app, transport, blocked):
+    scope, messages = upload()
     leave = asyncio.Event()
     if not blocked:
         transport.most = 3
@@ -178,10 +186,8 @@ async def test_a_client_that_goes_away_from_a_streamed_answer_frees_its_turn(htt
             leave.set()
             await asyncio.Event().wait()
 
-    scope = {"type": "http", "method": "POST", "path": "/pred/multi/", "query_string": b"", "root_path": ""}
-    headers = [(name.lower(), value) for name, value in form.headers.raw]
     transport.go.set()
-    task = asyncio.create_task(app(scope | {"raw_path": b"/pred/multi/", "headers": headers}, receive, send))
+    task = asyncio.create_task(app(scope, receive, send))
     if not blocked:
         await until(lambda: transport.stuck > 0)
         leave.set()
@@ -198,9 +204,7 @@ async def test_a_client_that_goes_away_from_a_streamed_answer_frees_its_turn(htt
 
 @pytest.mark.parametrize("app", [{"max_concurrent": 1, "max_waiting": 0, "deadline": 0.3}], indirect=True)
 async def test_a_client_that_takes_nothing_of_its_answer_frees_its_turn(http, app, transport):
-    rows = [{"sentence1": f"x{index}", "sentence2": "y"} for index in range(3000)]
-    form = httpx.Request("POST", "http://test", files={"file": ("a.json", json.dumps({"results": rows}))})
-    messages = iter([{"type": "http.request", "body": form.read(), "more_body": False}])
+    scope, messages = upload()
     blocked = asyncio.Event()
 
     async def receive():
@@ -214,10 +218,8 @@ async def test_a_client_that_takes_nothing_of_its_answer_frees_its_turn(http, ap
             blocked.set()
             await asyncio.Event().wait()
 
-    scope = {"type": "http", "method": "POST", "path": "/pred/multi/", "query_string": b"", "root_path": ""}
-    headers = [(name.lower(), value) for name, value in form.headers.raw]
     transport.go.set()
-    task = asyncio.create_task(app(scope | {"raw_path": b"/pred/multi/", "headers": headers}, receive, send))
+    task = asyncio.create_task(app(scope, receive, send))
     await blocked.wait()
     assert (await http.post("/generate", json=PASSAGE)).status_code == 429
     async with asyncio.timeout(30):

@@ -156,35 +156,30 @@ def test_a_bad_request_harms_no_other_of_its_batch(execute: Execute) -> None:
     assert pieces(last) == ["[CLS]", "sat", "[SEP]"]
 
 
-def test_all_requests_reach_the_rust_tokenizer_in_one_call(
-    model: Any, execute: Execute, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    calls: list[int] = []
+@pytest.fixture
+def calls(model: Any, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many texts each call of the Rust tokenizer has."""
+    counted: list[int] = []
 
     class Counting:
         def encode_batch_fast(self, batch: list[str]) -> list[Any]:
-            calls.append(len(batch))
+            counted.append(len(batch))
             return tokenizer.encode_batch_fast(batch)
 
     tokenizer = model.tokenizer
     monkeypatch.setattr(model, "tokenizer", Counting())
+    return counted
+
+
+def test_all_requests_reach_the_rust_tokenizer_in_one_call(execute: Execute, calls: list[int]) -> None:
     responses = execute(["cat"], ["the cat", "sat"])
     assert calls == [3]
     assert [len(response.outputs["INPUT_IDS"]) for response in responses] == [1, 2]
 
 
 def test_long_texts_are_tokenized_in_parts_and_answered_the_same(
-    model: Any, execute: Execute, monkeypatch: pytest.MonkeyPatch
+    model: Any, execute: Execute, calls: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    calls: list[int] = []
-
-    class Counting:
-        def encode_batch_fast(self, batch: list[str]) -> list[Any]:
-            calls.append(len(batch))
-            return tokenizer.encode_batch_fast(batch)
-
-    tokenizer = model.tokenizer
-    monkeypatch.setattr(model, "tokenizer", Counting())
     batch = (["the cat sat the cat", "cat"], ["the"], ["sat", "sat sat"])
     together = execute(*batch)
     monkeypatch.setitem(type(model).execute.__globals__, "CHARACTERS_AT_A_TIME", 7)

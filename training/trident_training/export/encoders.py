@@ -22,32 +22,33 @@ class PackingError(ValueError):
     """An encoder that cannot run on a packed row; the text says why."""
 
 
-class Tables:
-    """What an encoder has embeddings for.
+class TracedEncoder(nn.Module):
+    """A traced encoder, and what it has embeddings for.
 
     Anybody may ask a model directly, and what is beyond its tables would fail all that joined the batch, and a GPU for
     good; it is answered, if not in any meaningful way.
 
     Attributes:
+        traced: the encoder.
         last_id: the highest token id.
         last_type: the highest token type.
         positions: tokens in the longest sequence.
     """
 
-    def __init__(self, encoder: PreTrainedModel) -> None:
+    def __init__(self, traced: torch.jit.ScriptModule, encoder: PreTrainedModel) -> None:
+        super().__init__()
+        self.traced = traced
         self.last_id = encoder.get_input_embeddings().num_embeddings - 1
         self.last_type = max(getattr(encoder.config, "type_vocab_size", 1), 1) - 1
         self.positions = most_tokens(encoder)
 
 
-class PackedEncoder(nn.Module):
+class PackedEncoder(TracedEncoder):
     """An encoder that runs on one row of sequences, and on next to nothing else."""
 
-    def __init__(self, traced: torch.jit.ScriptModule, width: int, tables: Tables) -> None:
-        super().__init__()
-        self.traced = traced
-        self.width = width
-        self.last_id, self.last_type, self.positions = tables.last_id, tables.last_type, tables.positions
+    def __init__(self, traced: torch.jit.ScriptModule, encoder: PreTrainedModel) -> None:
+        super().__init__(traced, encoder)
+        self.width = encoder.config.hidden_size
 
     def forward(self, ids: Tensor, types: Tensor, batch: Packed) -> Tensor:
         """Return the last hidden state, ``[R, hidden]``, of packed ids and token types, both int64 ``[R]``."""
@@ -57,14 +58,12 @@ class PackedEncoder(nn.Module):
         return self.traced(row[0], row[1], row[2], batch.layout).index_select(0, batch.slot)
 
 
-class PaddedEncoder(nn.Module):
+class PaddedEncoder(TracedEncoder):
     """An encoder that runs on a rectangle padded to the longest sequence, for architectures that cannot be packed."""
 
-    def __init__(self, traced: torch.jit.ScriptModule, padding_id: int, tables: Tables) -> None:
-        super().__init__()
-        self.traced = traced
-        self.padding_id = padding_id
-        self.last_id, self.last_type, self.positions = tables.last_id, tables.last_type, tables.positions
+    def __init__(self, traced: torch.jit.ScriptModule, encoder: PreTrainedModel) -> None:
+        super().__init__(traced, encoder)
+        self.padding_id = encoder.config.pad_token_id or 0
 
     def forward(self, ids: Tensor, types: Tensor, batch: Packed) -> Tensor:
         """Return the last hidden state, ``[T, hidden]``, of packed ids and token types, both int64 ``[T]``."""
@@ -104,8 +103,7 @@ def packed_encoder(encoder: PreTrainedModel) -> PackedEncoder:
     arguments = (*fill_slots(ids, torch.zeros_like(ids), batch), batch.layout)
     call = _PackedCall(encoder, "token_type_ids" in takes)
     fuse_siblings(call, *arguments)
-    traced = _trace(call, arguments)
-    return PackedEncoder(traced, encoder.config.hidden_size, Tables(encoder))
+    return PackedEncoder(_trace(call, arguments), encoder)
 
 
 def padded_encoder(encoder: PreTrainedModel) -> PaddedEncoder:
@@ -114,8 +112,7 @@ def padded_encoder(encoder: PreTrainedModel) -> PaddedEncoder:
     ids = torch.tensor([[7, 8, 9, 10, 11], [7, 8, 9, 0, 0], [7, 8, 0, 0, 0]])
     mask = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0], [1, 1, 0, 0, 0]])
     call = _PaddedCall(copy.deepcopy(encoder), "token_type_ids" in takes)
-    traced = _trace(call, (ids, torch.zeros_like(ids), mask))
-    return PaddedEncoder(traced, encoder.config.pad_token_id or 0, Tables(encoder))
+    return PaddedEncoder(_trace(call, (ids, torch.zeros_like(ids), mask)), encoder)
 
 
 def first_position(encoder: PreTrainedModel) -> int:

@@ -15,7 +15,7 @@ from scipy.stats import spearmanr
 from transformers import AutoTokenizer
 from trident_client import TridentClient
 from trident_server.process import TritonProcess
-from trident_training.adapters import merge_adapter
+from trident_training.checkpoints.adapters import merge_adapter
 from trident_training.models import ADAPTERS
 
 CHECKOUT = Path(__file__).resolve().parents[2]

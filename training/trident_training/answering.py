@@ -12,7 +12,7 @@ from datasets import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from trident_training.calibration import PENALTIES, Calibration, calibration_error, fit_temperature
-from trident_training.checkpoints import load_question_answerer, load_tokenizer
+from trident_training.checkpoints.loading import load_question_answerer, load_tokenizer
 from trident_training.finetune.question_answering import best_texts, cut, decode, score
 from trident_training.metrics.question_answering import EditScore, KorquadScore, SquadScore
 from trident_training.spans import Span

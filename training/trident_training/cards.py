@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from trident_training.export.pooling import Pooling
+from trident_training.checkpoints.pooling import Pooling
 from trident_training.finetune.choices import Kind
 
 FILE = "similarity.json"

@@ -9,9 +9,9 @@ from typing import Annotated, Literal
 
 import typer
 
+from trident_training.checkpoints.pooling import Pooling
+from trident_training.checkpoints.precision import Precision
 from trident_training.cleaning import Cleaning
-from trident_training.export.pooling import Pooling
-from trident_training.export.precision import Precision
 from trident_training.finetune.choices import HEADS, Kind, PairSettings, Space
 from trident_training.finetune.settings import Settings, SettingsError, takes_settings
 

@@ -13,13 +13,14 @@ from rich.table import Table
 from transformers import TrainerCallback
 from trident_client import TridentError
 
-from trident_training.adapters import WEIGHTS, save_adapter
-from trident_training.checkpoints import load_classifier, load_config, load_tokenizer, location
+from trident_training.checkpoints.adapters import WEIGHTS, save_adapter
+from trident_training.checkpoints.bundled import location
+from trident_training.checkpoints.loading import load_classifier, load_config, load_tokenizer
+from trident_training.checkpoints.precision import Precision
 from trident_training.commands import console, export_model, refuse, reporting, tell_soup
 from trident_training.data.cola import AcceptabilityData, load_cola, load_rows
 from trident_training.data.problems import listing
 from trident_training.evaluation import checkpoint_judge, evaluate_acceptability, model_judge, server_judge
-from trident_training.export.precision import Precision
 from trident_training.finetune.acceptability import LABELS, check_labels, prepare
 from trident_training.finetune.run import RESULT, Result, finetune
 from trident_training.finetune.settings import Settings

@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from trident_training.export.precision import Precision, resolve
+from trident_training.checkpoints.precision import Precision, resolve
 from trident_training.models import SHIPPED, Recipe, State, build, plan
 from trident_training.repository import ModelSet, Task
 
@@ -117,7 +117,7 @@ def _build(
     max_tokens: int | None = None,
 ) -> bool:
     # Here and not above: a second is what finding every model fresh may take in all.
-    from trident_training.export.checkpoint import quiet
+    from trident_training.checkpoints.loading import quiet
 
     start = time.monotonic()
     with quiet(), console.status(f"{recipe.name}: {why}; comparing the export with the plain model ..."):

@@ -11,7 +11,7 @@ import torch
 from datasets import Dataset
 
 from trident_training.cards import SimilarityCard
-from trident_training.checkpoints import load_tokenizer
+from trident_training.checkpoints.loading import load_tokenizer
 from trident_training.finetune.similarity import collator, score, tokenize
 from trident_training.pairs import load_pair_model, similarities
 from trident_training.repository import STS

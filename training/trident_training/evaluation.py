@@ -10,7 +10,7 @@ import torch
 from datasets import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from trident_training.checkpoints import load_classifier, load_tokenizer
+from trident_training.checkpoints.loading import load_classifier, load_tokenizer
 from trident_training.finetune.acceptability import LABELS, score
 from trident_training.metrics import BySource
 

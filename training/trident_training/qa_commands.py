@@ -23,12 +23,12 @@ from trident_training.answering import (
     server_answerer,
 )
 from trident_training.calibration import Calibration
-from trident_training.checkpoints import load_config
+from trident_training.checkpoints.loading import load_config
+from trident_training.checkpoints.precision import Precision
 from trident_training.cola_commands import TEST_METRICS
 from trident_training.commands import console, export_model, refuse, reporting, tell_soup
 from trident_training.data.problems import listing
 from trident_training.data.squad import QuestionData, load_questions, load_rows
-from trident_training.export.precision import Precision
 from trident_training.finetune.question_answering import best_texts, may_be_unanswerable, prepare, score
 from trident_training.finetune.run import RESULT, Result, finetune
 from trident_training.finetune.settings import Settings

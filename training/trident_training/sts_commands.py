@@ -15,21 +15,21 @@ from transformers import AutoModel, TrainerCallback
 from trident_client import TridentError
 
 from trident_training.cards import SimilarityCard
-from trident_training.checkpoints import load_config, load_model, load_tokenizer
+from trident_training.checkpoints.loading import load_config, load_model, load_tokenizer
+from trident_training.checkpoints.pooling import pooling_of
+from trident_training.checkpoints.vocabulary import learn_vocabulary, with_vocabulary
 from trident_training.cola_commands import TEST_METRICS
 from trident_training.commands import console, refuse, reporting
 from trident_training.comparing import checkpoint_comparer, evaluate_similarity, overlap, server_comparer
 from trident_training.data.problems import listing
 from trident_training.data.similarity import SIMILAR, SimilarityData, load_pairs, load_rows, load_translations
 from trident_training.export.encoders import most_tokens
-from trident_training.export.pooling import pooling_of
 from trident_training.finetune import distillation
 from trident_training.finetune.choices import Kind, PairSettings
 from trident_training.finetune.plots import plot_similarity
 from trident_training.finetune.run import Result, finetune
 from trident_training.finetune.settings import Settings
 from trident_training.finetune.similarity import prepare, score
-from trident_training.vocabulary import learn_vocabulary, with_vocabulary
 
 SIMILARITIES = "similarity.png"
 COLUMNS = ("spearman", "pearson", "f1", "accuracy", "threshold")

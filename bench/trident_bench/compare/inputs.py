@@ -128,8 +128,8 @@ def write_checkpoint(inputs: Inputs) -> None:
     # Heavy: whoever asks for help needs no torch.
     from safetensors.torch import save_file
     from sentence_transformers import SentenceTransformer
-    from trident_training.adapters import merge_adapter
-    from trident_training.export.checkpoint import quiet
+    from trident_training.checkpoints.adapters import merge_adapter
+    from trident_training.checkpoints.loading import quiet
     from trident_training.models import SHIPPED
 
     recipe = SHIPPED["sts"]

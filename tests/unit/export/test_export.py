@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 import torch
 from transformers import PreTrainedModel
+from trident_training.checkpoints.pooling import Pooling
+from trident_training.checkpoints.precision import Precision
 from trident_training.export import pipeline
 from trident_training.export.heads import Head, embedding_head, probability_head, span_head
 from trident_training.export.packing import PAIR
 from trident_training.export.parity import ParityError, ragged, sample_batches
 from trident_training.export.pipeline import export
-from trident_training.export.pooling import Pooling
-from trident_training.export.precision import Precision
 
 Maker = Callable[[str], PreTrainedModel]
 PACKED = ("bert", "roberta", "electra", "albert", "distilbert")

@@ -18,12 +18,12 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from trident_bench.tuning.named import MARK
 from trident_training import models as served
 from trident_training.cards import SimilarityCard
+from trident_training.checkpoints.loading import load_encoder
+from trident_training.checkpoints.pooling import Pooling
+from trident_training.checkpoints.precision import Precision, resolve
 from trident_training.cli import app
 from trident_training.export import heads, pipeline
-from trident_training.export.checkpoint import load_encoder
 from trident_training.export.parity import Tolerance
-from trident_training.export.pooling import Pooling
-from trident_training.export.precision import Precision, resolve
 from trident_training.finetune.choices import Kind
 from trident_training.models import Recipe, State
 from trident_training.repository import QA, STS, ModelSet, RepositoryError
@@ -116,11 +116,13 @@ def test_whatever_a_model_was_made_from_makes_it_stale(
         assert state(recipe, target) is State.STALE
 
     exporter = tmp_path / "exporter"
-    shutil.copytree(served.EXPORTER, exporter, ignore=shutil.ignore_patterns("__pycache__"))
+    folders = [exporter / folder.name for folder in served.EXPORTER]
+    for folder, copy in zip(served.EXPORTER, folders, strict=True):
+        shutil.copytree(folder, copy, ignore=shutil.ignore_patterns("__pycache__"))
     with monkeypatch.context() as patch:
-        patch.setattr(served, "EXPORTER", exporter)
+        patch.setattr(served, "EXPORTER", folders)
         assert state(recipe, target) is State.FRESH
-        (exporter / "packing.py").write_text("# changed")
+        (exporter / "export" / "packing.py").write_text("# changed")
         assert state(recipe, target) is State.STALE
 
     weights = Path(recipe.checkpoint) / "model.safetensors"
@@ -295,7 +297,7 @@ def test_finding_every_model_fresh_imports_neither_torch_nor_transformers() -> N
         "import sys\n"
         "from pathlib import Path\n"
         "from trident_training import cli, commands, models\n"
-        "from trident_training.export.precision import Precision\n"
+        "from trident_training.checkpoints.precision import Precision\n"
         f"list(models.plan(Path({str(SOURCE)!r}), Precision.FLOAT32))\n"
         "print(sorted({'torch', 'transformers'} & set(sys.modules)))\n"
     )

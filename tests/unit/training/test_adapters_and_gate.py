@@ -8,10 +8,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForSequenceClassification
-from trident_training.adapters import WEIGHTS, merge_adapter, save_adapter
+from trident_training.checkpoints.adapters import WEIGHTS, merge_adapter, save_adapter
+from trident_training.checkpoints.errors import CheckpointError
 from trident_training.cli import app
 from trident_training.evaluation import checkpoint_judge
-from trident_training.export.checkpoint import CheckpointError
 from typer.testing import CliRunner
 
 SOURCE = Path(__file__).resolve().parents[3] / "model_repository"

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from datasets import Dataset
-from trident_training.checkpoints import load_tokenizer
+from trident_training.checkpoints.loading import load_tokenizer
 from trident_training.cli import app
 from trident_training.comparing import checkpoint_comparer
 from trident_training.data.problems import DataError

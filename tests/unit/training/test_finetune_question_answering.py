@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from datasets import Dataset, DatasetDict
 from safetensors.torch import load_file, save_file
-from trident_training.checkpoints import load_tokenizer
+from trident_training.checkpoints.loading import load_tokenizer
 from trident_training.cli import app
 from trident_training.data.problems import DataError
 from trident_training.data.squad import QuestionData

@@ -12,9 +12,9 @@ import sentencepiece
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import BertConfig, BertForQuestionAnswering
-from trident_training.checkpoints import load_tokenizer
-from trident_training.export.checkpoint import CheckpointError, tokenizer_json
-from trident_training.sentencepiece import convert, sentencepiece_file
+from trident_training.checkpoints.errors import CheckpointError
+from trident_training.checkpoints.loading import load_tokenizer, tokenizer_json
+from trident_training.checkpoints.sentencepiece import convert, sentencepiece_file
 
 SUBJECTS = (
     "나는",

@@ -6,10 +6,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from transformers import AutoModel
-from trident_training.adapters import WEIGHTS, merge_adapter, save_adapter
-from trident_training.checkpoints import load_tokenizer
+from trident_training.checkpoints.adapters import WEIGHTS, merge_adapter, save_adapter
+from trident_training.checkpoints.loading import load_tokenizer
+from trident_training.checkpoints.vocabulary import learn_vocabulary, with_vocabulary
 from trident_training.cli import app
-from trident_training.vocabulary import learn_vocabulary, with_vocabulary
 from typer.testing import CliRunner
 
 TEXTS = ["고양이가 잔다", "강아지가 잔다", "고양이가 웃는다", "강아지가 the dog 웃는다"] * 3

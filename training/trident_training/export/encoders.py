@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from trident_training.checkpoints.positions import first_position, most_tokens
 from trident_training.export.attention import PACKED_ATTENTION
 from trident_training.export.fusing import fuse_siblings
 from trident_training.export.packing import Packed, fill_slots, pack
@@ -113,18 +114,6 @@ def padded_encoder(encoder: PreTrainedModel) -> PaddedEncoder:
     mask = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0], [1, 1, 0, 0, 0]])
     call = _PaddedCall(copy.deepcopy(encoder), "token_type_ids" in takes)
     return PaddedEncoder(_trace(call, (ids, torch.zeros_like(ids), mask)), encoder)
-
-
-def first_position(encoder: PreTrainedModel) -> int:
-    """Position id of a sequence's first token: after the padding index in RoBERTa's family, 0 elsewhere."""
-    tables = [part for name, part in encoder.named_modules() if name.endswith("position_embeddings")]
-    padding = getattr(tables[0], "padding_idx", None) if tables else None
-    return 0 if padding is None else padding + 1
-
-
-def most_tokens(encoder: PreTrainedModel) -> int:
-    """Longest sequence, in tokens, that the encoder's positions allow."""
-    return encoder.config.max_position_embeddings - first_position(encoder)
 
 
 class _PackedCall(nn.Module):

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
+from trident_training.checkpoints.pooling import Pooling
+from trident_training.checkpoints.precision import Precision
 from trident_training.export.packing import first_tokens, max_tokens, mean_tokens, pack, split_pairs
 from trident_training.export.parity import Reference, Tolerance, ragged
-from trident_training.export.pooling import Pooling
-from trident_training.export.precision import Precision
 
 #: The label that CoLA and its kind give an acceptable sentence.
 ACCEPTABLE = 1

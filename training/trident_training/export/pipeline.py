@@ -16,10 +16,11 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from trident_training.export.encoders import most_tokens, packed_encoder, padded_encoder
+from trident_training.checkpoints.positions import most_tokens
+from trident_training.checkpoints.precision import Precision
+from trident_training.export.encoders import packed_encoder, padded_encoder
 from trident_training.export.heads import Head
 from trident_training.export.parity import Parity, Tolerance, compare, sample_batches
-from trident_training.export.precision import Precision
 from trident_training.repository import ModelSet
 
 

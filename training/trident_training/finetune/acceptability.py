@@ -8,7 +8,7 @@ import numpy as np
 from datasets import Dataset
 from transformers import DataCollatorWithPadding, EvalPrediction, PreTrainedTokenizerBase, set_seed
 
-from trident_training.checkpoints import Dropout, load_classifier, load_tokenizer
+from trident_training.checkpoints.loading import Dropout, load_classifier, load_tokenizer
 from trident_training.data.cola import AcceptabilityData
 from trident_training.data.problems import DataError
 from trident_training.finetune.run import Prepared

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from trident_training.checkpoints.pooling import Pooling
 from trident_training.cleaning import Cleaning
-from trident_training.export.pooling import Pooling
 from trident_training.finetune.settings import SettingsError
 
 

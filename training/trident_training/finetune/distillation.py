@@ -15,7 +15,7 @@ from datasets import Dataset
 from torch import Tensor, nn
 from transformers import EvalPrediction, PreTrainedTokenizerBase, set_seed
 
-from trident_training.checkpoints import Dropout, load_tokenizer
+from trident_training.checkpoints.loading import Dropout, load_tokenizer
 from trident_training.data.similarity import Translation
 from trident_training.finetune.choices import Kind
 from trident_training.finetune.run import Prepared

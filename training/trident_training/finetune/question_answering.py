@@ -10,7 +10,7 @@ import numpy as np
 from datasets import Dataset
 from transformers import DataCollatorWithPadding, EvalPrediction, PreTrainedTokenizerBase, set_seed
 
-from trident_training.checkpoints import Dropout, load_question_answerer, load_tokenizer
+from trident_training.checkpoints.loading import Dropout, load_question_answerer, load_tokenizer
 from trident_training.data.problems import DataError
 from trident_training.data.squad import QuestionData
 from trident_training.finetune.run import Prepared

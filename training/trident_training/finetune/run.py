@@ -28,7 +28,7 @@ from transformers import (
 )
 from transformers.trainer_pt_utils import LengthGroupedSampler
 
-from trident_training.export.precision import Precision, resolve
+from trident_training.checkpoints.precision import Precision, resolve
 from trident_training.finetune.memory import keep_freed_memory
 from trident_training.finetune.plots import plot_training
 from trident_training.finetune.settings import Settings

@@ -11,7 +11,7 @@ import torch
 from datasets import Dataset
 from transformers import EvalPrediction, PreTrainedTokenizerBase, set_seed
 
-from trident_training.checkpoints import Dropout, load_tokenizer
+from trident_training.checkpoints.loading import Dropout, load_tokenizer
 from trident_training.cleaning import with_cleaning
 from trident_training.data.problems import DataError
 from trident_training.data.similarity import MOST, SIMILAR, SimilarityData

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
 from transformers.modeling_outputs import SequenceClassifierOutput
 
-from trident_training.checkpoints import Dropout, load_classifier, load_tokenizer
+from trident_training.checkpoints.loading import Dropout, load_classifier, load_tokenizer
 from trident_training.data.cola import AcceptabilityData
 from trident_training.finetune.acceptability import LABELS, collapsed, compute_metrics, tokenize
 from trident_training.finetune.run import Prepared

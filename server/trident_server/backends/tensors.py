@@ -14,6 +14,8 @@ Array = npt.NDArray[np.generic]
 Tensor = tuple[str, tuple[int, ...], Sequence[memoryview]]
 #: An output as it is to be sent: its name, Triton's name of the type, shape and content.
 Output = tuple[str, str, tuple[int, ...], Array | bytes]
+#: What Triton is to keep for a sequence, as an output with a mark behind it.
+State = tuple[str, str, tuple[int, ...], Array | bytes, bool]
 #: The name of the error's code, ``inprocess.c`` has them all, and its message.
 Error = tuple[str, str]
 

@@ -17,6 +17,7 @@ class Client:
     """A thin layer over Triton's own client, for several requests at once."""
 
     def __init__(self, url: str) -> None:
+        self._url = url
         self._client = triton_http.InferenceServerClient(url, concurrency=8, network_timeout=60)
         self._sent: Counter[str] = Counter()
 
@@ -38,11 +39,27 @@ class Client:
                 answers.append(error)
         return answers
 
+    def infer_sequence(self, model: str, sequence: int, requests: Sequence[Arrays]) -> list[Arrays]:
+        """Send a sequence's requests one after another."""
+        last = len(requests) - 1
+        with triton_http.InferenceServerClient(self._url, network_timeout=60) as client:
+            results = [
+                client.infer(
+                    model,
+                    _inputs(inputs),
+                    sequence_id=sequence,
+                    sequence_start=place == 0,
+                    sequence_end=place == last,
+                )
+                for place, inputs in enumerate(requests)
+            ]
+        return [
+            {each["name"]: result.as_numpy(each["name"]) for each in result.get_response()["outputs"]}
+            for result in results
+        ]
+
     def _send(self, model: str, inputs: Arrays, outputs: Sequence[str] = ()) -> triton_http.InferAsyncRequest:
-        given = []
-        for name, array in inputs.items():
-            given.append(triton_http.InferInput(name, list(array.shape), np_to_triton_dtype(array.dtype)))
-            given[-1].set_data_from_numpy(array)
+        given = _inputs(inputs)
         self._sent[model] += len(next(iter(inputs.values())))
         wanted = [triton_http.InferRequestedOutput(name) for name in outputs] or None
         return self._client.async_infer(model, given, outputs=wanted)
@@ -66,6 +83,14 @@ class Client:
 
     def is_live(self) -> bool:
         return bool(self._client.is_server_live())
+
+
+def _inputs(arrays: Arrays) -> list[triton_http.InferInput]:
+    given = []
+    for name, array in arrays.items():
+        given.append(triton_http.InferInput(name, list(array.shape), np_to_triton_dtype(array.dtype)))
+        given[-1].set_data_from_numpy(array)
+    return given
 
 
 def row(*values: float) -> np.ndarray:

@@ -76,6 +76,50 @@ class Shout(nn.Module):
         return [text + "!" for text in TEXT]
 
 
+class Pair(nn.Module):
+    def forward(self, X: Tensor) -> tuple[Tensor, Tensor]:  # noqa: N803
+        return X, X * 2
+
+
+class Dictionary(nn.Module):
+    def forward(self, given: dict[str, Tensor]) -> Tensor:
+        return given["minuend"] - given["subtrahend"]
+
+
+class Both(nn.Module):
+    def forward(self, a: Tensor, b: Tensor, c: Tensor) -> Tensor:
+        return a
+
+
+class Running(nn.Module):
+    """Sums a sequence's numbers up: in the module itself, as Triton's own TorchScript models of sequences do."""
+
+    total: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("total", torch.zeros([1, 1]))
+
+    def forward(self, X: Tensor, START: Tensor, READY: Tensor) -> Tensor:  # noqa: N803
+        self.total.copy_((torch.where(START == 1, torch.zeros_like(self.total), self.total) + X) * READY)
+        return self.total.clone()
+
+
+class Controls(nn.Module):
+    """Answers what Triton said of the place in the sequence."""
+
+    def forward(self, X: Tensor, START: Tensor, END: Tensor, READY: Tensor, ID: Tensor) -> Tensor:  # noqa: N803
+        return torch.cat([X, START.to(X.dtype), END.to(X.dtype), READY.to(X.dtype), ID.to(X.dtype)], dim=1)
+
+
+class Kept(nn.Module):
+    """Sums a sequence's numbers up in a state that Triton keeps; answers the sum and the state that it was given."""
+
+    def forward(self, X: Tensor, START: Tensor, SUM: Tensor) -> tuple[Tensor, Tensor]:  # noqa: N803
+        total = torch.where(START == 1, torch.zeros_like(SUM), SUM) + X
+        return total, total
+
+
 class Types(nn.Module):
     """Answers what it was given, one of each type."""
 

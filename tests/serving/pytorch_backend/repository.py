@@ -23,6 +23,12 @@ max_batch_size: 4
 input [ {{ name: "X" data_type: TYPE_{0} dims: [ 1 ] }} ]
 output [ {{ name: "Y" data_type: TYPE_{0} dims: [ 1 ] }} ]
 """
+SEQUENCES = """
+max_batch_size: {0}
+input [ {{ name: "X__0" data_type: TYPE_FP32 dims: [ 1 ] }} ]
+output [ {{ name: "Y__0" data_type: TYPE_FP32 dims: [ {1} ] }} ]
+"""
+START = '{ name: "START__1" control { kind: CONTROL_SEQUENCE_START int32_false_true: [ 0, 1 ] } }'
 TYPES = ["BOOL", "UINT8", "INT8", "INT16", "INT32", "INT64", "FP16", "FP32", "FP64"]
 BATCH_INPUTS = {
     "count": ("BATCH_ELEMENT_COUNT", "FP32"),
@@ -42,6 +48,7 @@ class Model:
     config: str
     backend: str = 'backend: "pytorch"'
     file_name: str = "model.pt"
+    instances: int = 1
 
 
 def tensors(field: str, prefix: str) -> str:
@@ -100,15 +107,40 @@ SERVED = {
     "unbatched": Model(
         modules.Unbatched(),
         'max_batch_size: 0\ninput [ { name: "X" data_type: TYPE_FP32 dims: [ -1, -1 ] },'
-        ' { name: "TEXT" data_type: TYPE_STRING dims: [ -1 ] optional: true } ]\n'
+        ' { name: "TEXT" data_type: TYPE_STRING dims: [ -1 ] } ]\n'
         'output [ { name: "SHAPE" data_type: TYPE_INT64 dims: [ -1 ] },'
         ' { name: "LOUD" data_type: TYPE_STRING dims: [ -1 ] } ]\n',
     ),
     "text": Model(
         modules.Shout(),
-        WAIT
-        + 'max_batch_size: 4\ninput [ { name: "TEXT" data_type: TYPE_STRING dims: [ 1 ] reshape { shape: [ ] } } ]\n'
+        'max_batch_size: 4\ninput [ { name: "TEXT" data_type: TYPE_STRING dims: [ 1 ] reshape { shape: [ ] } } ]\n'
         'output [ { name: "LOUD" data_type: TYPE_STRING dims: [ 1 ] reshape { shape: [ ] } } ]\n',
+    ),
+    "dictionary": Model(
+        modules.Dictionary(),
+        WAIT
+        + """
+max_batch_size: 8
+input [
+  { name: "subtrahend" data_type: TYPE_FP32 dims: [ -1 ] },
+  { name: "minuend" data_type: TYPE_FP32 dims: [ -1 ] }
+]
+output [ { name: "DIFFERENCE" data_type: TYPE_FP32 dims: [ -1 ] } ]
+""",
+    ),
+    "shared": Model(modules.Pair(), ONE.format("FP32") + parameters(ENABLE_WEIGHT_SHARING="true"), instances=2),
+    "running": Model(
+        modules.Running(),
+        SEQUENCES.format(1, 1) + f"sequence_batching {{ control_input [ {START}, "
+        '{ name: "READY__2" control { kind: CONTROL_SEQUENCE_READY int32_false_true: [ 0, 1 ] } } ] }\n',
+    ),
+    "controls": Model(
+        modules.Controls(),
+        SEQUENCES.format(4, 5)
+        + f"sequence_batching {{ oldest {{ max_candidate_sequences: 4 }} control_input [ {START}, "
+        '{ name: "END__2" control { kind: CONTROL_SEQUENCE_END fp32_false_true: [ 0, 1 ] } }, '
+        '{ name: "READY__3" control { kind: CONTROL_SEQUENCE_READY bool_false_true: [ false, true ] } }, '
+        '{ name: "ID__4" control { kind: CONTROL_SEQUENCE_CORRID data_type: TYPE_INT64 } } ] }\n',
     ),
     "types": Model(modules.Types(), "max_batch_size: 4\n" + tensors("input", "") + tensors("output", "SAME_")),
     "ragged": Model(
@@ -122,31 +154,113 @@ SERVED = {
         + "".join(batch_input(name, *facts) for name, facts in BATCH_INPUTS.items()),
     ),
 }
-# What each load says, and why the C++ backend refuses the same.
+# Triton keeps a state only for models in its own process; elsewhere their load fails.
+STATES = {
+    "kept": Model(
+        modules.Kept(),
+        SEQUENCES.format(4, 1)
+        + f"sequence_batching {{ oldest {{ max_candidate_sequences: 4 }} control_input [ {START} ] "
+        'state [ { input_name: "SUM__2" output_name: "SUM__1" data_type: TYPE_FP32 dims: [ 1 ] } ] }\n',
+    ),
+}
+PAIR = 'output [ { name: "Y" data_type: TYPE_FP32 dims: [ -1 ] }, { name: "Z" data_type: TYPE_FP32 dims: [ -1 ] } ]\n'
+RAGGED = 'max_batch_size: 4\ninput [ { name: "X" data_type: TYPE_FP32 dims: [ -1 ] allow_ragged_batch: true } ]\n'
+TEXT = (
+    'input [ { name: "X" data_type: TYPE_FP32 dims: [ 1 ] } ]\noutput [ { name: "T" data_type: TYPE_STRING dims: [ 1 ]'
+)
+# What each load says. The C++ backend refuses the same, or would answer wrongly: the comment before it says which.
 REFUSED = {
+    # Every output of the entry would be answered under the first name, the second not at all.
+    "batch_output_of_two_names": (
+        Model(
+            modules.Pair(),
+            RAGGED + PAIR + "batch_output { kind: BATCH_SCATTER_WITH_INPUT_SHAPE "
+            'target_name: [ "Y", "Z" ] source_input: "X" }\n',
+        ),
+        "under the first name",
+    ),
+    # Refused: it counts entries.
+    "batch_input_of_two_names": (
+        Model(
+            modules.Both(),
+            RAGGED + 'output [ { name: "Y" data_type: TYPE_FP32 dims: [ -1 ] } ]\nbatch_input { kind: BATCH_ITEM_SHAPE '
+            'target_name: [ "b", "c" ] data_type: TYPE_INT32 source_input: "X" }\n',
+        ),
+        "unable to load model 'batch_input_of_two_names'",
+    ),
+    # Refused.
+    "optional_input": (
+        Model(modules.Shout(), ONE.format("FP32").replace("dims: [ 1 ] }", "dims: [ 1 ] optional: true }", 1)),
+        "'optional' is set to true for input 'X' while the backend model doesn't support optional input",
+    ),
+    # Each of the joined requests would be given the first texts of the batch.
+    "text_of_joined_requests": (
+        Model(None, WAIT + "max_batch_size: 4\n" + TEXT + " reshape { shape: [ ] } } ]\n"),
+        "the first texts of the batch",
+    ),
+    # Loaded, and every request answered with 500.
+    "two_inputs_of_one_index": (
+        Model(modules.Subtract(), SUBTRACT.format("a__0", "b__0", "D", "I", "R")),
+        "do not fill the arguments of forward",
+    ),
+    "index_too_high": (
+        Model(modules.Subtract(), SUBTRACT.format("a__0", "b__2", "D", "I", "R")),
+        "do not fill the arguments of forward",
+    ),
+    "batch_input_of_unknown_name": (
+        Model(
+            modules.Both(),
+            RAGGED.replace('"X"', '"a"')
+            + 'output [ { name: "Y" data_type: TYPE_FP32 dims: [ -1 ] } ]\n'
+            + batch_input("b", "BATCH_ITEM_SHAPE", "INT32").replace('"X"', '"a"')
+            + batch_input("d", "BATCH_ITEM_SHAPE", "INT32").replace('"X"', '"a"'),
+        ),
+        "do not fill the arguments of forward",
+    ),
+    # Refused.
+    "fewer_inputs_than_arguments": (
+        Model(modules.Subtract(), ONE.format("FP32")),
+        "unable to load model 'fewer_inputs_than_arguments', configuration expects 1 inputs, model provides 2",
+    ),
+    # Taken as 2.
+    "integer_with_letters_behind": (
+        Model(None, ONE.format("FP32") + parameters(INTRA_OP_THREAD_COUNT="2abc")),
+        "got '2abc', of which the C++ backend would take the digits in front",
+    ),
+    # Refused, as all that follow.
+    "control_without_an_index": (
+        Model(
+            None,
+            SEQUENCES.format(1, 1) + f"sequence_batching {{ control_input {START.replace('START__1', 'START')} }}\n",
+        ),
+        "input 'START' does not follow <name>__<index> naming convention.",
+    ),
     "integer_does_not_parse": (Model(None, ONE.format("FP32") + parameters(INTRA_OP_THREAD_COUNT="two")), "an integer"),
     "boolean_does_not_parse": (Model(None, ONE.format("FP32") + parameters(INFERENCE_MODE="maybe")), "true, on, 1"),
-    "uint16": (Model(None, ONE.format("UINT16")), "TYPE_UINT16, which the pytorch backend does not serve"),
-    "uint32": (Model(None, ONE.format("UINT32")), "TYPE_UINT32, which the pytorch backend does not serve"),
-    "uint64": (Model(None, ONE.format("UINT64")), "TYPE_UINT64, which the pytorch backend does not serve"),
-    "bf16": (Model(None, ONE.format("BF16")), "TYPE_BF16, which the pytorch backend does not serve"),
-    "text_of_two_dimensions": (Model(None, ONE.format("STRING")), "List[str] only"),
+    "uint16": (Model(None, ONE.format("UINT16")), "unsupported datatype TYPE_UINT16 for input 'X' for model 'uint16'"),
+    "uint32": (Model(None, ONE.format("UINT32")), "unsupported datatype TYPE_UINT32 for input 'X' for model 'uint32'"),
+    "uint64": (Model(None, ONE.format("UINT64")), "unsupported datatype TYPE_UINT64 for input 'X' for model 'uint64'"),
+    "bf16": (Model(None, ONE.format("BF16")), "unsupported datatype TYPE_BF16 for input 'X' for model 'bf16'"),
+    "text_of_two_dimensions": (
+        Model(None, ONE.format("STRING")),
+        "Triton only supports 1 dimensional List of String as input for 'X'",
+    ),
     "no_outputs": (
         Model(None, 'max_batch_size: 4\ninput [ { name: "X" data_type: TYPE_FP32 dims: [ 1 ] } ]\n'),
-        "cannot complete a configuration",
+        "model configuration must contain at least one output, none were specified.",
     ),
-    "file_is_missing": (Model(None, ONE.format("FP32")), "there is no TorchScript file"),
+    "file_is_missing": (Model(None, ONE.format("FP32")), "unable to find"),
 }
 
 
 def write_repository(root: Path) -> Path:
     """Write all models under ``root`` and return it."""
     refused = {name: model for name, (model, _) in REFUSED.items()}
-    for name, model in {**SERVED, **refused}.items():
+    for name, model in {**SERVED, **STATES, **refused}.items():
         version = root / name / "1"
         version.mkdir(parents=True)
         (version.parent / "config.pbtxt").write_text(
-            f"{model.backend}\ninstance_group [ {{ kind: KIND_CPU }} ]\n{model.config}"
+            f"{model.backend}\ninstance_group [ {{ kind: KIND_CPU count: {model.instances} }} ]\n{model.config}"
         )
         file = version / model.file_name
         if model.module is None:

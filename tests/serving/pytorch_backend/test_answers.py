@@ -26,34 +26,41 @@ def test_text_goes_in_and_out_as_a_list_of_str(client):
     assert [each.decode() for each in answer["LOUD"]] == [each.upper().replace("STRASSE", "STRAßE") for each in texts]
 
 
-def test_text_is_joined_and_split_over_requests(client):
+def test_text_of_a_batch_is_answered_a_request_at_a_time(client):
     before = client.executions("text")
     answers = client.infer_together("text", [{"TEXT": text("a")}, {"TEXT": text("b", "c")}, {"TEXT": text("d")}])
     assert [answer["LOUD"].tolist() for answer in answers] == [[[b"a!"]], [[b"b!"], [b"c!"]], [[b"d!"]]]
-    assert client.executions("text") - before == 1
+    assert client.executions("text") - before == 3
 
 
-def test_text_that_is_not_utf8_fails_its_request_and_no_other_of_the_batch(client):
-    before = client.executions("text")
+def test_text_that_is_not_utf8_fails_its_request_and_no_other(client):
     good, bad, other = client.infer_together(
         "text", [{"TEXT": text("a")}, {"TEXT": text(b"\xff\xfe", "b")}, {"TEXT": text("c")}]
     )
     assert (good["LOUD"].tolist(), other["LOUD"].tolist()) == ([[b"a!"]], [[b"c!"]])
     assert (bad.status(), "input 'TEXT' must be UTF-8" in bad.message()) == ("400", True)
-    assert client.executions("text") - before == 1
 
 
 @pytest.mark.parametrize(
     ("number", "status", "says"),
     [
-        (1, "400", "output 'Y' is a scalar"),
-        (2, "400", "configured TYPE_FP32, but forward returned torch.float64"),
-        (8, "400", "configured TYPE_FP32, but forward returned text"),
-        (3, "501", "output 'Y' has 0 rows where the batch needs 1"),
-        (4, "500", "mode four"),
-        (5, "500", "a flat tuple of those, not one with a dict"),
-        (6, "500", "a flat tuple of those, not one with a tuple"),
-        (7, "500", "a flat tuple of those, not one with a list"),
+        (1, "400", "output 'Y' is a scalar which is not supported."),
+        (2, "400", "configuration expects datatype TYPE_FP32 for output 'Y', model provides TYPE_FP64"),
+        # It would be answered as BYTES.
+        (8, "400", "output 'Y', model provides TYPE_STRING; the C.. backend would answer with the text all the same"),
+        (
+            3,
+            "501",
+            "output 'Y' has 0 rows where the batch needs 1; the C.. backend would answer the first requests alone",
+        ),
+        (4, "500", "PyTorch execute failure: .*mode four"),
+        (
+            5,
+            "500",
+            "PyTorch execute failure: output must be of type Tensor, .* a List / Dictionary of Tensors or a Scalar",
+        ),
+        (6, "500", "PyTorch execute failure: output at index 1 must be of type Tensor"),
+        (7, "500", r"PyTorch execute failure: output must be of type Tensor or List\[str\], received List\[Tensor\]"),
     ],
     ids=["scalar", "wrong type", "text", "short", "exception", "dict", "nested tuple", "list of tensors"],
 )
@@ -62,6 +69,18 @@ def test_what_forward_may_not_return_is_an_error_and_the_server_lives_on(client,
         client.infer("answer", mode(number))
     assert caught.value.status() == status
     assert client.infer("answer", mode(9))["Y"].tolist() == [[9]]
+
+
+def test_an_output_too_short_for_all_that_joined_is_an_error_for_all_of_them(client):
+    # The C++ backend would answer the first of them, and the rest with 501.
+    failed = client.infer_together("answer", [mode(3), mode(3)])
+    assert [error.status() for error in failed] == ["501"] * 2
+
+
+def test_outputs_are_answered_in_the_order_of_their_names(client):
+    assert list(client.infer("by_order", {"first": row(1), "second__0": row(1)})) == ["DIFFERENCE", "INFERENCE", "ROWS"]
+    answer = client.infer("by_index", {"a__0": row(1), "b__1": row(1)})
+    assert list(answer) == ["difference__0", "inference__1", "rows__2"]
 
 
 def test_an_exception_is_an_error_for_its_whole_batch_and_for_no_other(client):

@@ -6,7 +6,7 @@ import re
 import pytest
 
 from .client import row
-from .repository import REFUSED, SERVED
+from .repository import REFUSED, SERVED, STATES
 
 pytestmark = pytest.mark.serving
 
@@ -25,10 +25,15 @@ def test_threads_are_those_configured_else_the_cores(backend_triton, isolated):
     log = backend_triton.log_file.read_text()
     threads = dict(re.findall(r"model '(\w+)': TorchScript on cpu, (\d+) threads inside an operation", log))
     cores = str(len(os.sched_getaffinity(0)))
-    assert threads == {name: "3" if name == "by_index" else cores for name in SERVED}
+    served = SERVED | ({} if isolated else STATES)
+    fewer = {"by_index": "3", "shared": str(max(1, int(cores) // 2))}
+    # A model that is refused for its state was loaded before that.
+    assert {name: threads[name] for name in served} == {name: fewer.get(name, cores) for name in served}
     side_by_side = dict(re.findall(r"model '(\w+)': .* and (\d+) for operations side by side", log))
     if isolated:
-        assert side_by_side == {name: "2" if name == "by_index" else "1" for name in SERVED}
+        assert {name: side_by_side[name] for name in SERVED} == {
+            name: "2" if name == "by_index" else "1" for name in SERVED
+        }
     else:
         assert len(set(side_by_side.values())) == 1, "torch takes that number once for a whole process"
 
@@ -39,12 +44,37 @@ def test_models_run_where_they_are_told_and_two_batches_at_a_time_where_no_call_
     if isolated:
         assert where == dict.fromkeys(SERVED, "in a process of its own")
     else:
-        assert where == {name: f"in Triton's process, {1 if name == 'count' else 2} at a time" for name in SERVED}
+        alone = {"count", "running", "controls", "kept"}
+        assert where == {
+            name: f"in Triton's process, {1 if name in alone else 2} at a time" for name in SERVED | STATES
+        }
 
 
 def test_profiling_is_off_unless_asked_for(backend_triton):
     profiling = dict(re.findall(r"model '(\w+)': TorchScript .* profiling (\w+)", backend_triton.log_file.read_text()))
-    assert profiling == {name: "on" if name == "by_index" else "off" for name in SERVED}
+    assert {name: profiling[name] for name in SERVED} == {
+        name: "on" if name == "by_index" else "off" for name in SERVED
+    }
+
+
+def test_an_instance_says_how_it_is_executed_in_the_words_that_tritons_own_tests_look_for(backend_triton):
+    log = backend_triton.log_file.read_text()
+    for what, by_index, by_order in (
+        ("Optimized execution", "disabled", "enabled"),
+        ("Cache Cleaning", "enabled", "disabled"),
+        ("Inference Mode", "disabled", "enabled"),
+        ("cuDNN", "enabled", "enabled"),
+    ):
+        for name, state in (("by_index", by_index), ("by_order", by_order)):
+            assert f"{what} is {state} for model instance '{name}'" in log
+    assert "Weight sharing is enabled for model instance 'shared'" in log
+
+
+def test_all_instances_of_a_process_share_one_module_where_they_are_told_to(backend_triton, client, isolated):
+    reused = backend_triton.log_file.read_text().count("Reusing TorchScript model for instance 'shared'")
+    assert reused == (0 if isolated else 1)
+    answers = client.infer_together("shared", [{"X": row(n)} for n in range(8)])
+    assert [answer["Y"].tolist() for answer in answers] == [[[n]] for n in range(8)]
 
 
 @pytest.mark.parametrize(("name", "says"), [(name, says) for name, (_, says) in REFUSED.items()])

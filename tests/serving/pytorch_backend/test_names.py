@@ -37,6 +37,14 @@ def test_other_outputs_bind_in_configuration_order(client):
     assert answer["ROWS"].tolist() == [[3]] * 3
 
 
+def test_a_dictionary_of_tensors_has_the_names_of_the_inputs(client):
+    before = client.executions("dictionary")
+    requests = [{"subtrahend": row(n), "minuend": row(10 * n)} for n in (1, 2)]
+    answers = client.infer_together("dictionary", requests)
+    assert [answer["DIFFERENCE"].tolist() for answer in answers] == [[[9]], [[18]]]
+    assert client.executions("dictionary") - before <= 2
+
+
 def test_only_requested_outputs_are_answered(client):
     answer = client.infer("by_order", {"second__0": row(1), "first": row(10)}, outputs=["ROWS"])
     assert answer.keys() == {"ROWS"}

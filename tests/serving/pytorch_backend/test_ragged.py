@@ -75,6 +75,16 @@ def test_batch_item_shape_flatten_has_the_same_in_one_dimension(told, in_order):
     assert told["item_shape_flat"] == (1, 8, _padded(shapes))
 
 
+def test_an_empty_request_is_refused_and_those_that_would_join_it_are_answered(client):
+    # On the C++ backend, whoever comes after it in the batch is answered from uninitialised memory.
+    scale = np.zeros((1, 1), np.float32)
+    requests = [{"X": np.full((1, n, 2), n, np.float32), "SCALE": scale} for n in (1, 0, 2)]
+    first, empty, other = client.infer_together("ragged", requests)
+    assert (empty.status(), "'X' is ragged and has no elements" in empty.message()) == ("400", True)
+    for request, answer in ((requests[0], first), (requests[2], other)):
+        assert answer["TWICE"].tolist() == (request["X"] * 2).tolist()
+
+
 def _padded(values) -> list[float]:
     return [*map(float, values), *[0.0] * 8][:8]
 

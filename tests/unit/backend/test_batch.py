@@ -5,9 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from trident_server.backends.pytorch.batch import DESCRIPTIONS, decode, describe, join, split
-from trident_server.backends.pytorch.configuration import BatchInput, ModelConfiguration, Tensor
+from trident_server.backends.pytorch.configuration import BatchInput, ModelConfiguration
 from trident_server.backends.pytorch.errors import RequestError, ShortOutputError
 from trident_server.backends.pytorch.parameters import Parameters
+from trident_server.backends.pytorch.tensors import Tensor
 
 # Shapes of one input over a batch: 1 to 5 requests of equal rank, batch dimension first.
 batches = st.integers(1, 3).flatmap(
@@ -132,8 +133,8 @@ def test_a_scattered_output_keeps_its_fixed_dimensions():
 @pytest.mark.parametrize(
     ("scattered", "output", "says"),
     [
-        ({}, np.zeros((2, 5)), "'Y' has 2 rows where the batch needs 3"),
-        ({"Y": "X"}, np.zeros(13), "'Y' has 13 elements where the batch needs 14"),
+        ({}, np.zeros((2, 5)), "'Y' has 2 rows where the batch needs 3; the C.. backend would answer the first"),
+        ({"Y": "X"}, np.zeros(13), "'Y' has 13 elements where the batch needs 14; the C.. backend would read past"),
     ],
 )
 def test_an_output_shorter_than_the_batch_is_an_error(scattered, output, says):

@@ -1,9 +1,9 @@
 import os
 
 import pytest
-from trident_server.backends.pytorch.configuration import ELEMENT_TYPES
 from trident_server.backends.pytorch.errors import ConfigurationError
 from trident_server.backends.pytorch.parameters import Parameters
+from trident_server.backends.pytorch.tensors import ELEMENT_TYPES
 
 
 def tensor(name, data_type="TYPE_FP32", dims=(-1,), **more):
@@ -31,7 +31,9 @@ def test_reshaped_dims_are_what_the_model_sees(configure):
 @pytest.mark.parametrize("data_type", ["TYPE_UINT16", "TYPE_UINT32", "TYPE_UINT64", "TYPE_BF16", "TYPE_INVALID"])
 @pytest.mark.parametrize("field", ["input", "output"])
 def test_types_that_cannot_be_configured(configure, field, data_type):
-    with pytest.raises(ConfigurationError, match=f"'T' has data type {data_type}, which .* TYPE_BOOL, .* TYPE_STRING"):
+    with pytest.raises(
+        ConfigurationError, match=f"^unsupported datatype {data_type} for {field} 'T' for model 'small'"
+    ):
         configure(**{field: [tensor("T", data_type)]})
 
 
@@ -57,28 +59,101 @@ def test_text_has_one_dimension_the_batch_included(configure, field, max_batch_s
     if served:
         configure(**changes)
     else:
-        with pytest.raises(ConfigurationError, match=r"'T' is text of more than one dimension.*reshape \{"):
+        words = rf"^Triton only supports 1 dimensional List of String as {field} for 'T' for model 'small'.*reshape \{{"
+        with pytest.raises(ConfigurationError, match=words):
             configure(**changes)
 
 
 @pytest.mark.parametrize("field", ["input", "output"])
 def test_nothing_is_completed(configure, field):
-    with pytest.raises(ConfigurationError, match="cannot complete a configuration"):
+    with pytest.raises(ConfigurationError, match=f"must contain at least one {field}, none were specified"):
         configure(**{field: []})
 
 
-def test_sequence_batching_is_refused(configure):
-    with pytest.raises(ConfigurationError, match="use dynamic_batching"):
-        configure(sequence_batching={})
+def test_an_optional_input_is_refused_in_the_other_backends_words(configure):
+    words = "'optional' is set to true for input 'X' while the backend model doesn't support optional input"
+    with pytest.raises(ConfigurationError, match=words):
+        configure(input=[tensor("X", optional=True)])
+    assert configure(input=[tensor("X", optional=False)]).inputs[0].name == "X"
 
 
-def test_each_target_of_a_batch_input_is_an_argument(configure):
-    configuration = configure(
-        batch_input=[
-            {"kind": "BATCH_ITEM_SHAPE", "target_name": ["a", "b"], "data_type": "TYPE_INT32", "source_input": ["X"]}
-        ]
-    )
+def shape_of(*names):
+    return {"kind": "BATCH_ITEM_SHAPE", "target_name": [*names], "data_type": "TYPE_INT32", "source_input": ["X"]}
+
+
+def test_a_batch_input_has_one_target_name(configure):
+    configuration = configure(batch_input=[shape_of("a"), shape_of("b")])
     assert [(each.name, each.source) for each in configuration.batch_inputs] == [("a", "X"), ("b", "X")]
+    with pytest.raises(ConfigurationError, match=r"^unable to load model 'small'.*a, b.*an entry for each name"):
+        configure(batch_input=[shape_of("a", "b")])
+
+
+def test_a_batch_output_has_one_target_name(configure):
+    outputs = [tensor("Y"), tensor("Z")]
+    assert configure(output=outputs, batch_output=scatter("Y") + scatter("Z")).scattered == {"Y": "X", "Z": "X"}
+    both = [scatter()[0] | {"target_name": ["Y", "Z"]}]
+    with pytest.raises(ConfigurationError, match=r"Y, Z.*under the first name.*an entry for each name"):
+        configure(output=outputs, batch_output=both)
+
+
+@pytest.mark.parametrize("scheduler", ["dynamic_batching", "sequence_batching"])
+def test_text_is_no_output_where_requests_join(configure, scheduler):
+    text = [tensor("T", "TYPE_STRING", [1], reshape={"shape": []})]
+    with pytest.raises(ConfigurationError, match=r"output 'T' is text, and requests join.*the first texts"):
+        configure(output=text, **{scheduler: {}})
+    assert configure(output=text).outputs[0].data_type == "TYPE_STRING"
+    assert configure(output=text, max_batch_size=1, **{scheduler: {}}).max_batch_size == 1
+
+
+def control(name, kind="CONTROL_SEQUENCE_START", **more):
+    return {"name": name, "control": [{"kind": kind, **more}]}
+
+
+def test_controls_have_the_type_of_their_values(configure):
+    controls = [
+        control("START__1", int32_false_true=[0, 1], fp32_false_true=[]),
+        control("END__2", fp32_false_true=[0, 1]),
+        control("READY__3", bool_false_true=[False, True]),
+        control("ID__4", "CONTROL_SEQUENCE_CORRID", data_type="TYPE_INT64"),
+    ]
+    configuration = configure(sequence_batching={"control_input": controls})
+    assert [(each.name, each.data_type) for each in configuration.controls] == [
+        ("START__1", "TYPE_INT32"),
+        ("END__2", "TYPE_FP32"),
+        ("READY__3", "TYPE_BOOL"),
+        ("ID__4", "TYPE_INT64"),
+    ]
+    assert configuration.is_of_sequences
+    assert not configure().is_of_sequences
+
+
+def kept(output="S__1", data_type="TYPE_FP32"):
+    return {"state": [{"input_name": "S__1", "output_name": output, "data_type": data_type, "dims": [2]}]}
+
+
+@pytest.mark.parametrize(
+    ("batching", "says"),
+    [
+        (
+            {"control_input": [control("START", int32_false_true=[0, 1])]},
+            "input 'START' does not follow <name>__<index>",
+        ),
+        (
+            {"control_input": [control("ID__1", "CONTROL_SEQUENCE_CORRID", data_type="TYPE_UINT64")]},
+            "input 'ID__1' type 'TYPE_UINT64' is not supported by PyTorch.",
+        ),
+        (kept("S"), "state 'S' does not follow <name>__<index>"),
+        (kept(data_type="TYPE_BF16"), "unsupported datatype TYPE_BF16 for input state 'S__1' for model 'small'"),
+    ],
+)
+def test_sequences_that_the_other_backend_refuses(configure, batching, says):
+    with pytest.raises(ConfigurationError, match=says):
+        configure(sequence_batching=batching)
+
+
+def test_a_state_goes_in_and_comes_out(configure):
+    (state,) = configure(sequence_batching=kept()).states
+    assert (state.input.name, state.output.name, state.output.dims) == ("S__1", "S__1", (2,))
 
 
 def test_a_scattered_output_takes_its_variable_dimensions_from_the_input(configure):

@@ -1,6 +1,7 @@
 """The backend inside Triton's process: from Triton's memory to arrays and back."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from trident_server.backends import tensors
 from trident_server.backends.pytorch import inprocess
+from trident_server.backends.pytorch.errors import ConfigurationError
 from trident_server.backends.pytorch.inprocess import InProcessModel
 
 
@@ -26,13 +28,38 @@ class Remembers(nn.Module):
         return X + self.last
 
 
+class Three(nn.Module):
+    def forward(self, X: Tensor) -> tuple[Tensor, Tensor, Tensor]:  # noqa: N803
+        return X, X * 2, X * 3
+
+
+class Dictionary(nn.Module):
+    def forward(self, given: dict[str, Tensor]) -> Tensor:
+        return given["X"] - given["Z"]
+
+
+class Accumulates(nn.Module):
+    def forward(self, x: Tensor, start: Tensor, total: Tensor) -> tuple[Tensor, Tensor]:
+        total = torch.where(start == 1, torch.zeros_like(total), total) + x
+        return total, total
+
+
 @pytest.fixture
 def load(tmp_path, config):
-    def load(module, **changes):
-        (tmp_path / "1").mkdir()
+    """Saves a module and loads it; ``again`` loads what was saved."""
+
+    def save(module):
+        (tmp_path / "1").mkdir(exist_ok=True)
         torch.jit.script(module).save(str(tmp_path / "1" / "model.pt"))
+
+    def again(**changes):
         return InProcessModel(json.dumps({**config, **changes}), str(tmp_path / "1"), "CPU", 0)
 
+    def load(module, **changes):
+        save(module)
+        return again(**changes)
+
+    load.save, load.again = save, again
     return load
 
 
@@ -61,6 +88,98 @@ def test_a_request_that_lacks_an_input_is_told_and_the_other_answered(load):
         "model 'small': input 'X' is missing; the pytorch backend needs every configured input",
     )
     assert answered[0][2] == (1, 2)
+
+
+def test_an_empty_ragged_input_is_refused_before_it_joins_and_the_others_are_answered(load):
+    scatter = {"kind": "BATCH_SCATTER_WITH_INPUT_SHAPE", "target_name": ["Y"], "source_input": ["X"]}
+    model = load(Twice(), batch_output=[scatter])
+    full = np.ones((1, 2), np.float32)
+    failed, answered = model.execute([{"X": ("FP32", (1, 0), [memoryview(bytearray())])}, {"X": tensor(full)}], 1)
+    assert failed[0] == "INVALID_ARG"
+    assert "input 'X' is ragged and has no elements" in failed[1]
+    assert bytes(memoryview(answered[0][3])) == full.tobytes()
+
+
+def test_outputs_are_answered_in_the_order_of_their_names(load):
+    outputs = [{"name": name, "data_type": "TYPE_FP32", "dims": [2]} for name in ("b", "a", "B")]
+    model = load(Three(), input=[{"name": "X", "data_type": "TYPE_FP32", "dims": [2]}], output=outputs)
+    (answer,) = model.execute([{"X": tensor(np.ones((1, 2), np.float32))}], 1)
+    assert [(name, np.frombuffer(content, np.float32)[0]) for name, _, _, content in answer] == [
+        ("B", 3),
+        ("a", 2),
+        ("b", 1),
+    ]
+
+
+def test_a_dictionary_of_inputs_is_given_by_their_names(load):
+    inputs = [{"name": name, "data_type": "TYPE_FP32", "dims": [1]} for name in ("X", "Z")]
+    model = load(Dictionary(), input=inputs)
+    x, z = np.full((1, 1), 5, np.float32), np.full((1, 1), 3, np.float32)
+    (((_, _, _, content),),) = model.execute([{"X": tensor(x), "Z": tensor(z)}], 1)
+    assert np.frombuffer(content, np.float32) == [2]
+
+
+def test_a_dictionary_of_text_is_refused(load):
+    with pytest.raises(ConfigurationError, match="holds neither text"):
+        load(Dictionary(), max_batch_size=0, input=[{"name": "X", "data_type": "TYPE_STRING", "dims": [1]}])
+
+
+STATEFUL = {
+    "control_input": [
+        {"name": "START__1", "control": [{"kind": "CONTROL_SEQUENCE_START", "int32_false_true": [0, 1]}]}
+    ],
+    "state": [{"input_name": "SUM__2", "output_name": "SUM__1", "data_type": "TYPE_FP32", "dims": [1]}],
+}
+
+
+def test_a_state_is_handed_back_with_a_mark_and_sequences_have_one_worker(load):
+    model = load(
+        Accumulates(),
+        input=[{"name": "X__0", "data_type": "TYPE_FP32", "dims": [1]}],
+        output=[{"name": "Y__0", "data_type": "TYPE_FP32", "dims": [1]}],
+        sequence_batching=STATEFUL,
+    )
+    assert model.workers == 1
+    one = np.ones((1, 1), np.float32)
+    start = ("INT32", (1, 1), [memoryview(bytearray(np.array([[0]], np.int32).tobytes()))])
+    ((output, state),) = model.execute([{"X__0": tensor(one), "START__1": start, "SUM__2": tensor(4 * one)}], 1)
+    assert (output[:3], bytes(output[3].data)) == (("Y__0", "FP32", (1, 1)), (5 * one).tobytes())
+    assert (state[:3], bytes(state[3].data), state[4]) == (("SUM__1", "FP32", (1, 1)), (5 * one).tobytes(), True)
+
+
+SHARING = {"ENABLE_WEIGHT_SHARING": {"string_value": "true"}}
+
+
+def test_instances_share_one_module_where_they_are_told_to_and_say_so(load, monkeypatch):
+    said = []
+    monkeypatch.setattr(inprocess, "log", lambda level, line: said.append(line))
+    first = load(Twice(), parameters=SHARING)
+    second = load.again(parameters=SHARING)
+    own = load.again()
+    assert second._model._module._module is first._model._module._module
+    assert own._model._module._module is not first._model._module._module
+    assert said.count("Reusing TorchScript model for instance 'small'") == 1
+    assert said.count("Weight sharing is enabled for model instance 'small'") == 2
+
+
+def test_a_file_that_was_changed_is_loaded_anew_beside_those_who_share_the_old_one(load):
+    first = load(Twice(), parameters=SHARING)
+    load.save(Three())
+    assert load.again(parameters=SHARING)._model._module._module is not first._model._module._module
+
+
+def test_a_shared_module_that_a_call_changes_is_called_once_at_a_time(load):
+    first = load(Remembers(), parameters=SHARING)
+    second = load.again(parameters=SHARING)
+    with first._model._module._loaded.turn, ThreadPoolExecutor(1) as pool:
+        waits = pool.submit(second.execute, [{"X": tensor(np.ones((1, 1), np.float32))}], 1)
+        with pytest.raises(TimeoutError):
+            waits.result(0.3)
+        first._model._module._loaded.turn.release()
+        try:
+            waits.result(30)
+        finally:
+            first._model._module._loaded.turn.acquire()
 
 
 @pytest.mark.parametrize(("module", "workers"), [(Twice(), 2), (Remembers(), 1)])

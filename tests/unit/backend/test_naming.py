@@ -61,8 +61,28 @@ def test_inputs_bind_by_name_else_by_index_else_in_order(inputs, batch_inputs, a
     ],
 )
 def test_names_that_do_not_fill_the_arguments_are_refused(inputs, batch_inputs, arguments):
-    with pytest.raises(ConfigurationError, match="do not fill the arguments of forward"):
+    words = (
+        f"configuration expects {len(inputs + batch_inputs)} inputs, model provides {len(arguments)}: .* do not fill"
+    )
+    with pytest.raises(ConfigurationError, match=words):
         bind_inputs(inputs, batch_inputs, arguments)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "states", "positions"),
+    [
+        (["x__0"], ["s__1"], [0, 2, 1]),
+        # By name, the controls by their index all the same.
+        (["x"], ["s"], [0, 2, 1]),
+    ],
+)
+def test_controls_bind_by_index_and_states_as_inputs_do(inputs, states, positions):
+    assert bind_inputs(inputs, [], ["x", "s", "start"], ["START__2"], states) == positions
+
+
+def test_states_in_order_would_stand_where_inputs_do():
+    with pytest.raises(ConfigurationError, match="do not fill"):
+        bind_inputs(["INPUT"], [], ["x", "start", "s"], ["START__1"], ["STATE"])
 
 
 @pytest.mark.parametrize(

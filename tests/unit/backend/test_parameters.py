@@ -10,7 +10,11 @@ BOOLEANS = {
     "ENABLE_CACHE_CLEANING": "cache_cleaning",
     "ENABLE_WEIGHT_SHARING": "weight_sharing",
 }
-NEGATED = {"DISABLE_OPTIMIZED_EXECUTION": "optimized_execution", "DISABLE_CUDNN": "cudnn"}
+NEGATED = {
+    "DISABLE_OPTIMIZED_EXECUTION": "optimized_execution",
+    "DISABLE_CUDNN": "cudnn",
+    "DISABLE_PREPACKING": "prepacking",
+}
 INTEGERS = {"INTRA_OP_THREAD_COUNT": "intra_op_threads", "INTER_OP_THREAD_COUNT": "inter_op_threads"}
 
 
@@ -52,6 +56,43 @@ def test_a_boolean_that_does_not_parse_names_its_key_and_what_is_accepted(key, t
 def test_an_integer_that_does_not_parse_names_its_key_and_what_is_accepted(key, text):
     with pytest.raises(ConfigurationError, match=f"'{key}' must be an integer of at most 32 bits"):
         Parameters.parse({key: text})
+
+
+def test_what_the_other_backend_logs_is_logged_in_its_words():
+    silent = [
+        "Optimized execution is enabled for model instance 'm'",
+        "Cache Cleaning is disabled for model instance 'm'",
+        "Inference Mode is enabled for model instance 'm'",
+        "cuDNN is enabled for model instance 'm'",
+    ]
+    assert Parameters.parse({}).lines("m") == silent
+    told = {
+        "DISABLE_OPTIMIZED_EXECUTION": "true",
+        "ENABLE_CACHE_CLEANING": "true",
+        "INFERENCE_MODE": "false",
+        "DISABLE_CUDNN": "true",
+        "ENABLE_TENSOR_FUSER": "false",
+        "ENABLE_WEIGHT_SHARING": "true",
+        "ENABLE_JIT_PROFILING": "true",
+        "ENABLE_JIT_EXECUTOR": "false",
+        "INTRA_OP_THREAD_COUNT": "3",
+        "INTER_OP_THREAD_COUNT": "2",
+    }
+    assert Parameters.parse(told).lines("m") == [
+        f"{each} for model instance 'm'"
+        for each in (
+            "Optimized execution is disabled",
+            "Cache Cleaning is enabled",
+            "Inference Mode is disabled",
+            "cuDNN is disabled",
+            "Tensor fuser is disabled",
+            "Weight sharing is enabled",
+            "Jit profiling is enabled",
+            "Jit executor is disabled",
+            "Intra op thread count is set to 3",
+            "Inter op thread count is set to 2",
+        )
+    ]
 
 
 def test_unknown_keys_are_ignored_and_keys_are_upper_case():

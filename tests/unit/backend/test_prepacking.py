@@ -122,10 +122,13 @@ def test_a_processor_without_bfloat16_keeps_the_weights_as_they_are(saved, monke
 
 
 @needs_bfloat16
-@pytest.mark.parametrize(("optimized", "kind"), [(True, "mkldnn::_linear_pointwise"), (False, "aten::linear")])
-def test_the_backend_prepacks_unless_told_not_to_optimize(saved, tmp_path, optimized, kind):
+@pytest.mark.parametrize(
+    ("told", "packs"), [({}, True), ({"optimized_execution": False}, False), ({"prepacking": False}, False)]
+)
+def test_the_backend_prepacks_unless_told_not_to(saved, tmp_path, told, packs):
     saved()
-    parameters = Parameters(optimized_execution=optimized)
+    kind = "mkldnn::_linear_pointwise" if packs else "aten::linear"
+    parameters = Parameters(**told)
     module = TorchScriptModule(tmp_path / "model.pt", "CPU", 0, torch.get_num_threads(), parameters)
     assert kinds(module._module) == [kind] * 3
-    assert f"{3 * optimized} linear layers with prepacked weights" in str(module)
+    assert f"{3 * packs} linear layers with prepacked weights" in str(module)

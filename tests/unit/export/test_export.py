@@ -119,13 +119,41 @@ def test_ids_and_lengths_that_the_model_has_no_place_for_harm_no_neighbour(
     assert torch.isfinite(cosines).all()
 
 
+#: What lies behind an empty item on the C++ backend: whatever the memory held before.
+UNINITIALISED = torch.tensor([7, 2**31 - 1, -2, -(2**31), 90], dtype=torch.int32)
+
+
+def spoilt(lengths: list[int], first_empty: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return a ragged batch as the C++ backend reads it: nothing after the first empty item is what was sent."""
+    ids = torch.cat([torch.arange(5, 5 + length, dtype=torch.int32) for length in lengths])
+    shapes = torch.tensor([[length] for length in lengths], dtype=torch.int32)
+    ids[sum(lengths[:first_empty]) :] = UNINITIALISED.repeat(20)[: sum(lengths[first_empty:])]
+    return ids, shapes
+
+
+@pytest.mark.parametrize("architecture", ["bert", "mpnet"])
+@pytest.mark.parametrize(("lengths", "empty"), [([4, 0, 6, 3], 1), ([0, 3], 0), ([4, 3, 0], 2), ([0], 0)])
+def test_from_the_first_empty_item_of_a_batch_on_nobody_is_told_another_ones_answer(
+    tiny_encoder: Maker, tiny_classifier: Maker, architecture: str, lengths: list[int], empty: int
+) -> None:
+    for head in (embedding_head(tiny_encoder(architecture)), probability_head(tiny_classifier(architecture))):
+        module = export(head, Precision.FLOAT32, LONGEST).module
+        with torch.inference_mode():
+            answers = module(*spoilt(lengths, empty))
+            answers = answers if isinstance(answers, tuple) else (answers,)
+            assert all(each[empty:].isnan().all() for each in answers)
+            if empty:
+                before = module(*spoilt(lengths[:empty], empty))
+                before = before if isinstance(before, tuple) else (before,)
+                for found, expected in zip(answers, before, strict=True):
+                    torch.testing.assert_close(found[:empty], expected, atol=1e-6, rtol=0)
+
+
 UNFIT = {
     "lengths too long": ([5, 6, 7, 8], [0, 0, 1, 1], [9]),
     "lengths too short": ([5, 6, 7, 8], [0, 0, 1, 1], [3]),
     "a length below zero": ([5, 6, 7, 8], [0, 0, 1, 1], [-1, 5]),
     "a length that no memory holds": ([5, 6, 7, 8], [0, 0, 1, 1], [2**31 - 1]),
-    "no lengths": ([5, 6, 7, 8], [0, 0, 1, 1], []),
-    "lengths of nothing": ([], [], [3]),
     "too few types": ([5, 6, 7, 8], [0], [4]),
     "too many types": ([5, 6, 7, 8], [0] * 9, [4]),
 }
@@ -161,6 +189,24 @@ def test_a_request_whose_lengths_do_not_fit_its_ids_is_answered_with_nan_and_mov
     assert found[1].isfinite().all()
 
 
+@pytest.mark.parametrize("part", range(3), ids=["ids", "types", "lengths"])
+def test_from_an_item_on_that_lacks_one_of_its_inputs_a_reader_answers_nan(tiny_reader: Maker, part: int) -> None:
+    module = export(span_head(tiny_reader("bert")), Precision.FLOAT32, LONGEST).module
+    first, other = ([9, 8, 7, 6, 5], [0, 0, 1, 1, 1], [2, 3]), ([20, 21, 22], [0, 1, 1], [3])
+    lacking = ([5, 6, 7, 8], [0, 0, 1, 1], [4])
+    lacking = tuple([] if place == part else each for place, each in enumerate(lacking))
+    items = [first, lacking, other]
+    flat = [torch.tensor([each for item in items for each in item[place]], dtype=torch.int32) for place in range(3)]
+    # That input alone ends there.
+    flat[part][len(first[part]) :] = UNINITIALISED.repeat(2)[: len(other[part])]
+    shapes = [torch.tensor([[len(item[place])] for item in items], dtype=torch.int32) for place in range(3)]
+    with torch.inference_mode():
+        found = torch.stack(module(*flat, *shapes), 1)
+    torch.testing.assert_close(found[:5], read(module, [first])[0], atol=1e-5, rtol=0)
+    assert found[5:].isnan().all()
+    assert len(found) == sum(len(item[0]) for item in items)
+
+
 def test_a_reader_with_another_head_is_refused(tiny_classifier: Maker) -> None:
     with pytest.raises(ValueError, match="no linear layer 'qa_outputs'"):
         span_head(tiny_classifier("bert"))
@@ -180,7 +226,8 @@ def test_half_precision_computes_in_half_and_answers_in_float32(tiny_encoder: Ma
 @pytest.mark.parametrize("lengths", [[1] * 64, [1], [0], [0, 0, 0], [5, 0, 1]])
 def test_edges_answer_finite_rows(tiny_encoder: Maker, architecture: str, pooling: str, lengths: list[int]) -> None:
     exported = export(embedding_head(tiny_encoder(architecture), Pooling(pooling)), Precision.FLOAT32, 8)
-    for padding in (0, 3):
+    # An item without any element is another matter, see below.
+    for padding in (0, 3) if all(lengths) else (3,):
         ids = torch.cat([torch.tensor([9] * length + [-1] * padding, dtype=torch.int32) for length in lengths])
         shapes = torch.tensor([[length + padding] for length in lengths], dtype=torch.int32)
         answers, cosines = exported.module(ids, shapes)

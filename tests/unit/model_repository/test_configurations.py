@@ -103,6 +103,19 @@ def test_the_configuration_for_the_gpu_differs_in_the_instances_place_alone(file
     assert gpu == cpu
 
 
+def test_the_containers_reader_has_a_second_instance_that_shares_the_weights_and_differs_in_nothing_else() -> None:
+    (file,) = [each for each in REPOSITORY.glob("*/configs/container.pbtxt") if each.parents[1].name == "qa_reader"]
+    container, ours = parse(file), parse(file.parents[1] / "config.pbtxt")
+    assert [(each.kind, each.count) for each in container.instance_group] == [
+        (model_config_pb2.ModelInstanceGroup.KIND_CPU, 2)
+    ]
+    assert container.parameters["ENABLE_WEIGHT_SHARING"].string_value == "true"
+    del container.parameters["ENABLE_WEIGHT_SHARING"]
+    for each in (container, ours):
+        each.ClearField("instance_group")
+    assert container == ours
+
+
 @pytest.mark.parametrize("folder", FOLDERS, ids=named(FOLDERS))
 def test_pytorch_models_use_only_what_the_c_plus_plus_backend_knows(folder: Path) -> None:
     config = CONFIGURATIONS[folder.name]

@@ -14,7 +14,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from trident_training.checkpoints.pooling import Pooling
 from trident_training.checkpoints.precision import Precision
-from trident_training.export.packing import first_tokens, max_tokens, mean_tokens, pack, split_pairs
+from trident_training.export.packing import PADDING, first_tokens, max_tokens, mean_tokens, pack, split_pairs
 from trident_training.export.parity import Reference, Tolerance, ragged
 
 #: The label that CoLA and its kind give an acceptable sentence.
@@ -70,12 +70,15 @@ class SentenceEmbedding(nn.Module):
             ITEM_SHAPE: int32 ``[n, 1]``, each item's length.
 
         Returns:
-            Each item's embedding, the first one's of a pair: float32 ``[n, hidden]``, a zero row for an item without
-            tokens. Each pair's cosine, -1 to 1: float32 ``[n, 1]``, a sentence's with itself where there is one.
+            Each item's embedding, the first one's of a pair: float32 ``[n, hidden]``, a zero row for an item of padding
+            alone. Each pair's cosine, -1 to 1: float32 ``[n, 1]``, a sentence's with itself where there is one. NaN
+            from the first empty item on, see :func:`items_before_empty`.
         """
-        lengths, first, last = split_pairs(INPUT_IDS, ITEM_SHAPE[:, 0])
-        batch = pack(INPUT_IDS, lengths, self.encoder.positions)
-        ids = INPUT_IDS[batch.source].to(torch.int64)
+        known = items_before_empty(ITEM_SHAPE[:, 0])
+        flat_ids = INPUT_IDS if known == ITEM_SHAPE.size(0) else padded_behind(INPUT_IDS, ITEM_SHAPE[:, 0], known)
+        lengths, first, last = split_pairs(flat_ids, ITEM_SHAPE[:, 0])
+        batch = pack(flat_ids, lengths, self.encoder.positions)
+        ids = flat_ids[batch.source].to(torch.int64)
         hidden = self.encoder(ids, torch.zeros_like(ids), batch)
         if self.pooling == "mean":
             pooled = mean_tokens(hidden, batch)
@@ -85,7 +88,11 @@ class SentenceEmbedding(nn.Module):
             pooled = first_tokens(hidden, batch).to(torch.float32) * (batch.counts > 0).unsqueeze(1)
         embeddings = torch.nn.functional.normalize(pooled, dim=1)
         cosines = (embeddings[first] * embeddings[last]).sum(1, keepdim=True).clamp(-1.0, 1.0)
-        return embeddings[first], cosines
+        embeddings = embeddings[first]
+        if known < ITEM_SHAPE.size(0):
+            embeddings[known:] = float("nan")
+            cosines[known:] = float("nan")
+        return embeddings, cosines
 
 
 class SequenceProbability(nn.Module):
@@ -105,13 +112,18 @@ class SequenceProbability(nn.Module):
             ITEM_SHAPE: int32 ``[n, 1]``, each item's length.
 
         Returns:
-            float32 ``[n, 1]``.
+            float32 ``[n, 1]``; NaN from the first empty item on, see :func:`items_before_empty`.
         """
-        batch = pack(INPUT_IDS, ITEM_SHAPE[:, 0], self.encoder.positions)
-        ids = INPUT_IDS[batch.source].to(torch.int64)
+        known = items_before_empty(ITEM_SHAPE[:, 0])
+        flat_ids = INPUT_IDS if known == ITEM_SHAPE.size(0) else padded_behind(INPUT_IDS, ITEM_SHAPE[:, 0], known)
+        batch = pack(flat_ids, ITEM_SHAPE[:, 0], self.encoder.positions)
+        ids = flat_ids[batch.source].to(torch.int64)
         hidden = self.encoder(ids, torch.zeros_like(ids), batch)
         logits = self.head(first_tokens(hidden, batch).to(torch.float32))
-        return torch.softmax(logits, dim=1)[:, self.label : self.label + 1]
+        probabilities = torch.softmax(logits, dim=1)[:, self.label : self.label + 1]
+        if known < ITEM_SHAPE.size(0):
+            probabilities[known:] = float("nan")
+        return probabilities
 
 
 class SpanLogits(nn.Module):
@@ -139,7 +151,8 @@ class SpanLogits(nn.Module):
         """Read all windows: start and end logits, both float32 ``[sum(lengths)]``.
 
         Triton itself says how many numbers each item has brought, so that one whose windows are not as long as its ids
-        are many is answered with NaN, and changes nobody else's answer.
+        are many is answered with NaN, and changes nobody else's answer. From the first item on that brought none of
+        one kind, all are answered with NaN, see :func:`items_before_empty`.
 
         Args:
             INPUT_IDS: int32 ``[sum(lengths)]``, the windows' token ids one window after the other.
@@ -185,8 +198,35 @@ class SpanLogits(nn.Module):
 
 
 @torch.jit.script
+def items_before_empty(lengths: Tensor) -> int:
+    """Return how many items of a ragged batch stand before the first empty one; all where there is none.
+
+    Triton's C++ backend ends the reading of a flat input at a request without elements: what is behind it there is
+    uninitialised memory, and whoever joined behind must not be told that it is an answer. The lengths stay right.
+
+    Args:
+        lengths: each item's length; integers ``[n]``.
+    """
+    counts: list[int] = lengths.to(torch.int64).tolist()
+    known = 0
+    while known < len(counts) and counts[known] != 0:
+        known += 1
+    return known
+
+
+@torch.jit.script
+def padded_behind(flat_ids: Tensor, lengths: Tensor, known: int, padding: int = PADDING) -> Tensor:
+    """Return a flat input with padding in place of what is behind its first ``known`` items."""
+    flat_ids = flat_ids.clone()
+    flat_ids[int(lengths[:known].sum().item()) :] = padding
+    return flat_ids
+
+
+@torch.jit.script
 def unfit_items(window_lengths: Tensor, ids: Tensor, types: Tensor, windows: Tensor) -> list[int]:
     """Find the items of a ragged batch whose windows do not take up their ids, or whose types are not as many.
+
+    From the first item on that is empty in one of the three, all are among them: see :func:`items_before_empty`.
 
     Args:
         window_lengths: tokens in each window of all items; integers ``[sum(windows)]``.
@@ -200,7 +240,10 @@ def unfit_items(window_lengths: Tensor, ids: Tensor, types: Tensor, windows: Ten
     window_counts: list[int] = windows.to(torch.int64).tolist()
     unfit: list[int] = []
     window = 0
-    for item in range(len(id_counts)):
+    known = min(items_before_empty(ids), min(items_before_empty(types), items_before_empty(windows)))
+    for item in range(known, len(id_counts)):
+        unfit.append(item)
+    for item in range(known):
         tokens = 0
         shortest = 0
         for length in lengths[window : window + window_counts[item]]:

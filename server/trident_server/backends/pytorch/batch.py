@@ -12,14 +12,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from trident_server.backends.pytorch.configuration import (
-    ELEMENT_TYPES,
-    STRING,
-    BatchInput,
-    ModelConfiguration,
-    Tensor,
-)
+from trident_server.backends.pytorch.configuration import BatchInput, ModelConfiguration
 from trident_server.backends.pytorch.errors import RequestError, ShortOutputError
+from trident_server.backends.pytorch.tensors import ELEMENT_TYPES, STRING, Tensor
 
 Array = npt.NDArray[np.generic]
 Text = npt.NDArray[np.object_]
@@ -42,7 +37,7 @@ def decode(name: str, array: Text) -> Text:
 
 
 def join(configuration: ModelConfiguration, requests: Sequence[Inputs]) -> list[Argument]:
-    """Make the arguments of one call: the inputs in the order of the configuration, then the batch inputs.
+    """Make the arguments of one call: inputs in the order of the configuration, controls, states, then batch inputs.
 
     Ragged inputs are flattened and concatenated to one dimension, others are concatenated on the batch dimension;
     text becomes a list. A single request's tensors are passed on without a copy.
@@ -51,7 +46,7 @@ def join(configuration: ModelConfiguration, requests: Sequence[Inputs]) -> list[
         configuration: the model's.
         requests: arrays by input name, a mapping a request. Only one where there is no batch dimension.
     """
-    joined = [_join(tensor, [request[tensor.name] for request in requests]) for tensor in configuration.inputs]
+    joined = [_join(tensor, [request[tensor.name] for request in requests]) for tensor in configuration.given]
     described = [
         describe(each, [request[each.source].shape for request in requests]) for each in configuration.batch_inputs
     ]
@@ -137,6 +132,9 @@ def _cut(output: Tensor, unit: str, array: Array, shapes: Sequence[Shape]) -> It
     sizes = [shape[0] if unit == "rows" else math.prod(shape) for shape in shapes]
     ends = list(itertools.accumulate(sizes))
     if len(array) < ends[-1]:
-        raise ShortOutputError(f"output '{output.name}' has {len(array)} {unit} where the batch needs {ends[-1]}")
+        raise ShortOutputError(
+            f"output '{output.name}' has {len(array)} {unit} where the batch needs {ends[-1]}; the C++ backend would "
+            f"{'answer the first requests alone' if unit == 'rows' else 'read past the tensor'}"
+        )
     for size, end, shape in zip(sizes, ends, shapes, strict=True):
         yield array[end - size : end].reshape(shape)

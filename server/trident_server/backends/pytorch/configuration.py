@@ -1,6 +1,8 @@
 """What a model's ``config.pbtxt`` says to the ``pytorch`` backend.
 
-Source of the rules: Triton's model configuration page and the C++ backend's source.
+What the C++ backend refuses is refused here, in its words where they are known; so is what it would load and then
+answer wrongly, and that text says what it would do. Source of the rules: Triton's model configuration page, the C++
+backend's source, and that backend itself, run on models of the kind.
 """
 
 from __future__ import annotations
@@ -12,37 +14,8 @@ from typing import Any
 
 from trident_server.backends.pytorch.errors import ConfigurationError
 from trident_server.backends.pytorch.parameters import Parameters
-
-STRING = "TYPE_STRING"
-# NumPy and torch agree on these names.
-ELEMENT_TYPES: Mapping[str, str] = {
-    "TYPE_BOOL": "bool",
-    "TYPE_UINT8": "uint8",
-    "TYPE_INT8": "int8",
-    "TYPE_INT16": "int16",
-    "TYPE_INT32": "int32",
-    "TYPE_INT64": "int64",
-    "TYPE_FP16": "float16",
-    "TYPE_FP32": "float32",
-    "TYPE_FP64": "float64",
-}
-
-
-@dataclass(frozen=True)
-class Tensor:
-    """One configured input or output.
-
-    Attributes:
-        name: the tensor's name.
-        data_type: Triton's name of its type, such as ``TYPE_FP32``.
-        dims: its shape as the model sees it (after ``reshape``), without the batch dimension; -1 where it varies.
-        ragged: requests of different shapes join, flattened and concatenated.
-    """
-
-    name: str
-    data_type: str
-    dims: tuple[int, ...]
-    ragged: bool = False
+from trident_server.backends.pytorch.sequences import State, controls_of, states_of
+from trident_server.backends.pytorch.tensors import STRING, Tensor, tensors_of
 
 
 @dataclass(frozen=True)
@@ -74,8 +47,11 @@ class ModelConfiguration:
         outputs: configured outputs.
         batch_inputs: further arguments of ``forward``.
         scattered: by name of an output that is split by an input's shape (``batch_output``), that input's name.
-        instances: how many instances, that is processes, serve the model.
+        instances: how many instances serve the model.
         parameters: how the module is executed.
+        controls: inputs by which Triton tells where in a sequence a request stands.
+        states: what Triton keeps of a sequence.
+        is_of_sequences: the requests of a sequence must be answered one after another.
     """
 
     name: str
@@ -87,6 +63,9 @@ class ModelConfiguration:
     scattered: Mapping[str, str]
     instances: int
     parameters: Parameters
+    controls: tuple[Tensor, ...] = ()
+    states: tuple[State, ...] = ()
+    is_of_sequences: bool = False
 
     @classmethod
     def parse(cls, config: Mapping[str, Any]) -> ModelConfiguration:
@@ -95,36 +74,37 @@ class ModelConfiguration:
         Raises:
             ConfigurationError: the backend cannot serve a model so configured.
         """
-        batching = config["max_batch_size"] > 0
         configuration = cls(
             name=config["name"],
             file_name=config.get("default_model_filename") or "model.pt",
             max_batch_size=config["max_batch_size"],
-            inputs=tuple(_tensor(each, batching) for each in config.get("input", ())),
-            outputs=tuple(_tensor(each, batching) for each in config.get("output", ())),
-            batch_inputs=tuple(
-                BatchInput(name, each["kind"], each["data_type"], each["source_input"][0])
-                for each in config.get("batch_input", ())
-                for name in each["target_name"]
-            ),
-            scattered={
-                name: each["source_input"][0] for each in config.get("batch_output", ()) for name in each["target_name"]
-            },
+            inputs=tensors_of(config, "input"),
+            outputs=tensors_of(config, "output"),
+            batch_inputs=tuple(_batch_input(config["name"], each) for each in config.get("batch_input", ())),
+            scattered=dict(_batch_output(each) for each in config.get("batch_output", ())),
             instances=_instances(config.get("instance_group", ())),
             parameters=Parameters.parse(
                 {key: each.get("string_value", "") for key, each in config.get("parameters", {}).items()}
             ),
+            controls=controls_of(config),
+            states=states_of(config),
+            is_of_sequences="sequence_batching" in config,
         )
-        if not configuration.inputs or not configuration.outputs:
-            raise ConfigurationError(
-                "at least one input and one output must be configured: the pytorch backend cannot complete a "
-                "configuration from the model"
-            )
-        if "sequence_batching" in config:
-            raise ConfigurationError("the pytorch backend serves no sequence_batching here; use dynamic_batching")
+        joins = config["max_batch_size"] > 1 and bool({"dynamic_batching", "sequence_batching"} & set(config))
         for output in configuration.outputs:
             configuration._check_scattered(output)
+            if joins and output.data_type == STRING:
+                raise ConfigurationError(
+                    f"output '{output.name}' is text, and requests join: the C++ backend would give each of them the "
+                    "first texts of the batch; leave out dynamic_batching and sequence_batching, or set "
+                    "max_batch_size: 1"
+                )
         return configuration
+
+    @property
+    def given(self) -> tuple[Tensor, ...]:
+        """All tensors that a request brings: inputs, then controls, then states."""
+        return (*self.inputs, *self.controls, *(each.input for each in self.states))
 
     def threads(self) -> int:
         """Threads inside an operation: as configured, else the cores of this process shared among the instances."""
@@ -146,20 +126,24 @@ class ModelConfiguration:
             )
 
 
-def _tensor(config: Mapping[str, Any], batching: bool) -> Tensor:
-    name, data_type = config["name"], config["data_type"]
-    dims = config.get("reshape", {}).get("shape", config["dims"])
-    if data_type != STRING and data_type not in ELEMENT_TYPES:
+def _batch_input(model: str, config: Mapping[str, Any]) -> BatchInput:
+    names = config["target_name"]
+    if len(names) != 1:
         raise ConfigurationError(
-            f"'{name}' has data type {data_type}, which the pytorch backend does not serve; it serves "
-            f"{', '.join([*ELEMENT_TYPES, STRING])}"
+            f"unable to load model '{model}', a batch_input has the target names {', '.join(names)}: the C++ backend "
+            "counts an entry as one input; configure an entry for each name"
         )
-    if data_type == STRING and len(dims) + batching > 1:
+    return BatchInput(names[0], config["kind"], config["data_type"], config["source_input"][0])
+
+
+def _batch_output(config: Mapping[str, Any]) -> tuple[str, str]:
+    names = config["target_name"]
+    if len(names) != 1:
         raise ConfigurationError(
-            f"'{name}' is text of more than one dimension, the batch's included; the pytorch backend serves text as a "
-            "List[str] only: with max_batch_size add reshape { shape: [ ] }, else use dims: [ -1 ]"
+            f"a batch_output has the target names {', '.join(names)}: the C++ backend would answer each of these "
+            "outputs under the first name and leave out the others; configure an entry for each name"
         )
-    return Tensor(name, data_type, tuple(dims), bool(config.get("allow_ragged_batch")))
+    return names[0], config["source_input"][0]
 
 
 def _instances(groups: Sequence[Mapping[str, Any]]) -> int:

@@ -10,7 +10,7 @@ from pathlib import Path
 from trident_server.backends import tensors
 from trident_server.backends.pytorch.errors import RequestError
 from trident_server.backends.pytorch.served import Failure, Outputs, ServedModel
-from trident_server.backends.tensors import Array, Error, Output, Tensor
+from trident_server.backends.tensors import Array, Error, Output, State, Tensor
 from trident_server.backends.triton_log import Level, log
 
 #: The products of a batch keep all cores busy, what surrounds them keeps one: two batches fill each other's gaps.
@@ -59,7 +59,11 @@ class InProcessModel:
 
     def __init__(self, config: str, folder: str, kind: str, device_id: int) -> None:
         self._model = ServedModel(json.loads(config), Path(folder), kind, device_id)
-        self._data_types = {each.name: tensors.data_type(each.data_type) for each in self._model.configuration.outputs}
+        configuration = self._model.configuration
+        answered = [*configuration.outputs, *(each.output for each in configuration.states)]
+        self._data_types = {each.name: tensors.data_type(each.data_type) for each in answered}
+        for line in self._model.lines:
+            log(Level.INFO, line)
 
     @property
     def is_batching(self) -> bool:
@@ -69,27 +73,34 @@ class InProcessModel:
     @property
     def workers(self) -> int:
         """How many batches may be answered at a time."""
-        return MOST_WORKERS if self._model.is_stateless else 1
+        # A sequence's next request must find the state that this one leaves.
+        one_after_another = self._model.configuration.is_of_sequences or not self._model.is_stateless
+        return 1 if one_after_another else MOST_WORKERS
 
     def __str__(self) -> str:
         return f"{self._model}, in Triton's process, {self.workers} at a time"
 
-    def execute(self, requests: Sequence[Mapping[str, Tensor]], company: int) -> list[list[Output] | Error]:
+    def execute(self, requests: Sequence[Mapping[str, Tensor]], company: int) -> list[list[Output | State] | Error]:
         """Answer all requests.
 
         Args:
             requests: each one's inputs by name. Their memory is Triton's, and no longer valid after this call.
             company: how many batches, this one among them, are being answered in Triton's process.
+
+        Returns:
+            Of each request its outputs, and as such, marked, what is to be kept for its sequence; or its error.
         """
         share = _company.expect(company)
         answers = self._model.answer([partial(_input, request) for request in requests], share)
         return [self._outputs(answer) for answer in answers]
 
-    def _outputs(self, answer: Outputs | Failure) -> list[Output] | Error:
+    def _outputs(self, answer: Outputs | Failure) -> list[Output | State] | Error:
         if isinstance(answer, Failure):
             log(Level.ERROR, answer.message)
             return answer.code, answer.message
-        return [tensors.write(name, self._data_types[name], array) for name, array in answer.items()]
+        outputs = [tensors.write(name, self._data_types[name], array) for name, array in answer.arrays.items()]
+        states = [tensors.write(name, self._data_types[name], array) for name, array in answer.states.items()]
+        return [*outputs, *((*each, True) for each in states)]
 
 
 def _input(request: Mapping[str, Tensor], name: str) -> Array | None:

@@ -11,6 +11,7 @@ from typing import Any
 import triton_python_backend_utils as pb_utils
 
 from trident_server.backends.pytorch.batch import Array
+from trident_server.backends.pytorch.errors import ConfigurationError
 from trident_server.backends.pytorch.served import Failure, Outputs, ServedModel
 
 
@@ -32,7 +33,13 @@ class TritonPythonModel:
             kind=args["model_instance_kind"],
             device_id=int(args["model_instance_device_id"]),
         )
-        pb_utils.Logger.log_info(f"{self.model}, in a process of its own")
+        if self.model.configuration.states:
+            raise ConfigurationError(
+                f"model '{self.model.configuration.name}': a state of sequence_batching needs Triton's own process, "
+                "and this model has one of its own"
+            )
+        for line in (*self.model.lines, f"{self.model}, in a process of its own"):
+            pb_utils.Logger.log_info(line)
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:
         """Answer all requests; the stub sends on what each of them asked for."""
@@ -49,4 +56,4 @@ def _response(answer: Outputs | Failure) -> Any:
         pb_utils.Logger.log_error(answer.message)
         code = getattr(pb_utils.TritonError, answer.code)
         return pb_utils.InferenceResponse(error=pb_utils.TritonError(answer.message, code))
-    return pb_utils.InferenceResponse([pb_utils.Tensor(name, array) for name, array in answer.items()])
+    return pb_utils.InferenceResponse([pb_utils.Tensor(name, array) for name, array in answer.arrays.items()])

@@ -10,33 +10,47 @@ from collections.abc import Sequence
 from trident_server.backends.pytorch.errors import ConfigurationError
 
 
-def bind_inputs(inputs: Sequence[str], batch_inputs: Sequence[str], arguments: Sequence[str]) -> list[int]:
-    """Return the position among ``forward``'s arguments of each input and, after them, each batch input.
+def bind_inputs(
+    inputs: Sequence[str],
+    batch_inputs: Sequence[str],
+    arguments: Sequence[str],
+    controls: Sequence[str] = (),
+    states: Sequence[str] = (),
+) -> list[int]:
+    """Return the position among ``forward``'s arguments of each input, control, state and batch input, in that order.
 
     By name where all inputs are argument names; else by the index that all end in (``<name>__<index>``); else in the
-    order of the configuration, batch inputs last. The inputs decide which; batch inputs follow. A configuration whose
-    batch inputs do not fit that is refused: the C++ backend would overwrite the first argument with them.
+    order of the configuration, batch inputs last. The inputs decide which; states and batch inputs follow, and controls
+    always bind by index. A configuration whose names do not fit that is refused: the C++ backend would load it, leave
+    an argument without a value or write past them, and fail every request.
 
     Args:
         inputs: configured inputs.
         batch_inputs: target names of the batch inputs, in configuration order.
         arguments: names of ``forward``'s arguments, without ``self``.
+        controls: control inputs of sequences.
+        states: inputs that get a sequence's states.
 
     Raises:
         ConfigurationError: the names do not fill ``forward``'s arguments one to one.
     """
-    names = [*inputs, *batch_inputs]
+    names = [*inputs, *controls, *states, *batch_inputs]
+    indexed: list[int | None] = [index_of(name) for name in controls]
     if all(name in arguments for name in inputs):
-        positions: list[int | None] = [arguments.index(name) if name in arguments else None for name in names]
+        first, others = (_places(each, arguments) for each in (inputs, [*states, *batch_inputs]))
     elif all(index_of(name) is not None for name in inputs):
-        positions = [index_of(name) for name in names]
+        first, others = ([index_of(name) for name in each] for each in (inputs, [*states, *batch_inputs]))
     else:
-        positions = list(range(len(names)))
+        # The C++ backend counts states from 0 again, where the inputs are: only without them can this fit.
+        first = list(range(len(inputs)))
+        others = [*range(len(states)), *(len(inputs) + place for place in range(len(batch_inputs)))]
+    positions = [*first, *indexed, *others]
     bound = [position for position in positions if position is not None]
     if len(bound) < len(names) or sorted(bound) != list(range(len(arguments))):
         raise ConfigurationError(
-            f"the inputs ({', '.join(names)}) do not fill the arguments of forward({', '.join(arguments)}) one to one; "
-            "name all of them after the arguments, or all <name>__<index>, or give them in the arguments' order"
+            f"configuration expects {len(names)} inputs, model provides {len(arguments)}: the inputs "
+            f"({', '.join(names)}) do not fill the arguments of forward({', '.join(arguments)}) one to one; name all "
+            "of them after the arguments, or all <name>__<index>, or give them in the arguments' order"
         )
     return bound
 
@@ -54,3 +68,7 @@ def index_of(name: str) -> int | None:
     """
     _, _, index = name.partition("__")
     return int(index) if index.isascii() and index.isdecimal() else None
+
+
+def _places(names: Sequence[str], arguments: Sequence[str]) -> list[int | None]:
+    return [arguments.index(name) if name in arguments else None for name in names]

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from trident_server.backends.pytorch.errors import ConfigurationError
 
 WORDS = {"true": True, "on": True, "1": True, "false": False, "off": False, "0": False}
 INTEGER = re.compile(r"\s*[+-]?[0-9]+\s*")
 LARGEST = 2**31 - 1
+#: In place of a key: the C++ backend logs the line whether or not the parameter is given.
+ALWAYS = ""
 
 
 @dataclass(frozen=True)
@@ -31,8 +33,11 @@ class Parameters:
         inter_op_threads: ``INTER_OP_THREAD_COUNT``: threads for operations side by side; zero or less for the default.
         cache_cleaning: ``ENABLE_CACHE_CLEANING``: give unused GPU memory back after every execution.
         cudnn: not ``DISABLE_CUDNN``.
-        weight_sharing: ``ENABLE_WEIGHT_SHARING``: read for its value's sake. Instances are processes here and hold
-            their own weights.
+        weight_sharing: ``ENABLE_WEIGHT_SHARING``: one module for all instances of the process. Those that have
+            processes of their own hold their own weights.
+        prepacking: not ``DISABLE_PREPACKING``, which is this backend's alone: bring bfloat16 weights into the
+            processor's order at load. Without, answers are the C++ backend's to the bit.
+        given: keys of the parameters that were given.
     """
 
     inference_mode: bool = True
@@ -45,6 +50,8 @@ class Parameters:
     cache_cleaning: bool = False
     cudnn: bool = True
     weight_sharing: bool = False
+    prepacking: bool = True
+    given: frozenset[str] = field(default=frozenset(), compare=False)
 
     @classmethod
     def parse(cls, texts: Mapping[str, str]) -> Parameters:
@@ -57,7 +64,24 @@ class Parameters:
             ConfigurationError: the value of a known key does not parse.
         """
         values = {field: parse(key, texts[key]) for key, (field, parse) in KNOWN.items() if key in texts}
-        return cls(**values)  # type: ignore[arg-type]
+        return cls(**values, given=frozenset(KNOWN.keys() & texts.keys()))  # type: ignore[arg-type]
+
+    def lines(self, model: str) -> list[str]:
+        """Return what the C++ backend logs of them, in its words and order."""
+        said = [
+            ("Optimized execution is", self.optimized_execution, ALWAYS),
+            ("Cache Cleaning is", self.cache_cleaning, ALWAYS),
+            ("Inference Mode is", self.inference_mode, ALWAYS),
+            ("cuDNN is", self.cudnn, ALWAYS),
+            ("Tensor fuser is", self.tensor_fuser, "ENABLE_TENSOR_FUSER"),
+            ("Weight sharing is", self.weight_sharing, "ENABLE_WEIGHT_SHARING"),
+            ("Jit profiling is", self.jit_profiling, "ENABLE_JIT_PROFILING"),
+            ("Jit executor is", self.jit_executor, "ENABLE_JIT_EXECUTOR"),
+        ]
+        counts = [("Intra op", self.intra_op_threads), ("Inter op", self.inter_op_threads)]
+        texts = [f"{what} {'enabled' if on else 'disabled'}" for what, on, key in said if key in {ALWAYS, *self.given}]
+        texts += [f"{what} thread count is set to {count}" for what, count in counts if count > 0]
+        return [f"{text} for model instance '{model}'" for text in texts]
 
 
 def _boolean(key: str, text: str) -> bool:
@@ -72,7 +96,10 @@ def _negated(key: str, text: str) -> bool:
 
 def _integer(key: str, text: str) -> int:
     if not INTEGER.fullmatch(text) or abs(int(text)) > LARGEST:
-        raise ConfigurationError(f"parameter '{key}' must be an integer of at most 32 bits, got '{text}'")
+        raise ConfigurationError(
+            f"parameter '{key}' must be an integer of at most 32 bits, got '{text}', of which the C++ backend would "
+            "take the digits in front"
+        )
     return int(text)
 
 
@@ -87,4 +114,5 @@ KNOWN: Mapping[str, tuple[str, Callable[[str, str], bool | int]]] = {
     "ENABLE_CACHE_CLEANING": ("cache_cleaning", _boolean),
     "DISABLE_CUDNN": ("cudnn", _negated),
     "ENABLE_WEIGHT_SHARING": ("weight_sharing", _boolean),
+    "DISABLE_PREPACKING": ("prepacking", _negated),
 }

@@ -20,7 +20,7 @@ the CPU that could use what was learnt.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +29,13 @@ import torch
 from torch.jit._fuser import optimized_execution
 
 from trident_server.backends.pytorch.batch import Argument, Array
-from trident_server.backends.pytorch.configuration import ELEMENT_TYPES, STRING, Tensor
 from trident_server.backends.pytorch.errors import AnswerError, ConfigurationError, OutputError
+from trident_server.backends.pytorch.loading import load
 from trident_server.backends.pytorch.parameters import Parameters
-from trident_server.backends.pytorch.prepacking import nodes, prepack
+from trident_server.backends.pytorch.tensors import ELEMENT_TYPES, STRING, Tensor
 
 Answer = torch.Tensor | list[str]
+DATA_TYPES = {f"torch.{name}": data_type for data_type, name in ELEMENT_TYPES.items()}
 
 
 class TorchScriptModule:
@@ -61,16 +62,11 @@ class TorchScriptModule:
             torch.set_num_interop_threads(max(1, parameters.inter_op_threads))
         torch.backends.cudnn.enabled = parameters.cudnn
         self._device = _device(kind, device_id)
-        try:
-            with torch.inference_mode(parameters.inference_mode):
-                self._module: Any = torch.jit.load(  # type: ignore[no-untyped-call]
-                    str(file), map_location=None if kind == "MODEL" else self._device
-                )
-            self.arguments = _argument_names(self._module)
-            self.is_stateless = is_stateless(self._module)
-            self._prepacked = prepack(self._module) if parameters.optimized_execution else 0
-        except (RuntimeError, AttributeError) as error:
-            raise ConfigurationError(f"{file} is not a TorchScript module with a forward method: {error}") from error
+        self._loaded, self.is_reused = load(file, self._device, kind == "MODEL", parameters)
+        self._module: Any = self._loaded.module
+        self.arguments = self._loaded.arguments
+        self.takes_dictionary = self._loaded.takes_dictionary
+        self.is_stateless = self._loaded.is_stateless
 
     def __str__(self) -> str:
         parameters = self._parameters
@@ -78,16 +74,19 @@ class TorchScriptModule:
             f"TorchScript on {self._device}, {self._threads} threads inside an operation and "
             f"{torch.get_num_interop_threads()} for operations side by side, "
             f"inference mode {_on(parameters.inference_mode)}, profiling {_on(parameters.jit_profiling)}, "
-            f"{self._prepacked} linear layers with prepacked weights"
+            f"{self._loaded.prepacked} linear layers with prepacked weights"
         )
 
     def __call__(
-        self, arguments: Sequence[Argument], outputs: Sequence[tuple[Tensor, int]], company: int = 1
+        self,
+        arguments: Sequence[Argument] | Mapping[str, Argument],
+        outputs: Sequence[tuple[Tensor, int]],
+        company: int = 1,
     ) -> list[Array]:
         """Call ``forward``.
 
         Args:
-            arguments: in ``forward``'s order.
+            arguments: in ``forward``'s order, or by name where it takes a dictionary.
             outputs: the configured outputs, each with its position in the answer.
             company: how many calls, this one among them, share the threads.
 
@@ -100,13 +99,27 @@ class TorchScriptModule:
         """
         self._set_up(max(1, self._threads // company))
         inference = torch.inference_mode() if self._parameters.inference_mode else torch.no_grad()
-        # Both are properties of the calling thread.
-        with inference, optimized_execution(self._parameters.optimized_execution):
-            answers = flatten(self._module(*(self._to_torch(each) for each in arguments)))
+        turn = contextlib.nullcontext() if self.is_stateless else self._loaded.turn
+        # Inference mode and optimised execution are properties of the calling thread.
+        with turn, inference, optimized_execution(self._parameters.optimized_execution):
+            answers = flatten(self._call(arguments))
             arrays = [to_numpy(tensor, _at(answers, tensor, position)) for tensor, position in outputs]
         if self._parameters.cache_cleaning and self._device.type == "cuda":
             torch.cuda.empty_cache()
         return arrays
+
+    def _call(self, arguments: Sequence[Argument] | Mapping[str, Argument]) -> object:
+        if isinstance(arguments, Mapping):
+            given = [{name: self._to_torch(each) for name, each in arguments.items()}]
+            return self._failing_in_its_words(given)
+        return self._failing_in_its_words([self._to_torch(each) for each in arguments])
+
+    def _failing_in_its_words(self, arguments: Sequence[object]) -> object:
+        try:
+            return self._module(*arguments)
+        # Whatever a module raises.
+        except Exception as error:
+            raise AnswerError(f"PyTorch execute failure: {error}") from error
 
     def _set_up(self, threads: int) -> None:
         """Make torch compute as this model is configured; other models of the process may be otherwise."""
@@ -121,18 +134,15 @@ class TorchScriptModule:
         return argument if isinstance(argument, list) else torch.from_numpy(argument).to(self._device)
 
 
-def is_stateless(module: Any) -> bool:
-    """Return whether ``forward`` touches no attribute, as of a frozen module: then several calls may run at a time."""
-    return all(node.kind() not in {"prim::GetAttr", "prim::SetAttr"} for node in nodes(module.inlined_graph))
-
-
 def flatten(answer: object) -> list[Answer]:
     """Return ``forward``'s answer as a list of tensors and lists of ``str``.
 
     Raises:
         AnswerError: it is something else.
     """
-    return [_checked(each) for each in answer] if isinstance(answer, tuple) else [_checked(answer)]
+    if isinstance(answer, tuple):
+        return [_checked(each, f" at index {index}") for index, each in enumerate(answer)]
+    return [_checked(answer)]
 
 
 def to_numpy(tensor: Tensor, answer: Answer) -> Array:
@@ -143,43 +153,43 @@ def to_numpy(tensor: Tensor, answer: Answer) -> Array:
     """
     if isinstance(answer, list):
         if tensor.data_type != STRING:
-            raise OutputError(f"output '{tensor.name}' is configured {tensor.data_type}, but forward returned text")
+            raise OutputError(
+                f"configuration expects datatype {tensor.data_type} for output '{tensor.name}', model provides "
+                f"{STRING}; the C++ backend would answer with the text all the same"
+            )
         return np.array([text.encode() for text in answer], dtype=np.object_)
     if str(answer.dtype) != f"torch.{ELEMENT_TYPES.get(tensor.data_type)}":
+        provided = DATA_TYPES.get(str(answer.dtype), str(answer.dtype))
         raise OutputError(
-            f"output '{tensor.name}' is configured {tensor.data_type}, but forward returned {answer.dtype}"
+            f"configuration expects datatype {tensor.data_type} for output '{tensor.name}', model provides {provided}"
         )
     if answer.dim() == 0:
-        raise OutputError(f"output '{tensor.name}' is a scalar; forward must return at least one dimension")
+        raise OutputError(f"output '{tensor.name}' is a scalar which is not supported.")
     array: Array = answer.detach().cpu().numpy()
     return array
 
 
-def _checked(answer: object) -> Answer:
+def _checked(answer: object, where: str = "") -> Answer:
     if isinstance(answer, torch.Tensor) or (isinstance(answer, list) and all(isinstance(each, str) for each in answer)):
         return answer
+    if isinstance(answer, list):
+        kind = type(next(each for each in answer if not isinstance(each, str))).__name__
+        raise AnswerError(
+            f"PyTorch execute failure: output{where} must be of type Tensor or List[str], received List[{kind}]"
+        )
     raise AnswerError(
-        f"forward must return a tensor, a List[str] or a flat tuple of those, not one with a {type(answer).__name__}"
+        f"PyTorch execute failure: output{where} must be of type Tensor, List[str] or Tuple containing one of these "
+        f"two types. It should not be a List / Dictionary of Tensors or a Scalar; it is a {type(answer).__name__}"
     )
 
 
 def _at(answers: Sequence[Answer], tensor: Tensor, position: int) -> Answer:
     if position >= len(answers):
         raise OutputError(
-            f"output '{tensor.name}' is configured as number {position}, counted from 0, of forward's outputs, and it "
-            f"returned {len(answers)}"
+            f"The output {tensor.name} in the model configuration refers to an output index which doesn't exist. This "
+            f"model has {len(answers)} outputs"
         )
     return answers[position]
-
-
-def _argument_names(module: Any) -> list[str]:
-    arguments = module.forward.schema.arguments[1:]
-    for argument in arguments:
-        if argument.type.kind() not in {"TensorType", "ListType"}:
-            raise ConfigurationError(
-                f"argument '{argument.name}' of forward is of type {argument.type}; arguments must be tensors or lists"
-            )
-    return [str(argument.name) for argument in arguments]
 
 
 def _on(flag: bool) -> str:

@@ -62,10 +62,11 @@ images: check-docker ## build the models, then the images of Triton, of the mode
 	docker build --file docker/Dockerfile.triton --build-arg TRITON_TAG=$(TRITON_TAG) --tag trident-triton:$(TRIDENT_TAG) .
 	docker build --file docker/Dockerfile.api --tag trident-api:$(TRIDENT_TAG) .
 
-lint: $(STAMP) ## ruff and mypy
+lint: $(STAMP) ## ruff, mypy, and C without a warning
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+	@$(BIN)/python scripts/compile_strictly.py
 
 lock: $(STAMP) ## resolve requirements.lock anew from pyproject.toml
 	@$(BIN)/pip-compile --quiet --all-extras --strip-extras --no-header --no-annotate \

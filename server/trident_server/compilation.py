@@ -6,6 +6,7 @@ source. Where one of them is missing, each model is served from a process of its
 
 from __future__ import annotations
 
+import logging
 import shutil
 import subprocess
 import sys
@@ -17,6 +18,9 @@ from trident_server.errors import CompilationError
 
 SOURCES = Path(__file__).resolve().parent / "backends"
 SECONDS = 120.0
+WARNINGS = ("-Wall", "-Wextra")
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -76,8 +80,14 @@ def find_toolchain() -> Toolchain:
     return Toolchain(Path(compiler), headers, libraries[0], Path(sys.executable))
 
 
-def compile_backend(toolchain: Toolchain, library: Library, target: Path) -> None:
-    """Compile a backend to the file ``target``.
+def compile_backend(toolchain: Toolchain, library: Library, target: Path, *, strict: bool = False) -> None:
+    """Compile a backend to the file ``target``; what the compiler warns of is logged.
+
+    Args:
+        toolchain: what it is compiled with.
+        library: the backend.
+        target: the file to write.
+        strict: a warning is an error.
 
     Raises:
         CompilationError: the compiler failed; carries the end of what it said.
@@ -87,7 +97,8 @@ def compile_backend(toolchain: Toolchain, library: Library, target: Path) -> Non
         delegation = [f'-DDELEGATE="{library.delegate}"', str(SOURCES / "delegate.c")]
     command = [
         str(toolchain.compiler),
-        *("-std=c11", "-O2", "-Wall", "-Wextra", "-shared", "-fPIC"),
+        *("-std=c11", "-O2", *WARNINGS, "-shared", "-fPIC"),
+        *(["-Werror"] if strict else []),
         f'-DPYTHON="{toolchain.python}"',
         f'-DLIBPYTHON="{toolchain.library}"',
         f'-DMODULE="{library.module}"',
@@ -107,3 +118,5 @@ def compile_backend(toolchain: Toolchain, library: Library, target: Path) -> Non
     if done.returncode != 0:
         said = "\n".join(done.stderr.strip().splitlines()[-20:])
         raise CompilationError(f"{toolchain.compiler} could not compile {what}:\n{said}")
+    if warned := done.stderr.strip():
+        _log.warning("%s warns of %s:\n%s", toolchain.compiler, what, warned)

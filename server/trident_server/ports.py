@@ -5,16 +5,20 @@ from __future__ import annotations
 import contextlib
 import errno
 import http.client
+import json
 import random
 import socket
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import psutil
 
 from trident_server.errors import AddressError, PortInUseError
 
 LOWEST_FREE = 15_000
+# Of what a server says of why it is not ready; bytes.
+LONGEST_REASON = 2000
 
 
 def free_ports(count: int, host: str = "127.0.0.1") -> list[int]:
@@ -71,8 +75,20 @@ def check_free(host: str, ports: Mapping[str, int]) -> None:
             ) from error
 
 
-def answers(pid: int, host: str, port: int, path: str) -> bool:
-    """Whether process ``pid`` itself listens on ``port`` and answers ``GET path`` with 200.
+class Readiness(NamedTuple):
+    """What a server says when it is asked whether it is ready.
+
+    Attributes:
+        ready: it answered 200.
+        reason: what it said where it did not, in one line; empty where it said nothing.
+    """
+
+    ready: bool
+    reason: str = ""
+
+
+def ask_ready(pid: int, host: str, port: int, path: str) -> Readiness:
+    """Ask whether process ``pid`` itself listens on ``port`` and answers ``GET path`` with 200.
 
     The process is part of the question because another server, started on the same ports at the same moment, would
     give the same answer.
@@ -80,18 +96,30 @@ def answers(pid: int, host: str, port: int, path: str) -> bool:
     try:
         connections = psutil.Process(pid).net_connections("tcp4")
     except psutil.Error:
-        return False
+        return Readiness(False)
     if not any(each.status == psutil.CONN_LISTEN and each.laddr.port == port for each in connections):
-        return False
+        return Readiness(False)
     # Not urllib: it would send the request to a proxy that the environment names.
     connection = http.client.HTTPConnection(host, port, timeout=2)
     try:
         connection.request("GET", path)
-        return connection.getresponse().status == http.client.OK
-    except (OSError, http.client.HTTPException):
-        return False
+        answer = connection.getresponse()
+        if answer.status == http.client.OK:
+            return Readiness(True)
+        return Readiness(False, f"{path} answers {answer.status}{_detail(answer.read(LONGEST_REASON))}")
+    except (OSError, http.client.HTTPException) as error:
+        return Readiness(False, f"{path} is not answered ({error or type(error).__name__})")
     finally:
         connection.close()
+
+
+def _detail(body: bytes) -> str:
+    """Return what a body says of itself, behind a colon: a problem's detail (RFC 9457), else its text in one line."""
+    text = body.decode(errors="replace")
+    with contextlib.suppress(ValueError, KeyError, TypeError):
+        text = str(json.loads(text)["detail"])
+    text = " ".join(text.split())
+    return f": {text.rstrip('.')}" if text else ""
 
 
 def _try_to_bind(host: str, port: int) -> None:

@@ -4,28 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import secrets
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from types import TracebackType
 
 from trident_server.assembly import assemble_backends, check_path
+from trident_server.child import ChildServer, Launch
 from trident_server.compilation import find_toolchain
-from trident_server.errors import CompilationError, ServerDiedError, ServerStartError
+from trident_server.errors import CompilationError
 from trident_server.files import ELSEWHERE, using
-from trident_server.log import LogFollower, failure_reasons, read_tail
-from trident_server.ports import answers, check_free
+from trident_server.log import LogFollower, failure_reasons
+from trident_server.ports import check_free, free_ports
 from trident_server.repository import check_repository
 from trident_server.settings import reachable
-from trident_server.supervised import (
-    SupervisedProcess,
-    describe_exit,
-    new_shm_prefix,
-    remove_abandoned_shared_memory,
-)
+from trident_server.supervised import new_shm_prefix, remove_abandoned_shared_memory
 from trident_server.wheel import EmbeddedTriton, environment, find_embedded_triton
 
-POLL_SECONDS = 0.05
 # Seconds that Triton gives requests in flight when it is stopped.
 EXIT_TIMEOUT_SECONDS = 10
 # Whoever can reach Triton could map shared memory of other processes or write trace and log files with these.
@@ -49,24 +42,21 @@ def trace_arguments(endpoint: str | None) -> list[str]:
     return [f"--trace-config={each}" for each in settings]
 
 
-class TritonProcess:
-    """A tritonserver child process: starts, waits for ready, stops, and leaves nothing behind.
-
-    Use it as a context manager, or call :meth:`start` and :meth:`stop`. No process, port or shared memory is left
-    even when this process is killed with SIGKILL.
+class TritonProcess(ChildServer):
+    """A tritonserver child process; see :class:`ChildServer`.
 
     Args:
         repository: the Triton model repository. Configurations must be complete, as for the C++ PyTorch backend:
             Triton does not start every model once more to ask it for what is missing.
-        http_port: Triton's HTTP port.
+        cache_dir: where backends are assembled.
+        http_port: Triton's HTTP port; like the other two, a free one where none is named.
         grpc_port: Triton's gRPC port.
         metrics_port: Triton's Prometheus port.
-        cache_dir: where backends are assembled.
-        log_file: where Triton's log goes; truncated at start.
+        log_file: where Triton's log goes, truncated at start; ``triton.log`` in ``cache_dir`` where none is named.
         host: IPv4 address that all three services bind.
         ready_timeout: seconds until every model must be ready.
-        stop_grace: seconds that a clean stop may take before Triton is killed; it takes about three, because Triton
-            looks once a second whether its models are unloaded.
+        stop_grace: seconds that a clean stop may take before Triton is killed, 0 to kill it at once; it takes about
+            three, because Triton looks once a second whether its models are unloaded.
         config_name: Triton's ``--model-config-name``.
         shared_memory: let clients on this host hand over tensors in system shared memory.
         isolated: serve each model from a process of its own, as is done in any case where backends cannot be compiled
@@ -83,15 +73,18 @@ class TritonProcess:
         ServerStartError: Triton exited, or was not ready in time; says why.
     """
 
+    NAME = "Triton"
+    READY_PATH = "/v2/health/ready"
+
     def __init__(
         self,
         *,
         repository: Path,
-        http_port: int,
-        grpc_port: int,
-        metrics_port: int,
         cache_dir: Path,
-        log_file: Path,
+        http_port: int | None = None,
+        grpc_port: int | None = None,
+        metrics_port: int | None = None,
+        log_file: Path | None = None,
         host: str = "127.0.0.1",
         ready_timeout: float = 120.0,
         stop_grace: float = 15.0,
@@ -101,80 +94,55 @@ class TritonProcess:
         extra_args: Sequence[str] = (),
         on_model_loaded: Callable[[str], None] = lambda name: None,
     ) -> None:
-        self.log_file = log_file
+        named = {"http_port": http_port, "grpc_port": grpc_port, "metrics_port": metrics_port}
+        free = iter(free_ports(sum(port is None for port in named.values()), host))
+        #: Port number by the name of its setting.
+        self.ports = {name: next(free) if port is None else port for name, port in named.items()}
+        super().__init__(
+            host=host,
+            port=self.ports["http_port"],
+            log_file=log_file or cache_dir / "triton.log",
+            ready_timeout=ready_timeout,
+            stop_grace=stop_grace,
+        )
         #: Once started: why models have processes of their own that were to be served without.
         self.isolated_because: str | None = None
         self._repository = repository
-        self._ports = {"http_port": http_port, "grpc_port": grpc_port, "metrics_port": metrics_port}
         self._cache_dir = cache_dir
-        self._host = host
-        self._ready_timeout = ready_timeout
-        self._stop_grace = stop_grace
         self._config_name = config_name
         self._shared_memory = shared_memory
         self._isolated = isolated
         self._extra_args = extra_args
         self._on_model_loaded = on_model_loaded
-        self._process: SupervisedProcess | None = None
         address = reachable(host)
-        self.http_url = f"{address}:{http_port}"
-        self.grpc_url = f"{address}:{grpc_port}"
-        self.metrics_url = f"{address}:{metrics_port}"
+        self.http_url = f"{address}:{self.ports['http_port']}"
+        self.grpc_url = f"{address}:{self.ports['grpc_port']}"
+        self.metrics_url = f"{address}:{self.ports['metrics_port']}"
 
-    def __enter__(self) -> TritonProcess:
-        """Start and wait for ready."""
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Stop, whatever happened inside."""
-        self.stop()
-
-    @property
-    def pid(self) -> int:
-        """Process id of tritonserver.
-
-        Raises:
-            ServerStartError: it was not started.
-        """
-        if self._process is None:
-            raise ServerStartError("Triton was not started.")
-        return self._process.pid
-
-    def start(self) -> None:
-        """Start tritonserver and return when all its models are ready."""
+    def _prepare(self) -> Launch:
         triton = find_embedded_triton()
         check_repository(self._repository, self._config_name)
         check_path(self._repository.resolve(), "repository")
-        check_free(self._host, self._ports)
+        check_free(self._host, self.ports)
         with using(self._cache_dir, ELSEWHERE):
             backends = self._assemble(triton)
         remove_abandoned_shared_memory()
         shm_prefix = new_shm_prefix()
-        self._process = SupervisedProcess(
-            [str(triton.binary), *self._arguments(triton, backends, shm_prefix)],
-            log_file=self.log_file,
-            environment=environment(triton),
-            grace=self._stop_grace,
-            shm_prefix=shm_prefix,
-        )
-        try:
-            self._wait_until_ready(self._process)
-        except BaseException:
-            self.stop()
-            raise
+        command = [str(triton.binary), *self._arguments(triton, backends, shm_prefix)]
+        return Launch(command, environment(triton), shm_prefix)
 
-    def stop(self) -> None:
-        """Stop tritonserver and clean up; it is killed when it takes longer than its grace. Safe to call twice."""
-        if self._process is not None:
-            self._process.stop()
+    @contextlib.contextmanager
+    def _progress(self) -> Iterator[Callable[[], None]]:
+        with contextlib.closing(LogFollower(self.log_file)) as log:
 
-    def check(self) -> None:
-        """Raise ServerDiedError, with the reason from the log, when tritonserver does not run any more."""
-        if self._process is not None and (status := self._process.poll()) is not None:
-            raise ServerDiedError(self._explain(f"Triton {describe_exit(status)}."))
+            def tell_loaded() -> None:
+                for name in log.newly_loaded():
+                    self._on_model_loaded(name)
+
+            yield tell_loaded
+
+    def _reasons(self, log: list[str]) -> list[str]:
+        return failure_reasons(log)
 
     def _assemble(self, triton: EmbeddedTriton) -> Path:
         if not self._isolated:
@@ -202,30 +170,11 @@ class TritonProcess:
             "http-address": self._host,
             "grpc-address": self._host,
             "metrics-address": self._host,
-            "http-port": self._ports["http_port"],
-            "grpc-port": self._ports["grpc_port"],
-            "metrics-port": self._ports["metrics_port"],
+            "http-port": self.ports["http_port"],
+            "grpc-port": self.ports["grpc_port"],
+            "metrics-port": self.ports["metrics_port"],
             "http-restricted-api": closed,
             "grpc-restricted-protocol": closed,
         }
         given = [f"--{name}={value}" for name, value in arguments.items() if value is not None]
         return ["--disable-auto-complete-config", *given, *self._extra_args]
-
-    def _wait_until_ready(self, process: SupervisedProcess) -> None:
-        deadline = time.monotonic() + self._ready_timeout
-        with contextlib.closing(LogFollower(self.log_file)) as log:
-            while True:
-                ready = answers(process.pid, reachable(self._host), self._ports["http_port"], "/v2/health/ready")
-                for name in log.newly_loaded():
-                    self._on_model_loaded(name)
-                if ready:
-                    return
-                if (status := process.poll()) is not None:
-                    raise ServerStartError(self._explain(f"Triton {describe_exit(status)} before it was ready."))
-                if time.monotonic() > deadline:
-                    raise ServerStartError(self._explain(f"Triton was not ready after {self._ready_timeout:g} s."))
-                time.sleep(POLL_SECONDS)
-
-    def _explain(self, headline: str) -> str:
-        reasons = failure_reasons(read_tail(self.log_file))
-        return "\n".join([headline, *(f"  {line}" for line in reasons), f"Triton's whole log: {self.log_file}"])

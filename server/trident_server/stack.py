@@ -11,6 +11,7 @@ from types import FrameType
 from rich.console import Console
 
 from trident_server import pidfile
+from trident_server.child import ChildServer
 from trident_server.facade import FacadeProcess
 from trident_server.ports import check_free
 from trident_server.process import TritonProcess, trace_arguments
@@ -73,7 +74,7 @@ def _run(settings: ServerSettings, console: Console) -> None:
             settings={"api_keys_file": settings.api_keys_file, "otlp_endpoint": settings.otlp_endpoint},
         )
         console.print("Starting Triton ...")
-        running: list[TritonProcess | FacadeProcess] = [children.enter_context(triton)]
+        running: list[ChildServer] = [children.enter_context(triton)]
         if not settings.triton_only:
             console.print("Starting the facade ...")
             running.append(children.enter_context(facade))

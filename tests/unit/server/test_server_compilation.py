@@ -4,7 +4,6 @@ import re
 import subprocess
 import sysconfig
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from trident_server.assembly import COMPILED
@@ -29,16 +28,29 @@ MODELS = {"Finalize", "GetBackendAttribute", "ModelInitialize", "ModelFinalize"}
 @pytest.mark.parametrize(("library", "functions"), [(PYTORCH, INSTANCES), (PYTHON, INSTANCES | MODELS)])
 def test_a_library_has_what_triton_calls_and_no_warning(toolchain, tmp_path, library, functions):
     target = tmp_path / "library.so"
-    compile_backend(replace(toolchain, compiler=_wrapper(tmp_path, toolchain.compiler)), library, target)
+    compile_backend(toolchain, library, target, strict=True)
     listed = subprocess.run(["nm", "-D", "--defined-only", target], capture_output=True, text=True, check=True).stdout
     assert set(re.findall(r"T TRITONBACKEND_(\w+)\n", listed)) == functions
 
 
-def _wrapper(folder: Path, compiler: Path) -> Path:
-    strict = folder / "strict"
-    strict.write_text(f'#!/bin/sh\nexec {compiler} -Werror "$@"\n')
-    strict.chmod(0o755)
-    return strict
+@pytest.fixture
+def careless(toolchain, tmp_path):
+    """A compiler that is handed an unused variable on top."""
+    source = tmp_path / "careless.c"
+    source.write_text("void careless(void) { int unused; }\n")
+    compiler = tmp_path / "compiler"
+    compiler.write_text(f'#!/bin/sh\nexec {toolchain.compiler} "$@" {source}\n')
+    compiler.chmod(0o755)
+    return replace(toolchain, compiler=compiler)
+
+
+def test_a_warning_is_seen_and_to_the_strict_an_error(careless, tmp_path, caplog):
+    target = tmp_path / "library.so"
+    compile_backend(careless, PYTORCH, target)
+    assert target.exists()
+    assert "unused variable" in caplog.text
+    with pytest.raises(CompilationError, match="unused variable"):
+        compile_backend(careless, PYTORCH, target, strict=True)
 
 
 def test_without_a_compiler_it_is_said_how_to_get_one(monkeypatch, tmp_path):

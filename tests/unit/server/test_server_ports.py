@@ -1,12 +1,13 @@
 import contextlib
 import http.server
+import json
 import os
 import socket
 import threading
 
 import pytest
 from trident_server.errors import AddressError, PortInUseError
-from trident_server.ports import answers, check_free, free_ports
+from trident_server.ports import ask_ready, check_free, free_ports
 
 
 @pytest.fixture
@@ -54,10 +55,23 @@ def test_an_address_of_another_machine_is_not_called_in_use():
     assert not isinstance(refusal.value, PortInUseError)
 
 
+#: What the server below answers to a path: status and body.
+ANSWERS = {
+    "/ready": (200, b"{}"),
+    "/problem": (503, json.dumps({"title": "Not ready", "detail": "Triton's models\nare not ready."}).encode()),
+    "/text": (500, b"out  of\nmemory"),
+    "/list": (503, b"[1]"),
+    "/silent": (503, b""),
+}
+
+
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
-        self.send_response(200 if self.path == "/ready" else 503)
+        status, body = ANSWERS[self.path]
+        self.send_response(status)
+        self.send_header("content-length", str(len(body)))
         self.end_headers()
+        self.wfile.write(body)
 
     def log_message(self, *args):
         pass
@@ -71,15 +85,28 @@ def web_port():
         server.shutdown()
 
 
-def test_answers_means_that_process_and_that_status(web_port):
-    assert answers(os.getpid(), "127.0.0.1", web_port, "/ready")
-    assert not answers(os.getpid(), "127.0.0.1", web_port, "/not-ready")
+def test_ready_means_that_process_and_that_status(web_port):
+    assert ask_ready(os.getpid(), "127.0.0.1", web_port, "/ready").ready
+    assert not ask_ready(os.getpid(), "127.0.0.1", web_port, "/silent").ready
     # Another server on the same port is not the one that was asked for.
-    assert not answers(os.getppid(), "127.0.0.1", web_port, "/ready")
-    assert not answers(os.getpid(), "127.0.0.1", free_ports(1)[0], "/ready")
-    assert not answers(2**22 + 1, "127.0.0.1", web_port, "/ready")
+    assert not ask_ready(os.getppid(), "127.0.0.1", web_port, "/ready").ready
+    assert not ask_ready(os.getpid(), "127.0.0.1", free_ports(1)[0], "/ready").ready
+    assert not ask_ready(2**22 + 1, "127.0.0.1", web_port, "/ready").ready
+
+
+@pytest.mark.parametrize(
+    ("path", "reason"),
+    [
+        ("/problem", "/problem answers 503: Triton's models are not ready"),
+        ("/text", "/text answers 500: out of memory"),
+        ("/list", "/list answers 503: [1]"),
+        ("/silent", "/silent answers 503"),
+    ],
+)
+def test_who_is_not_ready_is_quoted(web_port, path, reason):
+    assert ask_ready(os.getpid(), "127.0.0.1", web_port, path).reason == reason
 
 
 def test_a_proxy_in_the_environment_is_not_asked(web_port, monkeypatch):
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
-    assert answers(os.getpid(), "127.0.0.1", web_port, "/ready")
+    assert ask_ready(os.getpid(), "127.0.0.1", web_port, "/ready").ready

@@ -3,7 +3,6 @@
 Measures only when asked to, on a machine that does nothing else: ``TRIDENT_TEST_PAIRS=100000 pytest -s tests/load``.
 """
 
-import contextlib
 import csv
 import os
 import re
@@ -12,12 +11,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from trident_bench import perf_analyzer, texts
-from trident_bench.load import triton_load
-from trident_bench.load.ensembles import TritonState, choose
+from trident_bench import texts
+from trident_bench.ensembles import choose
+from trident_bench.load import perf_analyzer
 from trident_bench.load.plan import Level
-from trident_bench.load.traffic import write_traffic
 from trident_bench.load.window import Probe
+from trident_bench.triton import TritonState
 from trident_server.process import TritonProcess
 
 PAIRS = int(os.environ.get("TRIDENT_TEST_PAIRS", "0"))
@@ -61,12 +60,12 @@ def run_trident(url: str, source: Path) -> tuple[float, float]:
 def run_perf_analyzer(triton: TritonProcess, folder: Path) -> float:
     """Return pairs a second that perf_analyzer reaches on the same ensemble with pairs of the same kind."""
     level = Level("concurrency", CONCURRENCY)
-    with contextlib.closing(TritonState(triton.http_url)) as state, perf_analyzer.environment() as environment:
+    with TritonState(triton.http_url) as state, perf_analyzer.environment() as environment:
         (ensemble,) = choose(state.ensembles(), ["sts"])
-        traffic = write_traffic(ensemble, folder)
-        command = triton_load.command("sts", "http", triton.http_url, traffic.triton, level, MEASURE_SECONDS)
+        data = perf_analyzer.write_data(ensemble, folder)
+        command = perf_analyzer.command("sts", "http", triton.http_url, data, level, MEASURE_SECONDS)
         command += ["-b", str(BATCH)]
-        load, _ = triton_load.measure(command, level, MEASURE_SECONDS, folder, environment, Probe(state, ensemble))
+        load, _ = perf_analyzer.measure(command, level, MEASURE_SECONDS, folder, environment, Probe(state, ensemble))
     assert load.failures == 0
     return load.throughput
 

@@ -8,11 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from trident_bench.load import facade_load
-from trident_bench.load.errors import MissingGeneratorError
 from trident_server.backends.pytorch.inprocess import MOST_WORKERS
 from trident_server.process import TritonProcess
-from trident_server.settings import ServerSettings
 
 ROOT = Path(__file__).resolve().parents[2]
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -118,10 +115,6 @@ def test_the_facade_of_running_servers_is_measured_with_different_bodies(output,
     from trident_server.facade import FacadeProcess
     from trident_server.ports import free_ports
 
-    try:
-        facade_load.install(ROOT / ServerSettings().cache_dir / "locust")
-    except MissingGeneratorError as error:
-        pytest.skip(str(error))
     (port,) = free_ports(1)
     facade = FacadeProcess(
         host="127.0.0.1",

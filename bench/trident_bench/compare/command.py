@@ -14,12 +14,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from trident_server.errors import ServerError
 from trident_server.repository import check_repository
 
-from trident_bench.compare import contenders, cost, goals, report
+from trident_bench.compare import contenders, cost, ratios, report
 from trident_bench.compare.inputs import prepare, write_checkpoint
-from trident_bench.compare.load import TURNS
 from trident_bench.compare.processes import Contender, LoopProcess
 from trident_bench.compare.rounds import Results, Rounds
 from trident_bench.compare.rows import Row
+from trident_bench.generator.loop import TURNS
 
 SENTENCES, WINDOWS = 512, 64
 QUICK_SENTENCES, QUICK_WINDOWS = 128, 16
@@ -155,7 +155,7 @@ def _comparison(results: Results, found: Mapping[str, Any], seconds: float, thre
     points = found["points"]
     return report.Comparison(
         results=results,
-        outcomes=[*goals.judge(results), goals.judge_padding(found["padding"])],
+        outcomes=ratios.measured(results.samples, found["padding"]),
         seconds=seconds,
         threads=threads,
         padding=found["padding"],

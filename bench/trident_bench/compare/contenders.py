@@ -13,15 +13,17 @@ from pathlib import Path
 from trident_server.machine import Machine
 from trident_server.ports import free_ports
 from trident_server.wheel import allocator
-from trident_training.repository import VERSION
 
-from trident_bench.compare import load, requests
-from trident_bench.compare.inputs import CHECKED, STS_MODELS, TASK_MODELS, WINDOW_TOKENS, Inputs
-from trident_bench.compare.over_grpc import triton_grpc
-from trident_bench.compare.peers import PROGRAMS, Environment
-from trident_bench.compare.processes import HOST, Contender, LoopProcess, ServiceProcess
-from trident_bench.compare.rows import Group, Row, asked, check_embeddings, embeddings_of_server, worked
-from trident_bench.compare.trident import Ensemble, Facade
+from trident_bench.compare.environments import PROGRAMS, Environment
+from trident_bench.compare.inputs import CHECKED, STS_MODELS, TASK_MODELS, VERSION, WINDOW_TOKENS, Inputs
+from trident_bench.compare.processes import Contender, LoopProcess, ServiceProcess
+from trident_bench.compare.rows import Group, Row, check_embeddings, embeddings_of_server, looped, served
+from trident_bench.compare.trident import EnsembleContender, FacadeContender
+from trident_bench.generator.http import http
+from trident_bench.generator.loop import TURNS, Connector
+from trident_bench.generator.requests import PROTOCOLS, Read, from_json, json_request
+from trident_bench.repository import ensembles
+from trident_bench.servers import HOST
 
 MOST_TOKENS = 256
 IN_FLIGHT = 64
@@ -78,7 +80,7 @@ class Setting:
     threads: int
     config_name: str | None = None
     torch_index_url: str | None = None
-    turns: int = load.TURNS
+    turns: int = TURNS
 
     @property
     def environment(self) -> dict[str, str]:
@@ -111,7 +113,7 @@ def enter(setting: Setting) -> Field:
     """Return everybody who can be measured here."""
     found = Field()
     # The facade is ready only before a Triton that serves every task.
-    everything = Ensemble(
+    everything = EnsembleContender(
         "ensemble-all", setting.inputs.repository, STS_MODELS + TASK_MODELS, setting.folder, setting.config_name
     )
     _bare(found, setting)
@@ -137,17 +139,17 @@ def _bare(found: Field, setting: Setting) -> None:
         "products-64",
         "matrix products alone, batch 64: the ceiling",
         (products,),
-        worked(products, "tokens", batch=batch),
+        looped(products, "tokens", batch=batch),
     )
-    tokens = worked(engine, "tokens", what="sentences", batch=batch)
+    tokens = looped(engine, "tokens", what="sentences", batch=batch)
     add("engine-64", "our TorchScript, batch 64", (engine,), tokens, ours=True)
-    text = worked(engine, "text", what="sentences", batch=batch)
+    text = looped(engine, "text", what="sentences", batch=batch)
     add("engine-text-64", "our TorchScript with its tokenizer, batch 64", (engine,), text, ours=True)
     for size in (32, 64):
         title = f"sentence-transformers encode, float32, batch {size}"
-        add(f"sentence-transformers-{size}", title, (encode,), worked(encode, "encode", batch=size))
+        add(f"sentence-transformers-{size}", title, (encode,), looped(encode, "encode", batch=size))
     found.checks |= {each.name: partial(_check_program, each, setting) for each in (engine, encode)}
-    alone = worked(engine, "text", what="sentences", batch=1)
+    alone = looped(engine, "text", what="sentences", batch=1)
     _add(found, Group.ALONE, "engine-1", "our TorchScript with its tokenizer, no server", (engine,), alone, ours=True)
 
     environment = Environment("runtimes", setting.peers, setting.torch_index_url)
@@ -161,61 +163,36 @@ def _bare(found: Field, setting: Setting) -> None:
         found.checks[runtime] = partial(_check_program, program, setting)
         for size in (32, 64):
             title = f"{titles[runtime]} {dtype}, batch {size}, no tokenizer"
-            add(f"{runtime}-{size}", title, (program,), worked(program, "tokens", batch=size))
+            add(f"{runtime}-{size}", title, (program,), looped(program, "tokens", batch=size))
 
 
-def _served(found: Field, setting: Setting, everything: Ensemble) -> None:
-    sentences = setting.inputs.sentences
-    ensemble = Ensemble("ensemble", setting.inputs.repository, STS_MODELS, setting.folder, setting.config_name)
-    facade = Facade("facade", everything, setting.folder)
-    outputs = ["EMBEDDING"]
-    triton = ensemble.triton
-    over_http = [
-        requests.triton_http_request(triton.http_url, "sts_embedding", {"TEXT": text}, outputs) for text in sentences
+def _served(found: Field, setting: Setting, everything: EnsembleContender) -> None:
+    inputs = setting.inputs
+    alone = EnsembleContender("ensemble", inputs.repository, STS_MODELS, setting.folder, setting.config_name)
+    facade = FacadeContender("facade", everything, setting.folder)
+    embedding = ensembles(inputs.repository)["sts_embedding"]
+    ours: list[tuple[str, str, str, tuple[Contender, ...], str]] = [
+        ("ensemble-grpc", "our ensemble, gRPC", "grpc", (alone,), alone.triton.grpc_url),
+        ("ensemble-http", "our ensemble, HTTP", "http", (alone,), alone.triton.http_url),
+        ("facade", "our facade, HTTP and JSON", "facade", (everything, facade), facade.address),
     ]
-    over_grpc = [requests.triton_grpc_request("sts_embedding", {"TEXT": text}, outputs) for text in sentences]
-    through = [requests.json_request(facade.address, "/embed", {"sentences": [text]}) for text in sentences]
-    ways: list[tuple[str, str, tuple[Contender, ...], load.Connector, list[bytes], requests.Read, bool]] = [
-        (
-            "ensemble-grpc",
-            "our ensemble, gRPC",
-            (ensemble,),
-            triton_grpc(triton.grpc_url),
-            over_grpc,
-            requests.from_triton_grpc,
-            True,
-        ),
-        (
-            "ensemble-http",
-            "our ensemble, HTTP",
-            (ensemble,),
-            load.http(triton.http_url),
-            over_http,
-            requests.from_triton_http,
-            True,
-        ),
-        (
-            "facade",
-            "our facade, HTTP and JSON",
-            (everything, facade),
-            load.http(facade.address),
-            through,
-            requests.from_json("embeddings", 0),
-            True,
-        ),
-    ]
+    ways: list[tuple[str, str, tuple[Contender, ...], Connector, list[bytes], Read, bool]] = []
+    for name, title, protocol, contenders, address in ours:
+        wire = PROTOCOLS[protocol]
+        content = [wire.request(address, embedding, (text,)) for text in inputs.sentences]
+        ways.append((name, title, contenders, wire.connect(address), content, wire.embedding, True))
     for service, title, path, read in _services(found, setting):
-        content = [requests.json_request(service.address, path, _body(service.name, text)) for text in sentences]
-        ways.append((service.name, title, (service,), load.http(service.address), content, read, False))
-    for name, title, contenders, connector, content, read, ours in ways:
+        content = [json_request(service.address, path, _body(service.name, text)) for text in inputs.sentences]
+        ways.append((service.name, title, (service,), http(service.address), content, read, False))
+    for name, title, contenders, connector, content, read, is_ours in ways:
         for in_flight, group in ((IN_FLIGHT, Group.SERVED), (1, Group.ALONE)):
-            measure = asked(setting.loop, connector, content, in_flight, setting.turns)
-            _add(found, group, f"{name}-{in_flight}", title, contenders, measure, ours=ours)
+            measure = served(setting.loop, connector, content, in_flight, setting.turns)
+            _add(found, group, f"{name}-{in_flight}", title, contenders, measure, ours=is_ours)
         check = partial(_check_server, setting, connector, content, read)
         found.checks[contenders[-1].name] = _both(found.checks.get(contenders[-1].name), check)
 
 
-def _services(found: Field, setting: Setting) -> list[tuple[ServiceProcess, str, str, requests.Read]]:
+def _services(found: Field, setting: Setting) -> list[tuple[ServiceProcess, str, str, Read]]:
     """Return the servers of others, each with its title, its path and what reads its answers."""
     dtype = processor_dtype()
     ports = dict(zip(("infinity", "litserve", "fastapi"), free_ports(3), strict=True))
@@ -238,58 +215,43 @@ def _services(found: Field, setting: Setting) -> list[tuple[ServiceProcess, str,
         "fastapi": [sys.executable, PROGRAMS / "fastapi_service.py", *model, "--port", str(ports["fastapi"])],
     }  # fmt: skip
     told = {
-        "infinity": (f"infinity, torch, {dtype}", "/embeddings", requests.from_json("data", 0, "embedding"), dtype),
-        "litserve": (
-            f"LitServe with sentence-transformers, {dtype}",
-            "/predict",
-            requests.from_json("embedding"),
-            dtype,
-        ),
-        "fastapi": (
-            "FastAPI with the model in the endpoint, float32",
-            "/embed",
-            requests.from_json("embedding"),
-            "float32",
-        ),
+        "infinity": (f"infinity, torch, {dtype}", "/embeddings", from_json("data", 0, "embedding"), dtype),
+        "litserve": (f"LitServe with sentence-transformers, {dtype}", "/predict", from_json("embedding"), dtype),
+        "fastapi": ("FastAPI with the model in the endpoint, float32", "/embed", from_json("embedding"), "float32"),
     }
-    services = []
-    for name, (title, path, read, used) in told.items():
-        service = ServiceProcess(
-            name,
-            commands[name],
-            setting.environment,
-            setting.folder / f"{name}.log",
-            port=ports[name],
-            ready_path="/health",
-            facts={"dtype": used},
+    log = setting.folder
+    return [
+        (
+            ServiceProcess(
+                name, commands[name], setting.environment, log / f"{name}.log", port=ports[name], facts={"dtype": used}
+            ),
+            title,
+            path,
+            read,
         )
-        services.append((service, title, path, read))
-    return services
+        for name, (title, path, read, used) in told.items()
+    ]
 
 
 def _body(name: str, text: str) -> dict[str, object]:
     return {"model": "sts", "input": [text]} if name == "infinity" else {"text": text}
 
 
-def _tasks(found: Field, setting: Setting, tasks: Ensemble) -> None:
-    inputs = setting.inputs
-    cola = setting.engine("engine-cola", "cola", "classifier", 128)
-    reader = setting.engine("engine-qa", "qa", "reader", WINDOW_TOKENS)
-    connector = triton_grpc(tasks.triton.grpc_url)
-    tokens = worked(cola, "tokens", what="sentences", batch=IN_FLIGHT)
-    _add(found, Group.COLA, "cola-engine-64", "our TorchScript, batch 64, no server", (cola,), tokens, ours=True)
-    judge = [requests.triton_grpc_request("cola", {"TEXT": text}, ["PROBABILITY"]) for text in inputs.sentences]
-    measure = asked(setting.loop, connector, judge, IN_FLIGHT, setting.turns)
-    _add(found, Group.COLA, "cola-grpc-64", "our ensemble, gRPC, 64 under way", (tasks,), measure, ours=True)
-    read = [
-        requests.triton_grpc_request("qa", {"QUESTION": question, "CONTEXT": context}, ["ANSWER", "SCORE"])
-        for question, context in inputs.windows
-    ]
-    add = partial(_add, found, Group.QA, unit="windows/s", ours=True)
-    windows = worked(reader, "tokens", what="windows", batch=WINDOWS_IN_FLIGHT)
-    add("qa-engine-32", "our TorchScript, batch 32, no server", (reader,), windows)
-    measure = asked(setting.loop, connector, read, WINDOWS_IN_FLIGHT, setting.turns)
-    add("qa-grpc-32", "our ensemble, gRPC, 32 under way", (tasks,), measure)
+def _tasks(found: Field, setting: Setting, everything: EnsembleContender) -> None:
+    inputs, known = setting.inputs, ensembles(setting.inputs.repository)
+    wire, address = PROTOCOLS["grpc"], everything.triton.grpc_url
+    tasks = (
+        ("cola", Group.COLA, "classifier", 128, "sentences", [(each,) for each in inputs.sentences], IN_FLIGHT),
+        ("qa", Group.QA, "reader", WINDOW_TOKENS, "windows", [*inputs.windows], WINDOWS_IN_FLIGHT),
+    )
+    for task, group, part, tokens, what, items, together in tasks:
+        engine = setting.engine(f"engine-{task}", task, part, tokens)
+        add = partial(_add, found, group, unit=f"{what}/s", ours=True)
+        bare = looped(engine, "tokens", what=what, batch=together)
+        add(f"{task}-engine-{together}", f"our TorchScript, batch {together}, no server", (engine,), bare)
+        content = [wire.request(address, known[task], item) for item in items]
+        measure = served(setting.loop, wire.connect(address), content, together, setting.turns)
+        add(f"{task}-grpc-{together}", f"our ensemble, gRPC, {together} under way", (everything,), measure)
 
 
 def _add(
@@ -308,7 +270,7 @@ def _check_program(program: LoopProcess, setting: Setting) -> float:
     return check_embeddings(program.ask("embed", count=CHECKED)["embeddings"], setting.inputs.expected)
 
 
-def _check_server(setting: Setting, connector: load.Connector, content: Sequence[bytes], read: requests.Read) -> float:
+def _check_server(setting: Setting, connector: Connector, content: Sequence[bytes], read: Read) -> float:
     found = embeddings_of_server(setting.loop, connector, content[:CHECKED], read)
     return check_embeddings(found, setting.inputs.expected)
 

@@ -53,6 +53,13 @@ class CostModel:
     error: float
     worst: float
 
+    def __str__(self) -> str:
+        return (
+            f"{1e3 * self.call:.2f} ms a call\n+ {1e6 * self.token:.2f} µs a token\n"
+            f"+ {1e9 * self.pair:.2f} ns a token and token of its sequence\n"
+            f"off by {self.error:.0%} at the median, {self.worst:.0%} at most"
+        )
+
     def seconds(self, batch: float, length: float) -> float:
         """Return the modelled time of a batch."""
         tokens = batch * length

@@ -11,18 +11,21 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from google.protobuf import text_format
 from tokenizers import Tokenizer
-from trident_training.repository import CONFIGURATION, MAX_LENGTH, VERSION
 
 from trident_bench import texts
+from trident_bench.repository import configuration, link_models
 
 #: Tokens of a full window, question included, as the comparison serves the reader.
 WINDOW_TOKENS = 384
+VERSION = "1"
 #: Texts whose embeddings every contender must give alike.
 CHECKED = 8
 EXPECTED = "expected.npy"
+READING = "qa_tokenizer"
 STS_MODELS = ("sts", "sts_tokenizer", "sts_encoder", "sts_embedding")
-TASK_MODELS = ("cola", "cola_tokenizer", "cola_classifier", "qa", "qa_tokenizer", "qa_reader", "qa_span_decoder")
+TASK_MODELS = ("cola", "cola_tokenizer", "cola_classifier", "qa", READING, "qa_reader", "qa_span_decoder")
 
 Question = tuple[str, str]
 
@@ -70,7 +73,7 @@ def prepare(repository: Path, folder: Path, sentences: int, windows: int) -> Inp
     """
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    tokenizer = Tokenizer.from_file(str(repository / "qa_tokenizer" / VERSION / "tokenizer.json"))
+    tokenizer = Tokenizer.from_file(str(repository / READING / VERSION / "tokenizer.json"))
     found = Inputs(
         repository=repository,
         checkpoint=folder / "checkpoint",
@@ -103,24 +106,17 @@ def full_windows(tokenizer: Tokenizer, count: int, tokens: int) -> list[Question
 
 
 def serve_alone(repository: Path, names: Sequence[str], folder: Path) -> Path:
-    """Make a repository of links to some models of another, so that a server loads, and holds, no more than these.
-
-    The reader's tokenizer is told to make windows of :data:`WINDOW_TOKENS`; everything else is as it is.
+    """Make a repository of links to some models of another; the reader's tokenizer makes windows of 384 tokens.
 
     Returns:
         ``folder``.
     """
-    for name in names:
-        target = folder / name
-        target.mkdir(parents=True)
-        for part in (repository / name).resolve().iterdir():
-            (target / part.name).symlink_to(part)
-    configuration = folder / "qa_tokenizer" / CONFIGURATION
-    if configuration.exists():
-        text = MAX_LENGTH.sub(rf"\g<1>{WINDOW_TOKENS}\g<3>", configuration.read_text())
-        configuration.unlink()
-        configuration.write_text(text)
-    return folder
+    changed = {}
+    if READING in names:
+        told = configuration(repository, READING)
+        told.parameters["max_length"].string_value = str(WINDOW_TOKENS)
+        changed[READING] = text_format.MessageToString(told)
+    return link_models(repository, names, folder, changed)
 
 
 def write_checkpoint(inputs: Inputs) -> None:

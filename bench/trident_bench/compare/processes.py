@@ -18,18 +18,15 @@ from trident_server.supervised import SupervisedProcess, describe_exit, new_shm_
 from trident_server.supervisor import SHARED_MEMORY
 
 from trident_bench.compare.memory import tree
+from trident_bench.errors import MeasurementError
+from trident_bench.servers import HOST
 
-HOST = "127.0.0.1"
 START_SECONDS = 180.0
 POLL_SECONDS = 0.1
 GRACE_SECONDS = 10.0
 #: Beyond what it was asked for, a loop may take this long for making its batches and for its last pass.
 SLACK_SECONDS = 120.0
 LINES_OF_FAILURE = 3
-
-
-class ContenderError(RuntimeError):
-    """A contender could not be installed or started, died, or answered wrongly; the text says which."""
 
 
 class Contender(Protocol):
@@ -89,10 +86,10 @@ class Child:
         """Return its process id, or nothing when it is not running."""
         return [] if self._process is None else [self._process.pid]
 
-    def failure(self, headline: str) -> ContenderError:
+    def failure(self, headline: str) -> MeasurementError:
         """Return an error with the end of the log."""
         tail = [line for line in read_tail(self.log_file) if line.strip()][-LINES_OF_FAILURE:]
-        return ContenderError(" ".join([headline, *tail, f"(log: {self.log_file})"]))
+        return MeasurementError(" ".join([headline, *tail, f"(log: {self.log_file})"]))
 
 
 class LoopProcess(Child):
@@ -118,7 +115,7 @@ class LoopProcess(Child):
         """Start it and wait until it is ready.
 
         Raises:
-            ContenderError: it ended, or took too long.
+            MeasurementError: it ended, or took too long.
         """
         with tempfile.TemporaryDirectory(prefix="trident-") as folder, socket.socket(socket.AF_UNIX) as listener:
             address = f"{folder}/loop"
@@ -149,10 +146,10 @@ class LoopProcess(Child):
         """Let it work and return what it found.
 
         Raises:
-            ContenderError: it failed, ended or took too long.
+            MeasurementError: it failed, ended or took too long.
         """
         if self._connection is None:
-            raise ContenderError("it was not started")
+            raise MeasurementError("it was not started")
         self._connection.settimeout(SLACK_SECONDS + float(options.get("seconds", 0)))
         try:
             self._lines.write(json.dumps({"work": work, **options}) + "\n")
@@ -161,7 +158,7 @@ class LoopProcess(Child):
         except OSError as error:
             raise self.failure(f"it did not answer ({error}):") from error
         if "error" in answer:
-            raise ContenderError(str(answer["error"]))
+            raise MeasurementError(str(answer["error"]))
         return answer
 
     def _read(self) -> dict[str, Any]:
@@ -181,8 +178,8 @@ class ServiceProcess(Child):
         environment: on top of this process's own.
         log_file: where its output goes.
         port: where it will listen.
-        ready_path: answers 200 once it is ready.
         facts: what is known of it.
+        ready_path: answers 200 once it is ready.
     """
 
     def __init__(
@@ -193,8 +190,8 @@ class ServiceProcess(Child):
         log_file: Path,
         *,
         port: int,
-        ready_path: str,
         facts: Mapping[str, Any],
+        ready_path: str = "/health",
     ) -> None:
         super().__init__(name, log_file)
         self.facts = dict(facts)
@@ -207,7 +204,7 @@ class ServiceProcess(Child):
         """Start it and wait until it is ready.
 
         Raises:
-            ContenderError: it ended, or took too long.
+            MeasurementError: it ended, or took too long.
         """
         process = self.spawn(self._command, self._environment)
         deadline = time.monotonic() + START_SECONDS

@@ -11,15 +11,15 @@ from typing import Any
 
 from trident_server.errors import ServerError
 
-from trident_bench.compare.load import LoadError
+from trident_bench.compare.environments import Environment
 from trident_bench.compare.memory import memory, pause, resume
-from trident_bench.compare.peers import Environment
-from trident_bench.compare.processes import Contender, ContenderError
+from trident_bench.compare.processes import Contender
 from trident_bench.compare.rows import Row
-from trident_bench.compare.statistics import Sample
+from trident_bench.errors import BenchError
+from trident_bench.generator.loop import Sample
 
 #: What a contender may fail with; anything else is this program's own failure.
-FAILURES = (ContenderError, ServerError, LoadError, OSError)
+FAILURES = (BenchError, ServerError, OSError)
 #: Of a reason; a log says the rest.
 MOST_CHARACTERS = 400
 #: What is measured once, after the rounds, fails under this name.

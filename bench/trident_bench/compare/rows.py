@@ -10,10 +10,10 @@ from enum import StrEnum
 import numpy as np
 import numpy.typing as npt
 
-from trident_bench.compare.load import Connector, ask_once, closed_loop
-from trident_bench.compare.processes import Contender, ContenderError, LoopProcess
-from trident_bench.compare.requests import Read
-from trident_bench.compare.statistics import Sample
+from trident_bench.compare.processes import Contender, LoopProcess
+from trident_bench.errors import MeasurementError
+from trident_bench.generator.loop import Connector, Sample, ask_once, closed_loop
+from trident_bench.generator.requests import Read
 
 #: Least cosine between a contender's embedding and the plain model's in float32: bfloat16 stays above, another model or
 #: another pooling does not.
@@ -55,7 +55,7 @@ class Row:
     ours: bool = False
 
 
-def worked(program: LoopProcess, work: str, **options: object) -> Measure:
+def looped(program: LoopProcess, work: str, **options: object) -> Measure:
     """Measure what a program does in a loop."""
 
     def measure(seconds: float) -> Sample:
@@ -66,9 +66,11 @@ def worked(program: LoopProcess, work: str, **options: object) -> Measure:
     return measure
 
 
-def asked(loop: asyncio.Runner, connector: Connector, requests: Sequence[bytes], in_flight: int, turns: int) -> Measure:
+def served(
+    loop: asyncio.Runner, connector: Connector, requests: Sequence[bytes], in_flight: int, turns: int
+) -> Measure:
     """Measure a server's answers to so many requests at a time."""
-    return lambda seconds: loop.run(closed_loop(connector, requests, in_flight, seconds, turns))
+    return lambda seconds: loop.run(closed_loop(connector, requests, in_flight, seconds, turns=turns))
 
 
 def embeddings_of_server(
@@ -82,13 +84,13 @@ def check_embeddings(found: npt.ArrayLike, expected: npt.NDArray[np.float32]) ->
     """Return the least cosine between a contender's embeddings and the expected ones, both ``[n, dim]``.
 
     Raises:
-        ContenderError: it is below :data:`SAME`, or they are of another shape: something else is computed.
+        MeasurementError: it is below :data:`SAME`, or they are of another shape: something else is computed.
     """
     rows = np.asarray(found, dtype=np.float32)
     if rows.shape != expected.shape:
-        raise ContenderError(f"its embeddings are of shape {rows.shape}, and {expected.shape} is expected")
+        raise MeasurementError(f"its embeddings are of shape {rows.shape}, and {expected.shape} is expected")
     norms = np.linalg.norm(rows, axis=1) * np.linalg.norm(expected, axis=1)
     cosine = float(((rows * expected).sum(axis=1) / norms).min())
     if not cosine >= SAME:
-        raise ContenderError(f"its embeddings differ from the plain model's: cosine {cosine:.4f}")
+        raise MeasurementError(f"its embeddings differ from the plain model's: cosine {cosine:.4f}")
     return cosine

@@ -6,17 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from trident_server.facade import FacadeProcess
-from trident_server.ports import free_ports
-from trident_server.process import TritonProcess
-
 from trident_bench.compare.inputs import serve_alone
-from trident_bench.compare.processes import HOST, ContenderError
+from trident_bench.errors import MeasurementError
+from trident_bench.servers import new_facade, new_triton
 
-READY_SECONDS = 240.0
 
-
-class Ensemble:
+class EnsembleContender:
     """Triton with some of the built models.
 
     Args:
@@ -32,20 +27,9 @@ class Ensemble:
     ) -> None:
         self.name = name
         self.facts: dict[str, Any] = {}
-        http_port, grpc_port, metrics_port = free_ports(3)
-        self._repository = repository
-        self._models = models
+        self._repository, self._models = repository, models
         self._folder = folder / name
-        self.triton = TritonProcess(
-            repository=self._folder / "models",
-            http_port=http_port,
-            grpc_port=grpc_port,
-            metrics_port=metrics_port,
-            cache_dir=folder,
-            log_file=folder / f"{name}.log",
-            ready_timeout=READY_SECONDS,
-            config_name=config_name,
-        )
+        self.triton = new_triton(self._folder / "models", self._folder, cache=folder, config_name=config_name)
         self._started = False
 
     def start(self) -> None:
@@ -64,7 +48,7 @@ class Ensemble:
         return [self.triton.pid] if self._started else []
 
 
-class Facade:
+class FacadeContender:
     """The facade in front of an ensemble.
 
     Args:
@@ -73,30 +57,22 @@ class Facade:
         folder: where the log goes.
     """
 
-    def __init__(self, name: str, behind: Ensemble, folder: Path) -> None:
+    def __init__(self, name: str, behind: EnsembleContender, folder: Path) -> None:
         self.name = name
         self.facts: dict[str, Any] = {}
         self._behind = behind
-        (port,) = free_ports(1)
-        self.address = f"{HOST}:{port}"
-        self._facade = FacadeProcess(
-            host=HOST,
-            port=port,
-            triton_url=behind.triton.http_url,
-            triton_grpc_url=behind.triton.grpc_url,
-            log_file=folder / f"{name}.log",
-            ready_timeout=READY_SECONDS,
-        )
+        self._facade = new_facade(behind.triton, folder)
+        self.address = self._facade.url
         self._started = False
 
     def start(self) -> None:
         """Start the facade and wait until it says that Triton is ready.
 
         Raises:
-            ContenderError: there is no Triton to wait for.
+            MeasurementError: there is no Triton to wait for.
         """
         if not self._behind.pids():
-            raise ContenderError(f"{self._behind.name}, which it stands before, does not run")
+            raise MeasurementError(f"{self._behind.name}, which it stands before, does not run")
         self._facade.start()
         self._started = True
 

@@ -13,22 +13,23 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from trident_server.errors import ServerError
 from trident_server.settings import ServerSettings
 
-from trident_bench import perf_analyzer
-from trident_bench.load import facade_load
-from trident_bench.load.ensembles import TritonState, choose
-from trident_bench.load.errors import LoadError, MissingGeneratorError
+from trident_bench.ensembles import choose
+from trident_bench.errors import BenchError
+from trident_bench.load import perf_analyzer
 from trident_bench.load.knee import MULTIPLE
-from trident_bench.load.machine import generator_versions, machine_facts, model_files, versions
 from trident_bench.load.page import Report, draw_all, write_page
 from trident_bench.load.plan import Protocol, parse_concurrency, parse_protocols, parse_rates
+from trident_bench.load.points import Point, as_csv
 from trident_bench.load.progress import show
-from trident_bench.load.results import Point, Store, as_csv, write_json
-from trident_bench.load.servers import Addresses, own_servers
 from trident_bench.load.summary import summarise
-from trident_bench.load.sweep import Generators, Plan, Step, Sweeper
+from trident_bench.load.sweep import Plan, Step, Sweeper
+from trident_bench.machine import machine_facts, model_files, versions
+from trident_bench.report import write_json
+from trident_bench.servers import Addresses, served
+from trident_bench.store import Store
+from trident_bench.triton import TritonState
 
 OUTPUT = Path("bench/results/load")
 INTERRUPTED = 130
@@ -94,39 +95,36 @@ def load(
     try:
         levels, asked = parse_concurrency(concurrency), parse_rates(rates)
         if not levels and (asked.shares or not asked.values):
-            raise LoadError("There is nothing to measure: give --concurrency, or --rates in requests a second.")
+            raise BenchError("There is nothing to measure: give --concurrency, or --rates in requests a second.")
         if url is None and (grpc_url or facade_url):
-            raise LoadError("--grpc-url and --facade-url are of a running server: give its --url too.")
+            raise BenchError("--grpc-url and --facade-url are of a running server: give its --url too.")
         with _stopping_on_signals(), contextlib.ExitStack() as open_:
             chosen = parse_protocols(protocols)
-            tools = Generators(open_.enter_context(perf_analyzer.environment()), None)
-            cache = ServerSettings().cache_dir
-            if "facade" in chosen:
-                chosen, tools = _with_facade(chosen, tools, cache, url, facade_url, run, console)
+            environment = open_.enter_context(perf_analyzer.environment())
             if url is None:
                 console.print("Starting servers ...")
                 addresses = open_.enter_context(
-                    own_servers(
-                        repository=repository,
-                        cache_dir=cache / "load",
-                        log_dir=output / "logs",
-                        with_facade="facade" in chosen,
+                    served(
+                        repository,
+                        output / "logs",
+                        cache=ServerSettings().cache_dir / "load",
                         config_name=config_name,
+                        facade="facade" in chosen,
                     )
                 )
             else:
+                chosen = _with_facade(chosen, facade_url, run, console)
                 addresses = Addresses(url.removeprefix("http://").rstrip("/"), grpc_url, facade_url)
             for protocol in chosen:
                 addresses.of(protocol)
-            state = open_.enter_context(contextlib.closing(TritonState(addresses.http)))
+            state = open_.enter_context(TritonState(addresses.http))
             run.triton = state.version()
-            conditions = {"triton": run.triton, **generator_versions(), "server": url or str(repository.resolve())}
+            conditions = {"triton": run.triton, **versions(), "server": url or str(repository.resolve())}
             if url is None:
                 conditions |= {"configuration": config_name or "", "models": model_files(repository)}
             plan = Plan(choose(state.ensembles(), ensembles or []), chosen, levels, asked, seconds, fresh)
-            sweeper = Sweeper(
-                plan, addresses, state, tools, Store(output / "points"), output / "data", conditions, addresses.check
-            )
+            store = Store(output / "points", Point)
+            sweeper = Sweeper(plan, addresses, state, environment, store, output / "data", conditions)
             for step in show(sweeper, console):
                 if step.point is not None:
                     run.points.append(step.point)
@@ -134,7 +132,7 @@ def load(
                     run.failed.append(step)
     except KeyboardInterrupt:
         run.interrupted = True
-    except (LoadError, ServerError, FileNotFoundError) as error:
+    except (BenchError, FileNotFoundError) as error:
         run.aborted = str(error)
     if run.points:
         _write(run, output, settings, knee)
@@ -142,29 +140,17 @@ def load(
     _end(run, console)
 
 
-def _with_facade(
-    chosen: list[Protocol],
-    tools: Generators,
-    cache: Path,
-    url: str | None,
-    facade_url: str | None,
-    run: Run,
-    console: Console,
-) -> tuple[list[Protocol], Generators]:
-    """Install what asks the facade; where that cannot be, or nobody said where it is, leave the facade out aloud."""
-    try:
-        if url is not None and facade_url is None:
-            raise MissingGeneratorError("its address was not given (--facade-url)")
-        with console.status("Installing Locust, which asks the facade ..."):
-            return chosen, dataclasses.replace(tools, locust=facade_load.install(cache / "locust"))
-    except MissingGeneratorError as error:
-        rest: list[Protocol] = [each for each in chosen if each != "facade"]
-        note = f"The facade is left out: {error}"
-        if not rest:
-            raise LoadError(f"{note} Nothing else was asked for.") from error
-        run.notes.append(note)
-        console.print(note, style="yellow", markup=False, soft_wrap=True)
-        return rest, tools
+def _with_facade(chosen: list[Protocol], facade_url: str | None, run: Run, console: Console) -> list[Protocol]:
+    """Leave the facade of running servers out, aloud, where nobody said where it is."""
+    rest: list[Protocol] = [each for each in chosen if each != "facade"]
+    if facade_url is not None or rest == chosen:
+        return chosen
+    note = "The facade is left out: its address was not given (--facade-url)."
+    if not rest:
+        raise BenchError(f"{note} Nothing else was asked for.")
+    run.notes.append(note)
+    console.print(note, style="yellow", markup=False, soft_wrap=True)
+    return rest
 
 
 def _write(run: Run, output: Path, settings: dict[str, str], multiple: float) -> None:
@@ -176,7 +162,7 @@ def _write(run: Run, output: Path, settings: dict[str, str], multiple: float) ->
         notes=notes,
         settings=settings,
         machine=machine_facts(),
-        versions=versions(run.triton),
+        versions={"Triton": run.triton} | versions(),
         written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         multiple=multiple,
         interrupted=run.interrupted,

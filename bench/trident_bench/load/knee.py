@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from trident_bench.load.results import Point
+from trident_bench.load.points import Point
 from trident_bench.load.window import StageUse, Window
 
 #: How many times the median of a lone request p99 may be at the knee.

@@ -11,9 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from trident_bench.load.plots import COLOURS, NAMES, draw
 from trident_bench.load.summary import SweepSummary, facade_share
 from trident_bench.load.sweep import Step
-
-#: Latencies and rates are told to three digits: what a repeated run would give again.
-DIGITS = 3
+from trident_bench.report import figure
 
 
 @dataclass(frozen=True)
@@ -71,16 +69,6 @@ def write_page(report: Report, plots: Mapping[str, bytes]) -> str:
         names=NAMES,
         facade_share=facade_share,
     )
-
-
-def figure(value: float) -> str:
-    """Return a number with three digits, and commas between thousands: 0.123, 1.23, 12.3, 123, 1,234."""
-    if value == 0:
-        return "0"
-    if abs(value) >= 10 ** (DIGITS - 1):
-        return f"{value:,.0f}"
-    rounded = f"{value:.{DIGITS}g}"
-    return rounded if "e" not in rounded else f"{value:.{DIGITS}f}"
 
 
 def _by_ensemble(sweeps: Sequence[SweepSummary]) -> dict[str, list[SweepSummary]]:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from trident_bench.load.errors import LoadError
+from trident_bench.errors import BenchError
 
 Mode = Literal["concurrency", "rate"]
 Protocol = Literal["http", "grpc", "facade"]
@@ -62,7 +62,7 @@ def parse_concurrency(text: str) -> list[Level]:
     """Return the levels of ``1,4,16``, of ``1:64`` (doubled from 1 to 64) or of ``1:9:2`` (in steps of 2).
 
     Raises:
-        LoadError: it is none of these.
+        BenchError: it is none of these.
     """
     said = text.replace(" ", "")
     if not said or said == "none":
@@ -71,12 +71,12 @@ def parse_concurrency(text: str) -> list[Level]:
         f"accepted are whole numbers from 1 to {MOST_CONCURRENCY} as 1,4,16, as 1:64 (doubled) or as 1:9:2; or none"
     )
     if not re.fullmatch(r"\d+(,\d+)*|\d+:\d+(:\d+)?", said):
-        raise LoadError(f"'{text}' is no range of concurrency; {accepted}.")
+        raise BenchError(f"'{text}' is no range of concurrency; {accepted}.")
     numbers = [int(each) for each in re.split("[,:]", said)]
     if ":" in said:
         start, end, *step = numbers
         if start < 1 or end < start or step == [0]:
-            raise LoadError(f"'{text}' is no range of concurrency: it must rise from 1 or more; {accepted}.")
+            raise BenchError(f"'{text}' is no range of concurrency: it must rise from 1 or more; {accepted}.")
         numbers = list(range(start, end + 1, step[0])) if step else _doubled(start, min(end, MOST_CONCURRENCY + 1))
     _check(numbers, 1, MOST_CONCURRENCY, f"'{text}' is no range of concurrency; {accepted}.")
     return [Level("concurrency", float(each)) for each in sorted(set(numbers))]
@@ -86,7 +86,7 @@ def parse_rates(text: str) -> Rates:
     """Return the rates of ``50,100`` (requests a second) or ``50%,90%`` (of the highest throughput measured).
 
     Raises:
-        LoadError: it is neither.
+        BenchError: it is neither.
     """
     said = text.replace(" ", "")
     if not said or said == "none":
@@ -98,7 +98,7 @@ def parse_rates(text: str) -> Rates:
     )
     shares = bool(re.fullmatch(f"{number}%(,{number}%)*", said))
     if not shares and not re.fullmatch(f"{number}(,{number})*", said):
-        raise LoadError(f"'{text}' is no list of request rates; {accepted}.")
+        raise BenchError(f"'{text}' is no list of request rates; {accepted}.")
     values = [float(each.rstrip("%")) for each in said.split(",")]
     _check(values, 0.1, MOST_SHARE if shares else MOST_RATE, f"'{text}' is no list of request rates; {accepted}.")
     return Rates(tuple(sorted(set(values))), shares)
@@ -108,12 +108,12 @@ def parse_protocols(text: str) -> list[Protocol]:
     """Return the protocols of ``http,grpc,facade``, in the order given.
 
     Raises:
-        LoadError: one is unknown, or there is none.
+        BenchError: one is unknown, or there is none.
     """
     said = dict.fromkeys(each.strip() for each in text.split(",") if each.strip())
     unknown = [each for each in said if each not in PROTOCOLS]
     if unknown or not said:
-        raise LoadError(f"'{text}' names no protocols; accepted are {', '.join(PROTOCOLS)}, separated by commas.")
+        raise BenchError(f"'{text}' names no protocols; accepted are {', '.join(PROTOCOLS)}, separated by commas.")
     return [each for each in PROTOCOLS if each in said]
 
 
@@ -124,4 +124,4 @@ def _doubled(start: int, end: int) -> list[int]:
 
 def _check(values: Sequence[float], least: float, most: float, message: str) -> None:
     if min(values) < least or max(values) > most:
-        raise LoadError(message)
+        raise BenchError(message)

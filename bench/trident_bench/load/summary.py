@@ -8,7 +8,7 @@ from typing import Any, get_args
 
 from trident_bench.load.knee import Bottleneck, Knee, at_a_time, find_knee, lone_latency, name_bottleneck
 from trident_bench.load.plan import Mode, Protocol
-from trident_bench.load.results import Point
+from trident_bench.load.points import Point
 
 
 @dataclass(frozen=True)

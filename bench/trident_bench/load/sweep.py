@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from trident_bench.load import facade_load, triton_load
-from trident_bench.load.ensembles import Ensemble, TritonState
-from trident_bench.load.errors import LoadError, PointError, TooShortError
-from trident_bench.load.facade_load import Locust
+from trident_bench.ensembles import Ensemble
+from trident_bench.errors import BenchError, MeasurementError, TooShortError
+from trident_bench.load import generated, perf_analyzer
 from trident_bench.load.plan import Level, Protocol, Rates
-from trident_bench.load.results import Load, Point, Store
-from trident_bench.load.servers import Addresses
-from trident_bench.load.traffic import Traffic, write_traffic
+from trident_bench.load.points import Load, Point
 from trident_bench.load.window import Probe, Window
+from trident_bench.servers import Addresses
+from trident_bench.store import Store, fingerprint
+from trident_bench.triton import TritonState
 
 WARM_UP = Level("concurrency", 8.0)
 WARM_UP_SECONDS = 1.0
@@ -59,14 +57,6 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Generators:
-    """What makes load: perf_analyzer's environment, and Locust where the facade is asked."""
-
-    perf_analyzer: Mapping[str, str]
-    locust: Locust | None
-
-
-@dataclass(frozen=True)
 class Step:
     """One point that is done.
 
@@ -91,75 +81,69 @@ class Sweeper:
         plan: what is asked for.
         addresses: of the servers.
         state: asks Triton.
-        generators: what makes load.
+        environment: that perf_analyzer runs in.
         store: keeps points.
-        data: folder for the requests.
+        data: folder for perf_analyzer's requests.
         conditions: all else that results depend on, such as versions.
-        check: raises why, when a server has died.
         on_start: called with the name of a point that is about to be measured.
     """
 
     plan: Plan
     addresses: Addresses
     state: TritonState
-    generators: Generators
-    store: Store
+    environment: Mapping[str, str]
+    store: Store[Point]
     data: Path
     conditions: Mapping[str, str]
-    check: Callable[[], None]
     on_start: Callable[[str], None] = field(default=lambda name: None)
 
     def steps(self) -> Iterator[Step]:
         """Measure point after point.
 
         Raises:
-            LoadError: Triton does not answer any more, or point after point fails.
-            ServerError: from ``check``.
+            BenchError: a server died or does not answer any more, or point after point fails.
         """
         failed = 0
         for step in self._all():
             yield step
-            self.check()
+            self.addresses.check()
             failed = failed + 1 if step.point is None else 0
             if failed == MOST_FAILED:
-                raise LoadError(f"Gave up after {failed} points in a row that could not be measured: {step.problem}")
+                raise BenchError(f"Gave up after {failed} points in a row that could not be measured: {step.problem}")
 
     def _all(self) -> Iterator[Step]:
         for ensemble in self.plan.ensembles:
-            traffic = write_traffic(ensemble, self.data)
             for protocol in self.plan.protocols:
-                yield from self._sweep(ensemble, protocol, traffic)
+                yield from self._sweep(ensemble, protocol)
 
-    def _sweep(self, ensemble: Ensemble, protocol: Protocol, traffic: Traffic) -> Iterator[Step]:
-        fingerprint = self._fingerprint(ensemble, protocol, traffic)
+    def _sweep(self, ensemble: Ensemble, protocol: Protocol) -> Iterator[Step]:
+        conditions = self._fingerprint(ensemble, protocol)
         warm = False
         highest: list[float] = []
-        for level in self.plan.concurrency:
-            step = self._step(ensemble, protocol, level, traffic, fingerprint, warm)
+
+        def levels() -> Iterator[Level]:
+            yield from self.plan.concurrency
+            yield from self.plan.rates.levels(max(highest, default=None))
+
+        for level in levels():
+            step = self._step(ensemble, protocol, level, conditions, warm)
             warm = warm or step.seconds > 0
-            if step.point is not None:
+            if step.point is not None and level.mode == "concurrency":
                 highest.append(step.point.load.throughput)
             yield step
-        for level in self.plan.rates.levels(max(highest, default=None)):
-            step = self._step(ensemble, protocol, level, traffic, fingerprint, warm)
-            warm = warm or step.seconds > 0
-            yield step
 
-    def _step(
-        self, ensemble: Ensemble, protocol: Protocol, level: Level, traffic: Traffic, fingerprint: str, warm: bool
-    ) -> Step:
-        name = f"{ensemble.name} {protocol} {level}"
-        found = None if self.plan.fresh else self.store.find(ensemble.name, protocol, level, fingerprint)
+    def _step(self, ensemble: Ensemble, protocol: Protocol, level: Level, conditions: str, warm: bool) -> Step:
+        name, place = f"{ensemble.name} {protocol} {level}", f"{ensemble.name}/{protocol}/{level.slug}"
+        found = None if self.plan.fresh else self.store.find(place, conditions)
         if found is not None:
             return Step(name, found)
         self.on_start(name)
         began = time.monotonic()
         try:
             if not warm:
-                self._warm_up(ensemble, protocol, traffic)
-            folder_of_sweep = self.store.place(ensemble.name, protocol)
-            seconds, load, window = self._measure_long_enough(ensemble, protocol, level, traffic, folder_of_sweep)
-        except PointError as error:
+                self._warm_up(ensemble, protocol)
+            seconds, load, window = self._measure_long_enough(ensemble, protocol, level, self.store.place(place))
+        except MeasurementError as error:
             return Step(name, None, str(error), time.monotonic() - began)
         point = Point(
             ensemble=ensemble.name,
@@ -167,50 +151,48 @@ class Sweeper:
             mode=level.mode,
             value=level.value,
             seconds=seconds,
-            fingerprint=fingerprint,
-            measured=datetime.now(UTC).isoformat(timespec="seconds"),
+            fingerprint=conditions,
             load=load,
             window=window,
         )
-        self.store.keep(point)
+        self.store.keep(place, point)
         return Step(name, point, seconds=time.monotonic() - began)
 
     def _measure_long_enough(
-        self, ensemble: Ensemble, protocol: Protocol, level: Level, traffic: Traffic, folder: Path
+        self, ensemble: Ensemble, protocol: Protocol, level: Level, folder: Path
     ) -> tuple[float, Load, Window]:
         seconds = self.plan.seconds
         for _ in range(MOST_TRIES - 1):
             with contextlib.suppress(TooShortError):
-                load, window = self._measure(ensemble, protocol, level, traffic, seconds, folder)
+                load, window = self._measure(ensemble, protocol, level, seconds, folder)
                 if load.requests >= LEAST_ANSWERED:
                     return seconds, load, window
             seconds *= LONGER
-        return seconds, *self._measure(ensemble, protocol, level, traffic, seconds, folder)
+        return seconds, *self._measure(ensemble, protocol, level, seconds, folder)
 
-    def _warm_up(self, ensemble: Ensemble, protocol: Protocol, traffic: Traffic) -> None:
-        # Locust has a warm-up of its own at every point. A slow model may answer nothing in so short a time.
-        if protocol != "facade":
-            with tempfile.TemporaryDirectory(prefix="trident-load-") as folder, contextlib.suppress(PointError):
-                self._measure(ensemble, protocol, WARM_UP, traffic, WARM_UP_SECONDS, Path(folder))
+    def _warm_up(self, ensemble: Ensemble, protocol: Protocol) -> None:
+        # A slow model may answer nothing in so short a time.
+        with tempfile.TemporaryDirectory(prefix="trident-load-") as folder, contextlib.suppress(MeasurementError):
+            self._measure(ensemble, protocol, WARM_UP, WARM_UP_SECONDS, Path(folder))
 
     def _measure(
-        self, ensemble: Ensemble, protocol: Protocol, level: Level, traffic: Traffic, seconds: float, folder: Path
+        self, ensemble: Ensemble, protocol: Protocol, level: Level, seconds: float, folder: Path
     ) -> tuple[Load, Window]:
-        probe = Probe(self.state, ensemble)
-        url = self.addresses.of(protocol)
+        probe, url = Probe(self.state, ensemble), self.addresses.of(protocol)
         if protocol == "facade":
-            if self.generators.locust is None:
-                raise PointError("Locust is not installed")
-            return facade_load.measure(self.generators.locust, url, traffic.facade, level, seconds, folder, probe)
-        command = triton_load.command(ensemble.name, protocol, url, traffic.triton, level, seconds)
-        return triton_load.measure(command, level, seconds, folder, self.generators.perf_analyzer, probe)
+            return generated.measure(ensemble, protocol, url, level, seconds, folder, probe)
+        data = perf_analyzer.write_data(ensemble, self.data)
+        command = perf_analyzer.command(ensemble.name, protocol, url, data, level, seconds)
+        return perf_analyzer.measure(command, level, seconds, folder, self.environment, probe)
 
-    def _fingerprint(self, ensemble: Ensemble, protocol: Protocol, traffic: Traffic) -> str:
-        sent = traffic.facade if protocol == "facade" else traffic.triton
+    def _fingerprint(self, ensemble: Ensemble, protocol: Protocol) -> str:
         told: dict[str, Any] = {
             "seconds": self.plan.seconds,
-            "configurations": ensemble.configurations,
-            "data": hashlib.sha256(sent.read_bytes()).hexdigest(),
+            "configurations": {
+                name: each.SerializeToString(deterministic=True).hex() for name, each in ensemble.configurations.items()
+            },
+            "items": json.dumps(ensemble.items(generated.ROWS)),
+            "generator": "own" if protocol == "facade" else "perf_analyzer",
             "conditions": dict(self.conditions),
         }
-        return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
+        return fingerprint(told)

@@ -1,24 +1,24 @@
-"""A look at Triton and at the machine while a load generator works, from which shares of time are told."""
+"""What Triton and the machine do while a load is on, from two looks at what they have counted."""
 
 from __future__ import annotations
 
+import asyncio
 import os
-import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import psutil
 from pydantic import BaseModel, Field
+from tritonclient.grpc.service_pb2 import ModelStatistics
 
-from trident_bench.load.ensembles import Ensemble, TritonState
-from trident_bench.load.errors import PointError
+from trident_bench.ensembles import Ensemble
+from trident_bench.triton import TritonState
 
-POLL_SECONDS = 0.02
 #: Share of the load's time that lies between the two looks: its end, when queues run dry, is left out.
 LOOKED_AT = 0.9
 NANOSECONDS = 1e9
+COMPUTE = ("compute_input", "compute_infer", "compute_output")
 
 
 class StageUse(BaseModel):
@@ -74,7 +74,7 @@ class Look:
     """What had been counted at one time."""
 
     at: float
-    counted: Mapping[str, Mapping[str, Any]]
+    counted: Mapping[str, ModelStatistics]
     idle: float
     generator: float
 
@@ -89,12 +89,11 @@ class Probe:
 
     def __init__(self, state: TritonState, ensemble: Ensemble) -> None:
         self._state = state
-        self._stages = ensemble.stages
-        self._name = ensemble.name
+        self._ensemble = ensemble
 
     def look(self, generator: int) -> Look:
         """Look now; ``generator`` is the generator's process id."""
-        counted = self._state.statistics([stage.name for stage in self._stages])
+        counted = self._state.statistics(self._ensemble.steps)
         times = psutil.cpu_times()
         try:
             used = psutil.Process(generator).cpu_times()
@@ -103,9 +102,17 @@ class Probe:
             spent = 0.0
         return Look(time.monotonic(), counted, times.idle + times.iowait, spent)
 
+    async def watch(self, warm_up: float, seconds: float) -> Window:
+        """Look twice while this process makes load."""
+        await asyncio.sleep(warm_up)
+        first = await asyncio.to_thread(self.look, os.getpid())
+        await asyncio.sleep(LOOKED_AT * seconds)
+        return self.between(first, await asyncio.to_thread(self.look, os.getpid()))
+
     def failures(self) -> int:
         """Return how many requests of the ensemble itself have failed so far."""
-        return int(self._state.statistics([self._name])[self._name]["inference_stats"]["fail"]["count"])
+        name = self._ensemble.name
+        return int(self._state.statistics([name])[name].inference_stats.fail.count)
 
     def between(self, first: Look, last: Look) -> Window:
         """Return what happened between two looks."""
@@ -114,8 +121,8 @@ class Probe:
         return Window(
             seconds=seconds,
             stages=[
-                stage_use(stage.name, stage.instances, first.counted[stage.name], last.counted[stage.name], seconds)
-                for stage in self._stages
+                stage_use(name, self._ensemble.instances(name), first.counted[name], last.counted[name], seconds)
+                for name in self._ensemble.steps
             ],
             cores=cores,
             cores_busy=_share(1 - (last.idle - first.idle) / (seconds * cores)),
@@ -123,81 +130,33 @@ class Probe:
         )
 
 
-def stage_use(name: str, instances: int, first: Mapping[str, Any], last: Mapping[str, Any], seconds: float) -> StageUse:
+def stage_use(name: str, instances: int, first: ModelStatistics, last: ModelStatistics, seconds: float) -> StageUse:
     """Return what a model did between two of Triton's answers about its statistics.
 
     ``inference_stats`` counts a batch's time once for each of its requests, ``batch_stats`` once for each execution
     (Triton's statistics extension): the first tells what a request waits for, the second how busy an instance is.
     """
-    requests = _inference(last, "success", "count") - _inference(first, "success", "count")
-    items, executions = (int(last[each]) - int(first[each]) for each in ("inference_count", "execution_count"))
+    new, old = last.inference_stats, first.inference_stats
+    requests = new.success.count - old.success.count
 
     def mean_ms(*durations: str) -> float:
-        spent = sum(_inference(last, each, "ns") - _inference(first, each, "ns") for each in durations)
+        spent = sum(getattr(new, each).ns - getattr(old, each).ns for each in durations)
         return spent / requests / 1e6 if requests else 0.0
 
     return StageUse(
         name=name,
         instances=instances,
         requests=requests,
-        items=items,
-        executions=executions,
+        items=last.inference_count - first.inference_count,
+        executions=last.execution_count - first.execution_count,
         queue_ms=mean_ms("queue"),
-        compute_ms=mean_ms("compute_input", "compute_infer", "compute_output"),
+        compute_ms=mean_ms(*COMPUTE),
         busy=max(0.0, (_execution_seconds(last) - _execution_seconds(first)) / (seconds * instances)),
     )
 
 
-def watch(
-    process: subprocess.Popen[str],
-    probe: Probe,
-    seconds: float,
-    timeout: float,
-    has_begun: Callable[[], bool],
-) -> Window:
-    """Wait for a load generator to end, with two looks while its load lasts.
-
-    Args:
-        process: the generator.
-        probe: looks.
-        seconds: that its load lasts.
-        timeout: seconds after which it is given up.
-        has_begun: whether its load has begun.
-
-    Raises:
-        PointError: it took too long.
-    """
-    deadline = time.monotonic() + timeout
-    first: Look | None = None
-    last: Look | None = None
-    while process.poll() is None:
-        if first is None and has_begun():
-            first = probe.look(process.pid)
-        elif first is not None and last is None and time.monotonic() - first.at >= LOOKED_AT * seconds:
-            last = probe.look(process.pid)
-        if time.monotonic() > deadline:
-            raise PointError(f"the load generator did not end within {timeout:.0f} s")
-        time.sleep(POLL_SECONDS)
-    # One that ended early has failed, and says so itself.
-    end = last or probe.look(process.pid)
-    return probe.between(first or end, end)
-
-
-def stop(process: subprocess.Popen[str]) -> None:
-    """End a load generator, if it still runs."""
-    if process.poll() is None:
-        process.kill()
-    process.wait()
-
-
-def _inference(counted: Mapping[str, Any], duration: str, field: str) -> int:
-    return int(counted["inference_stats"][duration][field])
-
-
-def _execution_seconds(counted: Mapping[str, Any]) -> float:
-    batches: Sequence[Mapping[str, Any]] = counted.get("batch_stats", [])
-    parts = ("compute_input", "compute_infer", "compute_output")
-    return sum(int(batch[part]["ns"]) for batch in batches for part in parts) / NANOSECONDS
+def _execution_seconds(counted: ModelStatistics) -> float:
+    return float(sum(getattr(batch, part).ns for batch in counted.batch_stats for part in COMPUTE) / NANOSECONDS)
 
 
 def _share(value: float) -> float:

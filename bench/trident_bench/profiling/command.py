@@ -11,33 +11,31 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from rich.progress import Progress
 from rich.table import Table
 from trident_client.errors import TridentError
-from trident_server.machine import Machine
 
+from trident_bench.console import console, progress, reporting
+from trident_bench.ensembles import Ensemble, choose
+from trident_bench.errors import BenchError
+from trident_bench.machine import machine_facts, name_tag
 from trident_bench.profiling.measure import (
     Level,
     Measured,
     add_idle,
-    carried,
+    bytes_moved,
     finish,
     idle_microseconds,
     measure,
-    served_ensembles,
-    transport,
+    new_client,
 )
 from trident_bench.profiling.picture import draw, table
 from trident_bench.profiling.trace import read_trace, trace_arguments
-from trident_bench.stand.ensembles import Ensemble, choose
-from trident_bench.stand.errors import StandError
-from trident_bench.stand.machine import name_tag
-from trident_bench.stand.overlay import ensembles, lay_over
-from trident_bench.stand.reporting import console, progress, reporting
-from trident_bench.stand.server import served
+from trident_bench.repository import CONFIGURATIONS, ensembles, link_models
+from trident_bench.servers import served
+from trident_bench.triton import TritonState
 
 ENSEMBLES = ["cola", "sts", "sts_embedding", "qa"]
 
@@ -50,7 +48,7 @@ class Protocol(StrEnum):
 
 
 @dataclass(frozen=True)
-class Found:
+class Profile:
     """A profile.
 
     Attributes:
@@ -109,62 +107,55 @@ def profile(
         _write(found, plan, output)
 
 
-def _own(repository: Path, names: Sequence[str], config_name: str | None, plan: Plan) -> Found:
+def _own(repository: Path, names: Sequence[str], config_name: str | None, plan: Plan) -> Profile:
     chosen = choose(ensembles(repository), names)
+    models = tuple(dict.fromkeys(model for each in chosen for model in each.models))
+    if config_name and not any((repository / m / CONFIGURATIONS / f"{config_name}.pbtxt").is_file() for m in models):
+        raise BenchError(f"None of {', '.join(models)} has {CONFIGURATIONS}/{config_name}.pbtxt in {repository}.")
     with TemporaryDirectory(prefix="trident-profile-") as name:
         folder = Path(name)
-        models = dict.fromkeys(model for each in chosen for model in each.models)
-        named = {model: repository / model / "configs" / f"{config_name}.pbtxt" for model in models}
-        changed = {model: file.read_text("utf-8") for model, file in named.items() if config_name and file.is_file()}
-        if config_name and not changed:
-            raise StandError(f"None of {', '.join(models)} has configs/{config_name}.pbtxt in {repository}.")
-        copy = lay_over(repository, models, folder / "models", changed)
+        copy = link_models(repository, models, folder / "models")
         add_idle(copy)
-        with served(copy, folder, extra_args=trace_arguments(folder / "trace.json")) as triton:
-            measured, sizes, idle = asyncio.run(
-                _measure_all(
-                    triton.grpc_url if plan.protocol is Protocol.GRPC else triton.http_url, chosen, plan, idle=True
-                )
-            )
+        arguments = trace_arguments(folder / "trace.json")
+        serving = served(copy, folder, config_name=config_name, extra_args=arguments)
+        with serving as addresses, TritonState(addresses.http) as state:
+            url = addresses.of(plan.protocol.value)
+            measured, sizes, idle = asyncio.run(_measure_all(url, state, chosen, plan, idle=True))
         # Triton writes what it has of the trace when it stops.
         traced = read_trace(folder / "trace.json")
-    return Found([finish(each, traced) for each in measured], sizes, idle)
+    return Profile([finish(each, traced) for each in measured], sizes, idle)
 
 
-def _running(url: str, names: Sequence[str], plan: Plan) -> Found:
-    # One event loop: gRPC's channels do not change theirs.
-    with asyncio.Runner() as runner:
-        chosen = runner.run(served_ensembles(url, plan.protocol, names))
-        measured, sizes, idle = runner.run(_measure_all(url, chosen, plan, idle=False))
-    return Found([finish(each, None) for each in measured], sizes, idle)
+def _running(url: str, names: Sequence[str], plan: Plan) -> Profile:
+    with TritonState(url, plan.protocol.value) as state:
+        chosen = choose(state.ensembles(), names)
+        measured, sizes, idle = asyncio.run(_measure_all(url, state, chosen, plan, idle=False))
+    return Profile([finish(each, None) for each in measured], sizes, idle)
 
 
 async def _measure_all(
-    url: str, chosen: Sequence[Ensemble], plan: Plan, *, idle: bool
+    url: str, state: TritonState, chosen: Sequence[Ensemble], plan: Plan, *, idle: bool
 ) -> tuple[list[Measured], dict[str, dict[str, tuple[int, int]]], float | None]:
-    measured, sizes = [], {}
+    measured, sizes, nothing = [], {}, None
     try:
-        async with transport(url, plan.protocol) as client:
+        async with new_client(url, plan.protocol.value) as client:
             with progress() as shown:
                 task = shown.add_task("profile", total=len(chosen) * len(plan.loads) + idle)
-                nothing = await _idle(client, plan, shown) if idle else None
-                shown.advance(task, int(idle))
+                if idle:
+                    nothing = await idle_microseconds(client, state, plan.seconds / 2)
+                    shown.advance(task)
                 for ensemble in chosen:
-                    sizes[ensemble.name] = await carried(client, ensemble)
+                    sizes[ensemble.name] = await bytes_moved(client, ensemble)
                     for in_flight in plan.loads:
                         shown.update(task, description=f"{ensemble.name}, {in_flight} in flight")
-                        measured.append(await measure(client, ensemble, in_flight, plan.warm_up, plan.seconds))
+                        measured.append(await measure(client, state, ensemble, in_flight, plan.warm_up, plan.seconds))
                         shown.advance(task)
     except TridentError as error:
-        raise StandError(f"A request failed: {error}") from error
+        raise BenchError(f"A request failed: {error}") from error
     return measured, sizes, nothing
 
 
-async def _idle(client: Any, plan: Plan, shown: Progress) -> float:
-    return await idle_microseconds(client, plan.seconds / 2)
-
-
-def _show(found: Found) -> None:
+def _show(found: Profile) -> None:
     for name in dict.fromkeys(level.ensemble for level in found.levels):
         console.print(table([level for level in found.levels if level.ensemble == name]))
         console.print()
@@ -187,13 +178,13 @@ def _show(found: Found) -> None:
         )
 
 
-def _write(found: Found, plan: Plan, output: Path) -> None:
-    machine = name_tag(Machine())
+def _write(found: Profile, plan: Plan, output: Path) -> None:
+    machine = name_tag()
     try:
         output.mkdir(parents=True, exist_ok=True)
         content = {
             "made": datetime.now(UTC).isoformat(timespec="seconds"),
-            "machine": asdict(machine),
+            "machine": machine_facts(),
             "protocol": plan.protocol.value,
             "seconds": plan.seconds,
             "warm_up": plan.warm_up,
@@ -204,5 +195,5 @@ def _write(found: Found, plan: Plan, output: Path) -> None:
         (output / "profile.json").write_text(json.dumps(content, indent=1) + "\n")
         draw(found.levels, f"{machine}, {plan.protocol.value}, {time.strftime('%Y-%m-%d')}", output / "profile.png")
     except OSError as error:
-        raise StandError(f"{output} cannot be written ({error.strerror}): choose another with --output.") from error
+        raise BenchError(f"{output} cannot be written ({error.strerror}): choose another with --output.") from error
     console.print(f"[green]✓[/] {output / 'profile.json'}, {output / 'profile.png'}", soft_wrap=True)

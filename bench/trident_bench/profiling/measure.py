@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from google.protobuf import json_format
-from trident_client import AsyncTridentClient, ModelStatistics, Request, Retry, Timeout
-from trident_client.errors import TransportError, TridentError
-from tritonclient.grpc.model_config_pb2 import ModelConfig
+import numpy.typing as npt
+from trident_client import AsyncTridentClient, Request, Retry, Timeout
+from tritonclient.grpc.service_pb2 import ModelStatistics
 
-from trident_bench.profiling.clocked import CLOCKED, ClientTimes, Clocked
-from trident_bench.profiling.stages import MICROSECONDS, Stage, Step, by_statistics, by_trace, steps
+from trident_bench.ensembles import Ensemble
+from trident_bench.errors import BenchError
+from trident_bench.generator.loop import Ask, Connector, Sample, closed_loop
+from trident_bench.profiling.client_times import TRANSPORTS, ClientTimes, Recorder
+from trident_bench.profiling.stages import Stage, Step, by_statistics, by_trace, mean_microseconds, steps
 from trident_bench.profiling.trace import Traced, between
-from trident_bench.stand.ensembles import Ensemble, choose, read, walk
-from trident_bench.stand.errors import StandError
-from trident_bench.stand.load import Load, drive
+from trident_bench.triton import TritonState
 
 #: A model that does nothing, in a process of its own as every Python model: what reaching one costs.
 IDLE = "trident_idle"
@@ -41,7 +42,9 @@ class TritonPythonModel:
         return [pb_utils.InferenceResponse([pb_utils.Tensor("OUT", each)]) for each in given]
 '''
 IDLE_TOKENS = 16
-COMPUTE = ("compute_input_seconds", "compute_infer_seconds", "compute_output_seconds")
+COMPUTE = ("compute_input", "compute_infer", "compute_output")
+MICROSECONDS = 1e6
+READ_TIMEOUT = 120.0
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,7 @@ class Measured:
 
     ensemble: Ensemble
     in_flight: int
-    load: Load
+    sample: Sample
     client: ClientTimes
     before: Mapping[str, ModelStatistics]
     after: Mapping[str, ModelStatistics]
@@ -87,52 +90,46 @@ class Level:
     steps: tuple[Step, ...]
 
 
-def transport(url: str, protocol: str) -> AsyncTridentClient:
-    """Return a client with a clock; a failed request is not made again, for its time would be two requests'."""
-    try:
-        carrier = CLOCKED[protocol](url, Timeout(read=120.0))
-    except ValueError as error:
-        raise StandError(f"{url} is no host:port ({error}).") from error
-    return AsyncTridentClient(url, transport=carrier, retry=Retry(attempts=1))
-
-
-async def served_ensembles(url: str, protocol: str, names: Sequence[str]) -> list[Ensemble]:
-    """Ask a running server for its ensembles and return those that are named.
+def new_client(url: str, protocol: str) -> AsyncTridentClient:
+    """Return a client with a clock; a failed request is not made again, for its time would be two requests'.
 
     Raises:
-        StandError: nothing answers there, or one is not served.
+        BenchError: the address is none.
     """
-    carrier = CLOCKED[protocol](url, Timeout())
     try:
-        models = await carrier.index()
-        configurations = [(name, await carrier.configuration(name)) for name in sorted(models)]
-    except TransportError as error:
-        raise StandError(f"No Triton answers over {protocol} at {url}: {error}") from error
-    except TridentError as error:
-        raise StandError(f"{url} does not answer as a Triton over {protocol}: {error}") from error
-    finally:
-        await carrier.close()
-    parsed = (
-        (name, json_format.ParseDict(dict(each), ModelConfig(), ignore_unknown_fields=True))
-        for name, each in configurations
-    )
-    return choose(read(parsed), names)
+        transport = TRANSPORTS[protocol](url, Timeout(read=READ_TIMEOUT))
+    except ValueError as error:
+        raise BenchError(f"{url} is no host:port ({error}).") from error
+    return AsyncTridentClient(url, transport=transport, retry=Retry(attempts=1))
+
+
+def through(ask: Ask) -> Connector:
+    """Let the load generator ask through a function rather than over connections of its own."""
+
+    async def connect(stack: AsyncExitStack, count: int) -> list[Ask]:
+        return [ask] * count
+
+    return connect
 
 
 async def measure(
-    client: AsyncTridentClient, ensemble: Ensemble, in_flight: int, warm_up: float, seconds: float
+    client: AsyncTridentClient, state: TritonState, ensemble: Ensemble, in_flight: int, warm_up: float, seconds: float
 ) -> Measured:
     """Load one ensemble, and take the times once it is warm."""
-    ask: Callable[[object], Awaitable[object]] = partial(ensemble.task.ask, client, ensemble.name)
+
+    def ask(item: Any) -> Any:
+        return ensemble.ask(client, item)
+
     items = ensemble.items()
-    await drive(ask, items, in_flight, warm_up)
-    clocked = Clocked(ask)
-    before = await _statistics(client)
+    if warm_up > 0:
+        await closed_loop(through(ask), items, in_flight, warm_up, turns=1, warm_up=0)
+    recorder = Recorder(ask)
+    before = state.statistics(ensemble.models)
     begun = time.monotonic_ns()
-    load = await drive(clocked, items, in_flight, seconds)
+    sample = await closed_loop(through(recorder), items, in_flight, seconds, turns=1, warm_up=0)
     ended = time.monotonic_ns()
-    after = await _statistics(client)
-    return Measured(ensemble, in_flight, load, ClientTimes.mean(clocked.times), before, after, begun, ended)
+    after = state.statistics(ensemble.models)
+    return Measured(ensemble, in_flight, sample, ClientTimes.mean(recorder.times), before, after, begun, ended)
 
 
 def finish(measured: Measured, traced: Sequence[Traced] | None) -> Level:
@@ -140,20 +137,20 @@ def finish(measured: Measured, traced: Sequence[Traced] | None) -> Level:
     ensemble, client = measured.ensemble, measured.client
     mine = between(traced, ensemble, measured.begun, measured.ended) if traced is not None else []
     done = steps(ensemble, measured.before, measured.after)
+    if mine:
+        stages = by_trace(ensemble, client, mine)
+    else:
+        stages = by_statistics(ensemble, client, measured.before, measured.after)
     return Level(
         ensemble=ensemble.name,
         in_flight=measured.in_flight,
-        throughput=measured.load.throughput,
+        throughput=measured.sample.rate,
         mean=client.total,
-        p50=measured.load.quantile(0.5) * MICROSECONDS,
-        p99=measured.load.quantile(0.99) * MICROSECONDS,
+        p50=measured.sample.quantile(0.5) * MICROSECONDS,
+        p99=measured.sample.quantile(0.99) * MICROSECONDS,
         source="trace" if mine else "statistics",
         alone=_is_alone(client.requests, done),
-        stages=tuple(
-            by_trace(ensemble, client, mine)
-            if mine
-            else by_statistics(ensemble, client, measured.before, measured.after)
-        ),
+        stages=tuple(stages),
         steps=tuple(done),
     )
 
@@ -166,32 +163,43 @@ def add_idle(repository: Path) -> None:
     (version / "model.py").write_text(IDLE_MODEL)
 
 
-async def idle_microseconds(client: AsyncTridentClient, seconds: float) -> float:
+async def idle_microseconds(client: AsyncTridentClient, state: TritonState, seconds: float) -> float:
     """Return what Triton needs to hand a few numbers to a Python model and take them back, one request at a time."""
     given = np.zeros((1, IDLE_TOKENS), dtype=np.int32)
 
     async def ask(item: object) -> None:
         await client.infer(Request(IDLE, {"IN": given}, ("OUT",)))
 
-    await drive(ask, [None], 1, seconds / 4)
-    before = (await _statistics(client))[IDLE]
-    await drive(ask, [None], 1, seconds)
-    after = (await _statistics(client))[IDLE]
-    spent = sum(getattr(after, each) - getattr(before, each) for each in COMPUTE)
-    requests = after.successes - before.successes
-    return float(spent / max(1, requests) * MICROSECONDS)
+    await closed_loop(through(ask), [None], 1, seconds / 4, turns=1, warm_up=0)
+    before = state.statistics([IDLE])[IDLE]
+    await closed_loop(through(ask), [None], 1, seconds, turns=1, warm_up=0)
+    return mean_microseconds(before, state.statistics([IDLE])[IDLE], *COMPUTE)
 
 
-async def carried(client: AsyncTridentClient, ensemble: Ensemble) -> dict[str, tuple[int, int]]:
-    """Return the bytes that go into and come out of each of an ensemble's models: those of a middling item."""
-    items = sorted(ensemble.items(), key=lambda item: len(item if isinstance(item, str) else "".join(item)))
-    return await walk(client, ensemble, items[len(items) // 2])
+async def bytes_moved(client: AsyncTridentClient, ensemble: Ensemble) -> dict[str, tuple[int, int]]:
+    """Return the bytes into and out of each of an ensemble's models, for one middling item.
+
+    Its models are asked one after the other for what it would ask them; its optional inputs are left out.
+    """
+    items = sorted(ensemble.items(), key=lambda item: len("".join(item)))
+    tensors: dict[str, npt.NDArray[Any]] = dict(ensemble.tensors(items[len(items) // 2]))
+    found = {}
+    for step in ensemble.scheduling:
+        inputs = {name: tensors[tensor] for name, tensor in step.input_map.items() if tensor in tensors}
+        outputs = await client.infer(Request(step.model_name, inputs, tuple(step.output_map)))
+        tensors |= {step.output_map[name]: array for name, array in outputs.items()}
+        found[step.model_name] = (sizes(inputs), sizes(outputs))
+    return found
+
+
+def sizes(tensors: Mapping[str, npt.NDArray[Any]]) -> int:
+    """Return the bytes of tensors as they are passed on; a text has its length before it, in four bytes."""
+    return sum(
+        sum(4 + len(text) for text in array.reshape(-1)) if array.dtype == np.object_ else int(array.nbytes)
+        for array in tensors.values()
+    )
 
 
 def _is_alone(requests: int, done: Sequence[Step]) -> bool:
     # Triton counts a request a moment after it was answered: a few may be missing, or belong to the warm-up.
     return all(abs(each.requests - requests) <= max(2, requests // 20) for each in done)
-
-
-async def _statistics(client: AsyncTridentClient) -> dict[str, ModelStatistics]:
-    return {each.name: each for each in await client.statistics()}

@@ -11,15 +11,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from trident_client import ModelStatistics
+from tritonclient.grpc.service_pb2 import ModelStatistics
 
-from trident_bench.profiling.clocked import ClientTimes
+from trident_bench.ensembles import Ensemble
+from trident_bench.profiling.client_times import ClientTimes
 from trident_bench.profiling.trace import Traced
-from trident_bench.stand.ensembles import Ensemble
 
 CLIENT, NETWORK, TRITON = "client", "network", "Triton"
-MICROSECONDS = 1e6
 NANOSECONDS_IN_MICROSECOND = 1e3
+#: What a model does with a request, in this order: as Triton's statistics have it, and in words.
+MODEL_STAGES = {
+    "queue": "queue",
+    "compute_input": "compute input",
+    "compute_infer": "compute infer",
+    "compute_output": "compute output",
+}
 
 
 @dataclass(frozen=True)
@@ -57,12 +63,20 @@ def steps(
 ) -> list[Step]:
     """Return what each of an ensemble's models did between two looks."""
     found = []
-    for step in ensemble.steps:
-        new, old = after[step.model], before[step.model]
-        runs = new.executions - old.executions
-        items = (new.inferences - old.inferences) / runs if runs else 0.0
-        found.append(Step(step.model, new.successes - old.successes, items))
+    for model in ensemble.steps:
+        new, old = after[model], before[model]
+        runs = new.execution_count - old.execution_count
+        items = (new.inference_count - old.inference_count) / runs if runs else 0.0
+        found.append(Step(model, new.inference_stats.success.count - old.inference_stats.success.count, items))
     return found
+
+
+def mean_microseconds(before: ModelStatistics, after: ModelStatistics, *durations: str) -> float:
+    """Return what a request took of these durations of Triton's, between two looks at a model."""
+    old, new = before.inference_stats, after.inference_stats
+    requests = new.success.count - old.success.count
+    spent = sum(getattr(new, each).ns - getattr(old, each).ns for each in durations)
+    return float(spent / max(requests, 1) / NANOSECONDS_IN_MICROSECOND)
 
 
 def by_statistics(
@@ -76,23 +90,12 @@ def by_statistics(
     What is left of a whole when its parts are taken off is 0 at least: where parts overlap, the stages add up to more
     than the whole.
     """
-
-    def spent(model: str, field: str) -> float:
-        requests = after[model].successes - before[model].successes
-        seconds: float = getattr(after[model], field) - getattr(before[model], field)
-        return seconds / requests * MICROSECONDS if requests else 0.0
-
     inside = [
-        Stage(step.model, name, spent(step.model, f"{field}_seconds"))
-        for step in ensemble.steps
-        for name, field in (
-            ("queue", "queue"),
-            ("compute input", "compute_input"),
-            ("compute infer", "compute_infer"),
-            ("compute output", "compute_output"),
-        )
+        Stage(model, words, mean_microseconds(before[model], after[model], duration))
+        for model in ensemble.steps
+        for duration, words in MODEL_STAGES.items()
     ]
-    whole = spent(ensemble.name, "request_seconds")
+    whole = mean_microseconds(before[ensemble.name], after[ensemble.name], "success")
     scheduling = max(0.0, whole - sum(each.microseconds for each in inside))
     return [
         Stage(CLIENT, "serialise", client.prepare),
@@ -108,7 +111,7 @@ def by_trace(ensemble: Ensemble, client: ClientTimes, traced: Sequence[Traced]) 
     rows = np.array([_spans(ensemble, each) for each in traced], dtype=np.int64)
     means = (rows.mean(axis=0) / NANOSECONDS_IN_MICROSECOND).tolist()
     front, scheduling, *inside = means
-    names = ("queue", "compute input", "compute infer", "compute output")
+    models = [(model, words) for model in ensemble.steps for words in MODEL_STAGES.values()]
     # Both ways together, and the answer's wait until the client's event loop turns to it: what is not the server's.
     network = client.away - sum(means)
     return [
@@ -116,18 +119,14 @@ def by_trace(ensemble: Ensemble, client: ClientTimes, traced: Sequence[Traced]) 
         Stage(NETWORK, "network, client's loop", network),
         Stage(TRITON, "front end", front),
         Stage(TRITON, "ensemble scheduling", scheduling),
-        *(
-            Stage(step.model, name, inside[len(names) * place + number])
-            for place, step in enumerate(ensemble.steps)
-            for number, name in enumerate(names)
-        ),
+        *(Stage(model, words, spent) for (model, words), spent in zip(models, inside, strict=True)),
         Stage(CLIENT, "deserialise", client.read),
     ]
 
 
 def _spans(ensemble: Ensemble, traced: Traced) -> list[int]:
     """Cut the time from a request's arrival to its answer's sending, in nanoseconds: front end, scheduling, steps."""
-    marks = [traced.steps[step.model] for step in ensemble.steps]
+    marks = [traced.steps[model] for model in ensemble.steps]
     front = traced.marks["REQUEST_START"] - traced.arrived
     scheduling = marks[0]["REQUEST_START"] - traced.marks["REQUEST_START"]
     inside = []

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from trident_bench.stand.ensembles import Ensemble
-from trident_bench.stand.errors import StandError
+from trident_bench.ensembles import Ensemble
+from trident_bench.errors import BenchError
 
 ARRIVED = ("HTTP_RECV_START", "GRPC_WAITREAD_END")
 SENDING = ("HTTP_SEND_START", "GRPC_SEND_START")
@@ -52,12 +52,12 @@ def read_trace(file: Path) -> list[Traced]:
     """Return the requests that a trace file tells of, those of single models left out.
 
     Raises:
-        StandError: it is not there, or is no trace.
+        BenchError: it is not there, or is no trace.
     """
     try:
         entries = json.loads(file.read_text())
     except (OSError, ValueError) as error:
-        raise StandError(f"Triton left no readable trace: {error}") from error
+        raise BenchError(f"Triton left no readable trace: {error}") from error
     return collect(entries)
 
 
@@ -79,5 +79,5 @@ def collect(entries: Sequence[Mapping[str, Any]]) -> list[Traced]:
 
 def between(traced: Sequence[Traced], ensemble: Ensemble, begin: int, end: int) -> list[Traced]:
     """Return the ensemble's requests that arrived in a span of time."""
-    models = {step.model for step in ensemble.steps}
+    models = set(ensemble.steps)
     return [each for each in traced if set(each.steps) == models and begin <= each.arrived <= end]

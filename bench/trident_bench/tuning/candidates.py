@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 from tritonclient.grpc.model_config_pb2 import ModelConfig, ModelInstanceGroup
 
-from trident_bench.stand.errors import StandError
+from trident_bench.errors import BenchError
 
 THREADS = "INTRA_OP_THREAD_COUNT"
 DELAYS = (0, 100, 500, 1_000, 2_000, 5_000)
@@ -98,7 +98,7 @@ def candidates(configuration: ModelConfig, cores: int, weights: int, memory: int
         memory: of the machine, in bytes.
 
     Raises:
-        StandError: the model is not one that runs on the processor.
+        BenchError: the model is not one that runs on the processor.
     """
     default = as_configured(configuration, cores)
     network = default.threads is not None
@@ -122,11 +122,11 @@ def as_configured(configuration: ModelConfig, cores: int) -> Choice:
     """Return the choice that a configuration stands for.
 
     Raises:
-        StandError: its instances are not all on the processor.
+        BenchError: its instances are not all on the processor.
     """
     groups = configuration.instance_group
     if len(groups) != 1 or groups[0].kind != ModelInstanceGroup.KIND_CPU:
-        raise StandError("Only models with one instance group of KIND_CPU are tuned.")
+        raise BenchError("Only models with one instance group of KIND_CPU are tuned.")
     instances = max(1, groups[0].count)
     network = configuration.backend == "pytorch"
     told = configuration.parameters[THREADS].string_value if THREADS in configuration.parameters else ""

@@ -13,34 +13,23 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from optuna.trial import FrozenTrial
+import uvloop
 from rich.markup import escape
 from rich.progress import Progress, TaskID
 from trident_server.machine import Machine
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
-from trident_bench.stand.ensembles import Ensemble, choose
-from trident_bench.stand.machine import name_tag, total_memory
-from trident_bench.stand.overlay import CONFIGURATION, configuration, ensembles
-from trident_bench.stand.reporting import console, progress, reporting
+from trident_bench.console import console, progress, reporting
+from trident_bench.ensembles import Ensemble, choose
+from trident_bench.machine import name_tag, total_memory
+from trident_bench.repository import CONFIGURATION, ensembles
+from trident_bench.store import Store
 from trident_bench.tuning import named
 from trident_bench.tuning.candidates import Candidates, Choice, apply, candidates, words
 from trident_bench.tuning.report import Report
-from trident_bench.tuning.study import (
-    BOUND,
-    FAILURE,
-    P99,
-    THROUGHPUT,
-    Measurement,
-    chosen,
-    facts,
-    finished,
-    left,
-    opened,
-    search,
-)
-from trident_bench.tuning.trials import Stand
-from trident_bench.tuning.verdict import Verdict
+from trident_bench.tuning.study import Search, Trial, chosen
+from trident_bench.tuning.trials import TrialRunner
+from trident_bench.tuning.verdict import Measurement, Verdict
 
 #: The bound of the 99th percentile is so many times that of the default, where none is given.
 SLACK = 1.25
@@ -56,11 +45,15 @@ def host_name() -> str:
 class Tuning:
     """A search that is prepared: what is served, and what may be chosen."""
 
-    stand: Stand
+    runner: TrialRunner
     name: str
-    configurations: Mapping[str, ModelConfig]
     space: Mapping[str, Candidates]
     command: str
+
+    @property
+    def configurations(self) -> Mapping[str, ModelConfig]:
+        """The repository's own, by model."""
+        return self.runner.ensemble.configurations
 
     @property
     def defaults(self) -> dict[str, Choice]:
@@ -69,7 +62,7 @@ class Tuning:
 
     def texts(self, choices: Mapping[str, Choice], *further: str) -> dict[str, str]:
         """Return the configurations that differ from the repository's, as files."""
-        made = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, for {name_tag(Machine())}."
+        made = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, for {name_tag()}."
         header = (self.command, made, *further)
         return {
             model: named.text(apply(self.configurations[model], choice, self.space[model].default), header)
@@ -79,7 +72,7 @@ class Tuning:
 
     def measure(self, choices: Mapping[str, Choice]) -> Measurement:
         """Measure one choice."""
-        return self.stand.measure(self.texts(choices))
+        return self.runner.measure(self.texts(choices))
 
 
 def tune(
@@ -112,58 +105,58 @@ def tune(
     """
     output = output or Path("bench/results") / f"tune-{ensemble}"
     name = name if name is not None else host_name()
-    with reporting("tune", f"{GOES_ON} {output / 'tune.json'}."), asyncio.Runner() as runner:
-        (chosen_one,) = choose(ensembles(repository), [ensemble])
-        stand = Stand(repository, chosen_one, in_flight, warm_up, seconds, runner)
-        tuning = _prepare(stand, name)
+    reported = reporting("tune", f"{GOES_ON} {output / 'tune.json'}.")
+    with reported, asyncio.Runner(loop_factory=uvloop.new_event_loop) as loop:
+        (ensemble_,) = choose(ensembles(repository), [ensemble])
+        runner = TrialRunner(repository, ensemble_, in_flight, warm_up, seconds, loop)
+        tuning = _prepare(runner, name)
         named.check(repository, tuning.space, name)
         bound = None if p99_ms is None else p99_ms / 1000
         _run(tuning, output, trials, rounds, bound, least_gain)
 
 
-def _prepare(stand: Stand, name: str) -> Tuning:
+def _prepare(runner: TrialRunner, name: str) -> Tuning:
     cores, memory = Machine().cores, total_memory()
-    models = [step.model for step in stand.ensemble.steps]
-    configurations = {model: configuration(stand.repository, model) for model in models}
+    ensemble = runner.ensemble
     space = {
-        model: candidates(each, cores, _weights(stand.repository, model), memory)
-        for model, each in configurations.items()
+        model: candidates(ensemble.configurations[model], cores, _weights(runner.repository, model), memory)
+        for model in ensemble.steps
     }
     command = (
-        f"trident-bench tune {stand.ensemble.name} --name {name} --in-flight {stand.in_flight} "
-        f"--seconds {stand.seconds:g}"
+        f"trident-bench tune {ensemble.name} --name {name} --in-flight {runner.in_flight} --seconds {runner.seconds:g}"
     )
-    return Tuning(stand, name, configurations, space, command)
+    return Tuning(runner, name, space, command)
 
 
 def _run(tuning: Tuning, output: Path, trials: int, rounds: int, bound: float | None, least_gain: float) -> None:
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    stand = tuning.stand
-    begun_with: dict[str, Any] = {
-        "ensemble": stand.ensemble.name,
-        "machine": str(name_tag(Machine())),
-        "in_flight": stand.in_flight,
-        "seconds": stand.seconds,
-        "warm_up": stand.warm_up,
+    runner = tuning.runner
+    conditions: dict[str, Any] = {
+        "ensemble": runner.ensemble.name,
+        "machine": name_tag(),
+        "in_flight": runner.in_flight,
+        "seconds": runner.seconds,
+        "warm_up": runner.warm_up,
         "p99_bound": bound,
-        "models": _digest(stand.repository, stand.ensemble),
-        "space": facts(tuning.space),
+        "models": _digest(runner.repository, runner.ensemble),
     }
-    told = begun_with | {"command": tuning.command, "made": datetime.now(UTC).isoformat(timespec="seconds")}
-    with opened(output, f"tune {stand.ensemble.name}", begun_with) as study:
-        report = Report(told, study, tuning.space)
+    told = conditions | {"command": tuning.command, "made": datetime.now(UTC).isoformat(timespec="seconds")}
+    store = Store(output, Trial)
+    with store.locked():
+        search = Search(store, conditions, tuning.space, bound, SLACK)
+        report = Report(told, search)
         try:
             with progress() as shown:
-                task = shown.add_task("as configured", total=left(study, trials) + 2 * rounds)
+                task = shown.add_task("as configured", total=search.left(trials) + 2 * rounds)
 
-                def tell(trial: FrozenTrial) -> None:
+                def tell(trial: Trial) -> None:
                     shown.advance(task)
                     shown.update(task, description=_line(report, trial, shown, task))
 
-                search(study, trials, tuning.space, bound, tuning.measure, tell, SLACK)
-                best = chosen(study.best_trial, tuning.space)
+                search.run(trials, tuning.measure, tell)
+                best = chosen(search.finished[0].parameters, tuning.space)
                 if best != tuning.defaults:
                     shown.update(task, description="the best against as configured")
                     report = _compare(tuning, report, best, rounds, least_gain)
@@ -176,13 +169,13 @@ def _run(tuning: Tuning, output: Path, trials: int, rounds: int, bound: float | 
 
 
 def _compare(tuning: Tuning, report: Report, best: Mapping[str, Choice], rounds: int, least_gain: float) -> Report:
-    measured = tuning.stand.compare(tuning.texts(best), tuning.name, rounds)
-    verdict = Verdict.of(measured, report.study.user_attrs[BOUND], least_gain)
+    measured = tuning.runner.compare(tuning.texts(best), tuning.name, rounds)
+    verdict = Verdict.of(measured, report.search.p99_bound or 0.0, least_gain)
     written: list[Path] = []
     if verdict.better:
-        texts = tuning.texts(best, f"{tuning.stand.ensemble.name}: {verdict}.", words(best, tuning.defaults) + ".")
-        written = named.write(tuning.stand.repository, texts, tuning.space, tuning.name)
-    return Report(report.facts, report.study, report.space, measured, verdict, written)
+        texts = tuning.texts(best, f"{tuning.runner.ensemble.name}: {verdict}.", words(best, tuning.defaults) + ".")
+        written = named.write(tuning.runner.repository, texts, tuning.space, tuning.name)
+    return Report(report.facts, report.search, measured, verdict, written)
 
 
 def _say(tuning: Tuning, report: Report, best: Mapping[str, Choice]) -> None:
@@ -202,17 +195,14 @@ def _say(tuning: Tuning, report: Report, best: Mapping[str, Choice]) -> None:
     console.print(f"Serve it: trident-serve --config-name {tuning.name}", soft_wrap=True)
 
 
-def _line(report: Report, trial: FrozenTrial, shown: Progress, task: TaskID) -> str:
-    if FAILURE in trial.user_attrs:
-        first = trial.user_attrs[FAILURE].splitlines()[0]
+def _line(report: Report, trial: Trial, shown: Progress, task: TaskID) -> str:
+    if trial.result is None:
+        first = trial.failure.splitlines()[0]
         shown.console.print(f"[yellow]trial {trial.number} failed[/]: {escape(first)}", soft_wrap=True)
     else:
-        p99 = trial.user_attrs[P99] * 1000
-        shown.console.print(
-            f"trial {trial.number}: {trial.user_attrs[THROUGHPUT]:,.0f}/s, p99 {p99:,.0f} ms, {report.words(trial)}",
-            soft_wrap=True,
-        )
-    best = max((each.value or 0.0 for each in finished(report.study)), default=0.0)
+        figures = f"{trial.result.throughput:,.0f}/s, p99 {1000 * trial.result.p99:,.0f} ms"
+        shown.console.print(f"trial {trial.number}: {figures}, {report.words(trial)}", soft_wrap=True)
+    best = report.search.score(report.search.finished[0])
     return f"best so far {best:,.0f}/s" if best > 0 else "none keeps the bound"
 
 

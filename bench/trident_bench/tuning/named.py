@@ -10,8 +10,8 @@ from pathlib import Path
 from google.protobuf import text_format
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
-from trident_bench.stand.errors import StandError
-from trident_bench.stand.overlay import CONFIGURATIONS
+from trident_bench.errors import BenchError
+from trident_bench.repository import CONFIGURATIONS
 
 #: The first words of every file that is written here, by which it is known for one.
 MARK = "# Written by trident-bench tune"
@@ -22,23 +22,23 @@ def check(repository: Path, models: Iterable[str], name: str) -> None:
     """Refuse a name or a repository that could not be written to, before hours are spent.
 
     Raises:
-        StandError: the name is not one of a file, a file of that name was written by somebody, or cannot be.
+        BenchError: the name is not one of a file, a file of that name was written by somebody, or cannot be.
     """
     if not NAME.fullmatch(name):
-        raise StandError(
+        raise BenchError(
             f"'{name}' cannot name a configuration: letters, digits, '_', '-' and '.' are accepted, "
             "a letter or digit first."
         )
     for model in models:
         file = _file(repository, model, name)
         if file.exists() and not _is_ours(file):
-            raise StandError(f"{file} was not written by trident-bench tune: choose another --name.")
+            raise BenchError(f"{file} was not written by trident-bench tune: choose another --name.")
         folder = file.parent if file.parent.exists() else file.parent.parent
         try:
             with tempfile.TemporaryFile(dir=folder):
                 pass
         except OSError as error:
-            raise StandError(
+            raise BenchError(
                 f"{folder} cannot be written ({error.strerror}): name a repository that can, with --repository."
             ) from error
 

@@ -8,13 +8,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import optuna
-from optuna.trial import FrozenTrial
 from rich.table import Table
 
-from trident_bench.tuning.candidates import Candidates, words
-from trident_bench.tuning.study import BOUND, FAILURE, P99, THROUGHPUT, Measurement, chosen, failed, finished
-from trident_bench.tuning.verdict import Verdict
+from trident_bench.tuning.candidates import words
+from trident_bench.tuning.study import Search, Trial, chosen
+from trident_bench.tuning.verdict import Measurement, Verdict
 
 SHOWN = 8
 MILLISECONDS = 1000
@@ -27,57 +25,49 @@ class Report:
 
     Attributes:
         facts: what it was begun with, and when and where.
-        study: its trials.
-        space: what could be chosen.
+        search: its trials.
         rounds: the default and the best against each other; empty where it did not come to that.
         verdict: on the rounds; None where there are none.
         written: the files that were written.
     """
 
     facts: Mapping[str, Any]
-    study: optuna.Study
-    space: Mapping[str, Candidates]
+    search: Search
     rounds: Sequence[tuple[Measurement, Measurement]] = ()
     verdict: Verdict | None = None
     written: Sequence[Path] = ()
 
-    def words(self, trial: FrozenTrial) -> str:
+    def words(self, trial: Trial) -> str:
         """Say what a trial chose."""
-        return words(chosen(trial, self.space), {model: each.default for model, each in self.space.items()})
+        space = self.search.space
+        return words(chosen(trial.parameters, space), {model: each.default for model, each in space.items()})
 
     def table(self) -> Table:
         """Return the best trials and the default."""
         made = Table(box=None, pad_edge=False)
         for head in ("trial", "requests/s", "p99, ms", "configuration"):
             made.add_column(head, justify="left" if head == "configuration" else "right")
-        best = sorted(finished(self.study), key=lambda each: -(each.value or 0.0))
-        default = [each for each in best[SHOWN:] if each.number == 0]
-        for trial in [*best[:SHOWN], *default]:
-            kept = (trial.value or 0.0) >= 0
-            p99 = trial.user_attrs[P99] * MILLISECONDS
-            made.add_row(
-                str(trial.number),
-                f"{trial.user_attrs[THROUGHPUT]:,.0f}",
-                f"{p99:,.0f}",
-                self.words(trial),
-                style="" if kept else "dim",
-            )
+        best = self.search.finished
+        for trial in [*best[:SHOWN], *(each for each in best[SHOWN:] if each.number == 0)]:
+            rate, p99 = trial.throughput or 0.0, (trial.p99 or 0.0) * MILLISECONDS
+            style = "" if self._keeps_bound(trial) else "dim"
+            made.add_row(str(trial.number), f"{rate:,.0f}", f"{p99:,.0f}", self.words(trial), style=style)
         return made
 
     def write(self, output: Path) -> None:
         """Write ``tune.json`` and, where something was measured, ``tune.png``."""
         content = {
             **self.facts,
-            "p99_bound_seconds": self.study.user_attrs.get(BOUND),
+            "p99_bound_seconds": self.search.p99_bound,
             "trials": [
                 {
                     "number": each.number,
                     "choice": self.words(each),
-                    "requests_per_second": each.user_attrs.get(THROUGHPUT),
-                    "p99_seconds": each.user_attrs.get(P99),
-                    "failure": each.user_attrs.get(FAILURE),
+                    "requests_per_second": each.throughput,
+                    "p99_seconds": each.p99,
+                    "failure": each.failure or None,
                 }
-                for each in [*finished(self.study), *failed(self.study)]
+                for each in self.search.trials
             ],
             "rounds": [{"default": asdict(default), "found": asdict(found)} for default, found in self.rounds],
             "median_ratio": self.verdict and self.verdict.median,
@@ -85,20 +75,23 @@ class Report:
             "written": [str(each) for each in self.written],
         }
         (output / "tune.json").write_text(json.dumps(content, indent=1) + "\n")
-        if finished(self.study):
+        if self.search.finished:
             self._draw(output / "tune.png")
+
+    def _keeps_bound(self, trial: Trial) -> bool:
+        return (trial.p99 or 0.0) <= (self.search.p99_bound or 0.0)
 
     def _draw(self, file: Path) -> None:
         from matplotlib.figure import Figure
 
         figure = Figure(figsize=(11, 4.6), layout="constrained")
         left, right = figure.subplots(1, 2, width_ratios=(3, 2))
-        bound = self.study.user_attrs[BOUND] * MILLISECONDS
-        trials = finished(self.study)
-        best = self.study.best_trial.number
+        bound = (self.search.p99_bound or 0.0) * MILLISECONDS
+        trials = self.search.finished
+        best = trials[0].number
         for trial in trials:
-            colour = GOOD if (trial.value or 0.0) >= 0 else POOR
-            place = (trial.user_attrs[P99] * MILLISECONDS, trial.user_attrs[THROUGHPUT])
+            colour = GOOD if self._keeps_bound(trial) else POOR
+            place = ((trial.p99 or 0.0) * MILLISECONDS, trial.throughput or 0.0)
             left.scatter(*place, color=colour, s=36, zorder=2)
             for number, label, ring in ((0, "as configured", OWN), (best, "best", FOUND)):
                 if trial.number == number:

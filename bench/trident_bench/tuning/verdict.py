@@ -6,7 +6,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from trident_bench.tuning.study import Measurement
+
+@dataclass(frozen=True)
+class Measurement:
+    """What a configuration did under load.
+
+    Attributes:
+        throughput: requests a second.
+        p99: in seconds.
+    """
+
+    throughput: float
+    p99: float
 
 
 @dataclass(frozen=True)

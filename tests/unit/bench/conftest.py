@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from trident_bench.load.results import Latency, Load, Point
+from trident_bench.load.points import Latency, Load, Point
 from trident_bench.load.window import StageUse, Window
 
 
@@ -39,7 +39,6 @@ def make_point(
         value=value,
         seconds=5,
         fingerprint=fingerprint,
-        measured="2026-01-01T00:00:00+00:00",
         load=load,
         window=window,
     )

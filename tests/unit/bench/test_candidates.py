@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 from google.protobuf import text_format
-from trident_bench.stand.errors import StandError
-from trident_bench.stand.overlay import configuration
+from trident_bench.errors import BenchError
+from trident_bench.repository import configuration
 from trident_bench.tuning import named
 from trident_bench.tuning.candidates import Choice, apply, as_configured, candidates, layouts, most_instances, words
 from tritonclient.grpc.model_config_pb2 import ModelConfig, ModelInstanceGroup
@@ -62,7 +62,7 @@ def test_a_model_that_joins_no_requests_has_neither_delay_nor_batches_to_choose(
 def test_a_model_on_a_gpu_is_refused():
     config = configuration(REPOSITORY, "sts_encoder")
     config.instance_group[0].kind = ModelInstanceGroup.KIND_GPU
-    with pytest.raises(StandError, match="KIND_CPU"):
+    with pytest.raises(BenchError, match="KIND_CPU"):
         as_configured(config, 2)
 
 
@@ -97,12 +97,12 @@ def test_the_default_choice_changes_nothing():
 
 @pytest.mark.parametrize("name", ["a/b", "../up", "", "two words", ".hidden"])
 def test_a_name_that_is_no_file_is_refused(tmp_path, name):
-    with pytest.raises(StandError, match="letters, digits"):
+    with pytest.raises(BenchError, match="letters, digits"):
         named.check(tmp_path, ["sts_encoder"], name)
 
 
 def test_a_configuration_that_somebody_wrote_is_not_overwritten():
-    with pytest.raises(StandError, match=r"gpu\.pbtxt was not written by trident-bench tune"):
+    with pytest.raises(BenchError, match=r"gpu\.pbtxt was not written by trident-bench tune"):
         named.check(REPOSITORY, ["sts_encoder"], "gpu")
 
 
@@ -110,7 +110,7 @@ def test_a_repository_that_cannot_be_written_is_refused_at_once(tmp_path):
     # The tests may run as root, whom no permission stops: a file stands where the folder should.
     (tmp_path / "encoder").mkdir()
     (tmp_path / "encoder" / "configs").write_text("")
-    with pytest.raises(StandError, match="cannot be written"):
+    with pytest.raises(BenchError, match="cannot be written"):
         named.check(tmp_path, ["encoder"], "host")
 
 

@@ -8,6 +8,7 @@ import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from trident_bench import texts
 from trident_bench.compare.inputs import WINDOW_TOKENS, full_windows, serve_alone
+from trident_bench.repository import configuration
 from trident_server.repository import check_repository
 
 REPOSITORY = Path(__file__).parents[3] / "model_repository"
@@ -52,6 +53,10 @@ def test_a_repository_of_links_holds_the_named_models_alone(tmp_path: Path) -> N
 def test_the_reader_is_served_windows_of_384_and_the_source_is_left_alone(tmp_path: Path) -> None:
     before = (REPOSITORY / "qa_tokenizer" / "config.pbtxt").read_text()
     folder = serve_alone(REPOSITORY, ["qa_tokenizer"], tmp_path / "links")
-    configuration = (folder / "qa_tokenizer" / "config.pbtxt").read_text()
-    assert f'key: "max_length" value: {{ string_value: "{WINDOW_TOKENS}" }}' in configuration
+    told = configuration(folder, "qa_tokenizer")
+    assert told.parameters["max_length"].string_value == str(WINDOW_TOKENS)
+    told.parameters["max_length"].string_value = (
+        configuration(REPOSITORY, "qa_tokenizer").parameters["max_length"].string_value
+    )
+    assert told == configuration(REPOSITORY, "qa_tokenizer")
     assert (REPOSITORY / "qa_tokenizer" / "config.pbtxt").read_text() == before

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import psutil
 import pytest
+from trident_bench.compare.environments import PROGRAMS, Environment
 from trident_bench.compare.memory import memory, pause, resume, tree
-from trident_bench.compare.peers import PROGRAMS, Environment
-from trident_bench.compare.processes import ContenderError, LoopProcess, ServiceProcess
-from trident_bench.compare.rows import worked
+from trident_bench.compare.processes import LoopProcess, ServiceProcess
+from trident_bench.compare.rows import looped
+from trident_bench.errors import MeasurementError
 from trident_server.ports import free_ports
 from trident_server.supervisor import SHARED_MEMORY
 
@@ -69,32 +70,32 @@ def test_a_program_works_whole_passes(program: LoopProcess) -> None:
     assert rest == 0
     assert len(answer["times"]) == 2 * passes
     assert answer["seconds"] == pytest.approx(sum(answer["times"]))
-    sample = worked(program, "sleep", batch=5)(0.05)
+    sample = looped(program, "sleep", batch=5)(0.05)
     # Six items take at least two hundredths of a second.
     assert 0 < sample.rate <= 300
 
 
 def test_a_failure_in_a_program_is_told_and_harms_no_later_work(program: LoopProcess) -> None:
-    with pytest.raises(ContenderError, match="ValueError: no such length"):
+    with pytest.raises(MeasurementError, match="ValueError: no such length"):
         program.ask("fail")
     assert program.ask("sleep", batch=1, seconds=0.01)["items"] >= 2
 
 
 def test_a_program_that_ends_says_its_last_words(program: LoopProcess) -> None:
-    with pytest.raises(ContenderError, match=r"it ended: .*out of memory"):
+    with pytest.raises(MeasurementError, match=r"it ended: .*out of memory"):
         program.ask("die")
 
 
 def test_a_program_that_cannot_start_says_why(tmp_path: Path) -> None:
     process = LoopProcess("none", [sys.executable, "-c", "raise SystemExit('no model')"], {}, tmp_path / "log")
-    with pytest.raises(ContenderError, match="exited with status 1: no model"):
+    with pytest.raises(MeasurementError, match="exited with status 1: no model"):
         process.start()
     process.stop()
 
 
 def test_a_missing_program_is_reported(tmp_path: Path) -> None:
     process = LoopProcess("none", [tmp_path / "missing"], {}, tmp_path / "log")
-    with pytest.raises(ContenderError, match="missing"):
+    with pytest.raises(MeasurementError, match="missing"):
         process.start()
     process.stop()
 
@@ -135,7 +136,7 @@ os.execv(sys.executable, [sys.executable, "-m", "http.server", sys.argv[1], "--b
 def test_a_server_that_ends_is_not_waited_for(tmp_path: Path) -> None:
     command = [sys.executable, "-c", "raise SystemExit('port taken')"]
     server = ServiceProcess("none", command, {}, tmp_path / "log", port=1, ready_path="/", facts={})
-    with pytest.raises(ContenderError, match="port taken"):
+    with pytest.raises(MeasurementError, match="port taken"):
         server.start()
 
 
@@ -183,7 +184,7 @@ def test_an_environment_that_cannot_be_installed_says_why(tmp_path: Path, monkey
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
     environment = Environment("litserve", tmp_path / "peers")
-    with pytest.raises(ContenderError, match=r"litserve.txt cannot be installed: .*pip"):
+    with pytest.raises(MeasurementError, match=r"litserve.txt cannot be installed: .*pip"):
         environment.ensure()
 
 

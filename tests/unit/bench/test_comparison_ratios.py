@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import pytest
 from trident_bench.compare import cost
-from trident_bench.compare.goals import GOALS, Goal, judge, judge_padding
-from trident_bench.compare.rounds import Results
-from trident_bench.compare.statistics import Sample, Spread, ratios
+from trident_bench.compare.ratios import Outcome, Spread, measured, ratios
+from trident_bench.generator.loop import Sample
 
 
-def results(**rates: list[float | None]) -> Results:
+def found(padding: dict[str, int | None] | None = None, **rates: list[float | None]) -> dict[str, Outcome]:
     samples = {
         name.replace("_", "-"): [None if rate is None else Sample(rate, times=[1 / rate]) for rate in values]
         for name, values in rates.items()
     }
-    return Results([], samples=samples)
+    return {each.name: each for each in measured(samples, padding)}
 
 
 def test_drift_of_the_machine_cancels_in_ratios() -> None:
@@ -35,37 +34,28 @@ def test_a_spread_is_median_and_extremes() -> None:
         Spread.of([])
 
 
-def test_goals_compare_the_median_of_ratios() -> None:
-    goals = (Goal("faster", "a", ("b",), 2.0), Goal("quicker", "a", ("b",), 0.4, at_least=False))
-    faster, quicker = judge(results(a=[30.0, 10.0, 25.0], b=[10.0, 10.0, 10.0]), goals)
-    assert faster.found == Spread(2.5, 1.0, 3.0)
-    assert (faster.met, quicker.met) == (True, False)
+def test_a_ratio_without_its_rows_is_not_measured() -> None:
+    outcomes = found(engine_64=[30.0, 10.0, 25.0], products_64=[10.0, 10.0, 10.0])
+    assert outcomes["engine/products"].found == Spread(2.5, 1.0, 3.0)
+    assert {name for name, each in outcomes.items() if each.found} == {"engine/products"}
 
 
-def test_a_goal_without_its_rows_is_not_met_and_not_missed() -> None:
-    assert {outcome.met for outcome in judge(results(engine_64=[10.0]))} == {None}
-
-
-def test_a_goal_on_latency_compares_median_times() -> None:
-    (goal,) = [each for each in GOALS if each.above == "ensemble-http-1"]
-    (outcome,) = judge(results(ensemble_http_1=[100.0], engine_1=[140.0]), [goal])
+def test_a_ratio_of_latencies_is_one_of_median_times() -> None:
+    outcome = found(ensemble_http_1=[100.0], engine_1=[140.0])["http/engine, one at a time"]
     assert outcome.found is not None
     assert outcome.found.median == pytest.approx(1.4)
-    assert outcome.met
 
 
-@pytest.mark.parametrize(("computed", "met"), [(1000, True), (1050, True), (1200, False)])
 @pytest.mark.parametrize("where", ["linear", "attention"])
-def test_padding_is_the_share_of_what_is_computed_where_there_is_the_most(where: str, computed: int, met: bool) -> None:
-    outcome = judge_padding({"real": 1000, "linear": 1000, "attention": 1000} | {where: computed})
+def test_padding_is_the_share_of_what_is_computed_where_there_is_the_most(where: str) -> None:
+    outcome = found({"real": 1000, "linear": 1000, "attention": 1000} | {where: 1050})["padding"]
     assert outcome.found is not None
-    assert outcome.found.median == pytest.approx(1 - 1000 / computed)
-    assert outcome.met is met
+    assert outcome.found.median == pytest.approx(1 - 1000 / 1050)
 
 
 def test_padding_that_was_not_counted_is_not_called_none() -> None:
-    assert judge_padding({"real": 1000, "linear": 1000, "attention": None}).met is None
-    assert judge_padding(None).met is None
+    assert found({"real": 1000, "linear": 1000, "attention": None})["padding"].found is None
+    assert found(None)["padding"].found is None
 
 
 def test_the_cost_of_a_batch_is_found_again() -> None:

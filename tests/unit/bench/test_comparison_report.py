@@ -9,10 +9,10 @@ import matplotlib.image
 import pytest
 from rich.console import Console
 from trident_bench.compare import cost, plots, report
-from trident_bench.compare.goals import Goal, Outcome, judge, judge_padding
+from trident_bench.compare.ratios import measured
 from trident_bench.compare.rounds import Results
 from trident_bench.compare.rows import Group, Row
-from trident_bench.compare.statistics import Sample
+from trident_bench.generator.loop import Sample
 
 
 class Named:
@@ -53,15 +53,11 @@ def comparison() -> report.Comparison:
         failures={"infinity": "infinity.txt cannot be installed: no network"},
         memory={row.name: 500_000_000 for row in rows if row.name != "infinity-64"},
     )
-    goals = [
-        Goal("share of the ceiling", "engine-64", ("products-64",), 0.6),
-        Goal("times infinity", "grpc-64", ("infinity-64",), 5.0),
-    ]
     padding = {"real": 900, "attention": 1000, "linear": 900, "real_products": 80, "products": 100}
     points = [cost.Point(b, n, 1e-3 + 1e-5 * b * n + 1e-8 * b * n * n) for b, n in cost.shapes(quick=False)]
     return report.Comparison(
         results=results,
-        outcomes=[*judge(results, goals), judge_padding(padding)],
+        outcomes=measured(samples, padding),
         seconds=2.0,
         threads=2,
         padding=padding,
@@ -80,17 +76,20 @@ def test_json_holds_every_round_and_why_something_was_not_measured(
     assert rows["engine-64"]["median_ms"]["median"] == pytest.approx(20.0)
     assert rows["infinity-64"]["rate"] is None
     assert rows["infinity-64"]["not_measured"] == "infinity.txt cannot be installed: no network"
-    assert [goal["met"] for goal in found["goals"]] == [True, None, True]
+    ratios = {each["name"]: each["found"] for each in found["ratios"]}
+    assert ratios["engine/products"] == {"median": 1.0, "low": 1.0, "high": 1.0}
+    assert ratios["facade/infinity"] is None
     assert found["contenders"]["engine"] == {"dtype": "bfloat16"}
     assert found["cost"]["model"]["token"] == pytest.approx(1e-5, rel=0.01)
 
 
 def test_the_page_has_a_line_for_every_row(comparison: report.Comparison) -> None:
     page = report.markdown(comparison)
-    assert "| title of engine-64 | 1,100 | 1,000 to 1,200 | 20.0 |" in page
+    assert "| title of engine-64 | 1,100 | 1,000 to 1,200 | 20 |" in page
     assert "| title of infinity-64 | not measured |" in page
     assert "infinity was not measured: infinity.txt cannot be installed: no network" in page
-    assert "| share of the ceiling | at least 0.6 | 1.00 (1.00 to 1.00) | yes |" in page
+    assert "| bare engine, share of the matrix products alone | 1 | 1 to 1 |" in page
+    assert "| bare engine, times OpenVINO | not measured |" in page
     assert "linear layers 0.0%, attention's tokens 10.0%, attention's products 20.0%" in page
     assert "off by 0% at the median" in page
 
@@ -101,17 +100,6 @@ def test_the_terminal_shows_the_same(comparison: report.Comparison) -> None:
     shown = console.export_text()
     assert all(row.title in shown for row in comparison.results.rows)
     assert "not measured" in shown
-
-
-@pytest.mark.parametrize(("value", "text"), [(1234.5, "1,234"), (99.94, "99.9"), (5.25, "5.2")])
-def test_small_rates_keep_a_digit(value: float, text: str) -> None:
-    assert report.number(value) == text
-
-
-def test_what_is_far_beyond_its_goal_stays_in_the_picture() -> None:
-    beyond = [Outcome("a", 0.5, True, None), Outcome("b", 0.5, False, None)]
-    assert [plots._margin(beyond[0], value) for value in (0.25, 0.5, 100.0)] == [0.5, 1.0, plots.MOST_MARGIN]
-    assert [plots._margin(beyond[1], value) for value in (1.0, 0.5, 0.0)] == [0.5, 1.0, plots.MOST_MARGIN]
 
 
 def test_an_interrupted_comparison_says_so(comparison: report.Comparison) -> None:
@@ -129,6 +117,6 @@ def test_pictures_show_something(comparison: report.Comparison, tmp_path: Path) 
 def test_nothing_measured_makes_a_page_and_no_picture(tmp_path: Path) -> None:
     row = make("engine-64", Group.BARE, "engine")
     results = Results([row], samples={"engine-64": [None]}, failures={"engine": "it died"})
-    comparison = report.Comparison(results, judge(results), seconds=1.0, threads=1)
+    comparison = report.Comparison(results, measured(results.samples), seconds=1.0, threads=1)
     assert plots.draw(comparison, tmp_path) == []
     assert "engine was not measured: it died" in report.markdown(comparison)

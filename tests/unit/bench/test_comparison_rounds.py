@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 from trident_bench.compare import rounds
-from trident_bench.compare.processes import ContenderError
 from trident_bench.compare.rounds import Rounds
 from trident_bench.compare.rows import Group, Row, check_embeddings
-from trident_bench.compare.statistics import Sample
+from trident_bench.errors import MeasurementError
+from trident_bench.generator.loop import Sample
 
 
 class Fake:
@@ -24,7 +24,7 @@ class Fake:
     def start(self) -> None:
         self.log.append(f"start {self.name}")
         if not self.starts:
-            raise ContenderError("no such\n  package")
+            raise MeasurementError("no such\n  package")
 
     def stop(self) -> None:
         self.log.append(f"stop {self.name}")
@@ -76,7 +76,7 @@ def test_one_that_fails_half_way_keeps_what_it_had() -> None:
     def fails_later(seconds: float) -> Sample:
         log.append("measure a")
         if log.count("measure a") == 2:
-            raise ContenderError("it died")
+            raise MeasurementError("it died")
         return Sample(rate=7.0)
 
     rows = [row("a", Fake("one", log), measure=fails_later), row("b", Fake("two", log))]
@@ -106,13 +106,13 @@ def test_other_answers_than_the_plain_model_s_are_not_measured() -> None:
 def test_the_same_answers_pass_at_any_length() -> None:
     expected = np.array([[1.0, 0.0], [0.6, 0.8]], dtype=np.float32)
     assert check_embeddings(3 * expected, expected) == pytest.approx(1.0)
-    with pytest.raises(ContenderError, match=r"shape \(1, 2\)"):
+    with pytest.raises(MeasurementError, match=r"shape \(1, 2\)"):
         check_embeddings(expected[:1], expected)
 
 
 @pytest.mark.parametrize("answer", [float("nan"), 0.0])
 def test_broken_answers_are_not_taken_for_the_same(answer: float) -> None:
-    with pytest.raises(ContenderError, match="differ"), np.errstate(invalid="ignore"):
+    with pytest.raises(MeasurementError, match="differ"), np.errstate(invalid="ignore"):
         check_embeddings([[answer, answer]], np.array([[1.0, 0.0]], dtype=np.float32))
 
 
@@ -134,7 +134,7 @@ def test_a_failure_after_the_rounds_keeps_the_rounds() -> None:
     log: list[str] = []
 
     def fails(running: object) -> None:
-        raise ContenderError("it died")
+        raise MeasurementError("it died")
 
     results = Rounds([row("a", Fake("one", log))], rounds=1, seconds=1.0, afterwards=fails).run()
     assert len(results.measured("a")) == 1

@@ -6,17 +6,26 @@ import signal
 from pathlib import Path
 
 import pytest
+from google.protobuf import json_format
 from trident_bench.cli import app
+from trident_bench.ensembles import Ensemble, read
+from trident_bench.errors import MeasurementError, TooShortError
 from trident_bench.load import command, sweep
-from trident_bench.load.ensembles import Ensemble, Stage
-from trident_bench.load.errors import PointError, TooShortError
 from trident_bench.load.plan import Level
-from trident_bench.load.results import Store
+from trident_bench.load.points import Point
+from trident_bench.store import Store
 from trident_server.ports import free_ports
+from tritonclient.grpc.model_config_pb2 import ModelConfig
 from typer.testing import CliRunner
 
-COLA = Ensemble(
-    "cola", frozenset({"TEXT"}), frozenset({"PROBABILITY"}), (Stage("cola_classifier", 1),), ("en",), ({"a": 1},)
+COLA = json_format.ParseDict(
+    {
+        "name": "cola",
+        "input": [{"name": "TEXT"}],
+        "output": [{"name": "PROBABILITY"}],
+        "ensemble_scheduling": {"step": [{"model_name": "cola_classifier"}]},
+    },
+    ModelConfig(),
 )
 
 
@@ -48,7 +57,7 @@ def test_a_server_that_is_not_there_is_named(tmp_path):
     (port,) = free_ports(1)
     result = load("--protocols", "http", "--url", f"127.0.0.1:{port}", "--output", tmp_path)
     assert result.exit_code == 1
-    assert f"No Triton answers at 127.0.0.1:{port}" in result.output
+    assert f"No Triton answers over http at 127.0.0.1:{port}" in result.output
 
 
 def test_seconds_and_multiples_out_of_range_are_refused():
@@ -67,10 +76,13 @@ class FakeState:
     def version(self) -> str:
         return "triton 2.51.0"
 
-    def ensembles(self) -> list[Ensemble]:
-        return [COLA]
+    def ensembles(self) -> dict[str, Ensemble]:
+        return read({"cola": COLA, "cola_classifier": ModelConfig()})
 
-    def close(self) -> None:
+    def __enter__(self) -> "FakeState":
+        return self
+
+    def __exit__(self, *_: object) -> None:
         pass
 
 
@@ -81,14 +93,14 @@ def measured(monkeypatch, point):
     monkeypatch.setattr(command.perf_analyzer, "environment", lambda: contextlib.nullcontext({}))
     asked: list[str] = []
 
-    def measure(self, ensemble, protocol, level: Level, traffic, seconds, folder: Path):
+    def measure(self, ensemble, protocol, level: Level, seconds, folder: Path):
         if seconds == sweep.WARM_UP_SECONDS:
             return None, None
         asked.append(f"{protocol} {level}")
         if asked[-1] in measure.slow and seconds < measure.slow[asked[-1]]:
             raise TooShortError("too short")
         if asked[-1] in measure.broken:
-            raise PointError("the generator broke")
+            raise MeasurementError("the generator broke")
         if asked[-1] == measure.interrupted:
             signal.raise_signal(signal.SIGTERM)
         made = point(level.value, 100 * level.value**0.5, 10 * level.value**0.5)
@@ -172,10 +184,11 @@ def test_a_server_that_answers_no_more_is_given_up(measured, tmp_path):
 
 
 def test_half_a_point_is_no_point(tmp_path, point):
-    store = Store(tmp_path)
-    store.keep(point(4))
-    file = tmp_path / "sts" / "grpc" / "concurrency-4.json"
-    assert store.find("sts", "grpc", Level("concurrency", 4), "same") is not None
-    assert store.find("sts", "grpc", Level("concurrency", 4), "other") is None
+    store = Store(tmp_path, Point)
+    name = "sts/grpc/concurrency-4"
+    store.keep(name, point(4))
+    file = tmp_path / f"{name}.json"
+    assert store.find(name, "same") is not None
+    assert store.find(name, "other") is None
     file.write_text(file.read_text()[:100])
-    assert store.find("sts", "grpc", Level("concurrency", 4), "same") is None
+    assert store.find(name, "same") is None

@@ -3,16 +3,23 @@
 import json
 import random
 from collections import Counter
+from pathlib import Path
 
 import pytest
-from trident_bench import korean
-from trident_bench.load import facade_load, triton_load
-from trident_bench.load.ensembles import Ensemble, Stage, choose
-from trident_bench.load.errors import LoadError, MissingGeneratorError, PointError, TooShortError
+from google.protobuf import json_format
+from trident_bench import texts
+from trident_bench.ensembles import Ensemble, choose, read
+from trident_bench.errors import BenchError, MeasurementError, TooShortError
+from trident_bench.generator.loop import Sample
+from trident_bench.generator.requests import PROTOCOLS
+from trident_bench.load import generated, perf_analyzer
 from trident_bench.load.plan import Level
-from trident_bench.load.traffic import write_traffic
 from trident_bench.load.window import stage_use
+from trident_bench.repository import ensembles
+from tritonclient.grpc.model_config_pb2 import ModelConfig
+from tritonclient.grpc.service_pb2 import ModelInferRequest, ModelStatistics
 
+REPOSITORY = Path(__file__).resolve().parents[3] / "model_repository"
 TABLE = """\
 Request Rate,Inferences/Second,Client Send,Network+Server Send/Recv,Server Queue,Server Compute Input,\
 Server Compute Infer,Server Compute Output,Client Recv,p50 latency,p90 latency,p95 latency,p99 latency,Avg latency,\
@@ -28,12 +35,23 @@ SAID = """\
 """
 
 
-def ensemble(name: str, inputs: set[str], outputs: set[str], languages: tuple[str, ...] = ("en",)) -> Ensemble:
-    return Ensemble(name, frozenset(inputs), frozenset(outputs), (Stage("tokenizer", 1),), languages, ())
+def ensemble(name: str, inputs: list[str], output: str, languages: str = "") -> ModelConfig:
+    told = {
+        "name": name,
+        "input": [{"name": each} for each in inputs],
+        "output": [{"name": output}],
+        "ensemble_scheduling": {"step": [{"model_name": "tokenizer"}]},
+        "parameters": {"languages": {"string_value": languages}} if languages else {},
+    }
+    return json_format.ParseDict(told, ModelConfig())
+
+
+def known(*configurations: ModelConfig) -> dict[str, Ensemble]:
+    return read({each.name: each for each in configurations})
 
 
 def test_perf_analyzers_table_is_read_in_milliseconds():
-    load = triton_load.read_load(TABLE, SAID, failures=3)
+    load = perf_analyzer.read_load(TABLE, SAID, failures=3)
     assert (load.requests, load.failures, load.throughput, load.late) == (584, 3, 195.208, 0.0805)
     assert load.latency.model_dump() == {"mean": 14.236, "p50": 12.934, "p90": 23.187, "p95": 26.723, "p99": 35.891}
 
@@ -49,21 +67,21 @@ def test_perf_analyzers_table_is_read_in_milliseconds():
     ],
 )
 def test_a_table_that_tells_nothing_is_no_measurement(table, said):
-    with pytest.raises(PointError):
-        triton_load.read_load(table, said, 0)
+    with pytest.raises(MeasurementError):
+        perf_analyzer.read_load(table, said, 0)
 
 
 def test_what_perf_analyzer_fails_with_is_told_without_its_settings():
     said = "*** Measurement Settings ***\n  Batch size: 1\n  Window: 5\n\nerror: failed to get model metadata\n\n"
-    told = triton_load.failure("Successfully read data\n" * 5 + said)
+    told = perf_analyzer.failure("Successfully read data\n" * 5 + said)
     assert "failed to get model metadata" in str(told)
     assert "Successfully" not in str(told)
-    assert isinstance(triton_load.failure("No valid requests recorded within time interval."), TooShortError)
+    assert isinstance(perf_analyzer.failure("No valid requests recorded within time interval."), TooShortError)
 
 
 def test_a_schedule_is_random_and_has_exactly_the_asked_rate(tmp_path):
     file = tmp_path / "schedule"
-    triton_load.write_schedule(file, rate=200, seconds=5)
+    perf_analyzer.write_schedule(file, rate=200, seconds=5)
     pauses = [int(line) for line in file.read_text().split()]
     assert len(pauses) == 1000
     assert sum(pauses) == pytest.approx(5e6, rel=1e-3)
@@ -72,73 +90,80 @@ def test_a_schedule_is_random_and_has_exactly_the_asked_rate(tmp_path):
     assert 0.58 < sum(pause < 5000 for pause in pauses) / 1000 < 0.68
 
 
-def test_locusts_latencies_are_told_unrounded():
+def test_the_generators_latencies_are_told_unrounded():
     rng = random.Random(1)
-    latencies = [rng.uniform(5, 300) for _ in range(1000)]
-    told = json.dumps({"latencies": latencies, "failures": {"HTTP 429": 7, "reset": 2}, "late": 0.25})
-    load = facade_load.read_load(told, seconds=4)
+    times = [rng.uniform(0.005, 0.3) for _ in range(1000)]
+    load = generated.seen(Sample(250.0, times, failures=Counter({"status 429": 7, "reset": 2}), late=0.25))
     assert (load.requests, load.failures, load.throughput, load.late) == (1000, 9, 250.0, 0.25)
-    assert sorted(latencies)[989] <= load.latency.p99 <= sorted(latencies)[990]
+    assert 1000 * sorted(times)[989] <= load.latency.p99 <= 1000 * sorted(times)[990]
     assert load.latency.p50 < load.latency.p90 < load.latency.p95 < load.latency.p99
+    with pytest.raises(TooShortError):
+        generated.seen(Sample(0.0))
 
 
-def test_a_facade_that_answers_nothing_is_no_measurement_and_says_why():
-    with pytest.raises(PointError, match="connection refused"):
-        facade_load.read_load('{"latencies": [], "failures": {"connection refused": 5}, "late": 0}', 1)
+def test_all_protocols_ask_the_same_and_as_each_has_it(tmp_path):
+    similarity = known(ensemble("sts", ["SENTENCE_1", "SENTENCE_2"], "SIMILARITY"))["sts"]
+    items = similarity.items(generated.ROWS)
+    assert len(set(items)) > 900
+    assert similarity.items(generated.ROWS) == items
+    rows = json.loads(perf_analyzer.write_data(similarity, tmp_path).read_text("utf-8"))["data"]
+    assert (rows[5]["SENTENCE_1"], rows[5]["SENTENCE_2"]) == ([items[5][0]], [items[5][1]])
+    head, _, body = PROTOCOLS["facade"].request("http://here:1", similarity, items[5]).partition(b"\r\n\r\n")
+    assert head.startswith(b"POST /similarity HTTP/1.1\r\nhost: here:1\r\n")
+    pair = {"sentence_1": items[5][0], "sentence_2": items[5][1]}
+    assert json.loads(body) == {"pairs": [pair], "model": "sts"}
+    message = ModelInferRequest.FromString(PROTOCOLS["grpc"].request("here:1", similarity, items[5]))
+    assert [each.name for each in message.inputs] == ["SENTENCE_1", "SENTENCE_2"]
+    assert [each.name for each in message.outputs] == ["SIMILARITY"]
+    binary = PROTOCOLS["http"].request("here:1", similarity, items[5])
+    assert b"POST /v2/models/sts/infer" in binary
+    for each in (message.raw_input_contents[1], binary):
+        assert items[5][1].encode() in each
 
 
-def test_locust_that_cannot_be_installed_is_told(tmp_path):
-    pinned = tmp_path / "pinned.txt"
-    pinned.write_text(f"nothing @ file://{tmp_path}/nothing.whl\n")
-    with pytest.raises(MissingGeneratorError, match="could not be installed"):
-        facade_load.install(tmp_path / "environment", pinned)
-
-
-def test_requests_differ_and_are_the_same_every_time(tmp_path):
-    similarity = ensemble("sts", {"SENTENCE_1", "SENTENCE_2"}, {"SIMILARITY"})
-    traffic = write_traffic(similarity, tmp_path, count=100)
-    rows = json.loads(traffic.triton.read_text("utf-8"))["data"]
-    facade = json.loads(traffic.facade.read_text("utf-8"))
-    assert len({json.dumps(row) for row in rows}) > 90
-    assert facade["path"] == "/pred/sentences"
-    assert facade["bodies"][5] == {
-        "sentence_1": rows[5]["SENTENCE_1"][0],
-        "sentence_2": rows[5]["SENTENCE_2"][0],
-        "model": "sts",
-    }
-    before = traffic.triton.read_bytes()
-    assert write_traffic(similarity, tmp_path, count=100).triton.read_bytes() == before
-
-
-def test_an_embeddings_request_names_the_set_and_a_korean_one_is_korean(tmp_path):
-    traffic = write_traffic(ensemble("sts_ko_embedding", {"TEXT"}, {"EMBEDDING"}, ("ko",)), tmp_path, count=20)
-    body = json.loads(traffic.facade.read_text("utf-8"))["bodies"][0]
+def test_an_embeddings_request_names_the_set_and_a_korean_one_is_korean():
+    main = ensemble("sts_ko", ["SENTENCE_1", "SENTENCE_2"], "SIMILARITY", "ko")
+    korean = known(ensemble("sts_ko_embedding", ["TEXT"], "EMBEDDING"), main)["sts_ko_embedding"]
+    body = korean.body(korean.items(20)[0])
     assert body["model"] == "sts_ko"
     assert all("가" <= character <= "힣" for character in body["sentences"][0] if character not in " .")
 
 
+def test_the_repositorys_ensembles_are_all_known_with_their_steps_and_instances():
+    found = ensembles(REPOSITORY)
+    assert {"cola", "sts", "sts_embedding", "qa"} <= set(found)
+    assert found["qa"].models == ("qa", "qa_tokenizer", "qa_reader", "qa_span_decoder")
+    assert found["qa"].instances("qa_reader") == 1
+    assert found["qa"].outputs == ("ANSWER", "SCORE", "START", "END")
+    assert len(found["qa"].items(3)) == 3
+
+
 def test_korean_sentences_have_the_lengths_that_are_promised():
-    counted = Counter(len(text.split()) for text in korean.sentences(2000))
-    assert set(counted) == set(korean.WORDS)
+    counted = Counter(len(text.split()) for text in texts.korean_sentences(2000))
+    assert set(counted) == set(texts.KOREAN_WORDS)
     assert sum(words * count for words, count in counted.items()) / 2000 == pytest.approx(8, abs=0.5)
 
 
-def test_an_ensemble_of_unknown_inputs_and_one_that_is_not_served_are_refused(tmp_path):
-    with pytest.raises(LoadError, match="no texts for ensemble 'pictures' with the inputs PIXELS"):
-        write_traffic(ensemble("pictures", {"PIXELS"}, {"LABEL"}), tmp_path)
-    served = [ensemble("cola", {"TEXT"}, {"PROBABILITY"}), ensemble("qa", {"QUESTION", "CONTEXT"}, {"ANSWER"})]
-    with pytest.raises(LoadError, match="no ensemble 'colla'; it has cola, qa"):
+def test_an_ensemble_of_unknown_inputs_is_none_and_one_that_is_not_served_is_refused():
+    served = known(
+        ensemble("pictures", ["PIXELS"], "LABEL"),
+        ensemble("cola", ["TEXT"], "PROBABILITY"),
+        ensemble("qa", ["QUESTION", "CONTEXT"], "ANSWER"),
+    )
+    with pytest.raises(BenchError, match=r"no ensemble 'colla' \(there are: cola, qa\)"):
         choose(served, ["colla"])
     assert [each.name for each in choose(served, ["qa", "qa"])] == ["qa"]
-    assert choose(served, []) == served
+    assert choose(served, []) == list(served.values())
+    with pytest.raises(BenchError, match="no ensemble that is ready"):
+        choose({}, [])
 
 
 def counted(
     requests: int, executions: int, queue: int, batches: list[tuple[int, int]], items: int | None = None
-) -> dict:
+) -> ModelStatistics:
     compute = sum(size * ns for size, ns in batches)
     zero = {"count": requests, "ns": 0}
-    return {
+    told = {
         "inference_count": requests if items is None else items,
         "execution_count": executions,
         "inference_stats": {
@@ -153,6 +178,7 @@ def counted(
             for size, ns in batches
         ],
     }
+    return json_format.ParseDict(told, ModelStatistics())
 
 
 def test_a_batchs_time_counts_once_for_the_instance_and_for_each_request_that_waited():
@@ -183,8 +209,8 @@ def test_an_idle_stage_is_not_busy():
 
 @pytest.mark.parametrize("protocol", ["http", "grpc"])
 def test_perf_analyzer_is_asked_for_one_level_with_the_projects_data(tmp_path, protocol):
-    closed = triton_load.command("qa", protocol, "h:1", tmp_path / "d.json", Level("concurrency", 8), 6)
-    opened = triton_load.command("qa", protocol, "h:1", tmp_path / "d.json", Level("rate", 12.5), 6)
+    closed = perf_analyzer.command("qa", protocol, "h:1", tmp_path / "d.json", Level("concurrency", 8), 6)
+    opened = perf_analyzer.command("qa", protocol, "h:1", tmp_path / "d.json", Level("rate", 12.5), 6)
     assert closed[closed.index("--concurrency-range") + 1] == "8"
     assert opened[opened.index("--request-intervals") + 1] == "rate-12.5.intervals"
     for command in (closed, opened):

@@ -6,10 +6,11 @@ from html.parser import HTMLParser
 
 import pytest
 from trident_bench.load.knee import at_a_time, find_knee, lone_latency, name_bottleneck
-from trident_bench.load.page import Report, draw_all, figure, write_page
-from trident_bench.load.results import as_csv
+from trident_bench.load.page import Report, draw_all, write_page
+from trident_bench.load.points import as_csv
 from trident_bench.load.summary import facade_share, summarise
 from trident_bench.load.sweep import Step
+from trident_bench.report import figure
 
 PNG = b"\x89PNG\r\n\x1a\n"
 

@@ -4,39 +4,55 @@ import asyncio
 from types import SimpleNamespace
 
 import pytest
-from trident_bench.profiling.clocked import ClientTimes, Times
+from google.protobuf import json_format
+from trident_bench.ensembles import Ensemble
+from trident_bench.generator.loop import closed_loop
+from trident_bench.profiling.client_times import ClientTimes, Times
+from trident_bench.profiling.measure import sizes, through
 from trident_bench.profiling.stages import by_statistics, by_trace, steps
 from trident_bench.profiling.trace import between, collect
-from trident_bench.stand.ensembles import TASKS, Ensemble, Step, sizes
-from trident_bench.stand.load import drive
-from trident_client import ModelStatistics
+from trident_client.contract import COLA, STS
+from tritonclient.grpc.model_config_pb2 import ModelConfig
+from tritonclient.grpc.service_pb2 import ModelStatistics
 
-ENSEMBLE = Ensemble("toy", TASKS[0], (Step("toy_tokenizer", {}, {}), Step("toy_network", {}, {})))
+
+def ensemble(name, *models):
+    """Return an ensemble of these models."""
+    told = {"ensemble_scheduling": {"step": [{"model_name": each} for each in models]}}
+    return Ensemble(name, COLA.main, {name: json_format.ParseDict(told, ModelConfig())})
+
+
+ENSEMBLE = ensemble("toy", "toy_tokenizer", "toy_network")
 #: Microseconds.
 CLIENT = ClientTimes(requests=10, prepare=100.0, away=1_000.0, read=50.0)
 
 
-def counted(name, requests, executions, request, queue, given, infer, output):
-    """Return statistics of so many requests, each of which took so many microseconds."""
-    sums = [each * requests / 1e6 for each in (request, queue, given, infer, output)]
-    return ModelStatistics("here", name, "1", requests, executions, requests, 0, *sums)
+def counted(name, requests, executions, *durations, before=None):
+    """Return statistics of so many requests more, each of which took so many microseconds."""
+    made = ModelStatistics(name=name)
+    if before is not None:
+        made.CopyFrom(before)
+    made.inference_count += requests
+    made.execution_count += executions
+    names = ("success", "queue", "compute_input", "compute_infer", "compute_output")
+    for duration, spent in zip(names, durations, strict=True):
+        each = getattr(made.inference_stats, duration)
+        each.count += requests
+        each.ns += int(spent * requests * 1000)
+    return made
 
 
-def looks(requests=10, **changes):
+DID = {
+    "toy": (10, 10, 800, 0, 0, 0, 0),
+    "toy_tokenizer": (10, 10, 190, 10, 20, 100, 30),
+    "toy_network": (10, 5, 590, 40, 10, 500, 40),
+}
+
+
+def looks(**changes):
     """Return two looks at the statistics; before the first, there was other traffic."""
-    before = {name: counted(name, 7, 7, 9e3, 1, 1, 1, 1) for name in ("toy", "toy_tokenizer", "toy_network")}
-    did = {
-        "toy": counted("toy", 10, 10, 800, 0, 0, 0, 0),
-        "toy_tokenizer": counted("toy_tokenizer", requests, 10, 190, 10, 20, 100, 30),
-        "toy_network": counted("toy_network", requests, 5, 590, 40, 10, 500, 40),
-    } | changes
-    fields = [each for each in ModelStatistics.__dataclass_fields__ if each not in {"server", "name", "version"}]
-    after = {
-        name: ModelStatistics(
-            "here", name, "1", **{each: getattr(before[name], each) + getattr(did[name], each) for each in fields}
-        )
-        for name in before
-    }
+    before = {name: counted(name, 7, 7, 9e3, 1, 1, 1, 1) for name in DID}
+    after = {name: counted(name, *did, before=before[name]) for name, did in (DID | changes).items()}
     return before, after
 
 
@@ -51,7 +67,7 @@ def test_stages_from_statistics_add_up_to_the_request():
 
 
 def test_overlapping_statistics_leave_no_negative_stage():
-    before, after = looks(toy=counted("toy", 10, 10, 700, 0, 0, 0, 0))
+    before, after = looks(toy=(10, 10, 700, 0, 0, 0, 0))
     found = by_statistics(ENSEMBLE, CLIENT, before, after)
     assert min(each.microseconds for each in found) == 0
     assert sum(each.microseconds for each in found) == pytest.approx(CLIENT.total + 50)
@@ -109,7 +125,7 @@ def test_a_measurement_takes_its_own_requests_of_the_trace_alone():
     traced = collect([*trace(1_000), *trace(5_000, number=10), *others])
     assert len(traced) == 2
     assert len(between(traced, ENSEMBLE, 4_000_000, 6_000_000)) == 1
-    other = Ensemble("other", TASKS[0], (Step("toy_network", {}, {}),))
+    other = ensemble("other", "toy_network")
     assert not between(traced, other, 0, 10_000_000)
 
 
@@ -120,11 +136,11 @@ def test_the_clients_times_are_means_of_its_marks():
 
 
 def test_bytes_of_text_count_its_length_too():
-    assert sizes(TASKS[0].inputs("four")) == 8
-    assert sizes(TASKS[2].inputs(("four", "fünf"))) == 8 + 9
+    assert sizes(ENSEMBLE.tensors(("four",))) == 8
+    assert sizes(Ensemble("sts", STS.main, {}).tensors(("four", "fünf"))) == 8 + 9
 
 
-async def test_a_load_keeps_so_many_in_flight_and_counts_every_request():
+async def test_the_generator_asks_through_a_function_too():
     now = SimpleNamespace(here=0, most=0, asked=[])
 
     async def ask(item):
@@ -134,18 +150,9 @@ async def test_a_load_keeps_so_many_in_flight_and_counts_every_request():
         await asyncio.sleep(0.001)
         now.here -= 1
 
-    found = await drive(ask, ["a", "b", "c"], in_flight=5, seconds=0.2)
-    assert now.most == 5
-    assert len(found.latencies) == len(now.asked) >= 5
+    found = await closed_loop(through(ask), ["a", "b", "c"], 5, seconds=0.2, turns=1, warm_up=0)
+    assert (now.most, now.here) == (5, 0)
+    # The first opens the measurement, and those under way at its end are no part of it.
+    assert len(now.asked) - 6 <= len(found.times) < len(now.asked)
     assert now.asked[:6] == ["a", "b", "c", "a", "b", "c"]
-    assert found.throughput > 0
-    assert now.here == 0
-
-
-async def test_a_load_ends_with_its_first_failure():
-    async def ask(item):
-        await asyncio.sleep(0)
-        raise ValueError("refused")
-
-    with pytest.raises(ValueError, match="refused"):
-        await drive(ask, ["a"], in_flight=4, seconds=60)
+    assert found.rate > 0

@@ -4,16 +4,18 @@ import json
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from trident_bench.cli import app
-from trident_bench.stand.errors import StandError
-from trident_bench.stand.overlay import configuration
+from trident_bench.errors import BenchError
+from trident_bench.repository import configuration
+from trident_bench.store import Store
 from trident_bench.tuning.candidates import candidates
-from trident_bench.tuning.study import BOUND, Measurement, chosen, failed, finished, opened, score, search
-from trident_bench.tuning.trials import Stand
-from trident_bench.tuning.verdict import Verdict
+from trident_bench.tuning.study import Search, Trial, chosen, parameters, score
+from trident_bench.tuning.trials import TrialRunner
+from trident_bench.tuning.verdict import Measurement, Verdict
 from typer.testing import CliRunner
 
 REPOSITORY = Path(__file__).resolve().parents[3] / "model_repository"
@@ -24,10 +26,16 @@ SPACE = {
 DEFAULTS = {model: each.default for model, each in SPACE.items()}
 
 
-def run(output, trials, measure, bound=None, begun_with=None):
-    with opened(output, "study", begun_with or {"data": "x"}) as study:
-        search(study, trials, SPACE, bound, measure, lambda trial: None, slack=1.25)
-        return study
+def run(output, trials, measure, bound=None, conditions=None):
+    store = Store(output, Trial)
+    with store.locked():
+        found = Search(store, conditions or {"data": "x"}, SPACE, bound, slack=1.25)
+        found.run(trials, measure, lambda trial: None)
+        return found
+
+
+def failed(found):
+    return [each for each in found.trials if each.failure]
 
 
 def by_instances(choices):
@@ -45,9 +53,9 @@ def test_the_default_is_first_and_its_p99_sets_the_bound(tmp_path):
 
     study = run(tmp_path, 12, measure)
     assert seen[0] == DEFAULTS
-    assert study.user_attrs[BOUND] == pytest.approx(0.125)
-    assert len(finished(study)) == len(seen) == 12
-    assert chosen(study.best_trial, SPACE) == max(seen, key=lambda each: by_instances(each).throughput)
+    assert study.p99_bound == pytest.approx(0.125)
+    assert len(study.finished) == len(seen) == 12
+    assert chosen(study.finished[0].parameters, SPACE) == max(seen, key=lambda each: by_instances(each).throughput)
 
 
 def test_nothing_is_measured_twice(tmp_path):
@@ -79,7 +87,7 @@ def test_an_interrupted_search_goes_on_with_the_choice_it_was_at(tmp_path):
         run(tmp_path, 6, measure)
     study = run(tmp_path, 6, measure)
     assert seen[3] == seen[2]
-    assert len(finished(study)) == 6
+    assert len(study.finished) == 6
     assert len(seen) == 7
     # Enough is enough.
     run(tmp_path, 6, measure)
@@ -108,7 +116,7 @@ def test_a_killed_search_goes_on_too(tmp_path):
         seen.append(choices)
         return by_instances(choices)
 
-    assert len(finished(run(tmp_path, 5, measure))) == 5
+    assert len(run(tmp_path, 5, measure).finished) == 5
     assert len(seen) == 3
 
 
@@ -118,20 +126,20 @@ def test_a_configuration_that_does_not_start_is_told_of_and_the_others_go_on(tmp
     def measure(choices):
         seen.append(choices)
         if len(seen) % 3 == 0:
-            raise StandError("no memory")
+            raise BenchError("no memory")
         return by_instances(choices)
 
     study = run(tmp_path, 9, measure)
-    assert (len(finished(study)), len(failed(study))) == (6, 3)
-    assert {each.user_attrs["failure"] for each in failed(study)} == {"no memory"}
+    assert (len(study.finished), len(failed(study))) == (6, 3)
+    assert {each.failure for each in failed(study)} == {"no memory"}
 
 
 def test_a_default_that_does_not_start_is_the_end_and_is_tried_again(tmp_path):
     def fail(choices):
-        raise StandError("not built")
+        raise BenchError("not built")
 
     for _ in range(2):
-        with pytest.raises(StandError, match="not built"):
+        with pytest.raises(BenchError, match="not built"):
             run(tmp_path, 3, fail)
     seen = []
 
@@ -144,14 +152,40 @@ def test_a_default_that_does_not_start_is_the_end_and_is_tried_again(tmp_path):
     assert len(seen) == 3
 
 
-def test_a_study_is_not_gone_on_with_under_other_conditions(tmp_path):
-    run(tmp_path, 1, by_instances)
-    with pytest.raises(StandError, match="data was 'x' and is 'y'"):
-        run(tmp_path, 1, by_instances, begun_with={"data": "y"})
+def test_what_is_tried_next_follows_from_what_was_measured_alone(tmp_path):
+    seen = {"whole": [], "in parts": []}
+
+    def measure(folder):
+        return lambda choices: (seen[folder].append(choices), by_instances(choices))[1]
+
+    run(tmp_path / "whole", 12, measure("whole"))
+    for trials in (3, 9, 12):
+        run(tmp_path / "in parts", trials, measure("in parts"))
+    assert seen["in parts"] == seen["whole"]
+
+
+def test_choices_are_kept_in_words_and_read_again():
+    found = [dict(DEFAULTS), DEFAULTS | {"sts_encoder": replace(DEFAULTS["sts_encoder"], delay=2_000, preferred=16)}]
+    for each in found:
+        assert chosen(parameters(each, SPACE), SPACE) == each
+
+
+def test_trials_of_other_conditions_are_kept_and_not_taken(tmp_path):
+    seen = []
+
+    def measure(choices):
+        seen.append(choices)
+        return by_instances(choices)
+
+    run(tmp_path, 2, measure)
+    assert len(run(tmp_path, 2, measure, conditions={"data": "y"}).finished) == 2
+    assert len(seen) == 4
+    run(tmp_path, 2, measure)
+    assert len(seen) == 4
 
 
 def test_two_searches_do_not_share_a_folder(tmp_path):
-    with opened(tmp_path, "study", {}), pytest.raises(StandError, match="Another search"):
+    with Store(tmp_path, Trial).locked(), pytest.raises(BenchError, match="Another process"):
         run(tmp_path, 1, by_instances)
 
 
@@ -198,8 +232,8 @@ def test_a_configuration_is_written_only_where_it_is_better(repository, monkeypa
         calls.append(changed)
         return Measurement(100.0 + len(calls), 0.1)
 
-    monkeypatch.setattr(Stand, "measure", measure)
-    monkeypatch.setattr(Stand, "compare", lambda self, changed, name, count: rounds(*[ratio] * count))
+    monkeypatch.setattr(TrialRunner, "measure", measure)
+    monkeypatch.setattr(TrialRunner, "compare", lambda self, changed, name, count: rounds(*[ratio] * count))
     done, folder = tune(repository)
     assert done.exit_code == 0, done.output
     files = {file.parents[1].name: file.read_text() for file in repository.glob("*/configs/host.pbtxt")}
@@ -222,7 +256,7 @@ def test_an_interrupt_keeps_what_was_found(repository, monkeypatch):
             raise KeyboardInterrupt
         return Measurement(100.0, 0.1)
 
-    monkeypatch.setattr(Stand, "measure", measure)
+    monkeypatch.setattr(TrialRunner, "measure", measure)
     done, folder = tune(repository)
     assert done.exit_code == 130
     assert "goes on from here" in done.output

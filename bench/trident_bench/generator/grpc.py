@@ -23,7 +23,8 @@ from hyperframe.frame import (
     WindowUpdateFrame,
 )
 
-from trident_bench.compare.load import Ask, Connector, LoadError
+from trident_bench.errors import MeasurementError
+from trident_bench.generator.loop import Ask, Connector
 
 METHOD = "/inference.GRPCInferenceService/ModelInfer"
 #: A lone connection would be the narrowest place of 64 requests.
@@ -69,16 +70,16 @@ class GrpcConnection(asyncio.Protocol):
         """Call with a serialised message and return the answer's.
 
         Raises:
-            LoadError: the message is longer than a frame, the call failed, or the connection is lost.
+            MeasurementError: the message is longer than a frame, the call failed, or the connection is lost.
         """
         content = MESSAGE_HEADER.pack(False, len(message)) + message
         if len(content) > MOST_BYTES:
-            raise LoadError(f"a request has {len(content)} bytes; at most {MOST_BYTES} are carried")
+            raise MeasurementError(f"a request has {len(content)} bytes; at most {MOST_BYTES} are carried")
         while len(content) > self._may_send and not self._is_closed:
             self._granted.clear()
             await self._granted.wait()
         if self._is_closed:
-            raise LoadError("the server closed the connection")
+            raise MeasurementError("the server closed the connection")
         self._may_send -= len(content)
         stream, self._next_stream = self._next_stream, self._next_stream + 2
         answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
@@ -170,7 +171,7 @@ class GrpcConnection(asyncio.Protocol):
     def _fail(self, stream: int, reason: str) -> None:
         answer, _ = self._calls.pop(stream)
         if not answer.done():
-            answer.set_exception(LoadError(reason))
+            answer.set_exception(MeasurementError(reason))
 
 
 def triton_grpc(address: str, method: str = METHOD) -> Connector:

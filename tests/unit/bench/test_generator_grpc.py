@@ -8,15 +8,17 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import grpc
 import pytest
-from trident_bench.compare import load, over_grpc
-from trident_bench.compare.over_grpc import triton_grpc
+from trident_bench.errors import MeasurementError
+from trident_bench.generator import grpc as over_grpc
+from trident_bench.generator import loop
+from trident_bench.generator.grpc import triton_grpc
 
 METHOD = "/test.Service/Call"
 Answer = Callable[[bytes, grpc.aio.ServicerContext], Awaitable[bytes]]
 
 
 @asynccontextmanager
-async def served(answer: Answer) -> AsyncIterator[load.Connector]:
+async def served(answer: Answer) -> AsyncIterator[loop.Connector]:
     server = grpc.aio.server()
     handler = grpc.unary_unary_rpc_method_handler(answer)
     server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler("test.Service", {"Call": handler})])
@@ -67,7 +69,7 @@ async def test_as_many_calls_are_under_way_as_asked_for() -> None:
         return request
 
     async with served(slow) as connector:
-        sample = await load.closed_loop(connector, [b"a", b"b"], in_flight=8, seconds=0.3, turns=2)
+        sample = await loop.closed_loop(connector, [b"a", b"b"], in_flight=8, seconds=0.3, turns=2)
     assert most == 8
     assert 0 < sample.rate <= 800
 
@@ -77,8 +79,8 @@ async def test_what_the_server_refuses_is_told() -> None:
         await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "TEXT 0 is empty")
 
     async with served(refuse) as connector:
-        with pytest.raises(load.LoadError, match="status 3: TEXT 0 is empty"):
-            await load.ask_once(connector, b"x")
+        with pytest.raises(MeasurementError, match="status 3: TEXT 0 is empty"):
+            await loop.ask_once(connector, b"x")
 
 
 async def test_a_server_that_stops_is_told() -> None:
@@ -91,16 +93,16 @@ async def test_a_server_that_stops_is_told() -> None:
             (ask,) = await connector(stack, 1)
             under_way = asyncio.ensure_future(ask(b"x"))
             await asyncio.sleep(0.1)
-        with pytest.raises(load.LoadError, match=r"closed the connection|status 14|reset"):
+        with pytest.raises(MeasurementError, match=r"closed the connection|status 14|reset"):
             await asyncio.wait_for(under_way, 5)
-        with pytest.raises(load.LoadError, match="closed the connection"):
+        with pytest.raises(MeasurementError, match="closed the connection"):
             await asyncio.wait_for(ask(b"x"), 5)
 
 
 async def test_a_request_that_is_longer_than_a_frame_is_refused() -> None:
     async with served(echo) as connector:
-        with pytest.raises(load.LoadError, match="at most 16384 are carried"):
-            await load.ask_once(connector, b"x" * over_grpc.MOST_BYTES)
+        with pytest.raises(MeasurementError, match="at most 16384 are carried"):
+            await loop.ask_once(connector, b"x" * over_grpc.MOST_BYTES)
 
 
 async def test_what_is_no_grpc_server_is_told() -> None:
@@ -110,5 +112,5 @@ async def test_what_is_no_grpc_server_is_told() -> None:
 
     async with await asyncio.start_server(hang_up, "127.0.0.1", 0) as listening:
         address = f"127.0.0.1:{listening.sockets[0].getsockname()[1]}"
-        with pytest.raises(load.LoadError, match="closed the connection"):
-            await load.ask_once(triton_grpc(address), b"x")
+        with pytest.raises(MeasurementError, match="closed the connection"):
+            await loop.ask_once(triton_grpc(address), b"x")

@@ -10,7 +10,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from trident_bench.compare.processes import ContenderError
+from trident_bench.errors import MeasurementError
 
 #: The peers' programs and what they need.
 PROGRAMS = Path(__file__).resolve().parents[2] / "peers"
@@ -46,7 +46,7 @@ class Environment:
         """Install what is not there yet.
 
         Raises:
-            ContenderError: it cannot be installed; carries what pip said last.
+            MeasurementError: it cannot be installed; carries what pip said last.
         """
         digest = hashlib.sha256(self.requirements.read_bytes()).hexdigest()
         stamp = self.bin.parent / STAMP
@@ -66,4 +66,4 @@ class Environment:
         result = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
         if result.returncode != 0:
             said = (result.stderr.strip() or result.stdout.strip()).splitlines()[-LINES_OF_FAILURE:]
-            raise ContenderError(f"{self.requirements.name} cannot be installed: {' '.join(said)}")
+            raise MeasurementError(f"{self.requirements.name} cannot be installed: {' '.join(said)}")

@@ -1,22 +1,31 @@
-"""One point with NVIDIA's perf_analyzer."""
+"""NVIDIA's perf_analyzer as tritonclient's wheel carries it: where it is, what it is told, and what it says."""
 
 from __future__ import annotations
 
 import csv
+import json
+import os
 import random
 import re
 import subprocess
+import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal
+from tempfile import TemporaryDirectory
 
-from trident_bench.load.errors import PointError, TooShortError
-from trident_bench.load.plan import Level
-from trident_bench.load.results import Latency, Load
-from trident_bench.load.window import Probe, Window, stop, watch
-from trident_bench.perf_analyzer import BINARY
+from trident_bench.ensembles import Ensemble
+from trident_bench.errors import MeasurementError, TooShortError
+from trident_bench.load.generated import ROWS
+from trident_bench.load.plan import Level, Protocol
+from trident_bench.load.points import Latency, Load
+from trident_bench.load.window import LOOKED_AT, Look, Probe, Window
 
+#: Libraries by the names that perf_analyzer asks for; pytriton's wheel holds them under hashed names.
+WANTED = {"libb64-": "libb64.so.0d", "libcudart-": "libcudart.so.12"}
+BINARY = Path(sys.executable).with_name("perf_analyzer")
 #: perf_analyzer measures in windows, of which it wants three that agree.
 WINDOWS = 3
 #: perf_analyzer measures so many times longer than it is told to.
@@ -35,6 +44,35 @@ DRAIN_SECONDS = 30.0
 LINES_TOLD = 3
 MICROSECONDS = 1e6
 MICROSECONDS_PER_MS = 1000.0
+POLL_SECONDS = 0.02
+
+
+@contextmanager
+def environment() -> Iterator[dict[str, str]]:
+    """Give the environment that perf_analyzer runs in, for as long as the context lasts.
+
+    Raises:
+        FileNotFoundError: the wheels that hold perf_analyzer and its libraries are not installed.
+    """
+    spec = find_spec("pytriton")
+    if spec is None or spec.origin is None or not BINARY.is_file():
+        raise FileNotFoundError("perf_analyzer was not found; install trident[server,client]")
+    with TemporaryDirectory(prefix="trident-perf-") as folder:
+        for library in Path(spec.origin).parents[1].joinpath("nvidia_pytriton.libs").iterdir():
+            for start, name in WANTED.items():
+                if library.name.startswith(start):
+                    (Path(folder) / name).symlink_to(library)
+        yield {**os.environ, "LD_LIBRARY_PATH": folder}
+
+
+def write_data(ensemble: Ensemble, folder: Path) -> Path:
+    """Write an ensemble's requests as perf_analyzer takes them, the same every time."""
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / f"{ensemble.name}.json"
+    names = [each.tensor for each in ensemble.spec.inputs]
+    rows = [{name: [text] for name, text in zip(names, item, strict=True)} for item in ensemble.items(ROWS)]
+    file.write_text(json.dumps({"data": rows}, ensure_ascii=False), "utf-8")
+    return file
 
 
 def write_schedule(file: Path, rate: float, seconds: float, seed: int = 7) -> None:
@@ -50,9 +88,7 @@ def write_schedule(file: Path, rate: float, seconds: float, seed: int = 7) -> No
     file.write_text("".join(f"{max(round(each * scale), 1)}\n" for each in drawn))
 
 
-def command(
-    ensemble: str, protocol: Literal["http", "grpc"], url: str, data: Path, level: Level, seconds: float
-) -> list[str]:
+def command(ensemble: str, protocol: Protocol, url: str, data: Path, level: Level, seconds: float) -> list[str]:
     """Return the command that measures one point; it writes its report into its working directory.
 
     Given a path, it could not name the reports of the composing models, which begin with their names.
@@ -70,50 +106,70 @@ def command(
 
 
 def measure(
-    arguments: list[str],
-    level: Level,
-    seconds: float,
-    folder: Path,
-    environment: Mapping[str, str],
-    probe: Probe,
+    arguments: list[str], level: Level, seconds: float, folder: Path, environment: Mapping[str, str], probe: Probe
 ) -> tuple[Load, Window]:
     """Run perf_analyzer and return what it saw, and what Triton did meanwhile.
 
     Its table (``<level>.csv``), those of the composing models and what it printed (``<level>.txt``) stay in ``folder``.
 
     Raises:
-        PointError: it failed; carries what it said.
+        MeasurementError: it failed; carries what it said.
     """
-    printed = folder / f"{level.slug}.txt"
     before = probe.failures()
+    table, printed = folder / f"{level.slug}.csv", folder / f"{level.slug}.txt"
     # Else an earlier run's table would be taken for this one's.
-    (folder / f"{level.slug}.csv").unlink(missing_ok=True)
+    table.unlink(missing_ok=True)
     if level.mode == "rate":
         write_schedule(folder / f"{level.slug}.intervals", level.value, seconds)
     with printed.open("w", encoding="utf-8") as output:
         # In a process group of its own: Ctrl-C at the terminal ends it through us, at once.
         process = subprocess.Popen(
-            arguments, cwd=folder, env=dict(environment), stdout=output, stderr=subprocess.STDOUT, text=True,
+            arguments,
+            cwd=folder,
+            env=dict(environment),
+            stdout=output,
+            stderr=subprocess.STDOUT,
             start_new_session=True,
-        )  # fmt: skip
+        )
         try:
-            begins = time.monotonic() + LEAD_SECONDS
-            window = watch(process, probe, seconds, seconds + DRAIN_SECONDS, lambda: time.monotonic() >= begins)
+            window = watch(process, probe, seconds)
         finally:
-            stop(process)
+            if process.poll() is None:
+                process.kill()
+            process.wait()
     said = printed.read_text("utf-8", errors="replace")
-    table = folder / f"{level.slug}.csv"
     if process.returncode != 0 or not table.is_file():
         raise failure(said)
     return read_load(table.read_text("utf-8"), said, probe.failures() - before), window
 
 
-def failure(said: str) -> PointError:
+def watch(process: subprocess.Popen[bytes], probe: Probe, seconds: float) -> Window:
+    """Wait for perf_analyzer to end, with two looks while its load lasts.
+
+    Raises:
+        MeasurementError: it took too long.
+    """
+    began = time.monotonic()
+    looks: list[Look] = []
+    due = [began + LEAD_SECONDS, began + LEAD_SECONDS + LOOKED_AT * seconds]
+    while process.poll() is None:
+        now = time.monotonic()
+        if len(looks) < len(due) and now >= due[len(looks)]:
+            looks.append(probe.look(process.pid))
+        if now > began + seconds + DRAIN_SECONDS:
+            raise MeasurementError(f"perf_analyzer did not end within {seconds + DRAIN_SECONDS:.0f} s")
+        time.sleep(POLL_SECONDS)
+    # One that ended early has failed, and says so itself.
+    looks += [probe.look(process.pid)] * (len(due) - len(looks))
+    return probe.between(looks[0], looks[1])
+
+
+def failure(said: str) -> MeasurementError:
     """Return what went wrong, from what perf_analyzer printed; its settings are left out."""
     if "No valid requests recorded" in said:
         return TooShortError("a window of perf_analyzer passed without an answer; measure for more seconds")
     lines = [line.strip() for line in said.splitlines() if line.strip()]
-    return PointError(f"perf_analyzer failed: {' '.join(lines[-LINES_TOLD:])}")
+    return MeasurementError(f"perf_analyzer failed: {' '.join(lines[-LINES_TOLD:])}")
 
 
 def read_load(table: str, said: str, failures: int) -> Load:
@@ -125,7 +181,7 @@ def read_load(table: str, said: str, failures: int) -> Load:
         failures: of the ensemble, as Triton counted them meanwhile.
 
     Raises:
-        PointError: it measured nothing.
+        MeasurementError: it measured nothing.
     """
     rows = list(csv.DictReader(table.splitlines()))
     count = re.search(r"Request count: (\d+)", said)
@@ -144,4 +200,4 @@ def read_load(table: str, said: str, failures: int) -> Load:
             late=float(late[1]) / 100 if late else 0.0,
         )
     except (KeyError, ValueError) as error:
-        raise PointError(f"perf_analyzer's table cannot be read: {error}") from error
+        raise MeasurementError(f"perf_analyzer's table cannot be read: {error}") from error

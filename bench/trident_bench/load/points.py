@@ -1,17 +1,16 @@
-"""Points that were measured, kept in files so that a sweep goes on where it was interrupted."""
+"""Points of a sweep: what the load generator saw at one level, and what the servers did meanwhile."""
 
 from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Sequence
-from pathlib import Path
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field
 
 from trident_bench.load.plan import Level, Mode, Protocol
 from trident_bench.load.window import Window
+from trident_bench.store import Record
 
 
 class Latency(BaseModel):
@@ -42,7 +41,7 @@ class Load(BaseModel):
     late: float = Field(0.0, ge=0, le=1)
 
 
-class Point(BaseModel):
+class Point(Record):
     """One level of one sweep.
 
     Attributes:
@@ -51,8 +50,6 @@ class Point(BaseModel):
         mode: what was kept constant, requests under way or requests a second.
         value: how many.
         seconds: that it was measured; more than was asked where too little was answered in those.
-        fingerprint: of all that the result depends on; a point of another is measured again.
-        measured: when, in UTC.
         load: what the generator saw.
         window: what Triton and the machine did meanwhile.
     """
@@ -62,8 +59,6 @@ class Point(BaseModel):
     mode: Mode
     value: float
     seconds: float
-    fingerprint: str
-    measured: str
     load: Load
     window: Window
 
@@ -71,39 +66,6 @@ class Point(BaseModel):
     def level(self) -> Level:
         """Its level."""
         return Level(self.mode, self.value)
-
-
-class Store:
-    """The folder of all points: one JSON file for each, beside what its generator wrote.
-
-    Args:
-        folder: made when the first point is kept.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-
-    def place(self, ensemble: str, protocol: Protocol) -> Path:
-        """Return the folder of one sweep, which is made."""
-        folder = self._folder / ensemble / protocol
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder
-
-    def find(self, ensemble: str, protocol: Protocol, level: Level, fingerprint: str) -> Point | None:
-        """Return a finished point; None where there is none, or where it was measured under other conditions."""
-        file = self._folder / ensemble / protocol / f"{level.slug}.json"
-        try:
-            point = Point.model_validate_json(file.read_text("utf-8"))
-        except (OSError, ValidationError):
-            return None
-        return point if point.fingerprint == fingerprint else None
-
-    def keep(self, point: Point) -> None:
-        """Write a finished point, whole or not at all."""
-        file = self.place(point.ensemble, point.protocol) / f"{point.level.slug}.json"
-        part = file.with_suffix(".part")
-        part.write_text(point.model_dump_json(indent=1), "utf-8")
-        part.replace(file)
 
 
 def as_csv(points: Sequence[Point]) -> str:
@@ -127,8 +89,3 @@ def as_csv(points: Sequence[Point]) -> str:
             row += [f"{stage.batch:.2f}", f"{stage.busy:.4f}"]
         writer.writerow(row)
     return file.getvalue()
-
-
-def write_json(path: Path, value: object) -> None:
-    """Write a value as JSON."""
-    path.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", "utf-8")

@@ -66,7 +66,7 @@ class ClientTimes:
 
 
 @dataclass
-class Clocked:
+class Recorder:
     """Wraps a way of asking, and keeps the times of every request made through it."""
 
     ask: Callable[[Any], Awaitable[Any]]
@@ -82,7 +82,7 @@ class Clocked:
         self.times.append(mine)
 
 
-class ClockedGrpcTransport(AsyncGrpcTransport):
+class TimedGrpcTransport(AsyncGrpcTransport):
     """gRPC, with the clock."""
 
     def __init__(self, url: str, timeout: Timeout, *, shared_memory: bool = False) -> None:
@@ -102,7 +102,7 @@ class ClockedGrpcTransport(AsyncGrpcTransport):
         )
 
 
-class ClockedHttpTransport(AsyncHttpTransport):
+class TimedHttpTransport(AsyncHttpTransport):
     """HTTP, with the clock; the answer's head has been read when it is taken for received."""
 
     def __init__(self, url: str, timeout: Timeout, *, shared_memory: bool = False) -> None:
@@ -117,9 +117,9 @@ class ClockedHttpTransport(AsyncHttpTransport):
         self._client.event_hooks = {"request": [sending], "response": [received]}
 
 
-CLOCKED: dict[str, type[ClockedGrpcTransport] | type[ClockedHttpTransport]] = {
-    "grpc": ClockedGrpcTransport,
-    "http": ClockedHttpTransport,
+TRANSPORTS: dict[str, type[TimedGrpcTransport] | type[TimedHttpTransport]] = {
+    "grpc": TimedGrpcTransport,
+    "http": TimedHttpTransport,
 }
 
 

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from trident_bench.stand.errors import StandError
+from trident_bench.errors import BenchError
 
 console = Console(highlight=False)
 errors = Console(stderr=True, highlight=False)
@@ -39,7 +39,7 @@ def reporting(command: str, interrupted: str = "Nothing was written.") -> Iterat
     """
     try:
         yield
-    except StandError as error:
+    except BenchError as error:
         errors.print(f"[red]✗[/] {command}: {escape(str(error))}", soft_wrap=True)
         raise typer.Exit(1) from None
     except KeyboardInterrupt:

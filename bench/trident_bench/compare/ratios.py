@@ -1,0 +1,131 @@
+"""Ratios of two rows taken in the same rounds: what a comparison comes to, and their spread."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+
+from trident_bench.generator.loop import Sample
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Several rounds' values in three numbers."""
+
+    median: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Spread:
+        """Return the spread of at least one value.
+
+        Raises:
+            ValueError: there is none.
+        """
+        if not values:
+            raise ValueError("a spread needs at least one value")
+        return cls(median(values), min(values), max(values))
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """Two rows that are compared.
+
+    Attributes:
+        name: by which results have it.
+        title: in words.
+        above: the row whose value is divided.
+        below: the rows by whose value: by the largest in each round.
+        value: of a sample; its rate, or its median time.
+    """
+
+    name: str
+    title: str
+    above: str
+    below: tuple[str, ...]
+    value: Callable[[Sample], float] = lambda sample: sample.rate
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A ratio as it was measured; ``found`` is None where a row was not."""
+
+    name: str
+    title: str
+    found: Spread | None
+
+
+RATIOS = (
+    Ratio(
+        "engine/sentence-transformers",
+        "bare engine, times sentence-transformers float32",
+        "engine-64",
+        ("sentence-transformers-32", "sentence-transformers-64"),
+    ),
+    Ratio("engine/openvino", "bare engine, times OpenVINO", "engine-64", ("openvino-32", "openvino-64")),
+    Ratio("engine/products", "bare engine, share of the matrix products alone", "engine-64", ("products-64",)),
+    Ratio(
+        "grpc/infinity",
+        "ensemble over gRPC at 64 under way, times infinity",
+        "ensemble-grpc-64",
+        ("infinity-64",),
+    ),
+    Ratio(
+        "grpc/engine",
+        "ensemble over gRPC at 64 under way, share of the bare engine",
+        "ensemble-grpc-64",
+        ("engine-64",),
+    ),
+    Ratio("facade/infinity", "facade at 64 under way, times infinity", "facade-64", ("infinity-64",)),
+    Ratio(
+        "http/engine, one at a time",
+        "one request at a time over HTTP: median, times the bare forward and tokenization",
+        "ensemble-http-1",
+        ("engine-1",),
+        lambda sample: sample.quantile(0.5),
+    ),
+    Ratio("qa/engine", "windows of 384 at 32 under way, share of the bare engine", "qa-grpc-32", ("qa-engine-32",)),
+)
+
+
+def measured(
+    samples: Mapping[str, Sequence[Sample | None]], padding: Mapping[str, int | None] | None = None
+) -> list[Outcome]:
+    """Return every ratio of the rows' samples, one a round, and the share of padding."""
+    found = [Outcome(each.name, each.title, _of(each, samples)) for each in RATIOS]
+    return [*found, Outcome("padding", "mixed passages of 20 to 400 tokens: padding", _padding(padding))]
+
+
+def ratios(above: Sequence[float | None], below: Sequence[Sequence[float | None]]) -> list[float]:
+    """Divide round by round, so that a machine that is slower in one round is slower for both.
+
+    Args:
+        above: a value a round; None for a round that was not measured.
+        below: the same of one row or of several, the largest of which counts in each round.
+
+    Returns:
+        A ratio for every round that both were measured in.
+    """
+    found = []
+    for number, value in enumerate(above):
+        others = [row[number] for row in below if number < len(row)]
+        measured = [each for each in others if each]
+        if value is not None and measured:
+            found.append(value / max(measured))
+    return found
+
+
+def _of(ratio: Ratio, samples: Mapping[str, Sequence[Sample | None]]) -> Spread | None:
+    def values(name: str) -> list[float | None]:
+        return [None if each is None else ratio.value(each) for each in samples.get(name, [])]
+
+    found = ratios(values(ratio.above), [values(name) for name in ratio.below])
+    return Spread.of(found) if found else None
+
+
+def _padding(counted: Mapping[str, int | None] | None) -> Spread | None:
+    """Return how much of what is computed is padding, in the layers that have the most of it."""
+    real, linear, attention = ((counted or {}).get(name) for name in ("real", "linear", "attention"))
+    return Spread.of([1 - real / max(linear, attention)]) if real and linear and attention else None

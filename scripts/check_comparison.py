@@ -1,0 +1,47 @@
+"""Hold a comparison (``make bench``) to what the project wants to show: its ratios beside their bounds.
+
+``python scripts/check_comparison.py bench/results/compare/comparison.json`` says each ratio's median, and exits with 1
+where one misses its bound. What was not measured is said, and missed only with ``--all``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+#: By a ratio's name, the least that its median must be, or the most that it may be.
+AT_LEAST = {
+    "engine/sentence-transformers": 6.5,
+    "engine/openvino": 2.0,
+    "engine/products": 0.6,
+    "grpc/infinity": 5.0,
+    "grpc/engine": 0.6,
+    "facade/infinity": 3.0,
+    "qa/engine": 0.8,
+}
+AT_MOST = {"http/engine, one at a time": 1.5, "padding": 0.10}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Say what is met and what is missed; return the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("file", type=Path, help="comparison.json")
+    parser.add_argument("--all", action="store_true", help="what was not measured is missed")
+    given = parser.parse_args(arguments)
+    found = {each["name"]: each["found"] for each in json.loads(given.file.read_text())["ratios"]}
+    missed = 0
+    for name, bound in (AT_LEAST | AT_MOST).items():
+        median = found[name]["median"] if found.get(name) else None
+        met = not given.all if median is None else median >= bound if name in AT_LEAST else median <= bound
+        missed += not met
+        said = "not measured" if median is None else f"{median:.2f}"
+        asked = f"{'at least' if name in AT_LEAST else 'at most'} {bound:g}"
+        print(f"{'met   ' if met else 'MISSED'} {name}: {said}, {asked}")
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

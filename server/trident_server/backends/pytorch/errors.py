@@ -36,7 +36,7 @@ class RequestError(BackendError):
 
 
 class AnswerError(BackendError):
-    """``forward`` raised an exception, or returned something other than a tensor, a ``List[str]`` or a flat tuple of those."""
+    """``forward`` raised an exception, or returned something other than tensors and ``List[str]``."""
 
 
 class OutputError(BackendError):

@@ -7,6 +7,6 @@ It runs inside Triton's process (``inprocess``, which a compiled library calls) 
 not wanted, one process a model instance (``model``, which Triton's Python stub loads). Both hand their requests to
 ``served``. ``configuration``, ``tensors``, ``sequences``, ``parameters`` and ``naming`` read ``config.pbtxt``;
 ``batch`` joins requests into the arguments of one ``forward`` call and splits its outputs, in NumPy; ``loading`` loads
-the module, or finds the one that instances share, and ``torchscript`` calls it. Only these import torch, so that a wrong
-configuration is refused in a fraction of a second.
+the module, or finds the one that instances share, and ``torchscript`` calls it. Only these import torch, so that
+a wrong configuration is refused in a fraction of a second.
 """

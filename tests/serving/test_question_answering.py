@@ -2,7 +2,6 @@
 
 import random
 import shutil
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from passages import FILLER, FOUNDED, ask_beside_a_long_passage
 from trident_client import BadInputError, TridentClient
 from trident_training.answering import checkpoint_answerer
 from trident_training.calibration import Calibration
@@ -21,8 +21,6 @@ pytestmark = pytest.mark.serving
 
 SOURCE = Path(__file__).resolve().parents[2] / "model_repository"
 DANUBE = "The Danube rises in the Black Forest and flows through ten countries into the Black Sea."
-FILLER = "Nothing much happened in the village that year, and the harvest was good. "
-FOUNDED = "The observatory was founded by Clara Whitmore in 1874."
 #: Written for this test: a context, a question and the answers that are right.
 QUESTIONS = [
     (DANUBE, "Where does the Danube rise?", {"the Black Forest", "Black Forest", "in the Black Forest"}),
@@ -114,21 +112,8 @@ def test_one_who_asks_the_reader_wrongly_changes_nobodys_answer(triton, client):
 
 def test_a_short_question_does_not_wait_for_a_long_passage(triton, client):
     if "in Triton's process" not in triton.log_file.read_text():
-        pytest.skip("a process of its own answers one batch after another")
-    context = FILLER * (100_000 // len(FILLER)) + FOUNDED
-    with InferenceServerClient(triton.grpc_url) as statistics, ThreadPoolExecutor(1) as pool:
-
-        def tokenized() -> int:
-            found = statistics.get_inference_statistics("qa_tokenizer", as_json=True)["model_stats"][0]
-            return int(found.get("execution_count", 0))
-
-        before = tokenized()
-        long = pool.submit(client.answer, "Who founded the observatory?", context)
-        while tokenized() == before and not long.done():
-            time.sleep(0.01)
-        (short,) = client.answer("Who founded the observatory?", FOUNDED)
-        assert not long.done()
-        assert short.answer == long.result()[0].answer == "Clara Whitmore"
+        pytest.skip("test_container_stand_in.py has a process for each instance, and two of the reader's")
+    ask_beside_a_long_passage(triton, client)
 
 
 def test_an_answer_is_found_wherever_windows_end(client):

@@ -4,7 +4,11 @@ Its libtorch, 2.5.0a0, was cut between the releases 2.4 and 2.5 of PyTorch. What
 held to the operators of 2.4.1, which stand beside this file as that release lists them.
 """
 
+import json
+import os
 import re
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -92,6 +96,48 @@ def test_the_file_format_is_one_that_the_oldest_release_reads(network):
         assert int(version) <= int(FORMAT.removeprefix("format "))
         # Only the format of mobile devices has bytecode with a version of its own.
         assert not any(name.endswith("bytecode.pkl") for name in names)
+
+
+#: Names a Python that has torch 2.4 or 2.5 and NumPy, in an environment of its own: PyPI has only builds for CUDA of
+#: these, of several gigabytes, which no test installs.
+OLD_PYTHON = os.environ.get("TRIDENT_TEST_OLD_TORCH", "")
+CALL = """
+import json, sys, torch
+torch.manual_seed(0)
+module = torch.jit.load(sys.argv[1])
+lengths = torch.tensor([[8], [3], [40], [17]], dtype=torch.int32)
+ids = torch.randint(1000, 20000, [68], dtype=torch.int32)
+arguments = [ids, lengths]
+if len(module.forward.schema.arguments) > 3:
+    arguments = [ids, torch.zeros_like(ids), lengths[:, 0].contiguous(), lengths, lengths, torch.ones_like(lengths)]
+with torch.inference_mode():
+    answers = module(*arguments)
+answers = answers if isinstance(answers, tuple) else (answers,)
+print(json.dumps([torch.__version__, [each.tolist() for each in answers]]))
+"""
+
+
+def answers_of(python: str, network: Path) -> tuple[str, list[torch.Tensor]]:
+    done = subprocess.run([python, "-I", "-c", CALL, network], capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    version, answers = json.loads(done.stdout)
+    return version, [torch.tensor(each) for each in answers]
+
+
+@pytest.mark.skipif(not OLD_PYTHON, reason="TRIDENT_TEST_OLD_TORCH names no Python with torch 2.4 or 2.5")
+def test_the_old_release_itself_answers_alike(network):
+    version, old = answers_of(OLD_PYTHON, network)
+    assert re.match(r"2\.[45]\.", version)
+    _, new = answers_of(sys.executable, network)
+    # Logits in bfloat16 are of some ten; in float32 they agree to five digits.
+    tolerance = 0.3 if torch.ops.mkldnn._is_mkldnn_bf16_supported() else 1e-4
+    for one, other in zip(old, new, strict=True):
+        torch.testing.assert_close(one, other, atol=tolerance, rtol=0)
+
+
+def test_the_call_that_both_releases_are_compared_by_answers(network):
+    _, answers = answers_of(sys.executable, network)
+    assert all(each.isfinite().all() and len(each) in {4, 68} for each in answers)
 
 
 def test_the_list_is_that_of_the_release_it_is_named_for():

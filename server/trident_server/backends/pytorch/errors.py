@@ -5,7 +5,7 @@
     BackendError                   INTERNAL (HTTP 500)
     ├── ConfigurationError         the model's load fails
     ├── RequestError               INVALID_ARG (400)  one request cannot be read; the others of its batch are answered
-    ├── AnswerError                INTERNAL (500)     forward answered with something that is no output
+    ├── AnswerError                INTERNAL (500)     forward raised, or answered with something that is no output
     ├── OutputError                INVALID_ARG (400)  an output is not as configured
     └── ShortOutputError           UNSUPPORTED (501)  an output has too few rows or elements for the batch
 
@@ -36,7 +36,7 @@ class RequestError(BackendError):
 
 
 class AnswerError(BackendError):
-    """``forward`` returned something other than a tensor, a ``List[str]`` or a flat tuple of those."""
+    """``forward`` raised an exception, or returned something other than tensors and ``List[str]``."""
 
 
 class OutputError(BackendError):

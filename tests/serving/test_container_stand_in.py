@@ -1,0 +1,89 @@
+"""The repository in the form that is nearest to the container's: what the image does differently, done once here.
+
+Every Python model is the wheel's stock backend's, with a process of its own; every instance answers one batch after
+another; weights are not prepacked; and models are served with ``configs/container.pbtxt`` where they have one.
+"""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+import torch
+from google.protobuf import text_format
+from image_context import stage
+from passages import FILLER, FOUNDED, ask_beside_a_long_passage
+from trident_client import TridentClient
+from trident_server.process import TritonProcess
+from tritonclient.grpc import InferenceServerClient
+from tritonclient.grpc.model_config_pb2 import ModelConfig
+
+pytestmark = pytest.mark.serving
+
+SENTENCES = ["I am a boy.", "I are a boy.", "The cat sat on the mat because it was warm there.", "Sleeps."]
+PAIRS = [("A man is playing a guitar.", "Someone plays an instrument."), ("It rains.", "The harvest was good.")]
+NOT_PREPACKED = 'parameters { key: "DISABLE_PREPACKING" value: { string_value: "true" } }\n'
+
+
+@pytest.fixture(scope="module")
+def stand_in(serve_models, tmp_path_factory) -> Iterator[TritonProcess]:
+    repository = stage("model_repository", tmp_path_factory.mktemp("stand_in") / "models")
+    for file in [*repository.glob("*/config.pbtxt"), *repository.glob("*/configs/container.pbtxt")]:
+        if configuration(file).backend == "pytorch":
+            file.write_text(file.read_text() + NOT_PREPACKED)
+    with serve_models(repository, isolated=True, config_name="container") as process:
+        yield process
+
+
+@pytest.fixture(scope="module")
+def clients(stand_in, triton) -> Iterator[tuple[TridentClient, TridentClient]]:
+    """One of the stand-in, one of the embedded server as `make serve` has it."""
+    with TridentClient(stand_in.http_url) as there, TridentClient(triton.http_url) as here:
+        yield there, here
+
+
+def configuration(file: Path) -> ModelConfig:
+    return text_format.Parse(file.read_text(), ModelConfig())
+
+
+def tolerance() -> float:
+    """How far answers in the dtype that is served may be off: bfloat16's by prepacking alone."""
+    return 0.02 if torch.ops.mkldnn._is_mkldnn_bf16_supported() else 1e-4
+
+
+def test_every_instance_has_a_process_of_its_own_and_no_weights_are_prepacked(stand_in):
+    stubs = [each for each in psutil.Process(stand_in.pid).children(recursive=True) if "stub" in each.name()]
+    log = stand_in.log_file.read_text()
+    networks = re.findall(r"model '(\w+)': TorchScript .* (\d+) linear layers with prepacked .* a process", log)
+    assert {name for name, _ in networks} >= {"cola_classifier", "qa_reader", "sts_encoder"}
+    assert {layers for _, layers in networks} == {"0"}
+    assert [name for name, _ in networks].count("qa_reader") == 2
+    assert len(stubs) >= len(networks) + 4
+    assert "Python, in Triton's process" not in log
+
+
+def test_sentences_and_pairs_are_answered_as_by_the_embedded_server(clients):
+    there, here = clients
+    np.testing.assert_allclose(there.acceptability(SENTENCES), here.acceptability(SENTENCES), atol=tolerance())
+    np.testing.assert_allclose(there.similarity(PAIRS), here.similarity(PAIRS), atol=tolerance())
+    np.testing.assert_allclose(there.embed(SENTENCES), here.embed(SENTENCES), atol=tolerance())
+
+
+def test_questions_are_answered_as_by_the_embedded_server(clients):
+    questions = [("Who founded the observatory?", FILLER * n + FOUNDED) for n in (0, 1, 9, 40)]
+    for there, here in zip(*(each.answer_many(questions) for each in clients), strict=True):
+        assert (there[0].answer, there[0].start, there[0].end) == (here[0].answer, here[0].start, here[0].end)
+        assert there[0].score == pytest.approx(here[0].score, abs=5 * tolerance())
+
+
+def test_a_short_question_does_not_wait_for_a_long_passage(stand_in, clients):
+    ask_beside_a_long_passage(stand_in, clients[0])
+
+
+def test_the_reader_has_the_containers_configuration(stand_in):
+    with InferenceServerClient(stand_in.grpc_url) as client:
+        config = client.get_model_config("qa_reader").config
+    assert config.instance_group[0].count == 2
+    assert config.parameters["ENABLE_WEIGHT_SHARING"].string_value == "true"

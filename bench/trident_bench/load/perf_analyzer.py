@@ -36,8 +36,6 @@ ANY_SPREAD = 1_000_000
 #: milliseconds of its own, so a thread waits for each request: an open loop ends at so many under way, and says so as
 #: late requests.
 GRPC_THREADS, HTTP_THREADS = 2, 256
-#: Seconds from the start of perf_analyzer until its load has begun.
-LEAD_SECONDS = 0.3
 #: It waits for all that is under way when it ends; an overloaded server takes its time.
 DRAIN_SECONDS = 30.0
 #: Of what it printed, where it failed.
@@ -144,24 +142,27 @@ def measure(
 
 
 def watch(process: subprocess.Popen[bytes], probe: Probe, seconds: float) -> Window:
-    """Wait for perf_analyzer to end, with two looks while its load lasts.
+    """Wait for perf_analyzer to end, with two looks while its load lasts; the first once a request was answered.
 
     Raises:
         MeasurementError: it took too long.
     """
     began = time.monotonic()
-    looks: list[Look] = []
-    due = [began + LEAD_SECONDS, began + LEAD_SECONDS + LOOKED_AT * seconds]
+    before = probe.look(process.pid)
+    first: Look | None = None
+    last: Look | None = None
     while process.poll() is None:
         now = time.monotonic()
-        if len(looks) < len(due) and now >= due[len(looks)]:
-            looks.append(probe.look(process.pid))
+        if first is None:
+            look = probe.look(process.pid)
+            first = look if look.executions > before.executions else None
+        elif last is None and now >= first.at + LOOKED_AT * seconds:
+            last = probe.look(process.pid)
         if now > began + seconds + DRAIN_SECONDS:
             raise MeasurementError(f"perf_analyzer did not end within {seconds + DRAIN_SECONDS:.0f} s")
         time.sleep(POLL_SECONDS)
     # One that ended early has failed, and says so itself.
-    looks += [probe.look(process.pid)] * (len(due) - len(looks))
-    return probe.between(looks[0], looks[1])
+    return probe.between(first or before, last or probe.look(process.pid))
 
 
 def failure(said: str) -> MeasurementError:

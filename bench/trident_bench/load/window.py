@@ -78,6 +78,11 @@ class Look:
     idle: float
     generator: float
 
+    @property
+    def executions(self) -> int:
+        """Of all composing models."""
+        return sum(each.execution_count for each in self.counted.values())
+
 
 class Probe:
     """Looks at an ensemble's composing models, at the machine and at a load generator.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -14,7 +13,6 @@ from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import typer
-from rich.table import Table
 from trident_client.errors import TridentError
 
 from trident_bench.console import console, progress, reporting
@@ -33,6 +31,7 @@ from trident_bench.profiling.measure import (
 )
 from trident_bench.profiling.picture import draw, table
 from trident_bench.profiling.trace import read_trace, trace_arguments
+from trident_bench.report import Table, write_json
 from trident_bench.repository import CONFIGURATIONS, ensembles, link_models
 from trident_bench.servers import served
 from trident_bench.triton import TritonState
@@ -157,20 +156,19 @@ async def _measure_all(
 
 def _show(found: Profile) -> None:
     for name in dict.fromkeys(level.ensemble for level in found.levels):
-        console.print(table([level for level in found.levels if level.ensemble == name]))
-        console.print()
+        console.print(table([level for level in found.levels if level.ensemble == name]).shown(), "")
     for level in found.levels:
         if not level.alone:
             console.print(
                 f"[yellow]Others used the models of {level.ensemble} meanwhile[/]: its stages are theirs, too."
             )
-    moved = Table(title="[bold]One middling item, copied into a model and out of it[/]", title_justify="left", box=None)
-    for head in ("ensemble", "model", "bytes in", "bytes out"):
-        moved.add_column(head, justify="right" if head.startswith("bytes") else "left")
-    for ensemble, models in found.bytes.items():
-        for model, (into, out) in models.items():
-            moved.add_row(ensemble, model, f"{into:,}", f"{out:,}")
-    console.print(moved)
+    moved = [
+        [ensemble, model, f"{into:,}", f"{out:,}"]
+        for ensemble, models in found.bytes.items()
+        for model, (into, out) in models.items()
+    ]
+    headings = ("ensemble", "model", "bytes in", "bytes out")
+    console.print(Table("One middling item, copied into a model and out of it", headings, moved, words=2).shown())
     if found.idle is not None:
         console.print(
             f"A Python model that does nothing costs {found.idle:,.0f} µs, one request at a time: what each model with "
@@ -181,7 +179,6 @@ def _show(found: Profile) -> None:
 def _write(found: Profile, plan: Plan, output: Path) -> None:
     machine = name_tag()
     try:
-        output.mkdir(parents=True, exist_ok=True)
         content = {
             "made": datetime.now(UTC).isoformat(timespec="seconds"),
             "machine": machine_facts(),
@@ -192,7 +189,7 @@ def _write(found: Profile, plan: Plan, output: Path) -> None:
             "bytes": found.bytes,
             "levels": [asdict(each) for each in found.levels],
         }
-        (output / "profile.json").write_text(json.dumps(content, indent=1) + "\n")
+        write_json(output / "profile.json", content)
         draw(found.levels, f"{machine}, {plan.protocol.value}, {time.strftime('%Y-%m-%d')}", output / "profile.png")
     except OSError as error:
         raise BenchError(f"{output} cannot be written ({error.strerror}): choose another with --output.") from error

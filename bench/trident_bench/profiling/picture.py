@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.table import Table
-
+from trident_bench.drawing import drawing
 from trident_bench.profiling.measure import Level
 from trident_bench.profiling.stages import CLIENT, NETWORK, TRITON, Stage
+from trident_bench.report import Table, figure
 
 #: Hues of a stage's part; of a model's four stages the lightest is waiting, the strongest computing.
 HUES = {CLIENT: "#4a6fa5", NETWORK: "#9aa3ad", TRITON: "#d8a539"}
@@ -25,33 +25,22 @@ LEGEND = (CLIENT, NETWORK, TRITON, "tokenizer", "model", "decoder")
 
 def table(levels: Sequence[Level]) -> Table:
     """Return one ensemble's stages at each load: microseconds of a mean request, and their share."""
-    made = Table(title=f"[bold]{levels[0].ensemble}[/]", title_justify="left", box=None, pad_edge=False)
-    made.add_column("where")
-    made.add_column("what")
-    for level in levels:
-        made.add_column(f"{level.in_flight} in flight, µs", justify="right")
-        made.add_column("", justify="right", style="dim")
+    headings = ["where", "what", *(head for level in levels for head in (f"{level.in_flight} in flight, µs", ""))]
+    rows = []
     for place, stage in enumerate(levels[0].stages):
-        cells = []
-        for level in levels:
-            spent = level.stages[place].microseconds
-            cells += [f"{spent:,.0f}", f"{spent / level.mean:.0%}"]
-        made.add_row(stage.part, stage.name, *cells)
-    made.add_section()
-    wholes = {
-        "a request": [level.mean for level in levels],
-        "p50": [level.p50 for level in levels],
-        "p99": [level.p99 for level in levels],
-        "requests/s": [level.throughput for level in levels],
-    }
-    for name, figures in wholes.items():
-        made.add_row(name, "", *(cell for each in figures for cell in (f"{each:,.0f}", "")), style="bold")
-    for step, _ in enumerate(levels[0].steps):
-        batches = [f"{level.steps[step].batch:.1f}" for level in levels]
-        made.add_row(
-            levels[0].steps[step].model, "items an execution", *(cell for each in batches for cell in (each, ""))
-        )
-    return made
+        spent = [level.stages[place].microseconds for level in levels]
+        shares = [(f"{each:,.0f}", f"{each / level.mean:.0%}") for each, level in zip(spent, levels, strict=True)]
+        rows.append([stage.part, stage.name, *(cell for pair in shares for cell in pair)])
+    wholes: list[tuple[str, str, list[float]]] = [
+        ("a request", "", [level.mean for level in levels]),
+        ("p50", "", [level.p50 for level in levels]),
+        ("p99", "", [level.p99 for level in levels]),
+        ("requests/s", "", [level.throughput for level in levels]),
+    ]
+    batches = zip(*(level.steps for level in levels), strict=True)
+    wholes += [(steps[0].model, "items an execution", [each.batch for each in steps]) for steps in batches]
+    rows += [[part, name, *(cell for each in values for cell in (figure(each), ""))] for part, name, values in wholes]
+    return Table(levels[0].ensemble, headings, rows, words=2)
 
 
 def draw(levels: Sequence[Level], machine: str, file: Path) -> None:
@@ -64,33 +53,31 @@ def draw(levels: Sequence[Level], machine: str, file: Path) -> None:
         machine: what they were measured on.
         file: a PNG.
     """
-    from matplotlib.figure import Figure
     from matplotlib.patches import Patch
 
     by_load: dict[int, list[Level]] = {}
     for level in levels:
         by_load.setdefault(level.in_flight, []).append(level)
     rows = len({level.ensemble for level in levels})
-    figure = Figure(figsize=(8.0 * len(by_load), 3.0 + 0.8 * rows), layout="constrained")
-    panels = figure.subplots(1, len(by_load), squeeze=False)[0]
-    for axes, (in_flight, here) in zip(panels, by_load.items(), strict=True):
-        for row, level in enumerate(here):
-            _bar(axes, row, level)
-        axes.set_yticks(range(rows), [level.ensemble for level in here], fontsize=11)
-        axes.set_xlim(0, 130)
-        axes.set_xticks(range(0, 101, 20), [f"{share} %" for share in range(0, 101, 20)])
-        axes.set_xlabel("of a mean request; figures in milliseconds", fontsize=10, loc="left")
-        axes.set_title(f"{in_flight} request{'s' * (in_flight != 1)} in flight", fontsize=12, loc="left")
-        axes.invert_yaxis()
-        axes.spines[["top", "right", "left", "bottom"]].set_visible(False)
-        axes.tick_params(axis="both", length=0)
-    figure.suptitle(f"Where a request's time goes\n{machine}", fontsize=13, x=0.01, ha="left")
-    legend = {label: colour for level in levels for label, colour in _styles(level)}
-    order = {word: place for place, word in enumerate(LEGEND)}
-    entries = sorted(legend.items(), key=lambda each: order[each[0].partition(":")[0]])
-    patches = [Patch(facecolor=colour, label=label) for label, colour in entries]
-    figure.legend(handles=patches, loc="outside lower left", ncols=5, fontsize=9, frameon=False)
-    figure.savefig(file, dpi=130)
+    with drawing(file, 8.0 * len(by_load), 3.0 + 0.8 * rows, f"Where a request's time goes\n{machine}") as canvas:
+        panels = canvas.subplots(1, len(by_load), squeeze=False)[0]
+        for axes, (in_flight, here) in zip(panels, by_load.items(), strict=True):
+            for row, level in enumerate(here):
+                _bar(axes, row, level)
+            axes.set_yticks(range(rows), [level.ensemble for level in here], fontsize=11)
+            axes.set_xlim(0, 130)
+            axes.set_xticks(range(0, 101, 20), [f"{share} %" for share in range(0, 101, 20)])
+            axes.set_xlabel("of a mean request; figures in milliseconds", fontsize=10, loc="left")
+            axes.set_title(f"{in_flight} request{'s' * (in_flight != 1)} in flight")
+            axes.invert_yaxis()
+            axes.grid(visible=False)
+            axes.spines[["left", "bottom"]].set_visible(False)
+            axes.tick_params(axis="both", length=0)
+        legend = {label: colour for level in levels for label, colour in _styles(level)}
+        order = {word: place for place, word in enumerate(LEGEND)}
+        entries = sorted(legend.items(), key=lambda each: order[each[0].partition(":")[0]])
+        patches = [Patch(facecolor=colour, label=label) for label, colour in entries]
+        canvas.legend(handles=patches, loc="outside lower left", ncols=5, fontsize=9)
 
 
 def _bar(axes: Any, row: int, level: Level) -> None:
@@ -100,17 +87,11 @@ def _bar(axes: Any, row: int, level: Level) -> None:
         share = max(0.0, stage.microseconds) / whole * 100
         axes.barh(row, share, left=left, height=0.66, color=colour, edgecolor="white", linewidth=0.5)
         if share >= LABELLED:
-            words = _figure(stage.microseconds)
+            words = figure(stage.microseconds / MILLISECOND)
             axes.text(left + share / 2, row, words, ha="center", va="center", fontsize=9, color=_ink(colour))
         left += share
-    words = f"{_figure(level.mean)} ms\n{level.throughput:,.0f}/s"
+    words = f"{figure(level.mean / MILLISECOND)} ms\n{level.throughput:,.0f}/s"
     axes.text(102, row, words, ha="left", va="center", fontsize=10, color="#333333", linespacing=1.3)
-
-
-def _figure(microseconds: float) -> str:
-    """Return milliseconds in three digits, or as many as stand before the point."""
-    milliseconds = microseconds / MILLISECOND
-    return f"{milliseconds:,.0f}" if milliseconds >= 100 else f"{milliseconds:.3g}"
 
 
 def _styles(level: Level) -> list[tuple[str, str]]:

@@ -163,7 +163,7 @@ def _run(tuning: Tuning, output: Path, trials: int, rounds: int, bound: float | 
                 shown.update(task, completed=shown.tasks[task].total)
         finally:
             report.write(output)
-        console.print(report.table())
+        console.print(report.table().shown())
         _say(tuning, report, best)
         console.print(f"[green]✓[/] {output / 'tune.json'}, {output / 'tune.png'}", soft_wrap=True)
 

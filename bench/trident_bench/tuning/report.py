@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rich.table import Table
-
+from trident_bench.drawing import BAD, CEILING, FAINT, INK, OURS, drawing
+from trident_bench.report import Table, write_json
 from trident_bench.tuning.candidates import words
 from trident_bench.tuning.study import Search, Trial, chosen
 from trident_bench.tuning.verdict import Measurement, Verdict
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
 SHOWN = 8
 MILLISECONDS = 1000
-GOOD, POOR, FOUND, OWN = "#3f8f6b", "#c9ced4", "#c4512f", "#4a6fa5"
 
 
 @dataclass(frozen=True)
@@ -44,15 +45,13 @@ class Report:
 
     def table(self) -> Table:
         """Return the best trials and the default."""
-        made = Table(box=None, pad_edge=False)
-        for head in ("trial", "requests/s", "p99, ms", "configuration"):
-            made.add_column(head, justify="left" if head == "configuration" else "right")
         best = self.search.finished
+        rows = []
         for trial in [*best[:SHOWN], *(each for each in best[SHOWN:] if each.number == 0)]:
             rate, p99 = trial.throughput or 0.0, (trial.p99 or 0.0) * MILLISECONDS
-            style = "" if self._keeps_bound(trial) else "dim"
-            made.add_row(str(trial.number), f"{rate:,.0f}", f"{p99:,.0f}", self.words(trial), style=style)
-        return made
+            words = self.words(trial) + ("" if self._keeps_bound(trial) else " (breaks the bound)")
+            rows.append([words, str(trial.number), f"{rate:,.0f}", f"{p99:,.0f}"])
+        return Table(str(self.facts["ensemble"]), ("configuration", "trial", "requests/s", "p99, ms"), rows)
 
     def write(self, output: Path) -> None:
         """Write ``tune.json`` and, where something was measured, ``tune.png``."""
@@ -74,7 +73,7 @@ class Report:
             "better": self.verdict and self.verdict.better,
             "written": [str(each) for each in self.written],
         }
-        (output / "tune.json").write_text(json.dumps(content, indent=1) + "\n")
+        write_json(output / "tune.json", content)
         if self.search.finished:
             self._draw(output / "tune.png")
 
@@ -82,40 +81,35 @@ class Report:
         return (trial.p99 or 0.0) <= (self.search.p99_bound or 0.0)
 
     def _draw(self, file: Path) -> None:
-        from matplotlib.figure import Figure
+        with drawing(file, 11, 4.6, str(self.facts["machine"])) as figure:
+            left, right = figure.subplots(1, 2, width_ratios=(3, 2))
+            self._draw_trials(left)
+            self._draw_rounds(right)
 
-        figure = Figure(figsize=(11, 4.6), layout="constrained")
-        left, right = figure.subplots(1, 2, width_ratios=(3, 2))
-        bound = (self.search.p99_bound or 0.0) * MILLISECONDS
-        trials = self.search.finished
-        best = trials[0].number
+    def _draw_trials(self, axes: Axes) -> None:
+        trials, bound = self.search.finished, (self.search.p99_bound or 0.0) * MILLISECONDS
         for trial in trials:
-            colour = GOOD if self._keeps_bound(trial) else POOR
             place = ((trial.p99 or 0.0) * MILLISECONDS, trial.throughput or 0.0)
-            left.scatter(*place, color=colour, s=36, zorder=2)
-            for number, label, ring in ((0, "as configured", OWN), (best, "best", FOUND)):
+            axes.scatter(*place, color=OURS if self._keeps_bound(trial) else CEILING, s=36, zorder=2)
+            for number, label, ring in ((0, "as configured", INK), (trials[0].number, "best", BAD)):
                 if trial.number == number:
-                    left.scatter(
-                        *place, s=130, facecolor="none", edgecolor=ring, linewidth=2, label=label, zorder=3 + number
-                    )
-        left.axvline(bound, color="#555555", linestyle="--", linewidth=1, label=f"bound, {bound:.0f} ms")
-        left.set(xlabel="p99, milliseconds", ylabel="requests a second", xlim=(0, None), ylim=(0, None))
-        left.set_title(f"{self.facts['ensemble']}: {len(trials)} configurations", loc="left")
-        left.legend(frameon=False, fontsize=9)
-        right.set_title("best against as configured, in turns", loc="left")
-        right.axhline(1.0, color=OWN, linewidth=1.5)
-        if self.verdict is not None:
-            numbers = range(1, len(self.verdict.ratios) + 1)
-            right.plot(numbers, self.verdict.ratios, "o", color=FOUND)
-            right.axhline(self.verdict.median, color=FOUND, linestyle=":", label=f"median {self.verdict.median:.2f}")
-            right.set_xticks(list(numbers))
-            right.legend(frameon=False, fontsize=9)
-        else:
-            right.text(0.5, 0.5, "not measured", transform=right.transAxes, ha="center", va="bottom", color="#555555")
-            right.set_xticks([])
-        right.set(xlabel="round", ylabel="requests a second, ratio")
-        for axes in (left, right):
-            axes.grid(alpha=0.25)
-            axes.spines[["top", "right"]].set_visible(False)
-        figure.suptitle(str(self.facts["machine"]), fontsize=10, x=0.01, ha="left", color="#555555")
-        figure.savefig(file, dpi=130)
+                    style: Any = {"facecolor": "none", "edgecolor": ring, "linewidth": 2, "zorder": 3 + number}
+                    axes.scatter(*place, s=130, label=label, **style)
+        axes.axvline(bound, color=FAINT, linestyle="--", linewidth=1, label=f"bound, {bound:.0f} ms")
+        axes.set(xlabel="p99, milliseconds", ylabel="requests a second", xlim=(0, None), ylim=(0, None))
+        axes.set_title(f"{self.facts['ensemble']}: {len(trials)} configurations")
+        axes.legend()
+
+    def _draw_rounds(self, axes: Axes) -> None:
+        axes.set_title("best against as configured, in turns")
+        axes.set(xlabel="round", ylabel="requests a second, ratio")
+        axes.axhline(1.0, color=INK, linewidth=1.5)
+        if self.verdict is None:
+            axes.text(0.5, 0.5, "not measured", transform=axes.transAxes, ha="center", va="bottom", color=FAINT)
+            axes.set_xticks([])
+            return
+        numbers = range(1, len(self.verdict.ratios) + 1)
+        axes.plot(numbers, self.verdict.ratios, "o", color=BAD)
+        axes.axhline(self.verdict.median, color=BAD, linestyle=":", label=f"median {self.verdict.median:.2f}")
+        axes.set_xticks(list(numbers))
+        axes.legend()

@@ -11,8 +11,10 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from google.protobuf import text_format
 from tokenizers import Tokenizer
 from trident_training.repository import CONFIGURATION, MAX_LENGTH, VERSION
+from tritonclient.grpc import model_config_pb2
 
 from trident_bench import texts
 
@@ -117,9 +119,10 @@ def serve_alone(repository: Path, names: Sequence[str], folder: Path) -> Path:
             (target / part.name).symlink_to(part)
     configuration = folder / "qa_tokenizer" / CONFIGURATION
     if configuration.exists():
-        text = MAX_LENGTH.sub(rf"\g<1>{WINDOW_TOKENS}\g<3>", configuration.read_text())
+        told = text_format.Parse(configuration.read_text(), model_config_pb2.ModelConfig())
+        told.parameters[MAX_LENGTH].string_value = str(WINDOW_TOKENS)
         configuration.unlink()
-        configuration.write_text(text)
+        configuration.write_text(text_format.MessageToString(told, as_utf8=True))
     return folder
 
 

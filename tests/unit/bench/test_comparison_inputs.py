@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from google.protobuf import text_format
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from trident_bench import texts
 from trident_bench.compare.inputs import WINDOW_TOKENS, full_windows, serve_alone
 from trident_server.repository import check_repository
+from tritonclient.grpc import model_config_pb2
 
 REPOSITORY = Path(__file__).parents[3] / "model_repository"
 
@@ -53,5 +55,6 @@ def test_the_reader_is_served_windows_of_384_and_the_source_is_left_alone(tmp_pa
     before = (REPOSITORY / "qa_tokenizer" / "config.pbtxt").read_text()
     folder = serve_alone(REPOSITORY, ["qa_tokenizer"], tmp_path / "links")
     configuration = (folder / "qa_tokenizer" / "config.pbtxt").read_text()
-    assert f'key: "max_length" value: {{ string_value: "{WINDOW_TOKENS}" }}' in configuration
+    told = text_format.Parse(configuration, model_config_pb2.ModelConfig())
+    assert told.parameters["max_length"].string_value == str(WINDOW_TOKENS)
     assert (REPOSITORY / "qa_tokenizer" / "config.pbtxt").read_text() == before

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -115,14 +114,6 @@ def single_precision(value: float) -> float:
     return float(str(np.float32(value)))
 
 
-# What the client calls its items, and the columns here.
-_PLACE = re.compile(r"^(first sentences|second sentences|sentences|texts|questions|contexts|pairs)\[\d+\](: )?")
-_COLUMNS = {"first sentences": "sentence_1", "second sentences": "sentence_2", "pairs": ""}
-
-
 def explain(error: BadInputError) -> str:
     """Return what was wrong with an item, without its place in the client's stream: rows have numbers of their own."""
-    place = _PLACE.match(error.message)
-    if place is None or place[2]:
-        return error.message[place.end() if place else 0 :]
-    return (_COLUMNS.get(place[1], place[1].removesuffix("s")) + error.message[place.end() :]).strip()
+    return f"{error.field} {error.reason}" if error.field else error.reason

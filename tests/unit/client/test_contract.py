@@ -1,0 +1,91 @@
+"""The one table of tasks, and the model repository that it speaks of."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+from google.protobuf import text_format
+from trident_client import contract
+from trident_client.contract import TASKS, Ensemble, TaskSpec
+from tritonclient.grpc.model_config_pb2 import ModelConfig
+
+REPOSITORY = Path(__file__).parents[3] / "model_repository"
+ENSEMBLES = [(task, ensemble) for task, ensemble in contract.ensembles()]
+
+
+def configuration(folder: str) -> ModelConfig:
+    return text_format.Parse((REPOSITORY / folder / "config.pbtxt").read_text(), ModelConfig())
+
+
+def constants(folder: str) -> dict[str, object]:
+    """Return the literals that a Python model's module names."""
+    tree = ast.parse((REPOSITORY / folder / "1" / "model.py").read_text())
+    return {
+        node.targets[0].id: ast.literal_eval(node.value)
+        for node in tree.body
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and _is_literal(node.value)
+    }
+
+
+def _is_literal(node: ast.expr) -> bool:
+    try:
+        ast.literal_eval(node)
+    except ValueError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize(("task", "ensemble"), ENSEMBLES, ids=[ensemble.name for _, ensemble in ENSEMBLES])
+def test_ensembles_are_configured_as_the_contract_has_them(task: TaskSpec, ensemble: Ensemble):
+    config = configuration(ensemble.of(task.name))
+
+    assert config.max_batch_size == ensemble.max_batch
+    texts = {each.name for each in config.input if not each.optional}
+    assert texts == {each.tensor for each in ensemble.inputs}
+    assert {each.name for each in config.input if each.optional} == {each.tensor for each in ensemble.numbers}
+    named = {"FP32": "TYPE_FP32", "INT32": "TYPE_INT32", "BYTES": "TYPE_STRING"}
+    types = ModelConfig.DESCRIPTOR.file.enum_types_by_name["DataType"]
+    assert {each.name: types.values_by_number[each.data_type].name for each in config.output} == {
+        each.tensor: named[each.datatype] for each in ensemble.outputs
+    }
+    assert {*ensemble.truncations, *ensemble.counts} < {each.tensor for each in ensemble.outputs}
+
+
+@pytest.mark.parametrize("task", TASKS.values(), ids=list(TASKS))
+def test_the_parts_of_a_set_are_folders_and_its_network_answers_with_its_output(task: TaskSpec):
+    for part in task.parts:
+        assert configuration(f"{task.name}_{part}").name in {"", f"{task.name}_{part}"}
+    network = configuration(f"{task.name}_{task.network}")
+    assert task.network_output in {output.name for output in network.output}
+
+
+@pytest.mark.parametrize("folder", ["cola_tokenizer", "sts_tokenizer"])
+def test_tokenizers_take_texts_as_long_as_the_contract_says(folder: str):
+    assert constants(folder)["MOST_BYTES"] == contract.MAX_TEXT_BYTES
+
+
+def test_the_readers_models_have_the_contracts_limits():
+    question, context = contract.QA.main.inputs
+
+    assert constants("qa_tokenizer")["MOST_BYTES"] == {
+        question.tensor: question.max_bytes,
+        context.tensor: context.max_bytes,
+    }
+    assert constants("qa_span_decoder")["MOST"] == {each.tensor: each.maximum for each in contract.QA.main.numbers}
+
+
+def test_a_registered_task_is_known_and_none_takes_anothers_name():
+    toy = Ensemble("toy", (), (), "toys", "/toy", "/toy", "toys", 1)
+    mine = TaskSpec("toy", (toy,), "net", "OUT", (), ("accuracy",))
+
+    with contract.registered(mine):
+        assert contract.register(mine) is mine
+        assert contract.ensemble_of("toy") == (mine, mine.main)
+        assert contract.served_models() == ("cola", "qa", "sts", "sts_embedding", "toy")
+        with pytest.raises(ValueError, match="'embed' is a task already"):
+            contract.register(TaskSpec("other", (contract.STS.ensembles[1],), "net", "OUT", (), ("accuracy",)))
+    assert "toy" not in TASKS
+    with pytest.raises(KeyError):
+        contract.ensemble_of("toy")

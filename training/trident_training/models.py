@@ -76,7 +76,7 @@ class Recipe:
             "task": self.task.name,
             "languages": ",".join(self.languages or told.get("languages") or ()) or None,
             "threshold": told.get("threshold"),
-            "metrics": _scores(self.weights, self.task.layout.metrics) or told.get("metrics"),
+            "metrics": _scores(self.weights, self.task.spec.metrics) or told.get("metrics"),
         }
 
     def fine_tuned(self, kind: Any) -> PreTrainedModel:
@@ -208,7 +208,7 @@ def build(
     head = recipe.task.head(recipe)
     if not target.is_variant and head.width != target.width():
         raise ValueError(
-            f"{recipe.title} is {head.width} wide, and {target.folder(target.layout.network).name} is configured for "
+            f"{recipe.title} is {head.width} wide, and {target.folder(target.spec.network).name} is configured for "
             f"{target.width()}; export it under a name of its own"
         )
     sized = target.source if target.is_variant else target
@@ -244,7 +244,7 @@ def build(
 def plan(repository: Path, precision: Precision) -> Iterator[tuple[Recipe, ModelSet, State]]:
     """Yield every shipped model with where it goes and how it stands; a variant's configuration is written first."""
     for recipe in SHIPPED.values():
-        target = ModelSet(repository, recipe.task.layout, recipe.name)
+        target = ModelSet(repository, recipe.task.spec, recipe.name)
         if target.is_variant and (read_report(target) or {"shipped": True}).get("shipped"):
             target.write_variant(width=recipe.width(), max_tokens=None, facts=recipe.facts())
         yield recipe, target, state(recipe, target, resolve(precision))

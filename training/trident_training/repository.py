@@ -16,11 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from google.protobuf import text_format
+from trident_client.contract import TASKS, TaskSpec
 from tritonclient.grpc import model_config_pb2
 
 VERSION = "1"
 CONFIGURATION = "config.pbtxt"
 KEEP = ".gitkeep"
+CALIBRATION = "calibration.json"
 NAME = re.compile(r"[a-z][a-z0-9_]*")
 #: What clients are told of a set, as parameters of its main ensemble.
 FACTS = ("task", "languages", "threshold", "metrics")
@@ -37,40 +39,17 @@ class RepositoryError(ValueError):
 
 
 @dataclass(frozen=True)
-class Layout:
-    """The folders that serve a task.
-
-    Attributes:
-        name: the task's name, and that of its main ensemble.
-        network: the part whose ``model.pt`` is exported.
-        output: the network's output tensor.
-        parts: further folders, each named ``<name>_<part>``.
-        width: what the network answers with for each item or token; None where it is the encoder's width.
-        further: files that an export writes beside a part's ``model.py``: part and file name.
-        metrics: what its models are told to have scored.
-    """
-
-    name: str
-    network: str
-    output: str
-    parts: tuple[str, ...]
-    width: int | None = None
-    further: tuple[tuple[str, str], ...] = ()
-    metrics: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
 class ModelSet:
     """The folders of one task under one name.
 
     Attributes:
         repository: the Triton model repository.
-        layout: the task's folders.
+        spec: the task that they serve.
         name: what they are called; the task's own name, or a variant's.
     """
 
     repository: Path
-    layout: Layout
+    spec: TaskSpec
     name: str
 
     def __post_init__(self) -> None:
@@ -87,17 +66,17 @@ class ModelSet:
     @property
     def is_variant(self) -> bool:
         """Whether the set's folders are made of the task's own, and not part of the project."""
-        return self.name != self.layout.name
+        return self.name != self.spec.name
 
     @property
     def source(self) -> ModelSet:
         """The task's own folders, which a variant's are made of."""
-        return ModelSet(self.repository, self.layout, self.layout.name)
+        return ModelSet(self.repository, self.spec, self.spec.name)
 
     @property
     def network_file(self) -> Path:
         """The exported TorchScript model."""
-        return self.folder(self.layout.network) / VERSION / "model.pt"
+        return self.folder(self.spec.network) / VERSION / "model.pt"
 
     @property
     def report_file(self) -> Path:
@@ -112,7 +91,8 @@ class ModelSet:
     @property
     def further_files(self) -> dict[str, Path]:
         """What an export writes beside the models of other parts, by name."""
-        return {name: self.folder(part) / VERSION / name for part, name in self.layout.further}
+        part = self.spec.calibrated
+        return {CALIBRATION: self.folder(part) / VERSION / CALIBRATION} if part else {}
 
     @property
     def built_files(self) -> list[Path]:
@@ -144,13 +124,13 @@ class ModelSet:
         Raises:
             RepositoryError: the network's configuration does not say.
         """
-        if self.layout.width is not None:
-            return self.layout.width
-        for output in self._configuration(self.layout.network).output:
-            if output.name == self.layout.output and len(output.dims) == 1:
+        if self.spec.width is not None:
+            return self.spec.width
+        for output in self._configuration(self.spec.network).output:
+            if output.name == self.spec.network_output and len(output.dims) == 1:
                 return int(output.dims[0])
         raise RepositoryError(
-            f"{self.folder(self.layout.network) / CONFIGURATION} sets no single dimension of {self.layout.output}"
+            f"{self.folder(self.spec.network) / CONFIGURATION} sets no single dimension of {self.spec.network_output}"
         )
 
     def check_variant(self) -> None:
@@ -160,14 +140,11 @@ class ModelSet:
             RepositoryError: the name is a task's own, its folders would be taken for another set's, or the task's own
                 are not all there.
         """
-        # Tasks name their layouts.
-        from trident_training.tasks import find_tasks
-
-        if self.name in {self.layout.name, *find_tasks()}:
+        if self.name in {self.spec.name, *TASKS}:
             raise RepositoryError(f"'{self.name}' is the name of a task's own models; give the variant another name")
-        if self.name.endswith(tuple(f"_{part}" for part in self.layout.parts)):
+        if self.name.endswith(tuple(f"_{part}" for part in self.spec.parts)):
             raise RepositoryError(f"'{self.name}' ends as a part of a set is named; give the variant another name")
-        for part in ("", *self.layout.parts):
+        for part in ("", *self.spec.parts):
             self.source._configuration(part)
 
     def write_variant(self, *, width: int, max_tokens: int | None, facts: Mapping[str, Any] | None = None) -> None:
@@ -183,11 +160,11 @@ class ModelSet:
         """
         self.check_variant()
         source = self.source
-        renamed = {source.folder(part).name: self.folder(part).name for part in ("", *self.layout.parts)}
+        renamed = {source.folder(part).name: self.folder(part).name for part in ("", *self.spec.parts)}
         if facts is None and (self.folder() / CONFIGURATION).is_file():
             told = self._configuration("").parameters
             facts = {name: told[name].string_value for name in FACTS if name in told}
-        for part in ("", *self.layout.parts):
+        for part in ("", *self.spec.parts):
             target = self.folder(part)
             (target / VERSION).mkdir(parents=True, exist_ok=True)
             # Also those that Triton serves in its place by a name, such as `gpu`.
@@ -201,7 +178,7 @@ class ModelSet:
                 for step in configuration.ensemble_scheduling.step:
                     step.model_name = renamed.get(step.model_name, step.model_name)
                 for output in configuration.output:
-                    if output.name == self.layout.output and len(output.dims) == 1:
+                    if output.name == self.spec.network_output and len(output.dims) == 1:
                         output.dims[0] = width
                 if max_tokens is not None:
                     _resize(configuration, source.max_tokens(), max_tokens)

@@ -69,7 +69,7 @@ def recipe(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> Recipe:
 
 @pytest.fixture
 def target(repository: Path) -> ModelSet:
-    return ModelSet(repository, STS.layout, "sts")
+    return ModelSet(repository, STS.spec, "sts")
 
 
 def state(recipe: Recipe, target: ModelSet, precision: Precision = Precision.FLOAT32) -> State:
@@ -230,7 +230,7 @@ def test_a_variant_stands_beside_the_first(recipe: Recipe, target: ModelSet) -> 
     arguments = ["--name", "sts_ko", "--max-tokens", "24", "--checkpoint", recipe.checkpoint]
     code, said = run("export", "sts", *arguments, "--repository", target.repository, "--dtype", "float32")
     assert code == 0, said
-    variant = ModelSet(target.repository, STS.layout, "sts_ko")
+    variant = ModelSet(target.repository, STS.spec, "sts_ko")
     assert variant.network_file.is_file()
     assert variant.tokenizer_file.is_file()
     assert (variant.width(), variant.max_tokens()) == (32, 24)
@@ -267,7 +267,7 @@ def test_a_checkpoint_that_is_not_there_is_named(recipe: Recipe, target: ModelSe
 @pytest.mark.parametrize("name", ["", "Sts", "sts-ko", "../sts", "1sts", "sts ko"])
 def test_names_that_triton_or_a_file_system_might_trip_over_are_refused(target: ModelSet, name: str) -> None:
     with pytest.raises(RepositoryError, match="cannot name a model"):
-        ModelSet(target.repository, STS.layout, name)
+        ModelSet(target.repository, STS.spec, name)
 
 
 def test_a_repository_without_its_configuration_is_named(recipe: Recipe, tmp_path: Path) -> None:
@@ -310,7 +310,7 @@ def test_finding_every_model_fresh_imports_neither_torch_nor_transformers() -> N
 def shipped_variant(recipe: Recipe, monkeypatch: pytest.MonkeyPatch, target: ModelSet) -> ModelSet:
     """A second set that the project ships."""
     monkeypatch.setitem(served.SHIPPED, "sts_ko", dataclasses.replace(recipe, name="sts_ko", languages=("ko",)))
-    return ModelSet(target.repository, STS.layout, "sts_ko")
+    return ModelSet(target.repository, STS.spec, "sts_ko")
 
 
 def test_a_shipped_variant_is_built_from_the_tasks_own_folders(shipped_variant: ModelSet) -> None:
@@ -379,7 +379,7 @@ def warmups(config: model_config_pb2.ModelConfig) -> list[int]:
 
 @pytest.mark.parametrize("name", ["cola", "qa", "sts"])
 def test_the_committed_configurations_tell_what_is_shipped(name: str) -> None:
-    target = ModelSet(SOURCE, served.SHIPPED[name].task.layout, name)
+    target = ModelSet(SOURCE, served.SHIPPED[name].task.spec, name)
     facts = {key: value for key, value in served.SHIPPED[name].facts().items() if value is not None}
     told = parameters(target)
     assert {
@@ -388,7 +388,7 @@ def test_the_committed_configurations_tell_what_is_shipped(name: str) -> None:
 
 
 def test_a_readers_variant_warms_up_with_windows_of_its_own_length(repository: Path) -> None:
-    variant = ModelSet(repository, QA.layout, "qa_short")
+    variant = ModelSet(repository, QA.spec, "qa_short")
     variant.write_variant(width=2, max_tokens=48)
     reader = variant.folder("reader")
     assert warmups(configuration(variant, "reader"))[-1] == 48
@@ -401,7 +401,7 @@ def test_a_configuration_tuned_for_a_model_is_not_its_variants(repository: Path)
     configs.mkdir(exist_ok=True)
     (configs / "host.pbtxt").write_text(f"{MARK}: it is made anew there\n")
     (configs / "other.pbtxt").write_text("# somebody's\n")
-    variant = ModelSet(repository, QA.layout, "qa_short")
+    variant = ModelSet(repository, QA.spec, "qa_short")
     variant.write_variant(width=2, max_tokens=None)
     copied = {file.name for file in (variant.folder("reader") / "configs").iterdir()}
     assert "other.pbtxt" in copied
@@ -413,7 +413,7 @@ def test_a_refused_export_leaves_what_clients_are_told(
 ) -> None:
     export = ("export", "sts", "--name", "sts_ko", "--checkpoint", checkpoint, "--repository", target.repository)
     assert run(*export, "--threshold", "0.4", "--dtype", "float32")[0] == 0
-    variant = ModelSet(target.repository, STS.layout, "sts_ko")
+    variant = ModelSet(target.repository, STS.spec, "sts_ko")
     before = parameters(variant)
     assert before["threshold"] == "0.4"
     SimilarityCard(Kind.CROSS_ENCODER).write(checkpoint)

@@ -151,7 +151,7 @@ def test_export(task, trained, sources, repository, tmp_path):
     export = ["export", task, "--repository", repository, "--dtype", "float32", "--checkpoint"]
     data = ["--data", sources[task]]
     run(*export, best)
-    network = repository / f"{task}_{TASKS[task].layout.network}" / "1" / "model.pt"
+    network = repository / f"{task}_{TASKS[task].spec.network}" / "1" / "model.pt"
     served = network.read_bytes()
     said = run(*export, worse, *data, code=1)
     assert f"{TASKS[task].unit}, and the served model's is" in said

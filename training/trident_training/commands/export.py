@@ -50,7 +50,7 @@ def command(task: Task) -> Callable[..., None]:
     def export(options: ExportOptions, telling: Any, where: RepositoryOptions) -> None:
         recipe = _recipe(task, options.name, options.checkpoint)
         with reporting("export"):
-            target = ModelSet(where.repository, task.layout, options.name)
+            target = ModelSet(where.repository, task.spec, options.name)
             if target.is_variant:
                 target.check_variant()
             elif options.max_tokens is not None:

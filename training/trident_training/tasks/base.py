@@ -12,9 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
+from trident_client.contract import TaskSpec
 from typer import Option
-
-from trident_training.repository import Layout
 
 if TYPE_CHECKING:
     import torch
@@ -100,7 +99,7 @@ class Task(ABC):
         source: data set that is taken where none is named.
         source_help: what data sets are accepted.
         max_length: tokens that a sequence is cut to by default.
-        layout: the folders that serve it.
+        spec: the task's row of the contract: its ensembles, and the folders that serve it.
         primary: the metric by which models are compared; greater is better.
         columns: metrics that are shown, with how each is formatted.
         label_smoothing: whether the trainer's own loss, which can be smoothed, is used.
@@ -122,7 +121,7 @@ class Task(ABC):
     source: ClassVar[str] = ""
     source_help: ClassVar[str] = "File, folder or hub name."
     max_length: ClassVar[int] = 128
-    layout: ClassVar[Layout]
+    spec: ClassVar[TaskSpec]
     primary: ClassVar[str]
     columns: ClassVar[Mapping[str, str]]
     label_smoothing: ClassVar[bool] = True
@@ -283,7 +282,7 @@ class Task(ABC):
         """
 
     def files(self, weights: Path, telling: Any) -> dict[str, str]:
-        """Return the contents of the set's further files (:attr:`Layout.further`), by their names."""
+        """Return the contents of further files, ``calibration.json`` where the task has one, by their names."""
         return {}
 
     def told(self, weights: Path) -> dict[str, Any]:

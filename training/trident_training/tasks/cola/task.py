@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
+from trident_client import contract
 from typer import Option
 
-from trident_training.repository import Layout
 from trident_training.tasks.base import BUNDLED, Data, Exported, Predictor, Task
 
 if TYPE_CHECKING:
@@ -35,20 +35,13 @@ class AcceptabilityOptions(Data):
 class Acceptability(Task):
     """Sentences with labels, CoLA's above all, and a sequence classifier."""
 
-    name = "cola"
+    name = contract.COLA.name
     model = "a classifier of acceptability"
     unit = "sentences"
     source = SOURCE
     source_help = ACCEPTED
-    layout = Layout(
-        "cola",
-        network="classifier",
-        output="PROBABILITY",
-        parts=("tokenizer", "classifier"),
-        width=1,
-        metrics=("matthews_correlation", "accuracy"),
-    )
-    primary = "matthews_correlation"
+    spec = contract.COLA
+    primary = contract.COLA.primary
     columns: ClassVar = {"matthews_correlation": ".4f", "accuracy": ".4f", "f1": ".4f", "share_acceptable": ".1%"}
     guarded = True
     presets: ClassVar = {

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
+from trident_client import contract
 from typer import Option
 
-from trident_training.repository import Layout
 from trident_training.tasks.base import BUNDLED, Data, Exported, Predictor, Task
 
 if TYPE_CHECKING:
@@ -73,22 +73,14 @@ class QuestionTelling:
 class QuestionAnswering(Task):
     """Questions with passages, SQuAD's above all, and a reader that finds spans."""
 
-    name = "qa"
+    name = contract.QA.name
     model = "a span reader"
     unit = "questions"
     source = SOURCE
     source_help = "SQuAD-form JSON, folder, or hub name."
     max_length = 256
-    layout = Layout(
-        "qa",
-        network="reader",
-        output="START_LOGITS",
-        parts=("tokenizer", "reader", "span_decoder"),
-        width=2,
-        further=(("span_decoder", CALIBRATION),),
-        metrics=("f1", "exact_match"),
-    )
-    primary = "f1"
+    spec = contract.QA
+    primary = contract.QA.primary
     columns: ClassVar = {"f1": ".2f", "exact_match": ".2f", "edit_distance": ".2f", "calibration_error": ".3f"}
     label_smoothing = False
     presets: ClassVar = {

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
+from trident_client import contract
 from typer import BadParameter, Option
 
 from trident_training.checkpoints.cleaning import Cleaning
 from trident_training.checkpoints.pooling import Pooling
-from trident_training.repository import Layout
 from trident_training.tasks.base import BUNDLED, Data, Exported, Predictor, Task
 from trident_training.tasks.sts.choices import HEADS, Kind, PairSettings
 
@@ -96,19 +96,13 @@ class SimilarityTelling:
 class Similarity(Task):
     """Sentence pairs with their similarity, STS-B's, KLUE-STS's and KorSTS's, and models in four kinds."""
 
-    name = "sts"
+    name = contract.STS.name
     model = "a model of sentence similarity"
     unit = "pairs"
     source = SOURCE
     source_help = "STS-B, KLUE-STS or KorSTS: file, folder or hub name."
-    layout = Layout(
-        "sts",
-        network="encoder",
-        output="EMBEDDING",
-        parts=("tokenizer", "encoder", "embedding"),
-        metrics=("spearman", "pearson", "f1", "accuracy"),
-    )
-    primary = "spearman"
+    spec = contract.STS
+    primary = contract.STS.primary
     columns: ClassVar = dict.fromkeys(("spearman", "pearson", "f1", "accuracy", "threshold"), ".4f")
     label_smoothing = False
     reported = ("validation", "test")

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 import orjson
 from fastapi import APIRouter, Body, Request, Response
+from starlette.exceptions import HTTPException
 from trident_client import Answer as Span
+from trident_client import contract
 
 from trident_api import problems
 from trident_api.call import Call
@@ -21,7 +23,9 @@ from trident_api.schemas import (
     Answers,
     Embeddings,
     GenerateRequest,
+    Predicted,
     PredictedPair,
+    Predictions,
     Probabilities,
     Probability,
     Question,
@@ -40,7 +44,7 @@ INFERENCE_ERRORS = problems.responses(413, 422, 429, 500, 502, 503, 504)
 router = APIRouter(tags=["tasks"])
 
 
-def at_hand(request: Request) -> tuple[Call, Inference]:
+def call_and_inference(request: Request) -> tuple[Call, Inference]:
     """Return what every endpoint works with. No dependencies: FastAPI solves them anew for each request."""
     return request.state.call, request.app.state.inference
 
@@ -61,7 +65,7 @@ async def generate(
     body: Annotated[GenerateRequest, Body(openapi_examples=SHAPES)], request: Request
 ) -> Probability | Similarity | Answer | list[Answer]:
     """Answer whichever task the fields belong to."""
-    call, inference = at_hand(request)
+    call, inference = call_and_inference(request)
     if isinstance(body, Question):
         return await _answer(body, call, inference)
     if isinstance(body, SentencePair):
@@ -73,14 +77,14 @@ async def generate(
 @router.post("/acceptability", responses=INFERENCE_ERRORS)
 async def acceptability(body: Sentences, request: Request) -> Probabilities:
     """Judge a list of sentences."""
-    call, inference = at_hand(request)
+    call, inference = call_and_inference(request)
     return Probabilities(probs=(await inference.acceptability(call, body.sentences, body.model)).tolist())
 
 
 @router.post("/similarity", responses=INFERENCE_ERRORS)
 async def similarity(body: SentencePairs, request: Request) -> Similarities:
     """Compare the sentences of each pair of a list."""
-    call, inference = at_hand(request)
+    call, inference = call_and_inference(request)
     pairs = [(each.sentence_1, each.sentence_2) for each in body.pairs]
     scores, preds = await inference.similarity(call, pairs, body.model)
     return Similarities(scores=scores.tolist(), preds=preds.astype(int).tolist())
@@ -89,7 +93,7 @@ async def similarity(body: SentencePairs, request: Request) -> Similarities:
 @router.post("/embed", responses=INFERENCE_ERRORS, response_model=Embeddings)
 async def embed(body: Texts, request: Request) -> Response:
     """Return the embedding of each sentence of a list."""
-    call, inference = at_hand(request)
+    call, inference = call_and_inference(request)
     found = await inference.embed(call, body.sentences, body.model)
     # Past pydantic, which would look at every number.
     content = orjson.dumps({"embeddings": found if len(found) else []}, option=orjson.OPT_SERIALIZE_NUMPY)
@@ -104,7 +108,7 @@ async def qa(
 
     `{"questions": [{"question", "context"}, ...]}` is answered by `{"answers": [[...], ...]}`, one list a question.
     """
-    call, inference = at_hand(request)
+    call, inference = call_and_inference(request)
     if isinstance(body, Question):
         return await _answer(body, call, inference)
     return Answers(answers=[_spans(each) for each in await _ask(body, call, inference)])
@@ -117,7 +121,7 @@ async def predict_sentences(body: SentencePair, request: Request) -> PredictedPa
 
     The header `x-truncated: true` says that a sentence was longer than the encoder takes and its end was ignored.
     """
-    call, inference = at_hand(request)
+    call, inference = call_and_inference(request)
     started = time.perf_counter()
     answer = await _similarity(body, call, inference)
     return PredictedPair(
@@ -127,6 +131,46 @@ async def predict_sentences(body: SentencePair, request: Request) -> PredictedPa
         pred=answer.pred,
         runtime=time.perf_counter() - started,
     )
+
+
+@router.post("/predict/{task}", responses={**INFERENCE_ERRORS, **problems.responses(404)}, response_model=Predicted)
+async def predict(task: str, body: Predictions, request: Request) -> Response:
+    """Ask any task by its name, those that were registered among them.
+
+    An item is a text, or an object with a text for each column. Each result has the fields of the task's answer.
+    """
+    try:
+        spec, ensemble = contract.ensemble_of(task)
+    except KeyError:
+        known = ", ".join(each.name for _, each in contract.ensembles())
+        raise HTTPException(404, f"There is no task '{task}'; there are {known}.") from None
+    if len(body.items) > ensemble.max_items:
+        problem = problems.FieldProblem(field="items", detail=f"at most {ensemble.max_items} are accepted")
+        raise problems.InvalidRequestError([problem])
+    call, inference = call_and_inference(request)
+    items = _items(ensemble, body.items)
+    found = await inference.predict(call, task, items, body.model or spec.name, body.numbers)
+    return Response(orjson.dumps({"results": found}, option=orjson.OPT_SERIALIZE_NUMPY), media_type="application/json")
+
+
+def _items(ensemble: contract.Ensemble, given: Sequence[str | dict[str, str]]) -> list[Any]:
+    """Return items as the client takes them: a text, or a text for each input."""
+    found: list[Any] = []
+    for index, item in enumerate(given):
+        if isinstance(item, str):
+            # A text alone is the only column there is.
+            row = {ensemble.inputs[0].column: item} if len(ensemble.inputs) == 1 else {}
+        else:
+            row = item
+        texts = []
+        for each in ensemble.inputs:
+            name = next((name for name in each.names if name in row), None)
+            if name is None:
+                problem = problems.FieldProblem(field=f"items.{index}", detail=f"must have the field {each.column}")
+                raise problems.InvalidRequestError([problem])
+            texts.append(row[name])
+        found.append(texts[0] if len(texts) == 1 else tuple(texts))
+    return found
 
 
 async def _similarity(pair: SentencePair, call: Call, inference: Inference) -> Similarity:

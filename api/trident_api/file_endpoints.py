@@ -13,7 +13,7 @@ from fastapi.responses import StreamingResponse
 from starlette.types import Send
 
 from trident_api import files
-from trident_api.endpoints import INFERENCE_ERRORS, at_hand
+from trident_api.endpoints import INFERENCE_ERRORS, call_and_inference
 
 #: Paths that take a form, without a closing slash.
 UPLOADS = ("/pred/file", "/pred/multi", "/pred/file/multi")
@@ -71,7 +71,7 @@ async def predict_file_concurrently(
 
 async def _predict(request: Request, file: UploadFile, model: str, accept: str, concurrency: int) -> Response:
     started = time.perf_counter()
-    call, inference = at_hand(request)
+    call, inference = call_and_inference(request)
     content = await file.read()
     # A file of many rows would hold up everybody else's requests.
     rows = await asyncio.to_thread(files.read_pairs, file.filename, file.content_type, content)

@@ -10,10 +10,11 @@ from typing import Annotated, Any, Literal
 
 import orjson
 from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from trident_client import contract
 
 from trident_api.inference import Compared
 from trident_api.problems import MOST_NAMED, FieldProblem, InvalidRequestError, field_problems
-from trident_api.schemas import MOST_TEXT_BYTES, Sentence
+from trident_api.schemas import Sentence
 
 Format = Literal["json", "jsonl", "csv"]
 
@@ -29,7 +30,7 @@ ACCEPTED = (
     "or of rows below a header with the columns idx, sentence1 and sentence2 (.csv)"
 )
 # The csv module's own limit is shorter than what a model takes.
-csv.field_size_limit(MOST_TEXT_BYTES)
+csv.field_size_limit(contract.MAX_TEXT_BYTES)
 
 
 def _check_idx(value: Any) -> Any:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager
 from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from trident_client import Answer, AsyncTridentClient, DeadlineError, ModelInfo, TridentError
+from trident_client import Answer, AsyncTridentClient, DeadlineError, ModelInfo, TridentError, contract
 
 from trident_api.admission import Admission
 from trident_api.call import Call
@@ -19,16 +19,11 @@ from trident_api.catalogue import Catalogue
 from trident_api.joining import Joiner
 from trident_api.metrics import Metrics
 
-#: Cosine from which two sentences are similar where neither the settings nor the model say: 3 of 5.
-THRESHOLD = 0.6
-#: The task of the models that answer, where it is not the request's own.
-MODELS = {"embed": "sts"}
-
 Pairs = Sequence[tuple[str, str]]
 Values = npt.NDArray[np.float32]
 
 
-class Found(NamedTuple):
+class Result(NamedTuple):
     """What a model says of one text or pair.
 
     Attributes:
@@ -56,9 +51,9 @@ class Compared(NamedTuple):
     truncated: bool
 
 
-#: Carries items to a model of one task; and to one model.
-Carry = Callable[[str, Sequence[Any]], Awaitable[Sequence[Found]]]
-Carrier = Callable[[Sequence[Any]], Awaitable[Sequence[Found]]]
+#: Infers the items of one task with a model; and with one model.
+TaskInference = Callable[[str, Sequence[Any]], Awaitable[Sequence[Result]]]
+ModelInference = Callable[[Sequence[Any]], Awaitable[Sequence[Result]]]
 
 
 class Inference:
@@ -95,23 +90,23 @@ class Inference:
         self._deadline = deadline
         self._threshold = threshold
         self._joining = joining
-        self._tasks: dict[str, Carry] = {
+        self._tasks: dict[str, TaskInference] = {
             "cola": partial(self._numbers, client.acceptability),
             "sts": partial(self._numbers, client.similarity),
             "embed": self._embed,
         }
         # By task and model; only models that are served get one.
-        self._carriers: dict[tuple[str, str], Carrier] = {}
+        self._inferences: dict[tuple[str, str], ModelInference] = {}
 
     async def acceptability(self, call: Call, sentences: Sequence[str], model: str) -> Values:
         """Return probabilities of being acceptable: float32 ``[n]``, 0 to 1."""
         async with self._request(call, "cola", len(sentences), model):
-            return np.array(await self._found(call, "cola", sentences, model), np.float32)
+            return np.array(await self._values(call, "cola", sentences, model), np.float32)
 
     async def similarity(self, call: Call, pairs: Pairs, model: str) -> tuple[Values, npt.NDArray[np.bool_]]:
         """Return cosines, float32 ``[n]``, -1 to 1, and whether each pair is similar, bool ``[n]``."""
         async with self._request(call, "sts", len(pairs), model) as info:
-            cosines = np.array(await self._found(call, "sts", pairs, model), np.float32)
+            cosines = np.array(await self._values(call, "sts", pairs, model), np.float32)
         return cosines, cosines >= self._threshold_of(info)
 
     async def stream_similarity(
@@ -132,7 +127,7 @@ class Inference:
             with self._observed(call, "sts"):
                 async with aclosing(found):
                     for index in range(len(pairs)):
-                        with self._clocked(call):
+                        with self._timed(call):
                             async with self._in_time():
                                 score = await anext(found)
                         call.truncated |= index in cut
@@ -141,7 +136,7 @@ class Inference:
     async def embed(self, call: Call, texts: Sequence[str], model: str) -> Values:
         """Return embeddings: float32 ``[n, dim]``, unit norm. How many tokens they took is noted in the call."""
         async with self._request(call, "embed", len(texts), model):
-            rows = await self._found(call, "embed", texts, model)
+            rows = await self._values(call, "embed", texts, model)
         return np.stack(rows) if rows else np.empty((0, 0), np.float32)
 
     async def answers(
@@ -151,40 +146,52 @@ class Inference:
         async with self._request(call, "qa", len(questions), model):
             return await self._client.answer_many(questions, top_k, model=model, max_answer_tokens=max_answer_tokens)
 
-    async def _found(self, call: Call, task: str, items: Sequence[Any], model: str) -> list[Any]:
+    async def predict(
+        self, call: Call, task: str, items: Sequence[Any], model: str, numbers: Mapping[str, int]
+    ) -> list[dict[str, Any]]:
+        """Return what any task of the contract says of each item, by field."""
+        async with self._request(call, task, len(items), model):
+            cut: set[int] = set()
+            found = await self._client.predict(task, items, model=model, numbers=numbers, on_truncation=cut.update)
+        call.truncated |= bool(cut)
+        return found
+
+    async def _values(self, call: Call, task: str, items: Sequence[Any], model: str) -> list[Any]:
         """Return the value of each item, and note in the call what else was found."""
-        if (task, model) not in self._carriers:
-            carry = partial(self._carry, task, model)
-            self._carriers[task, model] = Joiner(carry) if self._joining else carry
-        found = await self._carriers[task, model](items)
+        if (task, model) not in self._inferences:
+            infer = partial(self._infer, task, model)
+            self._inferences[task, model] = Joiner(infer) if self._joining else infer
+        found = await self._inferences[task, model](items)
         call.truncated |= any(each.truncated for each in found)
         call.tokens += sum(each.tokens for each in found)
         return [each.value for each in found]
 
-    async def _carry(self, task: str, model: str, items: Sequence[Any]) -> Sequence[Found]:
+    async def _infer(self, task: str, model: str, items: Sequence[Any]) -> Sequence[Result]:
         self._metrics.carried.labels(task).observe(len(items))
         return await self._tasks[task](model, items)
 
-    async def _numbers(self, ask: Callable[..., Awaitable[Values]], model: str, items: Sequence[Any]) -> list[Found]:
+    async def _numbers(self, ask: Callable[..., Awaitable[Values]], model: str, items: Sequence[Any]) -> list[Result]:
         cut: set[int] = set()
         values = await ask(items, model=model, on_truncation=cut.update)
-        return [Found(value, index in cut) for index, value in enumerate(values)]
+        return [Result(value, index in cut) for index, value in enumerate(values)]
 
-    async def _embed(self, model: str, texts: Sequence[str]) -> list[Found]:
+    async def _embed(self, model: str, texts: Sequence[str]) -> list[Result]:
         cut: set[int] = set()
         tokens: list[int] = []
         rows = await self._client.embed(texts, model=model, on_truncation=cut.update, on_token_counts=tokens.extend)
-        return [Found(row, index in cut, count) for index, (row, count) in enumerate(zip(rows, tokens, strict=True))]
+        return [Result(row, index in cut, count) for index, (row, count) in enumerate(zip(rows, tokens, strict=True))]
 
     def _threshold_of(self, info: ModelInfo) -> float:
-        return next(each for each in (self._threshold, info.threshold, THRESHOLD) if each is not None)
+        return next(
+            each for each in (self._threshold, info.threshold, contract.SIMILARITY_THRESHOLD) if each is not None
+        )
 
     @asynccontextmanager
     async def _request(self, call: Call, task: str, size: int, model: str) -> AsyncIterator[ModelInfo]:
         """Hold a turn, within the deadline and with a model that is served; what happens inside is timed."""
         async with self._turn(call, task, size), self._in_time(call.queue_seconds or 0.0):
-            info = await self._catalogue.find(model, MODELS.get(task, task))
-            with self._observed(call, task), self._clocked(call):
+            info = await self._catalogue.find(model, contract.ensemble_of(task)[0].name)
+            with self._observed(call, task), self._timed(call):
                 yield info
 
     @asynccontextmanager
@@ -212,7 +219,7 @@ class Inference:
             self._metrics.inference.labels(task).observe(call.inference_seconds)
 
     @contextmanager
-    def _clocked(self, call: Call) -> Iterator[None]:
+    def _timed(self, call: Call) -> Iterator[None]:
         """Add the time inside to that spent on inference."""
         started = time.perf_counter()
         try:

@@ -10,12 +10,13 @@ from itertools import islice
 from typing import Generic, TypeVar
 
 from trident_client import BadInputError
+from trident_client.contract import MAX_BATCH
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 #: Of a call: as many as the models take in one batch.
-MOST_ITEMS = 64
+MOST_ITEMS = MAX_BATCH
 #: The encoder computes two batches at a time, and while one is answered and asked anew, it computes the other.
 MOST_CALLS = 2
 
@@ -34,7 +35,7 @@ class Joiner(Generic[Item, Result]):
 
     def __init__(self, carry: Callable[[Sequence[Item]], Awaitable[Sequence[Result]]]) -> None:
         self._carry = carry
-        self._waiting: deque[_Asked[Item, Result]] = deque()
+        self._waiting: deque[_Pending[Item, Result]] = deque()
         # With how many requests each carries.
         self._calls: dict[asyncio.Task[None], int] = {}
 
@@ -49,14 +50,14 @@ class Joiner(Generic[Item, Result]):
         """
         if not 0 < len(items) <= MOST_ITEMS:
             return await self._carry(items)
-        asked = _Asked(items, asyncio.get_running_loop().create_future())
-        self._waiting.append(asked)
+        pending = _Pending(items, asyncio.get_running_loop().create_future())
+        self._waiting.append(pending)
         self._start()
         try:
-            return await asked.answer
+            return await pending.answer
         except asyncio.CancelledError:
-            if asked.call is not None and all(each.answer.done() for each in asked.together):
-                asked.call.cancel()
+            if pending.call is not None and all(each.answer.done() for each in pending.together):
+                pending.call.cancel()
             raise
 
     def _start(self) -> None:
@@ -68,9 +69,9 @@ class Joiner(Generic[Item, Result]):
                 for each in together:
                     each.together, each.call = together, call
 
-    def _take(self) -> list[_Asked[Item, Result]]:
+    def _take(self) -> list[_Pending[Item, Result]]:
         """Take those that wait, the first ones first, as many as fit into a call."""
-        taken: list[_Asked[Item, Result]] = []
+        taken: list[_Pending[Item, Result]] = []
         room = MOST_ITEMS
         while self._waiting and len(self._waiting[0].items) <= room:
             each = self._waiting.popleft()
@@ -83,7 +84,7 @@ class Joiner(Generic[Item, Result]):
         del self._calls[call]
         self._start()
 
-    async def _answer(self, together: Sequence[_Asked[Item, Result]]) -> None:
+    async def _answer(self, together: Sequence[_Pending[Item, Result]]) -> None:
         try:
             results = iter(await self._carry([item for each in together for item in each.items]))
             for each in together:
@@ -103,10 +104,10 @@ class Joiner(Generic[Item, Result]):
 
 
 @dataclass(eq=False)
-class _Asked(Generic[Item, Result]):
+class _Pending(Generic[Item, Result]):
     """Items, the promise of their results, and the call that they are in, beside others, once there is one."""
 
     items: Sequence[Item]
     answer: asyncio.Future[Sequence[Result]]
-    together: Sequence[_Asked[Item, Result]] = ()
+    together: Sequence[_Pending[Item, Result]] = ()
     call: asyncio.Task[None] | None = None

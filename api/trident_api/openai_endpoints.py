@@ -14,7 +14,7 @@ from trident_client import ModelInfo
 
 from trident_api import problems
 from trident_api.catalogue import Catalogue
-from trident_api.endpoints import INFERENCE_ERRORS, at_hand
+from trident_api.endpoints import INFERENCE_ERRORS, call_and_inference
 from trident_api.schemas import SHAPE_TAG, Sentence, Whole
 
 #: As many as OpenAI takes.
@@ -88,7 +88,7 @@ class ModelList(BaseModel):
 @router.post("/embeddings", responses=INFERENCE_ERRORS, response_model=EmbeddingList)
 async def create_embeddings(body: EmbeddingRequest, request: Request) -> Response:
     """Embed texts; `usage` counts the tokens that the encoder read, specials included."""
-    call, inference = at_hand(request)
+    call, inference = call_and_inference(request)
     texts = [body.input] if isinstance(body.input, str) else body.input
     found = await inference.embed(call, texts, body.model)
     if body.dimensions is not None:

@@ -138,7 +138,7 @@ def install(app: FastAPI, retry_after: int) -> None:
     def failed_upstream(request: Request, error: Exception) -> Response:
         status = next(status for kind, status in STATUSES.items() if isinstance(error, kind))
         headers = {"Retry-After": str(retry_after)} if status in RETRIED else None
-        return problem(status, str(error), headers=headers)
+        return problem(status, str(error), _places(error), headers)
 
     def invalid(request: Request, error: Exception) -> Response:
         details = error.errors() if isinstance(error, RequestValidationError) else []
@@ -163,6 +163,14 @@ def install(app: FastAPI, retry_after: int) -> None:
     app.add_exception_handler(RequestValidationError, invalid)
     app.add_exception_handler(HTTPException, http_error)
     app.add_exception_handler(InvalidRequestError, refused)
+
+
+def _places(error: Exception) -> list[FieldProblem]:
+    """Return the item, and the field of it, that the client says is bad."""
+    if not isinstance(error, BadInputError) or (error.index is None and error.field is None):
+        return []
+    place = ["items", str(error.index)] if error.index is not None else []
+    return [FieldProblem(field=".".join([*place, *filter(None, [error.field])]), detail=error.reason)]
 
 
 def unexpected() -> Response:

@@ -6,9 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
 from pydantic.config import JsonDict
-
-#: The longest text that a model takes.
-MOST_TEXT_BYTES = 1_000_000
+from trident_client import contract
 
 
 def _check(text: str) -> str:
@@ -18,8 +16,8 @@ def _check(text: str) -> str:
         size = len(text.encode())
     except UnicodeEncodeError:
         raise ValueError("holds a lone surrogate, which is not a character") from None
-    if size > MOST_TEXT_BYTES:
-        raise ValueError(f"has {size} bytes; at most {MOST_TEXT_BYTES} are accepted")
+    if size > contract.MAX_TEXT_BYTES:
+        raise ValueError(f"has {size} bytes; at most {contract.MAX_TEXT_BYTES} are accepted")
     return text
 
 
@@ -33,11 +31,6 @@ def _whole(value: Any) -> Any:
 
 Whole = Annotated[int, BeforeValidator(_whole)]
 
-MOST_SENTENCES = 4096
-MOST_QUESTIONS = 256
-# As the model `qa` takes them.
-MOST_ANSWERS = 100
-MOST_ANSWER_TOKENS = 512
 # Begins the tags that tell shapes apart; they stand in the location of an error and are no field.
 SHAPE_TAG = "shape:"
 
@@ -50,7 +43,7 @@ EXAMPLE_PAIR: JsonDict = {"sentence_1": "A man is playing a guitar.", "sentence_
 EXAMPLE_UNRELATED: JsonDict = {"sentence_1": "A man is playing a guitar.", "sentence_2": "The stock market fell."}
 
 
-def _model(default: str) -> Any:
+def _model(default: str | None) -> Any:
     return Field(default, max_length=100, description="The set of models that answers, as `/models` lists them.")
 
 
@@ -70,7 +63,7 @@ class SentencePair(BaseModel):
 
     sentence_1: Sentence
     sentence_2: Sentence
-    model: str = _model("sts")
+    model: str = _model(contract.STS.name)
 
 
 class Passage(BaseModel):
@@ -79,7 +72,7 @@ class Passage(BaseModel):
     model_config = ConfigDict(strict=True, json_schema_extra={"examples": [EXAMPLE_PASSAGE]})
 
     passage: Sentence
-    model: str = _model("cola")
+    model: str = _model(contract.COLA.name)
 
 
 class Sentences(BaseModel):
@@ -89,8 +82,8 @@ class Sentences(BaseModel):
         strict=True, json_schema_extra={"examples": [{"sentences": ["I am a boy", "I are a boy"]}]}
     )
 
-    sentences: list[Sentence] = Field(max_length=MOST_SENTENCES)
-    model: str = _model("cola")
+    sentences: list[Sentence] = Field(max_length=contract.COLA.main.max_items)
+    model: str = _model(contract.COLA.name)
 
 
 class SentencePairs(BaseModel):
@@ -100,8 +93,8 @@ class SentencePairs(BaseModel):
         strict=True, json_schema_extra={"examples": [{"pairs": [EXAMPLE_PAIR, EXAMPLE_UNRELATED]}]}
     )
 
-    pairs: list[Pair] = Field(max_length=MOST_SENTENCES)
-    model: str = _model("sts")
+    pairs: list[Pair] = Field(max_length=contract.STS.main.max_items)
+    model: str = _model(contract.STS.name)
 
 
 class Texts(BaseModel):
@@ -112,8 +105,8 @@ class Texts(BaseModel):
         json_schema_extra={"examples": [{"sentences": ["A man is playing a guitar.", "Someone plays an instrument."]}]},
     )
 
-    sentences: list[Sentence] = Field(max_length=MOST_SENTENCES)
-    model: str = _model("sts")
+    sentences: list[Sentence] = Field(max_length=contract.EMBED.max_items)
+    model: str = _model(contract.STS.name)
 
 
 class AskedQuestion(BaseModel):
@@ -132,9 +125,11 @@ class Question(BaseModel):
 
     question: Sentence
     context: Sentence
-    top_k: Whole = Field(1, ge=1, le=MOST_ANSWERS, description="Answers wanted; more than one come as a list.")
-    max_answer_tokens: Whole = Field(30, ge=1, le=MOST_ANSWER_TOKENS, description="Tokens in the longest answer.")
-    model: str = _model("qa")
+    top_k: Whole = Field(1, ge=1, le=contract.MAX_ANSWERS, description="Answers wanted; more than one come as a list.")
+    max_answer_tokens: Whole = Field(
+        30, ge=1, le=contract.MAX_ANSWER_TOKENS, description="Tokens in the longest answer."
+    )
+    model: str = _model(contract.QA.name)
 
 
 class Questions(BaseModel):
@@ -144,10 +139,12 @@ class Questions(BaseModel):
         strict=True, json_schema_extra={"examples": [{"questions": [EXAMPLE_QUESTION], "top_k": 3}]}
     )
 
-    questions: list[AskedQuestion] = Field(max_length=MOST_QUESTIONS)
-    top_k: Whole = Field(1, ge=1, le=MOST_ANSWERS, description="Answers wanted to each question.")
-    max_answer_tokens: Whole = Field(30, ge=1, le=MOST_ANSWER_TOKENS, description="Tokens in the longest answer.")
-    model: str = _model("qa")
+    questions: list[AskedQuestion] = Field(max_length=contract.QA.main.max_items)
+    top_k: Whole = Field(1, ge=1, le=contract.MAX_ANSWERS, description="Answers wanted to each question.")
+    max_answer_tokens: Whole = Field(
+        30, ge=1, le=contract.MAX_ANSWER_TOKENS, description="Tokens in the longest answer."
+    )
+    model: str = _model(contract.QA.name)
 
 
 def _shape_of(body: Any) -> str | None:
@@ -189,6 +186,24 @@ QuestionRequest = Annotated[
     ),
 ]
 """One question or a list of them."""
+
+
+class Predictions(BaseModel):
+    """Items for a task of any kind."""
+
+    model_config = ConfigDict(strict=True, json_schema_extra={"examples": [{"items": ["I are a boy"]}]})
+
+    items: list[str | dict[str, str]] = Field(
+        description="A text each, or an object with a text for each column where the task takes several."
+    )
+    numbers: dict[str, Whole] = Field({}, description="Further inputs of the task, such as `top_k`.")
+    model: str | None = _model(None)
+
+
+class Predicted(BaseModel):
+    """What was said of each item, in the order given."""
+
+    results: list[dict[str, Any]] = Field(description="The answer's fields and their values, for each item.")
 
 
 class Probability(BaseModel):

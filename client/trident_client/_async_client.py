@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from trident_client import _batches, _served, _settings, _tasks
+from trident_client import _batches, _served, _settings, _tasks, contract
 from trident_client._balancing import Balancing, ServerStatus
 from trident_client._grpc import AsyncGrpcTransport
 from trident_client._http import AsyncHttpTransport
@@ -72,14 +72,20 @@ class AsyncTridentClient:
         self,
         sentences: Iterable[str],
         *,
-        model: str = "cola",
+        model: str = contract.COLA.name,
         on_truncation: _tasks.OnTruncation = _tasks.warn_of_truncation,
     ) -> npt.NDArray[np.float32]:
         """Return each sentence's probability of being acceptable; see :meth:`TridentClient.acceptability`."""
         return await self._list(_tasks.Acceptability(model), sentences, on_truncation)
 
     async def answer(
-        self, question: str, context: str, top_k: int = 1, *, model: str = "qa", max_answer_tokens: int | None = None
+        self,
+        question: str,
+        context: str,
+        top_k: int = 1,
+        *,
+        model: str = contract.QA.name,
+        max_answer_tokens: int | None = None,
     ) -> list[Answer]:
         """Return the likeliest answers to a question; see :meth:`TridentClient.answer`."""
         found = await self.answer_many([(question, context)], top_k, model=model, max_answer_tokens=max_answer_tokens)
@@ -90,7 +96,7 @@ class AsyncTridentClient:
         questions: Iterable[tuple[str, str]],
         top_k: int = 1,
         *,
-        model: str = "qa",
+        model: str = contract.QA.name,
         max_answer_tokens: int | None = None,
     ) -> list[list[Answer]]:
         """Return each question's likeliest answers; see :meth:`TridentClient.answer_many`."""
@@ -100,7 +106,7 @@ class AsyncTridentClient:
         self,
         texts: Iterable[str],
         *,
-        model: str = "sts",
+        model: str = contract.STS.name,
         on_truncation: _tasks.OnTruncation = _tasks.warn_of_truncation,
         on_token_counts: _tasks.OnTokenCounts | None = None,
     ) -> npt.NDArray[np.float32]:
@@ -108,11 +114,23 @@ class AsyncTridentClient:
         task = _tasks.Embedding(model, count_tokens=on_token_counts is not None)
         return await self._list(task, texts, on_truncation, on_token_counts)
 
+    async def predict(
+        self,
+        task: str,
+        items: Iterable[Any],
+        *,
+        model: str | None = None,
+        numbers: Mapping[str, int] | None = None,
+        on_truncation: _tasks.OnTruncation = _tasks.warn_of_truncation,
+    ) -> list[dict[str, Any]]:
+        """Return what any task says of each item; see :meth:`TridentClient.predict`."""
+        return await self._list(_tasks.Prediction(task, model, numbers), items, on_truncation)
+
     async def similarity(
         self,
         pairs: Iterable[tuple[str, str]],
         *,
-        model: str = "sts",
+        model: str = contract.STS.name,
         on_truncation: _tasks.OnTruncation = _tasks.warn_of_truncation,
     ) -> npt.NDArray[np.float32]:
         """Return each pair's cosine; see :meth:`TridentClient.similarity`."""
@@ -122,7 +140,7 @@ class AsyncTridentClient:
         self,
         sentences: Iterable[str] | AsyncIterable[str],
         *,
-        model: str = "cola",
+        model: str = contract.COLA.name,
         on_truncation: _tasks.OnTruncation = _tasks.warn_of_truncation,
         on_bad_item: _tasks.OnBadItem | None = None,
         concurrency: int | None = None,
@@ -135,7 +153,7 @@ class AsyncTridentClient:
         questions: Iterable[tuple[str, str]] | AsyncIterable[tuple[str, str]],
         top_k: int = 1,
         *,
-        model: str = "qa",
+        model: str = contract.QA.name,
         max_answer_tokens: int | None = None,
         on_bad_item: _tasks.OnBadItem | None = None,
         concurrency: int | None = None,
@@ -149,7 +167,7 @@ class AsyncTridentClient:
         self,
         texts: Iterable[str] | AsyncIterable[str],
         *,
-        model: str = "sts",
+        model: str = contract.STS.name,
         on_truncation: _tasks.OnTruncation = _tasks.warn_of_truncation,
         on_token_counts: _tasks.OnTokenCounts | None = None,
         on_bad_item: _tasks.OnBadItem | None = None,
@@ -159,11 +177,27 @@ class AsyncTridentClient:
         task = _tasks.Embedding(model, count_tokens=on_token_counts is not None)
         return self._stream(task, texts, on_truncation, on_bad_item, on_token_counts, concurrency)
 
+    def stream_predictions(
+        self,
+        task: str,
+        items: Iterable[Any] | AsyncIterable[Any],
+        *,
+        model: str | None = None,
+        numbers: Mapping[str, int] | None = None,
+        on_truncation: _tasks.OnTruncation = _tasks.warn_of_truncation,
+        on_bad_item: _tasks.OnBadItem | None = None,
+        concurrency: int | None = None,
+    ) -> AsyncGenerator[dict[str, Any], None]:
+        """Yield what any task says of each item; see :meth:`TridentClient.stream_predictions`."""
+        return self._stream(
+            _tasks.Prediction(task, model, numbers), items, on_truncation, on_bad_item, concurrency=concurrency
+        )
+
     def stream_similarity(
         self,
         pairs: Iterable[tuple[str, str]] | AsyncIterable[tuple[str, str]],
         *,
-        model: str = "sts",
+        model: str = contract.STS.name,
         on_truncation: _tasks.OnTruncation = _tasks.warn_of_truncation,
         on_bad_item: _tasks.OnBadItem | None = None,
         concurrency: int | None = None,
@@ -183,7 +217,7 @@ class AsyncTridentClient:
 
     async def ready(self) -> bool:
         """Say whether every model answers; see :meth:`TridentClient.ready`."""
-        return await self._sender.ready(_settings.MODELS)
+        return await self._sender.ready(contract.served_models())
 
     def servers(self) -> list[ServerStatus]:
         """Return what this client knows of each server; see :meth:`TridentClient.servers`."""

@@ -110,6 +110,7 @@ def steps(
         if len(batch.items) == 1:
             if error.server is not None and (halved or batch.start > 0):
                 # The server counts in the request.
+                error.reason = error.message
                 error.args = (f"{task.items}[{batch.start}]: {error.message}",)
             error.index = batch.start
             if keep_going:

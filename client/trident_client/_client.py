@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from trident_client import _batches, _served, _settings, _tasks
+from trident_client import _batches, _served, _settings, _tasks, contract
 from trident_client._balancing import Balancing, ServerStatus
 from trident_client._grpc import GrpcTransport
 from trident_client._http import HttpTransport
@@ -86,7 +86,7 @@ class TridentClient:
         self,
         sentences: Iterable[str],
         *,
-        model: str = "cola",
+        model: str = contract.COLA.name,
         on_truncation: _tasks.OnTruncation = _tasks.warn_of_truncation,
     ) -> npt.NDArray[np.float32]:
         """Return each sentence's probability of being grammatically acceptable, float32 ``[n]``, 0 to 1.
@@ -99,7 +99,13 @@ class TridentClient:
         return self._list(_tasks.Acceptability(model), sentences, on_truncation)
 
     def answer(
-        self, question: str, context: str, top_k: int = 1, *, model: str = "qa", max_answer_tokens: int | None = None
+        self,
+        question: str,
+        context: str,
+        top_k: int = 1,
+        *,
+        model: str = contract.QA.name,
+        max_answer_tokens: int | None = None,
     ) -> list[Answer]:
         """Return the likeliest answers to a question, the best first; ``context[start:end]`` is each answer's text.
 
@@ -117,7 +123,7 @@ class TridentClient:
         questions: Iterable[tuple[str, str]],
         top_k: int = 1,
         *,
-        model: str = "qa",
+        model: str = contract.QA.name,
         max_answer_tokens: int | None = None,
     ) -> list[list[Answer]]:
         """Return each question's likeliest answers; as many questions as ``concurrency`` allows are under way at once.
@@ -134,7 +140,7 @@ class TridentClient:
         self,
         texts: Iterable[str],
         *,
-        model: str = "sts",
+        model: str = contract.STS.name,
         on_truncation: _tasks.OnTruncation = _tasks.warn_of_truncation,
         on_token_counts: _tasks.OnTokenCounts | None = None,
     ) -> npt.NDArray[np.float32]:
@@ -150,11 +156,33 @@ class TridentClient:
         task = _tasks.Embedding(model, count_tokens=on_token_counts is not None)
         return self._list(task, texts, on_truncation, on_token_counts)
 
+    def predict(
+        self,
+        task: str,
+        items: Iterable[Any],
+        *,
+        model: str | None = None,
+        numbers: Mapping[str, int] | None = None,
+        on_truncation: _tasks.OnTruncation = _tasks.warn_of_truncation,
+    ) -> list[dict[str, Any]]:
+        """Return what any task of :mod:`trident_client.contract` says of each item, by the names of its fields.
+
+        A field of one number is a number, of several an array, float32 or int32 ``[k]``; of texts a list of them.
+
+        Args:
+            task: name of a task's ensemble, such as ``cola`` or ``embed``, or of one that was registered.
+            items: any number of texts, or of tuples where an item has several.
+            model: the set of models that answers, as :meth:`models` lists them; the task's own when None.
+            numbers: further inputs by name, such as ``{"top_k": 3}``.
+            on_truncation: called with the indices of items longer than the model takes; warns by default.
+        """
+        return self._list(_tasks.Prediction(task, model, numbers), items, on_truncation)
+
     def similarity(
         self,
         pairs: Iterable[tuple[str, str]],
         *,
-        model: str = "sts",
+        model: str = contract.STS.name,
         on_truncation: _tasks.OnTruncation = _tasks.warn_of_truncation,
     ) -> npt.NDArray[np.float32]:
         """Return each pair's cosine, float32 ``[n]``, -1 to 1.
@@ -170,7 +198,7 @@ class TridentClient:
         self,
         sentences: Iterable[str],
         *,
-        model: str = "cola",
+        model: str = contract.COLA.name,
         on_truncation: _tasks.OnTruncation = _tasks.warn_of_truncation,
         on_bad_item: _tasks.OnBadItem | None = None,
         concurrency: int | None = None,
@@ -193,7 +221,7 @@ class TridentClient:
         questions: Iterable[tuple[str, str]],
         top_k: int = 1,
         *,
-        model: str = "qa",
+        model: str = contract.QA.name,
         max_answer_tokens: int | None = None,
         on_bad_item: _tasks.OnBadItem | None = None,
         concurrency: int | None = None,
@@ -210,7 +238,7 @@ class TridentClient:
         self,
         texts: Iterable[str],
         *,
-        model: str = "sts",
+        model: str = contract.STS.name,
         on_truncation: _tasks.OnTruncation = _tasks.warn_of_truncation,
         on_token_counts: _tasks.OnTokenCounts | None = None,
         on_bad_item: _tasks.OnBadItem | None = None,
@@ -223,11 +251,30 @@ class TridentClient:
         task = _tasks.Embedding(model, count_tokens=on_token_counts is not None)
         return self._stream(task, texts, on_truncation, on_bad_item, on_token_counts, concurrency)
 
+    def stream_predictions(
+        self,
+        task: str,
+        items: Iterable[Any],
+        *,
+        model: str | None = None,
+        numbers: Mapping[str, int] | None = None,
+        on_truncation: _tasks.OnTruncation = _tasks.warn_of_truncation,
+        on_bad_item: _tasks.OnBadItem | None = None,
+        concurrency: int | None = None,
+    ) -> Generator[dict[str, Any], None, None]:
+        """Yield what a task says of each item, in order; see :meth:`predict` and :meth:`stream_acceptability`.
+
+        Of an item that is not taken nothing is said: its mapping is empty.
+        """
+        return self._stream(
+            _tasks.Prediction(task, model, numbers), items, on_truncation, on_bad_item, concurrency=concurrency
+        )
+
     def stream_similarity(
         self,
         pairs: Iterable[tuple[str, str]],
         *,
-        model: str = "sts",
+        model: str = contract.STS.name,
         on_truncation: _tasks.OnTruncation = _tasks.warn_of_truncation,
         on_bad_item: _tasks.OnBadItem | None = None,
         concurrency: int | None = None,
@@ -258,7 +305,7 @@ class TridentClient:
         Raises:
             TransportError: no server can be reached.
         """
-        return self._sender.ready(_settings.MODELS)
+        return self._sender.ready(contract.served_models())
 
     def servers(self) -> list[ServerStatus]:
         """Return what this client knows of each server that it was given; asks nobody."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 
-from trident_client._tasks import embedding_model
+from trident_client import contract
 from trident_client._types import Configuration, ModelInfo, ModelStatistics, Statistics
 from trident_client.errors import ServerError
 
@@ -20,7 +20,7 @@ def model_infos(configurations: Mapping[str, Configuration]) -> list[ModelInfo]:
     """
     # Of a set's models only the main ensemble tells its task.
     return [
-        _model_info(name, configuration, configurations.get(embedding_model(name)))
+        _model_info(name, configuration, configurations.get(contract.EMBED.of(name)))
         for name, configuration in configurations.items()
         if "task" in configuration.get("parameters", {})
     ]
@@ -41,7 +41,9 @@ def _model_info(name: str, configuration: Configuration, embedding: Configuratio
             task=told["task"],
             languages=tuple(filter(None, told.get("languages", "").split(","))),
             # Numbers over HTTP, text over gRPC.
-            dimension=next((int(each["dims"][-1]) for each in outputs if each["name"] == "EMBEDDING"), None),
+            dimension=next(
+                (int(each["dims"][-1]) for each in outputs if each["name"] == contract.EMBED.output.tensor), None
+            ),
             threshold=float(told["threshold"]) if "threshold" in told else None,
             metrics=json.loads(told.get("metrics", "{}")),
         )

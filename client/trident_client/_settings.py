@@ -11,7 +11,6 @@ from trident_client._types import Timeout
 Protocol = Literal["http", "grpc"]
 
 DEFAULT_URLS = {"http": "127.0.0.1:8010", "grpc": "127.0.0.1:8011"}
-MODELS = ("cola", "qa", "sts", "sts_embedding")
 #: Requests of a list or a stream that are begun or answered and not yet handed out, for each one under way.
 AHEAD = 2
 

@@ -6,19 +6,17 @@ A task is all that the synchronous and the asynchronous client share, and all th
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
+from trident_client import contract
 from trident_client._types import Answer, Array, Request, Response, text_column
+from trident_client.contract import Ensemble, TextInput
 from trident_client.errors import BadInputError, TruncationWarning
 
-# The ensembles' max_batch_size.
-MAX_BATCH = 64
-# The tokenizers' limit for one text.
-MOST_BYTES = 1_000_000
 # What the tensors of numbers can hold; the server's own limits are lower.
 MOST_NUMBER = 2**31 - 1
 
@@ -36,10 +34,15 @@ class Task(Protocol, Generic[Item, Value, Result]):
     """What a client does with a list of items.
 
     Attributes:
+        ensemble: what is asked, as the contract has it.
         items: what the items are called in messages.
         batch: how many items a request takes.
         missing: stands in the place of an item that the model does not take.
     """
+
+    @property
+    def ensemble(self) -> Ensemble:
+        """What is asked."""
 
     @property
     def items(self) -> str:
@@ -82,33 +85,85 @@ def warn_of_truncation(cut: list[int]) -> None:
     )
 
 
-class _Tensor:
-    """What the tasks share that answer with one tensor, and say what was cut with others."""
+class _Ensemble:
+    """What all tasks share: requests as the contract has them, and the outputs that say what was cut and counted.
 
-    batch = MAX_BATCH
-    output: str
-    truncations: tuple[str, ...]
+    Args:
+        ensemble: what is asked.
+        model: the set of models that is asked.
+    """
+
     counts: tuple[str, ...] = ()
+
+    def __init__(self, ensemble: Ensemble, model: str) -> None:
+        self.ensemble = ensemble
+        self.model = ensemble.of(model)
+        self.items, self.batch = ensemble.items, ensemble.max_batch
+        self.numbers: dict[str, Array] = {}
 
     @property
     def outputs(self) -> tuple[str, ...]:
-        return (self.output, *self.truncations, *self.counts)
+        answers = (each.tensor for each in self.ensemble.outputs if each.field is not None)
+        return (*answers, *self.ensemble.truncations, *self.counts)
+
+    def request(self, items: Sequence[Any], start: int) -> Request:
+        """Return the request for some items, each a text, or as many texts as the ensemble has inputs."""
+        inputs = self.ensemble.inputs
+        rows = [(item,) for item in items] if len(inputs) == 1 else items
+        if len(inputs) > 1:
+            self._check_texts(items, start)
+        columns = {
+            each.tensor: text_column([self._encoded(row[place], each, index) for index, row in enumerate(rows, start)])
+            for place, each in enumerate(inputs)
+        }
+        return Request(self.model, columns | self.numbers, self.outputs)
 
     def truncated(self, response: Response) -> list[int]:
-        cut: Any = sum((response[name] for name in self.truncations), 0)
+        cut: Any = sum((response[name] for name in self.ensemble.truncations), 0)
         return [int(place) for place in np.flatnonzero(cut)]
 
     def token_counts(self, response: Response) -> list[int]:
         return [int(count) for name in self.counts for count in response[name][:, 0]]
 
+    def _check_texts(self, items: Sequence[Any], start: int) -> None:
+        count = len(self.ensemble.inputs)
+        for index, item in enumerate(items, start):
+            # Of a mapping or a set, nobody knows which is the first.
+            if isinstance(item, str | bytes | Mapping | Set) or not hasattr(item, "__len__") or len(item) != count:
+                wanted = self.ensemble.item or f"{count} texts"
+                reason = f"must be {wanted}, got {type(item).__name__}"
+                raise BadInputError(f"{self.items}[{index}] {reason}", self.model, index=index, reason=reason)
 
-class _Numbers(_Tensor):
+    def _encoded(self, text: Any, given: TextInput, index: int) -> bytes:
+        # The servers would say so too, but each refusal there costs the rest of its batch.
+        encoded = b""
+        reason = None
+        if not isinstance(text, str):
+            reason = f"must be str, got {type(text).__name__}"
+        elif not text or text.isspace():
+            reason = "is empty; text with a character that is not white space is accepted"
+        else:
+            try:
+                encoded = text.encode()
+            except UnicodeEncodeError:
+                reason = (
+                    "holds a lone surrogate, which is not a character; text that can be written as UTF-8 is accepted"
+                )
+            if len(encoded) > given.max_bytes:
+                reason = f"has {len(encoded)} bytes; at most {given.max_bytes} are accepted"
+        if reason is not None:
+            message = f"{given.texts}[{index}] {reason}"
+            raise BadInputError(message, self.model, index=index, field=given.column, reason=reason)
+        return encoded
+
+
+class _Numbers(_Ensemble):
     """One float32 an item."""
 
     missing = float("nan")
 
     def values(self, response: Response) -> Any:
-        return response[self.output][:, 0]
+        return response[self.ensemble.output.tensor][:, 0]
 
     def single(self, value: Any) -> float:
         return float(value)
@@ -120,35 +175,29 @@ class _Numbers(_Tensor):
 class Acceptability(_Numbers):
     """Sentences to probabilities that they are acceptable: float32 ``[n]``, 0..1."""
 
-    items = "sentences"
-    output, truncations = "PROBABILITY", ("TRUNCATED_TOKENS",)
-
-    def __init__(self, model: str = "cola") -> None:
-        self.model = model
-
-    def request(self, items: Sequence[str], start: int) -> Request:
-        """Return the request for some sentences."""
-        return Request(self.model, {"TEXT": text_column(_encode(items, self.items, start, self.model))}, self.outputs)
+    def __init__(self, model: str = contract.COLA.name) -> None:
+        super().__init__(contract.COLA.main, model)
 
 
-class Embedding(_Tensor):
+class Similarity(_Numbers):
+    """Pairs of sentences to similarities: float32 ``[n]``, cosines in -1..1."""
+
+    def __init__(self, model: str = contract.STS.name) -> None:
+        super().__init__(contract.STS.main, model)
+
+
+class Embedding(_Ensemble):
     """Texts to embeddings: float32 ``[n, dim]``, unit norm; tokens are counted where that is asked for."""
 
-    items = "texts"
-    output, truncations = "EMBEDDING", ("TRUNCATED_TOKENS",)
     missing: Values = np.empty(0, dtype=np.float32)
 
-    def __init__(self, model: str = "sts", *, count_tokens: bool = False) -> None:
-        self.model = embedding_model(model)
-        self.counts = ("TOKEN_COUNT",) if count_tokens else ()
-
-    def request(self, items: Sequence[str], start: int) -> Request:
-        """Return the request for some texts."""
-        return Request(self.model, {"TEXT": text_column(_encode(items, self.items, start, self.model))}, self.outputs)
+    def __init__(self, model: str = contract.STS.name, *, count_tokens: bool = False) -> None:
+        super().__init__(contract.EMBED, model)
+        self.counts = self.ensemble.counts if count_tokens else ()
 
     def values(self, response: Response) -> Any:
         """Return each text's row."""
-        return response[self.output]
+        return response[self.ensemble.output.tensor]
 
     def single(self, value: Any) -> Values:
         """Return one row."""
@@ -160,55 +209,31 @@ class Embedding(_Tensor):
         return np.concatenate(parts) if parts else np.empty((0, 0), dtype=np.float32)
 
 
-class Similarity(_Numbers):
-    """Pairs of sentences to similarities: float32 ``[n]``, cosines in -1..1."""
+class _Lists(_Ensemble):
+    """An object an item, joined in a list."""
 
-    items = "pairs"
-    output, truncations = "SIMILARITY", ("TRUNCATED_TOKENS_1", "TRUNCATED_TOKENS_2")
+    def single(self, value: Any) -> Any:
+        return value
 
-    def __init__(self, model: str = "sts") -> None:
-        self.model = model
-
-    def request(self, items: Sequence[tuple[str, str]], start: int) -> Request:
-        """Return the request for some pairs."""
-        _check_pairs(items, self.items, "two sentences", start, self.model)
-        columns = {
-            "SENTENCE_1": text_column(_encode((first for first, _ in items), "first sentences", start, self.model)),
-            "SENTENCE_2": text_column(_encode((second for _, second in items), "second sentences", start, self.model)),
-        }
-        return Request(self.model, columns, self.outputs)
+    def join(self, parts: list[Any]) -> list[Any]:
+        return [value for part in parts for value in part]
 
 
-class Answers:
-    """Questions, each with its context, to their likeliest spans, the best first.
+class Answers(_Lists):
+    """Questions, each with its context, to their likeliest spans, the best first: lists of :class:`Answer`.
 
     Raises:
         BadInputError: a number is not one that a tensor can hold.
     """
 
-    items = "questions"
-    batch = 1
-    outputs = ("ANSWER", "SCORE", "START", "END")
-
-    def __init__(self, model: str = "qa", top_k: int = 1, max_answer_tokens: int | None = None) -> None:
-        self.model = model
-        self._numbers = {"TOP_K": _number(top_k, "top_k", model)}
-        if max_answer_tokens is not None:
-            self._numbers["MAX_ANSWER_TOKENS"] = _number(max_answer_tokens, "max_answer_tokens", model)
+    def __init__(self, model: str = contract.QA.name, top_k: int = 1, max_answer_tokens: int | None = None) -> None:
+        super().__init__(contract.QA.main, model)
+        self.numbers = _numbers(self.ensemble, self.model, {"top_k": top_k, "max_answer_tokens": max_answer_tokens})
 
     @property
     def missing(self) -> list[Answer]:
         """Return no answers."""
         return []
-
-    def request(self, items: Sequence[tuple[str, str]], start: int) -> Request:
-        """Return the request for one question."""
-        _check_pairs(items, self.items, "a question and its context", start, self.model)
-        asked = {
-            "QUESTION": text_column(_encode((question for question, _ in items), "questions", start, self.model)),
-            "CONTEXT": text_column(_encode((context for _, context in items), "contexts", start, self.model)),
-        }
-        return Request(self.model, asked | self._numbers, self.outputs)
 
     def values(self, response: Response) -> list[list[Answer]]:
         """Return each question's spans."""
@@ -221,27 +246,48 @@ class Answers:
             for row in rows
         ]
 
-    def single(self, value: Any) -> list[Answer]:
-        """Return one question's spans."""
-        spans: list[Answer] = value
-        return spans
 
-    def truncated(self, response: Response) -> list[int]:
-        """Return nothing: long contexts are read in windows."""
-        return []
+class Prediction(_Lists):
+    """Items of any ensemble of the contract to mappings of its outputs' fields to an item's values.
 
-    def token_counts(self, response: Response) -> list[int]:
-        """Return nothing: no model counts them."""
-        return []
+    A row of one number is that number, a longer one an array, and one of texts a list of str.
 
-    def join(self, parts: list[Any]) -> list[list[Answer]]:
-        """Return one list."""
-        return [spans for part in parts for spans in part]
+    Args:
+        name: of the ensemble, such as ``embed``; see :func:`trident_client.contract.ensemble_of`.
+        model: the set of models that is asked; the task's own when None.
+        numbers: further inputs, by their fields.
+
+    Raises:
+        BadInputError: there is no such ensemble, or it takes no such number.
+    """
+
+    def __init__(self, name: str, model: str | None = None, numbers: Mapping[str, int | None] | None = None) -> None:
+        try:
+            task, ensemble = contract.ensemble_of(name)
+        except KeyError:
+            known = ", ".join(each.name for _, each in contract.ensembles())
+            raise BadInputError(f"there is no task {name!r}; there are {known}") from None
+        super().__init__(ensemble, model or task.name)
+        self.numbers = _numbers(ensemble, self.model, numbers or {})
+
+    @property
+    def missing(self) -> dict[str, Any]:
+        """Return no values."""
+        return {}
+
+    def values(self, response: Response) -> list[dict[str, Any]]:
+        """Return each item's values by field."""
+        fields = {each.field: response[each.tensor] for each in self.ensemble.outputs if each.field is not None}
+        return [
+            {field: _plain(row) for field, row in zip(fields, rows, strict=True)}
+            for rows in zip(*fields.values(), strict=True)
+        ]
 
 
-def embedding_model(model: str) -> str:
-    """Return the ensemble that embeds, of a set of models of similarity."""
-    return f"{model}_embedding"
+def _plain(row: Array) -> Any:
+    if row.dtype == np.object_:
+        return [each.decode() for each in row.ravel()]
+    return row.item() if row.size == 1 else row
 
 
 def checked(items: Items, task: Task[Any, Any, Any]) -> Items:
@@ -251,44 +297,24 @@ def checked(items: Items, task: Task[Any, Any, Any]) -> Items:
         BadInputError: ``items`` is one text.
     """
     if isinstance(items, str | bytes):
-        kind = "str" if task.batch > 1 and task.items != "pairs" else "pairs"
+        kind = {1: "str", 2: "pairs"}.get(len(task.ensemble.inputs), "tuples")
         raise BadInputError(f"{task.items} must be a list of {kind}, got one {type(items).__name__}")
     return items
 
 
-def _check_pairs(items: Sequence[Any], what: str, wanted: str, start: int, model: str) -> None:
-    for index, pair in enumerate(items, start):
-        # Of a mapping or a set, nobody knows which is the first.
-        if isinstance(pair, str | bytes | Mapping | Set) or not hasattr(pair, "__len__") or len(pair) != 2:
-            raise BadInputError(f"{what}[{index}] must be {wanted}, got {type(pair).__name__}", model, index=index)
+def _numbers(ensemble: Ensemble, model: str, given: Mapping[str, int | None]) -> dict[str, Array]:
+    tensors = {each.field: each.tensor for each in ensemble.numbers}
+    found = {}
+    for field, value in given.items():
+        if field not in tensors:
+            raise BadInputError(f"{ensemble.name} takes no {field}", model)
+        if value is not None:
+            found[tensors[field]] = _number(value, field, model)
+    return found
 
 
-def _number(value: int, what: str, model: str) -> Array:
+def _number(value: int, field: str, model: str) -> Array:
     if not isinstance(value, int | np.integer) or isinstance(value, bool) or not 1 <= value <= MOST_NUMBER:
-        raise BadInputError(f"{what} must be a whole number of 1 or more, got {value!r}", model)
+        reason = f"must be a whole number of 1 or more, got {value!r}"
+        raise BadInputError(f"{field} {reason}", model, field=field, reason=reason)
     return np.array([[value]], dtype=np.int32)
-
-
-def _encode(texts: Iterable[str], what: str, start: int, model: str) -> list[bytes]:
-    return [_encoded(text, f"{what}[{index}]", index, model) for index, text in enumerate(texts, start)]
-
-
-def _encoded(text: str, place: str, index: int, model: str) -> bytes:
-    if not isinstance(text, str):
-        raise BadInputError(f"{place} must be str, got {type(text).__name__}", model, index=index)
-    # The servers would say so too, but each refusal there costs the rest of its batch.
-    if not text or text.isspace():
-        raise BadInputError(
-            f"{place} is empty; text with a character that is not white space is accepted", model, index=index
-        )
-    try:
-        encoded = text.encode()
-    except UnicodeEncodeError:
-        raise BadInputError(
-            f"{place} holds a lone surrogate, which is not a character; text that can be written as UTF-8 is accepted",
-            model,
-            index=index,
-        ) from None
-    if len(encoded) > MOST_BYTES:
-        raise BadInputError(f"{place} has {len(encoded)} bytes; at most {MOST_BYTES} are accepted", model, index=index)
-    return encoded

@@ -8,6 +8,7 @@ Only the standard library and numpy are imported.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -36,12 +37,19 @@ class TextInput:
         column: what the text is called in JSON and in files.
         aliases: further names that its column may have.
         max_bytes: the longest that is taken.
+        plural: what several are called in messages; the column with an s where it is empty.
     """
 
     tensor: str
     column: str
     aliases: tuple[str, ...] = ()
     max_bytes: int = MAX_TEXT_BYTES
+    plural: str = ""
+
+    @property
+    def texts(self) -> str:
+        """What several of these texts are called in messages."""
+        return self.plural or f"{self.column}s"
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -98,6 +106,7 @@ class Ensemble:
         numbers: further inputs.
         max_batch: items of a request.
         items: what the items are called in messages.
+        item: what one is made of, in messages, where it is more than one text.
         path: where the facade answers one item; and ``list_path`` a list of them, under the key ``list_key``.
         max_items: most items of a list that the facade takes.
     """
@@ -110,6 +119,7 @@ class Ensemble:
     list_path: str
     list_key: str
     max_items: int
+    item: str = ""
     suffix: str = ""
     truncations: tuple[str, ...] = ()
     counts: tuple[str, ...] = ()
@@ -199,8 +209,8 @@ STS = TaskSpec(
         Ensemble(
             name="sts",
             inputs=(
-                TextInput("SENTENCE_1", "sentence_1", ("sentence1",)),
-                TextInput("SENTENCE_2", "sentence_2", ("sentence2",)),
+                TextInput("SENTENCE_1", "sentence_1", ("sentence1",), plural="first sentences"),
+                TextInput("SENTENCE_2", "sentence_2", ("sentence2",), plural="second sentences"),
             ),
             outputs=(
                 Output("SIMILARITY", "FP32", "similarity"),
@@ -209,6 +219,7 @@ STS = TaskSpec(
             ),
             truncations=("TRUNCATED_TOKENS_1", "TRUNCATED_TOKENS_2"),
             items="pairs",
+            item="two sentences",
             path="/pred/sentences",
             list_path="/similarity",
             list_key="pairs",
@@ -255,6 +266,7 @@ QA = TaskSpec(
             ),
             max_batch=1,
             items="questions",
+            item="a question and its context",
             path="/qa",
             list_path="/qa",
             list_key="questions",
@@ -268,6 +280,9 @@ QA = TaskSpec(
     width=2,
     calibrated="span_decoder",
 )
+
+#: What embeds.
+EMBED = STS.ensembles[1]
 
 _tasks: dict[str, TaskSpec] = {task.name: task for task in (COLA, STS, QA)}
 #: All tasks by name, those that were registered among them.
@@ -288,6 +303,28 @@ def register(task: TaskSpec) -> TaskSpec:
         raise ValueError(f"'{min(names & taken)}' is a task already; another name is accepted")
     _tasks[task.name] = task
     return task
+
+
+@contextmanager
+def registered(*tasks: TaskSpec) -> Iterator[None]:
+    """Register tasks for as long as the context lasts, such as a test.
+
+    Raises:
+        ValueError: see :func:`register`.
+    """
+    before = dict(_tasks)
+    try:
+        for task in tasks:
+            register(task)
+        yield
+    finally:
+        _tasks.clear()
+        _tasks.update(before)
+
+
+def served_models() -> tuple[str, ...]:
+    """Return the ensembles that answer where no set of models is named, by name."""
+    return tuple(sorted(ensemble.of(task.name) for task, ensemble in ensembles()))
 
 
 def ensembles() -> Iterator[tuple[TaskSpec, Ensemble]]:

@@ -56,6 +56,8 @@ class BadInputError(TridentError, ValueError):
 
     Attributes:
         index: the item at fault, counted from 0, where one item is.
+        field: which of the item's texts, by the name of its column, where one is.
+        reason: what is wrong, without the place: the message behind the names of items.
     """
 
     def __init__(
@@ -66,9 +68,13 @@ class BadInputError(TridentError, ValueError):
         attempt: int = 1,
         server: str | None = None,
         index: int | None = None,
+        field: str | None = None,
+        reason: str | None = None,
     ) -> None:
         super().__init__(message, model, attempt=attempt, server=server)
         self.index = index
+        self.field = field
+        self.reason = message if reason is None else reason
 
 
 class NotReadyError(TridentError):

@@ -9,11 +9,16 @@ import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, TypedDict, overload
 
+from trident_client import contract
 from trident_client._client import TridentClient
 from trident_client.errors import BadInputError, TruncationWarning
 
 #: The pipelines' tasks, and the set of models that answers where none is named.
-TASKS = {"text-classification": "cola", "sentence-similarity": "sts", "question-answering": "qa"}
+TASKS = {
+    "text-classification": contract.COLA.name,
+    "sentence-similarity": contract.STS.name,
+    "question-answering": contract.QA.name,
+}
 
 
 class Label(TypedDict):
@@ -43,7 +48,12 @@ class TextClassificationPipeline:
 
     task = "text-classification"
 
-    def __init__(self, client: TridentClient, model: str = "cola", threshold: float = 0.5) -> None:
+    def __init__(
+        self,
+        client: TridentClient,
+        model: str = contract.COLA.name,
+        threshold: float = contract.ACCEPTABILITY_THRESHOLD,
+    ) -> None:
         if not 0 <= threshold <= 1:
             raise ValueError(f"threshold must be a probability, 0 to 1, got {threshold}")
         self._client, self._model, self._threshold = client, model, threshold
@@ -88,7 +98,7 @@ class SentenceSimilarityPipeline:
 
     task = "sentence-similarity"
 
-    def __init__(self, client: TridentClient, model: str = "sts") -> None:
+    def __init__(self, client: TridentClient, model: str = contract.STS.name) -> None:
         self._client, self._model = client, model
 
     def __call__(self, inputs: Iterable[tuple[str, str] | Mapping[str, str]], **kwargs: Any) -> list[float]:
@@ -115,7 +125,7 @@ class QuestionAnsweringPipeline:
 
     task = "question-answering"
 
-    def __init__(self, client: TridentClient, model: str = "qa") -> None:
+    def __init__(self, client: TridentClient, model: str = contract.QA.name) -> None:
         self._client, self._model = client, model
 
     @overload

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from trident_training.cli import app
-from trident_training.evaluation import checkpoint_judge
+from trident_training.tasks.cola.scoring import checkpoint_judge
 from tritonclient.grpc import InferenceServerClient, InferInput
 from typer.testing import CliRunner
 

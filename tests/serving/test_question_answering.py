@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from passages import FILLER, FOUNDED, ask_beside_a_long_passage
 from trident_client import BadInputError, TridentClient
-from trident_training.answering import checkpoint_answerer
-from trident_training.calibration import Calibration
 from trident_training.cli import app
+from trident_training.tasks.qa.calibration import Calibration
+from trident_training.tasks.qa.scoring import checkpoint_answerer
 from tritonclient.grpc import InferenceServerClient, InferInput
 from typer.testing import CliRunner
 

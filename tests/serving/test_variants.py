@@ -10,10 +10,10 @@ from fastapi.testclient import TestClient
 from trident_api.app import create_app
 from trident_api.settings import ApiSettings
 from trident_client import ModelInfo, NotReadyError, TridentClient
-from trident_training.cards import SimilarityCard
 from trident_training.checkpoints.pooling import Pooling
 from trident_training.cli import app
-from trident_training.pairs import MODULES
+from trident_training.tasks.sts.card import SimilarityCard
+from trident_training.tasks.sts.pairs import MODULES
 from typer.testing import CliRunner
 
 MODEL_REPOSITORY = Path(__file__).resolve().parents[2] / "model_repository"

@@ -7,30 +7,28 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trident_training.calibration import Calibration
-from trident_training.cards import SimilarityCard
 from trident_training.checkpoints import bundled
 from trident_training.checkpoints.precision import Precision, resolve
-from trident_training.finetune.choices import Kind
-from trident_training.repository import COLA, QA, STS, ModelSet, Task
+from trident_training.repository import ModelSet
+from trident_training.tasks import find_tasks
+from trident_training.tasks.base import Exported, Task
 
 if TYPE_CHECKING:
-    import torch
+    from transformers import PreTrainedModel
 
-    from trident_training.export.heads import Head
-
-    #: Takes the exported module, its tokenizer's JSON and its longest sequence.
-    Gate = Callable[[torch.jit.ScriptModule, str, int], None]
+#: Looks at what is about to be served, and raises ``ValueError`` to refuse it.
+Gate = Callable[[Exported], None]
 
 #: Whose code decides what an export is.
 EXPORTER = [Path(__file__).parent / name for name in ("checkpoints", "export")]
+TASKS = Path(__file__).parent / "tasks"
 ADAPTERS = Path(__file__).resolve().parents[1] / "adapters"
 TOKENIZER = "tokenizer.json"
 #: Where a fine-tuning notes what it scored, on data that nothing was chosen by or else on what it was chosen by.
@@ -73,24 +71,39 @@ class Recipe:
 
     def facts(self) -> dict[str, Any]:
         """Return what a client is told of the model."""
-        card = SimilarityCard.beside(self.weights)
-        languages = self.languages or card.languages
+        told = self.task.told(self.weights)
         return {
             "task": self.task.name,
-            "languages": ",".join(languages) or None,
-            "threshold": card.threshold,
-            "metrics": _scores(self.weights, self.task.metrics) or card.metrics,
+            "languages": ",".join(self.languages or told.get("languages") or ()) or None,
+            "threshold": told.get("threshold"),
+            "metrics": _scores(self.weights, self.task.spec.metrics) or told.get("metrics"),
         }
+
+    def fine_tuned(self, kind: Any) -> PreTrainedModel:
+        """Return the fine-tuned model: the adapter's on its base, or the checkpoint's, float32, for inference.
+
+        Args:
+            kind: the class of transformers that has the task's head.
+
+        Raises:
+            CheckpointError: the checkpoint has no trained head, or the adapter does not fit.
+        """
+        from trident_training.checkpoints import adapters, loading
+
+        if self.adapter is not None:
+            return adapters.merge_adapter(self.adapter, self.checkpoint)
+        return loading.load_with_head(self.checkpoint, kind)
 
 
 def shipped_recipes() -> dict[str, Recipe]:
     """Return the models that the project ships, by name."""
     base, title = bundled.location("bundled"), bundled.title()
+    tasks = find_tasks()
     recipes = (
-        Recipe("cola", COLA, base, f"{title} with adapters/cola", ADAPTERS / "cola", ("en",)),
-        Recipe("qa", QA, base, f"{title} with adapters/qa", ADAPTERS / "qa", ("en",)),
-        Recipe("sts", STS, base, f"{title} with adapters/sts", ADAPTERS / "sts"),
-        Recipe("sts_ko", STS, base, f"{title} with adapters/sts_ko", ADAPTERS / "sts_ko"),
+        Recipe("cola", tasks["cola"], base, f"{title} with adapters/cola", ADAPTERS / "cola", ("en",)),
+        Recipe("qa", tasks["qa"], base, f"{title} with adapters/qa", ADAPTERS / "qa", ("en",)),
+        Recipe("sts", tasks["sts"], base, f"{title} with adapters/sts", ADAPTERS / "sts"),
+        Recipe("sts_ko", tasks["sts"], base, f"{title} with adapters/sts_ko", ADAPTERS / "sts_ko"),
     )
     return {recipe.name: recipe for recipe in recipes}
 
@@ -151,6 +164,7 @@ def digest(recipe: Recipe, target: ModelSet, precision: Precision) -> str:
         (recipe.adapter, "*.safetensors"),
         (recipe.adapter, "*.json"),
         *((folder, "*.py") for folder in EXPORTER),
+        (TASKS / recipe.task.name, "head.py"),
     )
     for folder, pattern in parts:
         for file in _files(folder, pattern):
@@ -165,8 +179,7 @@ def build(
     target: ModelSet,
     precision: Precision,
     gate: Gate | None = None,
-    calibration: Calibration | None = None,
-    told: Mapping[str, Any] | None = None,
+    telling: Any = None,
     max_tokens: int | None = None,
 ) -> dict[str, Any]:
     """Export and install one model; returns its report.
@@ -178,8 +191,7 @@ def build(
         target: where to install it; the configuration of its task must be there.
         precision: a resolved one.
         gate: looks at the export before it is installed, and raises ``ValueError`` to refuse it.
-        calibration: of a task that has one; what stands beside the recipe's weights when None.
-        told: to clients, in place of the recipe's own facts of these names.
+        telling: what is told or served otherwise than is noted beside the weights, as the task has it.
         max_tokens: a variant's longest sequence; as the task's own when None.
 
     Raises:
@@ -192,22 +204,23 @@ def build(
 
     # Says in a line what cannot be loaded at all.
     load_config(recipe.checkpoint)
-    head = _head(recipe)
+    telling = recipe.task.telling() if telling is None else telling
+    head = recipe.task.head(recipe)
     if not target.is_variant and head.width != target.width():
         raise ValueError(
-            f"{recipe.title} is {head.width} wide, and {target.folder(recipe.task.network).name} is configured for "
+            f"{recipe.title} is {head.width} wide, and {target.folder(target.spec.network).name} is configured for "
             f"{target.width()}; export it under a name of its own"
         )
-    longest = (target.source if target.is_variant else target).max_tokens() if max_tokens is None else max_tokens
+    sized = target.source if target.is_variant else target
+    longest = sized.max_tokens() if max_tokens is None else max_tokens
     exported = export(head, precision, longest)
     own_tokenizer = recipe.adapter is not None and (recipe.adapter / TOKENIZER).is_file()
-    tokenizer = tokenizer_json(recipe.adapter if own_tokenizer else recipe.checkpoint)
-    texts = {target.tokenizer_file: tokenizer}
-    if target.calibration_file is not None:
-        texts[target.calibration_file] = (calibration or Calibration.beside(recipe.weights)).to_json()
-    described = recipe.facts() | dict(told or {})
+    tokenizer = tokenizer_json(recipe.adapter if recipe.adapter and own_tokenizer else recipe.checkpoint)
+    files = recipe.task.files(recipe.weights, telling)
+    texts = {target.tokenizer_file: tokenizer} | {target.further_files[name]: text for name, text in files.items()}
+    described = recipe.facts() | recipe.task.retold(telling)
     if gate is not None:
-        gate(exported.module, tokenizer, longest)
+        gate(Exported(exported.module, tokenizer, longest, files, sized.parameters("tokenizer")))
     if target.is_variant:
         target.write_variant(width=head.width, max_tokens=max_tokens)
     facts = {
@@ -228,38 +241,10 @@ def build(
     return report
 
 
-def _head(recipe: Recipe) -> Head:
-    from transformers import AutoModelForQuestionAnswering, AutoModelForSequenceClassification
-
-    from trident_training.checkpoints import loading
-    from trident_training.checkpoints.adapters import merge_adapter
-    from trident_training.checkpoints.pooling import pooling_of
-    from trident_training.export import heads
-
-    if recipe.task is STS:
-        card = SimilarityCard.beside(recipe.weights)
-        if card.kind is not Kind.BI_ENCODER:
-            raise ValueError(f"{recipe.title} is a {card.kind}; only a {Kind.BI_ENCODER} is served")
-        pooling = card.pooling or pooling_of(recipe.checkpoint)
-        if recipe.adapter is not None:
-            return heads.embedding_head(merge_adapter(recipe.adapter, recipe.checkpoint), pooling)
-        return heads.embedding_head(loading.load_encoder(recipe.checkpoint), pooling)
-    if recipe.adapter is not None:
-        model = merge_adapter(recipe.adapter, recipe.checkpoint)
-    elif recipe.task is COLA:
-        model = loading.load_with_head(recipe.checkpoint, AutoModelForSequenceClassification)
-    else:
-        model = loading.load_with_head(recipe.checkpoint, AutoModelForQuestionAnswering)
-    if recipe.task is COLA:
-        return heads.probability_head(model)
-    tokenizer = loading.load_tokenizer(recipe.checkpoint)
-    return heads.span_head(model, token_types="token_type_ids" in tokenizer.model_input_names)
-
-
 def plan(repository: Path, precision: Precision) -> Iterator[tuple[Recipe, ModelSet, State]]:
     """Yield every shipped model with where it goes and how it stands; a variant's configuration is written first."""
     for recipe in SHIPPED.values():
-        target = ModelSet(repository, recipe.task, recipe.name)
+        target = ModelSet(repository, recipe.task.spec, recipe.name)
         if target.is_variant and (read_report(target) or {"shipped": True}).get("shipped"):
             target.write_variant(width=recipe.width(), max_tokens=None, facts=recipe.facts())
         yield recipe, target, state(recipe, target, resolve(precision))

@@ -1,7 +1,8 @@
 """The folders of ``model_repository/`` that serve one task, and variants of them under another name.
 
 The committed folders of a task (``sts``, ``sts_encoder``, ...) are the one source of its configuration. A variant
-(``sts_ko``, ``sts_ko_encoder``, ...) is those folders again, under its own name and with its own sizes.
+(``sts_ko``, ``sts_ko_encoder``, ...) is those folders again, under its own name and with its own sizes. Configurations
+are read and written as Triton's own messages.
 """
 
 from __future__ import annotations
@@ -14,72 +15,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from google.protobuf import text_format
+from trident_client.contract import TASKS, TaskSpec
+from tritonclient.grpc import model_config_pb2
+
 VERSION = "1"
 CONFIGURATION = "config.pbtxt"
 KEEP = ".gitkeep"
+CALIBRATION = "calibration.json"
 NAME = re.compile(r"[a-z][a-z0-9_]*")
-FACTS = re.compile(r'parameters \{ key: "(?:task|languages|threshold|metrics)" value: \{ .* \} \}\n')
-#: A warm-up request's tokens, and the file that says how many a reader's longest window has.
-WARMUP_TOKENS = re.compile(r"(TYPE_INT32 dims: \[ )(\d+)( \] zero_data)")
+#: What clients are told of a set, as parameters of its main ensemble.
+FACTS = ("task", "languages", "threshold", "metrics")
+#: The tokenizer's parameter that says how many tokens it hands the network at most.
+MAX_LENGTH = "max_length"
+#: The file that says how many tokens a reader's longest warm-up window has.
 WARMUP_WINDOW = "window"
 #: First words of a configuration that was found for one model on one host, and is no other's.
 TUNED = "# Written by trident-bench tune"
-MAX_LENGTH = re.compile(r'(key: "max_length" value: \{ string_value: ")(\d+)(")')
 
 
 class RepositoryError(ValueError):
     """The model repository does not hold what is needed; the text says what."""
-
-
-@dataclass(frozen=True)
-class Task:
-    """A task and the folders that serve it.
-
-    Attributes:
-        name: the task's name, and that of its main ensemble.
-        network: the part whose ``model.pt`` is exported.
-        output: the network's output tensor.
-        parts: further folders, each named ``<name>_<part>``.
-        width: what the network answers with for each item or token; None where it is the encoder's width.
-        calibrated: the part that needs a calibration beside its ``model.py``, if there is one.
-        metrics: what its models are told to have scored.
-    """
-
-    name: str
-    network: str
-    output: str
-    parts: tuple[str, ...]
-    width: int | None = None
-    calibrated: str | None = None
-    metrics: tuple[str, ...] = ()
-
-
-COLA = Task(
-    "cola",
-    network="classifier",
-    output="PROBABILITY",
-    parts=("tokenizer", "classifier"),
-    width=1,
-    metrics=("matthews_correlation", "accuracy"),
-)
-QA = Task(
-    "qa",
-    network="reader",
-    output="START_LOGITS",
-    parts=("tokenizer", "reader", "span_decoder"),
-    width=2,
-    calibrated="span_decoder",
-    metrics=("f1", "exact_match"),
-)
-STS = Task(
-    "sts",
-    network="encoder",
-    output="EMBEDDING",
-    parts=("tokenizer", "encoder", "embedding"),
-    metrics=("spearman", "pearson", "f1", "accuracy"),
-)
-#: The tasks' own names, which no variant may take.
-TASK_NAMES = {task.name for task in (COLA, QA, STS)}
 
 
 @dataclass(frozen=True)
@@ -88,12 +44,12 @@ class ModelSet:
 
     Attributes:
         repository: the Triton model repository.
-        task: what they serve.
+        spec: the task that they serve.
         name: what they are called; the task's own name, or a variant's.
     """
 
     repository: Path
-    task: Task
+    spec: TaskSpec
     name: str
 
     def __post_init__(self) -> None:
@@ -110,17 +66,17 @@ class ModelSet:
     @property
     def is_variant(self) -> bool:
         """Whether the set's folders are made of the task's own, and not part of the project."""
-        return self.name != self.task.name
+        return self.name != self.spec.name
 
     @property
     def source(self) -> ModelSet:
         """The task's own folders, which a variant's are made of."""
-        return ModelSet(self.repository, self.task, self.task.name)
+        return ModelSet(self.repository, self.spec, self.spec.name)
 
     @property
     def network_file(self) -> Path:
         """The exported TorchScript model."""
-        return self.folder(self.task.network) / VERSION / "model.pt"
+        return self.folder(self.spec.network) / VERSION / "model.pt"
 
     @property
     def report_file(self) -> Path:
@@ -133,15 +89,15 @@ class ModelSet:
         return self.folder("tokenizer") / VERSION / "tokenizer.json"
 
     @property
-    def calibration_file(self) -> Path | None:
-        """What makes the task's scores probabilities; None for a task without it."""
-        part = self.task.calibrated
-        return self.folder(part) / VERSION / "calibration.json" if part else None
+    def further_files(self) -> dict[str, Path]:
+        """What an export writes beside the models of other parts, by name."""
+        part = self.spec.calibrated
+        return {CALIBRATION: self.folder(part) / VERSION / CALIBRATION} if part else {}
 
     @property
     def built_files(self) -> list[Path]:
         """Everything that an export makes but its report."""
-        return [file for file in (self.network_file, self.tokenizer_file, self.calibration_file) if file]
+        return [self.network_file, self.tokenizer_file, *self.further_files.values()]
 
     def max_tokens(self) -> int:
         """Read how many tokens the tokenizer hands the network at most.
@@ -149,10 +105,18 @@ class ModelSet:
         Raises:
             RepositoryError: the tokenizer's configuration does not say.
         """
-        match = MAX_LENGTH.search(self._configuration("tokenizer"))
-        if match is None:
-            raise RepositoryError(f"{self.folder('tokenizer') / 'config.pbtxt'} sets no parameter max_length")
-        return int(match.group(2))
+        parameters = self.parameters("tokenizer")
+        if MAX_LENGTH not in parameters:
+            raise RepositoryError(f"{self.folder('tokenizer') / CONFIGURATION} sets no parameter {MAX_LENGTH}")
+        return int(parameters[MAX_LENGTH])
+
+    def parameters(self, part: str) -> dict[str, str]:
+        """Return the parameters of a part's configuration.
+
+        Raises:
+            RepositoryError: it is missing.
+        """
+        return {name: str(value.string_value) for name, value in self._configuration(part).parameters.items()}
 
     def width(self) -> int:
         """Return what the network answers with for each item: the task's own width, or the configured one.
@@ -160,14 +124,14 @@ class ModelSet:
         Raises:
             RepositoryError: the network's configuration does not say.
         """
-        if self.task.width is not None:
-            return self.task.width
-        match = self._width_pattern().search(self._configuration(self.task.network))
-        if match is None:
-            raise RepositoryError(
-                f"{self.folder(self.task.network) / 'config.pbtxt'} sets no single dimension of {self.task.output}"
-            )
-        return int(match.group(2))
+        if self.spec.width is not None:
+            return self.spec.width
+        for output in self._configuration(self.spec.network).output:
+            if output.name == self.spec.network_output and len(output.dims) == 1:
+                return int(output.dims[0])
+        raise RepositoryError(
+            f"{self.folder(self.spec.network) / CONFIGURATION} sets no single dimension of {self.spec.network_output}"
+        )
 
     def check_variant(self) -> None:
         """Refuse a variant that :meth:`write_variant` could not write.
@@ -176,11 +140,11 @@ class ModelSet:
             RepositoryError: the name is a task's own, its folders would be taken for another set's, or the task's own
                 are not all there.
         """
-        if self.name in TASK_NAMES:
+        if self.name in {self.spec.name, *TASKS}:
             raise RepositoryError(f"'{self.name}' is the name of a task's own models; give the variant another name")
-        if self.name.endswith(tuple(f"_{part}" for part in self.task.parts)):
+        if self.name.endswith(tuple(f"_{part}" for part in self.spec.parts)):
             raise RepositoryError(f"'{self.name}' ends as a part of a set is named; give the variant another name")
-        for part in ("", *self.task.parts):
+        for part in ("", *self.spec.parts):
             self.source._configuration(part)
 
     def write_variant(self, *, width: int, max_tokens: int | None, facts: Mapping[str, Any] | None = None) -> None:
@@ -196,9 +160,11 @@ class ModelSet:
         """
         self.check_variant()
         source = self.source
-        told = self.folder() / "config.pbtxt"
-        kept = "".join(FACTS.findall(told.read_text())) if told.is_file() else ""
-        for part in ("", *self.task.parts):
+        renamed = {source.folder(part).name: self.folder(part).name for part in ("", *self.spec.parts)}
+        if facts is None and (self.folder() / CONFIGURATION).is_file():
+            told = self._configuration("").parameters
+            facts = {name: told[name].string_value for name in FACTS if name in told}
+        for part in ("", *self.spec.parts):
             target = self.folder(part)
             (target / VERSION).mkdir(parents=True, exist_ok=True)
             # Also those that Triton serves in its place by a name, such as `gpu`.
@@ -208,17 +174,18 @@ class ModelSet:
                 if not file.read_text().startswith(TUNED)
             ]
             for file_name in (CONFIGURATION, *named):
-                text = source._configuration(part, file_name)
-                for each in ("", *self.task.parts):
-                    names = source.folder(each).name, self.folder(each).name
-                    text = text.replace(f'model_name: "{names[0]}"', f'model_name: "{names[1]}"')
-                text = self._width_pattern().sub(rf"\g<1>{width}\g<3>", text)
+                configuration = source._configuration(part, file_name)
+                for step in configuration.ensemble_scheduling.step:
+                    step.model_name = renamed.get(step.model_name, step.model_name)
+                for output in configuration.output:
+                    if output.name == self.spec.network_output and len(output.dims) == 1:
+                        output.dims[0] = width
                 if max_tokens is not None:
-                    text = _resized(text, source.max_tokens(), max_tokens)
+                    _resize(configuration, source.max_tokens(), max_tokens)
                 if not part:
-                    text = FACTS.sub("", text) + kept if facts is None else _described(text, facts)
+                    _describe(configuration, facts or {})
                 (target / file_name).parent.mkdir(exist_ok=True)
-                (target / file_name).write_text(text)
+                (target / file_name).write_text(_text(configuration))
             for file in (source.folder(part) / VERSION).glob("*.py"):
                 shutil.copyfile(file, target / VERSION / file.name)
             # An ensemble's version has no file; object storage, and some ways into an image, know no empty folder.
@@ -234,41 +201,43 @@ class ModelSet:
         Args:
             facts: ``task``, ``languages``, ``threshold`` and ``metrics``; what is None is left out.
         """
-        before = self._configuration("")
-        after = _described(before, facts)
+        file = self.folder() / CONFIGURATION
+        before, after = self._configuration(""), self._configuration("")
+        _describe(after, facts)
         if after != before:
-            (self.folder() / "config.pbtxt").write_text(after)
+            lines = file.read_text().splitlines(keepends=True)
+            code = next((place for place, line in enumerate(lines) if not line.startswith("#")), len(lines))
+            # What the file says of itself stays.
+            file.write_text("".join(lines[:code]) + _text(after))
 
-    def _configuration(self, part: str, file_name: str = CONFIGURATION) -> str:
+    def _configuration(self, part: str, file_name: str = CONFIGURATION) -> Any:
         file = self.folder(part) / file_name
         if not file.is_file():
             raise RepositoryError(f"{file} is missing; name a complete model repository with --repository")
-        return file.read_text()
+        try:
+            return text_format.Parse(file.read_text(), model_config_pb2.ModelConfig())
+        except text_format.ParseError as error:
+            raise RepositoryError(f"{file} is no model configuration of Triton's: {error}") from error
 
-    def _width_pattern(self) -> re.Pattern[str]:
-        return re.compile(rf'(name: "{self.task.output}" data_type: TYPE_FP32 dims: \[ )(\d+)( \])')
+
+def _text(configuration: Any) -> str:
+    return str(text_format.MessageToString(configuration, as_utf8=True))
 
 
-def _resized(configuration: str, before: int, after: int) -> str:
+def _resize(configuration: Any, before: int, after: int) -> None:
     """Set the longest sequence, and make warm-up requests fit it: the longest stays the longest."""
-
-    def fitting(found: re.Match[str]) -> str:
-        tokens = int(found[2])
-        return f"{found[1]}{after if tokens == before else min(tokens, after)}{found[3]}"
-
-    return WARMUP_TOKENS.sub(fitting, MAX_LENGTH.sub(rf"\g<1>{after}\g<3>", configuration))
-
-
-def _described(configuration: str, facts: Mapping[str, Any]) -> str:
-    lines = [
-        f"parameters {{ key: \"{key}\" value: {{ string_value: '{_text(value)}' }} }}\n"
-        for key, value in facts.items()
-        if value is not None
-    ]
-    return FACTS.sub("", configuration) + "".join(lines)
+    if MAX_LENGTH in configuration.parameters:
+        configuration.parameters[MAX_LENGTH].string_value = str(after)
+    for warmup in configuration.model_warmup:
+        for tensor in warmup.inputs.values():
+            if tensor.data_type == model_config_pb2.TYPE_INT32 and tensor.zero_data and len(tensor.dims) == 1:
+                tensor.dims[0] = after if tensor.dims[0] == before else min(tensor.dims[0], after)
 
 
-def _text(value: Any) -> str:
-    # Within single quotes, which JSON does not use.
-    text = value if isinstance(value, str) else json.dumps(value)
-    return text.replace("\\", "\\\\").replace("'", "\\'")
+def _describe(configuration: Any, facts: Mapping[str, Any]) -> None:
+    for name in FACTS:
+        if name in configuration.parameters:
+            del configuration.parameters[name]
+    for name, value in facts.items():
+        if value is not None:
+            configuration.parameters[name].string_value = value if isinstance(value, str) else json.dumps(value)

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from trident_client import contract
 from trident_client.cli import failures, status, tasks
 from trident_client.cli.answering import (
     Attempts,
@@ -40,7 +41,7 @@ app = typer.Typer(
 @app.command(help=page("cola"))
 def cola(
     sentences: Annotated[list[str] | None, typer.Argument(help="Sentences to judge.")] = None,
-    model: Annotated[str, typer.Option(help="The set of models that judges; see trident models.")] = "cola",
+    model: Annotated[str, typer.Option(help="The set of models that judges; see trident models.")] = contract.COLA.name,
     input: Input = None,
     output: Output = None,
     format: Format = None,
@@ -60,7 +61,9 @@ def cola(
 @app.command(help=page("sts"))
 def sts(
     sentences: Annotated[list[str] | None, typer.Argument(help="Sentences to compare, two by two.")] = None,
-    model: Annotated[str, typer.Option(help="The set of models that compares; see trident models.")] = "sts",
+    model: Annotated[
+        str, typer.Option(help="The set of models that compares; see trident models.")
+    ] = contract.STS.name,
     input: Input = None,
     output: Output = None,
     format: Format = None,
@@ -84,7 +87,7 @@ def sts(
 @app.command(help=page("embed"))
 def embed(
     texts: Annotated[list[str] | None, typer.Argument(help="Texts to embed.")] = None,
-    model: Annotated[str, typer.Option(help="The set of models that embeds; see trident models.")] = "sts",
+    model: Annotated[str, typer.Option(help="The set of models that embeds; see trident models.")] = contract.STS.name,
     input: Input = None,
     output: Output = None,
     format: Format = None,
@@ -105,9 +108,11 @@ def embed(
 def qa(
     question: Annotated[str | None, typer.Argument(help="The question.")] = None,
     context: Annotated[str | None, typer.Argument(help="The text with the answer; standard input if none.")] = None,
-    top_k: Annotated[int, typer.Option(min=1, max=100, help="How many answers, the best first.")] = 1,
-    max_answer_tokens: Annotated[int | None, typer.Option(min=1, max=512, help="In the longest answer; 30.")] = None,
-    model: Annotated[str, typer.Option(help="The set of models that answers; see trident models.")] = "qa",
+    top_k: Annotated[int, typer.Option(min=1, max=contract.MAX_ANSWERS, help="How many answers, the best first.")] = 1,
+    max_answer_tokens: Annotated[
+        int | None, typer.Option(min=1, max=contract.MAX_ANSWER_TOKENS, help="In the longest answer; 30.")
+    ] = None,
+    model: Annotated[str, typer.Option(help="The set of models that answers; see trident models.")] = contract.QA.name,
     input: Input = None,
     output: Output = None,
     format: Format = None,

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import httpx
+from prometheus_client.parser import text_string_to_metric_families
 from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
@@ -22,8 +22,6 @@ from trident_client.errors import TridentError
 METRICS_PORT = 8012
 METRICS_TIMEOUT = 2.0
 WAIT_SECONDS = 0.25
-SAMPLE = re.compile(r"^(?P<name>\w+)(?:\{(?P<labels>[^}]*)\})? (?P<value>\S+)$")
-LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
 GIGABYTE = 1e9
 
 
@@ -177,13 +175,13 @@ def _metrics(http: httpx.Client, url: str) -> dict[tuple[str, str], float]:
 
 def read_metrics(text: str) -> dict[tuple[str, str], float]:
     """Return the samples of Prometheus' text format, by name and by model or GPU."""
-    found = {}
-    for line in text.splitlines():
-        if (sample := SAMPLE.match(line)) is not None:
-            labels = dict(LABEL.findall(sample["labels"] or ""))
-            key = labels.get("model") or labels.get("gpu_uuid") or ""
-            try:
-                found[sample["name"], key] = float(sample["value"])
-            except ValueError:
-                continue
-    return found
+    try:
+        families = list(text_string_to_metric_families(text))
+    except ValueError:
+        # Not Prometheus: whatever answers there counts nothing.
+        return {}
+    return {
+        (sample.name, sample.labels.get("model") or sample.labels.get("gpu_uuid") or ""): sample.value
+        for family in families
+        for sample in family.samples
+    }

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from trident_client import Answer, TridentClient
+from trident_client import Answer, TridentClient, contract
 from trident_client.errors import BadInputError
 
 OnBadItem = Callable[[int, BadInputError], None]
@@ -48,11 +47,11 @@ class Task:
 def cola(model: str) -> Task:
     """Sentences to probabilities that they are acceptable."""
     return Task(
-        "cola",
-        "cola",
+        contract.COLA.main.name,
+        contract.COLA.name,
         model,
-        (("sentence", "text", "passage"),),
-        {"probability": "float"},
+        _columns(contract.COLA.main),
+        _results(contract.COLA.main),
         lambda client, items, cut, bad: client.stream_acceptability(
             items, model=model, on_truncation=cut, on_bad_item=bad
         ),
@@ -63,11 +62,11 @@ def cola(model: str) -> Task:
 def sts(model: str) -> Task:
     """Pairs of sentences to cosines."""
     return Task(
-        "sts",
-        "sts",
+        contract.STS.main.name,
+        contract.STS.name,
         model,
-        (("sentence_1", "sentence1"), ("sentence_2", "sentence2")),
-        {"similarity": "float"},
+        _columns(contract.STS.main),
+        _results(contract.STS.main),
         lambda client, items, cut, bad: client.stream_similarity(
             items, model=model, on_truncation=cut, on_bad_item=bad
         ),
@@ -78,10 +77,10 @@ def sts(model: str) -> Task:
 def embed(model: str) -> Task:
     """Texts to embeddings."""
     return Task(
-        "embed",
-        "sts",
+        contract.EMBED.name,
+        contract.STS.name,
         model,
-        (("text", "sentence", "passage"),),
+        _columns(contract.EMBED),
         {"embedding": "list<float>"},
         lambda client, items, cut, bad: client.stream_embeddings(
             items, model=model, on_truncation=cut, on_bad_item=bad
@@ -92,17 +91,16 @@ def embed(model: str) -> Task:
 
 def qa(model: str, top_k: int, max_answer_tokens: int | None) -> Task:
     """Questions with their contexts to spans; a list of them where several are wanted."""
-    one = {"answer": "string", "score": "float", "start": "int32", "end": "int32"}
 
     def span(answer: Answer) -> dict[str, Any]:
         return answer._asdict() | {"score": single_precision(answer.score)}
 
     return Task(
-        "qa",
-        "qa",
+        contract.QA.main.name,
+        contract.QA.name,
         model,
-        (("question",), ("context", "passage")),
-        one if top_k == 1 else {"answers": "list<span>"},
+        _columns(contract.QA.main),
+        _results(contract.QA.main) if top_k == 1 else {"answers": "list<span>"},
         lambda client, items, cut, bad: client.stream_answers(
             items, top_k, model=model, max_answer_tokens=max_answer_tokens, on_bad_item=bad
         ),
@@ -110,19 +108,20 @@ def qa(model: str, top_k: int, max_answer_tokens: int | None) -> Task:
     )
 
 
+def _columns(ensemble: contract.Ensemble) -> tuple[tuple[str, ...], ...]:
+    return tuple(each.names for each in ensemble.inputs)
+
+
+def _results(ensemble: contract.Ensemble) -> dict[str, str]:
+    types = {"FP32": "float", "INT32": "int32", "BYTES": "string"}
+    return {each.field: types[each.datatype] for each in ensemble.outputs if each.field is not None}
+
+
 def single_precision(value: float) -> float:
     """Return the shortest number that is the same in float32."""
     return float(str(np.float32(value)))
 
 
-# What the client calls its items, and the columns here.
-_PLACE = re.compile(r"^(first sentences|second sentences|sentences|texts|questions|contexts|pairs)\[\d+\](: )?")
-_COLUMNS = {"first sentences": "sentence_1", "second sentences": "sentence_2", "pairs": ""}
-
-
 def explain(error: BadInputError) -> str:
     """Return what was wrong with an item, without its place in the client's stream: rows have numbers of their own."""
-    place = _PLACE.match(error.message)
-    if place is None or place[2]:
-        return error.message[place.end() if place else 0 :]
-    return (_COLUMNS.get(place[1], place[1].removesuffix("s")) + error.message[place.end() :]).strip()
+    return f"{error.field} {error.reason}" if error.field else error.reason

@@ -76,13 +76,16 @@ def test_the_readers_models_have_the_contracts_limits():
     assert constants("qa_span_decoder")["MOST"] == {each.tensor: each.maximum for each in contract.QA.main.numbers}
 
 
-def test_a_registered_task_is_known_and_none_takes_anothers_name(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(contract, "_tasks", dict(contract._tasks))
+def test_a_registered_task_is_known_and_none_takes_anothers_name():
     toy = Ensemble("toy", (), (), "toys", "/toy", "/toy", "toys", 1)
     mine = TaskSpec("toy", (toy,), "net", "OUT", (), ("accuracy",))
 
-    assert contract.register(mine) is mine
-    assert contract.ensemble_of("toy") == (mine, mine.main)
-    assert contract.register(mine) is mine
-    with pytest.raises(ValueError, match="'embed' is a task already"):
-        contract.register(TaskSpec("other", (contract.STS.ensembles[1],), "net", "OUT", (), ("accuracy",)))
+    with contract.registered(mine):
+        assert contract.register(mine) is mine
+        assert contract.ensemble_of("toy") == (mine, mine.main)
+        assert contract.served_models() == ("cola", "qa", "sts", "sts_embedding", "toy")
+        with pytest.raises(ValueError, match="'embed' is a task already"):
+            contract.register(TaskSpec("other", (contract.STS.ensembles[1],), "net", "OUT", (), ("accuracy",)))
+    assert "toy" not in TASKS
+    with pytest.raises(KeyError):
+        contract.ensemble_of("toy")

@@ -17,16 +17,18 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from trident_bench.tuning.named import MARK
 from trident_training import models as served
-from trident_training.cards import SimilarityCard
 from trident_training.checkpoints.loading import load_encoder
 from trident_training.checkpoints.pooling import Pooling
 from trident_training.checkpoints.precision import Precision, resolve
 from trident_training.cli import app
 from trident_training.export import heads, pipeline
 from trident_training.export.parity import Tolerance
-from trident_training.finetune.choices import Kind
 from trident_training.models import Recipe, State
-from trident_training.repository import QA, STS, ModelSet, RepositoryError
+from trident_training.repository import ModelSet, RepositoryError
+from trident_training.tasks.qa.task import TASK as QA
+from trident_training.tasks.sts.card import SimilarityCard
+from trident_training.tasks.sts.choices import Kind
+from trident_training.tasks.sts.task import TASK as STS
 from tritonclient.grpc import model_config_pb2
 from typer.testing import CliRunner
 
@@ -67,7 +69,7 @@ def recipe(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> Recipe:
 
 @pytest.fixture
 def target(repository: Path) -> ModelSet:
-    return ModelSet(repository, STS, "sts")
+    return ModelSet(repository, STS.spec, "sts")
 
 
 def state(recipe: Recipe, target: ModelSet, precision: Precision = Precision.FLOAT32) -> State:
@@ -228,21 +230,20 @@ def test_a_variant_stands_beside_the_first(recipe: Recipe, target: ModelSet) -> 
     arguments = ["--name", "sts_ko", "--max-tokens", "24", "--checkpoint", recipe.checkpoint]
     code, said = run("export", "sts", *arguments, "--repository", target.repository, "--dtype", "float32")
     assert code == 0, said
-    variant = ModelSet(target.repository, STS, "sts_ko")
+    variant = ModelSet(target.repository, STS.spec, "sts_ko")
     assert variant.network_file.is_file()
     assert variant.tokenizer_file.is_file()
     assert (variant.width(), variant.max_tokens()) == (32, 24)
     assert json.loads(variant.report_file.read_text())["parity"]["longest"] == 24
-    steps = re.findall(r'model_name: "(\w+)"', (variant.folder() / "config.pbtxt").read_text())
-    assert set(steps) == {"sts_ko_tokenizer", "sts_ko_encoder"}
+    steps = [step.model_name for step in configuration(variant).ensemble_scheduling.step]
+    assert steps == ["sts_ko_tokenizer", "sts_ko_encoder"]
     model = variant.folder("tokenizer") / "1" / "model.py"
     assert model.read_text() == (target.folder("tokenizer") / "1" / "model.py").read_text()
     assert (variant.folder("tokenizer") / "warmup" / "short").is_file()
-    warmups = re.findall(r"dims: \[ (\d+) \] zero_data", (variant.folder("encoder") / "config.pbtxt").read_text())
-    assert warmups == ["8", "24", "24"]
-    on_gpu = (variant.folder("encoder") / "configs" / "gpu.pbtxt").read_text()
-    assert re.findall(r"dims: \[ (\d+) \] zero_data", on_gpu) == warmups
-    assert "FP32 dims: [ 32 ]" in on_gpu
+    assert warmups(configuration(variant, "encoder")) == [8, 24, 24]
+    on_gpu = configuration(variant, "encoder", "configs/gpu.pbtxt")
+    assert warmups(on_gpu) == [8, 24, 24]
+    assert list(on_gpu.output[0].dims) == [32]
     assert not target.network_file.exists(), "the first was not asked for"
 
 
@@ -266,7 +267,7 @@ def test_a_checkpoint_that_is_not_there_is_named(recipe: Recipe, target: ModelSe
 @pytest.mark.parametrize("name", ["", "Sts", "sts-ko", "../sts", "1sts", "sts ko"])
 def test_names_that_triton_or_a_file_system_might_trip_over_are_refused(target: ModelSet, name: str) -> None:
     with pytest.raises(RepositoryError, match="cannot name a model"):
-        ModelSet(target.repository, STS, name)
+        ModelSet(target.repository, STS.spec, name)
 
 
 def test_a_repository_without_its_configuration_is_named(recipe: Recipe, tmp_path: Path) -> None:
@@ -296,7 +297,7 @@ def test_finding_every_model_fresh_imports_neither_torch_nor_transformers() -> N
     script = (
         "import sys\n"
         "from pathlib import Path\n"
-        "from trident_training import cli, commands, models\n"
+        "from trident_training import cli, models\n"
         "from trident_training.checkpoints.precision import Precision\n"
         f"list(models.plan(Path({str(SOURCE)!r}), Precision.FLOAT32))\n"
         "print(sorted({'torch', 'transformers'} & set(sys.modules)))\n"
@@ -309,22 +310,22 @@ def test_finding_every_model_fresh_imports_neither_torch_nor_transformers() -> N
 def shipped_variant(recipe: Recipe, monkeypatch: pytest.MonkeyPatch, target: ModelSet) -> ModelSet:
     """A second set that the project ships."""
     monkeypatch.setitem(served.SHIPPED, "sts_ko", dataclasses.replace(recipe, name="sts_ko", languages=("ko",)))
-    return ModelSet(target.repository, STS, "sts_ko")
+    return ModelSet(target.repository, STS.spec, "sts_ko")
 
 
 def test_a_shipped_variant_is_built_from_the_tasks_own_folders(shipped_variant: ModelSet) -> None:
     models = ("models", "--repository", shipped_variant.repository, "--dtype", "float32")
     assert run(*models)[0] == 0
-    configuration = shipped_variant.folder() / "config.pbtxt"
-    assert "key: \"languages\" value: { string_value: 'ko' }" in configuration.read_text()
+    assert parameters(shipped_variant)["languages"] == "ko"
     assert run(*models)[1].strip() == "✓ sts: fresh ✓ sts_ko: fresh"
     # What is changed at the source is changed in the variant the next time.
     source = shipped_variant.repository / "sts_tokenizer" / "1" / "model.py"
     source.write_text(source.read_text() + "# changed\n")
-    before = configuration.read_text()
+    file = shipped_variant.folder() / "config.pbtxt"
+    before = file.read_text()
     run(*models)
     assert (shipped_variant.folder("tokenizer") / "1" / "model.py").read_text() == source.read_text()
-    assert configuration.read_text() == before
+    assert file.read_text() == before
 
 
 def test_an_export_of_ones_own_under_a_shipped_variants_name_is_left_alone(
@@ -335,7 +336,7 @@ def test_an_export_of_ones_own_under_a_shipped_variants_name_is_left_alone(
     said = run("models", "--repository", shipped_variant.repository, "--dtype", "float32")[1]
     assert "sts_ko: your own export; left alone" in said
     assert shipped_variant.max_tokens() == 24
-    assert "'fi'" in (shipped_variant.folder() / "config.pbtxt").read_text()
+    assert parameters(shipped_variant)["languages"] == "fi"
 
 
 def test_what_a_fine_tuning_noted_decides_pooling_and_is_told_to_clients(
@@ -363,15 +364,22 @@ def test_only_a_bi_encoder_is_served(recipe: Recipe, target: ModelSet, checkpoin
     assert "is a cross-encoder; only a bi-encoder is served" in said
 
 
+def configuration(target: ModelSet, part: str = "", file: str = "config.pbtxt") -> model_config_pb2.ModelConfig:
+    return text_format.Parse((target.folder(part) / file).read_text(), model_config_pb2.ModelConfig())
+
+
 def parameters(target: ModelSet) -> dict[str, str]:
-    text = (target.folder() / "config.pbtxt").read_text()
-    config = text_format.Parse(text, model_config_pb2.ModelConfig())
-    return {name: value.string_value for name, value in config.parameters.items()}
+    return {name: value.string_value for name, value in configuration(target).parameters.items()}
+
+
+def warmups(config: model_config_pb2.ModelConfig) -> list[int]:
+    """Return the tokens of each warm-up request that has a length of its own."""
+    return [warmup.inputs["INPUT_IDS"].dims[0] for warmup in config.model_warmup]
 
 
 @pytest.mark.parametrize("name", ["cola", "qa", "sts"])
 def test_the_committed_configurations_tell_what_is_shipped(name: str) -> None:
-    target = ModelSet(SOURCE, served.SHIPPED[name].task, name)
+    target = ModelSet(SOURCE, served.SHIPPED[name].task.spec, name)
     facts = {key: value for key, value in served.SHIPPED[name].facts().items() if value is not None}
     told = parameters(target)
     assert {
@@ -380,10 +388,10 @@ def test_the_committed_configurations_tell_what_is_shipped(name: str) -> None:
 
 
 def test_a_readers_variant_warms_up_with_windows_of_its_own_length(repository: Path) -> None:
-    variant = ModelSet(repository, QA, "qa_short")
+    variant = ModelSet(repository, QA.spec, "qa_short")
     variant.write_variant(width=2, max_tokens=48)
     reader = variant.folder("reader")
-    assert re.findall(r"dims: \[ (\d+) \] zero_data", (reader / "config.pbtxt").read_text())[-2:] == ["48", "48"]
+    assert warmups(configuration(variant, "reader"))[-1] == 48
     assert int.from_bytes((reader / "warmup" / "window").read_bytes(), "little") == 48
     assert int.from_bytes((reader / "warmup" / "eight").read_bytes()[:4], "little") == 8
 
@@ -393,7 +401,7 @@ def test_a_configuration_tuned_for_a_model_is_not_its_variants(repository: Path)
     configs.mkdir(exist_ok=True)
     (configs / "host.pbtxt").write_text(f"{MARK}: it is made anew there\n")
     (configs / "other.pbtxt").write_text("# somebody's\n")
-    variant = ModelSet(repository, QA, "qa_short")
+    variant = ModelSet(repository, QA.spec, "qa_short")
     variant.write_variant(width=2, max_tokens=None)
     copied = {file.name for file in (variant.folder("reader") / "configs").iterdir()}
     assert "other.pbtxt" in copied
@@ -405,7 +413,7 @@ def test_a_refused_export_leaves_what_clients_are_told(
 ) -> None:
     export = ("export", "sts", "--name", "sts_ko", "--checkpoint", checkpoint, "--repository", target.repository)
     assert run(*export, "--threshold", "0.4", "--dtype", "float32")[0] == 0
-    variant = ModelSet(target.repository, STS, "sts_ko")
+    variant = ModelSet(target.repository, STS.spec, "sts_ko")
     before = parameters(variant)
     assert before["threshold"] == "0.4"
     SimilarityCard(Kind.CROSS_ENCODER).write(checkpoint)

@@ -11,7 +11,7 @@ from transformers import AutoModelForSequenceClassification
 from trident_training.checkpoints.adapters import WEIGHTS, merge_adapter, save_adapter
 from trident_training.checkpoints.errors import CheckpointError
 from trident_training.cli import app
-from trident_training.evaluation import checkpoint_judge
+from trident_training.tasks.cola.scoring import checkpoint_judge
 from typer.testing import CliRunner
 
 SOURCE = Path(__file__).resolve().parents[3] / "model_repository"

@@ -5,9 +5,9 @@ import math
 
 import numpy as np
 import pytest
-from trident_training.answering import calibrate
-from trident_training.calibration import FILE, Calibration, calibration_error, fit_temperature
-from trident_training.spans import Span
+from trident_training.tasks.qa.calibration import FILE, Calibration, calibration_error, fit_temperature
+from trident_training.tasks.qa.scoring import calibrate
+from trident_training.tasks.qa.spans import Span
 
 
 @pytest.mark.parametrize("true_temperature", [0.5, 1.0, 2.5])

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from datasets import Dataset
 from trident_training.data import reading
-from trident_training.data.cola import load_cola, load_rows
 from trident_training.data.problems import DataError
+from trident_training.tasks.cola.data import load_cola, load_rows
 
 ROWS = [
     ("ks08", 1, 'She said "no", twice.'),

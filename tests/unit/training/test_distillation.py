@@ -8,12 +8,12 @@ import torch
 from datasets import Dataset
 from trident_training.checkpoints.loading import load_tokenizer
 from trident_training.cli import app
-from trident_training.comparing import checkpoint_comparer
 from trident_training.data.problems import DataError
-from trident_training.data.similarity import Translation, load_translations
-from trident_training.finetune.choices import Kind
-from trident_training.finetune.distillation import embed, loss
-from trident_training.pairs import load_pair_model
+from trident_training.tasks.sts.choices import Kind
+from trident_training.tasks.sts.data import Translation, load_translations
+from trident_training.tasks.sts.distillation import embed, loss
+from trident_training.tasks.sts.pairs import load_pair_model
+from trident_training.tasks.sts.scoring import checkpoint_comparer
 from typer.testing import CliRunner
 
 WORDS = ("sleeps", "laughs", "runs", "sings", "the", "dog", "a", "cat", "today", "home")

@@ -14,10 +14,12 @@ import torch
 from safetensors.torch import load_file
 from transformers import TrainerCallback
 from trident_training.cli import app
-from trident_training.cola_commands import train
-from trident_training.data.cola import load_cola
+from trident_training.commands import steps
 from trident_training.finetune.run import rank
 from trident_training.finetune.settings import Settings
+from trident_training.tasks.base import NoOptions
+from trident_training.tasks.cola.data import load_cola
+from trident_training.tasks.cola.task import TASK
 from typer.testing import CliRunner
 
 OPTIONS = ["--learning-rate", "3e-3", "--max-length", "24", "--batch-size", "32"]
@@ -160,7 +162,7 @@ def test_a_step_is_the_same_in_however_many_passes(tiny_checkpoint, toy_data, tm
             dropout=0.0,
             attention_dropout=0.0,
         )
-        train(data, settings, [Logged()])
+        steps.train(TASK, data, settings, NoOptions(), [Logged()])
     assert len(found[1]) > 1
     # Half precision rounds otherwise in batches of another size.
     np.testing.assert_allclose(found[2], found[1], rtol=0.02)

@@ -11,9 +11,9 @@ from safetensors.torch import load_file, save_file
 from trident_training.checkpoints.loading import load_tokenizer
 from trident_training.cli import app
 from trident_training.data.problems import DataError
-from trident_training.data.squad import QuestionData
-from trident_training.finetune.question_answering import best_texts, cut, decode, prepare
 from trident_training.finetune.settings import Settings
+from trident_training.tasks.qa.data import QuestionData
+from trident_training.tasks.qa.training import best_texts, cut, decode, prepare
 from typer.testing import CliRunner
 
 

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 from datasets import Dataset
+from trident_training.checkpoints.cleaning import Cleaning, with_cleaning
 from trident_training.checkpoints.loading import load_tokenizer
 from trident_training.checkpoints.pooling import Pooling, pooling_of
-from trident_training.cleaning import Cleaning, with_cleaning
 from trident_training.cli import app
-from trident_training.comparing import checkpoint_comparer
-from trident_training.finetune.choices import Kind
-from trident_training.pairs import cosent, loss_function
+from trident_training.tasks.sts.choices import Kind
+from trident_training.tasks.sts.pairs import cosent, loss_function
+from trident_training.tasks.sts.scoring import checkpoint_comparer
 from typer.testing import CliRunner
 
 

@@ -7,10 +7,10 @@ import re
 import pytest
 from trident_training.cli import app
 from trident_training.data.problems import DataError
-from trident_training.intermediate import minimal_pairs
-from trident_training.intermediate.corruption import Corrupter, words
-from trident_training.intermediate.examples import make_examples, read_sentences
-from trident_training.intermediate.minimal_pairs import CLASSES, SLOT, TEMPLATES, inflect, minimal_pair
+from trident_training.tasks.cola.intermediate import minimal_pairs
+from trident_training.tasks.cola.intermediate.corruption import Corrupter, words
+from trident_training.tasks.cola.intermediate.examples import make_examples, read_sentences
+from trident_training.tasks.cola.intermediate.minimal_pairs import CLASSES, SLOT, TEMPLATES, inflect, minimal_pair
 from typer.testing import CliRunner
 
 TEXT = [

@@ -3,7 +3,8 @@
 import math
 
 import pytest
-from trident_training.metrics import F1, Accuracy, BySource, MatthewsCorrelation
+from trident_training.metrics.decisions import F1, Accuracy
+from trident_training.tasks.cola.metrics import BySource, MatthewsCorrelation
 
 # 3 true positives, 1 false positive, 2 true negatives, 2 false negatives.
 REFERENCES = [1, 1, 1, 0, 0, 0, 1, 1]

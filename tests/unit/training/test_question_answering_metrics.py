@@ -1,7 +1,7 @@
 """The metrics of extracted answers, against values worked out by hand."""
 
 import pytest
-from trident_training.metrics.question_answering import (
+from trident_training.tasks.qa.metrics import (
     EditScore,
     KorquadScore,
     SquadScore,

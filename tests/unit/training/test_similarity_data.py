@@ -4,7 +4,7 @@ import json
 
 import pytest
 from trident_training.data.problems import DataError
-from trident_training.data.similarity import SIDES, load_pairs, load_rows, load_translations
+from trident_training.tasks.sts.data import SIDES, load_pairs, load_rows, load_translations
 
 PAIRS = [(f"sentence {index}", f"other {index}", round(index % 26 / 5, 1)) for index in range(40)]
 STSB = [f"main\tfile\t2012\t{n}\t{score}\t{one}\t{two}" for n, (one, two, score) in enumerate(PAIRS)]

@@ -6,8 +6,8 @@ from datasets import Dataset
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import f1_score
-from trident_training.comparing import overlap
-from trident_training.metrics import Pearson, Spearman, best_threshold
+from trident_training.tasks.sts.metrics import Pearson, Spearman, best_threshold
+from trident_training.tasks.sts.scoring import overlap
 
 
 def test_correlations():

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from trident_training.spans import Span, Window, find_spans
+from trident_training.tasks.qa.spans import Span, Window, find_spans
 
 CONTEXT = "The quick brown fox jumps."
 WORDS = [(0, 3), (4, 9), (10, 15), (16, 19), (20, 25), (25, 26)]

@@ -4,7 +4,7 @@ import json
 
 import pytest
 from trident_training.data.problems import DataError
-from trident_training.data.squad import EXACT, MOVED, UNFOUND, align, load_questions, load_rows
+from trident_training.tasks.qa.data import EXACT, MOVED, UNFOUND, align, load_questions, load_rows
 
 CONTEXT = "Seoul is the capital. 서울은 🇰🇷 수도이다. Seoul is large."
 

@@ -11,11 +11,11 @@ from pathlib import Path
 import optuna
 import pytest
 from optuna.trial import TrialState
-from trident_training import cola_commands
 from trident_training.cli import app
-from trident_training.finetune.choices import Space
+from trident_training.commands import steps
 from trident_training.finetune.run import Result
 from trident_training.finetune.settings import Settings, SettingsError
+from trident_training.finetune.space import Space
 from trident_training.finetune.tuning import keep_best, open_study, search
 from trident_training.finetune.tuning_report import write_report
 from typer.testing import CliRunner
@@ -160,7 +160,7 @@ def test_the_best_of_a_search_on_similarity_knows_its_threshold_and_languages(ti
 
 
 def test_an_interrupted_search_has_its_report_too(tiny_checkpoint, toy_data, tmp_path, monkeypatch):
-    monkeypatch.setattr(cola_commands, "train", lambda *arguments: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(steps, "train", lambda *arguments: (_ for _ in ()).throw(KeyboardInterrupt))
     done = CliRunner().invoke(app, command(tiny_checkpoint("bert"), toy_data, tmp_path, 8))
     assert done.exit_code == 130, done.output
     assert "1 trial: 1 running." in (tmp_path / "report.html").read_text()

@@ -1,15 +1,16 @@
 """Shipped weights: what a fine-tuning changed in a base, small enough to stand in the project.
 
 An adapter is a folder with ``adapter.safetensors`` (the changed tensors in float16, by their names in the Hugging Face
-model), ``config.json`` (the model's configuration), ``metrics.json``, ``calibration.json`` or ``similarity.json`` where
-the task has one, ``tokenizer.json`` where it is not the base's, and a model card, ``README.md``. Tensors that the
-fine-tuning left alone, the word embeddings above all, come from the base.
+model), ``config.json`` (the model's configuration), ``metrics.json``, what the task notes beside its weights,
+``tokenizer.json`` where it is not the base's, and a model card, ``README.md``. Tensors that the fine-tuning left alone,
+the word embeddings above all, come from the base.
 """
 
 from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,6 @@ from transformers import (
     PreTrainedModel,
 )
 
-from trident_training.calibration import FILE as CALIBRATION
-from trident_training.cards import FILE as CARD
 from trident_training.checkpoints.errors import CheckpointError
 from trident_training.checkpoints.loading import load_tokenizer, quiet, tokenizer_json
 
@@ -62,7 +61,9 @@ def merge_adapter(adapter: Path, base: str) -> PreTrainedModel:
     return model.eval()
 
 
-def save_adapter(checkpoint: Path, base: str, folder: Path, metrics: dict[str, Any]) -> None:
+def save_adapter(
+    checkpoint: Path, base: str, folder: Path, metrics: dict[str, Any], beside: Sequence[str] = ()
+) -> None:
     """Write the tensors in which a fine-tuned model differs from its base.
 
     Args:
@@ -70,6 +71,7 @@ def save_adapter(checkpoint: Path, base: str, folder: Path, metrics: dict[str, A
         base: local path or hub name of the checkpoint it was fine-tuned from.
         folder: where to; made when it is not there.
         metrics: what the model scored.
+        beside: files that may stand beside the weights, and are copied.
     """
     with quiet():
         model = head_of(AutoConfig.from_pretrained(checkpoint)).from_pretrained(checkpoint, dtype=torch.float32)
@@ -86,7 +88,7 @@ def save_adapter(checkpoint: Path, base: str, folder: Path, metrics: dict[str, A
     (folder / WEIGHTS).chmod(0o644)
     model.config.save_pretrained(folder)
     (folder / METRICS).write_text(json.dumps(metrics, indent=2) + "\n")
-    for name in (CALIBRATION, CARD):
+    for name in beside:
         if (checkpoint / name).is_file():
             shutil.copyfile(checkpoint / name, folder / name)
     if _tokenizing(checkpoint) != _tokenizing(base):

@@ -1,5 +1,5 @@
-"""Loading of the tasks' data sets: by hub name or from local files, every bad row named before any training starts.
+"""What reading a data set takes, of whatever task: every bad row is named before any training starts.
 
-``reading`` turns files into rows, ``problems`` collects what is wrong with them, and each task's module says what a
-good row is.
+``reading`` turns files into rows, ``problems`` collects what is wrong with them, ``carving`` splits off what is chosen
+by, and ``splits`` is what is learned from. What a good row is, a task's own folder says.
 """

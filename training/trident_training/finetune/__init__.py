@@ -1,5 +1,6 @@
-"""Fine-tuning on ``transformers.Trainer``: settings and their defaults, the run, and what each task puts into it.
+"""Fine-tuning on ``transformers.Trainer``: settings and their defaults, and the run; it knows no task by name.
 
 ``defaults`` knows what the architectures' papers used, ``settings`` is one run's choice, ``run`` trains, keeps the best
-epoch, stops and resumes, ``acceptability`` prepares CoLA for it, and ``sweep`` compares several models.
+epoch, stops and resumes, ``sweep`` compares several models, ``tuning`` searches for hyper-parameters, and ``soup``
+averages weights.
 """

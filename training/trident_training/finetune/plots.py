@@ -1,4 +1,4 @@
-"""A fine-tuning as pictures: loss and metric by step, and predicted against gold similarity."""
+"""A fine-tuning as a picture: loss and metric by step."""
 
 from __future__ import annotations
 
@@ -38,33 +38,4 @@ def plot_training(log: Sequence[Mapping[str, float]], primary: str, file: Path) 
     for axes in (left, right):
         axes.grid(alpha=0.3)
     left.legend()
-    figure.savefig(file, dpi=120)
-
-
-def plot_similarity(scores: np.ndarray, gold: np.ndarray, threshold: float, similar: float, file: Path) -> None:
-    """Draw predicted against gold similarity, and how many pairs are called similar rightly and wrongly.
-
-    Args:
-        scores: what was predicted ``[n]``.
-        gold: 0 to 5 ``[n]``.
-        threshold: predicted similarity from which two sentences are called similar.
-        similar: gold similarity from which they are.
-        file: a PNG.
-    """
-    from matplotlib.figure import Figure
-    from sklearn.metrics import ConfusionMatrixDisplay, confusion_matrix
-
-    figure = Figure(figsize=(10, 4.5), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    left.scatter(gold, scores, s=8, alpha=0.3)
-    left.axhline(threshold, color="C3", linestyle="--", label=f"threshold {threshold:.3f}")
-    left.axvline(similar, color="0.5", linestyle=":", label=f"similar from {similar:g}")
-    left.set(xlabel="gold similarity", ylabel="predicted similarity")
-    left.grid(alpha=0.3)
-    left.legend(loc="upper left")
-    # Both, whether or not they are there.
-    matrix = confusion_matrix(gold >= similar, scores >= threshold, labels=[False, True])
-    labels = ["not similar", "similar"]
-    ConfusionMatrixDisplay(matrix, display_labels=labels).plot(ax=right, cmap="Blues", colorbar=False)
-    right.set(xlabel="called", ylabel="gold")
     figure.savefig(file, dpi=120)

@@ -34,6 +34,7 @@ from trident_training.finetune.plots import plot_training
 from trident_training.finetune.settings import Settings
 
 RESULT = "result.json"
+TEST_METRICS = "test_metrics.json"
 CURVES = "training.png"
 BEST = "best"
 LOSS = "loss"

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import functools
-import inspect
 import json
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
-from typer import BadParameter, Option
+from typer import Option
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
@@ -110,44 +107,3 @@ class Settings:
             return
         self.output.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps(mine, indent=2) + "\n")
-
-
-def takes_settings(*without: str, **defaults: Any) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a command the options of :class:`Settings`, which reach it as one argument ``settings``.
-
-    Args:
-        without: fields that the command does not offer, and that keep their defaults.
-        defaults: other defaults than the fields' own; ``output``, which has none, among them.
-    """
-
-    def wrap(command: Callable[..., None]) -> Callable[..., None]:
-        hints = get_type_hints(Settings, include_extras=True)
-        offered = [field for field in fields(Settings) if field.name not in without]
-        keyword = inspect.Parameter.KEYWORD_ONLY
-        options = [
-            inspect.Parameter(
-                field.name,
-                keyword,
-                annotation=hints[field.name],
-                default=defaults.get(field.name, field.default),
-            )
-            for field in offered
-        ]
-
-        @functools.wraps(command)
-        def run(**values: Any) -> None:
-            try:
-                settings = Settings(**{field.name: values.pop(field.name) for field in offered})
-            except SettingsError as error:
-                raise BadParameter(str(error)) from error
-            command(**values, settings=settings)
-
-        own = [
-            parameter.replace(kind=keyword, annotation=get_type_hints(command, include_extras=True)[name])
-            for name, parameter in inspect.signature(command).parameters.items()
-            if name != "settings"
-        ]
-        run.__signature__ = inspect.Signature([*own, *options])  # type: ignore[attr-defined]
-        return run
-
-    return wrap

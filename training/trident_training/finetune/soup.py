@@ -6,36 +6,40 @@ Source: Wortsman et al., Model soups (2022), the uniform and the greedy recipe o
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import torch
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from torch import nn
 
 from trident_training.finetune.run import RESULT
+from trident_training.tasks.base import Predictor
 
 Weights = dict[str, torch.Tensor]
 
 
 def write_soup(
     checkpoints: Sequence[Path],
-    models: Sequence[PreTrainedModel],
-    tokenizer: PreTrainedTokenizerBase,
+    predictors: Sequence[Predictor],
     output: Path,
     score: Callable[[], Mapping[str, float]],
     primary: str,
     *,
+    save: Callable[[nn.Module, Path], None],
+    beside: Sequence[str],
     uniform: bool,
 ) -> tuple[list[Path], Mapping[str, float]]:
     """Write the average of several fine-tunings as a checkpoint, with what it scores and what each of them did.
 
     Args:
         checkpoints: the fine-tunings' folders, each with its ``result.json``.
-        models: what was loaded from them, in the same order; the first one is changed.
-        tokenizer: of all of them.
+        predictors: what was loaded from them, in the same order; the first one's model is changed.
         output: the checkpoint's folder.
-        score: measures of the first model, as it stands, on the validation set.
-        primary: the measure to choose by; greater is better.
+        score: metrics of the first model, as it stands, on the validation set.
+        primary: the metric to choose by; greater is better.
+        save: writes a model into a folder.
+        beside: files beside the first one's weights that the average takes over.
         uniform: take all of them; else only those by which the average gets no worse.
 
     Returns:
@@ -43,9 +47,13 @@ def write_soup(
 
     Raises:
         OSError: a checkpoint has no ``result.json``.
-        ValueError: no checkpoint, or two that differ in names or shapes.
+        ValueError: no checkpoint, one without a model, or two that differ in names or shapes.
     """
     results = [json.loads((checkpoint / RESULT).read_text()) for checkpoint in checkpoints]
+    models = [predictor.model for predictor in predictors if predictor.model is not None]
+    tokenizer = predictors[0].tokenizer
+    if len(models) < len(predictors) or tokenizer is None:
+        raise ValueError("only checkpoints have weights to average")
     weights = [{name: tensor.clone() for name, tensor in model.state_dict().items()} for model in models]
     found: Mapping[str, float] = {}
 
@@ -56,8 +64,11 @@ def write_soup(
 
     # Both score last what they leave in the model.
     taken, _ = (uniform_soup if uniform else greedy_soup)(models[0], weights, scored)
-    models[0].save_pretrained(output)
+    save(models[0], output)
     tokenizer.save_pretrained(output)
+    for name in beside:
+        if (checkpoints[0] / name).is_file():
+            shutil.copyfile(checkpoints[0] / name, output / name)
     chosen = {str(checkpoints[index]): results[index] for index in taken}
     (output / RESULT).write_text(
         json.dumps({"primary": primary, "best_epoch": dict(found), "soup": chosen}, indent=2) + "\n"
@@ -66,7 +77,7 @@ def write_soup(
 
 
 def uniform_soup(
-    model: PreTrainedModel, ingredients: Sequence[Weights], score: Callable[[], float]
+    model: nn.Module, ingredients: Sequence[Weights], score: Callable[[], float]
 ) -> tuple[list[int], float]:
     """Leave in ``model`` the average of all ingredients; arguments, result and errors are :func:`greedy_soup`'s."""
     _check(ingredients)
@@ -75,7 +86,7 @@ def uniform_soup(
 
 
 def greedy_soup(
-    model: PreTrainedModel, ingredients: Sequence[Weights], score: Callable[[], float]
+    model: nn.Module, ingredients: Sequence[Weights], score: Callable[[], float]
 ) -> tuple[list[int], float]:
     """Leave in ``model`` the best average of the ingredients that taking them one by one finds.
 

@@ -11,20 +11,6 @@ from pathlib import Path
 from trident_training.data.problems import in_a_line
 from trident_training.finetune.run import BEST, LOSS, Result, epoch_name, rank
 
-#: Models by preset: those of the hub, and those that need no network.
-PRESETS = {
-    "cola-base": (
-        "bert-base-uncased",
-        "distilbert-base-uncased",
-        "distilroberta-base",
-        "roberta-base",
-        "albert-base-v2",
-    ),
-    "cola-bundled": ("bundled", "bundled-4", "bundled-2"),
-    "klue-sts": ("klue/bert-base", "snunlp/KR-BERT-char16424", "klue/roberta-base"),
-    "sts-bundled": ("bundled", "bundled-4", "bundled-2"),
-}
-
 
 @dataclass(frozen=True)
 class Entry:

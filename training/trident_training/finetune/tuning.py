@@ -19,9 +19,9 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, Trial, TrialState
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from trident_training.finetune.choices import Space
 from trident_training.finetune.run import BEST, Result, evaluations
 from trident_training.finetune.settings import Settings, SettingsError
+from trident_training.finetune.space import Space
 
 STUDY_FILE = "study.log"
 TRIALS = "trials"

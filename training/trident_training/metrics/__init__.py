@@ -1,19 +1,5 @@
-"""The tasks' metrics as ``evaluate.Metric`` modules of the project: no script is downloaded to compute one.
+"""What metrics have in common: ``evaluate.Metric`` modules of the project, of which no script is downloaded.
 
-Each class names its primary value and whether greater is better, so that "the best model" is never a guess.
+Each class names its primary value and whether greater is better, so that "the best model" is never a guess. A task's
+own metrics are in its folder; ``decisions`` are those of any decision between two labels.
 """
-
-from trident_training.metrics.acceptability import F1, Accuracy, BySource, MatthewsCorrelation
-from trident_training.metrics.base import TridentMetric
-from trident_training.metrics.similarity import Pearson, Spearman, best_threshold
-
-__all__ = [
-    "F1",
-    "Accuracy",
-    "BySource",
-    "MatthewsCorrelation",
-    "Pearson",
-    "Spearman",
-    "TridentMetric",
-    "best_threshold",
-]

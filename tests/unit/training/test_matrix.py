@@ -1,0 +1,166 @@
+"""Every verb on every task, from the command line, on tiny checkpoints: the table has no hole."""
+
+import functools
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from trident_training.cli import VERBS, app
+from trident_training.tasks import find_tasks
+from typer.testing import CliRunner
+
+SOURCE = Path(__file__).resolve().parents[3] / "model_repository"
+TASKS = find_tasks()
+SIZES = ["--max-length", 40]
+LEARN = ["--learning-rate", "3e-3", "--batch-size", 32, *SIZES]
+#: What a task needs beside that on tiny data.
+FURTHER = {"qa": ["--doc-stride", 8]}
+EPOCHS = {"cola": 6, "sts": 4, "qa": 5}
+
+
+def run(*arguments: object, code: int = 0) -> str:
+    result = CliRunner().invoke(app, [str(each) for each in arguments], env={"COLUMNS": "200"})
+    assert result.exit_code == code, result.output
+    return " ".join(result.output.split())
+
+
+@pytest.fixture(scope="module")
+def sources(toy_data, toy_squad, pairs) -> dict[str, Path]:
+    return {"cola": toy_data, "qa": toy_squad, "sts": pairs}
+
+
+@pytest.fixture(scope="module")
+def trained(sources, tiny_checkpoint, tmp_path_factory):
+    """Fine-tune a tiny BERT on a task, once; returns what it said and its folder."""
+
+    @functools.cache
+    def train(task: str) -> tuple[str, Path]:
+        output = tmp_path_factory.mktemp(task)
+        model = ["--model", tiny_checkpoint("bert"), "--data", sources[task], "--output", output]
+        said = run("finetune", task, *model, "--epochs", EPOCHS[task], *LEARN, *FURTHER.get(task, []))
+        return said, output / "best"
+
+    return train
+
+
+@pytest.fixture
+def repository(tmp_path) -> Path:
+    """The repository's source, sized for the tiny checkpoints."""
+    folder = tmp_path / "model_repository"
+    shutil.copytree(SOURCE, folder, ignore=shutil.ignore_patterns("model.pt", "*.json", "__pycache__", "sts_ko*"))
+    for file in folder.glob("*/config.pbtxt"):
+        text = file.read_text().replace("384", "32").replace('"96"', '"8"')
+        for longest in ("128", "256"):
+            text = text.replace(f'"{longest}"', '"40"').replace(f"dims: [ {longest} ]", "dims: [ 40 ]")
+        file.write_text(text)
+    return folder
+
+
+def spoiled(best: Path, folder: Path) -> Path:
+    """Write a checkpoint whose encoder makes every token alike, so that it scores as chance does."""
+    shutil.copytree(best, folder)
+    weights = load_file(best / "model.safetensors")
+    last = [name for name in weights if "layer.1.output.LayerNorm" in name]
+    assert last
+    for name in last:
+        weights[name] = torch.ones_like(weights[name]) if name.endswith("bias") else torch.zeros_like(weights[name])
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    return folder
+
+
+def test_the_help_names_every_verb_and_task():
+    said = run("--help")
+    for verb in VERBS:
+        assert verb in said
+        tasks = run(verb, "--help")
+        for task in TASKS:
+            assert f" {task} " in tasks
+            assert "--" in run(verb, task, "--help")
+    assert "Tasks: cola, qa, sts." in said
+    # Each is run below, for every task.
+    assert all(f"test_{verb}" in globals() for verb in VERBS)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_finetune(task, trained):
+    said, best = trained(task)
+    result = json.loads((best / "result.json").read_text())
+    assert f"{result['primary']} " in said
+    assert result["best_epoch"][TASKS[task].primary] > 0.3
+    assert all((best / name).is_file() for name in TASKS[task].beside)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_sweep(task, sources, tiny_checkpoint, tmp_path):
+    models = ["--models", f"{tiny_checkpoint('bert')},/nowhere/tiny", "--data", sources[task]]
+    said = run("sweep", task, *models, "--output", tmp_path, "--epochs", 2, *LEARN, *FURTHER.get(task, []))
+    assert "there is no folder /nowhere/tiny" in said
+    assert "best: " in said
+    assert all((tmp_path / "best" / name).is_file() for name in ("model.safetensors", *TASKS[task].beside))
+    unknown = run("sweep", task, "--preset", "none-such", "--data", sources[task], "--output", tmp_path, code=2)
+    assert f"{next(iter(TASKS[task].presets))}" in unknown
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_tune(task, sources, tiny_checkpoint, tmp_path):
+    study = ["--trials", 1, "--most-epochs", 1, "--learning-rates", "1e-3", "4e-3", "--batch-sizes", 32, *SIZES]
+    model = ["--model", tiny_checkpoint("bert"), "--data", sources[task], "--output", tmp_path]
+    said = run("tune", task, *model, *study, *FURTHER.get(task, []))
+    assert "best: trial 0" in said
+    assert all((tmp_path / "best" / name).is_file() for name in ("model.safetensors", *TASKS[task].beside))
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_evaluate(task, trained, sources):
+    _, best = trained(task)
+    data = ["--data", sources[task], "--validation-fraction", TASKS[task].data().validation_fraction]
+    said = run("evaluate", task, "--checkpoint", best, *data, *SIZES, *FURTHER.get(task, []))
+    # What finetune carved off, and so the very figure that the model was chosen by.
+    found = json.loads((best / "result.json").read_text())["best_epoch"][TASKS[task].primary]
+    assert f" {found:.2f}" in said
+    assert f" {TASKS[task].unit} " in said
+    fewer = run("evaluate", task, "--checkpoint", best, *data, "--limit", 7, *SIZES, *FURTHER.get(task, []))
+    assert f"7 {TASKS[task].unit}" in fewer
+    refused = run("evaluate", task, "--checkpoint", best, "--server", "localhost:1", code=1)
+    assert "give either a checkpoint or a server's address" in refused
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_soup(task, trained, sources, tmp_path):
+    _, best = trained(task)
+    worse = spoiled(best, tmp_path / "spoiled")
+    options = ["--data", sources[task], *SIZES, *FURTHER.get(task, []), "--output", tmp_path / "soup"]
+    said = run("soup", task, best, worse, *options)
+    result = json.loads((tmp_path / "soup" / "result.json").read_text())
+    assert str(best) in result["soup"]
+    before = json.loads((best / "result.json").read_text())["best_epoch"]
+    assert result["best_epoch"][result["primary"]] >= before[result["primary"]] - 0.01
+    assert f"{TASKS[task].primary} " in said
+    assert all((tmp_path / "soup" / name).is_file() for name in TASKS[task].beside)
+    scored = run("evaluate", task, "--checkpoint", tmp_path / "soup", *options[:-2])
+    assert "model" in scored
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_export(task, trained, sources, repository, tmp_path):
+    _, best = trained(task)
+    worse = spoiled(best, tmp_path / "spoiled")
+    export = ["export", task, "--repository", repository, "--dtype", "float32", "--checkpoint"]
+    data = ["--data", sources[task]]
+    run(*export, best)
+    network = repository / f"{task}_{TASKS[task].spec.network}" / "1" / "model.pt"
+    served = network.read_bytes()
+    said = run(*export, worse, *data, code=1)
+    assert f"{TASKS[task].unit}, and the served model's is" in said
+    assert "--replace" in said
+    assert network.read_bytes() == served
+    # Through the export as through the checkpoint: the gate scores what is served.
+    figure = float(said.partition("the served model's is ")[2].partition(";")[0])
+    found = json.loads((best / "result.json").read_text())["best_epoch"][TASKS[task].primary]
+    assert figure == pytest.approx(found, abs=0.02 * max(1, found))
+    run(*export, best, *data)
+    run(*export, worse, "--replace")
+    assert network.read_bytes() != served

@@ -1,0 +1,39 @@
+"""``trident-train adapter``."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from typer import Option
+
+from trident_training.commands.console import done, reporting
+from trident_training.commands.options import Group, takes
+from trident_training.tasks import find_tasks
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdapterOptions:
+    """What of a checkpoint is written, and where to."""
+
+    checkpoint: Annotated[Path, Option(help="Folder of a fine-tuned model, of any task.")]
+    output: Annotated[Path, Option(help="The adapter's folder.")]
+    base: Annotated[str, Option(help="What it was fine-tuned from: path, hub name or bundled.")] = "bundled"
+
+
+@takes(options=Group(AdapterOptions))
+def adapter(options: AdapterOptions) -> None:
+    """Write what a fine-tuning changed in its base, in float16: small enough to ship."""
+    from trident_training.checkpoints.adapters import WEIGHTS, save_adapter
+    from trident_training.checkpoints.bundled import location
+    from trident_training.finetune.run import RESULT, TEST_METRICS
+
+    with reporting("adapter", OSError):
+        files = [options.checkpoint / file for file in (RESULT, TEST_METRICS)]
+        metrics = {file.name: json.loads(file.read_text()) for file in files if file.is_file()}
+        beside = [name for task in find_tasks().values() for name in task.beside]
+        save_adapter(options.checkpoint, location(options.base), options.output, metrics, beside)
+    size = (options.output / WEIGHTS).stat().st_size / 2**20
+    done(f"{options.output / WEIGHTS}: {size:.1f} MiB")

@@ -1,0 +1,41 @@
+"""How commands say things, and what they refuse."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+console = Console(highlight=False)
+errors = Console(stderr=True, highlight=False)
+
+
+@contextmanager
+def reporting(command: str, *further: type[Exception]) -> Iterator[None]:
+    """Say what a command refuses, or that it was interrupted, in one line; its exit codes are 1 and 130.
+
+    Args:
+        command: named in the line.
+        further: errors beside ``ValueError`` that a user can mend.
+    """
+    try:
+        yield
+    except (ValueError, *further) as error:
+        refuse(command, error)
+        raise typer.Exit(1) from None
+    except KeyboardInterrupt:
+        errors.print("Interrupted. The same command goes on from the last saved step.")
+        raise typer.Exit(130) from None
+
+
+def done(text: str) -> None:
+    """Say that something is done; the text is marked up."""
+    console.print(f"[green]✓[/] {text}", soft_wrap=True)
+
+
+def refuse(name: str, error: Exception | str) -> None:
+    """Say why something is not done."""
+    errors.print(f"[red]✗[/] {name}: {escape(str(error))}", soft_wrap=True)

@@ -1,0 +1,109 @@
+"""``trident-train sweep``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.markdown import Markdown
+from rich.markup import escape
+from typer import Option
+
+from trident_training.commands.console import console, done, refuse, reporting
+from trident_training.commands.options import Group, takes, training
+from trident_training.finetune.settings import Settings
+from trident_training.tasks.base import Data, Task
+
+if TYPE_CHECKING:
+    from trident_training.finetune.run import Result
+    from trident_training.finetune.sweep import Entry
+
+HELP = "Fine-tune several models alike and keep the best."
+
+
+@dataclass(frozen=True)
+class SweepOptions:
+    """Which models are compared."""
+
+    models: Annotated[str, Option(help="Paths, hub names or bundled ones, with commas between.")] = ""
+    preset: Annotated[str, Option(help="Models by name.")] = ""
+
+    def named(self, presets: Mapping[str, Any]) -> list[str]:
+        """Return the models that are asked for by name and by preset.
+
+        Raises:
+            BadParameter: there is no such preset.
+            ValueError: no model is asked for.
+        """
+        if self.preset and self.preset not in presets:
+            raise typer.BadParameter(f"there is no preset '{self.preset}'; {', '.join(presets) or 'none'} is accepted")
+        named = [name.strip() for name in self.models.split(",") if name.strip()]
+        named += presets.get(self.preset, ())
+        if not named:
+            raise ValueError(f"give models, or a preset: {', '.join(presets)}")
+        return named
+
+
+def command(task: Task) -> Callable[..., None]:
+    """Return the command on a task."""
+
+    @takes(
+        options=Group(SweepOptions),
+        candidates=Group(task.candidates or task.choices),
+        data=Group(task.data),
+        settings=training(task, f"runs/{task.name}-sweep", "model"),
+    )
+    def sweep(options: SweepOptions, candidates: Any, data: Data, settings: Settings) -> None:
+        from trident_training.commands import steps
+        from trident_training.finetune.run import BEST
+        from trident_training.finetune.sweep import best_of
+        from trident_training.finetune.sweep import sweep as compare
+
+        expanded = task.expand(candidates)
+        with reporting("sweep"):
+            models = options.named(task.presets)
+            loaded = steps.load(task, data)
+
+            def candidate(model: str, choices: Any) -> Callable[[Path], Result]:
+                return lambda folder: steps.train(task, loaded, replace(settings, model=model, output=folder), choices)[
+                    0
+                ]
+
+            named = {
+                f"{model} {name}".strip(): (choices, candidate(model, choices))
+                for model in models
+                for name, choices in expanded.items()
+            }
+            entries = compare({name: each for name, (_, each) in named.items()}, settings.output, _tell)
+            best = best_of(entries)
+        _report(entries, settings.output)
+        if best is None:
+            raise typer.Exit(1)
+        folder = settings.output / BEST
+        done(f"best: {escape(best.name)}, in {folder}")
+        steps.report(task, loaded, folder, settings.max_length, task.scoring_of(named[best.name][0]))
+
+    sweep.__doc__ = f"Fine-tune {task.model} from several models, evaluate each after every epoch, and keep the best."
+    if task.presets:
+        sweep.__doc__ += f"\n\nPresets: {', '.join(task.presets)}; those that end in -bundled need no network."
+    return sweep
+
+
+def _tell(entry: Entry) -> None:
+    if entry.result is None:
+        refuse(entry.name, str(entry.failure))
+        return
+    best = entry.result
+    done(f"{escape(entry.name)}: {best.primary} {best.best_epoch[best.primary]:.3f}, {best.best_name}, in {best.best}")
+    if best.collapsed:
+        refuse(entry.name, best.collapsed)
+
+
+def _report(entries: list[Entry], output: Path) -> None:
+    from trident_training.finetune.sweep import markdown, write_reports
+
+    write_reports(entries, output)
+    console.print(Markdown(markdown(entries)))

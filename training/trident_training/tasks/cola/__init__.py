@@ -1,0 +1,1 @@
+"""The task of acceptability: is this sentence grammatical, as CoLA asks it?"""

@@ -1,0 +1,186 @@
+"""Question answering as the rest of the training knows it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+
+from trident_client import contract
+from typer import Option
+
+from trident_training.tasks.base import BUNDLED, Data, Exported, Predictor, Task
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from trident_client import TridentClient
+
+    from trident_training.export.heads import Head
+    from trident_training.finetune.run import Prepared
+    from trident_training.finetune.settings import Settings
+    from trident_training.models import Recipe
+    from trident_training.tasks.qa.data import QuestionData
+
+SOURCE = "squad"
+CALIBRATION = "calibration.json"
+DocStride = Annotated[int, Option(min=1, help="Tokens that neighbouring windows share.")]
+DOC_STRIDE = 96
+
+
+@dataclass(frozen=True)
+class QuestionOptions(Data):
+    """Which questions are learned from."""
+
+    data: Annotated[list[str], Option(help="SQuAD-form JSON, folder, or hub name; repeatable.")] = field(
+        default_factory=lambda: [SOURCE]
+    )
+    unambiguous: Annotated[bool, Option(help="Leave out answers whose text stands more than once.")] = False
+    questions: Annotated[int | None, Option(min=1, help="Learn from so many, drawn from the train set.")] = None
+    validation_fraction: Annotated[
+        float, Option(min=0, max=0.5, help="Carved off the train set to choose by; 0 chooses by the data's dev set.")
+    ] = 0.05
+
+
+@dataclass(frozen=True)
+class QuestionChoices:
+    """What decides a fine-tuning beside its settings."""
+
+    doc_stride: DocStride = DOC_STRIDE
+
+
+@dataclass(frozen=True)
+class QuestionScoring:
+    """How a reader answers and is scored."""
+
+    doc_stride: DocStride = DOC_STRIDE
+    metric: Annotated[Literal["squad", "korquad"], Option(help="Whose normalisation and F1.")] = "squad"
+    strip: Annotated[str, Option(help="Texts no answer begins or ends with, such as '[CLS] [SEP]'.")] = ""
+    longest_answer: Annotated[int | None, Option(min=1, help="Characters above which an answer is none.")] = None
+
+
+@dataclass(frozen=True)
+class QuestionTelling:
+    """How a reader's scores are made, in place of what is noted beside its weights."""
+
+    temperature: Annotated[
+        float | None, Option(help="Divides the logits; what stands in the checkpoint's folder by default.")
+    ] = None
+    unanswerable: Annotated[
+        bool | None, Option(help="Whether it may answer with none; as the checkpoint's folder says by default.")
+    ] = None
+
+
+class QuestionAnswering(Task):
+    """Questions with passages, SQuAD's above all, and a reader that finds spans."""
+
+    name = contract.QA.name
+    model = "a span reader"
+    unit = "questions"
+    source = SOURCE
+    source_help = "SQuAD-form JSON, folder, or hub name."
+    max_length = 256
+    spec = contract.QA
+    primary = contract.QA.primary
+    columns: ClassVar = {"f1": ".2f", "exact_match": ".2f", "edit_distance": ".2f", "calibration_error": ".3f"}
+    label_smoothing = False
+    presets: ClassVar = {
+        "squad-base": ("bert-base-uncased", "distilbert-base-uncased", "roberta-base"),
+        "squad-bundled": BUNDLED,
+    }
+    data = QuestionOptions
+    choices = QuestionChoices
+    scoring = QuestionScoring
+    reading = ("doc_stride",)
+    telling = QuestionTelling
+    beside = (CALIBRATION,)
+
+    def load(self, options: QuestionOptions) -> QuestionData:
+        """Load and join data sets of questions."""
+        from trident_training.tasks.qa.data import load_questions
+
+        return load_questions(
+            options.data,
+            validation_fraction=options.validation_fraction,
+            seed=options.split_seed,
+            unambiguous=options.unambiguous,
+            most_questions=options.questions,
+        )
+
+    def rows(self, source: str, validation_fraction: float, split_seed: int) -> Dataset:
+        """Load questions with the answers that are accepted."""
+        from trident_training.tasks.qa.data import load_rows
+
+        return load_rows(source, validation_fraction=validation_fraction, seed=split_seed)
+
+    def prepare(self, data: QuestionData, settings: Settings, choices: QuestionChoices) -> Prepared:
+        """Load a span reader, and cut the passages into windows."""
+        from trident_training.tasks.qa.training import prepare
+
+        return prepare(data, settings, choices.doc_stride)
+
+    def after(
+        self, data: QuestionData, best: Path, max_length: int, scoring: QuestionScoring, choices: Any = None
+    ) -> str | None:
+        """Calibrate the reader's scores on the validation set."""
+        from trident_training.tasks.qa.scoring import write_calibration
+
+        return write_calibration(data, best, max_length, scoring.doc_stride)
+
+    def scoring_of(self, choices: QuestionChoices) -> QuestionScoring:
+        """Return how a reader of such windows is scored."""
+        return QuestionScoring(choices.doc_stride)
+
+    def facts(self, choices: QuestionChoices) -> dict[str, Any]:
+        """Return the windows' overlap."""
+        return {"doc_stride": choices.doc_stride}
+
+    def predictor(self, checkpoint: str, max_length: int, scoring: QuestionScoring) -> Predictor:
+        """Return what predicts each question's best answer and its score."""
+        from trident_training.tasks.qa.calibration import Calibration
+        from trident_training.tasks.qa.scoring import CheckpointReader, ReaderPredictor
+
+        reader = CheckpointReader(checkpoint, max_length, scoring.doc_stride)
+        options = {"strip": scoring.strip.split(), "longest_answer": scoring.longest_answer}
+        answer = reader.answerer(Calibration.beside(Path(checkpoint)), **options)
+        return ReaderPredictor(answer, model=reader.model, tokenizer=reader.tokenizer, reader=reader)
+
+    def ask(self, client: TridentClient, model: str, rows: Dataset) -> Any:
+        """Ask for each question's best answer."""
+        questions = zip(rows["question"], rows["context"], strict=True)
+        return [(spans[0].answer, spans[0].score) for spans in client.answer_many(questions, model=model)]
+
+    def exported(self, export: Exported) -> Predictor:
+        """Return what predicts each question's best answer with the export, and the calibration beside it."""
+        from trident_training.tasks.qa.scoring import exported_answerer
+
+        return Predictor(exported_answerer(export))
+
+    def score(self, predictor: Predictor, rows: Dataset, scoring: QuestionScoring) -> dict[str, Any]:
+        """Return exact match and F1 in percent, the edit distance, and how far the scores are from being right."""
+        from trident_training.tasks.qa.scoring import evaluate_answers
+
+        return evaluate_answers(predictor.predict, list(rows), scoring.metric)
+
+    def validate(self, predictor: Predictor, data: QuestionData) -> dict[str, Any]:
+        """Return exact match and F1 before any calibration."""
+        from trident_training.tasks.qa.scoring import plain_scores
+
+        return plain_scores(predictor, data)
+
+    def head(self, recipe: Recipe) -> Head:
+        """Return start and end logits."""
+        from trident_training.tasks.qa.head import head
+
+        return head(recipe)
+
+    def files(self, weights: Path, telling: QuestionTelling) -> dict[str, str]:
+        """Return the calibration beside the weights, with what was given in its place."""
+        from trident_training.tasks.qa.calibration import Calibration
+
+        given = {"temperature": telling.temperature, "may_be_unanswerable": telling.unanswerable}
+        chosen = {name: value for name, value in given.items() if value is not None}
+        calibration: Calibration = replace(Calibration.beside(weights), **chosen)  # type: ignore[arg-type]
+        return {CALIBRATION: calibration.to_json()}
+
+
+TASK = QuestionAnswering()

@@ -1,0 +1,232 @@
+"""Prepares extractive question answering for a fine-tuning run: windows with labels, and their scores as answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from datasets import Dataset
+from transformers import DataCollatorWithPadding, EvalPrediction, PreTrainedTokenizerBase, set_seed
+
+from trident_training.checkpoints.loading import Dropout, load_question_answerer, load_tokenizer
+from trident_training.data.problems import DataError
+from trident_training.finetune.run import Prepared
+from trident_training.finetune.settings import Settings
+from trident_training.tasks.qa.data import QuestionData
+from trident_training.tasks.qa.metrics import SquadScore
+from trident_training.tasks.qa.spans import Span, Window, find_spans
+
+#: Tokens that a question must leave for its context, the overlap of two windows not counted.
+LEAST_CONTEXT = 16
+#: What the model is given of a window; not every architecture has token types.
+ROW = ("input_ids", "attention_mask", "token_type_ids", "start_positions", "end_positions", "length")
+
+
+@dataclass(frozen=True)
+class PassageWindows:
+    """One question's context as the windows that the reader reads.
+
+    Attributes:
+        rows: which rows of the tokenized windows they are.
+        offsets: where the context's tokens stand, start and end in characters; int ``[tokens, 2]``.
+        places: for each window, its first context token's place in the row, how many it has, and which of ``offsets``
+            the first one is.
+    """
+
+    rows: list[int]
+    offsets: npt.NDArray[Any]
+    places: list[tuple[int, int, int]]
+
+
+def prepare(data: QuestionData, settings: Settings, doc_stride: int) -> Prepared:
+    """Load model and tokenizer and cut the contexts into windows.
+
+    Args:
+        data: questions to learn from and to choose by.
+        settings: completed ones.
+        doc_stride: tokens that neighbouring windows share.
+
+    Raises:
+        CheckpointError: the checkpoint cannot be loaded, or takes fewer tokens than ``settings.max_length``.
+        DataError: no question leaves room for its context.
+        ValueError: windows that would not move on.
+    """
+    set_seed(settings.seed)
+    tokenizer = load_tokenizer(settings.model)
+    model = load_question_answerer(
+        settings.model, settings.max_length, dropout=Dropout(settings.dropout, settings.attention_dropout)
+    )
+    train, _ = cut(data.splits["train"], tokenizer, settings.max_length, doc_stride)
+    validation, passages = cut(data.splits["validation"], tokenizer, settings.max_length, doc_stride)
+    for split, rows in (("train", train), ("validation", validation)):
+        if not len(rows):
+            raise DataError(
+                f"no question of the {split} set leaves room for its context; up to "
+                f"{settings.max_length - doc_stride - LEAST_CONTEXT} tokens are accepted with max_length "
+                f"{settings.max_length} and doc_stride {doc_stride}"
+            )
+    questions = list(data.splits["validation"])
+
+    def compute_metrics(prediction: EvalPrediction) -> dict[str, float]:
+        start, end = prediction.predictions[:2]
+        found = decode(questions, passages, start, end, may_be_unanswerable=may_be_unanswerable(data))
+        return score(best_texts(questions, found), questions)
+
+    return Prepared(
+        model=model,
+        tokenizer=tokenizer,
+        train=train,
+        validation=validation,
+        collator=DataCollatorWithPadding(tokenizer, pad_to_multiple_of=8),
+        compute_metrics=compute_metrics,
+        primary=SquadScore.primary,
+        collapsed=collapsed,
+        facts={
+            "train_data": data.digest("train"),
+            "validation_data": data.digest("validation"),
+            "doc_stride": doc_stride,
+        },
+    )
+
+
+def cut(
+    questions: Dataset, tokenizer: PreTrainedTokenizerBase, max_length: int, doc_stride: int
+) -> tuple[Dataset, list[PassageWindows]]:
+    """Cut every context into overlapping windows, each beside its question.
+
+    The labels of a window that does not hold the whole first answer are its first token, both.
+
+    Returns:
+        The tokenized windows in the order of the questions, and for each question which they are. A question that
+        leaves too little room for its context has none.
+
+    Raises:
+        ValueError: windows that would not move on.
+    """
+    if doc_stride > max_length - 2 * LEAST_CONTEXT:
+        raise ValueError(
+            f"doc_stride {doc_stride} leaves no room for a question in {max_length} tokens; "
+            f"{max_length - 2 * LEAST_CONTEXT} or less is accepted"
+        )
+    rows: list[dict[str, Any]] = []
+    passages = []
+    for question in questions:
+        found = _windows(question, tokenizer, max_length, doc_stride)
+        passages.append(_place(found, len(rows)))
+        rows += [{name: row[name] for name in ROW if name in row} for row in found]
+    return Dataset.from_list(rows), passages
+
+
+def _windows(
+    question: Mapping[str, Any], tokenizer: PreTrainedTokenizerBase, max_length: int, doc_stride: int
+) -> list[dict[str, Any]]:
+    room = max_length - doc_stride - LEAST_CONTEXT
+    if len(tokenizer(question["question"], add_special_tokens=False)["input_ids"]) > room:
+        return []
+    encoded = tokenizer(
+        question["question"],
+        question["context"],
+        truncation="only_second",
+        max_length=max_length,
+        stride=doc_stride,
+        return_overflowing_tokens=True,
+        return_offsets_mapping=True,
+    )
+    windows = []
+    first = 0
+    for index, offsets in enumerate(encoded["offset_mapping"]):
+        inside = [place for place, sequence in enumerate(encoded.sequence_ids(index)) if sequence == 1]
+        start, end = _label(question["answers"], offsets, inside)
+        row = {name: encoded[name][index] for name in ROW if name in encoded}
+        row |= {"start_positions": start, "end_positions": end, "length": len(offsets)}
+        row |= {"first": first, "place": inside[0] if inside else 0, "offsets": [offsets[place] for place in inside]}
+        windows.append(row)
+        first += len(inside) - doc_stride
+    return windows
+
+
+def _label(
+    answers: Mapping[str, list[Any]], offsets: Sequence[tuple[int, int]], inside: Sequence[int]
+) -> tuple[int, int]:
+    """Return the places of the first answer's first and last token; 0 and 0 where the window does not hold it all."""
+    if not answers["text"] or not inside:
+        return 0, 0
+    begins = answers["answer_start"][0]
+    ends = begins + len(answers["text"][0])
+    start = next((place for place in inside if offsets[place][0] <= begins < offsets[place][1]), None)
+    end = next((place for place in inside if offsets[place][0] < ends <= offsets[place][1]), None)
+    return (0, 0) if start is None or end is None else (start, end)
+
+
+def _place(windows: Sequence[Mapping[str, Any]], row: int) -> PassageWindows:
+    offsets: list[tuple[int, int]] = []
+    for window in windows:
+        offsets += window["offsets"][len(offsets) - window["first"] :]
+    return PassageWindows(
+        rows=list(range(row, row + len(windows))),
+        offsets=np.array(offsets, dtype=np.int64).reshape(-1, 2),
+        places=[(window["place"], len(window["offsets"]), window["first"]) for window in windows],
+    )
+
+
+def may_be_unanswerable(data: QuestionData) -> bool:
+    """Return whether there are questions without an answer to learn from."""
+    return any(not answers["text"] for answers in data.splits["train"]["answers"])
+
+
+def decode(
+    questions: Sequence[Mapping[str, Any]],
+    passages: Sequence[PassageWindows],
+    start: Sequence[npt.NDArray[Any]],
+    end: Sequence[npt.NDArray[Any]],
+    **options: Any,
+) -> list[list[Span]]:
+    """Return each question's likeliest spans, the best first; none for one without windows.
+
+    Args:
+        questions: whose contexts were cut.
+        passages: how they were.
+        start: logits of each window's tokens, float ``[windows, at least its tokens]``.
+        end: the same.
+        options: :func:`trident_training.tasks.qa.spans.find_spans`'s.
+    """
+    result = []
+    for question, passage in zip(questions, passages, strict=True):
+        windows = [
+            Window(
+                start[row][place : place + count],
+                end[row][place : place + count],
+                first,
+                float(start[row][0] + end[row][0]),
+            )
+            for row, (place, count, first) in zip(passage.rows, passage.places, strict=True)
+        ]
+        result.append(find_spans(question["context"], passage.offsets, windows, **options))
+    return result
+
+
+def best_texts(questions: Sequence[Mapping[str, Any]], found: Sequence[Sequence[Span]]) -> list[str]:
+    """Return the text of each question's best span; an empty one where there is none."""
+    return [
+        question["context"][spans[0].start : spans[0].end] if spans else ""
+        for question, spans in zip(questions, found, strict=True)
+    ]
+
+
+def score(predictions: Sequence[str], questions: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Return SQuAD's F1 and exact match in percent."""
+    return dict(
+        SquadScore().compute(
+            predictions=list(predictions), references=[question["answers"]["text"] for question in questions]
+        )
+    )
+
+
+def collapsed(scores: Mapping[str, float]) -> str | None:
+    """Say that no answer shares a word with any expected one, and what to change; None when some do."""
+    if scores[SquadScore.primary] > 0:
+        return None
+    return "the model collapsed: no answer is right in any word. Use a lower learning rate or a longer warm-up."

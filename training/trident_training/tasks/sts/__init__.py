@@ -1,0 +1,1 @@
+"""The task of similarity: how alike in meaning are two sentences?"""

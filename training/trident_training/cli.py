@@ -417,7 +417,7 @@ def soup_qa(
 def vocabulary(
     data: Annotated[list[str], typer.Option(help="Sentence pairs, as finetune sts takes them; repeatable.")],
     output: Annotated[Path, typer.Option(help="Folder of the encoder with its new vocabulary.")],
-    base: Annotated[str, typer.Option(help="The encoder: path, hub name or bundled.")] = "bundled",
+    base: Annotated[str, typer.Option(help="The encoder: path, hub name, or small, base, multilingual.")] = "bundled",
     size: Annotated[int, typer.Option(min=100, help="Tokens at most.")] = 8_000,
     validation_fraction: ValidationFraction = 0.1,
     split_seed: SplitSeed = 0,
@@ -434,7 +434,9 @@ def distill(
     settings: Settings,
     original: Annotated[str, typer.Option(help="Sentence pairs in the teacher's language, such as STS-B.")],
     translation: Annotated[str, typer.Option(help="The same rows in the student's, such as KorSTS.")],
-    teacher: Annotated[str, typer.Option(help="A sentence encoder: path, hub name or bundled.")] = "bundled",
+    teacher: Annotated[
+        str, typer.Option(help="A sentence encoder: path, hub name, or small, base, multilingual.")
+    ] = "bundled",
 ) -> None:
     """Teach a sentence encoder (--model) another language: its embeddings become those of the translated originals."""
     from trident_training import sts_commands
@@ -446,7 +448,9 @@ def distill(
 def adapter(
     checkpoint: Annotated[Path, typer.Option(help="Folder of a fine-tuned classifier.")],
     output: Annotated[Path, typer.Option(help="The adapter's folder.")],
-    base: Annotated[str, typer.Option(help="What it was fine-tuned from: path, hub name or bundled.")] = "bundled",
+    base: Annotated[
+        str, typer.Option(help="What it was fine-tuned from: path, hub name, or small, base, multilingual.")
+    ] = "bundled",
 ) -> None:
     """Write what a fine-tuning changed in its base, in float16: small enough to ship."""
     from trident_training import cola_commands

@@ -240,7 +240,7 @@ def _head(recipe: Recipe) -> Head:
         card = SimilarityCard.beside(recipe.weights)
         if card.kind is not Kind.BI_ENCODER:
             raise ValueError(f"{recipe.title} is a {card.kind}; only a {Kind.BI_ENCODER} is served")
-        pooling = card.pooling or pooling_of(recipe.checkpoint)
+        pooling = card.pooling or pooling_of(bundled.location(recipe.checkpoint))
         if recipe.adapter is not None:
             return heads.embedding_head(merge_adapter(recipe.adapter, recipe.checkpoint), pooling)
         return heads.embedding_head(loading.load_encoder(recipe.checkpoint), pooling)

@@ -33,7 +33,9 @@ class Settings:
     """
 
     output: Annotated[Path, Option(help="The run's folder; the same command goes on with what it holds.")]
-    model: Annotated[str, Option(help="Path, hub name, or bundled (bundled-4 is its lowest 4 layers).")] = "bundled"
+    model: Annotated[
+        str, Option(help="Path, hub name, or small, base, multilingual (base-6 is its lowest 6 layers).")
+    ] = "bundled"
     epochs: Annotated[int | None, Option(min=1, help="Passes over the train set.")] = None
     batch_size: Annotated[int | None, Option(min=1, help="Sequences a step sees, accumulation included.")] = None
     accumulation: Annotated[int, Option(min=1, help="Forward passes a step is made of; divides the batch size.")] = 1

@@ -23,7 +23,7 @@ CONFIGURATIONS = {
     "distilbert": lambda: transformers.DistilBertConfig(
         vocab_size=97, dim=32, n_layers=2, n_heads=4, hidden_dim=48, max_position_embeddings=66, num_labels=2
     ),
-    # Relative positions: no packed row can express them.
+    # A bias on distances, in attention of its own.
     "mpnet": lambda: transformers.MPNetConfig(**SIZES, pad_token_id=1),
     # Local attention windows: takes a packed row, and answers wrongly on it.
     "modernbert": lambda: transformers.ModernBertConfig(
@@ -45,7 +45,7 @@ def tiny_encoder() -> Callable[[str], transformers.PreTrainedModel]:
 
     def make(architecture: str) -> transformers.PreTrainedModel:
         torch.manual_seed(3)
-        return transformers.AutoModel.from_config(CONFIGURATIONS[architecture]()).eval()
+        return _by_distance(transformers.AutoModel.from_config(CONFIGURATIONS[architecture]()).eval())
 
     return make
 
@@ -78,4 +78,13 @@ def _strong(head: type, architecture: str) -> transformers.PreTrainedModel:
         for weight in model.parameters():
             if weight.dim() > 1:
                 weight.mul_(4)
+    return _by_distance(model)
+
+
+def _by_distance(model: transformers.PreTrainedModel) -> transformers.PreTrainedModel:
+    """Let what attention adds for distances, which is drawn next to nothing, matter as it does in a trained encoder."""
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if "relative_attention_bias" in name:
+                weight.normal_(std=2)
     return model

@@ -18,8 +18,8 @@ from trident_training.export.parity import ParityError, ragged, sample_batches
 from trident_training.export.pipeline import export
 
 Maker = Callable[[str], PreTrainedModel]
-PACKED = ("bert", "roberta", "electra", "albert", "distilbert")
-PADDED = ("mpnet", "modernbert")
+PACKED = ("bert", "roberta", "electra", "albert", "distilbert", "mpnet")
+PADDED = ("modernbert",)
 LONGEST = 48
 
 
@@ -38,7 +38,7 @@ def plain_answers(head: Head, batch: list[torch.Tensor]) -> torch.Tensor:
     ("architecture", "pooling"),
     [
         *((architecture, Pooling.MEAN) for architecture in (*PACKED, *PADDED)),
-        *((architecture, pooling) for architecture in ("bert", "mpnet") for pooling in (Pooling.CLS, Pooling.MAX)),
+        *((architecture, pooling) for architecture in ("bert", *PADDED) for pooling in (Pooling.CLS, Pooling.MAX)),
     ],
 )
 def test_embedding_equals_the_plain_model_one_sequence_at_a_time(
@@ -55,7 +55,7 @@ def test_embedding_equals_the_plain_model_one_sequence_at_a_time(
 
 
 @pytest.mark.parametrize("pooling", list(Pooling))
-@pytest.mark.parametrize("architecture", ["bert", "mpnet"])
+@pytest.mark.parametrize("architecture", ["bert", "mpnet", *PADDED])
 def test_a_pairs_cosine_is_that_of_its_sentences_and_sentences_join_pairs(
     tiny_encoder: Maker, architecture: str, pooling: Pooling
 ) -> None:
@@ -89,7 +89,7 @@ def test_probability_equals_the_plain_classifier(tiny_classifier: Maker, archite
 
 
 @pytest.mark.parametrize("slice_tokens", [1, 50, 10_000])
-@pytest.mark.parametrize("architecture", [*PACKED, "mpnet"])
+@pytest.mark.parametrize("architecture", [*PACKED, *PADDED])
 def test_span_logits_equal_the_plain_readers_however_many_windows_are_read_at_a_time(
     tiny_reader: Maker, architecture: str, slice_tokens: int
 ) -> None:
@@ -105,7 +105,7 @@ def test_span_logits_equal_the_plain_readers_however_many_windows_are_read_at_a_
     torch.testing.assert_close(answers, expected, atol=1e-4, rtol=0)
 
 
-@pytest.mark.parametrize("architecture", ["bert", "roberta", "mpnet"])
+@pytest.mark.parametrize("architecture", ["bert", "roberta", "mpnet", *PADDED])
 def test_ids_and_lengths_that_the_model_has_no_place_for_harm_no_neighbour(
     tiny_encoder: Maker, architecture: str
 ) -> None:
@@ -167,7 +167,7 @@ def read(module: torch.nn.Module, items: list[tuple[list[int], list[int], list[i
         return list(torch.stack(module(*flat, *shapes), 1).split([len(item[0]) for item in items]))
 
 
-@pytest.mark.parametrize("architecture", ["bert", "mpnet"])
+@pytest.mark.parametrize("architecture", ["bert", "mpnet", *PADDED])
 def test_a_request_whose_lengths_do_not_fit_its_ids_is_answered_with_nan_and_moves_nobodys_answer(
     tiny_reader: Maker, architecture: str
 ) -> None:
@@ -222,7 +222,9 @@ def test_half_precision_computes_in_half_and_answers_in_float32(tiny_encoder: Ma
     assert exported.parity.largest_difference > 0
 
 
-@pytest.mark.parametrize(("architecture", "pooling"), [("roberta", "mean"), ("mpnet", "cls"), ("bert", "max")])
+@pytest.mark.parametrize(
+    ("architecture", "pooling"), [("roberta", "mean"), ("mpnet", "mean"), ("modernbert", "cls"), ("bert", "max")]
+)
 @pytest.mark.parametrize("lengths", [[1] * 64, [1], [0], [0, 0, 0], [5, 0, 1]])
 def test_edges_answer_finite_rows(tiny_encoder: Maker, architecture: str, pooling: str, lengths: list[int]) -> None:
     exported = export(embedding_head(tiny_encoder(architecture), Pooling(pooling)), Precision.FLOAT32, 8)
@@ -244,6 +246,15 @@ def test_an_answer_does_not_depend_on_the_company_in_its_batch(tiny_encoder: Mak
     together = head.call(exported.module, batch)
     alone = torch.cat([head.call(exported.module, [each]) for each in batch])
     torch.testing.assert_close(together, alone, atol=1e-6, rtol=0)
+
+
+def test_the_bias_on_distances_is_computed_once_and_projections_at_once(tiny_encoder: Maker) -> None:
+    module = export(embedding_head(tiny_encoder("mpnet")), Precision.FLOAT32, LONGEST).module
+    nodes = all_nodes(module.graph)
+    # Of words, of positions and of distances.
+    assert sum(node.kind() == "aten::embedding" for node in nodes) == 3
+    outputs = [list(node.inputs())[1].type().sizes()[0] for node in nodes if node.kind() == "aten::linear"]
+    assert outputs == 2 * [96, 32, 48, 32]
 
 
 def test_a_model_that_differs_is_refused(tiny_encoder: Maker) -> None:
@@ -311,7 +322,7 @@ def test_the_file_needs_nothing_but_torch(tiny_encoder: Maker, tmp_path: Path) -
     assert done.stdout.strip() == "['INPUT_IDS', 'ITEM_SHAPE'] (2, 32) (2, 1)"
 
 
-@pytest.mark.parametrize("architecture", ["bert", "mpnet"])
+@pytest.mark.parametrize("architecture", ["bert", "mpnet", *PADDED])
 def test_the_graph_has_no_operation_that_another_backend_lacks(tiny_encoder: Maker, architecture: str) -> None:
     exported = export(embedding_head(tiny_encoder(architecture)), Precision.FLOAT32, 16)
     kinds = {node.kind() for node in all_nodes(exported.module.graph)}

@@ -53,6 +53,54 @@ def test_an_adapter_holds_what_changed_and_gives_the_model_back(classifier, tiny
     assert all(torch.allclose(merged[name], whole[name], atol=1e-3) for name in whole)
 
 
+@pytest.fixture(scope="module")
+def low_rank(tiny_checkpoint, toy_data, tmp_path_factory) -> Path:
+    """A tiny BERT fine-tuned with LoRA of rank 2 on queries and values."""
+    output = tmp_path_factory.mktemp("low_rank")
+    options = ["--lora-rank", 2, "--lora-alpha", 6, "--lora-targets", "query,value", "--lora-dropout", 0, "--rslora"]
+    options += ["--learning-rate", "1e-2", "--epochs", 2, "--max-length", 24]
+    options += ["--model", tiny_checkpoint("bert"), "--data", toy_data, "--output", output]
+    # How well so few weights learn is of no concern here, and the exit status tells of it.
+    CliRunner().invoke(app, [str(each) for each in ("finetune", "cola", *options)])
+    return output / "best"
+
+
+def test_what_lora_changed_is_held_as_its_factors(low_rank, tiny_checkpoint, tmp_path):
+    base = str(tiny_checkpoint("bert"))
+    run("adapter", "--checkpoint", low_rank, "--base", base, "--output", tmp_path / "adapter")
+    held = load_file(tmp_path / "adapter" / WEIGHTS)
+    factors = {name for name in held if name.endswith((".lora_A", ".lora_B"))}
+    matrices = {name.rpartition(".lora_")[0] for name in factors}
+    assert matrices == {
+        f"bert.encoder.layer.{layer}.attention.self.{part}.weight" for layer in range(2) for part in ("query", "value")
+    }
+    assert len(factors) == 2 * len(matrices)
+    assert all(min(held[name].shape) == 2 for name in factors)
+    assert not any(name.startswith("bert.encoder") for name in set(held) - factors)
+    merged = merge_adapter(tmp_path / "adapter", base).state_dict()
+    whole = AutoModelForSequenceClassification.from_pretrained(low_rank).state_dict()
+    before = load_file(Path(base) / "model.safetensors")
+    for name in matrices:
+        assert (whole[name] - before[name.removeprefix("bert.")]).abs().max() > 1e-2
+        assert torch.allclose(merged[name], whole[name], atol=1e-4)
+    assert all(torch.allclose(merged[name], whole[name], atol=1e-3) for name in whole)
+
+
+@pytest.mark.parametrize("change", ["no right", "other rank"])
+def test_factors_that_do_not_fit_are_refused(low_rank, tiny_checkpoint, tmp_path, change):
+    base = str(tiny_checkpoint("bert"))
+    save_adapter(low_rank, base, tmp_path, {})
+    held = load_file(tmp_path / WEIGHTS)
+    name = "bert.encoder.layer.0.attention.self.query.weight.lora_A"
+    if change == "no right":
+        del held[name]
+    else:
+        held[name] = held[name][:1].contiguous()
+    save_file(held, tmp_path / WEIGHTS, metadata={"format": "pt"})
+    with pytest.raises(CheckpointError, match="which .* has no place for" if change == "no right" else "does not fit"):
+        merge_adapter(tmp_path, base)
+
+
 @pytest.mark.parametrize("change", ["lacks", "other shape", "further"])
 def test_an_adapter_that_does_not_fit_is_refused(classifier, tiny_checkpoint, tmp_path, change):
     base = str(tiny_checkpoint("bert"))

@@ -1,5 +1,6 @@
 """What settings are accepted, how the architectures' defaults fill them, and that a folder keeps to its own."""
 
+import json
 import re
 
 import pytest
@@ -32,6 +33,8 @@ def test_what_is_not_chosen_comes_from_the_architecture(tmp_path):
         ({"max_length": 1}, "max_length is 1; 2 or more"),
         ({"batch_size": 10, "accumulation": 4}, "batch_size 10 cannot be made of 4"),
         ({"lora_rank": 0}, "lora_rank is 0; 1 or more"),
+        ({"lora_rank": 8, "lora_dropout": 1.0}, "lora_dropout is 1.0; 0 to 0.99"),
+        ({"lora_alpha": 16, "rslora": True}, "lora_alpha, rslora without lora_rank"),
     ],
 )
 def test_settings_that_cannot_be_run_are_refused(tmp_path, chosen, says):
@@ -50,6 +53,18 @@ def test_a_folder_goes_on_with_the_settings_it_was_begun_with(tmp_path):
     begun.claim_output({"data": "abc"})
     with pytest.raises(SettingsError, match=r"seed was 1 and is 2; data was 'abc' and is 'xyz'"):
         Settings(tmp_path / "run", seed=2).claim_output({"data": "xyz"})
+
+
+def test_a_run_that_was_begun_before_there_was_a_setting_had_its_default(tmp_path):
+    Settings(tmp_path / "run", lora_rank=8).claim_output({})
+    file = tmp_path / "run" / "settings.json"
+    begun = json.loads(file.read_text())
+    for name in ("lora_dropout", "rslora", "lora_alpha"):
+        del begun[name]
+    file.write_text(json.dumps(begun))
+    Settings(tmp_path / "run", lora_rank=8).claim_output({})
+    with pytest.raises(SettingsError, match=r"lora_dropout was 0\.05 and is 0\.1"):
+        Settings(tmp_path / "run", lora_rank=8, lora_dropout=0.1).claim_output({})
 
 
 def test_labels_are_smoothed_by_the_commands_whose_loss_is_the_trainers():

@@ -30,6 +30,10 @@ from trident_training.checkpoints.loading import load_tokenizer, quiet, tokenize
 
 WEIGHTS = "adapter.safetensors"
 METRICS = "metrics.json"
+#: Behind a matrix's name: factors of what is added to the base's, ``[outputs, rank]`` times ``[rank, inputs]``.
+LEFT, RIGHT = ".lora_B", ".lora_A"
+#: Ranks beyond this one are not looked for.
+MOST_RANK = 128
 HEADS = {
     "ForSequenceClassification": AutoModelForSequenceClassification,
     "ForQuestionAnswering": AutoModelForQuestionAnswering,
@@ -53,6 +57,7 @@ def merge_adapter(adapter: Path, base: str) -> PreTrainedModel:
     if drawn:
         raise CheckpointError(f"{adapter} and {base} together lack {', '.join(sorted(drawn))}")
     try:
+        changed = _multiplied(changed, model.state_dict())
         unexpected = model.load_state_dict(changed, strict=False).unexpected_keys
     except RuntimeError as error:
         raise CheckpointError(f"{adapter} does not fit {base}: {str(error).splitlines()[-1].strip()}") from error
@@ -77,11 +82,13 @@ def save_adapter(
         model = head_of(AutoConfig.from_pretrained(checkpoint)).from_pretrained(checkpoint, dtype=torch.float32)
     before = _with_head(base, model.config)
     kept = {name: tensor for name, tensor in before.state_dict().items() if name not in _drawn_at_random(before, base)}
-    changed = {
-        name: tensor.to(torch.float16).contiguous()
-        for name, tensor in model.state_dict().items()
-        if name not in kept or not torch.equal(tensor, kept[name])
-    }
+    changed = {}
+    for name, tensor in model.state_dict().items():
+        if name not in kept:
+            changed[name] = tensor
+        elif not torch.equal(tensor, kept[name]):
+            changed |= _factored(name, tensor, kept[name])
+    changed = {name: tensor.to(torch.float16).contiguous() for name, tensor in changed.items()}
     folder.mkdir(parents=True, exist_ok=True)
     save_file(changed, folder / WEIGHTS, metadata={"format": "pt"})
     # Others may build from it, whoever wrote it.
@@ -93,6 +100,48 @@ def save_adapter(
             shutil.copyfile(checkpoint / name, folder / name)
     if _tokenizing(checkpoint) != _tokenizing(base):
         load_tokenizer(checkpoint).save_pretrained(folder)
+
+
+def _factored(name: str, tensor: torch.Tensor, before: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Return the two factors of a matrix's change where it has a low rank, within float32's rounding; else the matrix.
+
+    Source: Halko et al., Finding Structure with Randomness (2011), as ``torch.svd_lowrank`` has it.
+    """
+    if tensor.dim() != 2 or tensor.shape != before.shape:
+        return {name: tensor}
+    outputs, inputs = tensor.shape
+    most = min(MOST_RANK, outputs * inputs // (outputs + inputs))
+    change = tensor.double() - before.double()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        left, values, right = torch.svd_lowrank(change, min(most + 8, outputs, inputs), niter=4)
+    # What a merged sum was rounded by, twice over.
+    tolerance = 2 * torch.finfo(torch.float32).eps * tensor.double().norm()
+    for rank in range(1, most + 1):
+        # The same scale on both sides, so that neither leaves float16's range.
+        roots = values[:rank].sqrt()
+        factors = {name + LEFT: left[:, :rank] * roots, name + RIGHT: (right[:, :rank] * roots).T}
+        if values[rank:].norm() <= tolerance and (
+            (change - factors[name + LEFT] @ factors[name + RIGHT]).norm() <= tolerance
+        ):
+            return factors
+    return {name: tensor}
+
+
+def _multiplied(held: dict[str, torch.Tensor], base: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Return an adapter's tensors with matrices in place of the factors of their changes.
+
+    Raises:
+        RuntimeError: factors do not fit one another or the base's matrix.
+    """
+    whole = {}
+    for name, tensor in held.items():
+        matrix = name.removesuffix(LEFT)
+        if matrix != name and matrix in base and matrix + RIGHT in held:
+            whole[matrix] = base[matrix] + tensor @ held[matrix + RIGHT]
+        elif not (name.endswith(RIGHT) and name.removesuffix(RIGHT) + LEFT in held):
+            whole[name] = tensor
+    return whole
 
 
 def _tokenizing(checkpoint: str | Path) -> dict[str, Any]:

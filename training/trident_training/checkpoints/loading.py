@@ -60,7 +60,7 @@ def quiet() -> Iterator[None]:
 
 
 def load_config(name: str) -> PreTrainedConfig:
-    """Return a checkpoint's configuration; ``bundled-4`` is the bundled encoder's lowest 4 layers.
+    """Return a checkpoint's configuration; ``base-6`` is the lowest 6 layers of ``base``.
 
     Raises:
         CheckpointError: nothing can be loaded under this name, or the bundled encoder is not that deep.

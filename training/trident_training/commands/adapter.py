@@ -20,7 +20,9 @@ class AdapterOptions:
 
     checkpoint: Annotated[Path, Option(help="Folder of a fine-tuned model, of any task.")]
     output: Annotated[Path, Option(help="The adapter's folder.")]
-    base: Annotated[str, Option(help="What it was fine-tuned from: path, hub name or bundled.")] = "bundled"
+    base: Annotated[str, Option(help="What it was fine-tuned from: path, hub name, or small, base, multilingual.")] = (
+        "bundled"
+    )
 
 
 @takes(options=Group(AdapterOptions))

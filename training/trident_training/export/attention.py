@@ -17,7 +17,9 @@ PACKED_ATTENTION = "trident_packed"
 
 
 @torch.jit.script
-def packed_attention(query: Tensor, key: Tensor, value: Tensor, layout: Tensor, scaling: float) -> Tensor:
+def packed_attention(
+    query: Tensor, key: Tensor, value: Tensor, layout: Tensor, scaling: float, bias: Tensor | None = None
+) -> Tensor:
     """Attend within each sequence of a laid out row, one block of rows of one width at a time.
 
     Args:
@@ -26,6 +28,7 @@ def packed_attention(query: Tensor, key: Tensor, value: Tensor, layout: Tensor, 
         value: as ``query``.
         layout: :attr:`trident_training.export.packing.Packed.layout`.
         scaling: factor on the products of queries and keys.
+        bias: what is added to the products, as :func:`trident_training.export.relative.packed_bias` has it.
 
     Returns:
         ``[1, T, heads, head_dim]``; what stands in free slots means nothing.
@@ -37,6 +40,7 @@ def packed_attention(query: Tensor, key: Tensor, value: Tensor, layout: Tensor, 
     heads, dim = query.size(1), query.size(3)
     outputs: list[Tensor] = []
     start = 0
+    place = 0
     for block in range(blocks):
         rows, width, shared = table[3 * block], table[3 * block + 1], table[3 * block + 2]
         end = start + rows * width
@@ -45,7 +49,11 @@ def packed_attention(query: Tensor, key: Tensor, value: Tensor, layout: Tensor, 
         k = key[0, :, start:end].view(heads, rows, width, dim).transpose(0, 1)
         v = value[0, :, start:end].view(heads, rows, width, dim).transpose(0, 1)
         mask: Tensor | None = None
-        if shared == 1:
+        if bias is not None:
+            size = heads * width * width * (rows if shared == 1 else 1)
+            mask = bias[place : place + size].view(-1, heads, width, width)
+            place += size
+        elif shared == 1:
             held = holder[start:end].view(rows, 1, width)
             # Free slots look at one another, for a softmax over nothing is NaN.
             mask = (held.transpose(1, 2) == held).unsqueeze(1)

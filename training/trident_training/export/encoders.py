@@ -17,6 +17,7 @@ from trident_training.checkpoints.positions import first_position, most_tokens
 from trident_training.export.attention import PACKED_ATTENTION
 from trident_training.export.fusing import fuse_siblings
 from trident_training.export.packing import Packed, fill_slots, pack
+from trident_training.export.relative import adapt
 
 
 class PackingError(ValueError):
@@ -92,12 +93,8 @@ def packed_encoder(encoder: PreTrainedModel) -> PackedEncoder:
     if "position_ids" not in takes:
         raise PackingError(f"{name} takes no position_ids")
     encoder = copy.deepcopy(encoder)
-    try:
-        encoder.set_attn_implementation(PACKED_ATTENTION)
-    except ValueError as error:
-        raise PackingError(f"{name} does not use transformers' attention interface: {error}") from error
-    if encoder.config._attn_implementation != PACKED_ATTENTION:
-        raise PackingError(f"{name} does not use transformers' attention interface")
+    if not adapt(encoder):
+        _use_packed_attention(encoder)
     example = torch.tensor([7, 8, 9, 7, 8, -1, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16], dtype=torch.int64)
     batch = pack(example, torch.tensor([3, 3, 10]))
     ids = example[batch.source]
@@ -105,6 +102,16 @@ def packed_encoder(encoder: PreTrainedModel) -> PackedEncoder:
     call = _PackedCall(encoder, "token_type_ids" in takes)
     fuse_siblings(call, *arguments)
     return PackedEncoder(_trace(call, arguments), encoder)
+
+
+def _use_packed_attention(encoder: PreTrainedModel) -> None:
+    name = type(encoder).__name__
+    try:
+        encoder.set_attn_implementation(PACKED_ATTENTION)
+    except ValueError as error:
+        raise PackingError(f"{name} does not use transformers' attention interface: {error}") from error
+    if encoder.config._attn_implementation != PACKED_ATTENTION:
+        raise PackingError(f"{name} does not use transformers' attention interface")
 
 
 def padded_encoder(encoder: PreTrainedModel) -> PaddedEncoder:

@@ -295,13 +295,18 @@ def merged(model: nn.Module) -> nn.Module:
     return copy.deepcopy(model).merge_and_unload()
 
 
-def with_lora(model: nn.Module, rank: int) -> nn.Module:
-    """Return the model with LoRA adapters on every linear layer but the head's, which is trained whole.
+def with_lora(model: nn.Module, settings: Settings) -> nn.Module:
+    """Return the model with LoRA adapters on linear layers other than the head's, which is trained whole.
 
-    Source: Hu et al., LoRA (2021); on all linear layers: Dettmers et al., QLoRA (2023), with alpha = 2 rank.
+    Source: Hu et al., LoRA (2021); on all linear layers: Dettmers et al., QLoRA (2023), with alpha = 2 rank; scaled for
+    high ranks: Kalajdzievski, A Rank Stabilization Scaling Factor for Fine-Tuning with LoRA (2023).
+
+    Raises:
+        ValueError: no layer has a name that the settings target.
     """
     from peft import LoraConfig, get_peft_model
 
+    rank = settings.lora_rank or 1
     heads = [
         name
         for name, child in model.named_children()
@@ -311,9 +316,11 @@ def with_lora(model: nn.Module, rank: int) -> nn.Module:
         model,
         LoraConfig(
             r=rank,
-            lora_alpha=2 * rank,
-            lora_dropout=0.05,
-            target_modules="all-linear",
+            # peft declares whole numbers and computes with any.
+            lora_alpha=2 * rank if settings.lora_alpha is None else settings.lora_alpha,  # type: ignore[arg-type]
+            lora_dropout=settings.lora_dropout,
+            use_rslora=settings.rslora,
+            target_modules=settings.lora_targets.split(",") if settings.lora_targets else "all-linear",
             exclude_modules=heads,
             modules_to_save=heads,
         ),
@@ -329,7 +336,7 @@ def _trainer(prepared: Prepared, settings: Settings, further: Sequence[TrainerCa
     if settings.freeze_embeddings:
         model.get_input_embeddings().requires_grad_(False)
     if settings.lora_rank is not None:
-        model = with_lora(model, settings.lora_rank)
+        model = with_lora(model, settings)
     callbacks = [KeepBest(settings.output / BEST, prepared), *further]
     if settings.patience is not None:
         callbacks.append(EarlyStoppingCallback(settings.patience))

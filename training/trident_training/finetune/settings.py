@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedConfig
 
 FILE = "settings.json"
+#: Settings that mean nothing without a rank.
+LORA = ("lora_alpha", "lora_targets", "lora_dropout", "rslora")
 
 
 class SettingsError(ValueError):
@@ -30,7 +32,9 @@ class Settings:
     """
 
     output: Annotated[Path, Option(help="The run's folder; the same command goes on with what it holds.")]
-    model: Annotated[str, Option(help="Path, hub name, or bundled (bundled-4 is its lowest 4 layers).")] = "bundled"
+    model: Annotated[
+        str, Option(help="Path, hub name, or small, base, multilingual (base-6 is its lowest 6 layers).")
+    ] = "bundled"
     epochs: Annotated[int | None, Option(min=1, help="Passes over the train set.")] = None
     batch_size: Annotated[int | None, Option(min=1, help="Sequences a step sees, accumulation included.")] = None
     accumulation: Annotated[int, Option(min=1, help="Forward passes a step is made of; divides the batch size.")] = 1
@@ -47,6 +51,15 @@ class Settings:
     label_smoothing: Annotated[float, Option(min=0, max=0.99)] = 0.0
     seed: Annotated[int, Option(min=0, help="Of the head's first weights, the order and dropout.")] = 0
     lora_rank: Annotated[int | None, Option(min=1, help="Train LoRA adapters of this rank, not every weight.")] = None
+    lora_alpha: Annotated[
+        float | None,
+        Option(min=0.001, help="What LoRA adds is scaled by this over the rank; twice the rank by default."),
+    ] = None
+    lora_targets: Annotated[
+        str | None, Option(help="Endings of linear layers' names, with commas: query,value; all layers by default.")
+    ] = None
+    lora_dropout: Annotated[float, Option(min=0, max=0.99, help="Of what LoRA's layers are given.")] = 0.05
+    rslora: Annotated[bool, Option(help="Scale by alpha over the rank's square root, for high ranks.")] = False
     freeze_embeddings: Annotated[bool, Option(help="Leave the word embeddings as they are.")] = False
     average: Annotated[
         float | None, Option(min=0.01, max=1, help="Average the weights of the last steps, this share of all.")
@@ -65,6 +78,9 @@ class Settings:
                 raise SettingsError(f"{name} is {value}; {accepted} is accepted")
         if self.learning_rate is not None and not 0 < self.learning_rate < 1:
             raise SettingsError(f"learning_rate is {self.learning_rate}; above 0 and below 1 is accepted")
+        chosen = [name for name in LORA if getattr(self, name) != getattr(type(self), name)]
+        if self.lora_rank is None and chosen:
+            raise SettingsError(f"{', '.join(chosen)} without lora_rank, which is what trains with LoRA")
         if self.batch_size is not None and self.batch_size % self.accumulation:
             raise SettingsError(
                 f"batch_size {self.batch_size} cannot be made of {self.accumulation} equal passes; let accumulation "
@@ -97,6 +113,8 @@ class Settings:
         mine = self.as_dict() | facts
         if file.is_file():
             before = json.loads(file.read_text())
+            # A run that was begun before there was a setting had its default.
+            before = {each.name: each.default for each in fields(self)} | before
             changed = [name for name in mine if mine[name] != before.get(name)]
             if changed:
                 differences = "; ".join(f"{name} was {before.get(name)!r} and is {mine[name]!r}" for name in changed)

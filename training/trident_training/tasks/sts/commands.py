@@ -22,7 +22,7 @@ class VocabularyOptions:
 
     data: Annotated[list[str], Option(help="Sentence pairs, as finetune sts takes them; repeatable.")]
     output: Annotated[Path, Option(help="Folder of the encoder with its new vocabulary.")]
-    base: Annotated[str, Option(help="The encoder: path, hub name or bundled.")] = "bundled"
+    base: Annotated[str, Option(help="The encoder: path, hub name, or small, base, multilingual.")] = "bundled"
     size: Annotated[int, Option(min=100, help="Tokens at most.")] = 8_000
 
 
@@ -54,7 +54,9 @@ class DistillOptions:
 
     original: Annotated[str, Option(help="Sentence pairs in the teacher's language, such as STS-B.")]
     translation: Annotated[str, Option(help="The same rows in the student's, such as KorSTS.")]
-    teacher: Annotated[str, Option(help="A sentence encoder: path, hub name or bundled.")] = "bundled"
+    teacher: Annotated[str, Option(help="A sentence encoder: path, hub name, or small, base, multilingual.")] = (
+        "bundled"
+    )
 
 
 @takes(options=Group(DistillOptions), settings=training(TASK, "runs/distilled"))

@@ -23,9 +23,9 @@ from trident_client._types import Answer, AsyncTransport, ModelInfo, ModelStatis
 class AsyncTridentClient:
     """The same as :class:`TridentClient` for one event loop; see there for arguments and errors.
 
-    ``concurrency`` holds for each call, and a stream may be given a higher one too. The ``stream_*`` methods take
-    asynchronous iterables as well; who stops reading one before its end closes it, as :func:`contextlib.aclosing`
-    does, so that nothing of it stays under way.
+    ``concurrency`` holds for each call, where the other client's holds for all of its calls together. The ``stream_*``
+    methods take asynchronous iterables as well; who stops reading one before its end closes it, as
+    :func:`contextlib.aclosing` does, so that nothing of it stays under way.
     """
 
     def __init__(

@@ -211,8 +211,8 @@ class TridentClient:
             on_truncation: called with the indices, counted from the stream's beginning, before their results come.
             on_bad_item: called with the index of a sentence that the model does not take, and the error, before its
                 result, which is NaN; where it is not given, the error is raised and the stream ends.
-            concurrency: how many requests of this stream are under way at once, at most the client's, which it is when
-                None.
+            concurrency: how many requests of this stream are under way at once, more or fewer than the client's, which
+                it is when None.
         """
         return self._stream(_tasks.Acceptability(model), sentences, on_truncation, on_bad_item, concurrency=concurrency)
 
@@ -369,20 +369,22 @@ class TridentClient:
         keep_going: bool = False,
         concurrency: int | None = None,
     ) -> Iterator[_batches.Part]:
-        if concurrency is not None:
-            _settings.check_concurrency(concurrency)
-        # Threads are all streams'; what is begun and not yielded is this one's.
-        ahead = self._concurrency * _settings.AHEAD if concurrency is None else concurrency
+        most = self._concurrency if concurrency is None else concurrency
+        _settings.check_concurrency(most)
         cancelled = threading.Event()
 
         def work(job: _batches.Batch[Any]) -> _batches.Part:
             return self._part(task, job, cancelled, keep_going=keep_going)
 
+        # The client's threads are all streams'; a stream with a concurrency of its own has its own.
+        own = None if concurrency is None else ThreadPoolExecutor(most, thread_name_prefix="trident-stream")
         try:
-            yield from _batches.in_order(self._threads, work, jobs, ahead)
+            yield from _batches.in_order(own or self._threads, work, jobs, most * _settings.AHEAD)
         finally:
             # Those under way when one fails are not tried again.
             cancelled.set()
+            if own is not None:
+                own.shutdown()
 
     def _part(
         self,

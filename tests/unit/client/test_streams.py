@@ -210,7 +210,7 @@ def test_nothing_to_embed_has_no_tokens(client):
     assert told == [[]]
 
 
-async def test_a_stream_may_be_given_less_concurrency_than_its_client():
+async def test_a_stream_may_be_given_less_or_more_concurrency_than_its_client():
     under_way = seen = 0
 
     class Slow(AsyncFakeTransport):
@@ -242,10 +242,19 @@ async def test_a_stream_may_be_given_less_concurrency_than_its_client():
         with pytest.raises(ValueError, match="at least 1"):
             await collect(twin.stream_acceptability(texts, concurrency=0))
     with TridentClient(transport=FakeTransport(slow)) as client:
-        for concurrency, most in ((1, 1), (2, 2), (None, 4), (6, 4)):
+        for concurrency, most in ((1, 1), (2, 2), (None, 4)):
             seen = 0
             list(client.stream_acceptability(texts, concurrency=concurrency))
-            assert seen <= most
+            assert 0 < seen <= most
+        # Six are under way at once, which a barrier of six waits for.
+        barrier = threading.Barrier(6)
+
+        def together(request):
+            barrier.wait(30)
+            return lengths(request)
+
+        with TridentClient(transport=FakeTransport(together)) as wide:
+            assert len(list(wide.stream_acceptability(texts, concurrency=6))) == len(texts)
         with pytest.raises(ValueError, match="at least 1"):
             list(client.stream_acceptability(texts, concurrency=0))
 

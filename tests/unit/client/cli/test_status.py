@@ -18,8 +18,6 @@ nv_inference_pending_request_count{model="odd \\"one\\"",version="1"} 2
 nv_cpu_utilization 0.25
 nv_cpu_memory_used_bytes 8e+09
 nv_gpu_utilization{gpu_uuid="GPU-1"} 0.5
-not a metric
-nv_broken{model="sts"} many
 """
 DESCRIBED = {
     "sts_ko": {
@@ -48,11 +46,18 @@ def shown(before: ModelStatistics, now: ModelStatistics, metrics: str = METRICS)
 def test_metrics_are_read_by_name_and_model():
     assert status.read_metrics(METRICS) == {
         ("nv_inference_pending_request_count", "sts"): 3,
-        ("nv_inference_pending_request_count", 'odd \\"one\\"'): 2,
+        ("nv_inference_pending_request_count", 'odd "one"'): 2,
         ("nv_cpu_utilization", ""): 0.25,
         ("nv_cpu_memory_used_bytes", ""): 8e9,
         ("nv_gpu_utilization", "GPU-1"): 0.5,
     }
+
+
+@pytest.mark.parametrize(
+    "text", ["<html>no metrics</html>", 'nv_broken{model="sts"} many\n', METRICS + "not a metric\n"]
+)
+def test_what_is_not_prometheus_counts_nothing(text: str):
+    assert status.read_metrics(text) == {}
 
 
 def test_the_table_shows_what_happened_between_two_looks():

@@ -1,7 +1,8 @@
 """Shipped weights: what a fine-tuning changed in a base, small enough to stand in the project.
 
 An adapter is a folder with ``adapter.safetensors`` (the changed tensors in float16, by their names in the Hugging Face
-model), ``config.json`` (the model's configuration), ``metrics.json``, what the task notes beside its weights,
+model; of a matrix that LoRA changed, the two factors of the change, which are much smaller), ``config.json`` (the
+model's configuration), ``metrics.json``, what the task notes beside its weights,
 ``tokenizer.json`` where it is not the base's, and a model card, ``README.md``. Tensors that the fine-tuning left alone,
 the word embeddings above all, come from the base.
 """

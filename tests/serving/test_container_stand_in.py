@@ -78,8 +78,9 @@ def test_questions_are_answered_as_by_the_embedded_server(clients):
         assert there[0].score == pytest.approx(here[0].score, abs=5 * tolerance())
 
 
-def test_a_short_question_does_not_wait_for_a_long_passage(stand_in, clients):
-    ask_beside_a_long_passage(stand_in, clients[0])
+def test_a_short_question_does_not_wait_for_a_long_passage(stand_in):
+    with TridentClient(stand_in.http_url) as client:
+        ask_beside_a_long_passage(stand_in, client, characters=30_000)
 
 
 def test_the_reader_has_the_containers_configuration(stand_in):

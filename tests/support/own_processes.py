@@ -90,7 +90,8 @@ class OwnProcesses:
                 else:
                     self._strangers.add(pid)
         # Between fork and exec, a child still has its parent's name.
-        self.tritons |= {pid for pid in self._unnamed if _read(pid, "comm").strip() == TRITON.encode()}
+        # For as long, a Python model's process has the name of the server that forked it.
+        self.tritons |= {pid for pid in self._unnamed if _name(pid) == TRITON and _name(_parent(pid)) != TRITON}
         self._unnamed -= self.tritons
         return [pid for pid in living & self._ours if self._mark in _read(pid, "environ")]
 
@@ -108,3 +109,13 @@ def _read(pid: int, name: str) -> bytes:
         return Path(f"/proc/{pid}/{name}").read_bytes()
     except OSError:
         return b""
+
+
+def _name(pid: int) -> str:
+    return _read(pid, "comm").decode(errors="replace").strip()
+
+
+def _parent(pid: int) -> int:
+    # The name in parentheses may hold anything, parentheses included.
+    fields = _read(pid, "stat").decode(errors="replace").rpartition(")")[2].split()
+    return int(fields[1]) if fields else 0

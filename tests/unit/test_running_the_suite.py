@@ -98,3 +98,20 @@ def test_a_triton_is_counted_once(own_processes, tmp_path):
     assert len(own_processes.tritons) == before + 1
     # It was none.
     own_processes.tritons.discard(process.pid)
+
+
+def test_what_a_triton_forks_is_no_triton(own_processes, tmp_path):
+    named = tmp_path / "tritonserver"
+    os.symlink(sys.executable, named)
+    # Forks, as for the process of a Python model, which keeps the name until it runs its own program.
+    fork = "import os, time; pid = os.fork(); print(flush=True); time.sleep(60)"
+    before = set(own_processes.tritons)
+    with subprocess.Popen([named, "-S", "-c", fork], stdout=subprocess.PIPE, start_new_session=True) as process:
+        process.stdout.readline()
+        deadline = time.monotonic() + 10
+        while process.pid not in own_processes.tritons and time.monotonic() < deadline:
+            time.sleep(0.02)
+        time.sleep(0.3)
+        os.killpg(process.pid, signal.SIGKILL)
+    assert own_processes.tritons - before == {process.pid}
+    own_processes.tritons.discard(process.pid)

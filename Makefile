@@ -16,11 +16,11 @@ TRIDENT_TAG ?= latest
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test bench load lint models images check-docker stop lock clean distclean
+.PHONY: help serve test test-bench check bench load lint models images check-docker stop lock clean distclean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
-	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
 
 $(STAMP): pyproject.toml requirements.lock scripts/fetch_tcmalloc.sh
 	@command -v $(PYTHON) >/dev/null || { echo "Trident needs Python 3.11; '$(PYTHON)' was not found. Set PYTHON=/path/to/python3.11." >&2; exit 1; }
@@ -43,8 +43,17 @@ serve: models ## start Triton and the facade; Ctrl-C stops both
 stop: ## stop a server that `make serve` left in the background
 	@if test -x $(BIN)/trident-serve; then $(BIN)/trident-serve --stop; fi
 
-test: models lint ## lint, type-check and run the whole suite against a real Triton
-	@$(BIN)/python -m pytest $(ARGS)
+# Tests that use servers run one after the other, in one of the two workers. The floor of coverage is that of a whole run.
+PYTEST := -m pytest --numprocesses 2 --dist loadgroup --durations 25
+
+test: models lint ## lint, type-check and run the suite against a real Triton, but the bench's own runs
+	@$(BIN)/python $(PYTEST) -m "not bench" $(or $(ARGS),--cov)
+
+test-bench: models ## the bench from its command lines to its reports, against a real Triton
+	@$(BIN)/python -m pytest --durations 10 -m bench $(ARGS)
+
+check: models lint ## lint, type-check and run the tests that need no server and no training
+	@$(BIN)/python $(PYTEST) -m "not (serving or browser or bench or slow)" $(ARGS)
 
 load: models ## load tests of every ensemble; the report is bench/results/load/report.html
 	@$(BIN)/trident-bench load $(ARGS)

@@ -6,17 +6,35 @@ import functools
 import json
 import os
 import random
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import hypothesis
 import pytest
-from served_models import nothing_is_left, serve_models, triton  # noqa: F401
+from served_models import (  # noqa: F401
+    TRITON_STARTS,
+    cache_dir,
+    nothing_is_left,
+    own_processes,
+    serve_models,
+    share_backends,
+    triton,
+)
 
 # Servers, trainings and tests compute at the same time: a thread of torch that spins while it waits for another one
 # takes the core from whoever works. Set before torch is loaded, for every process that a test starts.
 os.environ.setdefault("GOMP_SPINCOUNT", "0")
+
+# `nohup` starts a run with SIGHUP ignored, a shell in the background with SIGINT: what is ignored stays so in every
+# child, and servers that must obey a signal would not get it. What has a handler begins anew in children.
+for _number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, lambda number, frame: None)
+
+#: Tests with these markers run one after the other in one worker of pytest-xdist.
+GROUPS = ("serving", "browser")
 
 # The same examples in each run: what fails, fails again. "--hypothesis-profile=default" looks for others.
 hypothesis.settings.register_profile(
@@ -26,6 +44,33 @@ hypothesis.settings.register_profile(
     suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture, hypothesis.HealthCheck.too_slow],
 )
 hypothesis.settings.load_profile("repeatable")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give every test that must not run beside others of its kind the name of its group."""
+    for item in items:
+        for group in GROUPS:
+            if item.get_closest_marker(group) is not None:
+                item.add_marker(pytest.mark.xdist_group(group))
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """In a worker: hand the number of started Tritons to the run's own process."""
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["triton_starts"] = session.config.stash.get(TRITON_STARTS, 0)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any, error: object) -> None:
+    """Add up what the workers started."""
+    started = getattr(node, "workeroutput", {}).get("triton_starts", 0)
+    node.config.stash[TRITON_STARTS] = node.config.stash.get(TRITON_STARTS, 0) + started
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """Say what most of a run's time goes into."""
+    terminalreporter.write_line(f"Triton was started {config.stash.get(TRITON_STARTS, 0)} times.")
+
 
 SUBJECTS = ("the dog", "a cat", "my friend", "the old king", "Mary", "every student", "고양이", "the 🐟")
 VERBS = ("sleeps", "laughs", "eats fish", "sees the dog", "runs", "sings well")

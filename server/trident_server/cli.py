@@ -66,6 +66,10 @@ def serve(
         float | None,
         _option("ready_timeout", "When Triton, or then the facade, takes more seconds, everything is stopped."),
     ] = None,
+    restarts: Annotated[
+        int | None,
+        _option("restarts", "Triton is started again when it dies, so many times before everything is stopped."),
+    ] = None,
     triton_only: Annotated[
         bool | None, _option("triton_only", "The facade is not started.", flag="--triton-only")
     ] = None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
@@ -56,6 +56,7 @@ class FacadeProcess(ChildServer):
         super().__init__(host=host, port=port, log_file=log_file, ready_timeout=ready_timeout, stop_grace=stop_grace)
         self.url = f"http://{reachable(host)}:{port}"
         self._application = application
+        self._triton_hosts = [address.rpartition(":")[0] for address in (triton_url, triton_grpc_url)]
         given = {"host": host, "port": port, "triton_url": triton_url, "triton_grpc_url": triton_grpc_url, **settings}
         self._settings = {f"TRIDENT_{name.upper()}": str(value) for name, value in given.items() if value is not None}
 
@@ -63,4 +64,17 @@ class FacadeProcess(ChildServer):
         options = {"host": self._host, "port": self._port, "timeout-graceful-shutdown": DRAIN_SECONDS}
         command = [sys.executable, "-m", "uvicorn", "--factory", self._application, "--no-access-log"]
         command += [f"--{name}={value}" for name, value in options.items()]
-        return Launch(command, {**os.environ, **self._settings}, new_shm_prefix())
+        environment = {**os.environ, **without_proxy(self._triton_hosts), **self._settings}
+        return Launch(command, environment, new_shm_prefix())
+
+
+def without_proxy(hosts: Iterable[str]) -> dict[str, str]:
+    """Return the variables by which HTTP clients and gRPC reach these hosts directly, whatever proxy is set.
+
+    The hosts that are exempt already stay so.
+    """
+    exempt = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
+    exempt_of_grpc = os.environ.get("no_grpc_proxy") or exempt  # noqa: SIM112 - as gRPC has it
+    names = sorted(set(hosts))
+    joined = ",".join(filter(None, [exempt, *names]))
+    return {"no_proxy": joined, "NO_PROXY": joined, "no_grpc_proxy": ",".join(filter(None, [exempt_of_grpc, *names]))}

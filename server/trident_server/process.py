@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import secrets
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+import psutil
+
 from trident_server.assembly import assemble_backends, check_path
 from trident_server.child import ChildServer, Launch
 from trident_server.compilation import find_toolchain
-from trident_server.errors import CompilationError
+from trident_server.errors import CompilationError, ServerDiedError
 from trident_server.files import ELSEWHERE, using
 from trident_server.log import LogFollower, failure_reasons
 from trident_server.ports import check_free, free_ports
@@ -21,6 +24,8 @@ from trident_server.wheel import EmbeddedTriton, environment, find_embedded_trit
 
 # Seconds that Triton gives requests in flight when it is stopped.
 EXIT_TIMEOUT_SECONDS = 10
+# How the Python backend names an instance of a model to its process.
+INSTANCE = re.compile(r"[^/]+_\d+_\d+")
 # Whoever can reach Triton could map shared memory of other processes or write trace and log files with these.
 RESTRICTED_APIS = ("shared-memory", "trace", "logging")
 
@@ -114,6 +119,7 @@ class TritonProcess(ChildServer):
         self._isolated = isolated
         self._extra_args = extra_args
         self._on_model_loaded = on_model_loaded
+        self._stubs: list[tuple[str, psutil.Process]] = []
         address = reachable(host)
         self.http_url = f"{address}:{self.ports['http_port']}"
         self.grpc_url = f"{address}:{self.ports['grpc_port']}"
@@ -140,6 +146,22 @@ class TritonProcess(ChildServer):
                     self._on_model_loaded(name)
 
             yield tell_loaded
+
+    def start(self) -> None:
+        """Start Triton and return when it is ready; see :meth:`ChildServer.start`."""
+        self._stubs = []
+        super().start()
+        self._stubs = _stubs_of(self.pid)
+
+    def check(self) -> None:
+        """Raise ServerDiedError, with the reason, when Triton or a Python model's process does not run any more.
+
+        Triton itself does not notice the latter: it says that it is ready, and every request of the model fails.
+        """
+        super().check()
+        for model, stub in self._stubs:
+            if not is_alive(stub):
+                raise ServerDiedError(f"The process of the Python model '{model}' ended (process {stub.pid}).")
 
     def _reasons(self, log: list[str]) -> list[str]:
         return failure_reasons(log)
@@ -178,3 +200,25 @@ class TritonProcess(ChildServer):
         }
         given = [f"--{name}={value}" for name, value in arguments.items() if value is not None]
         return ["--disable-auto-complete-config", *given, *self._extra_args]
+
+
+def is_alive(process: psutil.Process) -> bool:
+    """Whether a process runs, or is halted, and is not only waiting to be reaped."""
+    try:
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _stubs_of(triton: int) -> list[tuple[str, psutil.Process]]:
+    """Return the processes of Python models, each with its model's name; none where Triton is gone already."""
+    found: list[tuple[str, psutil.Process]] = []
+    with contextlib.suppress(psutil.Error):
+        for child in psutil.Process(triton).children():
+            with contextlib.suppress(psutil.Error):
+                command = child.cmdline()
+                if command and command[0].endswith("triton_python_backend_stub"):
+                    # Its last argument but one or two is <model>_<group>_<instance>.
+                    names = [each.rsplit("_", 2)[0] for each in command[1:] if INSTANCE.fullmatch(each)]
+                    found.append((names[-1] if names else "of unknown name", child))
+    return found

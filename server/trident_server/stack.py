@@ -16,6 +16,7 @@ from trident_server.facade import FacadeProcess
 from trident_server.ports import check_free
 from trident_server.process import TritonProcess, trace_arguments
 from trident_server.repository import check_repository
+from trident_server.restarting import Restarter
 from trident_server.settings import ServerSettings
 from trident_server.wheel import find_embedded_triton
 
@@ -79,8 +80,11 @@ def _run(settings: ServerSettings, console: Console) -> None:
             console.print("Starting the facade ...")
             running.append(children.enter_context(facade))
         _announce(settings, triton, facade, time.monotonic() - started, console)
+        again = Restarter(triton, settings.restarts, lambda text: console.print(text, markup=False))
         while True:
-            for child in running:
+            # The facade says meanwhile that Triton is away, and finds it again by itself.
+            again.check()
+            for child in running[1:]:
                 child.check()
             time.sleep(WATCH_SECONDS)
 

@@ -17,7 +17,7 @@ SECONDS = 1.0
 #: How many executions an instance of each stage has under way at most.
 AT_A_TIME = {"cola_tokenizer": 1, "cola_classifier": MOST_WORKERS}
 
-pytestmark = [pytest.mark.serving, pytest.mark.slow]
+pytestmark = [pytest.mark.serving, pytest.mark.slow, pytest.mark.bench]
 
 
 def run(output: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

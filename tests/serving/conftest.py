@@ -11,7 +11,6 @@ from fastapi.testclient import TestClient
 from trident_api.app import create_app
 from trident_api.settings import ApiSettings
 from trident_client import TridentClient
-from trident_server.ports import free_ports
 from trident_server.process import TritonProcess
 
 IDENTITY_CONFIG = """
@@ -48,25 +47,26 @@ def add_model(identity_repository: Path) -> Callable[[str, str], Path]:
 
 
 @pytest.fixture
-def new_triton(tmp_path: Path) -> Iterator[Callable[..., TritonProcess]]:
-    """Makes servers, not started yet, on free ports; stops what the test leaves running."""
+def new_triton(serve_models: Callable[..., TritonProcess]) -> Iterator[Callable[..., TritonProcess]]:
+    """Makes servers, not started yet, as ``serve_models`` does; stops what the test leaves running."""
     made: list[TritonProcess] = []
 
     def new(repository: Path, **options: object) -> TritonProcess:
-        http_port, grpc_port, metrics_port = free_ports(3)
-        defaults = {
-            "http_port": http_port,
-            "grpc_port": grpc_port,
-            "metrics_port": metrics_port,
-            "cache_dir": tmp_path / "cache",
-            "log_file": tmp_path / f"triton-{len(made)}.log",
-        }
-        made.append(TritonProcess(repository=repository, **(defaults | options)))  # type: ignore[arg-type]
+        made.append(serve_models(repository, **options))
         return made[-1]
 
     yield new
     for triton in made:
         triton.stop()
+
+
+@pytest.fixture(scope="module")
+def identity_triton(
+    serve_models: Callable[..., TritonProcess], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[TritonProcess]:
+    """A server with one model, ``identity``, for tests that only look at it."""
+    with serve_models(_write_model(tmp_path_factory.mktemp("identity") / "models", "identity")) as process:
+        yield process
 
 
 @pytest.fixture(scope="module", params=["http", "grpc"])

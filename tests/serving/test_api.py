@@ -1,6 +1,6 @@
 """The facade in front of the real Triton."""
 
-import shutil
+import contextlib
 import time
 from pathlib import Path
 
@@ -8,7 +8,6 @@ import pytest
 from fastapi.testclient import TestClient
 from trident_api.app import create_app
 from trident_api.settings import ApiSettings
-from trident_server.ports import free_ports
 from trident_server.process import TritonProcess
 
 pytestmark = pytest.mark.serving
@@ -68,31 +67,27 @@ def test_long_sentences_are_answered_and_said_to_be_cut(api):
     assert answer.headers["x-truncated"] == "true"
 
 
-@pytest.mark.parametrize("protocol", ["http", "grpc"])
-def test_triton_stopped_in_between_is_a_503_until_it_is_back(protocol, tmp_path):
-    http, grpc, metrics = free_ports(3)
-    options = {
-        "repository": Path("model_repository"),
-        "http_port": http,
-        "grpc_port": grpc,
-        "metrics_port": metrics,
-        "cache_dir": tmp_path / "cache",
-        "log_file": tmp_path / "triton.log",
-    }
-    first = TritonProcess(**options)
-    with TestClient(create_app(settings(first, protocol)), raise_server_exceptions=False) as api:
-        assert api.get("/health/ready").status_code == 503
+def test_triton_stopped_in_between_is_a_503_until_it_is_back(new_triton):
+    first = new_triton(Path("model_repository"))
+    with contextlib.ExitStack() as running:
+        # Each protocol notices by itself.
+        apps = [create_app(settings(first, protocol)) for protocol in ("http", "grpc")]
+        apis = [running.enter_context(TestClient(app, raise_server_exceptions=False)) for app in apps]
+        for api in apis:
+            assert api.get("/health/ready").status_code == 503
         with first:
-            # A gRPC channel that found nobody waits a moment before it looks again.
-            deadline = time.monotonic() + 10
-            while (answer := api.get("/health/ready")).status_code != 200 and time.monotonic() < deadline:
-                time.sleep(0.05)
-            assert answer.status_code == 200, answer.text
-            assert api.post("/generate", json=SIMILAR).status_code == 200
-        answer = api.post("/generate", json=SIMILAR)
-        assert answer.status_code == 503
-        assert answer.headers["retry-after"]
-        assert api.get("/health/live").status_code == 200
-        shutil.rmtree(tmp_path / "cache")
-        with TritonProcess(**options):
-            assert api.post("/generate", json=SIMILAR).status_code == 200
+            for api in apis:
+                # A gRPC channel that found nobody waits a moment before it looks again.
+                deadline = time.monotonic() + 10
+                while (answer := api.get("/health/ready")).status_code != 200 and time.monotonic() < deadline:
+                    time.sleep(0.05)
+                assert answer.status_code == 200, answer.text
+                assert api.post("/generate", json=SIMILAR).status_code == 200
+        for api in apis:
+            answer = api.post("/generate", json=SIMILAR)
+            assert answer.status_code == 503
+            assert answer.headers["retry-after"]
+            assert api.get("/health/live").status_code == 200
+        with new_triton(Path("model_repository"), **first.ports):
+            for api in apis:
+                assert api.post("/generate", json=SIMILAR).status_code == 200

@@ -2,16 +2,19 @@
 
 import asyncio
 import os
+import shutil
 import signal
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
+import psutil
 import pytest
 from trident_api.app import create_app
 from trident_api.settings import ApiSettings
 from trident_client import AsyncTridentClient, Balancing, OverloadedError, Retry, Timeout, TransportError, TridentClient
+from trident_server.errors import ServerStartError
 from trident_server.ports import free_ports
 
 pytestmark = pytest.mark.serving
@@ -52,22 +55,41 @@ class TritonPythonModel:
 TIMEOUT = Timeout(connect=5, read=20, deadline=30)
 SOON = Balancing(health_check_interval=0.2)
 SECONDS_TO_WAIT = 60.0
+SECONDS_TO_STOP = 15.0
 
 
-@pytest.fixture
-def repository(tmp_path):
-    version = tmp_path / "models" / "cola" / "1"
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory):
+    version = tmp_path_factory.mktemp("faults") / "models" / "cola" / "1"
     version.mkdir(parents=True)
     (version / "model.py").write_text(MODEL, "utf-8")
     (version.parent / "config.pbtxt").write_text(CONFIG)
-    return tmp_path / "models"
+    return version.parents[1]
+
+
+@pytest.fixture(scope="module")
+def servers(serve_models, repository):
+    """Two servers; a test may leave them dead, but neither halted nor about to stop."""
+    made = [serve_models(repository, stop_grace=SECONDS_TO_STOP) for _ in range(2)]
+    yield made
+    for server in made:
+        server.stop()
+
+
+def runs(server):
+    try:
+        return psutil.Process(server.pid).status() != psutil.STATUS_ZOMBIE
+    except (ServerStartError, psutil.NoSuchProcess):
+        return False
 
 
 @pytest.fixture
-def two_servers(new_triton, repository):
-    servers = [new_triton(repository), new_triton(repository)]
+def two_servers(servers):
+    """Two servers that run: those that the test before left alive, and new ones for those that it did not."""
     for server in servers:
-        server.start()
+        if not runs(server):
+            server.stop()
+            server.start()
     return servers
 
 
@@ -77,11 +99,6 @@ def url(server, protocol):
 
 def kill(server):
     os.kill(server.pid, signal.SIGKILL)
-
-
-def ports_of(server):
-    addresses = {"http_port": server.http_url, "grpc_port": server.grpc_url, "metrics_port": server.metrics_url}
-    return {name: int(address.rpartition(":")[2]) for name, address in addresses.items()}
 
 
 def texts(count):
@@ -96,9 +113,7 @@ def wait_until(holds):
 
 
 @pytest.mark.parametrize("protocol", ["http", "grpc"])
-def test_a_killed_server_loses_nothing_comes_back_and_both_killed_is_one_error(
-    protocol, two_servers, new_triton, repository
-):
+def test_a_killed_server_loses_nothing_comes_back_and_both_killed_is_one_error(protocol, two_servers):
     first, second = two_servers
     urls = [url(each, protocol) for each in two_servers]
     with TridentClient(urls, protocol=protocol, concurrency=8, timeout=TIMEOUT, balancing=SOON) as client:
@@ -112,7 +127,7 @@ def test_a_killed_server_loses_nothing_comes_back_and_both_killed_is_one_error(
         assert [each.ejected for each in client.servers()] == [True, False]
 
         first.stop()
-        new_triton(repository, **ports_of(first)).start()
+        first.start()
         wait_until(lambda: not client.servers()[0].ejected)
         kill(second)
         assert client.acceptability(sent).tolist() == [len(text) for text in sent]
@@ -185,21 +200,28 @@ def test_a_server_told_to_stop_loses_nothing(protocol, two_servers):
                 os.kill(two_servers[0].pid, signal.SIGTERM)
             found.append(value)
     assert found == [len(text) for text in sent]
+    two_servers[0].stop()
 
 
-@pytest.mark.parametrize("protocol", ["http", "grpc"])
-def test_a_full_queue_is_waited_for_and_without_retries_an_overloaded_error(protocol, new_triton, repository):
+@pytest.fixture(scope="module")
+def overloaded(repository, serve_models, tmp_path_factory):
+    """A slow server with a queue of two."""
+    repository = shutil.copytree(repository, tmp_path_factory.mktemp("overloaded") / "models")
     queue = "dynamic_batching { default_queue_policy { max_queue_size: 2 } }"
     (repository / "cola" / "config.pbtxt").write_text(CONFIG + queue)
     model = repository / "cola" / "1" / "model.py"
     model.write_text(MODEL.replace("SECONDS = 0.005", "SECONDS = 0.1"))
-    server = new_triton(repository)
-    server.start()
+    with serve_models(repository) as server:
+        yield server
+
+
+@pytest.mark.parametrize("protocol", ["http", "grpc"])
+def test_a_full_queue_is_waited_for_and_without_retries_an_overloaded_error(protocol, overloaded):
     sent = ["x" * (1 + index) for index in range(16)]
 
     def ask_all(retry):
         with (
-            TridentClient(url(server, protocol), protocol=protocol, retry=retry) as client,
+            TridentClient(url(overloaded, protocol), protocol=protocol, retry=retry) as client,
             ThreadPoolExecutor(16) as pool,
         ):
             return [float(found[0]) for found in pool.map(lambda text: client.acceptability([text]), sent)]
@@ -223,9 +245,8 @@ def test_servers_that_were_never_there_are_one_error_within_the_deadline():
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=["killed", "stopped"])
-async def test_a_restart_of_triton_loses_no_request_of_the_facade(new_triton, repository, number):
-    first = new_triton(repository)
-    first.start()
+async def test_a_restart_of_triton_loses_no_request_of_the_facade(two_servers, number):
+    first, _ = two_servers
     app = create_app(ApiSettings(triton_grpc_url=first.grpc_url, retries=200, read_timeout=120))
     answered = 0
     restarted = asyncio.Event()
@@ -248,8 +269,7 @@ async def test_a_restart_of_triton_loses_no_request_of_the_facade(new_triton, re
             await asyncio.sleep(0.01)
         os.kill(first.pid, number)
         await asyncio.to_thread(first.stop)
-        second = new_triton(repository, **ports_of(first))
-        await asyncio.to_thread(second.start)
+        await asyncio.to_thread(first.start)
         before = answered
         while answered < before + 100:
             await asyncio.sleep(0.01)

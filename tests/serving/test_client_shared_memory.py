@@ -63,11 +63,22 @@ def repository(tmp_path_factory):
     return folder / "models"
 
 
+@pytest.fixture(scope="module")
+def server(serve_models, repository):
+    with serve_models(repository, shared_memory=True) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def closed(serve_models, repository):
+    with serve_models(repository) as server:
+        yield server
+
+
 @pytest.fixture
-def server(new_triton, repository):
-    server = new_triton(repository, shared_memory=True)
-    server.start()
-    return server
+def named(own_processes):
+    """The regions of clients of this session that have a name."""
+    return lambda: [region.name for region in own_processes.regions("client-")]
 
 
 def url(server, protocol):
@@ -79,10 +90,6 @@ def regions(server):
     import httpx
 
     return [each["name"] for each in httpx.get(f"http://{server.http_url}/v2/systemsharedmemory/status").json()]
-
-
-def named():
-    return [path.name for path in SHARED_MEMORY.glob("trident-client-*")]
 
 
 def wait_until(condition):
@@ -103,7 +110,7 @@ def expected(sent):
 
 
 @pytest.mark.parametrize("protocol", ["http", "grpc"])
-async def test_answers_are_the_same_and_nothing_is_left(server, protocol):
+async def test_answers_are_the_same_and_nothing_is_left(server, named, protocol):
     sent = texts(64 * 12 + 5)
     with TridentClient(url(server, protocol), protocol=protocol, shared_memory=True) as client:
         for _ in range(2):
@@ -123,7 +130,7 @@ async def test_answers_are_the_same_and_nothing_is_left(server, protocol):
 
 
 @pytest.mark.parametrize("protocol", ["http", "grpc"])
-def test_a_batch_that_is_refused_harms_no_other(server, protocol):
+def test_a_batch_that_is_refused_harms_no_other(server, named, protocol):
     sent = texts(64)
     with TridentClient(url(server, protocol), protocol=protocol, shared_memory=True) as client:
         for _ in range(3):
@@ -134,22 +141,19 @@ def test_a_batch_that_is_refused_harms_no_other(server, protocol):
 
 
 @pytest.mark.parametrize("protocol", ["http", "grpc"])
-def test_a_restarted_server_is_handed_new_regions(server, new_triton, repository, protocol):
+def test_a_restarted_server_is_handed_new_regions(server, named, protocol):
     sent = texts(64 * 4)
-    addresses = {"http_port": server.http_url, "grpc_port": server.grpc_url, "metrics_port": server.metrics_url}
-    ports = {name: int(address.rpartition(":")[2]) for name, address in addresses.items()}
     with TridentClient(url(server, protocol), protocol=protocol, shared_memory=True) as client:
         client.embed(sent)
         server.stop()
-        again = new_triton(repository, shared_memory=True, **ports)
-        again.start()
+        server.start()
         for _ in range(2):
             assert np.array_equal(client.embed(sent), expected(sent))
-    assert (regions(again), named()) == ([], [])
+    assert (regions(server), named()) == ([], [])
 
 
 @pytest.mark.parametrize("protocol", ["http", "grpc"])
-def test_a_request_that_was_given_up_harms_neither_server_nor_client(server, protocol):
+def test_a_request_that_was_given_up_harms_neither_server_nor_client(server, named, protocol):
     # The second of them still waits for the model when its region is given up.
     sent = [["wait" * 300] * 64] * 2
     timeout = Timeout(connect=5, read=1, deadline=2)
@@ -179,7 +183,7 @@ sys.stdin.read() and client.embed(["wait" * 300] * 64)
 
 @pytest.mark.parametrize("protocol", ["http", "grpc"])
 @pytest.mark.parametrize("midway", [False, True])
-def test_a_killed_client_leaves_nothing_that_the_next_does_not_clean_up(server, protocol, midway):
+def test_a_killed_client_leaves_nothing_that_the_next_does_not_clean_up(server, named, protocol, midway):
     arguments = [sys.executable, "-c", KILLED, url(server, protocol), protocol]
     killed = subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=os.environ)
     assert killed.stdout.readline() == "embedded\n"
@@ -215,7 +219,7 @@ TridentClient(sys.argv[1], shared_memory=True).embed(["x" * 1000] * 64)
 """
 
 
-def test_a_client_that_is_killed_while_it_makes_a_region_leaves_none(server):
+def test_a_client_that_is_killed_while_it_makes_a_region_leaves_none(server, named):
     killed = subprocess.run(
         [sys.executable, "-c", KILLED_BETWEEN, server.http_url], stdout=subprocess.PIPE, text=True, timeout=60
     )
@@ -224,9 +228,7 @@ def test_a_client_that_is_killed_while_it_makes_a_region_leaves_none(server):
 
 
 @pytest.mark.parametrize("protocol", ["http", "grpc"])
-def test_a_server_that_does_not_let_clients_is_a_clear_error(new_triton, repository, protocol):
-    closed = new_triton(repository)
-    closed.start()
+def test_a_server_that_does_not_let_clients_is_a_clear_error(closed, named, protocol):
     with TridentClient(url(closed, protocol), protocol=protocol, shared_memory=True) as client:
         with pytest.raises(ServerError, match="does not let clients use shared memory"):
             client.embed(texts(64))

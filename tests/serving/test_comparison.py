@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 OURS = ("engine-64", "engine-1", "ensemble-http-1", "ensemble-http-64", "facade-64", "qa-engine-32", "qa-grpc-32")
 COMMAND = [sys.executable, "-c", "from trident_bench.cli import main; main()", "compare"]
 
-pytestmark = [pytest.mark.serving, pytest.mark.slow]
+pytestmark = [pytest.mark.serving, pytest.mark.slow, pytest.mark.bench]
 
 
 @pytest.fixture

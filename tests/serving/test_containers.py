@@ -31,11 +31,8 @@ OVERLAYS = [render(folder) for folder in sorted((DOCKER / "k8s" / "overlays").it
 @pytest.fixture(scope="module")
 def facade(triton, tmp_path_factory):
     """A facade that has answered each task once, and failed once."""
-    (port,) = free_ports(1)
     log_file = tmp_path_factory.mktemp("facade") / "facade.log"
     with FacadeProcess(
-        host="127.0.0.1",
-        port=port,
         triton_url=triton.http_url,
         triton_grpc_url=triton.grpc_url,
         log_file=log_file,
@@ -108,16 +105,16 @@ def health_checks(name: str) -> set[str]:
 
 
 def test_every_probe_of_triton_is_answered(triton):
-    asked = probes("triton") | health_checks("Dockerfile.triton")
-    assert asked == {"/v2/health/ready", "/v2/health/live"}
-    for path in asked:
+    paths = probes("triton") | health_checks("Dockerfile.triton")
+    assert paths == {"/v2/health/ready", "/v2/health/live"}
+    for path in paths:
         assert httpx.get(f"http://{triton.http_url}{path}").status_code == 200
 
 
 def test_every_probe_of_the_facade_is_answered(facade):
-    asked = probes("facade") | health_checks("Dockerfile.api")
-    assert asked == {"/health/ready", "/health/live"}
-    for path in asked:
+    paths = probes("facade") | health_checks("Dockerfile.api")
+    assert paths == {"/health/ready", "/health/live"}
+    for path in paths:
         assert httpx.get(f"{facade.url}{path}").status_code == 200
 
 

@@ -27,8 +27,26 @@ PAIRS = [
     ('He said "no", twice.', "고양이 🐟"),
 ]
 SAMPLE = {"results": [{"idx": index, "sentence1": a, "sentence2": b} for index, (a, b) in enumerate(PAIRS * 25)]}
+SECONDS_TO_TIDY_UP = 60.0
 # Several seconds' work: what a client that goes away leaves behind.
 LONG_QUESTION = {"question": "Where?", "context": "The river rises in the hills. " * 10_000}
+
+
+def facade_of(triton, log_file, **chosen):
+    return FacadeProcess(
+        triton_url=triton.http_url,
+        triton_grpc_url=triton.grpc_url,
+        log_file=log_file,
+        stop_grace=0.0,
+        settings=chosen,
+    )
+
+
+@pytest.fixture(scope="module")
+def url(triton, tmp_path_factory):
+    """The address of a facade as it is without settings, for all tests that need no other."""
+    with facade_of(triton, tmp_path_factory.mktemp("facade") / "facade.log") as facade:
+        yield facade.url
 
 
 @pytest.fixture
@@ -37,15 +55,7 @@ def serve(triton, tmp_path):
     started = []
 
     def start(**chosen):
-        (port,) = free_ports(1)
-        facade = FacadeProcess(
-            host="127.0.0.1",
-            port=port,
-            triton_url=triton.http_url,
-            triton_grpc_url=triton.grpc_url,
-            log_file=tmp_path / f"facade-{len(started)}.log",
-            settings=chosen,
-        )
+        facade = facade_of(triton, tmp_path / f"facade-{len(started)}.log", **chosen)
         started.append(facade)
         facade.start()
         return facade.url
@@ -60,8 +70,15 @@ def metric(url, name):
     return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(name))
 
 
-def test_published_requests_work_unchanged(serve):
-    url = serve()
+def wait_until(holds):
+    """Wait for what the facade does once it has answered: its log, its counts."""
+    deadline = time.monotonic() + SECONDS_TO_TIDY_UP
+    while not (found := holds()) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return found
+
+
+def test_published_requests_work_unchanged(url):
     headers = {"Content-type": "application/json", "Accept": "text/plain"}
     answer = requests.post(f"{url}/generate", data=json.dumps({"passage": "I are a boy"}), headers=headers, timeout=60)
     assert list(answer.json()) == ["prob"]
@@ -77,8 +94,7 @@ def test_published_requests_work_unchanged(serve):
         assert body["preds"][:2] == [1, 0]
 
 
-def test_a_large_file_comes_back_row_by_row(serve):
-    url = serve()
+def test_a_large_file_comes_back_row_by_row(url):
     rows = "".join(f"{index},A man is playing a guitar.,Person {index} plays.\r\n" for index in range(1500))
     sample = {"file": ("a.csv", "idx,sentence1,sentence2\r\n" + rows, "text/csv")}
     options = {"headers": {"accept": "application/x-ndjson"}, "timeout": 120}
@@ -89,8 +105,8 @@ def test_a_large_file_comes_back_row_by_row(serve):
     assert all(-1 <= row["score"] <= 1 for row in found)
 
 
-def test_the_openai_package_embeds(serve):
-    client = openai.OpenAI(base_url=f"{serve()}/v1", api_key="x")
+def test_the_openai_package_embeds(url):
+    client = openai.OpenAI(base_url=f"{url}/v1", api_key="x")
     texts = ["A man is playing a guitar.", "Someone plays an instrument.", "The stock market fell sharply."]
     numbers = client.embeddings.create(model="sts", input=texts, encoding_format="float")
     packed = client.embeddings.create(model="sts", input=texts)
@@ -110,8 +126,9 @@ def test_the_openai_package_embeds(serve):
     assert "sts" in [each.id for each in client.models.list()]
 
 
-def test_many_requests_at_once_are_few_of_triton_and_each_is_answered_with_its_own(serve):
-    url = serve()
+def test_many_requests_at_once_are_few_of_triton_and_each_is_answered_with_its_own(url):
+    names = ('trident_joined_size_count{task="embed"}', 'trident_joined_size_sum{task="embed"}')
+    before = [metric(url, name) for name in names]
     texts = [f"Sentence {number} has {'many ' * number}words." for number in range(1, 97)]
     texts[40] = "A text that is longer than the encoder takes. " * 100
 
@@ -129,9 +146,9 @@ def test_many_requests_at_once_are_few_of_triton_and_each_is_answered_with_its_o
     assert ((found @ expected.T).argmax(1) == np.arange(len(texts))).all()
     assert (found * expected).sum(1).min() > 0.999
     assert [cut for _, cut in together] == [cut for _, cut in alone] == [text == texts[40] for text in texts]
-    carried = metric(url, 'trident_joined_size_count{task="embed"}') - len(texts)
-    assert carried < len(texts) / 2
-    assert metric(url, 'trident_joined_size_sum{task="embed"}') == 2 * len(texts)
+    batches, joined = (metric(url, name) - value for name, value in zip(names, before, strict=True))
+    assert joined == 2 * len(texts)
+    assert batches - len(texts) < len(texts) / 2, "one batch for each text alone, and few for all together"
 
 
 def test_a_client_that_goes_away_frees_its_turn(serve):
@@ -140,13 +157,11 @@ def test_a_client_that_goes_away_frees_its_turn(serve):
     body = json.dumps(LONG_QUESTION).encode()
     with socket.create_connection((host, int(port))) as connection:
         connection.sendall(b"POST /qa HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % len(body) + body)
-        deadline = time.monotonic() + 60
-        while not metric(url, "trident_queue_running ") and time.monotonic() < deadline:
-            time.sleep(0.01)
+        assert wait_until(lambda: metric(url, "trident_queue_running "))
         assert httpx.post(f"{url}/generate", json={"passage": "a"}).status_code == 429
-    while metric(url, "trident_queue_running ") and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert metric(url, 'trident_http_requests_total{method="POST",route="/qa",status="499"}') == 1
+    assert wait_until(lambda: not metric(url, "trident_queue_running "))
+    given_up = 'trident_http_requests_total{method="POST",route="/qa",status="499"}'
+    assert wait_until(lambda: metric(url, given_up) == 1)
     assert httpx.post(f"{url}/generate", json={"passage": "I am a boy."}, timeout=60).status_code == 200
 
 
@@ -159,7 +174,8 @@ def test_overload_is_refused_and_what_is_let_in_is_answered(serve):
     assert set(statuses) == {200, 429}
     assert all(answer.headers["retry-after"] for answer in answers if answer.status_code == 429)
     assert metric(url, 'trident_upstream_errors_total{kind="OverloadedError"') == statuses.count(429)
-    assert metric(url, "trident_queue_running ") == metric(url, "trident_queue_waiting ") == 0
+    for count in ("trident_queue_running ", "trident_queue_waiting "):
+        assert wait_until(lambda count=count: metric(url, count) == 0)
 
 
 def test_a_deadline_that_passes_is_a_504(serve):
@@ -171,14 +187,17 @@ def test_a_deadline_that_passes_is_a_504(serve):
 def test_the_log_is_json_without_what_was_asked(serve, tmp_path):
     url = serve(log_level="info")
     answer = httpx.post(f"{url}/generate", json={"passage": "my secret diary"}, timeout=60)
-    (entry,) = [json.loads(line) for line in (tmp_path / "facade-0.log").read_text().splitlines() if "cola" in line]
+    log = tmp_path / "facade-0.log"
+    # Written once the answer is sent, and a line may be half there.
+    assert wait_until(lambda: [line for line in log.read_text().splitlines(True) if "cola" in line and "\n" in line])
+    (entry,) = [json.loads(line) for line in log.read_text().splitlines() if "cola" in line]
     assert entry["request_id"] == answer.headers["x-request-id"]
     assert (entry["route"], entry["status"], entry["size"]) == ("/generate", 200, 1)
-    assert "secret" not in (tmp_path / "facade-0.log").read_text()
+    assert "secret" not in log.read_text()
 
 
-def test_every_endpoint_keeps_to_its_document_before_the_real_triton(serve):
-    schema = schemathesis.openapi.from_url(f"{serve()}/openapi.json")
+def test_every_endpoint_keeps_to_its_document_before_the_real_triton(url):
+    schema = schemathesis.openapi.from_url(f"{url}/openapi.json")
     answered = set()
     for operation in (each.ok() for each in schema.get_all_operations()):
 
@@ -190,6 +209,25 @@ def test_every_endpoint_keeps_to_its_document_before_the_real_triton(serve):
 
         keeps()
     assert {200, 422} <= answered <= {200, 404, 422}
+
+
+def test_a_proxy_in_the_environment_is_not_asked_for_triton(serve, monkeypatch):
+    for name in ("http_proxy", "https_proxy", "grpc_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    for protocol in ("grpc", "http"):
+        url = serve(triton_protocol=protocol)
+        with httpx.Client(trust_env=False, timeout=60) as http:
+            assert http.post(f"{url}/generate", json={"passage": "I am a boy."}).status_code == 200
+
+
+def test_a_start_that_waits_for_a_triton_that_is_away_says_so(tmp_path):
+    (port,) = free_ports(1)
+    away = f"127.0.0.1:{port}"
+    facade = FacadeProcess(
+        triton_url=away, triton_grpc_url=away, log_file=tmp_path / "facade.log", ready_timeout=15, stop_grace=0.0
+    )
+    with pytest.raises(ServerStartError, match=rf"not ready after 15 s: /health/ready answers 503: .*{away}"):
+        facade.start()
 
 
 def test_a_file_without_keys_is_said_at_the_start(serve, tmp_path):

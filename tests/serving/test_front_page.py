@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 import typer
 from trident_server.facade import FacadeProcess
-from trident_server.ports import free_ports
 from trident_training.cli import app
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -39,10 +38,7 @@ EXAMPLES = [each for block in blocks("tested", "sh") for each in commands(block)
 
 @pytest.fixture(scope="module")
 def facade(triton, tmp_path_factory):
-    (port,) = free_ports(1)
     with FacadeProcess(
-        host="127.0.0.1",
-        port=port,
         triton_url=triton.http_url,
         triton_grpc_url=triton.grpc_url,
         log_file=tmp_path_factory.mktemp("facade") / "facade.log",

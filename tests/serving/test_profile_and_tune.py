@@ -14,7 +14,7 @@ from trident_bench.repository import configuration
 from trident_server.process import TritonProcess
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
-pytestmark = pytest.mark.serving
+pytestmark = [pytest.mark.serving, pytest.mark.bench]
 
 
 def bench(*arguments: str) -> subprocess.CompletedProcess[str]:

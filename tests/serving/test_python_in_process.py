@@ -16,6 +16,8 @@ from tritonclient.utils import InferenceServerException
 
 pytestmark = pytest.mark.serving
 
+SECONDS_TO_STOP = 15.0
+
 # Waits for four requests, so that those sent at once are one batch.
 CONFIG = """
 backend: "python"
@@ -76,7 +78,7 @@ def write_model(repository: Path, name: str, word: str | None = None, model: str
     return repository
 
 
-class Asked:
+class PendingRequest:
     """One request that is under way."""
 
     def __init__(self, triton: TritonProcess, model: str, *texts: str, outputs: tuple[str, ...] = ()) -> None:
@@ -120,7 +122,9 @@ def triton(isolated, serve_models, tmp_path_factory):
 
 
 def test_a_model_that_opts_in_runs_in_tritons_process_and_no_other_does(triton, isolated):
-    pids = {name: Asked(triton, name, "a").answer()["PID"][0][0] for name in ("hosted", "many", "own", "declined")}
+    pids = {
+        name: PendingRequest(triton, name, "a").answer()["PID"][0][0] for name in ("hosted", "many", "own", "declined")
+    }
     inside = {name for name, pid in pids.items() if pid == triton.pid}
     assert inside == (set() if isolated else {"hosted", "many"})
     stubs = {each.pid for each in psutil.Process(triton.pid).children() if "stub" in each.name()}
@@ -131,16 +135,16 @@ def test_a_model_that_opts_in_runs_in_tritons_process_and_no_other_does(triton, 
 @pytest.mark.parametrize("model", ["hosted", "own"])
 def test_texts_go_in_and_out(triton, model):
     texts = ["straße", "고양이 🙂", "", "a\0b"]
-    assert Asked(triton, model, *texts).answer()["SAME"] == [[text.encode()] for text in texts]
+    assert PendingRequest(triton, model, *texts).answer()["SAME"] == [[text.encode()] for text in texts]
     long = "고" * 100_000
-    assert Asked(triton, model, long, outputs=("SAME",)).answer() == {"SAME": [[long.encode()]]}
+    assert PendingRequest(triton, model, long, outputs=("SAME",)).answer() == {"SAME": [[long.encode()]]}
 
 
 @pytest.mark.parametrize("model", ["hosted", "own"])
 def test_a_refusal_harms_no_other_request_of_its_batch(triton, model):
-    refused, asked = Asked(triton, model, "refuse NOT_FOUND"), Asked(triton, model, "a", "b", "c")
+    refused, answered = PendingRequest(triton, model, "refuse NOT_FOUND"), PendingRequest(triton, model, "a", "b", "c")
     assert refused.error() == ("404", "no")
-    answer = asked.answer()
+    answer = answered.answer()
     assert (answer["SAME"], answer["JOINED"]) == ([[b"a"], [b"b"], [b"c"]], [[2]] * 3)
 
 
@@ -179,7 +183,7 @@ def test_models_log_through_triton(triton):
 def test_a_wrong_dtype_is_an_error_of_its_request_alone(triton, isolated):
     if isolated:
         pytest.skip("what the wheel's backend does with one is its own affair")
-    wrong, answered = Asked(triton, "hosted", "dtype"), Asked(triton, "hosted", "a", "b", "c")
+    wrong, answered = PendingRequest(triton, "hosted", "dtype"), PendingRequest(triton, "hosted", "a", "b", "c")
     assert wrong.error() == ("500", "model 'hosted': output 'PID' is configured INT64, but the model gave float32")
     assert answered.answer()["JOINED"] == [[2]] * 3
 
@@ -187,10 +191,10 @@ def test_a_wrong_dtype_is_an_error_of_its_request_alone(triton, isolated):
 @pytest.mark.parametrize("model", ["hosted", "own"])
 def test_an_exception_reaches_its_whole_batch_and_no_later_one(triton, isolated, model):
     for status, message in [
-        each.error() for each in (Asked(triton, model, "raise"), Asked(triton, model, "a", "b", "c"))
+        each.error() for each in (PendingRequest(triton, model, "raise"), PendingRequest(triton, model, "a", "b", "c"))
     ]:
         assert (status, model in message, "on demand" in message) == ("500", True, True)
-    assert Asked(triton, model, "a").answer()["SAME"] == [[b"a"]]
+    assert PendingRequest(triton, model, "a").answer()["SAME"] == [[b"a"]]
     if model == "hosted" and not isolated:
         assert "line 21, in answer" in triton.log_file.read_text(), "where it happened"
 
@@ -198,7 +202,7 @@ def test_an_exception_reaches_its_whole_batch_and_no_later_one(triton, isolated,
 def test_instances_answer_at_the_same_time_without_mixing(triton):
     def ask(number):
         texts = [f"{number}.{place}" for place in range(1 + number % 4)]
-        right[number] = Asked(triton, "many", *texts).answer()["SAME"] == [[text.encode()] for text in texts]
+        right[number] = PendingRequest(triton, "many", *texts).answer()["SAME"] == [[text.encode()] for text in texts]
 
     right: dict[int, bool] = {}
     threads = [threading.Thread(target=ask, args=(number,)) for number in range(24)]
@@ -212,8 +216,8 @@ def test_instances_answer_at_the_same_time_without_mixing(triton):
 def test_it_stops_without_a_trace_and_says_farewell(new_triton, tmp_path):
     repository = write_model(tmp_path / "models", "hosted", "true")
     before = regions_of_us()
-    with new_triton(repository) as triton:
-        assert Asked(triton, "hosted", "a").answer()["PID"] == [[triton.pid]]
+    with new_triton(repository, stop_grace=SECONDS_TO_STOP) as triton:
+        assert PendingRequest(triton, "hosted", "a").answer()["PID"] == [[triton.pid]]
         assert not psutil.Process(triton.pid).children()
         assert regions_of_us() == before
     assert (repository / "hosted" / "farewell").exists()

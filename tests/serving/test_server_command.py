@@ -61,11 +61,11 @@ class Server:
 
 
 @pytest.fixture
-def serve(tmp_path):
+def serve(tmp_path, share_backends):
     started: list[Server] = []
 
     def serve(repository: Path, *options: str, cache_dir: Path = tmp_path / "run") -> Server:
-        started.append(Server(repository, cache_dir, *options))
+        started.append(Server(repository, share_backends(cache_dir), *options))
         return started[-1]
 
     yield serve
@@ -80,8 +80,12 @@ def get(url: str) -> dict:
         return json.loads(answer.read() or b"{}")
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_stops_it_without_a_trace(serve, identity_repository, number):
+@pytest.mark.parametrize(
+    ("number", "times"),
+    [(signal.SIGTERM, 1), (signal.SIGHUP, 1), (signal.SIGINT, 5)],
+    ids=["terminated", "hung up", "interrupted by someone impatient"],
+)
+def test_a_signal_stops_it_without_a_trace(serve, identity_repository, number, times):
     server = serve(identity_repository, "--triton-only")
     said = server.read_until("Ctrl-C stops it.")
     assert "loaded identity" in said
@@ -89,7 +93,9 @@ def test_a_signal_stops_it_without_a_trace(serve, identity_repository, number):
     assert f"gRPC 127.0.0.1:{server.ports['grpc_port']}  metrics 127.0.0.1:{server.ports['metrics_port']}" in said
     assert str(server.cache_dir / "triton.log") in said
     get(f"http://127.0.0.1:{server.ports['http_port']}/v2/health/ready")
-    server.process.send_signal(number)
+    for _ in range(times):
+        server.process.send_signal(number)
+        time.sleep(0.1)
     status, output, errors = server.end()
     assert (status, output, errors) == (0, "Stopping ...\nStopped.\n", "")
 
@@ -111,15 +117,6 @@ def test_without_a_compiler_it_serves_all_the_same_and_says_that_it_is_slower(
     get(f"http://127.0.0.1:{server.ports['http_port']}/v2/health/ready")
 
 
-def test_impatient_interrupts_do_not_break_the_clean_up(serve, identity_repository):
-    server = serve(identity_repository, "--triton-only")
-    server.read_until("Ctrl-C stops it.")
-    for _ in range(5):
-        server.process.send_signal(signal.SIGINT)
-        time.sleep(0.1)
-    assert server.end()[0] == 0
-
-
 def test_an_interrupt_while_models_load_leaves_nothing(serve, identity_repository, add_model):
     add_model("slow", "import time; time.sleep(120)")
     server = serve(identity_repository, "--triton-only")
@@ -139,27 +136,21 @@ def test_killed_with_sigkill_it_leaves_nothing(serve, identity_repository):
     assert server.end()[0] == -signal.SIGKILL
 
 
-def test_stop_ends_the_server_of_the_directory_and_no_other(serve, identity_repository, tmp_path):
+def test_a_directory_has_one_server_and_stop_ends_that_and_no_other(serve, identity_repository, tmp_path):
     server = serve(identity_repository, "--triton-only")
     other = serve(identity_repository, "--triton-only", cache_dir=tmp_path / "other")
     server.read_until("Ctrl-C stops it.")
     other.read_until("Ctrl-C stops it.")
+    status, _, errors = serve(identity_repository, "--triton-only").end()
+    assert status == 1
+    assert f"already runs with {server.cache_dir} (process {server.process.pid})" in errors
+    get(f"http://127.0.0.1:{server.ports['http_port']}/v2/health/ready")
     stop = subprocess.run([*COMMAND, "--stop", f"--cache-dir={server.cache_dir}"], capture_output=True, text=True)
     assert (stop.returncode, stop.stdout) == (0, f"Stopped trident-serve (process {server.process.pid}).\n")
     assert server.end()[0] == 0
     assert other.process.poll() is None
     stop = subprocess.run([*COMMAND, "--stop", f"--cache-dir={server.cache_dir}"], capture_output=True, text=True)
     assert (stop.returncode, stop.stdout) == (0, f"No trident-serve runs with {server.cache_dir}.\n")
-
-
-def test_a_second_server_in_the_same_directory_is_refused_and_the_first_lives(serve, identity_repository):
-    first = serve(identity_repository, "--triton-only")
-    first.read_until("Ctrl-C stops it.")
-    second = serve(identity_repository, "--triton-only")
-    status, _, errors = second.end()
-    assert status == 1
-    assert f"already runs with {first.cache_dir} (process {first.process.pid})" in errors
-    get(f"http://127.0.0.1:{first.ports['http_port']}/v2/health/ready")
 
 
 def test_a_taken_facade_port_is_named_before_triton_starts(serve, identity_repository, tmp_path):
@@ -185,8 +176,27 @@ def test_a_model_that_fails_is_told_with_its_reason(serve, identity_repository, 
     assert "Traceback (most recent call last)" not in errors
 
 
-def test_a_dead_triton_ends_it_with_the_reason(serve, identity_repository):
-    server = serve(identity_repository, "--triton-only")
+def test_a_triton_that_died_and_one_whose_python_model_did_are_started_again(serve, identity_repository):
+    server = serve(identity_repository, "--triton-only", "--restarts=2")
+    server.read_until("Ctrl-C stops it.")
+    for times, (child, reason) in enumerate(
+        [
+            ("bin/tritonserver", "Triton was killed by SIGKILL."),
+            ("triton_python_backend_stub", "The process of the Python model 'identity' ended"),
+        ],
+        1,
+    ):
+        server.child(child).kill()
+        said = server.read_until("Triton is ready again.")
+        assert reason in said
+        assert f"({times} of 2)" in said
+        get(f"http://127.0.0.1:{server.ports['http_port']}/v2/health/ready")
+    server.process.send_signal(signal.SIGTERM)
+    assert server.end()[0] == 0
+
+
+def test_a_dead_triton_that_is_not_to_be_restarted_ends_it_with_the_reason(serve, identity_repository):
+    server = serve(identity_repository, "--triton-only", "--restarts=0")
     server.read_until("Ctrl-C stops it.")
     server.child("bin/tritonserver").kill()
     status, _, errors = server.end()

@@ -16,12 +16,14 @@ from concurrent.futures import ThreadPoolExecutor
 import psutil
 import pytest
 from trident_server.errors import PathError, PortInUseError, ServerDiedError, ServerStartError
-from trident_server.ports import check_free, free_ports
+from trident_server.ports import check_free
 from trident_server.process import TritonProcess
 from trident_server.supervisor import SHARED_MEMORY
 from trident_server.wheel import find_tcmalloc
 
 pytestmark = pytest.mark.serving
+
+SECONDS_TO_STOP = 15.0
 
 
 def ask(url: str, body: object = None) -> dict:
@@ -67,60 +69,58 @@ def wait_until_gone(processes: list[psutil.Process], seconds: float = 25) -> Non
         time.sleep(0.05)
 
 
-def ports_of(triton: TritonProcess) -> dict[str, int]:
-    urls = {"http_port": triton.http_url, "grpc_port": triton.grpc_url, "metrics_port": triton.metrics_url}
-    return {name: int(url.rpartition(":")[2]) for name, url in urls.items()}
-
-
-def test_it_answers_and_stops_without_a_trace(new_triton, identity_repository, new_regions):
+def test_it_answers_stops_without_a_trace_and_can_be_started_again(new_triton, identity_repository, new_regions):
     loaded: list[str] = []
-    with new_triton(identity_repository, on_model_loaded=loaded.append) as triton:
-        assert infer(triton, [1.5, -2.0]) == [1.5, -2.0]
-        assert loaded == ["identity"]
+    triton = new_triton(identity_repository, on_model_loaded=loaded.append, stop_grace=SECONDS_TO_STOP)
+    for times in (1, 2):
+        with triton:
+            assert infer(triton, [1.5, -2.0]) == [1.5, -2.0]
+            assert loaded == ["identity"] * times
+            processes = family(triton.pid)
+            assert len(processes) == 3, "supervisor, tritonserver and the model's stub"
+            assert triton.pid in {each.pid for each in processes if each.name() == "tritonserver"}
+            assert len(new_regions()) >= 1
+            triton.check()
+        wait_until_gone(processes, 0)
+        assert not new_regions()
+        check_free("127.0.0.1", triton.ports)
+
+
+def test_stopped_without_grace_it_leaves_nothing_either(new_triton, identity_repository, new_regions):
+    with new_triton(identity_repository, stop_grace=0.0) as triton:
         processes = family(triton.pid)
-        assert len(processes) == 3, "supervisor, tritonserver and the model's stub"
-        assert triton.pid in {each.pid for each in processes if each.name() == "tritonserver"}
-        assert len(new_regions()) >= 1
-        triton.check()
+        assert new_regions()
+        started = time.monotonic()
+    assert time.monotonic() - started < 2
     wait_until_gone(processes, 0)
     assert not new_regions()
-    check_free("127.0.0.1", ports_of(triton))
 
 
 @pytest.mark.skipif(not find_tcmalloc(), reason="no tcmalloc (Debian's package libtcmalloc-minimal4)")
-def test_triton_and_its_models_take_memory_from_tcmalloc(new_triton, identity_repository):
-    with new_triton(identity_repository) as triton:
-        server = psutil.Process(triton.pid)
-        for process in (server, *server.children(recursive=True)):
-            assert any("libtcmalloc" in each.path for each in process.memory_maps()), process
+def test_triton_and_its_models_take_memory_from_tcmalloc(identity_triton):
+    server = psutil.Process(identity_triton.pid)
+    for process in (server, *server.children(recursive=True)):
+        assert any("libtcmalloc" in each.path for each in process.memory_maps()), process
 
 
-def test_it_can_be_started_again_on_the_same_ports(new_triton, identity_repository):
-    triton = new_triton(identity_repository)
-    for _ in range(2):
-        with triton:
-            assert infer(triton, [1.0]) == [1.0]
-
-
-def test_it_listens_on_its_host_and_its_three_ports_alone(new_triton, identity_repository):
-    with new_triton(identity_repository) as triton:
-        listening = [each.laddr for each in psutil.Process(triton.pid).net_connections() if each.status == "LISTEN"]
-        # gRPC binds the address as an IPv6 socket would see it.
-        assert {address.ip.removeprefix("::ffff:") for address in listening} == {"127.0.0.1"}
-        assert {address.port for address in listening} == set(ports_of(triton).values())
-        with urllib.request.urlopen(f"http://{triton.metrics_url}/metrics", timeout=10) as answer:
-            assert b"nv_inference_count" in answer.read()
+def test_it_listens_on_its_host_and_its_three_ports_alone(identity_triton):
+    connections = psutil.Process(identity_triton.pid).net_connections()
+    listening = [each.laddr for each in connections if each.status == "LISTEN"]
+    # gRPC binds the address as an IPv6 socket would see it.
+    assert {address.ip.removeprefix("::ffff:") for address in listening} == {"127.0.0.1"}
+    assert {address.port for address in listening} == set(identity_triton.ports.values())
+    with urllib.request.urlopen(f"http://{identity_triton.metrics_url}/metrics", timeout=10) as answer:
+        assert b"nv_inference_count" in answer.read()
 
 
 @pytest.mark.parametrize("path", ["v2/systemsharedmemory/region/x/register", "v2/logging", "v2/trace/setting"])
-def test_apis_that_reach_outside_the_models_are_closed(new_triton, identity_repository, path):
-    with new_triton(identity_repository) as triton:
-        with pytest.raises(urllib.error.HTTPError) as refusal:
-            ask(f"{triton.http_url}/{path}", {"key": "/x", "offset": 0, "byte_size": 1})
-        assert refusal.value.code == 403
-        with pytest.raises(urllib.error.HTTPError):
-            ask(f"{triton.http_url}/v2/repository/models/identity/unload", {})
-        assert infer(triton, [1.0]) == [1.0]
+def test_apis_that_reach_outside_the_models_are_closed(identity_triton, path):
+    with pytest.raises(urllib.error.HTTPError) as refusal:
+        ask(f"{identity_triton.http_url}/{path}", {"key": "/x", "offset": 0, "byte_size": 1})
+    assert refusal.value.code == 403
+    with pytest.raises(urllib.error.HTTPError):
+        ask(f"{identity_triton.http_url}/v2/repository/models/identity/unload", {})
+    assert infer(identity_triton, [1.0]) == [1.0]
 
 
 def test_a_model_that_fails_says_why_and_leaves_nothing(new_triton, identity_repository, add_model, new_regions):
@@ -172,8 +172,8 @@ def test_a_taken_port_stops_it_before_anything_starts(new_triton, identity_repos
 
 
 def test_two_servers_on_the_same_ports_at_once_are_not_taken_for_each_other(new_triton, identity_repository):
-    http_port, grpc_port, metrics_port = free_ports(3)
-    ports = {"http_port": http_port, "grpc_port": grpc_port, "metrics_port": metrics_port}
+    first = new_triton(identity_repository)
+    servers = [first, new_triton(identity_repository, **first.ports)]
     together = threading.Barrier(2)
 
     def start(triton: TritonProcess) -> bool:
@@ -184,7 +184,6 @@ def test_two_servers_on_the_same_ports_at_once_are_not_taken_for_each_other(new_
             return False
         return True
 
-    servers = [new_triton(identity_repository, **ports) for _ in range(2)]
     with ThreadPoolExecutor(2) as pool:
         started = list(pool.map(start, servers))
     assert sorted(started) == [False, True]
@@ -194,7 +193,7 @@ def test_two_servers_on_the_same_ports_at_once_are_not_taken_for_each_other(new_
 
 
 def test_two_servers_at_once_share_one_assembly(new_triton, identity_repository, tmp_path):
-    servers = [new_triton(identity_repository) for _ in range(2)]
+    servers = [new_triton(identity_repository, cache_dir=tmp_path / "cache") for _ in range(2)]
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(TritonProcess.start, servers))
     assert [infer(server, [float(number)]) for number, server in enumerate(servers)] == [[0.0], [1.0]]
@@ -231,20 +230,18 @@ import sys, time
 from pathlib import Path
 from trident_server.process import TritonProcess
 
-http_port, grpc_port, metrics_port = map(int, sys.argv[3:])
-with TritonProcess(repository=Path(sys.argv[1]), cache_dir=Path(sys.argv[2]), log_file=Path(sys.argv[2], "triton.log"),
-                   http_port=http_port, grpc_port=grpc_port, metrics_port=metrics_port) as triton:
-    print(triton.pid, flush=True)
+with TritonProcess(repository=Path(sys.argv[1]), cache_dir=Path(sys.argv[2])) as triton:
+    print(triton.pid, *triton.ports.values(), flush=True)
     time.sleep(600)
 """
 
 
-def test_a_parent_killed_with_sigkill_leaves_nothing(identity_repository, tmp_path):
-    ports = free_ports(3)
-    command = [sys.executable, "-c", PARENT, str(identity_repository), str(tmp_path), *map(str, ports)]
+def test_a_parent_killed_with_sigkill_leaves_nothing(identity_repository, share_backends, tmp_path):
+    command = [sys.executable, "-c", PARENT, str(identity_repository), str(share_backends(tmp_path))]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout
-        processes = family(int(parent.stdout.readline()))
+        pid, *ports = map(int, parent.stdout.readline().split())
+        processes = family(pid)
         assert len(processes) == 3
         assert regions_of(parent.pid)
         parent.kill()
@@ -253,9 +250,9 @@ def test_a_parent_killed_with_sigkill_leaves_nothing(identity_repository, tmp_pa
     check_free("127.0.0.1", dict(zip(("http_port", "grpc_port", "metrics_port"), ports, strict=True)))
 
 
-def test_a_parent_killed_while_models_load_leaves_nothing(identity_repository, add_model, tmp_path):
+def test_a_parent_killed_while_models_load_leaves_nothing(identity_repository, add_model, share_backends, tmp_path):
     add_model("slow", "import time; time.sleep(120)")
-    command = [sys.executable, "-c", PARENT, str(identity_repository), str(tmp_path), *map(str, free_ports(3))]
+    command = [sys.executable, "-c", PARENT, str(identity_repository), str(share_backends(tmp_path))]
     with subprocess.Popen(command) as parent:
         log = tmp_path / "triton.log"
         deadline = time.monotonic() + 30

@@ -1,0 +1,121 @@
+"""What this test session started, and nothing of anybody else's: its processes, its Tritons, its shared memory.
+
+Every process of a session inherits a variable that names the session. A thread looks for new ones, so that shared
+memory whose owner is dead can still be told from what another session, or a server, of this machine has left.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+import time
+import uuid
+from pathlib import Path
+
+from trident_server.supervised import PREFIX
+from trident_server.supervisor import SHARED_MEMORY
+
+VARIABLE = "TRIDENT_TESTS_OF"
+SECONDS_BETWEEN_LOOKS = 0.1
+TRITON = "tritonserver"
+# Python's own, one for each process that made shared memory, which it outlives by a moment.
+HELPER = re.compile(rb"\bfrom (multiprocessing|joblib\.externals\.loky\.backend)\.resource_tracker import ")
+
+
+class OwnProcesses:
+    """Follows the processes that inherit this session's name.
+
+    Attributes:
+        tritons: process ids of every tritonserver so far.
+    """
+
+    def __init__(self) -> None:
+        # Several workers may be one session, but each looks after what it started itself.
+        name = uuid.uuid4().hex
+        os.environ[VARIABLE] = name
+        self._mark = f"{VARIABLE}={name}".encode()
+        self._ours = {os.getpid()}
+        self._strangers: set[int] = set()
+        self._unnamed: set[int] = set()
+        self.tritons: set[int] = set()
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._follow, name="own processes", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Look no more."""
+        self._stop.set()
+        self._thread.join()
+
+    def left(self) -> list[str]:
+        """Return processes and shared-memory regions of this session that are still there, but this process."""
+        commands = {pid: _read(pid, "cmdline").replace(b"\0", b" ") for pid in self._look() if pid != os.getpid()}
+        processes = [
+            f"process {pid}: {command.decode(errors='replace')[:200]}"
+            for pid, command in commands.items()
+            if not HELPER.search(command)
+        ]
+        return processes + [str(region) for region in self.regions()]
+
+    def regions(self, kind: str = "") -> list[Path]:
+        """Return the shared-memory regions of this session's processes, dead ones too; ``client-`` for clients' alone.
+
+        Servers' regions and clients' are named alike: whose process ids, the owner's, and a name.
+        """
+        named = re.compile(rf"{PREFIX}-{kind or '(?:client-)?'}\d+-(\d+)-.*")
+        found = [(region, named.fullmatch(region.name)) for region in SHARED_MEMORY.glob(f"{PREFIX}-*")]
+        return [region for region, name in found if name is not None and int(name[1]) in self._ours]
+
+    def _follow(self) -> None:
+        while not self._stop.wait(SECONDS_BETWEEN_LOOKS):
+            self._look()
+
+    def _look(self) -> list[int]:
+        """Note new processes and return this session's living ones."""
+        with self._lock:
+            return self._note_new()
+
+    def _note_new(self) -> list[int]:
+        living = {int(name) for name in os.listdir("/proc") if name.isdigit()}
+        self._strangers &= living
+        self._unnamed &= living
+        for pid in living - self._strangers - self._ours:
+            # Empty while it starts, and of a zombie.
+            if environment := _read(pid, "environ"):
+                if self._mark in environment:
+                    self._ours.add(pid)
+                    self._unnamed.add(pid)
+                else:
+                    self._strangers.add(pid)
+        # Between fork and exec, a child still has its parent's name.
+        # For as long, a Python model's process has the name of the server that forked it.
+        self.tritons |= {pid for pid in self._unnamed if _name(pid) == TRITON and _name(_parent(pid)) != TRITON}
+        self._unnamed -= self.tritons
+        return [pid for pid in living & self._ours if self._mark in _read(pid, "environ")]
+
+
+def wait_until_nothing_is_left(own: OwnProcesses, seconds: float) -> list[str]:
+    """Give processes time to end, and return what is left of them and of their shared memory."""
+    deadline = time.monotonic() + seconds
+    while (left := own.left()) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    return left
+
+
+def _read(pid: int, name: str) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/{name}").read_bytes()
+    except OSError:
+        return b""
+
+
+def _name(pid: int) -> str:
+    return _read(pid, "comm").decode(errors="replace").strip()
+
+
+def _parent(pid: int) -> int:
+    # The name in parentheses may hold anything, parentheses included.
+    fields = _read(pid, "stat").decode(errors="replace").rpartition(")")[2].split()
+    return int(fields[1]) if fields else 0

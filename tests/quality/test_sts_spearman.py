@@ -64,6 +64,6 @@ def test_served_spearman_is_the_plain_models(triton: TritonProcess, record_prope
         "largest difference": float(np.abs(served - plain).max()),
     }
     for name, figure in figures.items():
-        record_property(name, figure)
+        record_property(name, float(figure))
     print({name: round(figure, 5) for name, figure in figures.items()})
     assert abs(figures["served"] - figures["plain"]) < 0.002, figures

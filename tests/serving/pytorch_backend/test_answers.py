@@ -53,7 +53,7 @@ def test_text_that_is_not_utf8_fails_its_request_and_no_other(client):
             "501",
             "output 'Y' has 0 rows where the batch needs 1; the C.. backend would answer the first requests alone",
         ),
-        (4, "500", "PyTorch execute failure: .*mode four"),
+        (4, "500", r"(?s)PyTorch execute failure: .*mode four"),
         (
             5,
             "500",

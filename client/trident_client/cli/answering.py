@@ -14,7 +14,7 @@ from rich.console import Console
 
 from trident_client import Retry, Timeout, TridentClient
 from trident_client.cli import failures, tasks
-from trident_client.cli.progress import Telling
+from trident_client.cli.progress import ProgressReport
 from trident_client.cli.readers import Source, kind_of, open_source, rows_of
 from trident_client.cli.work import Work
 from trident_client.cli.writers import OutputFile
@@ -87,9 +87,9 @@ def answer(
         with (
             closing(source) if source else nullcontext(),
             make_client(url, protocol, timeout, attempts, concurrency) as client,
-            Telling(_console(), source, quiet=quiet or bool(given)) as telling,
+            ProgressReport(_console(), source, quiet=quiet or bool(given)) as progress_report,
         ):
-            work = Work(task, client, chosen, telling.row)
+            work = Work(task, client, chosen, progress_report.row)
             work.check_model()
             if source:
                 work.check_columns(source)
@@ -108,7 +108,7 @@ def answer(
                 rows = source or rows_of(given)
                 with OutputFile(output) if output else nullcontext(sys.stdout.buffer) as stream:
                     report = work.to_stream(rows, stream, kind, source)
-            telling.end(report)
+            progress_report.end(report)
     raise typer.Exit(failures.BAD_ROWS if report.bad else failures.OK)
 
 

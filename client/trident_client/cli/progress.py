@@ -22,7 +22,7 @@ class _Rows(ProgressColumn):
         return Text(f"{task.fields['rows']:,} rows, {task.fields['rate']:,.0f} rows/s")
 
 
-class Telling:
+class ProgressReport:
     """Tells of rows as they are done.
 
     On a terminal a bar with the rate and the time left; elsewhere a line now and then. Bad rows are told at once, up to
@@ -42,7 +42,7 @@ class Telling:
         self._progress = Progress(*columns, console=console, transient=True, disable=quiet or not console.is_terminal)
         self._bar = self._progress.add_task("", total=1.0 if source else None, rows=0, rate=0.0)
 
-    def __enter__(self) -> Telling:
+    def __enter__(self) -> ProgressReport:
         """Show the bar."""
         self._progress.start()
         return self

@@ -133,10 +133,10 @@ def test_progress_tells_rows_rate_and_what_is_left(tmp_path, monkeypatch, termin
         return now
 
     monkeypatch.setattr(progress.time, "monotonic", clock)
-    with progress.Telling(console, source, quiet=False) as telling:
+    with progress.ProgressReport(console, source, quiet=False) as progress_report:
         for row in source:
-            telling.row(row, None)
-        telling.end(Report(rows=100_000))
+            progress_report.row(row, None)
+        progress_report.end(Report(rows=100_000))
     source.close()
     told = console.file.getvalue()
     assert "rows/s" in told

@@ -44,16 +44,23 @@ stop: ## stop a server that `make serve` left in the background
 	@if test -x $(BIN)/trident-serve; then $(BIN)/trident-serve --stop; fi
 
 # Tests that use servers run one after the other, in one of the two workers. The floor of coverage is that of a whole run.
-PYTEST := -m pytest --numprocesses 2 --dist loadgroup --durations 25
+PYTEST := -m pytest --durations 25
+# Files of tests that need no server, on two cores.
+BESIDE := --numprocesses 2 --dist loadfile
 
 test: models lint ## lint, type-check and run the suite against a real Triton, but the bench's own runs
-	@$(BIN)/python $(PYTEST) -m "not bench" $(or $(ARGS),--cov)
+ifeq ($(ARGS),)
+	@$(BIN)/python $(PYTEST) $(BESIDE) -m "not (serving or browser or bench)" --cov
+	@$(BIN)/python $(PYTEST) -m "(serving or browser) and not bench" --cov --cov-append
+else
+	@$(BIN)/python $(PYTEST) -m "not bench" $(ARGS)
+endif
 
 test-bench: models ## the bench from its command lines to its reports, against a real Triton
 	@$(BIN)/python -m pytest --durations 10 -m bench $(ARGS)
 
 check: models lint ## lint, type-check and run the tests that need no server and no training
-	@$(BIN)/python $(PYTEST) -m "not (serving or browser or bench or slow)" $(ARGS)
+	@$(BIN)/python $(PYTEST) $(BESIDE) -m "not (serving or browser or bench or slow)" $(ARGS)
 
 load: models ## load tests of every ensemble; the report is bench/results/load/report.html
 	@$(BIN)/trident-bench load $(ARGS)

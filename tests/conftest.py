@@ -33,9 +33,6 @@ for _number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
     if signal.getsignal(_number) is signal.SIG_IGN:
         signal.signal(_number, lambda number, frame: None)
 
-#: Tests with these markers run one after the other in one worker of pytest-xdist.
-GROUPS = ("serving", "browser")
-
 # The same examples in each run: what fails, fails again. "--hypothesis-profile=default" looks for others.
 hypothesis.settings.register_profile(
     "repeatable",
@@ -44,14 +41,6 @@ hypothesis.settings.register_profile(
     suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture, hypothesis.HealthCheck.too_slow],
 )
 hypothesis.settings.load_profile("repeatable")
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give every test that must not run beside others of its kind the name of its group."""
-    for item in items:
-        for group in GROUPS:
-            if item.get_closest_marker(group) is not None:
-                item.add_marker(pytest.mark.xdist_group(group))
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
@@ -196,6 +185,9 @@ def _tokenizer(architecture: str):
         )
     else:
         specials = {"pad_token": "[PAD]", "unk_token": "[UNK]", "bos_token": "[CLS]", "eos_token": "[SEP]"}
+        if architecture == "mpnet":
+            # The model takes token 1 for padding, whatever its configuration says.
+            specials = {"bos_token": "<s>", "pad_token": "<pad>", "eos_token": "</s>", "unk_token": "[UNK]"}
         tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
         tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
         tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
@@ -207,7 +199,8 @@ def _tokenizer(architecture: str):
         pair=f"{first} $A {last} $B:1 {last}:1",
         special_tokens=[(each, tokenizer.token_to_id(each)) for each in (first, last)],
     )
-    inputs = ["input_ids", "attention_mask"] + ["token_type_ids"] * (architecture not in {"distilbert", "roberta"})
+    without_types = {"distilbert", "mpnet", "roberta"}
+    inputs = ["input_ids", "attention_mask"] + ["token_type_ids"] * (architecture not in without_types)
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, cls_token=first, sep_token=last, model_input_names=inputs, **specials
     )

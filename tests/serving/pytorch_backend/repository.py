@@ -8,7 +8,7 @@ from torch import nn
 
 from . import modules
 
-WAIT = "dynamic_batching { max_queue_delay_microseconds: 500000 preferred_batch_size: [ 4 ] }\n"
+WAIT = "dynamic_batching { max_queue_delay_microseconds: 1500000 preferred_batch_size: [ 4 ] }\n"
 SUBTRACT = """
 max_batch_size: 8
 input [ {{ name: "{0}" data_type: TYPE_FP32 dims: [ -1 ] }}, {{ name: "{1}" data_type: TYPE_FP32 dims: [ -1 ] }} ]
@@ -99,7 +99,7 @@ SERVED = {
     ),
     "answer": Model(
         modules.Answer(),
-        WAIT.replace("500000", "20000")
+        WAIT.replace("1500000", "20000")
         + 'max_batch_size: 4\ninput [ { name: "MODE" data_type: TYPE_INT32 dims: [ 1 ] } ]\n'
         'output [ { name: "Y" data_type: TYPE_FP32 dims: [ 1 ] } ]\n',
     ),

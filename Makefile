@@ -50,8 +50,8 @@ BESIDE := --numprocesses 2 --dist loadfile
 
 test: models lint ## lint, type-check and run the suite against a real Triton, but the bench's own runs
 ifeq ($(ARGS),)
-	@$(BIN)/python $(PYTEST) $(BESIDE) -m "not (serving or browser or bench)" --cov
-	@$(BIN)/python $(PYTEST) -m "(serving or browser) and not bench" --cov --cov-append
+	@$(BIN)/python $(PYTEST) $(BESIDE) -m "not (serving or browser or bench)"
+	@$(BIN)/python $(PYTEST) -m "(serving or browser) and not bench"
 else
 	@$(BIN)/python $(PYTEST) -m "not bench" $(ARGS)
 endif

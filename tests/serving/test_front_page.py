@@ -12,8 +12,10 @@ from pathlib import Path
 
 import pytest
 import typer
+from google.protobuf import text_format
 from trident_server.facade import FacadeProcess
 from trident_training.cli import app
+from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "README.md").read_text("utf-8")
@@ -118,8 +120,8 @@ def test_the_figures_of_the_table_are_those_that_the_models_tell_of_themselves()
     rows = re.findall(r"^\| `(\w+)` \| \w+ \| .* \| ([\d., ]+?)(?: \(.*\))? \|$", PAGE, re.MULTILINE)
     assert {name for name, _ in rows} == {"cola", "qa", "sts", "sts_ko"}
     for name, figures in rows:
-        text = (ROOT / "model_repository" / name / "config.pbtxt").read_text()
-        metrics = json.loads(re.search(r'key: "metrics" value: \{ string_value: \'(.*)\'', text)[1]).values()
+        told = text_format.Parse((ROOT / "model_repository" / name / "config.pbtxt").read_text(), ModelConfig())
+        metrics = json.loads(told.parameters["metrics"].string_value).values()
         for figure in figures.split(", "):
             # Told by the run that trained them; the page has them through Triton, in bfloat16.
             assert any(math.isclose(metric, float(figure), rel_tol=0.005) for metric in metrics), (name, figure)

@@ -43,7 +43,7 @@ serve: models ## start Triton and the facade; Ctrl-C stops both
 stop: ## stop a server that `make serve` left in the background
 	@if test -x $(BIN)/trident-serve; then $(BIN)/trident-serve --stop; fi
 
-# Tests that use servers run one after the other, in one of the two workers. The floor of coverage is that of a whole run.
+# The slowest tests are told. Tests that use servers run one after the other, for two servers share the cores badly.
 PYTEST := -m pytest --durations 25
 # Files of tests that need no server, on two cores.
 BESIDE := --numprocesses 2 --dist loadfile

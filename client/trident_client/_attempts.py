@@ -71,10 +71,14 @@ class Attempts:
             return None
         error.attempt, error.server, error.model = self._number, server, error.model or self._model
         wait = self._wait(error)
-        if wait is None and isinstance(error, TransportError) and len(set(self._asked)) == len(self._balancer) > 1:
-            names = ", ".join(sorted(set(self._asked)))
+        if wait is None and isinstance(error, TransportError) and self._none_is_left():
+            names = ", ".join(sorted(self._balancer.urls()))
             error.args = (f"none of the servers can be reached ({names}); the last said: {error.message}",)
         return wait
+
+    def _none_is_left(self) -> bool:
+        """Say whether each of several servers failed this request, or so many others that it is left out."""
+        return len(self._balancer) > 1 and not self._balancer.untried(self._asked)
 
     def _wait(self, error: TridentError) -> float | None:
         if self._number >= self._retry.attempts:

@@ -77,6 +77,10 @@ class Balancer:
         """Return how many servers there are."""
         return len(self._servers)
 
+    def urls(self) -> list[str]:
+        """Return the servers' addresses."""
+        return list(self._servers)
+
     def take(self, asked: Collection[str]) -> str:
         """Return the server to ask and count a request to it.
 

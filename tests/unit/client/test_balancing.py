@@ -15,10 +15,13 @@ from trident_client import (
     ReadTimeoutError,
     Retry,
     ServerError,
+    Timeout,
     TransportError,
     TridentClient,
 )
+from trident_client._attempts import Attempts
 from trident_client._balancing import Balancer
+from trident_client._retry import Budget
 
 QUICK = Retry(first_wait=0.001, longest_wait=0.002)
 SOON = Balancing(health_check_interval=0.01)
@@ -175,6 +178,17 @@ async def test_when_all_are_away_one_error_names_them(faulty, async_faulty):
     async with AsyncTridentClient(transport=twins, retry=QUICK) as client:
         with pytest.raises(TransportError, match=says):
             await client.embed(["a"] * 640)
+
+
+def test_a_server_that_others_found_away_counts_though_this_request_did_not_ask_it():
+    balancer = Balancer(["a:1", "b:2"], Balancing(failures=1))
+    balancer.give_back(balancer.take(["b:2"]), away(0))
+    retry = Retry(attempts=1)
+    attempts = Attempts(None, balancer, retry, Budget(retry), Timeout())
+    assert attempts.start()[0] == "b:2"
+    error = TransportError("away")
+    assert attempts.failed(error) is None
+    assert "none of the servers can be reached (a:1, b:2); the last said: away" in str(error)
 
 
 async def test_ready_tells_how_it_is_and_waits_for_no_better(faulty, async_faulty):

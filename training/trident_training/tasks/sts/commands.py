@@ -1,4 +1,4 @@
-"""The commands that only similarity has: ``trident-train vocabulary`` and ``trident-train distill``."""
+"""The commands that only similarity has: ``trident-train vocabulary``, ``distill`` and ``contrast``."""
 
 from __future__ import annotations
 
@@ -72,3 +72,34 @@ def distill(options: DistillOptions, settings: Settings) -> None:
         completed = settings.completed(load_config(settings.model))
         result = steps.finetune(distillation.prepare(translations, options.teacher, completed), completed)
     steps.tell_result(f"{settings.model}: mean cosine with {options.teacher}", result)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ContrastOptions:
+    """What is learned from, and what the best epoch is chosen by."""
+
+    data: Annotated[
+        list[Path],
+        Option(help="Sentences that mean the same: anchor, positive, negative; NLI; or set, sentence; repeatable."),
+    ]
+    validation: Annotated[str, Option(help="Pairs with their similarity, as evaluate sts takes them.")]
+    pairs_per_set: Annotated[int, Option(min=1, help="Pairs drawn of a set of paraphrases, at most.")] = 2
+
+
+@takes(options=Group(ContrastOptions), settings=training(TASK, "runs/contrast"))
+def contrast(options: ContrastOptions, settings: Settings) -> None:
+    """Before fine-tuning on graded pairs: teach an encoder (--model) which sentences mean the same."""
+    from trident_training.checkpoints.loading import load_config
+    from trident_training.commands import steps
+    from trident_training.commands.console import console
+    from trident_training.tasks.sts.contrast import prepare
+    from trident_training.tasks.sts.data import load_rows
+    from trident_training.tasks.sts.triplets import load_triplets
+
+    with reporting("contrast"):
+        triplets = load_triplets(options.data, pairs_per_set=options.pairs_per_set, seed=settings.seed)
+        negatives = sum(triplet.negative is not None for triplet in triplets)
+        console.print(f"{len(triplets)} pairs that mean the same, {negatives} with a hard negative")
+        completed = settings.completed(load_config(settings.model))
+        result = steps.finetune(prepare(triplets, load_rows(options.validation), completed), completed)
+    steps.tell_result(settings.model, result)

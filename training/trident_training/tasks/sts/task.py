@@ -236,9 +236,9 @@ class Similarity(Task):
 
     def commands(self) -> Mapping[str, Callable[..., None]]:
         """Return the commands that bring an encoder another language."""
-        from trident_training.tasks.sts.commands import distill, vocabulary
+        from trident_training.tasks.sts.commands import contrast, distill, vocabulary
 
-        return {"vocabulary": vocabulary, "distill": distill}
+        return {"vocabulary": vocabulary, "distill": distill, "contrast": contrast}
 
 
 TASK = Similarity()

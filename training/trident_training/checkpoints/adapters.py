@@ -4,7 +4,7 @@ An adapter is a folder with ``adapter.safetensors`` (the changed tensors in floa
 model; of a matrix that LoRA changed, the two factors of the change, which are much smaller), ``config.json`` (the
 model's configuration), ``metrics.json``, what the task notes beside its weights,
 ``tokenizer.json`` where it is not the base's, and a model card, ``README.md``. Tensors that the fine-tuning left alone,
-the word embeddings above all, come from the base.
+the word embeddings above all, come from the base; of a vocabulary that was cut, by its pieces.
 """
 
 from __future__ import annotations
@@ -28,8 +28,9 @@ from transformers import (
 
 from trident_training.checkpoints.errors import CheckpointError
 from trident_training.checkpoints.loading import load_tokenizer, quiet, tokenizer_json
+from trident_training.checkpoints.pruning import former_rows
 
-WEIGHTS = "adapter.safetensors"
+WEIGHTS, TOKENIZER = "adapter.safetensors", "tokenizer.json"
 METRICS = "metrics.json"
 #: Behind a matrix's name: factors of what is added to the base's, ``[outputs, rank]`` times ``[rank, inputs]``.
 LEFT, RIGHT = ".lora_B", ".lora_A"
@@ -54,6 +55,7 @@ def merge_adapter(adapter: Path, base: str) -> PreTrainedModel:
     """
     model = _with_head(base, AutoConfig.from_pretrained(adapter))
     changed = {name: tensor.to(torch.float32) for name, tensor in load_file(adapter / WEIGHTS).items()}
+    changed = _kept_embeddings(model, base, adapter) | changed
     drawn = _drawn_at_random(model, base) - set(changed)
     if drawn:
         raise CheckpointError(f"{adapter} and {base} together lack {', '.join(sorted(drawn))}")
@@ -84,7 +86,10 @@ def save_adapter(
     before = _with_head(base, model.config)
     kept = {name: tensor for name, tensor in before.state_dict().items() if name not in _drawn_at_random(before, base)}
     changed = {}
+    cut = _kept_embeddings(model, base, checkpoint)
     for name, tensor in model.state_dict().items():
+        if name in cut and torch.equal(tensor, cut[name]):
+            continue
         if name not in kept:
             changed[name] = tensor
         elif not torch.equal(tensor, kept[name]):
@@ -145,21 +150,43 @@ def _multiplied(held: dict[str, torch.Tensor], base: dict[str, torch.Tensor]) ->
     return whole
 
 
+def _kept_embeddings(model: PreTrainedModel, base: str, folder: Path) -> dict[str, torch.Tensor]:
+    """Return the word embeddings, by name, of a vocabulary that is cut out of the base's; nothing for any other."""
+    if not (folder / TOKENIZER).is_file():
+        return {}
+    rows = former_rows(tokenizer_json(base), tokenizer_json(folder))
+    weights = model.get_input_embeddings().weight
+    if rows is None or len(rows) != len(weights):
+        return {}
+    with quiet():
+        whole = AutoModel.from_pretrained(base, dtype=torch.float32).get_input_embeddings().weight
+    if whole.size(1) != weights.size(1):
+        return {}
+    names = [name for name, tensor in model.named_parameters() if tensor is weights]
+    return dict.fromkeys(names, whole.detach()[rows])
+
+
 def _tokenizing(checkpoint: str | Path) -> dict[str, Any]:
     """Return what decides a tokenizer's tokens, without how it last padded and cut."""
     return json.loads(tokenizer_json(checkpoint)) | {"truncation": None, "padding": None}
 
 
-def head_of(config: PreTrainedConfig) -> Any:
+def head_of(config: PreTrainedConfig, otherwise: Any = None) -> Any:
     """Return the class of transformers that a fine-tuned model's configuration asks for.
 
+    Args:
+        config: the model's.
+        otherwise: the class where it asks for none of those that are served.
+
     Raises:
-        CheckpointError: it asks for none of those that are served.
+        CheckpointError: it asks for none of those, and there is no other.
     """
     architectures = config.architectures or ["an encoder without a head"]
     for ending, head in HEADS.items():
         if architectures[0].endswith(ending):
             return head
+    if otherwise is not None:
+        return otherwise
     raise CheckpointError(f"{architectures[0]} is not fine-tuned for a task; a model {' or '.join(HEADS)} is accepted")
 
 

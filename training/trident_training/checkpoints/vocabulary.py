@@ -1,13 +1,24 @@
-"""A new vocabulary on the body of a pretrained encoder, for a language that its own does not know."""
+"""Another vocabulary on a pretrained body: a new one, for a language that its own does not know, or its own, cut."""
 
 from __future__ import annotations
 
+import json
+import shutil
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
 
 import torch
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, PreTrainedTokenizerFast
+from transformers import AutoModel, PreTrainedModel, PreTrainedTokenizerBase, PreTrainedTokenizerFast
+
+from trident_training.checkpoints.adapters import head_of
+from trident_training.checkpoints.bundled import location
+from trident_training.checkpoints.errors import CheckpointError
+from trident_training.checkpoints.loading import load_config, load_model, load_tokenizer, tokenizer_json
+from trident_training.checkpoints.pooling import Pooling
+from trident_training.checkpoints.pruning import differing, keep_embeddings, prune
 
 SPECIALS = {
     "pad_token": "[PAD]",
@@ -20,6 +31,7 @@ SPECIALS = {
 ALPHABET = 4_000
 #: A piece of a word that stands less often is spelled by smaller ones.
 LEAST_OFTEN = 2
+BATCH = 64
 
 
 def learn_vocabulary(texts: Iterable[str], size: int, max_length: int) -> PreTrainedTokenizerBase:
@@ -108,3 +120,84 @@ def _spelling(token: str) -> list[str]:
     # Syllables carry the meaning, letters its inflection.
     weighed = 2 * [*(f"character {each}" for each in text), *(f"pair {each}" for each in pairs), f"whole {text}"]
     return weighed + [f"letters {letters[place : place + 3]}" for place in range(max(1, len(letters) - 2))]
+
+
+def texts_of(file: Path) -> Iterator[str]:
+    """Yield every text of a file: each string of a JSON document, or each line of anything else.
+
+    Raises:
+        CheckpointError: it is not UTF-8, or no JSON though it is called so.
+    """
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+        yield from _strings(json.loads(text)) if file.suffix == ".json" else text.splitlines()
+    except ValueError as error:
+        raise CheckpointError(f"{file}: neither JSON nor text in UTF-8: {error}") from error
+
+
+def _strings(content: Any) -> Iterator[str]:
+    if isinstance(content, str):
+        yield content
+    elif isinstance(content, dict | list):
+        for each in content.values() if isinstance(content, dict) else content:
+            yield from _strings(each)
+
+
+def cut_checkpoint(base: str, output: Path, texts: Iterable[str], held_out: Sequence[str]) -> dict[str, Any]:
+    """Write a checkpoint whose vocabulary is cut, and what else stands in its folder, such as its pooling.
+
+    Args:
+        base: path, hub name or bundled.
+        output: the new checkpoint's folder; ``vocabulary.json`` there holds what is returned.
+        texts: what is cut as before.
+        held_out: what the loss is measured on.
+
+    Returns:
+        ``kept`` and ``of``, tokens; ``texts``, how many were held out, and how many of them are ``cut_otherwise``;
+        ``mean_cosine`` and ``smallest_cosine`` of the latter's embeddings before and after, 1 where there are none.
+
+    Raises:
+        CheckpointError: nothing can be loaded, or the vocabulary cannot be cut.
+    """
+    before = tokenizer_json(base)
+    after, kept = prune(before, texts)
+    former, config = load_tokenizer(base), load_config(base)
+    # A head stays, if it is one that is served.
+    model = load_model(head_of(config, AutoModel), base, config, max_length=1).eval()
+    folder = Path(location(base))
+    if folder.is_dir() and folder != output:
+        shutil.copytree(folder, output, dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.safetensors", "*.bin"))
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer.from_str(after),
+        model_max_length=former.model_max_length,
+        model_input_names=former.model_input_names,
+        **former.special_tokens_map,
+    )
+    changed = list(differing(before, after, held_out))
+    with_former = _embeddings(model, former, changed)
+    keep_embeddings(model, kept, tokenizer.pad_token_id)
+    cosines = (with_former * _embeddings(model, tokenizer, changed)).sum(1)
+    model.save_pretrained(output)
+    tokenizer.save_pretrained(output)
+    found = {
+        "kept": len(kept),
+        "of": len(former),
+        "texts": len(held_out),
+        "cut_otherwise": len(changed),
+        "mean_cosine": float(cosines.mean()) if changed else 1.0,
+        "smallest_cosine": float(cosines.min()) if changed else 1.0,
+    }
+    (output / "vocabulary.json").write_text(json.dumps(found, indent=2) + "\n")
+    return found
+
+
+def _embeddings(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> torch.Tensor:
+    """Return the mean of each text's last hidden states, of unit norm, ``[n, hidden]``."""
+    found = [torch.zeros(0, model.config.hidden_size)]
+    for start in range(0, len(texts), BATCH):
+        batch = tokenizer(list(texts[start : start + BATCH]), padding=True, truncation=True, return_tensors="pt")
+        mask = batch["attention_mask"]
+        with torch.inference_mode():
+            hidden = model.base_model(input_ids=batch["input_ids"], attention_mask=mask).last_hidden_state
+        found.append(torch.nn.functional.normalize(Pooling.MEAN.of_padded(hidden, mask), dim=1))
+    return torch.cat(found)

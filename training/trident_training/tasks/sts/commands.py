@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
@@ -24,11 +26,24 @@ class VocabularyOptions:
     output: Annotated[Path, Option(help="Folder of the encoder with its new vocabulary.")]
     base: Annotated[str, Option(help="The encoder: path, hub name, or small, base, multilingual.")] = "bundled"
     size: Annotated[int, Option(min=100, help="Tokens at most.")] = 8_000
+    keep: Annotated[
+        bool, Option("--keep", help="Learn none: keep the encoder's own pieces that the texts use, and no others.")
+    ] = False
+    text: Annotated[
+        list[Path],
+        Option(
+            help="Of --keep: further text, a JSON file's strings or another's lines; repeatable.", show_default=False
+        ),
+    ] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        if self.text and not self.keep:
+            raise ValueError("--text is of --keep; a vocabulary is learned from the sentences of --data")
 
 
 @takes(options=Group(VocabularyOptions), split=Group(Data))
 def vocabulary(options: VocabularyOptions, split: Data) -> None:
-    """Give an encoder the vocabulary of a language that it does not know, learned from the train set's sentences."""
+    """Give an encoder a vocabulary that is learned from the train set's sentences, or (--keep) cut its own to them."""
     from transformers import AutoModel
 
     from trident_training.checkpoints.loading import load_config, load_model, load_tokenizer
@@ -36,16 +51,33 @@ def vocabulary(options: VocabularyOptions, split: Data) -> None:
     from trident_training.checkpoints.vocabulary import learn_vocabulary, with_vocabulary
     from trident_training.commands import steps
 
-    with reporting("vocabulary"):
+    with reporting("vocabulary", OSError):
         named = SimilarityOptions(split.validation_fraction, split.split_seed, options.data)
-        train = steps.load(TASK, named).splits["train"]
-        encoder = load_model(AutoModel, options.base, load_config(options.base), max_length=1)
-        texts = [*train["sentence_1"], *train["sentence_2"]]
-        tokenizer = learn_vocabulary(texts, options.size, most_tokens(encoder))
-        known = with_vocabulary(encoder, load_tokenizer(options.base), tokenizer, seed=split.split_seed)
-        encoder.save_pretrained(options.output)
-        tokenizer.save_pretrained(options.output)
-    done(f"{options.output}: {len(tokenizer)} tokens, {known} of which {escape(options.base)} knew")
+        splits = steps.load(TASK, named).splits
+        texts = {name: [*rows["sentence_1"], *rows["sentence_2"]] for name, rows in splits.items()}
+        train = texts.pop("train")
+        if options.keep:
+            said = _cut(options, train, [text for held_out in texts.values() for text in held_out])
+        else:
+            encoder = load_model(AutoModel, options.base, load_config(options.base), max_length=1)
+            tokenizer = learn_vocabulary(train, options.size, most_tokens(encoder))
+            known = with_vocabulary(encoder, load_tokenizer(options.base), tokenizer, seed=split.split_seed)
+            encoder.save_pretrained(options.output)
+            tokenizer.save_pretrained(options.output)
+            said = f"{len(tokenizer)} tokens, {known} of which {options.base} knew"
+    done(f"{options.output}: {escape(said)}")
+
+
+def _cut(options: VocabularyOptions, train: Sequence[str], held_out: Sequence[str]) -> str:
+    """Cut an encoder's vocabulary to the pieces of texts, and say what held-out texts lose by it."""
+    from trident_training.checkpoints.vocabulary import cut_checkpoint, texts_of
+
+    further = (text for file in options.text for text in texts_of(file))
+    lost = cut_checkpoint(options.base, options.output, itertools.chain(train, further), held_out)
+    return (
+        f"{lost['kept']} of {lost['of']} tokens; {lost['cut_otherwise']} of {lost['texts']} held-out texts are cut "
+        f"into other pieces, and their embeddings have a mean cosine of {lost['mean_cosine']:.4f} with the former ones"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -42,7 +42,7 @@ class Recipe:
     Attributes:
         name: the set's name in the repository.
         task: what it serves.
-        checkpoint: the base, a local path or a hub name.
+        checkpoint: the base, a local path, a hub name or a bundled encoder's.
         title: the base in words, for reports.
         adapter: folder of what a fine-tuning changed in the base; None for the base as it is.
         languages: BCP 47 tags of the languages that it is known to serve; those of its card when empty.
@@ -103,7 +103,14 @@ def shipped_recipes() -> dict[str, Recipe]:
         Recipe("cola", tasks["cola"], base, f"{title} with adapters/cola", ADAPTERS / "cola", ("en",)),
         Recipe("qa", tasks["qa"], base, f"{title} with adapters/qa", ADAPTERS / "qa", ("en",)),
         Recipe("sts", tasks["sts"], base, f"{title} with adapters/sts", ADAPTERS / "sts"),
-        Recipe("sts_ko", tasks["sts"], base, f"{title} with adapters/sts_ko", ADAPTERS / "sts_ko"),
+        # An encoder that is made in the cache is named: it is fetched when a model is built from it, and not to look.
+        Recipe(
+            "sts_ko",
+            tasks["sts"],
+            "multilingual",
+            f"{bundled.title('multilingual')} with adapters/sts_ko",
+            ADAPTERS / "sts_ko",
+        ),
     )
     return {recipe.name: recipe for recipe in recipes}
 
@@ -149,10 +156,10 @@ def read_report(target: ModelSet) -> dict[str, Any] | None:
 
 def digest(recipe: Recipe, target: ModelSet, precision: Precision) -> str:
     """Return SHA-256 over all that decides what an export is: weights, exporter, libraries, dtype and lengths."""
-    total = hashlib.sha256()
+    total, folder = hashlib.sha256(), Path(recipe.checkpoint)
     facts = {
         "task": recipe.task.name,
-        "checkpoint": recipe.checkpoint if not Path(recipe.checkpoint).is_dir() else "",
+        "checkpoint": bundled.pinned(recipe.checkpoint) or ("" if folder.is_dir() else recipe.checkpoint),
         "dtype": precision.value,
         "max_tokens": target.max_tokens(),
         "torch": metadata.version("torch"),
@@ -160,14 +167,14 @@ def digest(recipe: Recipe, target: ModelSet, precision: Precision) -> str:
     }
     total.update(json.dumps(facts, sort_keys=True).encode())
     parts = (
-        (Path(recipe.checkpoint), "*"),
+        (folder, "*"),
         (recipe.adapter, "*.safetensors"),
         (recipe.adapter, "*.json"),
         *((folder, "*.py") for folder in EXPORTER),
         (TASKS / recipe.task.name, "head.py"),
     )
-    for folder, pattern in parts:
-        for file in _files(folder, pattern):
+    for part, pattern in parts:
+        for file in _files(part, pattern):
             total.update(f"\n{file.name}\n".encode())
             with file.open("rb") as content:
                 total.update(hashlib.file_digest(content, "sha256").digest())

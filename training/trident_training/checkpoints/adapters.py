@@ -26,6 +26,7 @@ from transformers import (
     PreTrainedModel,
 )
 
+from trident_training.checkpoints.bundled import location
 from trident_training.checkpoints.errors import CheckpointError
 from trident_training.checkpoints.loading import load_tokenizer, quiet, tokenizer_json
 from trident_training.checkpoints.pruning import former_rows
@@ -48,11 +49,12 @@ def merge_adapter(adapter: Path, base: str) -> PreTrainedModel:
 
     Args:
         adapter: the adapter's folder.
-        base: local path or hub name of the checkpoint it was fine-tuned from.
+        base: path, hub name or bundled name of the checkpoint it was fine-tuned from.
 
     Raises:
         CheckpointError: a tensor is in neither, or in the adapter alone and not in the model, or of another shape.
     """
+    base = location(base)
     model = _with_head(base, AutoConfig.from_pretrained(adapter))
     changed = {name: tensor.to(torch.float32) for name, tensor in load_file(adapter / WEIGHTS).items()}
     changed = _kept_embeddings(model, base, adapter) | changed
@@ -76,11 +78,12 @@ def save_adapter(
 
     Args:
         checkpoint: folder of the fine-tuned model.
-        base: local path or hub name of the checkpoint it was fine-tuned from.
+        base: path, hub name or bundled name of the checkpoint it was fine-tuned from.
         folder: where to; made when it is not there.
         metrics: what the model scored.
         beside: files that may stand beside the weights, and are copied.
     """
+    base = location(base)
     with quiet():
         model = head_of(AutoConfig.from_pretrained(checkpoint)).from_pretrained(checkpoint, dtype=torch.float32)
     before = _with_head(base, model.config)

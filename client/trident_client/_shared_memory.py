@@ -12,7 +12,7 @@ import os
 import re
 import secrets
 import threading
-from collections.abc import Awaitable, Callable, Generator, Iterable
+from collections.abc import Generator, Iterable
 from dataclasses import dataclass, field
 from multiprocessing import resource_tracker
 from multiprocessing.shared_memory import SharedMemory
@@ -197,38 +197,6 @@ class Regions:
                 self._unclean = True
             GIVEN_UP.add(memory.name)
             memory.close()
-
-
-def drive(steps: Generator[Step, Reply | None, Response], do: Callable[[Step], Reply | None]) -> Response:
-    """Do what the steps yield, and return what they return."""
-    try:
-        step = next(steps)
-        while True:
-            try:
-                answer = do(step)
-            except BaseException as error:
-                step = steps.throw(error)
-            else:
-                step = steps.send(answer)
-    except StopIteration as end:
-        return end.value  # type: ignore[no-any-return]
-
-
-async def async_drive(
-    steps: Generator[Step, Reply | None, Response], do: Callable[[Step], Awaitable[Reply | None]]
-) -> Response:
-    """Do the same on an event loop."""
-    try:
-        step = next(steps)
-        while True:
-            try:
-                answer = await do(step)
-            except BaseException as error:
-                step = steps.throw(error)
-            else:
-                step = steps.send(answer)
-    except StopIteration as end:
-        return end.value  # type: ignore[no-any-return]
 
 
 def left_behind(names: Iterable[str]) -> list[str]:

@@ -1,6 +1,6 @@
 """Each task: the request that some of its items make, and what the response says of each. No input or output here.
 
-A task is all that the synchronous and the asynchronous client share, and all that they need.
+A task is all that a client needs to know of what it is asked.
 """
 
 from __future__ import annotations

@@ -151,6 +151,35 @@ def test_health_checks_end_with_the_client(faulty):
     assert not any(thread.name == "trident-health" for thread in threading.enumerate())
 
 
+async def test_health_checks_end_with_the_asynchronous_client_too(async_faulty):
+    client = AsyncTridentClient(transport={"a:1": async_faulty(away), "b:2": async_faulty()}, balancing=SOON)
+    before = asyncio.all_tasks()
+    await client.embed(["a"])
+    await client.embed(["a"])
+    assert {task.get_name() for task in asyncio.all_tasks() - before} == {"trident-health"}
+    await client.close()
+    assert asyncio.all_tasks() == before
+
+
+async def test_closing_ends_the_wait_for_another_attempt(faulty, async_faulty):
+    hourly = {"retry": Retry(first_wait=3600, longest_wait=3600), "timeout": Timeout(deadline=7200)}
+    transport, twin = faulty(away), async_faulty(away)
+    client = TridentClient(transport=transport, **hourly)
+    with ThreadPoolExecutor(1) as caller:
+        call = caller.submit(client.embed, ["a"])
+        while not transport.requests:
+            time.sleep(0.005)
+        client.close()
+        assert isinstance(call.exception(30), TransportError)
+    client = AsyncTridentClient(transport=twin, **hourly)
+    call = asyncio.create_task(client.embed(["a"]))
+    while not twin.twin.requests:
+        await asyncio.sleep(0.005)
+    await client.close()
+    with pytest.raises(TransportError):
+        await asyncio.wait_for(call, 30)
+
+
 @pytest.mark.parametrize("kind", [NotReadyError, ReadTimeoutError])
 def test_what_another_server_may_answer_is_asked_there_once(faulty, kind):
     def failing(number):

@@ -8,7 +8,8 @@ import sys
 import numpy as np
 import pytest
 from trident_client import ReadTimeoutError, Request, TransportError
-from trident_client._shared_memory import Clean, Infer, Regions, Register, _new_name, drive, left_behind
+from trident_client._shared_memory import Clean, Infer, Regions, Register, _new_name, left_behind
+from trident_client._sync.driving import drive
 
 REQUEST = Request("model", {"INPUT": np.zeros((64, 1024), dtype=np.float32)}, ("OUTPUT",))
 

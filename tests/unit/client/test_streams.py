@@ -5,6 +5,7 @@ import itertools
 import threading
 import time
 import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -13,7 +14,10 @@ from trident_client import (
     AsyncTridentClient,
     BadInputError,
     FakeTransport,
+    Retry,
     ServerError,
+    Timeout,
+    TransportError,
     TridentClient,
     TruncationWarning,
 )
@@ -259,6 +263,34 @@ async def test_a_stream_may_be_given_less_or_more_concurrency_than_its_client():
             list(client.stream_acceptability(texts, concurrency=0))
 
 
+async def test_concurrency_is_each_calls_own():
+    # Either call has two under way at once, and neither waits for the other: a barrier of four lets none through else.
+    texts, barrier = ["text"] * 64 * 2, threading.Barrier(4)
+
+    def together(request):
+        barrier.wait(30)
+        return lengths(request)
+
+    with TridentClient(transport=FakeTransport(together), concurrency=2) as client, ThreadPoolExecutor(2) as callers:
+        streamed = callers.submit(lambda: list(client.stream_acceptability(texts)))
+        assert len(client.acceptability(texts)) == len(streamed.result(30)) == len(texts)
+
+    under_way, all_in = 0, asyncio.Event()
+
+    class Together(AsyncFakeTransport):
+        async def infer(self, request):
+            nonlocal under_way
+            under_way += 1
+            if under_way == 4:
+                all_in.set()
+            await asyncio.wait_for(all_in.wait(), 30)
+            return await super().infer(request)
+
+    async with AsyncTridentClient(transport=Together(lengths), concurrency=2) as twin:
+        whole, parts = await asyncio.gather(twin.acceptability(texts), collect(twin.stream_acceptability(texts)))
+    assert len(whole) == len(parts) == len(texts)
+
+
 @pytest.mark.parametrize("bad", ["refuse", " "])
 @pytest.mark.parametrize("count", [1, 10, 64, 65, 300])
 def test_an_error_of_a_list_names_the_item_by_its_place_in_the_list(client, count, bad):
@@ -297,6 +329,31 @@ def test_a_stream_left_behind_stops_sending():
         next(results)
         del results
     assert len(transport.requests) <= 4
+
+
+def test_when_one_request_fails_the_others_are_not_tried_again():
+    waiting = threading.Barrier(2)
+    asked: list[int] = []
+
+    def fail(request):
+        first = request.inputs["TEXT"][0, 0] == b"first"
+        asked.append(first)
+        waiting.wait(30)
+        if first:
+            raise ServerError("broken", request.model)
+        # Its next attempt would come in an hour.
+        raise TransportError("away", request.model)
+
+    texts = ["first"] * 64 + ["second"] * 64
+    hourly = Retry(first_wait=3600, longest_wait=3600)
+    started = time.monotonic()
+    with (
+        TridentClient(transport=FakeTransport(fail), retry=hourly, timeout=Timeout(deadline=7200)) as client,
+        pytest.raises(ServerError),
+    ):
+        client.embed(texts)
+    assert time.monotonic() - started < 30
+    assert sorted(asked) == [False, True]
 
 
 @pytest.mark.parametrize("method", ["stream_acceptability", "stream_embeddings"])

@@ -1,8 +1,7 @@
-"""The client for an event loop."""
+"""The client: every task as a list and as a stream, and what is known of the servers."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from types import TracebackType
@@ -12,20 +11,40 @@ import numpy as np
 import numpy.typing as npt
 
 from trident_client import _batches, _served, _settings, _tasks, contract
+from trident_client._async.batches import batches
+from trident_client._async.concurrency import Event, in_order
+from trident_client._async.driving import drive
+from trident_client._async.grpc import AsyncGrpcTransport
+from trident_client._async.http import AsyncHttpTransport
+from trident_client._async.sending import AsyncSender
+from trident_client._async.transport import AsyncTransport
 from trident_client._balancing import Balancing, ServerStatus
-from trident_client._grpc import AsyncGrpcTransport
-from trident_client._http import AsyncHttpTransport
 from trident_client._retry import Retry
-from trident_client._sending import AsyncSender
-from trident_client._types import Answer, AsyncTransport, ModelInfo, ModelStatistics, Request, Response, Timeout
+from trident_client._types import Answer, ModelInfo, ModelStatistics, Request, Response, Timeout
 
 
 class AsyncTridentClient:
-    """The same as :class:`TridentClient` for one event loop; see there for arguments and errors.
+    """Talks to Triton, from one event loop.
 
-    ``concurrency`` holds for each call, where the other client's holds for all of its calls together. The ``stream_*``
-    methods take asynchronous iterables as well; who stops reading one before its end closes it, as
-    :func:`contextlib.aclosing` does, so that nothing of it stays under way.
+    Lists longer than a batch are split, sent over up to ``concurrency`` requests at a time, and answered in order. The
+    ``stream_*`` methods do the same for inputs that do not fit into memory; who stops reading one before its end closes
+    it, as :func:`contextlib.aclosing` does, so that nothing of it stays under way.
+
+    Args:
+        url: ``host:port`` of Triton, or of several that serve the same models; the local server's when not given.
+        protocol: ``http`` or ``grpc``.
+        timeout: seconds for the connection, for an answer, and for a request with all its attempts.
+        concurrency: how many requests of one list or stream are under way at once.
+        transport: carries the requests in place of ``url`` and ``protocol``, such as :class:`AsyncFakeTransport`; or
+            several by name.
+        retry: what is done when a request fails.
+        balancing: what is done when one of several servers fails.
+        shared_memory: hand large batches over in system shared memory; for a server on this host that lets clients do
+            so (``trident-serve --shared-memory``).
+
+    Raises:
+        TridentError: from every method; see :mod:`trident_client.errors` for the tree.
+        ValueError: an argument means nothing; says what is accepted.
     """
 
     def __init__(
@@ -40,10 +59,7 @@ class AsyncTridentClient:
         balancing: Balancing | None = None,
         shared_memory: bool = False,
     ) -> None:
-        kinds: dict[str, _settings.Maker[AsyncTransport]] = {
-            "http": AsyncHttpTransport,
-            "grpc": AsyncGrpcTransport,
-        }
+        kinds: dict[str, _settings.Maker[AsyncTransport]] = {"http": AsyncHttpTransport, "grpc": AsyncGrpcTransport}
         timeout = timeout or Timeout()
         _settings.check(protocol, concurrency)
         self._sender = AsyncSender(
@@ -65,7 +81,7 @@ class AsyncTridentClient:
         await self.close()
 
     async def close(self) -> None:
-        """Close the connections."""
+        """Close the connections; calls under way fail."""
         await self._sender.close()
 
     async def acceptability(
@@ -75,7 +91,13 @@ class AsyncTridentClient:
         model: str = contract.COLA.name,
         on_truncation: _tasks.OnTruncation = _tasks.warn_of_truncation,
     ) -> npt.NDArray[np.float32]:
-        """Return each sentence's probability of being acceptable; see :meth:`TridentClient.acceptability`."""
+        """Return each sentence's probability of being grammatically acceptable, float32 ``[n]``, 0 to 1.
+
+        Args:
+            sentences: any number of sentences, none of them empty.
+            model: the set of models that judges, as :meth:`models` lists them.
+            on_truncation: called with the indices of sentences longer than the model takes; warns by default.
+        """
         return await self._list(_tasks.Acceptability(model), sentences, on_truncation)
 
     async def answer(
@@ -87,9 +109,18 @@ class AsyncTridentClient:
         model: str = contract.QA.name,
         max_answer_tokens: int | None = None,
     ) -> list[Answer]:
-        """Return the likeliest answers to a question; see :meth:`TridentClient.answer`."""
-        found = await self.answer_many([(question, context)], top_k, model=model, max_answer_tokens=max_answer_tokens)
-        return found[0]
+        """Return the likeliest answers to a question, the best first; ``context[start:end]`` is each answer's text.
+
+        Args:
+            question: not empty.
+            context: the text that holds the answer, of any length up to the server's limit in bytes; not empty.
+            top_k: how many answers are wanted, 1 to 100; fewer come where the context has no more.
+            model: the set of models that answers, as :meth:`models` lists them.
+            max_answer_tokens: tokens in the longest answer, 1 to 512; 30 when None.
+        """
+        questions = [(question, context)]
+        [answers] = await self.answer_many(questions, top_k, model=model, max_answer_tokens=max_answer_tokens)
+        return answers
 
     async def answer_many(
         self,
@@ -99,7 +130,14 @@ class AsyncTridentClient:
         model: str = contract.QA.name,
         max_answer_tokens: int | None = None,
     ) -> list[list[Answer]]:
-        """Return each question's likeliest answers; see :meth:`TridentClient.answer_many`."""
+        """Return each question's likeliest answers; as many questions as ``concurrency`` allows are under way at once.
+
+        Args:
+            questions: any number of questions, each with its context.
+            top_k: answers wanted for each; see :meth:`answer`.
+            model: the set of models that answers; see :meth:`models`.
+            max_answer_tokens: tokens in the longest answer; see :meth:`answer`.
+        """
         return await self._list(_tasks.Answers(model, top_k, max_answer_tokens), questions)
 
     async def embed(
@@ -110,7 +148,15 @@ class AsyncTridentClient:
         on_truncation: _tasks.OnTruncation = _tasks.warn_of_truncation,
         on_token_counts: _tasks.OnTokenCounts | None = None,
     ) -> npt.NDArray[np.float32]:
-        """Return each text's embedding; see :meth:`TridentClient.embed`."""
+        """Return each text's embedding, float32 ``[n, dim]``, unit norm.
+
+        Args:
+            texts: any number of texts, none of them empty.
+            model: the set of models that embeds, as :meth:`models` lists them.
+            on_truncation: called with the indices of texts longer than the encoder takes; warns by default.
+            on_token_counts: called with how many tokens of each text the encoder read, specials included; in a stream
+                with those of the next few texts, before their results come, and 0 for one that is not taken.
+        """
         task = _tasks.Embedding(model, count_tokens=on_token_counts is not None)
         return await self._list(task, texts, on_truncation, on_token_counts)
 
@@ -123,7 +169,17 @@ class AsyncTridentClient:
         numbers: Mapping[str, int] | None = None,
         on_truncation: _tasks.OnTruncation = _tasks.warn_of_truncation,
     ) -> list[dict[str, Any]]:
-        """Return what any task says of each item; see :meth:`TridentClient.predict`."""
+        """Return what any task of :mod:`trident_client.contract` says of each item, by the names of its fields.
+
+        A field of one number is a number, of several an array, float32 or int32 ``[k]``; of texts a list of them.
+
+        Args:
+            task: name of a task's ensemble, such as ``cola`` or ``embed``, or of one that was registered.
+            items: any number of texts, or of tuples where an item has several.
+            model: the set of models that answers, as :meth:`models` lists them; the task's own when None.
+            numbers: further inputs by name, such as ``{"top_k": 3}``.
+            on_truncation: called with the indices of items longer than the model takes; warns by default.
+        """
         return await self._list(_tasks.Prediction(task, model, numbers), items, on_truncation)
 
     async def similarity(
@@ -133,7 +189,13 @@ class AsyncTridentClient:
         model: str = contract.STS.name,
         on_truncation: _tasks.OnTruncation = _tasks.warn_of_truncation,
     ) -> npt.NDArray[np.float32]:
-        """Return each pair's cosine; see :meth:`TridentClient.similarity`."""
+        """Return each pair's cosine, float32 ``[n]``, -1 to 1.
+
+        Args:
+            pairs: any number of pairs of sentences, none of them empty.
+            model: the set of models that compares, as :meth:`models` lists them.
+            on_truncation: called with the indices of pairs longer than the encoder takes; warns by default.
+        """
         return await self._list(_tasks.Similarity(model), pairs, on_truncation)
 
     def stream_acceptability(
@@ -145,7 +207,17 @@ class AsyncTridentClient:
         on_bad_item: _tasks.OnBadItem | None = None,
         concurrency: int | None = None,
     ) -> AsyncGenerator[float, None]:
-        """Yield each sentence's probability of being acceptable; see :meth:`TridentClient.stream_acceptability`."""
+        """Yield each sentence's probability of being acceptable, in order, reading only a few batches ahead.
+
+        Args:
+            sentences: as many as there are, or an asynchronous iterable; read while the results are taken.
+            model: see :meth:`acceptability`.
+            on_truncation: called with the indices, counted from the stream's beginning, before their results come.
+            on_bad_item: called with the index of a sentence that the model does not take, and the error, before its
+                result, which is NaN; where it is not given, the error is raised and the stream ends.
+            concurrency: how many requests of this stream are under way at once; as many as of the client's others when
+                None.
+        """
         return self._stream(_tasks.Acceptability(model), sentences, on_truncation, on_bad_item, concurrency=concurrency)
 
     def stream_answers(
@@ -158,7 +230,10 @@ class AsyncTridentClient:
         on_bad_item: _tasks.OnBadItem | None = None,
         concurrency: int | None = None,
     ) -> AsyncGenerator[list[Answer], None]:
-        """Yield each question's likeliest answers; see :meth:`TridentClient.stream_answers`."""
+        """Yield each question's likeliest answers, in order; see :meth:`answer_many` and :meth:`stream_acceptability`.
+
+        A question that is not taken has no answers.
+        """
         return self._stream(
             _tasks.Answers(model, top_k, max_answer_tokens), questions, on_bad_item=on_bad_item, concurrency=concurrency
         )
@@ -173,7 +248,10 @@ class AsyncTridentClient:
         on_bad_item: _tasks.OnBadItem | None = None,
         concurrency: int | None = None,
     ) -> AsyncGenerator[npt.NDArray[np.float32], None]:
-        """Yield each text's embedding; see :meth:`TridentClient.stream_embeddings`."""
+        """Yield each text's embedding, float32 ``[dim]``, in order; see :meth:`embed` and :meth:`stream_acceptability`.
+
+        The embedding of a text that is not taken is empty: ``[0]``.
+        """
         task = _tasks.Embedding(model, count_tokens=on_token_counts is not None)
         return self._stream(task, texts, on_truncation, on_bad_item, on_token_counts, concurrency)
 
@@ -188,7 +266,10 @@ class AsyncTridentClient:
         on_bad_item: _tasks.OnBadItem | None = None,
         concurrency: int | None = None,
     ) -> AsyncGenerator[dict[str, Any], None]:
-        """Yield what any task says of each item; see :meth:`TridentClient.stream_predictions`."""
+        """Yield what a task says of each item, in order; see :meth:`predict` and :meth:`stream_acceptability`.
+
+        Of an item that is not taken nothing is said: its mapping is empty.
+        """
         return self._stream(
             _tasks.Prediction(task, model, numbers), items, on_truncation, on_bad_item, concurrency=concurrency
         )
@@ -202,33 +283,49 @@ class AsyncTridentClient:
         on_bad_item: _tasks.OnBadItem | None = None,
         concurrency: int | None = None,
     ) -> AsyncGenerator[float, None]:
-        """Yield each pair's cosine; see :meth:`TridentClient.stream_similarity`."""
+        """Yield each pair's cosine, in order; see :meth:`similarity` and :meth:`stream_acceptability`."""
         return self._stream(_tasks.Similarity(model), pairs, on_truncation, on_bad_item, concurrency=concurrency)
 
     async def infer(self, request: Request) -> Response:
-        """Return the outputs of any model that is served; see :meth:`TridentClient.infer`."""
+        """Return the outputs of any model that is served; nothing is split, checked or joined.
+
+        Args:
+            request: model, inputs as arrays (texts as objects of ``bytes``), and the outputs that are wanted.
+        """
         return await self._sender.infer(request)
 
     async def models(self) -> list[ModelInfo]:
-        """Return the sets of models that are served; see :meth:`TridentClient.models`."""
+        """Return the sets of models that are served, by name, and what is known of each.
+
+        Raises:
+            TransportError: no server can be reached.
+        """
         names = sorted(await self._sender.ask(lambda transport, seconds: transport.index()))
-        found = await asyncio.gather(*map(self._configuration, names))
+        found = [each async for each in in_order(self._configuration, names, self._concurrency, len(names) + 1)]
         return _served.model_infos(dict(zip(names, found, strict=True)))
 
     async def ready(self) -> bool:
-        """Say whether every model answers; see :meth:`TridentClient.ready`."""
+        """Say whether every model answers, of one server at least.
+
+        Raises:
+            TransportError: no server can be reached.
+        """
         return await self._sender.ready(contract.served_models())
 
     def servers(self) -> list[ServerStatus]:
-        """Return what this client knows of each server; see :meth:`TridentClient.servers`."""
+        """Return what this client knows of each server that it was given; asks nobody."""
         return self._sender.statuses()
 
     async def statistics(self) -> list[ModelStatistics]:
-        """Return what each server has counted; see :meth:`TridentClient.statistics`."""
+        """Return what each server that can be reached has counted, by server and model.
+
+        Raises:
+            TransportError: no server can be reached.
+        """
         return _served.model_statistics(await self._sender.each(lambda transport: transport.statistics()))
 
-    async def _configuration(self, name: str) -> Mapping[str, Any]:
-        return await self._sender.ask(lambda transport, seconds: transport.configuration(name), name)
+    async def _configuration(self, name: str, stop: Event) -> Mapping[str, Any]:
+        return await self._sender.ask(lambda transport, seconds: transport.configuration(name), name, stop)
 
     async def _list(
         self,
@@ -240,9 +337,12 @@ class AsyncTridentClient:
         # Every item is looked at before the first is sent.
         jobs = [
             _batches.Batch(each.start, each.items, task.request(each.items, each.start))
-            for each in _batches.batches(_tasks.checked(items, task), task.batch)
+            async for each in batches(_tasks.checked(items, task), task.batch)
         ]
-        parts = [part async for part in self._parts(task, _batches.asynchronous(jobs))]
+        # One is sent from where it was asked for.
+        parts = (
+            [await self._part(task, jobs[0])] if len(jobs) == 1 else [each async for each in self._parts(task, jobs)]
+        )
         if truncated := [index for part in parts for index in part.truncated]:
             on_truncation(truncated)
         if on_token_counts is not None:
@@ -258,7 +358,7 @@ class AsyncTridentClient:
         on_token_counts: _tasks.OnTokenCounts | None = None,
         concurrency: int | None = None,
     ) -> AsyncGenerator[_tasks.Value, None]:
-        jobs = _batches.async_batches(_tasks.checked(items, task), task.batch)
+        jobs = batches(_tasks.checked(items, task), task.batch)
         keep_going = on_bad_item is not None
         async with aclosing(self._parts(task, jobs, keep_going=keep_going, concurrency=concurrency)) as parts:
             async for part in parts:
@@ -271,19 +371,28 @@ class AsyncTridentClient:
                         on_bad_item(index, part.bad[index])
                     yield task.single(value)
 
-    async def _parts(
+    def _parts(
         self,
         task: _tasks.Task[Any, Any, Any],
-        jobs: AsyncIterable[_batches.Batch[Any]],
+        jobs: Iterable[_batches.Batch[Any]] | AsyncIterable[_batches.Batch[Any]],
         *,
         keep_going: bool = False,
         concurrency: int | None = None,
     ) -> AsyncGenerator[_batches.Part, None]:
-        async def work(job: _batches.Batch[Any]) -> _batches.Part:
-            return await _batches.async_run(_batches.steps(task, job, keep_going=keep_going), self._sender.infer)
+        async def work(job: _batches.Batch[Any], stop: Event) -> _batches.Part:
+            return await self._part(task, job, stop, keep_going=keep_going)
 
         most = self._concurrency if concurrency is None else concurrency
         _settings.check_concurrency(most)
-        async with aclosing(_batches.async_in_order(work, jobs, most, most * _settings.AHEAD)) as parts:
-            async for part in parts:
-                yield part
+        return in_order(work, jobs, most, most * _settings.AHEAD)
+
+    async def _part(
+        self,
+        task: _tasks.Task[Any, Any, Any],
+        job: _batches.Batch[Any],
+        stop: Event | None = None,
+        *,
+        keep_going: bool = False,
+    ) -> _batches.Part:
+        steps = _batches.steps(task, job, keep_going=keep_going)
+        return await drive(steps, lambda request: self._sender.infer(request, stop))

@@ -24,7 +24,7 @@ REPLACEMENTS = [
     (r"\bAsyncGenerator(\[.+), None\]", r"Generator\1, None, None]"),
     (r"\bAwaitable\[(\w+)\]", r"\1"),
     (r"\bAsync(?=[A-Z])", ""),
-    (r"\[(\w+) async for \1 in (.+)\]", r"list(\2)"),
+    (r"\[\s*(\w+) async for \1 in (.+?)\s*\]", r"list(\2)"),
     (r"\basync (?=def|for|with)", ""),
     (r"\bawait ", ""),
     (r"\baclos(?=e\b|ing\b)", "clos"),

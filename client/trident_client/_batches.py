@@ -27,7 +27,7 @@ class Batch(Generic[Item]):
 
 
 @dataclass(frozen=True)
-class Part:
+class BatchResult:
     """What became of items from ``start``: a value each, and the places in the list of those not taken or cut.
 
     Where tokens are counted there is a number of them for each too, 0 for one that was not taken.
@@ -42,7 +42,7 @@ class Part:
 
 def steps(
     task: Task[Any, Any, Any], batch: Batch[Any], *, keep_going: bool, halved: bool = False
-) -> Generator[Request, Response, Part]:
+) -> Generator[Request, Response, BatchResult]:
     """Yield requests and take their responses, or have the error thrown that came instead; return what became of all.
 
     Args:
@@ -65,13 +65,13 @@ def steps(
                 error.args = (f"{task.items}[{batch.start}]: {error.message}",)
             error.index = batch.start
             if keep_going:
-                return Part(batch.start, [task.missing], {batch.start: error}, [], [0])
+                return BatchResult(batch.start, [task.missing], {batch.start: error}, [], [0])
             raise
         half = len(batch.items) // 2
         lower, upper = Batch(batch.start, batch.items[:half]), Batch(batch.start + half, batch.items[half:])
         first = yield from steps(task, lower, keep_going=keep_going, halved=True)
         second = yield from steps(task, upper, keep_going=keep_going, halved=True)
-        return Part(
+        return BatchResult(
             batch.start,
             [*first.values, *second.values],
             first.bad | second.bad,
@@ -79,4 +79,4 @@ def steps(
             first.token_counts + second.token_counts,
         )
     truncated = [batch.start + place for place in task.truncated(response)]
-    return Part(batch.start, task.values(response), {}, truncated, task.token_counts(response))
+    return BatchResult(batch.start, task.values(response), {}, truncated, task.token_counts(response))

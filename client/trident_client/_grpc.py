@@ -7,7 +7,7 @@ from typing import Any
 import tritonclient.grpc as triton_grpc
 from tritonclient.utils import InferenceServerException
 
-from trident_client._http import LEAVING, NOT_READY, OVERLOADED
+from trident_client._http import NOT_READY, OVERLOADED, STOPPING
 from trident_client._shared_memory import Placement, Reply, Shapes
 from trident_client._types import Array, Request, Timeout, triton_type
 from trident_client.errors import (
@@ -34,15 +34,15 @@ def translate(error: InferenceServerException, model: str | None) -> TridentErro
     """Return this package's error for one of tritonclient's."""
     message = str(error.message())
 
-    def says(signs: tuple[str, ...]) -> bool:
-        return any(sign in message for sign in signs)
+    def contains(phrases: tuple[str, ...]) -> bool:
+        return any(phrase in message for phrase in phrases)
 
     kind = ERRORS.get(str(error.status()).removeprefix("StatusCode."), ServerError)
     # gRPC has one status for a server that is away and one that does not want to.
-    if says(LEAVING):
+    if contains(STOPPING):
         kind = TransportError
     elif kind is TransportError:
-        kind = NotReadyError if says(NOT_READY) else OverloadedError if says(OVERLOADED) else kind
+        kind = NotReadyError if contains(NOT_READY) else OverloadedError if contains(OVERLOADED) else kind
     return kind(message, model)
 
 
@@ -80,7 +80,7 @@ def tensors(request: Request, placement: Placement | None) -> tuple[list[Any], l
 
 
 def outputs_of(request: Request, result: Any, placement: Placement | None) -> Reply:
-    placed = placement.outputs if placement else {}
-    outputs: dict[str, Array] = {name: result.as_numpy(name) for name in request.outputs if name not in placed}
-    shapes: Shapes = {name: tuple(result.get_output(name).shape) for name in placed}
+    shared = placement.outputs if placement else {}
+    outputs: dict[str, Array] = {name: result.as_numpy(name) for name in request.outputs if name not in shared}
+    shapes: Shapes = {name: tuple(result.get_output(name).shape) for name in shared}
     return outputs, shapes

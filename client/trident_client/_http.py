@@ -43,7 +43,7 @@ ERRORS: dict[int, type[TridentError]] = {
 OVERLOADED = ("maximum queue size", "timeout expired")
 NOT_READY = ("is not found", "is not ready", "unknown model")
 # What a server says that still answers while it stops, its models taken down already.
-LEAVING = ("Server is stopping", "has no available versions")
+STOPPING = ("Server is stopping", "has no available versions")
 
 
 def translate(error: httpx.HTTPError, model: str | None) -> TridentError:
@@ -56,14 +56,14 @@ def translate(error: httpx.HTTPError, model: str | None) -> TridentError:
     return TransportError(message, model)
 
 
-def httpx_timeout(timeout: Timeout, left: float | None) -> httpx.Timeout:
-    most = float("inf") if left is None else left
-    return httpx.Timeout(min(timeout.read, most), connect=min(timeout.connect, most))
+def httpx_timeout(timeout: Timeout, remaining: float | None) -> httpx.Timeout:
+    limit = float("inf") if remaining is None else remaining
+    return httpx.Timeout(min(timeout.read, limit), connect=min(timeout.connect, limit))
 
 
-def model_path(model: str, what: str) -> str:
+def model_path(model: str, endpoint: str) -> str:
     # A name that nobody serves must not become another address.
-    return f"/v2/models/{quote(model, safe='')}/{what}"
+    return f"/v2/models/{quote(model, safe='')}/{endpoint}"
 
 
 def ready_paths(models: tuple[str, ...]) -> list[str]:
@@ -97,9 +97,9 @@ def decode(request: Request, response: httpx.Response, placement: Placement | No
     result: Any = triton_http.InferenceServerClient.parse_response_body(
         response.content, header_length=int(length) if length else None
     )
-    placed = placement.outputs if placement else {}
-    outputs: dict[str, Array] = {name: result.as_numpy(name) for name in request.outputs if name not in placed}
-    shapes: Shapes = {name: tuple(result.get_output(name)["shape"]) for name in placed}
+    shared = placement.outputs if placement else {}
+    outputs: dict[str, Array] = {name: result.as_numpy(name) for name in request.outputs if name not in shared}
+    shapes: Shapes = {name: tuple(result.get_output(name)["shape"]) for name in shared}
     return outputs, shapes
 
 
@@ -119,8 +119,8 @@ def _failure(response: httpx.Response, model: str | None) -> TridentError:
         message = str(response.json()["error"])
     except (ValueError, KeyError, TypeError):
         message = response.text[:500] or f"HTTP status {response.status_code}"
-    if any(sign in message for sign in LEAVING):
+    if any(phrase in message for phrase in STOPPING):
         return TransportError(message, model)
-    if any(sign in message for sign in NOT_READY):
+    if any(phrase in message for phrase in NOT_READY):
         return NotReadyError(message, model)
     return ERRORS.get(response.status_code, ServerError)(message, model)

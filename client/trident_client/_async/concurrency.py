@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 Background = asyncio.Task[None]
 Item = TypeVar("Item")
 Job = TypeVar("Job")
-Done = TypeVar("Done")
+Result = TypeVar("Result")
 
 
 class Event:
@@ -58,34 +58,34 @@ async def iterate(items: Iterable[Item] | AsyncIterable[Item]) -> AsyncIterator[
 
 
 async def in_order(
-    function: Callable[[Job, Event], Awaitable[Done]],
+    function: Callable[[Job, Event], Awaitable[Result]],
     jobs: Iterable[Job] | AsyncIterable[Job],
     concurrency: int,
-    ahead: int,
-) -> AsyncGenerator[Done, None]:
+    prefetch: int,
+) -> AsyncGenerator[Result, None]:
     """Yield what the function makes of each job, in their order.
 
     Args:
         function: is given a job, and an event that is set when its result is not wanted any more.
         jobs: read while results are taken.
         concurrency: how many are run at once.
-        ahead: how many at most are begun and not yielded.
+        prefetch: how many at most are begun and not yielded.
     """
     stop, slots = Event(), asyncio.Semaphore(concurrency)
-    begun: deque[asyncio.Task[Done]] = deque()
+    pending: deque[asyncio.Task[Result]] = deque()
 
-    async def run(job: Job) -> Done:
+    async def run(job: Job) -> Result:
         async with slots:
             return await function(job, stop)
 
     try:
         async for job in iterate(jobs):
-            begun.append(asyncio.create_task(run(job)))
-            if len(begun) >= ahead:
-                yield await begun.popleft()
-        while begun:
-            yield await begun.popleft()
+            pending.append(asyncio.create_task(run(job)))
+            if len(pending) >= prefetch:
+                yield await pending.popleft()
+        while pending:
+            yield await pending.popleft()
     finally:
-        for task in begun:
+        for task in pending:
             task.cancel()
-        await asyncio.gather(*begun, return_exceptions=True)
+        await asyncio.gather(*pending, return_exceptions=True)

@@ -19,7 +19,7 @@ from trident_client._shared_memory import (
     Reply,
     Step,
     Unregister,
-    left_behind,
+    orphaned,
 )
 from trident_client._types import Configuration, Request, Response, Statistics, Timeout
 from trident_client.errors import TridentError
@@ -97,7 +97,7 @@ class AsyncGrpcTransport:
                 await client.unregister_system_shared_memory(step.name, client_timeout=seconds)
             elif isinstance(step, Clean):
                 status = await client.get_system_shared_memory_status(client_timeout=seconds)
-                for name in left_behind(status.regions):
+                for name in orphaned(status.regions):
                     with contextlib.suppress(InferenceServerException):
                         await client.unregister_system_shared_memory(name, client_timeout=seconds)
         except InferenceServerException as error:

@@ -18,7 +18,7 @@ from trident_client._shared_memory import (
     Reply,
     Step,
     Unregister,
-    left_behind,
+    orphaned,
 )
 from trident_client._types import Configuration, Request, Response, Statistics, Timeout
 from trident_client.errors import TridentError
@@ -94,7 +94,7 @@ class AsyncHttpTransport:
         elif isinstance(step, Unregister):
             await self._json("POST", f"{_http.REGIONS}/region/{step.name}/unregister")
         elif isinstance(step, Clean):
-            for name in left_behind(each["name"] for each in await self._json("GET", f"{_http.REGIONS}/status")):
+            for name in orphaned(each["name"] for each in await self._json("GET", f"{_http.REGIONS}/status")):
                 with contextlib.suppress(TridentError):
                     await self._json("POST", f"{_http.REGIONS}/region/{name}/unregister")
         return None

@@ -60,11 +60,14 @@ class TridentClient:
         balancing: Balancing | None = None,
         shared_memory: bool = False,
     ) -> None:
-        kinds: dict[str, _settings.Maker[Transport]] = {"http": HttpTransport, "grpc": GrpcTransport}
+        factories: dict[str, _settings.TransportFactory[Transport]] = {
+            "http": HttpTransport,
+            "grpc": GrpcTransport,
+        }
         timeout = timeout or Timeout()
         _settings.check(protocol, concurrency)
         self._sender = Sender(
-            _settings.transports(url, protocol, timeout, transport, kinds, shared_memory),
+            _settings.transports(url, protocol, timeout, transport, factories, shared_memory),
             timeout,
             retry or Retry(),
             balancing or Balancing(),
@@ -301,9 +304,9 @@ class TridentClient:
         Raises:
             TransportError: no server can be reached.
         """
-        names = sorted(self._sender.ask(lambda transport, seconds: transport.index()))
-        found = list(in_order(self._configuration, names, self._concurrency, len(names) + 1))
-        return _served.model_infos(dict(zip(names, found, strict=True)))
+        names = sorted(self._sender.call(lambda transport, seconds: transport.index()))
+        configurations = list(in_order(self._configuration, names, self._concurrency, len(names) + 1))
+        return _served.model_infos(dict(zip(names, configurations, strict=True)))
 
     def ready(self) -> bool:
         """Say whether every model answers, of one server at least.
@@ -323,10 +326,10 @@ class TridentClient:
         Raises:
             TransportError: no server can be reached.
         """
-        return _served.model_statistics(self._sender.each(lambda transport: transport.statistics()))
+        return _served.model_statistics(self._sender.call_each(lambda transport: transport.statistics()))
 
     def _configuration(self, name: str, stop: Event) -> Mapping[str, Any]:
-        return self._sender.ask(lambda transport, seconds: transport.configuration(name), name, stop)
+        return self._sender.call(lambda transport, seconds: transport.configuration(name), name, stop)
 
     def _list(
         self,
@@ -341,12 +344,12 @@ class TridentClient:
             for each in batches(_tasks.checked(items, task), task.batch)
         ]
         # One is sent from where it was asked for.
-        parts = [self._part(task, jobs[0])] if len(jobs) == 1 else list(self._parts(task, jobs))
-        if truncated := [index for part in parts for index in part.truncated]:
+        results = [self._send(task, jobs[0])] if len(jobs) == 1 else list(self._send_all(task, jobs))
+        if truncated := [index for result in results for index in result.truncated]:
             on_truncation(truncated)
         if on_token_counts is not None:
-            on_token_counts([count for part in parts for count in part.token_counts])
-        return task.join([part.values for part in parts])
+            on_token_counts([count for result in results for count in result.token_counts])
+        return task.join([result.values for result in results])
 
     def _stream(
         self,
@@ -359,39 +362,39 @@ class TridentClient:
     ) -> Generator[_tasks.Value, None, None]:
         jobs = batches(_tasks.checked(items, task), task.batch)
         keep_going = on_bad_item is not None
-        with closing(self._parts(task, jobs, keep_going=keep_going, concurrency=concurrency)) as parts:
-            for part in parts:
-                if part.truncated:
-                    on_truncation(part.truncated)
+        with closing(self._send_all(task, jobs, keep_going=keep_going, concurrency=concurrency)) as results:
+            for result in results:
+                if result.truncated:
+                    on_truncation(result.truncated)
                 if on_token_counts is not None:
-                    on_token_counts(part.token_counts)
-                for index, value in enumerate(part.values, part.start):
-                    if on_bad_item is not None and index in part.bad:
-                        on_bad_item(index, part.bad[index])
+                    on_token_counts(result.token_counts)
+                for index, value in enumerate(result.values, result.start):
+                    if on_bad_item is not None and index in result.bad:
+                        on_bad_item(index, result.bad[index])
                     yield task.single(value)
 
-    def _parts(
+    def _send_all(
         self,
         task: _tasks.Task[Any, Any, Any],
         jobs: Iterable[_batches.Batch[Any]],
         *,
         keep_going: bool = False,
         concurrency: int | None = None,
-    ) -> Generator[_batches.Part, None, None]:
-        def work(job: _batches.Batch[Any], stop: Event) -> _batches.Part:
-            return self._part(task, job, stop, keep_going=keep_going)
+    ) -> Generator[_batches.BatchResult, None, None]:
+        def work(job: _batches.Batch[Any], stop: Event) -> _batches.BatchResult:
+            return self._send(task, job, stop, keep_going=keep_going)
 
-        most = self._concurrency if concurrency is None else concurrency
-        _settings.check_concurrency(most)
-        return in_order(work, jobs, most, most * _settings.AHEAD)
+        limit = self._concurrency if concurrency is None else concurrency
+        _settings.check_concurrency(limit)
+        return in_order(work, jobs, limit, limit * _settings.PREFETCH)
 
-    def _part(
+    def _send(
         self,
         task: _tasks.Task[Any, Any, Any],
         job: _batches.Batch[Any],
         stop: Event | None = None,
         *,
         keep_going: bool = False,
-    ) -> _batches.Part:
+    ) -> _batches.BatchResult:
         steps = _batches.steps(task, job, keep_going=keep_going)
         return drive(steps, lambda request: self._sender.infer(request, stop))

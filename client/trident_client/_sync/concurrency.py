@@ -12,7 +12,7 @@ Background = threading.Thread
 Event = threading.Event
 Item = TypeVar("Item")
 Job = TypeVar("Job")
-Done = TypeVar("Done")
+Result = TypeVar("Result")
 
 
 def start(name: str, function: Callable[..., None], *arguments: Any) -> Background:
@@ -32,26 +32,26 @@ def iterate(items: Iterable[Item]) -> Iterator[Item]:
 
 
 def in_order(
-    function: Callable[[Job, Event], Done], jobs: Iterable[Job], concurrency: int, ahead: int
-) -> Generator[Done, None, None]:
+    function: Callable[[Job, Event], Result], jobs: Iterable[Job], concurrency: int, prefetch: int
+) -> Generator[Result, None, None]:
     """Yield what the function makes of each job, in their order.
 
     Args:
         function: is given a job, and an event that is set when its result is not wanted any more.
         jobs: read while results are taken.
         concurrency: how many are run at once.
-        ahead: how many at most are begun and not yielded.
+        prefetch: how many at most are begun and not yielded.
     """
     stop = Event()
-    begun: deque[Future[Done]] = deque()
+    pending: deque[Future[Result]] = deque()
     pool = ThreadPoolExecutor(concurrency, thread_name_prefix="trident")
     try:
         for job in jobs:
-            begun.append(pool.submit(function, job, stop))
-            if len(begun) >= ahead:
-                yield begun.popleft().result()
-        while begun:
-            yield begun.popleft().result()
+            pending.append(pool.submit(function, job, stop))
+            if len(pending) >= prefetch:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
     finally:
         stop.set()
         pool.shutdown(cancel_futures=True)

@@ -19,7 +19,7 @@ from trident_client._shared_memory import (
     Reply,
     Step,
     Unregister,
-    left_behind,
+    orphaned,
 )
 from trident_client._sync.driving import drive
 from trident_client._types import Configuration, Request, Response, Statistics, Timeout
@@ -96,7 +96,7 @@ class GrpcTransport:
                 client.unregister_system_shared_memory(step.name, client_timeout=seconds)
             elif isinstance(step, Clean):
                 status = client.get_system_shared_memory_status(client_timeout=seconds)
-                for name in left_behind(status.regions):
+                for name in orphaned(status.regions):
                     with contextlib.suppress(InferenceServerException):
                         client.unregister_system_shared_memory(name, client_timeout=seconds)
         except InferenceServerException as error:

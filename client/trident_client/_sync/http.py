@@ -18,7 +18,7 @@ from trident_client._shared_memory import (
     Reply,
     Step,
     Unregister,
-    left_behind,
+    orphaned,
 )
 from trident_client._sync.driving import drive
 from trident_client._types import Configuration, Request, Response, Statistics, Timeout
@@ -95,7 +95,7 @@ class HttpTransport:
         elif isinstance(step, Unregister):
             self._json("POST", f"{_http.REGIONS}/region/{step.name}/unregister")
         elif isinstance(step, Clean):
-            for name in left_behind(each["name"] for each in self._json("GET", f"{_http.REGIONS}/status")):
+            for name in orphaned(each["name"] for each in self._json("GET", f"{_http.REGIONS}/status")):
                 with contextlib.suppress(TridentError):
                     self._json("POST", f"{_http.REGIONS}/region/{name}/unregister")
         return None

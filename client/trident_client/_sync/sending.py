@@ -36,22 +36,22 @@ class Sender:
         self._transports = dict(transports)
         self._timeout, self._retry, self._interval = timeout, retry, balancing.health_check_interval
         # Waiting does not tell how a server is now.
-        self._once = replace(retry, attempts=len(transports))
+        self._one_round = replace(retry, attempts=len(transports))
         self._balancer = Balancer(list(transports), balancing)
         self._budget = Budget(retry)
         self._closed = Event()
-        self._checks_lock = threading.Lock()
-        self._checks: Background | None = None
+        self._health_checks_lock = threading.Lock()
+        self._health_checks: Background | None = None
 
     def infer(self, request: Request, stop: Event | None = None) -> Response:
         """Return the outputs; when ``stop`` is set meanwhile, nothing is tried again."""
-        return self.ask(
+        return self.call(
             lambda transport, seconds: transport.infer(replace(request, timeout=seconds)), request.model, stop
         )
 
-    def ask(
+    def call(
         self,
-        question: Callable[[Transport, float], Result],
+        operation: Callable[[Transport, float], Result],
         model: str | None = None,
         stop: Event | None = None,
         retry: Retry | None = None,
@@ -62,10 +62,10 @@ class Sender:
         while True:
             server, seconds = attempts.start()
             try:
-                answer = question(self._transports[server], seconds)
+                answer = operation(self._transports[server], seconds)
             except BaseException as error:
                 wait = attempts.failed(error)
-                self._check_the_ejected()
+                self._start_health_checks()
                 if wait is None or stop.wait(wait) or self._closed.is_set():
                     raise
             else:
@@ -75,23 +75,23 @@ class Sender:
     def ready(self, models: tuple[str, ...]) -> bool:
         """Say whether a server has all models ready."""
 
-        def question(transport: Transport, seconds: float) -> None:
+        def operation(transport: Transport, seconds: float) -> None:
             if not transport.ready(models):
                 raise NotReadyError("not ready")
 
         try:
-            self.ask(question, retry=self._once)
+            self.call(operation, retry=self._one_round)
         except NotReadyError:
             return False
         return True
 
-    def each(self, question: Callable[[Transport], Result]) -> dict[str, Result]:
+    def call_each(self, operation: Callable[[Transport], Result]) -> dict[str, Result]:
         """Ask every server once and return the answers of those that gave one; raise where none did."""
         answers: dict[str, Result] = {}
         errors: list[TridentError] = []
         for server, transport in self._transports.items():
             try:
-                answers[server] = question(transport)
+                answers[server] = operation(transport)
             except TridentError as error:
                 error.server = server
                 errors.append(error)
@@ -106,20 +106,22 @@ class Sender:
     def close(self) -> None:
         """Stop asking, and release connections."""
         self._closed.set()
-        with self._checks_lock:
-            checks, self._checks = self._checks, None
-        if checks is not None:
-            cancel(checks)
+        with self._health_checks_lock:
+            health_checks, self._health_checks = self._health_checks, None
+        if health_checks is not None:
+            cancel(health_checks)
         for transport in self._transports.values():
             transport.close()
 
-    def _check_the_ejected(self) -> None:
-        with self._checks_lock:
-            if self._checks is None and self._balancer.ejected() and not self._closed.is_set():
+    def _start_health_checks(self) -> None:
+        with self._health_checks_lock:
+            if self._health_checks is None and self._balancer.ejected() and not self._closed.is_set():
                 # The checks must not keep a client alive that nobody closed.
-                self._checks = start("trident-health", _check, weakref.ref(self), self._closed, self._interval)
+                self._health_checks = start(
+                    "trident-health", _run_health_checks, weakref.ref(self), self._closed, self._interval
+                )
 
-    def _restore_the_ready(self) -> bool:
+    def _restore_ready(self) -> bool:
         """Give servers that are ready requests again; say whether any is still left out."""
         for server in self._balancer.ejected():
             try:
@@ -130,17 +132,17 @@ class Sender:
             except Exception:
                 # A transport that was closed meanwhile says so in its library's own words.
                 if not self._closed.is_set():
-                    self._checks = None
+                    self._health_checks = None
                     raise
-        with self._checks_lock:
+        with self._health_checks_lock:
             if not self._balancer.ejected():
-                self._checks = None
-            return self._checks is not None
+                self._health_checks = None
+            return self._health_checks is not None
 
 
-def _check(reference: weakref.ref[Sender], closed: Event, interval: float) -> None:
+def _run_health_checks(reference: weakref.ref[Sender], closed: Event, interval: float) -> None:
     while not closed.wait(interval):
         sender = reference()
-        if sender is None or not sender._restore_the_ready():
+        if sender is None or not sender._restore_ready():
             return
         del sender

@@ -34,46 +34,46 @@ def away(number):
 
 def test_the_server_with_fewest_requests_under_way_is_asked():
     balancer = Balancer(["a", "b", "c"], Balancing())
-    assert [balancer.take([]) for _ in range(6)] == ["a", "b", "c", "a", "b", "c"]
-    balancer.give_back("b", None)
-    balancer.give_back("b", None)
-    balancer.give_back("c", None)
-    assert [balancer.take([]) for _ in range(3)] == ["b", "c", "b"]
+    assert [balancer.acquire([]) for _ in range(6)] == ["a", "b", "c", "a", "b", "c"]
+    balancer.release("b", None)
+    balancer.release("b", None)
+    balancer.release("c", None)
+    assert [balancer.acquire([]) for _ in range(3)] == ["b", "c", "b"]
 
 
 def test_a_server_that_was_asked_comes_after_one_that_was_not():
     balancer = Balancer(["a", "b"], Balancing())
-    balancer.take([])
-    balancer.give_back("a", None)
-    balancer.take([])
-    assert balancer.take(["a"]) == "b"
+    balancer.acquire([])
+    balancer.release("a", None)
+    balancer.acquire([])
+    assert balancer.acquire(["a"]) == "b"
 
 
 def test_failures_in_a_row_eject_and_an_answer_between_forgives():
     balancer = Balancer(["a", "b"], Balancing(failures=2))
     for error in (TransportError("x"), None, ReadTimeoutError("x")):
-        balancer.take(["b"])
-        assert not balancer.give_back("a", error)
-    balancer.take(["b"])
-    assert balancer.give_back("a", TransportError("x"))
+        balancer.acquire(["b"])
+        assert not balancer.release("a", error)
+    balancer.acquire(["b"])
+    assert balancer.release("a", TransportError("x"))
     assert balancer.ejected() == ["a"]
-    assert {balancer.take([]) for _ in range(5)} == {"b"}
+    assert {balancer.acquire([]) for _ in range(5)} == {"b"}
     balancer.restore("a")
-    assert balancer.take([]) == "a"
+    assert balancer.acquire([]) == "a"
 
 
 @pytest.mark.parametrize("error", [BadInputError("x"), NotReadyError("x"), OverloadedError("x"), ServerError("x")])
 def test_what_speaks_about_the_request_ejects_nobody(error):
     balancer = Balancer(["a", "b"], Balancing(failures=1))
-    balancer.take(["b"])
-    assert not balancer.give_back("a", error)
+    balancer.acquire(["b"])
+    assert not balancer.release("a", error)
     assert balancer.ejected() == []
 
 
 def test_a_single_server_is_never_ejected():
     balancer = Balancer(["a"], Balancing(failures=1))
-    balancer.take([])
-    balancer.give_back("a", TransportError("x"))
+    balancer.acquire([])
+    balancer.release("a", TransportError("x"))
     assert balancer.ejected() == []
 
 
@@ -211,7 +211,7 @@ async def test_when_all_are_away_one_error_names_them(faulty, async_faulty):
 
 def test_a_server_that_others_found_away_counts_though_this_request_did_not_ask_it():
     balancer = Balancer(["a:1", "b:2"], Balancing(failures=1))
-    balancer.give_back(balancer.take(["b:2"]), away(0))
+    balancer.release(balancer.acquire(["b:2"]), away(0))
     retry = Retry(attempts=1)
     attempts = Attempts(None, balancer, retry, Budget(retry), Timeout())
     assert attempts.start()[0] == "b:2"

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from trident_client import BadInputError, OverloadedError, ReadTimeoutError, ServerError, TransportError, TridentClient
-from trident_client.cli import tasks, work
+from trident_client.cli import processing, tasks
 from trident_client.cli.journal import Journal
 from trident_client.cli.readers import Row
 
@@ -183,7 +183,7 @@ def test_line_ends_and_quotation_marks_within_a_text_break_no_row(trident, tmp_p
 
 
 def test_bad_rows_are_told_before_the_next_good_one_comes(transport, monkeypatch):
-    monkeypatch.setattr(work, "MOST_BAD_PENDING", 3)
+    monkeypatch.setattr(processing, "MAX_PENDING_BAD", 3)
     read = []
 
     def rows():
@@ -192,8 +192,10 @@ def test_bad_rows_are_told_before_the_next_good_one_comes(transport, monkeypatch
             yield Row(number, {"sentence": "a"} if number in {1, 10} else {})
 
     with TridentClient(transport=transport) as client:
-        job = work.Work(tasks.cola("cola"), client, None, lambda row, problem: None)
-        told = [(row.number, problem is None, len(read)) for row, _, problem in job.answered(rows(), work.Report())]
+        job = processing.RowProcessor(tasks.cola("cola"), client, None, lambda row, problem: None)
+        told = [
+            (row.number, problem is None, len(read)) for row, _, problem in job.answered(rows(), processing.Report())
+        ]
     assert [number for number, _, _ in told] == list(range(1, 13))
     assert [number for number, good, _ in told if good] == [1, 10]
     assert max(ahead - number for number, _, ahead in told) == 3

@@ -116,7 +116,7 @@ async def test_a_server_comes_back_when_it_is_ready(faulty, async_faulty):
     with TridentClient(transport=servers, balancing=SOON) as client:
         for _ in range(4):
             client.embed(["a"])
-        for _ in until(lambda: servers["a:1"].asked_ready > 2):
+        for _ in until(lambda: servers["a:1"].ready_calls > 2):
             time.sleep(0.005)
         assert client.servers()[0].ejected
         servers["a:1"].failure = lambda number: None
@@ -132,7 +132,7 @@ async def test_a_server_comes_back_when_it_is_ready(faulty, async_faulty):
     async with AsyncTridentClient(transport=twins, balancing=SOON) as client:
         for _ in range(4):
             await client.embed(["a"])
-        for _ in until(lambda: twins["a:1"].twin.asked_ready > 2):
+        for _ in until(lambda: twins["a:1"].twin.ready_calls > 2):
             await asyncio.sleep(0.005)
         assert client.servers()[0].ejected
         twins["a:1"].twin.is_ready = True
@@ -197,15 +197,15 @@ def test_what_another_server_may_answer_is_asked_there_once(faulty, kind):
 
 
 async def test_when_all_are_away_one_error_names_them(faulty, async_faulty):
-    says = r"none of the servers can be reached \(a:1, b:2\); the last said: away \(after 5 attempts\)"
+    message = r"none of the servers can be reached \(a:1, b:2\); the last said: away \(after 5 attempts\)"
     with TridentClient(transport={"a:1": faulty(away), "b:2": faulty(away)}, retry=QUICK) as client:
-        with pytest.raises(TransportError, match=says):
+        with pytest.raises(TransportError, match=message):
             client.embed(["a"] * 640)
-        with pytest.raises(TransportError, match=says):
+        with pytest.raises(TransportError, match=message):
             client.embed(["a"])
     twins = {"a:1": async_faulty(away), "b:2": async_faulty(away)}
     async with AsyncTridentClient(transport=twins, retry=QUICK) as client:
-        with pytest.raises(TransportError, match=says):
+        with pytest.raises(TransportError, match=message):
             await client.embed(["a"] * 640)
 
 
@@ -229,7 +229,7 @@ async def test_ready_tells_how_it_is_and_waits_for_no_better(faulty, async_fault
     async with AsyncTridentClient(transport=twin) as client:
         with pytest.raises(TransportError):
             await client.ready()
-    assert away.asked_ready == twin.twin.asked_ready == 1
+    assert away.ready_calls == twin.twin.ready_calls == 1
 
 
 async def test_ready_needs_one_server_with_all_models(faulty, async_faulty):

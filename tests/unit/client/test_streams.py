@@ -144,41 +144,43 @@ async def test_bad_items_are_told_with_their_place_and_the_rest_is_answered(clie
     texts[130] = 7
     texts[131] = "\udc80"
     texts[132] = " "
-    told = {}
-    found = list(client.stream_acceptability(texts, on_bad_item=told.__setitem__))
-    assert sorted(told) == [0, 65, 66, 130, 131, 132, 499]
-    assert str(told[65]) == "sentences[65]: TEXT 0 is refused"
-    assert told[130].index == 130
-    assert np.flatnonzero(np.isnan(found)).tolist() == sorted(told)
+    reported = {}
+    found = list(client.stream_acceptability(texts, on_bad_item=reported.__setitem__))
+    assert sorted(reported) == [0, 65, 66, 130, 131, 132, 499]
+    assert str(reported[65]) == "sentences[65]: TEXT 0 is refused"
+    assert reported[130].index == 130
+    assert np.flatnonzero(np.isnan(found)).tolist() == sorted(reported)
     assert np.nansum(found) == 4 * 493
-    twin_told = {}
+    twin_reported = {}
     async with AsyncTridentClient(transport=AsyncFakeTransport(lengths)) as twin:
-        again = await collect(twin.stream_acceptability(texts, on_bad_item=twin_told.__setitem__))
+        again = await collect(twin.stream_acceptability(texts, on_bad_item=twin_reported.__setitem__))
     assert np.array_equal(again, found, equal_nan=True)
-    assert {place: str(error) for place, error in twin_told.items()} == {
-        place: str(error) for place, error in told.items()
+    assert {place: str(error) for place, error in twin_reported.items()} == {
+        place: str(error) for place, error in reported.items()
     }
 
 
 def test_a_bad_item_has_an_empty_result(client):
-    told = []
-    found = list(client.stream_embeddings(["a", "refuse"], on_bad_item=lambda index, error: told.append(index)))
+    reported = []
+    found = list(client.stream_embeddings(["a", "refuse"], on_bad_item=lambda index, error: reported.append(index)))
     assert [each.shape for each in found] == [(1,), (0,)]
     with TridentClient(transport=FakeTransport(words)) as asking:
         answers = list(
-            asking.stream_answers([("a", "refuse"), ("a", "b")], on_bad_item=lambda index, error: told.append(index))
+            asking.stream_answers(
+                [("a", "refuse"), ("a", "b")], on_bad_item=lambda index, error: reported.append(index)
+            )
         )
     assert [len(each) for each in answers] == [0, 1]
-    assert told == [1, 0]
+    assert reported == [1, 0]
 
 
 def test_the_bad_item_is_told_before_its_result_comes(client):
-    told = []
+    reported = []
     for index, value in enumerate(
-        client.stream_acceptability(["a", "refuse", "b"], on_bad_item=lambda index, error: told.append(index))
+        client.stream_acceptability(["a", "refuse", "b"], on_bad_item=lambda index, error: reported.append(index))
     ):
-        assert np.isnan(value) == (index in told)
-    assert told == [1]
+        assert np.isnan(value) == (index in reported)
+    assert reported == [1]
 
 
 async def test_tokens_are_counted_where_that_is_asked_for(client):
@@ -186,22 +188,24 @@ async def test_tokens_are_counted_where_that_is_asked_for(client):
     counts = [len(text) + 2 for text in texts]
     texts[70], counts[70] = "refuse", 0
     fine, fine_counts = texts[:70] + texts[71:], counts[:70] + counts[71:]
-    told: list[int] = []
-    client.embed(fine, on_token_counts=told.extend)
-    assert told == fine_counts
-    told.clear()
+    reported: list[int] = []
+    client.embed(fine, on_token_counts=reported.extend)
+    assert reported == fine_counts
+    reported.clear()
     for number, _ in enumerate(
-        client.stream_embeddings(texts, on_token_counts=told.extend, on_bad_item=lambda index, error: None), 1
+        client.stream_embeddings(texts, on_token_counts=reported.extend, on_bad_item=lambda index, error: None), 1
     ):
-        assert len(told) >= number
-    assert told == counts
+        assert len(reported) >= number
+    assert reported == counts
     async with AsyncTridentClient(transport=AsyncFakeTransport(lengths)) as twin:
-        told.clear()
-        await twin.embed(fine, on_token_counts=told.extend)
-        assert told == fine_counts
-        told.clear()
-        await collect(twin.stream_embeddings(texts, on_token_counts=told.extend, on_bad_item=lambda index, error: None))
-        assert told == counts
+        reported.clear()
+        await twin.embed(fine, on_token_counts=reported.extend)
+        assert reported == fine_counts
+        reported.clear()
+        await collect(
+            twin.stream_embeddings(texts, on_token_counts=reported.extend, on_bad_item=lambda index, error: None)
+        )
+        assert reported == counts
     transport = FakeTransport(lengths)
     with TridentClient(transport=transport) as client:
         client.embed(["a"])
@@ -209,9 +213,9 @@ async def test_tokens_are_counted_where_that_is_asked_for(client):
 
 
 def test_nothing_to_embed_has_no_tokens(client):
-    told: list[list[int]] = []
-    client.embed([], on_token_counts=told.append)
-    assert told == [[]]
+    reported: list[list[int]] = []
+    client.embed([], on_token_counts=reported.append)
+    assert reported == [[]]
 
 
 async def test_a_stream_may_be_given_less_or_more_concurrency_than_its_client():
@@ -333,11 +337,11 @@ def test_a_stream_left_behind_stops_sending():
 
 def test_when_one_request_fails_the_others_are_not_tried_again():
     waiting = threading.Barrier(2)
-    asked: list[int] = []
+    requested: list[int] = []
 
     def fail(request):
         first = request.inputs["TEXT"][0, 0] == b"first"
-        asked.append(first)
+        requested.append(first)
         waiting.wait(30)
         if first:
             raise ServerError("broken", request.model)
@@ -353,7 +357,7 @@ def test_when_one_request_fails_the_others_are_not_tried_again():
     ):
         client.embed(texts)
     assert time.monotonic() - started < 30
-    assert sorted(asked) == [False, True]
+    assert sorted(requested) == [False, True]
 
 
 @pytest.mark.parametrize("method", ["stream_acceptability", "stream_embeddings"])

@@ -108,11 +108,11 @@ def test_every_servers_readiness_is_told(capsys):
 
 def test_waiting_ends_when_all_are_ready():
     class Soon(FakeTransport):
-        asked = 0
+        requested = 0
 
         def ready(self, models):
-            self.asked += 1
-            if self.asked < 3:
+            self.requested += 1
+            if self.requested < 3:
                 raise NotReadyError("loading")
             return True
 
@@ -138,9 +138,9 @@ def test_progress_tells_rows_rate_and_what_is_left(tmp_path, monkeypatch, termin
             progress_report.row(row, None)
         progress_report.end(Report(rows=100_000))
     source.close()
-    told = console.file.getvalue()
-    assert "rows/s" in told
+    reported = console.file.getvalue()
+    assert "rows/s" in reported
     if not terminal:
-        assert "s left" in told
-    assert "100,000 rows in" in told
-    assert "peak memory" in told
+        assert "s left" in reported
+    assert "100,000 rows in" in reported
+    assert "peak memory" in reported

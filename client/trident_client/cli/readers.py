@@ -1,6 +1,8 @@
 """Rows of files and pipes, one after the other, so that memory does not grow with the file.
 
-A row that cannot be read is a row with a problem, not the end of the file.
+A row that cannot be read is a row with a problem, not the end of the file. That is why JSON lists are cut into their
+elements here, by the standard library's decoder: ijson 3.6, which reads lists too, ends at the first byte that is not
+UTF-8, reads an escaped lone surrogate as a question mark, and takes no ``NaN``, all of which JSON lines may hold.
 """
 
 from __future__ import annotations

@@ -56,6 +56,15 @@ def test_a_broken_json_list_says_behind_which_row(data):
         list(source(data, "json"))
 
 
+@pytest.mark.parametrize("size", [1, 100])
+def test_an_element_of_a_json_list_is_read_as_a_json_line_is(size, monkeypatch):
+    monkeypatch.setattr(readers, "CHARACTERS_PER_READ", size)
+    elements = [b'{"a": "\xff"}', rb'{"a": "\ud800"}', b'{"a": Infinity}', b'{"a": 123456789012345678901234567890}']
+    listed = [row.values for row in source(b"[" + b", ".join(elements) + b"]", "json")]
+    assert listed == [row.values for row in source(b"\n".join(elements), "jsonl")]
+    assert listed == [{"a": "\udcff"}, {"a": "\ud800"}, {"a": float("inf")}, {"a": 123456789012345678901234567890}]
+
+
 @pytest.mark.parametrize("data", [b"", b"{", b"nothing", b"3", b'{"a": [1], "b": [2]}'])
 def test_what_is_no_list_of_rows_is_refused(data):
     with pytest.raises(UsageError):

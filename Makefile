@@ -78,9 +78,10 @@ images: check-docker ## build the models, then the images of Triton, of the mode
 	docker build --file docker/Dockerfile.triton --build-arg TRITON_TAG=$(TRITON_TAG) --tag trident-triton:$(TRIDENT_TAG) .
 	docker build --file docker/Dockerfile.api --tag trident-api:$(TRIDENT_TAG) .
 
-lint: $(STAMP) ## ruff, mypy, and C without a warning
+lint: $(STAMP) ## ruff, mypy, the generated client, and C without a warning
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
+	@$(BIN)/python scripts/unasync.py --check
 	@$(BIN)/mypy
 	@$(BIN)/python scripts/compile_strictly.py
 

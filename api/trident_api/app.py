@@ -110,14 +110,14 @@ def create_app(
         telemetry=tracing.settings_of(provider),
     )
     app.state.settings, app.state.metrics = chosen, metrics
-    for room in (endpoints, file_endpoints, openai_endpoints, state_endpoints):
-        app.include_router(room.router)
+    for module in (endpoints, file_endpoints, openai_endpoints, state_endpoints):
+        app.include_router(module.router)
     pages.install(app)
     pages.describe(app, keys_needed=chosen.api_keys_file is not None)
     problems.install(app, chosen.retry_after)
 
     # From the innermost to the outermost.
-    app.add_middleware(CancelWhenGone, patience=chosen.longest)
+    app.add_middleware(CancelWhenGone, send_timeout=chosen.longest)
     app.add_middleware(
         BoundedBody,
         max_bytes=chosen.max_body_bytes,

@@ -37,13 +37,13 @@ class BoundedBody:
             await self.app(scope, receive, send)
             return
         is_upload = scope["path"].rstrip("/") in self.uploads
-        most = self.max_file_bytes if is_upload else self.max_bytes
+        limit = self.max_file_bytes if is_upload else self.max_bytes
         declared = dict(scope["headers"]).get(b"content-length", b"0")
         # Beyond this many digits int() refuses.
-        if declared.isdigit() and (len(declared) > 20 or int(declared) > most):
-            await problem(413, _too_long(most), headers={"connection": "close"})(scope, receive, send)
+        if declared.isdigit() and (len(declared) > 20 or int(declared) > limit):
+            await problem(413, _too_long(limit), headers={"connection": "close"})(scope, receive, send)
         elif is_upload:
-            await self.app(scope, _counting(receive, most), send)
+            await self.app(scope, _counting(receive, limit), send)
         else:
             await self._json(scope, receive, send)
 
@@ -52,7 +52,7 @@ class BoundedBody:
         while True:
             message = await receive()
             if message["type"] == "http.disconnect":
-                scope["state"]["call"].gone = True
+                scope["state"]["call"].disconnected = True
                 return
             body += message.get("body", b"")
             if len(body) > self.max_bytes:
@@ -67,25 +67,25 @@ class BoundedBody:
             detail = f"The body is not UTF-8 at byte {error.start}; JSON in UTF-8 is accepted."
             await problem(422, detail)(scope, receive, send)
             return
-        kept = [(name, value) for name, value in scope["headers"] if name != b"content-type"]
+        headers = [(name, value) for name, value in scope["headers"] if name != b"content-type"]
         # In place: what is outside learns from the scope which route was taken.
-        scope["headers"] = [*kept, (b"content-type", b"application/json")]
+        scope["headers"] = [*headers, (b"content-type", b"application/json")]
         await self.app(scope, _replay(bytes(body), receive), send)
 
 
-def _too_long(most: int) -> str:
-    return f"The body is longer than {most} bytes, the most that is accepted."
+def _too_long(limit: int) -> str:
+    return f"The body is longer than {limit} bytes, the most that is accepted."
 
 
-def _counting(receive: Receive, most: int) -> Receive:
+def _counting(receive: Receive, limit: int) -> Receive:
     read = 0
 
     async def counting() -> Message:
         nonlocal read
         message = await receive()
         read += len(message.get("body", b""))
-        if read > most:
-            raise HTTPException(413, _too_long(most), headers={"connection": "close"})
+        if read > limit:
+            raise HTTPException(413, _too_long(limit), headers={"connection": "close"})
         return message
 
     return counting

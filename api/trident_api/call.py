@@ -18,7 +18,7 @@ class Call:
             tokenization, Triton's own queue and the network are in it.
         truncated: a text was longer than the model takes.
         tokens: how many the encoder read, specials included; told of embeddings alone.
-        gone: the client closed the connection before it was answered.
+        disconnected: the client closed the connection before it was answered.
     """
 
     request_id: str
@@ -28,4 +28,4 @@ class Call:
     inference_seconds: float | None = None
     truncated: bool = False
     tokens: int = 0
-    gone: bool = False
+    disconnected: bool = False

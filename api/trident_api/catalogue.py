@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from trident_client import AsyncTridentClient, BadInputError, ModelInfo
 
 #: Seconds for which an answer counts; a model that it does not name is asked for again after the shorter time.
-FRESH, UNKNOWN_FRESH = 30.0, 1.0
+MAX_AGE, MAX_AGE_UNKNOWN = 30.0, 1.0
 
 
 class Catalogue:
@@ -22,14 +22,14 @@ class Catalogue:
     def __init__(self, client: AsyncTridentClient) -> None:
         self._client = client
         self._models: Mapping[str, ModelInfo] = {}
-        self._asked = -FRESH
-        self._asking: asyncio.Task[list[ModelInfo]] | None = None
+        self._fetched_at = -MAX_AGE
+        self._fetch: asyncio.Task[list[ModelInfo]] | None = None
 
     async def models(self) -> list[ModelInfo]:
         """Ask Triton for all sets of models."""
-        found = await self._client.models()
-        self._models, self._asked = {model.name: model for model in found}, time.monotonic()
-        return found
+        models = await self._client.models()
+        self._models, self._fetched_at = {model.name: model for model in models}, time.monotonic()
+        return models
 
     async def find(self, name: str, task: str) -> ModelInfo:
         """Return the set of models of a task.
@@ -37,14 +37,14 @@ class Catalogue:
         Raises:
             BadInputError: no such set is served for the task; those that are, are named.
         """
-        age = time.monotonic() - self._asked
-        if age >= FRESH or (name not in self._models and age >= UNKNOWN_FRESH):
+        age = time.monotonic() - self._fetched_at
+        if age >= MAX_AGE or (name not in self._models and age >= MAX_AGE_UNKNOWN):
             # Requests that come together share one question, and its failure; who gives up does not end it.
-            if self._asking is None or self._asking.done():
-                self._asking = asyncio.create_task(self.models())
+            if self._fetch is None or self._fetch.done():
+                self._fetch = asyncio.create_task(self.models())
                 # Nobody may be there any more to hear of its failure.
-                self._asking.add_done_callback(lambda asked: asked.cancelled() or asked.exception())
-            await asyncio.shield(self._asking)
+                self._fetch.add_done_callback(lambda fetch: fetch.cancelled() or fetch.exception())
+            await asyncio.shield(self._fetch)
         model = self._models.get(name)
         if model is not None and model.task == task:
             return model

@@ -14,12 +14,12 @@ class CancelWhenGone:
 
     Args:
         app: the application behind.
-        patience: seconds that a client may leave a part of its answer untaken.
+        send_timeout: seconds that a client may leave a part of its answer untaken.
     """
 
-    def __init__(self, app: ASGIApp, patience: float) -> None:
+    def __init__(self, app: ASGIApp, send_timeout: float) -> None:
         self.app = app
-        self.patience = patience
+        self.send_timeout = send_timeout
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
@@ -27,19 +27,19 @@ class CancelWhenGone:
             await self.app(scope, receive, send)
             return
         call: Call = scope["state"]["call"]
-        arrived, gone = asyncio.Event(), asyncio.Event()
+        arrived, disconnected = asyncio.Event(), asyncio.Event()
         finished = False
         if scope["method"] in {"GET", "HEAD"}:
             arrived.set()
 
         async def read() -> Message:
             if arrived.is_set():
-                await gone.wait()
+                await disconnected.wait()
                 return {"type": "http.disconnect"}
             message = await receive()
             if message["type"] == "http.disconnect":
-                call.gone = True
-                gone.set()
+                call.disconnected = True
+                disconnected.set()
             if not message.get("more_body", False):
                 arrived.set()
             return message
@@ -48,10 +48,10 @@ class CancelWhenGone:
             nonlocal finished
             finished = message["type"] == "http.response.body" and not message.get("more_body", False)
             try:
-                async with asyncio.timeout(self.patience):
+                async with asyncio.timeout(self.send_timeout):
                     await send(message)
             except TimeoutError:
-                call.gone = True
+                call.disconnected = True
                 answering.cancel()
                 # Until that arrives.
                 await asyncio.Event().wait()
@@ -61,9 +61,9 @@ class CancelWhenGone:
 
         async def watch() -> None:
             await arrived.wait()
-            while not gone.is_set():
+            while not disconnected.is_set():
                 if (await receive())["type"] == "http.disconnect":
-                    gone.set()
+                    disconnected.set()
 
         watching = asyncio.create_task(watch())
         answering = asyncio.create_task(answer())
@@ -71,10 +71,10 @@ class CancelWhenGone:
             await asyncio.wait({watching, answering}, return_when=asyncio.FIRST_COMPLETED)
             # A server calls it a disconnect too when the whole answer was sent.
             if not answering.done() and not finished:
-                call.gone = True
+                call.disconnected = True
                 answering.cancel()
             await asyncio.wait({answering})
-            if not (call.gone and answering.cancelled()):
+            if not (call.disconnected and answering.cancelled()):
                 answering.result()
         finally:
             for task in (watching, answering):

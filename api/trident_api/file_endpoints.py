@@ -18,9 +18,9 @@ from trident_api.endpoints import INFERENCE_ERRORS, call_and_inference
 #: Paths that take a form, without a closing slash.
 UPLOADS = ("/pred/file", "/pred/multi", "/pred/file/multi")
 #: A file of more pairs is answered while it is worked on.
-STREAMED_FROM = 1024
+STREAM_THRESHOLD = 1024
 #: Pairs whose answers are written together.
-WRITTEN_AT_ONCE = 64
+PAIRS_PER_WRITE = 64
 
 router = APIRouter(tags=["files"])
 Upload = Annotated[UploadFile, File(description=f"Accepted is {files.ACCEPTED}.")]
@@ -80,15 +80,15 @@ async def _predict(request: Request, file: UploadFile, model: str, accept: str, 
 
     async def parts() -> AsyncGenerator[bytes, None]:
         async with contextlib.aclosing(inference.stream_similarity(call, pairs, model, concurrency)) as found:
-            for done in range(0, len(rows), WRITTEN_AT_ONCE):
-                part = rows[done : done + WRITTEN_AT_ONCE]
+            for start in range(0, len(rows), PAIRS_PER_WRITE):
+                part = rows[start : start + PAIRS_PER_WRITE]
                 yield answer.part(part, [await anext(found) for _ in part])
             # Also of a file without rows, the model is looked for.
             await anext(found, None)
         yield answer.end(time.perf_counter() - started)
 
     found = parts()
-    if len(pairs) <= STREAMED_FROM:
+    if len(pairs) <= STREAM_THRESHOLD:
         return Response(b"".join([each async for each in found]), media_type=answer.media_type)
     # What fails at once, fails with its status: only then the answer begins.
     first = await anext(found)

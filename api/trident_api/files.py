@@ -12,8 +12,8 @@ import orjson
 from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from trident_client import contract
 
-from trident_api.inference import Compared
-from trident_api.problems import MOST_NAMED, FieldProblem, InvalidRequestError, field_problems
+from trident_api.inference import PairResult
+from trident_api.problems import MAX_PROBLEMS, FieldProblem, InvalidRequestError, field_problems
 from trident_api.schemas import Sentence
 
 Format = Literal["json", "jsonl", "csv"]
@@ -129,8 +129,10 @@ def _read_csv(text: str) -> list[FilePair]:
         names = [name.strip().replace("sentence_", "sentence") for name in reader.fieldnames or ()]
         if missing := sorted(columns.difference(names)):
             raise _refused("line 1", f"has no column {' and no column '.join(missing)}; accepted is {ACCEPTED}")
-        if twice := sorted(each for each in columns | {"idx"} if names.count(each) > 1):
-            raise _refused("line 1", f"has the column {' and '.join(twice)} more than once; accepted is {ACCEPTED}")
+        if duplicates := sorted(each for each in columns | {"idx"} if names.count(each) > 1):
+            raise _refused(
+                "line 1", f"has the column {' and '.join(duplicates)} more than once; accepted is {ACCEPTED}"
+            )
         reader.fieldnames = [name.strip() for name in reader.fieldnames or ()]
         for row in reader:
             if None in row:
@@ -144,21 +146,21 @@ def _read_csv(text: str) -> list[FilePair]:
 
 
 def _validated(rows: Sequence[Any], where: Callable[[int], str]) -> list[FilePair]:
-    pairs, wrong = [], []
+    pairs, problems = [], []
     for index, row in enumerate(rows):
         try:
             pairs.append(FilePair.model_validate(row))
         except ValidationError as error:
             details = error.errors(include_url=False, include_context=False, include_input=False)
-            wrong += [
+            problems += [
                 FieldProblem(field=f"{where(index)}.{each.field}".removesuffix(".body"), detail=each.detail)
                 for each in field_problems([dict(detail) for detail in details])
             ]
-        if len(wrong) >= MOST_NAMED:
+        if len(problems) >= MAX_PROBLEMS:
             # A file may have millions of such rows.
-            raise InvalidRequestError(wrong, perhaps_more=index + 1 < len(rows))
-    if wrong:
-        raise InvalidRequestError(wrong)
+            raise InvalidRequestError(problems, perhaps_more=index + 1 < len(rows))
+    if problems:
+        raise InvalidRequestError(problems)
     return pairs
 
 
@@ -177,23 +179,23 @@ class JsonAnswer:
     def __init__(self) -> None:
         self._scores: list[float] = []
         self._preds: list[int] = []
-        self._cut: list[int] = []
+        self._truncated: list[int] = []
 
-    def part(self, pairs: Sequence[FilePair], found: Sequence[Compared]) -> bytes:
+    def part(self, pairs: Sequence[FilePair], found: Sequence[PairResult]) -> bytes:
         """Return the text of the next pairs."""
-        begin = b"," if self._scores else b'{"sentences":['
-        self._cut += [index for index, each in enumerate(found, len(self._scores)) if each.truncated]
+        prefix = b"," if self._scores else b'{"sentences":['
+        self._truncated += [index for index, each in enumerate(found, len(self._scores)) if each.truncated]
         self._scores += [each.score for each in found]
         self._preds += [int(each.similar) for each in found]
-        return begin + orjson.dumps([[each.sentence1, each.sentence2] for each in pairs])[1:-1]
+        return prefix + orjson.dumps([[each.sentence1, each.sentence2] for each in pairs])[1:-1]
 
     def end(self, seconds: float) -> bytes:
         """Return what closes the answer."""
-        begin = b"]" if self._scores else b'{"sentences":[]'
+        prefix = b"]" if self._scores else b'{"sentences":[]'
         rest: dict[str, Any] = {"preds": self._preds, "scores": self._scores, "runtime(sec)": seconds}
-        if self._cut:
-            rest["truncated"] = self._cut
-        return begin + b"," + orjson.dumps(rest)[1:]
+        if self._truncated:
+            rest["truncated"] = self._truncated
+        return prefix + b"," + orjson.dumps(rest)[1:]
 
 
 class LinesAnswer:
@@ -201,7 +203,7 @@ class LinesAnswer:
 
     media_type = "application/x-ndjson"
 
-    def part(self, pairs: Sequence[FilePair], found: Sequence[Compared]) -> bytes:
+    def part(self, pairs: Sequence[FilePair], found: Sequence[PairResult]) -> bytes:
         """Return the lines of the next pairs."""
         return b"".join(
             orjson.dumps(
@@ -224,7 +226,7 @@ class CsvAnswer:
     def __init__(self) -> None:
         self._header: list[list[str]] = [["idx", "sentence1", "sentence2", "score", "pred", "truncated"]]
 
-    def part(self, pairs: Sequence[FilePair], found: Sequence[Compared]) -> bytes:
+    def part(self, pairs: Sequence[FilePair], found: Sequence[PairResult]) -> bytes:
         """Return the rows of the next pairs, below the header if they are the first."""
         rows = (
             [pair.idx, pair.sentence1, pair.sentence2, each.score, int(each.similar), int(each.truncated)]

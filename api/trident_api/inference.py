@@ -37,7 +37,7 @@ class Result(NamedTuple):
     tokens: int = 0
 
 
-class Compared(NamedTuple):
+class PairResult(NamedTuple):
     """What became of one pair of a file.
 
     Attributes:
@@ -111,18 +111,18 @@ class Inference:
 
     async def stream_similarity(
         self, call: Call, pairs: Pairs, model: str, concurrency: int
-    ) -> AsyncGenerator[Compared, None]:
+    ) -> AsyncGenerator[PairResult, None]:
         """Give the same for any number of pairs, one after the other, in order.
 
         All share one turn; up to ``concurrency`` batches of them are with Triton at once. The deadline holds for the
         wait for each, not for all together, and the time in which nobody takes them counts for nothing.
         """
-        cut: set[int] = set()
+        truncated: set[int] = set()
         async with self._turn(call, "sts", len(pairs)):
             async with self._in_time(call.queue_seconds or 0.0):
                 threshold = self._threshold_of(await self._catalogue.find(model, "sts"))
             found = self._client.stream_similarity(
-                pairs, model=model, on_truncation=cut.update, concurrency=concurrency
+                pairs, model=model, on_truncation=truncated.update, concurrency=concurrency
             )
             with self._observed(call, "sts"):
                 async with aclosing(found):
@@ -130,8 +130,8 @@ class Inference:
                         with self._timed(call):
                             async with self._in_time():
                                 score = await anext(found)
-                        call.truncated |= index in cut
-                        yield Compared(score, score >= threshold, index in cut)
+                        call.truncated |= index in truncated
+                        yield PairResult(score, score >= threshold, index in truncated)
 
     async def embed(self, call: Call, texts: Sequence[str], model: str) -> Values:
         """Return embeddings: float32 ``[n, dim]``, unit norm. How many tokens they took is noted in the call."""
@@ -151,9 +151,11 @@ class Inference:
     ) -> list[dict[str, Any]]:
         """Return what any task of the contract says of each item, by field."""
         async with self._request(call, task, len(items), model):
-            cut: set[int] = set()
-            found = await self._client.predict(task, items, model=model, numbers=numbers, on_truncation=cut.update)
-        call.truncated |= bool(cut)
+            truncated: set[int] = set()
+            found = await self._client.predict(
+                task, items, model=model, numbers=numbers, on_truncation=truncated.update
+            )
+        call.truncated |= bool(truncated)
         return found
 
     async def _values(self, call: Call, task: str, items: Sequence[Any], model: str) -> list[Any]:
@@ -171,15 +173,19 @@ class Inference:
         return await self._tasks[task](model, items)
 
     async def _numbers(self, ask: Callable[..., Awaitable[Values]], model: str, items: Sequence[Any]) -> list[Result]:
-        cut: set[int] = set()
-        values = await ask(items, model=model, on_truncation=cut.update)
-        return [Result(value, index in cut) for index, value in enumerate(values)]
+        truncated: set[int] = set()
+        values = await ask(items, model=model, on_truncation=truncated.update)
+        return [Result(value, index in truncated) for index, value in enumerate(values)]
 
     async def _embed(self, model: str, texts: Sequence[str]) -> list[Result]:
-        cut: set[int] = set()
+        truncated: set[int] = set()
         tokens: list[int] = []
-        rows = await self._client.embed(texts, model=model, on_truncation=cut.update, on_token_counts=tokens.extend)
-        return [Result(row, index in cut, count) for index, (row, count) in enumerate(zip(rows, tokens, strict=True))]
+        rows = await self._client.embed(
+            texts, model=model, on_truncation=truncated.update, on_token_counts=tokens.extend
+        )
+        return [
+            Result(row, index in truncated, count) for index, (row, count) in enumerate(zip(rows, tokens, strict=True))
+        ]
 
     def _threshold_of(self, info: ModelInfo) -> float:
         return next(

@@ -16,9 +16,9 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 #: Of a call: as many as the models take in one batch.
-MOST_ITEMS = MAX_BATCH
+MAX_ITEMS = MAX_BATCH
 #: The encoder computes two batches at a time, and while one is answered and asked anew, it computes the other.
-MOST_CALLS = 2
+MAX_CALLS = 2
 
 
 class Joiner(Generic[Item, Result]):
@@ -30,11 +30,11 @@ class Joiner(Generic[Item, Result]):
     and the other all the rest, in turns.
 
     Args:
-        carry: carries some items to Triton and returns the result of each, in order.
+        infer: carries some items to Triton and returns the result of each, in order.
     """
 
-    def __init__(self, carry: Callable[[Sequence[Item]], Awaitable[Sequence[Result]]]) -> None:
-        self._carry = carry
+    def __init__(self, infer: Callable[[Sequence[Item]], Awaitable[Sequence[Result]]]) -> None:
+        self._infer = infer
         self._waiting: deque[_Pending[Item, Result]] = deque()
         # With how many requests each carries.
         self._calls: dict[asyncio.Task[None], int] = {}
@@ -48,59 +48,59 @@ class Joiner(Generic[Item, Result]):
             TridentError: the call failed, for all that were joined in it; a BadInputError only where carrying these
                 items alone says so.
         """
-        if not 0 < len(items) <= MOST_ITEMS:
-            return await self._carry(items)
+        if not 0 < len(items) <= MAX_ITEMS:
+            return await self._infer(items)
         pending = _Pending(items, asyncio.get_running_loop().create_future())
         self._waiting.append(pending)
-        self._start()
+        self._start_calls()
         try:
-            return await pending.answer
+            return await pending.future
         except asyncio.CancelledError:
-            if pending.call is not None and all(each.answer.done() for each in pending.together):
+            if pending.call is not None and all(each.future.done() for each in pending.batch):
                 pending.call.cancel()
             raise
 
-    def _start(self) -> None:
-        while len(self._calls) < MOST_CALLS and len(self._waiting) >= min(self._calls.values(), default=1):
-            if together := self._take():
-                call = asyncio.get_running_loop().create_task(self._answer(together))
-                self._calls[call] = len(together)
-                call.add_done_callback(self._ended)
-                for each in together:
-                    each.together, each.call = together, call
+    def _start_calls(self) -> None:
+        while len(self._calls) < MAX_CALLS and len(self._waiting) >= min(self._calls.values(), default=1):
+            if batch := self._next_batch():
+                call = asyncio.get_running_loop().create_task(self._answer(batch))
+                self._calls[call] = len(batch)
+                call.add_done_callback(self._call_ended)
+                for each in batch:
+                    each.batch, each.call = batch, call
 
-    def _take(self) -> list[_Pending[Item, Result]]:
+    def _next_batch(self) -> list[_Pending[Item, Result]]:
         """Take those that wait, the first ones first, as many as fit into a call."""
-        taken: list[_Pending[Item, Result]] = []
-        room = MOST_ITEMS
-        while self._waiting and len(self._waiting[0].items) <= room:
+        batch: list[_Pending[Item, Result]] = []
+        capacity = MAX_ITEMS
+        while self._waiting and len(self._waiting[0].items) <= capacity:
             each = self._waiting.popleft()
-            if not each.answer.done():
-                taken.append(each)
-                room -= len(each.items)
-        return taken
+            if not each.future.done():
+                batch.append(each)
+                capacity -= len(each.items)
+        return batch
 
-    def _ended(self, call: asyncio.Task[None]) -> None:
+    def _call_ended(self, call: asyncio.Task[None]) -> None:
         del self._calls[call]
-        self._start()
+        self._start_calls()
 
-    async def _answer(self, together: Sequence[_Pending[Item, Result]]) -> None:
+    async def _answer(self, batch: Sequence[_Pending[Item, Result]]) -> None:
         try:
-            results = iter(await self._carry([item for each in together for item in each.items]))
-            for each in together:
+            results = iter(await self._infer([item for each in batch for item in each.items]))
+            for each in batch:
                 result = list(islice(results, len(each.items)))
-                if not each.answer.done():
-                    each.answer.set_result(result)
+                if not each.future.done():
+                    each.future.set_result(result)
         except Exception as error:
-            if isinstance(error, BadInputError) and len(together) > 1:
-                await asyncio.gather(*(self._answer([each]) for each in together))
-            for each in together:
-                if not each.answer.done():
-                    each.answer.set_exception(error)
+            if isinstance(error, BadInputError) and len(batch) > 1:
+                await asyncio.gather(*(self._answer([each]) for each in batch))
+            for each in batch:
+                if not each.future.done():
+                    each.future.set_exception(error)
         finally:
             # A call that was cancelled from below leaves nobody waiting.
-            for each in together:
-                each.answer.cancel()
+            for each in batch:
+                each.future.cancel()
 
 
 @dataclass(eq=False)
@@ -108,6 +108,6 @@ class _Pending(Generic[Item, Result]):
     """Items, the promise of their results, and the call that they are in, beside others, once there is one."""
 
     items: Sequence[Item]
-    answer: asyncio.Future[Sequence[Result]]
-    together: Sequence[_Pending[Item, Result]] = ()
+    future: asyncio.Future[Sequence[Result]]
+    batch: Sequence[_Pending[Item, Result]] = ()
     call: asyncio.Task[None] | None = None

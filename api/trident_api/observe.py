@@ -64,7 +64,9 @@ class Observe:
             await unexpected()(scope, receive, send_with_headers)
         finally:
             self.metrics.in_flight.dec()
-            self._record(scope, call, CLIENT_GONE if call.gone else status or 500, time.perf_counter() - started)
+            self._record(
+                scope, call, CLIENT_GONE if call.disconnected else status or 500, time.perf_counter() - started
+            )
 
     def _record(self, scope: Scope, call: Call, status: int, seconds: float) -> None:
         # Which route it was is known only inside, and nowhere when no route fits.

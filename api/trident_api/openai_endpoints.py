@@ -18,7 +18,7 @@ from trident_api.endpoints import INFERENCE_ERRORS, call_and_inference
 from trident_api.schemas import SHAPE_TAG, Sentence, Whole
 
 #: As many as OpenAI takes.
-MOST_INPUTS = 2048
+MAX_INPUTS = 2048
 
 router = APIRouter(prefix="/v1", tags=["OpenAI"])
 
@@ -33,7 +33,7 @@ class EmbeddingRequest(BaseModel):
 
     input: Annotated[
         Annotated[Sentence, Tag(SHAPE_TAG + "text")]
-        | Annotated[list[Sentence], Field(min_length=1, max_length=MOST_INPUTS), Tag(SHAPE_TAG + "texts")],
+        | Annotated[list[Sentence], Field(min_length=1, max_length=MAX_INPUTS), Tag(SHAPE_TAG + "texts")],
         Discriminator(lambda given: SHAPE_TAG + ("texts" if isinstance(given, list) else "text")),
     ] = Field(description="A text, or a list of texts; token ids are not accepted.")
     model: str = Field("sts", max_length=100, description="The set of models that embeds, as `/v1/models` lists them.")

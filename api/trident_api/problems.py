@@ -41,7 +41,7 @@ STATUSES: Mapping[type[TridentError], int] = {
 #: Below it, errors are such as OpenAI's clients show.
 OPENAI_PATH = "/v1/"
 #: Fields at fault that are named; a file may have any number.
-MOST_NAMED = 20
+MAX_PROBLEMS = 20
 #: Every answer of these tells the client when to ask again.
 RETRIED = {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}
 
@@ -180,8 +180,8 @@ def unexpected() -> Response:
 
 def invalid_fields(fields: Sequence[FieldProblem], end: str = "") -> Response:
     """Return the 422 that names fields, not more of them than somebody reads; ``end`` ends its text."""
-    named = fields[:MOST_NAMED]
-    more = f"; and {len(fields) - MOST_NAMED} more" if len(fields) > MOST_NAMED else ""
+    named = fields[:MAX_PROBLEMS]
+    more = f"; and {len(fields) - MAX_PROBLEMS} more" if len(fields) > MAX_PROBLEMS else ""
     return problem(422, "; ".join(f"{each.field}: {each.detail}" for each in named) + more + end, named)
 
 

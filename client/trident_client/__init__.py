@@ -6,21 +6,14 @@
 array([0.6677], dtype=float32)
 """
 
-from trident_client._async_client import AsyncTridentClient
+from trident_client._async.client import AsyncTridentClient
+from trident_client._async.transport import AsyncTransport
 from trident_client._balancing import Balancing, ServerStatus
-from trident_client._client import TridentClient
 from trident_client._fake import AsyncFakeTransport, FakeTransport
 from trident_client._retry import Retry
-from trident_client._types import (
-    Answer,
-    AsyncTransport,
-    ModelInfo,
-    ModelStatistics,
-    Request,
-    Response,
-    Timeout,
-    Transport,
-)
+from trident_client._sync.client import TridentClient
+from trident_client._sync.transport import Transport
+from trident_client._types import Answer, ModelInfo, ModelStatistics, Request, Response, Timeout
 from trident_client.errors import (
     BadInputError,
     ConnectTimeoutError,

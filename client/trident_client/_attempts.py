@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 
 from trident_client._balancing import Balancer
-from trident_client._retry import Budget, Retry, may_pass
+from trident_client._retry import Budget, Retry, is_retryable
 from trident_client._types import Timeout
 from trident_client.errors import TransportError, TridentError
 
@@ -43,21 +43,21 @@ class Attempts:
         self._deadline = clock() + timeout.longest
         self._number = 0
         self._rounds = 0
-        self._asked: list[str] = []
-        self._asked_this_round: list[str] = []
+        self._tried: list[str] = []
+        self._tried_this_round: list[str] = []
 
     def start(self) -> tuple[str, float]:
         """Return the server to ask now and the seconds that are left for it."""
-        server = self._balancer.take(self._asked_this_round)
-        self._asked.append(server)
-        self._asked_this_round.append(server)
+        server = self._balancer.acquire(self._tried_this_round)
+        self._tried.append(server)
+        self._tried_this_round.append(server)
         self._number += 1
         return server, max(self._deadline - self._clock(), 0.001)
 
     def succeeded(self) -> None:
         """Count an answer."""
-        self._balancer.give_back(self._asked[-1], None)
-        self._budget.earn()
+        self._balancer.release(self._tried[-1], None)
+        self._budget.deposit()
 
     def failed(self, error: BaseException) -> float | None:
         """Count a failure, and write into the error what is known of it.
@@ -65,31 +65,31 @@ class Attempts:
         Returns:
             Seconds to wait before the next attempt; None when there is none, and the error is the caller's to raise.
         """
-        server = self._asked[-1]
-        self._balancer.give_back(server, error)
+        server = self._tried[-1]
+        self._balancer.release(server, error)
         if not isinstance(error, TridentError):
             return None
         error.attempt, error.server, error.model = self._number, server, error.model or self._model
         wait = self._wait(error)
-        if wait is None and isinstance(error, TransportError) and self._none_is_left():
+        if wait is None and isinstance(error, TransportError) and self._no_server_left():
             names = ", ".join(sorted(self._balancer.urls()))
             error.args = (f"none of the servers can be reached ({names}); the last said: {error.message}",)
         return wait
 
-    def _none_is_left(self) -> bool:
+    def _no_server_left(self) -> bool:
         """Say whether each of several servers failed this request, or so many others that it is left out."""
-        return len(self._balancer) > 1 and not self._balancer.untried(self._asked)
+        return len(self._balancer) > 1 and not self._balancer.untried(self._tried)
 
     def _wait(self, error: TridentError) -> float | None:
         if self._number >= self._retry.attempts:
             return None
-        if not may_pass(error, self._retry, another_server=self._balancer.untried(self._asked)):
+        if not is_retryable(error, self._retry, another_server=self._balancer.untried(self._tried)):
             return None
         wait = 0.0
-        if not self._balancer.untried(self._asked_this_round):
+        if not self._balancer.untried(self._tried_this_round):
             wait = self._retry.wait(self._rounds)
             self._rounds += 1
-            self._asked_this_round.clear()
-        if self._clock() + wait >= self._deadline or not self._budget.spend():
+            self._tried_this_round.clear()
+        if self._clock() + wait >= self._deadline or not self._budget.withdraw():
             return None
         return wait

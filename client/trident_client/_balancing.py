@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from trident_client.errors import ConnectTimeoutError, ReadTimeoutError, TransportError
 
 #: What speaks against a server; other errors are about the request, the model or the load.
-AGAINST: tuple[type[BaseException], ...] = (TransportError, ConnectTimeoutError, ReadTimeoutError)
+SERVER_FAILURES: tuple[type[BaseException], ...] = (TransportError, ConnectTimeoutError, ReadTimeoutError)
 
 
 @dataclass(frozen=True)
@@ -81,26 +81,26 @@ class Balancer:
         """Return the servers' addresses."""
         return list(self._servers)
 
-    def take(self, asked: Collection[str]) -> str:
+    def acquire(self, tried: Collection[str]) -> str:
         """Return the server to ask and count a request to it.
 
-        Servers that were ``asked`` before come after those that were not, and ejected ones last: when all are ejected,
+        Servers that were ``tried`` before come after those that were not, and ejected ones last: when all are ejected,
         the requests themselves find out which is back.
         """
         with self._lock:
             server = min(
-                self._servers.values(), key=lambda each: (each.ejected, each.url in asked, each.outstanding, each.turn)
+                self._servers.values(), key=lambda each: (each.ejected, each.url in tried, each.outstanding, each.turn)
             )
             server.outstanding += 1
             server.turn = next(self._turns)
             return server.url
 
-    def give_back(self, url: str, error: BaseException | None) -> bool:
+    def release(self, url: str, error: BaseException | None) -> bool:
         """Count how a request ended; say whether the server was ejected for it."""
         with self._lock:
             server = self._servers[url]
             server.outstanding -= 1
-            if isinstance(error, AGAINST):
+            if isinstance(error, SERVER_FAILURES):
                 server.failures += 1
                 if len(self._servers) > 1 and server.failures >= self._failures and not server.ejected:
                     server.ejected = True
@@ -109,10 +109,10 @@ class Balancer:
                 server.failures, server.ejected = 0, False
             return False
 
-    def untried(self, asked: Collection[str]) -> bool:
+    def untried(self, tried: Collection[str]) -> bool:
         """Say whether a server that is not ejected was not asked yet."""
         with self._lock:
-            return any(not server.ejected and server.url not in asked for server in self._servers.values())
+            return any(not server.ejected and server.url not in tried for server in self._servers.values())
 
     def ejected(self) -> list[str]:
         """Return the servers that are left out."""

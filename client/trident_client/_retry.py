@@ -16,9 +16,9 @@ from trident_client.errors import (
 )
 
 #: Tried again, on another server or on the same.
-PASSING: tuple[type[TridentError], ...] = (TransportError, ConnectTimeoutError, OverloadedError)
+RETRYABLE: tuple[type[TridentError], ...] = (TransportError, ConnectTimeoutError, OverloadedError)
 #: Tried again on a server that was not asked yet: the one that was would say the same, or be loaded doubly.
-ELSEWHERE: tuple[type[TridentError], ...] = (NotReadyError, ReadTimeoutError)
+RETRYABLE_ELSEWHERE: tuple[type[TridentError], ...] = (NotReadyError, ReadTimeoutError)
 
 
 @dataclass(frozen=True)
@@ -72,27 +72,27 @@ class Budget:
     """How many retries a client may still make; shared by its threads."""
 
     def __init__(self, retry: Retry) -> None:
-        self._most = float(retry.budget)
-        self._left = self._most
+        self._capacity = float(retry.budget)
+        self._balance = self._capacity
         self._refill = retry.refill
         self._lock = threading.Lock()
 
-    def earn(self) -> None:
+    def deposit(self) -> None:
         """Count an answered request."""
         with self._lock:
-            self._left = min(self._most, self._left + self._refill)
+            self._balance = min(self._capacity, self._balance + self._refill)
 
-    def spend(self) -> bool:
+    def withdraw(self) -> bool:
         """Take one retry; say whether there was one."""
         with self._lock:
-            if self._left < 1:
+            if self._balance < 1:
                 return False
-            self._left -= 1
+            self._balance -= 1
             return True
 
 
-def may_pass(error: TridentError, retry: Retry, *, another_server: bool) -> bool:
+def is_retryable(error: TridentError, retry: Retry, *, another_server: bool) -> bool:
     """Say whether a request that failed may succeed when it is made again."""
     if isinstance(error, OverloadedError) and not retry.overloaded:
         return False
-    return isinstance(error, PASSING) or (another_server and isinstance(error, ELSEWHERE))
+    return isinstance(error, RETRYABLE) or (another_server and isinstance(error, RETRYABLE_ELSEWHERE))

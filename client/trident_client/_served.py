@@ -26,34 +26,34 @@ def model_infos(configurations: Mapping[str, Configuration]) -> list[ModelInfo]:
     ]
 
 
-def model_statistics(counted: Mapping[str, Sequence[Statistics]]) -> list[ModelStatistics]:
+def model_statistics(statistics: Mapping[str, Sequence[Statistics]]) -> list[ModelStatistics]:
     """Return each server's counts of each model, by server and name."""
-    found = [_model_statistics(server, each) for server, models in counted.items() for each in models]
-    return sorted(found, key=lambda each: (each.server, each.name, each.version))
+    each_model = [_model_statistics(server, each) for server, models in statistics.items() for each in models]
+    return sorted(each_model, key=lambda each: (each.server, each.name, each.version))
 
 
 def _model_info(name: str, configuration: Configuration, embedding: Configuration | None) -> ModelInfo:
-    told = {key: value.get("string_value", "") for key, value in configuration["parameters"].items()}
+    parameters = {key: value.get("string_value", "") for key, value in configuration["parameters"].items()}
     outputs = embedding["output"] if embedding else []
     try:
         return ModelInfo(
             name=name,
-            task=told["task"],
-            languages=tuple(filter(None, told.get("languages", "").split(","))),
+            task=parameters["task"],
+            languages=tuple(filter(None, parameters.get("languages", "").split(","))),
             # Numbers over HTTP, text over gRPC.
             dimension=next(
                 (int(each["dims"][-1]) for each in outputs if each["name"] == contract.EMBED.output.tensor), None
             ),
-            threshold=float(told["threshold"]) if "threshold" in told else None,
-            metrics=json.loads(told.get("metrics", "{}")),
+            threshold=float(parameters["threshold"]) if "threshold" in parameters else None,
+            metrics=json.loads(parameters.get("metrics", "{}")),
         )
     except ValueError as error:
         raise ServerError(f"the model's parameters cannot be read: {error}", name) from error
 
 
-def _model_statistics(server: str, counted: Statistics) -> ModelStatistics:
+def _model_statistics(server: str, statistics: Statistics) -> ModelStatistics:
     # gRPC leaves out what is 0, and gives 64-bit numbers as text.
-    inference = counted.get("inference_stats", {})
+    inference = statistics.get("inference_stats", {})
 
     def count(duration: str) -> int:
         return int(inference.get(duration, {}).get("count", 0))
@@ -63,10 +63,10 @@ def _model_statistics(server: str, counted: Statistics) -> ModelStatistics:
 
     return ModelStatistics(
         server=server,
-        name=str(counted["name"]),
-        version=str(counted.get("version", "")),
-        inferences=int(counted.get("inference_count", 0)),
-        executions=int(counted.get("execution_count", 0)),
+        name=str(statistics["name"]),
+        version=str(statistics.get("version", "")),
+        inferences=int(statistics.get("inference_count", 0)),
+        executions=int(statistics.get("execution_count", 0)),
         successes=count("success"),
         failures=count("fail"),
         request_seconds=seconds("success"),

@@ -12,15 +12,15 @@ Protocol = Literal["http", "grpc"]
 
 DEFAULT_URLS = {"http": "127.0.0.1:8010", "grpc": "127.0.0.1:8011"}
 #: Requests of a list or a stream that are begun or answered and not yet handed out, for each one under way.
-AHEAD = 2
+PREFETCH = 2
 
-Kind = TypeVar("Kind", covariant=True)
+AnyTransport = TypeVar("AnyTransport", covariant=True)
 
 
-class Maker(typing.Protocol[Kind]):
+class TransportFactory(typing.Protocol[AnyTransport]):
     """Makes a transport to a server."""
 
-    def __call__(self, url: str, timeout: Timeout, *, shared_memory: bool = False) -> Kind:
+    def __call__(self, url: str, timeout: Timeout, *, shared_memory: bool = False) -> AnyTransport:
         """Return it."""
 
 
@@ -41,21 +41,21 @@ def transports(
     url: str | Sequence[str] | None,
     protocol: Protocol,
     timeout: Timeout,
-    given: Kind | Mapping[str, Kind] | None,
-    kinds: Mapping[str, Maker[Kind]],
+    transport: AnyTransport | Mapping[str, AnyTransport] | None,
+    factories: Mapping[str, TransportFactory[AnyTransport]],
     shared_memory: bool,
-) -> dict[str, Kind]:
+) -> dict[str, AnyTransport]:
     """Return a transport for each server, by the server's name.
 
     Raises:
         ValueError: there is no server, one is named twice, or one is not ``host:port``.
     """
-    if isinstance(given, Mapping):
-        if not given:
+    if isinstance(transport, Mapping):
+        if not transport:
             raise ValueError("transport must be one transport or a mapping of names to at least one, got none")
-        return dict(given)
-    if given is not None:
-        return {url if isinstance(url, str) else "transport": given}
+        return dict(transport)
+    if transport is not None:
+        return {url if isinstance(url, str) else "transport": transport}
     urls = [url or DEFAULT_URLS[protocol]] if isinstance(url, str | None) else list(url)
     if not urls:
         raise ValueError("url must be host:port or a list of at least one, got an empty list")
@@ -64,4 +64,4 @@ def transports(
     for each in urls:
         if not isinstance(each, str) or "://" in each or not each.rpartition(":")[2].isdigit() or " " in each:
             raise ValueError(f"url must be host:port such as 127.0.0.1:8010, without http://, got {each!r}")
-    return {each: kinds[protocol](each, timeout, shared_memory=shared_memory) for each in urls}
+    return {each: factories[protocol](each, timeout, shared_memory=shared_memory) for each in urls}

@@ -12,7 +12,7 @@ import os
 import re
 import secrets
 import threading
-from collections.abc import Awaitable, Callable, Generator, Iterable
+from collections.abc import Generator, Iterable
 from dataclasses import dataclass, field
 from multiprocessing import resource_tracker
 from multiprocessing.shared_memory import SharedMemory
@@ -25,14 +25,14 @@ from trident_client._types import Array, Request, Response
 from trident_client.errors import BadInputError, ServerError, TridentError
 
 #: Bytes from which tensors take the way through shared memory; below, the way through the socket is shorter.
-SMALLEST = 32 * 1024
+MIN_BYTES = 32 * 1024
 ALIGNMENT = 64
 #: Regions of this process whose requests were given up. The server may use one yet, and lets go of it only afterwards.
-GIVEN_UP: set[str] = set()
+ABANDONED: set[str] = set()
 NAME = re.compile(r"trident-client-(\d+)-(\d+)-[0-9a-f]+")
 
 Shapes = dict[str, tuple[int, ...]]
-Spot = tuple[int, int]
+Extent = tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -40,13 +40,13 @@ class Placement:
     """Where a request's tensors are: in the region of this name, each at an offset with a size, in bytes."""
 
     region: str
-    inputs: dict[str, Spot] = field(default_factory=dict)
-    outputs: dict[str, Spot] = field(default_factory=dict)
+    inputs: dict[str, Extent] = field(default_factory=dict)
+    outputs: dict[str, Extent] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Clean:
-    """Unregister what is :func:`left_behind`, as far as the server does not use it."""
+    """Unregister what is :func:`orphaned`, as far as the server does not use it."""
 
 
 @dataclass(frozen=True)
@@ -81,8 +81,8 @@ class Regions:
 
     def __init__(self) -> None:
         self._free: list[SharedMemory] = []
-        self._widths: dict[tuple[str, str], tuple[int, np.dtype[Any]]] = {}
-        self._unclean = True
+        self._row_sizes: dict[tuple[str, str], tuple[int, np.dtype[Any]]] = {}
+        self._has_orphans = True
         self._used = False
         self._lock = threading.Lock()
 
@@ -99,32 +99,32 @@ class Regions:
         for last in (False, True):
             dtypes, outputs = self._expected(request, rows)
             size = sum(map(_aligned, [*map(len, inputs.values()), *outputs.values()]))
-            if size < SMALLEST:
+            if size < MIN_BYTES:
                 return (yield from self._plain(request))
-            memory = self._take(size)
+            memory = self._acquire(size)
             try:
                 if memory is None:
                     memory = yield from self._make(size, request.model)
-                placement = _lay_out(memory, inputs, outputs)
+                placement = _place(memory, inputs, outputs)
                 answer = yield Infer(request, placement)
             except BadInputError as error:
                 if "shared memory" not in error.message:
-                    self._give_back(memory)
+                    self._release(memory)
                     raise
-                self._drop(memory)
-                self._widths.clear()
+                self._abandon(memory)
+                self._row_sizes.clear()
                 if last:
                     raise ServerError(error.message, request.model) from error
             except BaseException:
                 # The server may still read from it.
-                self._drop(memory)
+                self._abandon(memory)
                 raise
             else:
-                arrived, shapes = answer or ({}, {})
+                received, shapes = answer or ({}, {})
                 placed = {name: _copy(memory, placement, name, dtypes[name], shapes[name]) for name in shapes}
-                response = {name: (arrived | placed)[name] for name in request.outputs}
-                self._give_back(memory)
-                self._learn(request, response)
+                response = {name: (received | placed)[name] for name in request.outputs}
+                self._release(memory)
+                self._record_row_sizes(request, response)
                 return response
         raise AssertionError("unreachable")
 
@@ -139,23 +139,23 @@ class Regions:
     def _plain(self, request: Request) -> Generator[Step, Reply | None, Response]:
         answer = yield Infer(request)
         outputs: Response = answer[0] if answer else {}
-        self._learn(request, outputs)
+        self._record_row_sizes(request, outputs)
         return outputs
 
     def _make(self, size: int, model: str) -> Generator[Step, Reply | None, SharedMemory]:
         with self._lock:
-            clean, self._unclean, self._used = self._unclean, False, True
+            has_orphans, self._has_orphans, self._used = self._has_orphans, False, True
         name = _new_name()
         # Python tells its tracker only of what was made, and this process may be killed just between.
         resource_tracker.register(f"/{name}", "shared_memory")
         memory = SharedMemory(name, create=True, size=1 << (size - 1).bit_length())
         try:
-            if clean:
+            if has_orphans:
                 yield Clean()
             yield Register(memory.name, memory.size)
         except BaseException as error:
             # The server may have mapped it: perhaps only its answer was lost, or not waited for.
-            self._drop(memory)
+            self._abandon(memory)
             if isinstance(error, TridentError):
                 raise _refusal(error, model) from error
             raise
@@ -167,79 +167,49 @@ class Regions:
         """Return the types of the outputs that are known to be large, and their sizes in bytes."""
         dtypes, sizes = {}, {}
         for name in request.outputs:
-            width, dtype = self._widths.get((request.model, name), (0, np.dtype(np.uint8)))
-            if rows * width >= SMALLEST:
-                dtypes[name], sizes[name] = dtype, rows * width
+            row_size, dtype = self._row_sizes.get((request.model, name), (0, np.dtype(np.uint8)))
+            if rows * row_size >= MIN_BYTES:
+                dtypes[name], sizes[name] = dtype, rows * row_size
         return dtypes, sizes
 
-    def _learn(self, request: Request, response: Response) -> None:
+    def _record_row_sizes(self, request: Request, response: Response) -> None:
         for name, array in response.items():
             if array.dtype != np.object_ and len(array):
-                self._widths[request.model, name] = (array.nbytes // len(array), array.dtype)
+                self._row_sizes[request.model, name] = (array.nbytes // len(array), array.dtype)
 
-    def _take(self, size: int) -> SharedMemory | None:
+    def _acquire(self, size: int) -> SharedMemory | None:
         with self._lock:
-            fitting = [memory for memory in self._free if memory.size >= size]
-            if not fitting:
+            candidates = [memory for memory in self._free if memory.size >= size]
+            if not candidates:
                 return None
-            chosen = min(fitting, key=lambda memory: memory.size)
-            self._free.remove(chosen)
-            return chosen
+            smallest = min(candidates, key=lambda memory: memory.size)
+            self._free.remove(smallest)
+            return smallest
 
-    def _give_back(self, memory: SharedMemory | None) -> None:
+    def _release(self, memory: SharedMemory | None) -> None:
         if memory is not None:
             with self._lock:
                 self._free.append(memory)
 
-    def _drop(self, memory: SharedMemory | None) -> None:
+    def _abandon(self, memory: SharedMemory | None) -> None:
         if memory is not None:
             with self._lock:
-                self._unclean = True
-            GIVEN_UP.add(memory.name)
+                self._has_orphans = True
+            ABANDONED.add(memory.name)
             memory.close()
 
 
-def drive(steps: Generator[Step, Reply | None, Response], do: Callable[[Step], Reply | None]) -> Response:
-    """Do what the steps yield, and return what they return."""
-    try:
-        step = next(steps)
-        while True:
-            try:
-                answer = do(step)
-            except BaseException as error:
-                step = steps.throw(error)
-            else:
-                step = steps.send(answer)
-    except StopIteration as end:
-        return end.value  # type: ignore[no-any-return]
-
-
-async def async_drive(
-    steps: Generator[Step, Reply | None, Response], do: Callable[[Step], Awaitable[Reply | None]]
-) -> Response:
-    """Do the same on an event loop."""
-    try:
-        step = next(steps)
-        while True:
-            try:
-                answer = await do(step)
-            except BaseException as error:
-                step = steps.throw(error)
-            else:
-                step = steps.send(answer)
-    except StopIteration as end:
-        return end.value  # type: ignore[no-any-return]
-
-
-def left_behind(names: Iterable[str]) -> list[str]:
+def orphaned(names: Iterable[str]) -> list[str]:
     """Return those of the server's regions that were given up here, or made by clients that do not run any more."""
-    found = []
+    orphans = []
     for name in names:
-        made = NAME.fullmatch(name)
+        parsed = NAME.fullmatch(name)
         # A process id of another container says nothing here.
-        if name in GIVEN_UP or (made and int(made[1]) == _process_ids() and not os.path.exists(f"/proc/{made[2]}")):
-            found.append(name)
-    return found
+        if name in ABANDONED or (
+            parsed and int(parsed[1]) == _process_ids() and not os.path.exists(f"/proc/{parsed[2]}")
+        ):
+            orphans.append(name)
+    return orphans
 
 
 def _new_name() -> str:
@@ -257,7 +227,7 @@ def _serialize(array: Array) -> bytes:
     return serialized
 
 
-def _lay_out(memory: SharedMemory, inputs: dict[str, bytes], outputs: dict[str, int]) -> Placement:
+def _place(memory: SharedMemory, inputs: dict[str, bytes], outputs: dict[str, int]) -> Placement:
     placement, offset = Placement(memory.name), 0
     for name, data in inputs.items():
         _buffer(memory)[offset : offset + len(data)] = data

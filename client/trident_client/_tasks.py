@@ -1,6 +1,6 @@
 """Each task: the request that some of its items make, and what the response says of each. No input or output here.
 
-A task is all that the synchronous and the asynchronous client share, and all that they need.
+A task is all that a client needs to know of what it is asked.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from trident_client.contract import Ensemble, TextInput
 from trident_client.errors import BadInputError, TruncationWarning
 
 # What the tensors of numbers can hold; the server's own limits are lower.
-MOST_NUMBER = 2**31 - 1
+MAX_INT32 = 2**31 - 1
 
 OnTruncation = Callable[[list[int]], None]
 OnTokenCounts = Callable[[list[int]], None]
@@ -75,11 +75,11 @@ class Task(Protocol, Generic[Item, Value, Result]):
         """Return the values of consecutive requests as what the list form returns."""
 
 
-def warn_of_truncation(cut: list[int]) -> None:
+def warn_of_truncation(truncated: list[int]) -> None:
     """Warn which items were longer than the encoder takes."""
-    shown = ", ".join(map(str, cut[:10])) + (", ..." if len(cut) > 10 else "")
+    shown = ", ".join(map(str, truncated[:10])) + (", ..." if len(truncated) > 10 else "")
     warnings.warn(
-        f"{len(cut)} item(s) were longer than the encoder takes and their ends were ignored: {shown}",
+        f"{len(truncated)} item(s) were longer than the encoder takes and their ends were ignored: {shown}",
         TruncationWarning,
         stacklevel=4,
     )
@@ -113,14 +113,14 @@ class _Ensemble:
         if len(inputs) > 1:
             self._check_texts(items, start)
         columns = {
-            each.tensor: text_column([self._encoded(row[place], each, index) for index, row in enumerate(rows, start)])
+            each.tensor: text_column([self._encode(row[place], each, index) for index, row in enumerate(rows, start)])
             for place, each in enumerate(inputs)
         }
         return Request(self.model, columns | self.numbers, self.outputs)
 
     def truncated(self, response: Response) -> list[int]:
-        cut: Any = sum((response[name] for name in self.ensemble.truncations), 0)
-        return [int(place) for place in np.flatnonzero(cut)]
+        truncated: Any = sum((response[name] for name in self.ensemble.truncations), 0)
+        return [int(place) for place in np.flatnonzero(truncated)]
 
     def token_counts(self, response: Response) -> list[int]:
         return [int(count) for name in self.counts for count in response[name][:, 0]]
@@ -134,7 +134,7 @@ class _Ensemble:
                 reason = f"must be {wanted}, got {type(item).__name__}"
                 raise BadInputError(f"{self.items}[{index}] {reason}", self.model, index=index, reason=reason)
 
-    def _encoded(self, text: Any, given: TextInput, index: int) -> bytes:
+    def _encode(self, text: Any, text_input: TextInput, index: int) -> bytes:
         # The servers would say so too, but each refusal there costs the rest of its batch.
         encoded = b""
         reason = None
@@ -149,15 +149,15 @@ class _Ensemble:
                 reason = (
                     "holds a lone surrogate, which is not a character; text that can be written as UTF-8 is accepted"
                 )
-            if len(encoded) > given.max_bytes:
-                reason = f"has {len(encoded)} bytes; at most {given.max_bytes} are accepted"
+            if len(encoded) > text_input.max_bytes:
+                reason = f"has {len(encoded)} bytes; at most {text_input.max_bytes} are accepted"
         if reason is not None:
-            message = f"{given.texts}[{index}] {reason}"
-            raise BadInputError(message, self.model, index=index, field=given.column, reason=reason)
+            message = f"{text_input.texts}[{index}] {reason}"
+            raise BadInputError(message, self.model, index=index, field=text_input.column, reason=reason)
         return encoded
 
 
-class _Numbers(_Ensemble):
+class _Scores(_Ensemble):
     """One float32 an item."""
 
     missing = float("nan")
@@ -172,14 +172,14 @@ class _Numbers(_Ensemble):
         return np.concatenate(parts) if parts else np.empty(0, dtype=np.float32)
 
 
-class Acceptability(_Numbers):
+class Acceptability(_Scores):
     """Sentences to probabilities that they are acceptable: float32 ``[n]``, 0..1."""
 
     def __init__(self, model: str = contract.COLA.name) -> None:
         super().__init__(contract.COLA.main, model)
 
 
-class Similarity(_Numbers):
+class Similarity(_Scores):
     """Pairs of sentences to similarities: float32 ``[n]``, cosines in -1..1."""
 
     def __init__(self, model: str = contract.STS.name) -> None:
@@ -279,12 +279,12 @@ class Prediction(_Lists):
         """Return each item's values by field."""
         fields = {each.field: response[each.tensor] for each in self.ensemble.outputs if each.field is not None}
         return [
-            {field: _plain(row) for field, row in zip(fields, rows, strict=True)}
+            {field: _unboxed(row) for field, row in zip(fields, rows, strict=True)}
             for rows in zip(*fields.values(), strict=True)
         ]
 
 
-def _plain(row: Array) -> Any:
+def _unboxed(row: Array) -> Any:
     if row.dtype == np.object_:
         return [each.decode() for each in row.ravel()]
     return row.item() if row.size == 1 else row
@@ -302,19 +302,19 @@ def checked(items: Items, task: Task[Any, Any, Any]) -> Items:
     return items
 
 
-def _numbers(ensemble: Ensemble, model: str, given: Mapping[str, int | None]) -> dict[str, Array]:
-    tensors = {each.field: each.tensor for each in ensemble.numbers}
-    found = {}
-    for field, value in given.items():
-        if field not in tensors:
+def _numbers(ensemble: Ensemble, model: str, values: Mapping[str, int | None]) -> dict[str, Array]:
+    names = {each.field: each.tensor for each in ensemble.numbers}
+    tensors = {}
+    for field, value in values.items():
+        if field not in names:
             raise BadInputError(f"{ensemble.name} takes no {field}", model)
         if value is not None:
-            found[tensors[field]] = _number(value, field, model)
-    return found
+            tensors[names[field]] = _number(value, field, model)
+    return tensors
 
 
 def _number(value: int, field: str, model: str) -> Array:
-    if not isinstance(value, int | np.integer) or isinstance(value, bool) or not 1 <= value <= MOST_NUMBER:
+    if not isinstance(value, int | np.integer) or isinstance(value, bool) or not 1 <= value <= MAX_INT32:
         reason = f"must be a whole number of 1 or more, got {value!r}"
         raise BadInputError(f"{field} {reason}", model, field=field, reason=reason)
     return np.array([[value]], dtype=np.int32)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -128,50 +128,6 @@ class Timeout:
     def longest(self) -> float:
         """Seconds that one request may take in all."""
         return 2 * (self.connect + self.read) if self.deadline is None else self.deadline
-
-
-class Transport(Protocol):
-    """Carries requests to one server. Must be usable from many threads at once."""
-
-    def infer(self, request: Request) -> Response:
-        """Return the outputs by name; raise a TridentError."""
-
-    def ready(self, models: tuple[str, ...]) -> bool:
-        """Say whether each of ``models``, or the server where none is named, is ready; raise TransportError if away."""
-
-    def index(self) -> list[str]:
-        """Return the names of the models that are ready."""
-
-    def configuration(self, model: str) -> Configuration:
-        """Return a model's configuration as Triton's JSON has it."""
-
-    def statistics(self) -> list[Statistics]:
-        """Return each model's statistics as Triton's JSON has them."""
-
-    def close(self) -> None:
-        """Release connections."""
-
-
-class AsyncTransport(Protocol):
-    """The same for one event loop."""
-
-    async def infer(self, request: Request) -> Response:
-        """Return the outputs by name; raise a TridentError."""
-
-    async def ready(self, models: tuple[str, ...]) -> bool:
-        """Say whether each of ``models``, or the server where none is named, is ready; raise TransportError if away."""
-
-    async def index(self) -> list[str]:
-        """Return the names of the models that are ready."""
-
-    async def configuration(self, model: str) -> Configuration:
-        """Return a model's configuration as Triton's JSON has it."""
-
-    async def statistics(self) -> list[Statistics]:
-        """Return each model's statistics as Triton's JSON has them."""
-
-    async def close(self) -> None:
-        """Release connections."""
 
 
 def triton_type(array: Array) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, TypedDict, overload
 
 from trident_client import contract
-from trident_client._client import TridentClient
+from trident_client._sync.client import TridentClient
 from trident_client.errors import BadInputError, TruncationWarning
 
 #: The pipelines' tasks, and the set of models that answers where none is named.

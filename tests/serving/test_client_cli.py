@@ -56,8 +56,8 @@ def shell(line: str, folder: Path, *options: str) -> subprocess.CompletedProcess
     ("command", "example"), [(command, example) for command, examples in EXAMPLES.items() for example in examples]
 )
 def test_every_example_of_the_help_runs(triton, folder, command, example):
-    told = shell(f"trident {command} --help", folder).stdout
-    assert f"  {example}\n" in told
+    reported = shell(f"trident {command} --help", folder).stdout
+    assert f"  {example}\n" in reported
     options = ["--url", triton.http_url]
     if command == "watch":
         options += ["--metrics-url", triton.metrics_url]

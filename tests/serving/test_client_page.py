@@ -18,9 +18,9 @@ def test_every_example_in_python_runs(triton):
     text = "\n".join(blocks).replace("127.0.0.1:8010", triton.http_url).replace("127.0.0.1:8011", triton.grpc_url)
     test = doctest.DocTestParser().get_doctest(text, {}, "client/README.md", "client/README.md", 0)
     assert len(test.examples) > 40
-    told: list[str] = []
-    doctest.DocTestRunner().run(test, out=told.append)
-    assert not told, "".join(told)
+    reported: list[str] = []
+    doctest.DocTestRunner().run(test, out=reported.append)
+    assert not reported, "".join(reported)
 
 
 def test_the_page_names_all_that_is_public():
@@ -29,5 +29,5 @@ def test_the_page_names_all_that_is_public():
 
 
 def test_the_page_has_the_exit_codes_of_the_help():
-    told = dict(re.findall(r"^ +(\d+)  (.*)$", EXIT_CODES, re.MULTILINE))
-    assert dict(re.findall(r"^\| (\d+) \| (.*) \|$", PAGE, re.MULTILINE)) == told
+    reported = dict(re.findall(r"^ +(\d+)  (.*)$", EXIT_CODES, re.MULTILINE))
+    assert dict(re.findall(r"^\| (\d+) \| (.*) \|$", PAGE, re.MULTILINE)) == reported

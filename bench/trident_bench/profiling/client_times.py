@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 from trident_client import Timeout
-from trident_client._grpc import AsyncGrpcTransport
-from trident_client._http import AsyncHttpTransport
+from trident_client._async.grpc import AsyncGrpcTransport
+from trident_client._async.http import AsyncHttpTransport
 from tritonclient.grpc.service_pb2 import ModelInferRequest, ModelInferResponse
 
 INFER = "/inference.GRPCInferenceService/ModelInfer"

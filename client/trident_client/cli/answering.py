@@ -14,9 +14,9 @@ from rich.console import Console
 
 from trident_client import Retry, Timeout, TridentClient
 from trident_client.cli import failures, tasks
+from trident_client.cli.processing import RowProcessor
 from trident_client.cli.progress import ProgressReport
 from trident_client.cli.readers import Source, kind_of, open_source, rows_of
-from trident_client.cli.work import Work
 from trident_client.cli.writers import OutputFile
 from trident_client.errors import TridentError
 
@@ -65,9 +65,9 @@ def answer(
     ``settings`` are further options that change the answers: a run is resumed only with the same. The other arguments
     are the options above.
     """
-    chosen = columns.split(",") if columns else None
-    with ending(input, output):
-        if chosen and len(chosen) != len(task.columns):
+    column_names = columns.split(",") if columns else None
+    with exit_on_failure(input, output):
+        if column_names and len(column_names) != len(task.columns):
             raise failures.UsageError(f"--columns takes {len(task.columns)}: {','.join(task.names)}")
         if input and given:
             raise failures.UsageError("texts are given as arguments or with --input, not both")
@@ -89,25 +89,25 @@ def answer(
             make_client(url, protocol, timeout, attempts, concurrency) as client,
             ProgressReport(_console(), source, quiet=quiet or bool(given)) as progress_report,
         ):
-            work = Work(task, client, chosen, progress_report.row)
-            work.check_model()
+            processor = RowProcessor(task, client, column_names, progress_report.row)
+            processor.check_model()
             if source:
-                work.check_columns(source)
+                processor.check_columns(source)
             if input and output and source:
                 stat = input.stat()
                 run: dict[str, Any] = {
                     "command": task.name,
                     "model": task.model,
-                    "columns": chosen,
+                    "columns": column_names,
                     "settings": settings,
                     "format": format,
                     "input": [str(input.resolve()), stat.st_size, stat.st_mtime_ns],
                 }
-                report = work.to_file(source, reopen, output, kind, run, resume)
+                report = processor.to_file(source, reopen, output, kind, run, resume)
             else:
                 rows = source or rows_of(given)
                 with OutputFile(output) if output else nullcontext(sys.stdout.buffer) as stream:
-                    report = work.to_stream(rows, stream, kind, source)
+                    report = processor.to_stream(rows, stream, kind, source)
             progress_report.end(report)
     raise typer.Exit(failures.BAD_ROWS if report.bad else failures.OK)
 
@@ -118,7 +118,7 @@ def _standard_input(format: Kind | None, task: tasks.Task) -> Source:
     return Source(sys.stdin.buffer, format or "lines", task.names)
 
 
-def given_options(options: dict[str, Any]) -> dict[str, Any]:
+def common_options(options: dict[str, Any]) -> dict[str, Any]:
     """Return those of a command's arguments that :func:`answer` takes."""
     names = ("input", "output", "format", "columns", "resume", "url", "protocol", "timeout", "attempts")
     return {name: options[name] for name in (*names, "concurrency", "quiet")}
@@ -137,7 +137,7 @@ def make_client(
 
 
 @contextmanager
-def ending(input: Path | None = None, output: Path | None = None) -> Iterator[None]:
+def exit_on_failure(input: Path | None = None, output: Path | None = None) -> Iterator[None]:
     """End with an exit code and a line where something fails."""
     more = "; --resume goes on with what was answered" if input and output else ""
     try:

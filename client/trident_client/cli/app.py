@@ -1,4 +1,4 @@
-"""The commands of ``trident``. What they share stands in :mod:`.answering`; what is done with rows in :mod:`.work`."""
+"""The commands of ``trident``. What they share is in :mod:`.answering`; what is done with rows, :mod:`.processing`."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from trident_client.cli.answering import (
     Seconds,
     Urls,
     answer,
-    ending,
+    common_options,
+    exit_on_failure,
     fail,
-    given_options,
     make_client,
 )
 from trident_client.cli.pages import page
@@ -55,7 +55,7 @@ def cola(
     quiet: Quiet = False,
 ) -> None:
     """Say how probable it is that sentences are grammatically acceptable."""
-    answer(tasks.cola(model), [{"sentence": each} for each in sentences or []], **given_options(locals()))
+    answer(tasks.cola(model), [{"sentence": each} for each in sentences or []], **common_options(locals()))
 
 
 @app.command(help=page("sts"))
@@ -81,7 +81,7 @@ def sts(
     if len(given) % 2:
         fail(f"sentences are compared two by two; {len(given)} were given", failures.USAGE)
     pairs = [{"sentence_1": one, "sentence_2": two} for one, two in zip(given[::2], given[1::2], strict=True)]
-    answer(tasks.sts(model), pairs, **given_options(locals()))
+    answer(tasks.sts(model), pairs, **common_options(locals()))
 
 
 @app.command(help=page("embed"))
@@ -101,7 +101,7 @@ def embed(
     quiet: Quiet = False,
 ) -> None:
     """Embed texts as vectors of unit length."""
-    answer(tasks.embed(model), [{"text": each} for each in texts or []], **given_options(locals()))
+    answer(tasks.embed(model), [{"text": each} for each in texts or []], **common_options(locals()))
 
 
 @app.command(help=page("qa"))
@@ -132,7 +132,7 @@ def qa(
         context = sys.stdin.buffer.read().decode("utf-8", "surrogateescape")
     rows = [] if question is None else [{"question": question, "context": context}]
     settings = {"top_k": top_k, "max_answer_tokens": max_answer_tokens}
-    answer(tasks.qa(model, top_k, max_answer_tokens), rows, settings=settings, **given_options(locals()))
+    answer(tasks.qa(model, top_k, max_answer_tokens), rows, settings=settings, **common_options(locals()))
 
 
 @app.command(help=page("models"))
@@ -144,7 +144,7 @@ def models(
     attempts: Attempts = 5,
 ) -> None:
     """List the sets of models that are served."""
-    with ending(), make_client(url, protocol, timeout, attempts) as client:
+    with exit_on_failure(), make_client(url, protocol, timeout, attempts) as client:
         status.show_models(client, as_json=as_json)
 
 
@@ -156,17 +156,17 @@ def ready(
     timeout: Seconds = 5.0,
 ) -> None:
     """Say whether every model answers, of each server."""
-    with ending():
+    with exit_on_failure():
         # gRPC's channel needs a second attempt to find a server that was restarted.
         servers = {each: make_client([each], protocol, timeout, 2) for each in url or [status.default_url(protocol)]}
-        everyone = status.show_ready(servers, wait)
-    raise typer.Exit(failures.OK if everyone else failures.NOT_SERVING)
+        all_ready = status.show_ready(servers, wait)
+    raise typer.Exit(failures.OK if all_ready else failures.NOT_SERVING)
 
 
 @app.command(help=page("watch"))
 def watch(
-    interval: Annotated[float, typer.Option(min=0.1, help="Seconds between two looks.")] = 1.0,
-    count: Annotated[int, typer.Option(min=0, help="Looks to take; 0 goes on until Ctrl-C.")] = 0,
+    interval: Annotated[float, typer.Option(min=0.1, help="Seconds between two tables.")] = 1.0,
+    count: Annotated[int, typer.Option(min=0, help="Tables to print; 0 goes on until Ctrl-C.")] = 0,
     metrics: Annotated[
         list[str] | None,
         typer.Option("--metrics-url", help="host:port of Triton's metrics. [each server's, port 8012]"),
@@ -176,5 +176,5 @@ def watch(
     timeout: Seconds = 5.0,
 ) -> None:
     """Watch what the models do: a live table from Triton's statistics and metrics."""
-    with ending(), make_client(url, protocol, timeout, 1) as client, contextlib.suppress(KeyboardInterrupt):
+    with exit_on_failure(), make_client(url, protocol, timeout, 1) as client, contextlib.suppress(KeyboardInterrupt):
         status.watch(client, metrics or [], interval, count)

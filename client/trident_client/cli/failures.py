@@ -11,7 +11,7 @@ from trident_client.errors import (
     TridentError,
 )
 
-OK, BAD_ROWS, USAGE, NOT_SERVING, TOO_LATE, SERVER_FAILED, INTERRUPTED = 0, 1, 2, 3, 4, 5, 130
+OK, BAD_ROWS, USAGE, NOT_SERVING, TIMED_OUT, SERVER_FAILED, INTERRUPTED = 0, 1, 2, 3, 4, 5, 130
 
 EXIT_CODES = """\b
 Exit codes:
@@ -33,7 +33,7 @@ def exit_code(error: TridentError) -> int:
     if isinstance(error, BadInputError):
         return BAD_ROWS
     if isinstance(error, DeadlineError):
-        return TOO_LATE
+        return TIMED_OUT
     if isinstance(error, TransportError | NotReadyError | OverloadedError):
         return NOT_SERVING
     return SERVER_FAILED
@@ -41,5 +41,5 @@ def exit_code(error: TridentError) -> int:
 
 def line(error: TridentError) -> str:
     """Return an error as one line that says who was asked."""
-    asked = " ".join(filter(None, (error.server, f"({error.model})" if error.model else None)))
-    return f"{asked}: {error}" if asked else str(error)
+    origin = " ".join(filter(None, (error.server, f"({error.model})" if error.model else None)))
+    return f"{origin}: {error}" if origin else str(error)

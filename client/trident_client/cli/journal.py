@@ -51,8 +51,8 @@ class Journal:
             raise UsageError(f"another process writes {self.path}") from None
         if not resume:
             self._file.truncate(0)
-        self.done = self._take_up(run)
-        self._flushed = time.monotonic()
+        self.count = self._resume(run)
+        self._flushed_at = time.monotonic()
 
     def __enter__(self) -> Journal:
         """Return the journal; leaving keeps it."""
@@ -67,10 +67,10 @@ class Journal:
     def add(self, result: dict[str, Any] | None, problem: str | None) -> None:
         """Add the next row's outcome."""
         self._file.write(json.dumps([result, problem], default=_encode).encode() + b"\n")
-        self.done += 1
-        if time.monotonic() - self._flushed > FLUSH_SECONDS:
+        self.count += 1
+        if time.monotonic() - self._flushed_at > FLUSH_SECONDS:
             self._file.flush()
-            self._flushed = time.monotonic()
+            self._flushed_at = time.monotonic()
 
     def outcomes(self) -> Iterator[Outcome]:
         """Yield every row's outcome, from the first."""
@@ -85,7 +85,7 @@ class Journal:
         """Remove it: the output is there."""
         self.path.unlink()
 
-    def _take_up(self, run: dict[str, Any]) -> int:
+    def _resume(self, run: dict[str, Any]) -> int:
         lines, end = 0, 0
         for line in self._file:
             if not line.endswith(b"\n"):
@@ -103,13 +103,13 @@ class Journal:
 
     def _check(self, line: bytes, run: dict[str, Any]) -> None:
         try:
-            before = json.loads(line)
+            recorded = json.loads(line)
         except ValueError:
-            before = {}
-        different = [name for name in run if before.get(name) != run[name]]
-        if different:
+            recorded = {}
+        changed = [name for name in run if recorded.get(name) != run[name]]
+        if changed:
             raise UsageError(
-                f"{self.path} belongs to a run with another {' and '.join(different)}; "
+                f"{self.path} belongs to a run with another {' and '.join(changed)}; "
                 "resume with what that run was given, or run without --resume to begin anew"
             )
 

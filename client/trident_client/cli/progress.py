@@ -10,14 +10,14 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from trident_client.cli.processing import Report
 from trident_client.cli.readers import Row, Source
-from trident_client.cli.work import Report
 
-SECONDS_BETWEEN_LINES = 10.0
-MOST_SHOWN = 20
+REPORT_INTERVAL = 10.0
+MAX_SHOWN = 20
 
 
-class _Rows(ProgressColumn):
+class _RowsColumn(ProgressColumn):
     def render(self, task: Task) -> Text:
         return Text(f"{task.fields['rows']:,} rows, {task.fields['rate']:,.0f} rows/s")
 
@@ -36,9 +36,9 @@ class ProgressReport:
 
     def __init__(self, console: Console, source: Source | None, *, quiet: bool) -> None:
         self._console, self._source, self._quiet = console, source, quiet
-        self._started = self._told = self._drawn = time.monotonic()
+        self._started = self._reported_at = self._drawn_at = time.monotonic()
         self._rows = self._bad = 0
-        columns = (SpinnerColumn(), BarColumn(), _Rows(), TextColumn("left"), TimeRemainingColumn())
+        columns = (SpinnerColumn(), BarColumn(), _RowsColumn(), TextColumn("left"), TimeRemainingColumn())
         self._progress = Progress(*columns, console=console, transient=True, disable=quiet or not console.is_terminal)
         self._bar = self._progress.add_task("", total=1.0 if source else None, rows=0, rate=0.0)
 
@@ -58,39 +58,41 @@ class ProgressReport:
         self._rows += 1
         if problem is not None:
             self._bad += 1
-            if self._bad <= MOST_SHOWN:
-                self._say(f"row {row.number}: {problem}", "yellow")
-            elif self._bad == MOST_SHOWN + 1:
-                self._say("further bad rows are counted, not shown; each has its error in the output", "yellow")
+            if self._bad <= MAX_SHOWN:
+                self._print(f"row {row.number}: {problem}", "yellow")
+            elif self._bad == MAX_SHOWN + 1:
+                self._print("further bad rows are counted, not shown; each has its error in the output", "yellow")
         now = time.monotonic()
-        if not self._quiet and now - self._drawn > 0.2:
-            self._drawn = now
+        if not self._quiet and now - self._drawn_at > 0.2:
+            self._drawn_at = now
             self._update(now)
 
     def end(self, report: Report) -> None:
         """Tell what became of the rows."""
         seconds = max(time.monotonic() - self._started, 1e-9)
-        if report.cut_in_all:
-            rows = ", ".join(map(str, report.cut)) + (", ..." if report.cut_in_all > len(report.cut) else "")
-            self._say(f"longer than the model takes, and answered from the beginning: rows {rows}", "yellow")
+        if report.truncated:
+            rows = ", ".join(map(str, report.truncated_rows)) + (
+                ", ..." if report.truncated > len(report.truncated_rows) else ""
+            )
+            self._print(f"longer than the model takes, and answered from the beginning: rows {rows}", "yellow")
         if self._quiet:
             return
-        taken_up = f", {report.taken_up:,} from before" if report.taken_up else ""
+        resumed = f", {report.resumed:,} from before" if report.resumed else ""
         bad = f", {report.bad:,} bad" if report.bad else ""
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        self._say(
-            f"{report.rows:,} rows in {seconds:.1f} s, {report.rows / seconds:,.0f} rows/s{taken_up}{bad}; "
+        self._print(
+            f"{report.rows:,} rows in {seconds:.1f} s, {report.rows / seconds:,.0f} rows/s{resumed}{bad}; "
             f"peak memory {peak:,.0f} MB"
         )
 
     def _update(self, now: float) -> None:
         rate = self._rows / (now - self._started)
-        part = self._source.part_done() if self._source else None
-        self._progress.update(self._bar, completed=part or 0.0, rows=self._rows, rate=rate)
-        if not self._console.is_terminal and now - self._told > SECONDS_BETWEEN_LINES:
-            self._told = now
-            left = f", {(now - self._started) * (1 - part) / part:,.0f} s left" if part else ""
-            self._say(f"{self._rows:,} rows, {rate:,.0f} rows/s{left}")
+        fraction = self._source.fraction_read() if self._source else None
+        self._progress.update(self._bar, completed=fraction or 0.0, rows=self._rows, rate=rate)
+        if not self._console.is_terminal and now - self._reported_at > REPORT_INTERVAL:
+            self._reported_at = now
+            remaining = f", {(now - self._started) * (1 - fraction) / fraction:,.0f} s left" if fraction else ""
+            self._print(f"{self._rows:,} rows, {rate:,.0f} rows/s{remaining}")
 
-    def _say(self, text: str, style: str | None = None) -> None:
+    def _print(self, text: str, style: str | None = None) -> None:
         self._progress.console.print(text, style=style, markup=False)

@@ -1,6 +1,8 @@
 """Rows of files and pipes, one after the other, so that memory does not grow with the file.
 
-A row that cannot be read is a row with a problem, not the end of the file.
+A row that cannot be read is a row with a problem, not the end of the file. That is why JSON lists are cut into their
+elements here, by the standard library's decoder: ijson 3.6, which reads lists too, ends at the first byte that is not
+UTF-8, reads an escaped lone surrogate as a question mark, and takes no ``NaN``, all of which JSON lines may hold.
 """
 
 from __future__ import annotations
@@ -31,10 +33,10 @@ ENDINGS = {
     ".parquet": "parquet",
     ".txt": "lines",
 }
-ROWS_A_BATCH = 1024
+ROWS_PER_BATCH = 1024
 #: Of JSON, so many rows that cannot be read may stand before the first that can, and tells the columns.
-ROWS_AHEAD = 1024
-CHARACTERS_A_READ = 1 << 20
+LOOKAHEAD_ROWS = 1024
+CHARACTERS_PER_READ = 1 << 20
 # The longest field of a CSV file; a context may have a million bytes.
 csv.field_size_limit(1 << 30)
 
@@ -62,8 +64,8 @@ class Source:
     def __init__(self, stream: IO[bytes], kind: str, line_columns: list[str]) -> None:
         self._stream = stream
         self._size = _size(stream)
-        self._rows_in_all: int | None = None
-        self._given = 0
+        self._total_rows: int | None = None
+        self._rows_read = 0
         self.schema: pa.Schema | None = None
         # As a dictionary, which keeps the order: JSON may have any number.
         self._columns: dict[str, None] = {}
@@ -79,19 +81,19 @@ class Source:
         rows = readers[kind]()
         # A table's columns are known before its first row; JSON's from the first row that can be read.
         first = []
-        for row in itertools.islice(rows, 1 if self.has_header else ROWS_AHEAD):
+        for row in itertools.islice(rows, 1 if self.has_header else LOOKAHEAD_ROWS):
             first.append(row)
             if row.values:
                 break
         self._rows = itertools.chain(first, rows)
         if first:
-            self._learn_columns(first[-1])
+            self._add_columns(first[-1])
 
     def __iter__(self) -> Iterator[Row]:
         """Yield rows."""
         for row in self._rows:
-            self._given = row.number
-            self._learn_columns(row)
+            self._rows_read = row.number
+            self._add_columns(row)
             yield row
 
     @property
@@ -99,14 +101,14 @@ class Source:
         """Names of the columns; in JSON those of the rows so far, and at first of the first row that can be read."""
         return list(self._columns)
 
-    def _learn_columns(self, row: Row) -> None:
+    def _add_columns(self, row: Row) -> None:
         if not self.has_header:
             self._columns.update(dict.fromkeys(row.values))
 
-    def part_done(self) -> float | None:
+    def fraction_read(self) -> float | None:
         """Return how much of the file was read, 0 to 1; None where its size is not known."""
-        if self._rows_in_all is not None:
-            return self._given / max(self._rows_in_all, 1)
+        if self._total_rows is not None:
+            return self._rows_read / max(self._total_rows, 1)
         if self._size is None:
             return None
         return min(self._stream.tell() / max(self._size, 1), 1.0)
@@ -139,8 +141,8 @@ class Source:
             yield Row(number, dict(zip(header, cells, strict=False)), problem)
 
     def _set_header(self, names: list[str]) -> None:
-        name, times = Counter(names).most_common(1)[0] if names else ("", 0)
-        if times > 1:
+        name, count = Counter(names).most_common(1)[0] if names else ("", 0)
+        if count > 1:
             raise UsageError(f"there is more than one column {name!r}; a name may stand once")
         self._columns = dict.fromkeys(names)
 
@@ -173,10 +175,10 @@ class Source:
             return
         # Not a list itself: an object that holds one, such as {"results": [...]}.
         try:
-            whole = json.loads(start + text.read())
+            document = json.loads(start + text.read())
         except (ValueError, RecursionError) as error:
             raise UsageError(f"the file is not JSON: {error}") from error
-        lists = [value for value in whole.values() if isinstance(value, list)] if isinstance(whole, dict) else []
+        lists = [value for value in document.values() if isinstance(value, list)] if isinstance(document, dict) else []
         if len(lists) != 1:
             raise UsageError("a list of objects, or an object that holds one list of them, is accepted in a .json file")
         yield from (_json_row(number, value) for number, value in enumerate(lists[0], 1))
@@ -188,16 +190,16 @@ class Source:
             file = pq.ParquetFile(self._stream)
         except pa.ArrowInvalid as error:
             raise UsageError(f"the file is not Parquet: {error}") from error
-        self._rows_in_all, self.schema = file.metadata.num_rows, file.schema_arrow
+        self._total_rows, self.schema = file.metadata.num_rows, file.schema_arrow
         self._set_header(file.schema_arrow.names)
-        given = 0
+        rows_read = 0
         try:
-            for batch in file.iter_batches(batch_size=ROWS_A_BATCH):
+            for batch in file.iter_batches(batch_size=ROWS_PER_BATCH):
                 for values in batch.to_pylist():
-                    given += 1
-                    yield Row(given, values)
+                    rows_read += 1
+                    yield Row(rows_read, values)
         except (OSError, UnicodeError, pa.ArrowException) as error:
-            raise UsageError(f"the file is broken behind row {given}: {error}") from error
+            raise UsageError(f"the file is broken behind row {rows_read}: {error}") from error
 
 
 class _Raw(io.RawIOBase):
@@ -252,11 +254,11 @@ def _csv_records(lines: Iterable[str]) -> Iterator[list[str] | str]:
     # Strictly: a quotation mark that is never closed would make one record of all that follows.
     reader = csv.reader(lines, strict=True)
     while True:
-        begin = reader.line_num + 1
+        first_line = reader.line_num + 1
         try:
             cells = next(reader, None)
         except csv.Error as error:
-            yield f"not a row of CSV, lines {begin} to {reader.line_num}: {error}"
+            yield f"not a row of CSV, lines {first_line} to {reader.line_num}: {error}"
             continue
         if cells is None:
             return
@@ -279,33 +281,33 @@ def _json_row(number: int, value: Any) -> Row:
 def _elements(text: io.TextIOBase) -> Iterator[Any]:
     """Yield the elements of a JSON list whose bracket was read, holding little more than one of them."""
     decoder = json.JSONDecoder()
-    buffer, count, ended, comma_due = "", 0, False, False
+    buffer, count, at_end, expects_comma = "", 0, False, False
     while True:
         buffer = buffer.lstrip()
         if buffer.startswith("]"):
             if (buffer[1:] + text.read()).strip():
                 raise UsageError(f"the file is broken behind row {count}: something follows the list's end")
             return
-        if comma_due and buffer.startswith(","):
-            buffer, comma_due = buffer[1:].lstrip(), False
-        if not comma_due:
+        if expects_comma and buffer.startswith(","):
+            buffer, expects_comma = buffer[1:].lstrip(), False
+        if not expects_comma:
             try:
                 value, end = decoder.raw_decode(buffer)
             except RecursionError as error:
                 raise UsageError(f"the file is broken behind row {count}: {error}") from error
             except ValueError as error:
-                if ended:
+                if at_end:
                     raise UsageError(f"the file is broken behind row {count}: {error}") from error
             else:
                 # A number at the end of the buffer may go on behind it.
-                if end < len(buffer) or ended:
-                    buffer, count, comma_due = buffer[end:], count + 1, True
+                if end < len(buffer) or at_end:
+                    buffer, count, expects_comma = buffer[end:], count + 1, True
                     yield value
                     continue
-        elif buffer or ended:
+        elif buffer or at_end:
             raise UsageError(f"the file is broken behind row {count}: a comma or the list's end is missing")
-        more = text.read(max(CHARACTERS_A_READ, len(buffer)))
-        buffer, ended = buffer + more, not more
+        chunk = text.read(max(CHARACTERS_PER_READ, len(buffer)))
+        buffer, at_end = buffer + chunk, not chunk
 
 
 def _size(stream: IO[bytes]) -> int | None:

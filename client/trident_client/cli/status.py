@@ -55,17 +55,17 @@ def show_ready(servers: Mapping[str, TridentClient], wait: float) -> bool:
     console = Console(highlight=False, soft_wrap=True)
     deadline = time.monotonic() + wait
     while True:
-        told = {url: _readiness(client) for url, client in servers.items()}
-        everyone = all(each == "ready" for each in told.values())
-        left = deadline - time.monotonic()
-        if everyone or left <= 0:
+        states = {url: _readiness(client) for url, client in servers.items()}
+        all_ready = all(each == "ready" for each in states.values())
+        remaining = deadline - time.monotonic()
+        if all_ready or remaining <= 0:
             break
-        time.sleep(min(WAIT_SECONDS, left))
-    for url, each in told.items():
+        time.sleep(min(WAIT_SECONDS, remaining))
+    for url, each in states.items():
         console.print(f"{url} {each}", markup=False)
     for client in servers.values():
         client.close()
-    return everyone
+    return all_ready
 
 
 def _readiness(client: TridentClient) -> str:
@@ -76,22 +76,22 @@ def _readiness(client: TridentClient) -> str:
 
 
 @dataclass(frozen=True)
-class Look:
+class Snapshot:
     """What the servers had counted at one time."""
 
-    at: float
+    taken_at: float
     models: Mapping[tuple[str, str], ModelStatistics]
     metrics: Mapping[str, Mapping[tuple[str, str], float]]
 
 
 def watch(client: TridentClient, metrics_urls: Sequence[str], interval: float, count: int) -> None:
-    """Print a table of what each model did between two looks, again and again.
+    """Print a table of what each model did between two snapshots, again and again.
 
     Args:
         client: asks the servers for their statistics.
         metrics_urls: where Triton's metrics are, in the order of the servers; each server's port 8012 if empty.
-        interval: seconds between two looks.
-        count: looks to show; 0 goes on for ever.
+        interval: seconds between two snapshots.
+        count: tables to print; 0 goes on for ever.
     """
     servers = [each.url for each in client.servers()]
     hosts = [f"{url.rpartition(':')[0]}:{METRICS_PORT}" for url in servers]
@@ -102,67 +102,67 @@ def watch(client: TridentClient, metrics_urls: Sequence[str], interval: float, c
         httpx.Client(timeout=METRICS_TIMEOUT, trust_env=False) as http,
         Live(console=console, auto_refresh=False) as live,
     ):
-        before = _look(client, metrics_of, http)
+        previous = _snapshot(client, metrics_of, http)
         while count == 0 or shown < count:
             time.sleep(interval)
-            now = _look(client, metrics_of, http)
-            table = picture(before, now)
+            current = _snapshot(client, metrics_of, http)
+            table = table_of(previous, current)
             if console.is_terminal:
                 live.update(table, refresh=True)
             else:
                 console.print(table)
-            before, shown = now, shown + 1
+            previous, shown = current, shown + 1
 
 
-def picture(before: Look, now: Look) -> Group:
-    """Return a table of what happened between two looks."""
-    seconds = max(now.at - before.at, 1e-9)
-    several = len({server for server, _ in now.models}) > 1
-    heads = ["model", "requests/s", "items/s", "items/run", "waiting", "in all ms", "queue ms", "model ms", "failed"]
+def table_of(previous: Snapshot, current: Snapshot) -> Group:
+    """Return a table of what happened between two snapshots."""
+    seconds = max(current.taken_at - previous.taken_at, 1e-9)
+    several = len({server for server, _ in current.models}) > 1
+    headings = ["model", "requests/s", "items/s", "items/run", "waiting", "in all ms", "queue ms", "model ms", "failed"]
     table = Table(*(["server"] if several else []), box=None)
-    for head in heads:
-        table.add_column(head, justify="left" if head == "model" else "right")
-    for key, model in now.models.items():
-        old = before.models.get(key, model)
-        if model.successes < old.successes:
-            # The server was restarted between the looks, and counts from 0.
-            old = model
-        requests, items = model.successes - old.successes, model.inferences - old.inferences
-        runs, failed = model.executions - old.executions, model.failures - old.failures
-        waiting = now.metrics.get(model.server, {}).get(("nv_inference_pending_request_count", model.name))
-        spent = [
-            model.request_seconds - old.request_seconds,
-            model.queue_seconds - old.queue_seconds,
-            model.compute_infer_seconds - old.compute_infer_seconds,
+    for heading in headings:
+        table.add_column(heading, justify="left" if heading == "model" else "right")
+    for key, model in current.models.items():
+        earlier = previous.models.get(key, model)
+        if model.successes < earlier.successes:
+            # The server was restarted between the snapshots, and counts from 0.
+            earlier = model
+        requests, items = model.successes - earlier.successes, model.inferences - earlier.inferences
+        runs, failed = model.executions - earlier.executions, model.failures - earlier.failures
+        waiting = current.metrics.get(model.server, {}).get(("nv_inference_pending_request_count", model.name))
+        durations = [
+            model.request_seconds - earlier.request_seconds,
+            model.queue_seconds - earlier.queue_seconds,
+            model.compute_infer_seconds - earlier.compute_infer_seconds,
         ]
         cells = [
             f"{requests / seconds:,.1f}",
             f"{items / seconds:,.1f}",
             f"{items / runs:.1f}" if runs else "",
             "" if waiting is None else f"{waiting:.0f}",
-            *(f"{each / requests * 1000:,.2f}" if requests else "" for each in spent),
+            *(f"{each / requests * 1000:,.2f}" if requests else "" for each in durations),
             str(failed) if failed else "",
         ]
         table.add_row(*([model.server] if several else []), model.name, *cells)
-    return Group(table, *(Text(each, style="dim") for each in _machines(now)))
+    return Group(table, *(Text(each, style="dim") for each in _resource_lines(current)))
 
 
-def _machines(look: Look) -> list[str]:
+def _resource_lines(snapshot: Snapshot) -> list[str]:
     lines = []
-    for server, metrics in look.metrics.items():
-        told = []
+    for server, metrics in snapshot.metrics.items():
+        usage = []
         if (used := metrics.get(("nv_cpu_utilization", ""))) is not None:
-            told.append(f"processors {used:.0%}")
+            usage.append(f"processors {used:.0%}")
         if (memory := metrics.get(("nv_cpu_memory_used_bytes", ""))) is not None:
-            told.append(f"memory in use {memory / GIGABYTE:.1f} GB")
-        told += [f"GPU {value:.0%}" for (name, _), value in metrics.items() if name == "nv_gpu_utilization"]
-        lines.append(f"{server}: {', '.join(told)}" if told else f"{server}: its metrics cannot be read")
+            usage.append(f"memory in use {memory / GIGABYTE:.1f} GB")
+        usage += [f"GPU {value:.0%}" for (name, _), value in metrics.items() if name == "nv_gpu_utilization"]
+        lines.append(f"{server}: {', '.join(usage)}" if usage else f"{server}: its metrics cannot be read")
     return lines
 
 
-def _look(client: TridentClient, metrics_of: Mapping[str, str], http: httpx.Client) -> Look:
+def _snapshot(client: TridentClient, metrics_of: Mapping[str, str], http: httpx.Client) -> Snapshot:
     models = {(each.server, each.name): each for each in client.statistics()}
-    return Look(time.monotonic(), models, {server: _metrics(http, url) for server, url in metrics_of.items()})
+    return Snapshot(time.monotonic(), models, {server: _metrics(http, url) for server, url in metrics_of.items()})
 
 
 def _metrics(http: httpx.Client, url: str) -> dict[tuple[str, str], float]:

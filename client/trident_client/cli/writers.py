@@ -16,9 +16,9 @@ import pyarrow.parquet as pq
 
 from trident_client.cli.failures import UsageError
 
-ROWS_A_GROUP = 4096
+ROWS_PER_GROUP = 4096
 SPAN = pa.struct([("answer", pa.string()), ("score", pa.float32()), ("start", pa.int32()), ("end", pa.int32())])
-ARROW = {
+ARROW_TYPES = {
     "float": pa.float32(),
     "int32": pa.int32(),
     "string": pa.string(),
@@ -45,7 +45,7 @@ class JsonWriter:
     def __init__(self, stream: IO[bytes], names: Mapping[str, str], *, as_list: bool = False) -> None:
         # A lone surrogate stands for a byte that was not UTF-8, and is written as JSON's escape for it.
         self._text = io.TextIOWrapper(
-            io.BufferedWriter(_Unclosed(stream)), "utf-8", errors="backslashreplace", newline="\n"
+            io.BufferedWriter(_NonClosing(stream)), "utf-8", errors="backslashreplace", newline="\n"
         )
         self._names = names
         self._list = as_list
@@ -56,7 +56,7 @@ class JsonWriter:
         row = dict(values)
         for name, value in [*(result or {}).items(), *([] if problem is None else [(ERROR, problem)])]:
             # A row may have columns that the rows before it had not.
-            row[free_name(self._names[name], values)] = plain(value)
+            row[unused_name(self._names[name], values)] = plain(value)
         if self._list:
             self._text.write(",\n" if self._count else "[\n")
         self._text.write(json.dumps(row, ensure_ascii=False, default=str) + ("" if self._list else "\n"))
@@ -76,14 +76,14 @@ class JsonWriter:
 class CsvWriter:
     """A header and a record for each row, as RFC 4180 has them; lists stand in their cells as JSON."""
 
-    form: Mapping[str, Any] = {"dialect": "excel"}
+    csv_options: Mapping[str, Any] = {"dialect": "excel"}
 
     def __init__(self, stream: IO[bytes], columns: list[str], results: list[str], names: Mapping[str, str]) -> None:
         self._text = io.TextIOWrapper(
-            io.BufferedWriter(_Unclosed(stream)), "utf-8", errors="backslashreplace", newline=""
+            io.BufferedWriter(_NonClosing(stream)), "utf-8", errors="backslashreplace", newline=""
         )
         self._columns, self._results = columns, results
-        self._csv = csv.writer(self._text, **self.form)
+        self._csv = csv.writer(self._text, **self.csv_options)
         self._write([*columns, *(names[each] for each in (*results, ERROR))])
 
     def write(self, values: Mapping[str, Any], result: Mapping[str, Any] | None, problem: str | None) -> None:
@@ -108,7 +108,12 @@ class CsvWriter:
 class TsvWriter(CsvWriter):
     r"""A header and a line for each row; tabs and line ends within a text are written as ``\t``, ``\n`` and ``\r``."""
 
-    form: Mapping[str, Any] = {"delimiter": "\t", "quoting": csv.QUOTE_NONE, "quotechar": None, "lineterminator": "\n"}
+    csv_options: Mapping[str, Any] = {
+        "delimiter": "\t",
+        "quoting": csv.QUOTE_NONE,
+        "quotechar": None,
+        "lineterminator": "\n",
+    }
     _ESCAPES = str.maketrans({"\t": r"\t", "\n": r"\n", "\r": r"\r"})
 
     @staticmethod
@@ -131,7 +136,7 @@ class ParquetWriter:
     ) -> None:
         self._columns, self._results, self._typed = columns, list(results), schema is not None
         own = [schema.field(name) if schema is not None else pa.field(name, pa.string()) for name in columns]
-        answers = [pa.field(names[name], ARROW[kind]) for name, kind in results.items()]
+        answers = [pa.field(names[name], ARROW_TYPES[kind]) for name, kind in results.items()]
         self._schema = pa.schema([*own, *answers, pa.field(names[ERROR], pa.string())])
         self._writer = pq.ParquetWriter(stream, self._schema)
         self._rows: list[list[Any]] = []
@@ -140,7 +145,7 @@ class ParquetWriter:
         """Keep one row, and write the group where it is full."""
         own = [values.get(name) if self._typed else _text(values.get(name)) for name in self._columns]
         self._rows.append([*own, *((result or {}).get(name) for name in self._results), problem])
-        if len(self._rows) >= ROWS_A_GROUP:
+        if len(self._rows) >= ROWS_PER_GROUP:
             self._write_group()
 
     def close(self) -> None:
@@ -161,12 +166,12 @@ class OutputFile:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._beside = path.with_name(f".{path.name}.tmp")
+        self._temporary = path.with_name(f".{path.name}.tmp")
 
     def __enter__(self) -> IO[bytes]:
         """Open it."""
         try:
-            self._stream = self._beside.open("wb")
+            self._stream = self._temporary.open("wb")
         except OSError as error:
             raise UsageError(f"{self._path} cannot be written: {error.strerror}") from error
         return self._stream
@@ -177,9 +182,9 @@ class OutputFile:
         """Give it its name, or remove it where something failed."""
         self._stream.close()
         if kind is None:
-            self._beside.replace(self._path)
+            self._temporary.replace(self._path)
         else:
-            self._beside.unlink(missing_ok=True)
+            self._temporary.unlink(missing_ok=True)
 
 
 def make_writer(
@@ -195,7 +200,7 @@ def make_writer(
         schema: Arrow types of the rows' own columns, where they have any.
     """
     # A column of the input keeps its name, and the answer's field of the same name takes another.
-    names = {name: free_name(name, columns) for name in (*results, ERROR)}
+    names = {name: unused_name(name, columns) for name in (*results, ERROR)}
     if kind == "parquet":
         return ParquetWriter(stream, columns, results, names, schema)
     if kind in {"csv", "tsv"}:
@@ -203,7 +208,7 @@ def make_writer(
     return JsonWriter(stream, names, as_list=kind == "json")
 
 
-def free_name(name: str, taken: Container[str]) -> str:
+def unused_name(name: str, taken: Container[str]) -> str:
     """Return a name for an answer's field that no column has."""
     while name in taken:
         name = f"trident_{name}"
@@ -222,7 +227,7 @@ def _text(value: Any) -> str | None:
     return text.encode("utf-8", "backslashreplace").decode()
 
 
-class _Unclosed(io.RawIOBase):
+class _NonClosing(io.RawIOBase):
     """Writes to a stream that somebody else closes."""
 
     def __init__(self, stream: IO[bytes]) -> None:

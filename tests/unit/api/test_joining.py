@@ -8,7 +8,7 @@ import pytest
 from opentelemetry.sdk.trace import TracerProvider
 from trident_api import tracing
 from trident_api.app import create_app
-from trident_api.joining import MOST_CALLS, MOST_ITEMS, Joiner
+from trident_api.joining import MAX_CALLS, MAX_ITEMS, Joiner
 from trident_api.settings import ApiSettings
 from trident_client import AsyncFakeTransport, AsyncTridentClient, BadInputError, ServerError
 
@@ -105,17 +105,17 @@ async def test_what_waits_goes_as_soon_as_no_call_is_under_way(joiner, carrier):
 
 
 async def test_a_call_holds_no_more_than_a_batch_and_nobody_is_overtaken(joiner, carrier):
-    first = await begin(joiner, *[[0]] * MOST_CALLS)
+    first = await begin(joiner, *[[0]] * MAX_CALLS)
     rest = await begin(joiner, [1] * 40, [2] * 30, [3] * 20, [4] * 64, [5])
     carrier.go.set()
     assert [set(found) for found in await asyncio.gather(*rest)] == [{2}, {4}, {6}, {8}, {10}]
     await asyncio.gather(*first)
-    assert carrier.calls[MOST_CALLS:] == [[1] * 40, [2] * 30 + [3] * 20, [4] * 64, [5]]
+    assert carrier.calls[MAX_CALLS:] == [[1] * 40, [2] * 30 + [3] * 20, [4] * 64, [5]]
 
 
-@pytest.mark.parametrize("items", [[], list(range(MOST_ITEMS + 1))])
+@pytest.mark.parametrize("items", [[], list(range(MAX_ITEMS + 1))])
 async def test_no_items_and_more_than_a_batch_are_carried_past_the_others(joiner, carrier, items):
-    await begin(joiner, *[[0]] * MOST_CALLS)
+    await begin(joiner, *[[0]] * MAX_CALLS)
     (task,) = await begin(joiner, items)
     carrier.go.set()
     assert await task == [2 * item for item in items]
@@ -211,7 +211,7 @@ async def test_many_requests_of_the_facade_are_few_of_triton_and_answered_as_alo
     together, sizes = await ask(20)
     each = len(next(iter(body.values())))
     assert sum(sizes) == 20 * each
-    assert len(sizes) == MOST_CALLS + 1
+    assert len(sizes) == MAX_CALLS + 1
     assert [answer.status_code for answer in together] == [200] * 20
     assert all(answer.json() == alone.json() for answer in together)
     assert all(answer.headers.get("x-truncated") == alone.headers.get("x-truncated") for answer in together)

@@ -322,4 +322,4 @@ async def test_who_would_wait_too_long_by_the_turns_lately_taken_is_refused_at_o
         await take(0.01)
     held = [asyncio.create_task(hold()) for _ in range(2)]
     await asyncio.gather(*held)
-    assert admission._seconds_a_turn < 0.02
+    assert admission._seconds_per_turn < 0.02

@@ -26,7 +26,7 @@ class Faulty(FakeTransport):
     def __init__(self, failure: Failure = lambda number: None) -> None:
         super().__init__(self._answer_or_fail)
         self.failure = failure
-        self.asked_ready = 0
+        self.ready_calls = 0
         self._lock = threading.Lock()
         self._count = 0
 
@@ -38,7 +38,7 @@ class Faulty(FakeTransport):
         return lengths(request)
 
     def ready(self, models: tuple[str, ...]) -> bool:
-        self.asked_ready += 1
+        self.ready_calls += 1
         if self.failure(-1) and not self.is_ready:
             raise TransportError("away")
         return self.is_ready

@@ -34,46 +34,46 @@ def away(number):
 
 def test_the_server_with_fewest_requests_under_way_is_asked():
     balancer = Balancer(["a", "b", "c"], Balancing())
-    assert [balancer.take([]) for _ in range(6)] == ["a", "b", "c", "a", "b", "c"]
-    balancer.give_back("b", None)
-    balancer.give_back("b", None)
-    balancer.give_back("c", None)
-    assert [balancer.take([]) for _ in range(3)] == ["b", "c", "b"]
+    assert [balancer.acquire([]) for _ in range(6)] == ["a", "b", "c", "a", "b", "c"]
+    balancer.release("b", None)
+    balancer.release("b", None)
+    balancer.release("c", None)
+    assert [balancer.acquire([]) for _ in range(3)] == ["b", "c", "b"]
 
 
 def test_a_server_that_was_asked_comes_after_one_that_was_not():
     balancer = Balancer(["a", "b"], Balancing())
-    balancer.take([])
-    balancer.give_back("a", None)
-    balancer.take([])
-    assert balancer.take(["a"]) == "b"
+    balancer.acquire([])
+    balancer.release("a", None)
+    balancer.acquire([])
+    assert balancer.acquire(["a"]) == "b"
 
 
 def test_failures_in_a_row_eject_and_an_answer_between_forgives():
     balancer = Balancer(["a", "b"], Balancing(failures=2))
     for error in (TransportError("x"), None, ReadTimeoutError("x")):
-        balancer.take(["b"])
-        assert not balancer.give_back("a", error)
-    balancer.take(["b"])
-    assert balancer.give_back("a", TransportError("x"))
+        balancer.acquire(["b"])
+        assert not balancer.release("a", error)
+    balancer.acquire(["b"])
+    assert balancer.release("a", TransportError("x"))
     assert balancer.ejected() == ["a"]
-    assert {balancer.take([]) for _ in range(5)} == {"b"}
+    assert {balancer.acquire([]) for _ in range(5)} == {"b"}
     balancer.restore("a")
-    assert balancer.take([]) == "a"
+    assert balancer.acquire([]) == "a"
 
 
 @pytest.mark.parametrize("error", [BadInputError("x"), NotReadyError("x"), OverloadedError("x"), ServerError("x")])
 def test_what_speaks_about_the_request_ejects_nobody(error):
     balancer = Balancer(["a", "b"], Balancing(failures=1))
-    balancer.take(["b"])
-    assert not balancer.give_back("a", error)
+    balancer.acquire(["b"])
+    assert not balancer.release("a", error)
     assert balancer.ejected() == []
 
 
 def test_a_single_server_is_never_ejected():
     balancer = Balancer(["a"], Balancing(failures=1))
-    balancer.take([])
-    balancer.give_back("a", TransportError("x"))
+    balancer.acquire([])
+    balancer.release("a", TransportError("x"))
     assert balancer.ejected() == []
 
 
@@ -116,7 +116,7 @@ async def test_a_server_comes_back_when_it_is_ready(faulty, async_faulty):
     with TridentClient(transport=servers, balancing=SOON) as client:
         for _ in range(4):
             client.embed(["a"])
-        for _ in until(lambda: servers["a:1"].asked_ready > 2):
+        for _ in until(lambda: servers["a:1"].ready_calls > 2):
             time.sleep(0.005)
         assert client.servers()[0].ejected
         servers["a:1"].failure = lambda number: None
@@ -132,7 +132,7 @@ async def test_a_server_comes_back_when_it_is_ready(faulty, async_faulty):
     async with AsyncTridentClient(transport=twins, balancing=SOON) as client:
         for _ in range(4):
             await client.embed(["a"])
-        for _ in until(lambda: twins["a:1"].twin.asked_ready > 2):
+        for _ in until(lambda: twins["a:1"].twin.ready_calls > 2):
             await asyncio.sleep(0.005)
         assert client.servers()[0].ejected
         twins["a:1"].twin.is_ready = True
@@ -149,6 +149,35 @@ def test_health_checks_end_with_the_client(faulty):
     while any(thread.name == "trident-health" for thread in threading.enumerate()) and time.monotonic() < deadline:
         time.sleep(0.005)
     assert not any(thread.name == "trident-health" for thread in threading.enumerate())
+
+
+async def test_health_checks_end_with_the_asynchronous_client_too(async_faulty):
+    client = AsyncTridentClient(transport={"a:1": async_faulty(away), "b:2": async_faulty()}, balancing=SOON)
+    before = asyncio.all_tasks()
+    await client.embed(["a"])
+    await client.embed(["a"])
+    assert {task.get_name() for task in asyncio.all_tasks() - before} == {"trident-health"}
+    await client.close()
+    assert asyncio.all_tasks() == before
+
+
+async def test_closing_ends_the_wait_for_another_attempt(faulty, async_faulty):
+    hourly = {"retry": Retry(first_wait=3600, longest_wait=3600), "timeout": Timeout(deadline=7200)}
+    transport, twin = faulty(away), async_faulty(away)
+    client = TridentClient(transport=transport, **hourly)
+    with ThreadPoolExecutor(1) as caller:
+        call = caller.submit(client.embed, ["a"])
+        while not transport.requests:
+            time.sleep(0.005)
+        client.close()
+        assert isinstance(call.exception(30), TransportError)
+    client = AsyncTridentClient(transport=twin, **hourly)
+    call = asyncio.create_task(client.embed(["a"]))
+    while not twin.twin.requests:
+        await asyncio.sleep(0.005)
+    await client.close()
+    with pytest.raises(TransportError):
+        await asyncio.wait_for(call, 30)
 
 
 @pytest.mark.parametrize("kind", [NotReadyError, ReadTimeoutError])
@@ -168,21 +197,21 @@ def test_what_another_server_may_answer_is_asked_there_once(faulty, kind):
 
 
 async def test_when_all_are_away_one_error_names_them(faulty, async_faulty):
-    says = r"none of the servers can be reached \(a:1, b:2\); the last said: away \(after 5 attempts\)"
+    message = r"none of the servers can be reached \(a:1, b:2\); the last said: away \(after 5 attempts\)"
     with TridentClient(transport={"a:1": faulty(away), "b:2": faulty(away)}, retry=QUICK) as client:
-        with pytest.raises(TransportError, match=says):
+        with pytest.raises(TransportError, match=message):
             client.embed(["a"] * 640)
-        with pytest.raises(TransportError, match=says):
+        with pytest.raises(TransportError, match=message):
             client.embed(["a"])
     twins = {"a:1": async_faulty(away), "b:2": async_faulty(away)}
     async with AsyncTridentClient(transport=twins, retry=QUICK) as client:
-        with pytest.raises(TransportError, match=says):
+        with pytest.raises(TransportError, match=message):
             await client.embed(["a"] * 640)
 
 
 def test_a_server_that_others_found_away_counts_though_this_request_did_not_ask_it():
     balancer = Balancer(["a:1", "b:2"], Balancing(failures=1))
-    balancer.give_back(balancer.take(["b:2"]), away(0))
+    balancer.release(balancer.acquire(["b:2"]), away(0))
     retry = Retry(attempts=1)
     attempts = Attempts(None, balancer, retry, Budget(retry), Timeout())
     assert attempts.start()[0] == "b:2"
@@ -200,7 +229,7 @@ async def test_ready_tells_how_it_is_and_waits_for_no_better(faulty, async_fault
     async with AsyncTridentClient(transport=twin) as client:
         with pytest.raises(TransportError):
             await client.ready()
-    assert away.asked_ready == twin.twin.asked_ready == 1
+    assert away.ready_calls == twin.twin.ready_calls == 1
 
 
 async def test_ready_needs_one_server_with_all_models(faulty, async_faulty):

@@ -144,7 +144,7 @@ def test_text_travels_as_utf8(transport):
 
 
 @pytest.mark.parametrize(
-    ("texts", "says"),
+    ("texts", "message"),
     [
         ("one text", "list of str, got one str"),
         (["fine", 3], r"texts\[1\] must be str, got int"),
@@ -155,8 +155,8 @@ def test_text_travels_as_utf8(transport):
         (["a" * 1_000_001], r"texts\[0\] has 1000001 bytes; at most 1000000 are accepted"),
     ],
 )
-def test_wrong_types_name_the_item(transport, texts, says):
-    with TridentClient(transport=transport) as client, pytest.raises(BadInputError, match=says):
+def test_wrong_types_name_the_item(transport, texts, message):
+    with TridentClient(transport=transport) as client, pytest.raises(BadInputError, match=message):
         client.embed(texts)
     assert transport.requests == []
 
@@ -189,7 +189,7 @@ async def test_questions_are_asked_one_a_request_and_answered_in_order():
 
 
 @pytest.mark.parametrize(
-    ("questions", "numbers", "says"),
+    ("questions", "numbers", "message"),
     [
         (["Who?"], {}, r"questions\[0\] must be a question and its context"),
         ([("Who?", "a"), ("Who?",)], {}, r"questions\[1\] must be a question and its context"),
@@ -200,8 +200,8 @@ async def test_questions_are_asked_one_a_request_and_answered_in_order():
         ([("Who?", "a")], {"max_answer_tokens": 1.5}, "max_answer_tokens must be a whole number"),
     ],
 )
-def test_questions_that_cannot_be_asked_are_named(transport, questions, numbers, says):
-    with TridentClient(transport=transport) as client, pytest.raises(BadInputError, match=says):
+def test_questions_that_cannot_be_asked_are_named(transport, questions, numbers, message):
+    with TridentClient(transport=transport) as client, pytest.raises(BadInputError, match=message):
         client.answer_many(questions, **numbers)
     assert transport.requests == []
 
@@ -292,8 +292,8 @@ async def test_models_are_told_by_their_configurations():
 
 @pytest.mark.parametrize("bad", [{"threshold": "high"}, {"metrics": "{"}])
 def test_parameters_that_no_export_wrote_are_refused(bad):
-    told = {"task": "sts"} | bad
-    described = {"sts": {"parameters": {key: {"string_value": value} for key, value in told.items()}}}
+    reported = {"task": "sts"} | bad
+    described = {"sts": {"parameters": {key: {"string_value": value} for key, value in reported.items()}}}
     with (
         TridentClient(transport=FakeTransport(dict, configurations=described)) as client,
         pytest.raises(ServerError, match="the model's parameters cannot be read"),
@@ -302,10 +302,10 @@ def test_parameters_that_no_export_wrote_are_refused(bad):
 
 
 def test_every_task_can_be_asked_of_another_set_of_models():
-    asked = []
+    requested = []
 
     def answer(request):
-        asked.append(request.model)
+        requested.append(request.model)
         raise NotReadyError("no such model", request.model)
 
     with TridentClient(transport=FakeTransport(answer)) as client:
@@ -317,16 +317,16 @@ def test_every_task_can_be_asked_of_another_set_of_models():
         ):
             with pytest.raises(NotReadyError):
                 call()
-    assert asked == ["cola_x", "sts_ko", "sts_ko_embedding", "qa_ko"]
+    assert requested == ["cola_x", "sts_ko", "sts_ko_embedding", "qa_ko"]
 
 
 async def test_any_model_can_be_asked_and_is_asked_again_when_that_may_help():
     request = Request("my_model", {"TEXT": np.array([[b"abc"]], dtype=np.object_)}, ("LENGTH",))
-    asked = []
+    requested = []
 
     def fails_once(request: Request) -> dict[str, np.ndarray]:
-        asked.append(request)
-        if len(asked) % 2:
+        requested.append(request)
+        if len(requested) % 2:
             raise TransportError("away")
         return answer(request)
 
@@ -335,7 +335,7 @@ async def test_any_model_can_be_asked_and_is_asked_again_when_that_may_help():
     transport = AsyncFakeTransport(fails_once)
     async with AsyncTridentClient(transport=transport, retry=Retry(first_wait=0, longest_wait=0)) as client:
         assert (await client.infer(request))["LENGTH"].tolist() == [[3]]
-    assert [each.model for each in asked] == ["my_model"] * 4
+    assert [each.model for each in requested] == ["my_model"] * 4
 
 
 @pytest.mark.parametrize("protocol", ["http", "grpc"])

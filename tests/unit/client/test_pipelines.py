@@ -122,7 +122,7 @@ def test_truncation_that_was_asked_for_is_not_warned_of(client):
 
 
 @pytest.mark.parametrize(
-    ("make", "says"),
+    ("make", "message"),
     [
         (lambda client: pipeline("translation", client), "task must be text-classification"),
         (lambda client: pipeline("text-classification", client, threshold=2), "threshold must be"),
@@ -135,6 +135,6 @@ def test_truncation_that_was_asked_for_is_not_warned_of(client):
         (lambda client: pipeline("question-answering", client)(question="a", context=["b"]), "must be two strings"),
     ],
 )
-def test_what_cannot_be_done_is_refused(client, make, says):
-    with pytest.raises(ValueError, match=says):
+def test_what_cannot_be_done_is_refused(client, make, message):
+    with pytest.raises(ValueError, match=message):
         make(client)

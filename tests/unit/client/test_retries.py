@@ -155,9 +155,9 @@ def test_a_spent_budget_raises_at_once_and_answers_refill_it():
         call.start()
         assert call.failed(TransportError("away")) == expected
     for _ in range(2):
-        budget.earn()
-    assert budget.spend()
-    assert not budget.spend()
+        budget.deposit()
+    assert budget.withdraw()
+    assert not budget.withdraw()
 
 
 def test_a_client_with_a_spent_budget_asks_once(faulty):

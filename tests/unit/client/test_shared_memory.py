@@ -8,7 +8,8 @@ import sys
 import numpy as np
 import pytest
 from trident_client import ReadTimeoutError, Request, TransportError
-from trident_client._shared_memory import Clean, Infer, Regions, Register, _new_name, drive, left_behind
+from trident_client._shared_memory import Clean, Infer, Regions, Register, _new_name, orphaned
+from trident_client._sync.driving import drive
 
 REQUEST = Request("model", {"INPUT": np.zeros((64, 1024), dtype=np.float32)}, ("OUTPUT",))
 
@@ -24,7 +25,7 @@ class Server:
         if isinstance(step, Infer):
             return {"OUTPUT": np.zeros((64, 1), dtype=np.float32)}, {}
         if isinstance(step, Clean):
-            self.regions -= set(left_behind(self.regions))
+            self.regions -= set(orphaned(self.regions))
         elif isinstance(step, Register):
             self.regions.add(step.name)
             if self._silence:
@@ -42,7 +43,7 @@ def test_only_regions_of_dead_clients_are_left_behind():
     other_container = dead.replace(dead.split("-")[2], "1", 1)
     living = _new_name()
     assert str(os.getpid()) in living
-    assert left_behind([dead, living, other_container, "somebody-elses", ""]) == [dead]
+    assert orphaned([dead, living, other_container, "somebody-elses", ""]) == [dead]
 
 
 def test_regions_that_were_never_used_are_closed_without_a_word():

@@ -5,6 +5,7 @@ import itertools
 import threading
 import time
 import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -13,7 +14,10 @@ from trident_client import (
     AsyncTridentClient,
     BadInputError,
     FakeTransport,
+    Retry,
     ServerError,
+    Timeout,
+    TransportError,
     TridentClient,
     TruncationWarning,
 )
@@ -140,41 +144,43 @@ async def test_bad_items_are_told_with_their_place_and_the_rest_is_answered(clie
     texts[130] = 7
     texts[131] = "\udc80"
     texts[132] = " "
-    told = {}
-    found = list(client.stream_acceptability(texts, on_bad_item=told.__setitem__))
-    assert sorted(told) == [0, 65, 66, 130, 131, 132, 499]
-    assert str(told[65]) == "sentences[65]: TEXT 0 is refused"
-    assert told[130].index == 130
-    assert np.flatnonzero(np.isnan(found)).tolist() == sorted(told)
+    reported = {}
+    found = list(client.stream_acceptability(texts, on_bad_item=reported.__setitem__))
+    assert sorted(reported) == [0, 65, 66, 130, 131, 132, 499]
+    assert str(reported[65]) == "sentences[65]: TEXT 0 is refused"
+    assert reported[130].index == 130
+    assert np.flatnonzero(np.isnan(found)).tolist() == sorted(reported)
     assert np.nansum(found) == 4 * 493
-    twin_told = {}
+    twin_reported = {}
     async with AsyncTridentClient(transport=AsyncFakeTransport(lengths)) as twin:
-        again = await collect(twin.stream_acceptability(texts, on_bad_item=twin_told.__setitem__))
+        again = await collect(twin.stream_acceptability(texts, on_bad_item=twin_reported.__setitem__))
     assert np.array_equal(again, found, equal_nan=True)
-    assert {place: str(error) for place, error in twin_told.items()} == {
-        place: str(error) for place, error in told.items()
+    assert {place: str(error) for place, error in twin_reported.items()} == {
+        place: str(error) for place, error in reported.items()
     }
 
 
 def test_a_bad_item_has_an_empty_result(client):
-    told = []
-    found = list(client.stream_embeddings(["a", "refuse"], on_bad_item=lambda index, error: told.append(index)))
+    reported = []
+    found = list(client.stream_embeddings(["a", "refuse"], on_bad_item=lambda index, error: reported.append(index)))
     assert [each.shape for each in found] == [(1,), (0,)]
     with TridentClient(transport=FakeTransport(words)) as asking:
         answers = list(
-            asking.stream_answers([("a", "refuse"), ("a", "b")], on_bad_item=lambda index, error: told.append(index))
+            asking.stream_answers(
+                [("a", "refuse"), ("a", "b")], on_bad_item=lambda index, error: reported.append(index)
+            )
         )
     assert [len(each) for each in answers] == [0, 1]
-    assert told == [1, 0]
+    assert reported == [1, 0]
 
 
 def test_the_bad_item_is_told_before_its_result_comes(client):
-    told = []
+    reported = []
     for index, value in enumerate(
-        client.stream_acceptability(["a", "refuse", "b"], on_bad_item=lambda index, error: told.append(index))
+        client.stream_acceptability(["a", "refuse", "b"], on_bad_item=lambda index, error: reported.append(index))
     ):
-        assert np.isnan(value) == (index in told)
-    assert told == [1]
+        assert np.isnan(value) == (index in reported)
+    assert reported == [1]
 
 
 async def test_tokens_are_counted_where_that_is_asked_for(client):
@@ -182,22 +188,24 @@ async def test_tokens_are_counted_where_that_is_asked_for(client):
     counts = [len(text) + 2 for text in texts]
     texts[70], counts[70] = "refuse", 0
     fine, fine_counts = texts[:70] + texts[71:], counts[:70] + counts[71:]
-    told: list[int] = []
-    client.embed(fine, on_token_counts=told.extend)
-    assert told == fine_counts
-    told.clear()
+    reported: list[int] = []
+    client.embed(fine, on_token_counts=reported.extend)
+    assert reported == fine_counts
+    reported.clear()
     for number, _ in enumerate(
-        client.stream_embeddings(texts, on_token_counts=told.extend, on_bad_item=lambda index, error: None), 1
+        client.stream_embeddings(texts, on_token_counts=reported.extend, on_bad_item=lambda index, error: None), 1
     ):
-        assert len(told) >= number
-    assert told == counts
+        assert len(reported) >= number
+    assert reported == counts
     async with AsyncTridentClient(transport=AsyncFakeTransport(lengths)) as twin:
-        told.clear()
-        await twin.embed(fine, on_token_counts=told.extend)
-        assert told == fine_counts
-        told.clear()
-        await collect(twin.stream_embeddings(texts, on_token_counts=told.extend, on_bad_item=lambda index, error: None))
-        assert told == counts
+        reported.clear()
+        await twin.embed(fine, on_token_counts=reported.extend)
+        assert reported == fine_counts
+        reported.clear()
+        await collect(
+            twin.stream_embeddings(texts, on_token_counts=reported.extend, on_bad_item=lambda index, error: None)
+        )
+        assert reported == counts
     transport = FakeTransport(lengths)
     with TridentClient(transport=transport) as client:
         client.embed(["a"])
@@ -205,9 +213,9 @@ async def test_tokens_are_counted_where_that_is_asked_for(client):
 
 
 def test_nothing_to_embed_has_no_tokens(client):
-    told: list[list[int]] = []
-    client.embed([], on_token_counts=told.append)
-    assert told == [[]]
+    reported: list[list[int]] = []
+    client.embed([], on_token_counts=reported.append)
+    assert reported == [[]]
 
 
 async def test_a_stream_may_be_given_less_or_more_concurrency_than_its_client():
@@ -259,6 +267,34 @@ async def test_a_stream_may_be_given_less_or_more_concurrency_than_its_client():
             list(client.stream_acceptability(texts, concurrency=0))
 
 
+async def test_concurrency_is_each_calls_own():
+    # Either call has two under way at once, and neither waits for the other: a barrier of four lets none through else.
+    texts, barrier = ["text"] * 64 * 2, threading.Barrier(4)
+
+    def together(request):
+        barrier.wait(30)
+        return lengths(request)
+
+    with TridentClient(transport=FakeTransport(together), concurrency=2) as client, ThreadPoolExecutor(2) as callers:
+        streamed = callers.submit(lambda: list(client.stream_acceptability(texts)))
+        assert len(client.acceptability(texts)) == len(streamed.result(30)) == len(texts)
+
+    under_way, all_in = 0, asyncio.Event()
+
+    class Together(AsyncFakeTransport):
+        async def infer(self, request):
+            nonlocal under_way
+            under_way += 1
+            if under_way == 4:
+                all_in.set()
+            await asyncio.wait_for(all_in.wait(), 30)
+            return await super().infer(request)
+
+    async with AsyncTridentClient(transport=Together(lengths), concurrency=2) as twin:
+        whole, parts = await asyncio.gather(twin.acceptability(texts), collect(twin.stream_acceptability(texts)))
+    assert len(whole) == len(parts) == len(texts)
+
+
 @pytest.mark.parametrize("bad", ["refuse", " "])
 @pytest.mark.parametrize("count", [1, 10, 64, 65, 300])
 def test_an_error_of_a_list_names_the_item_by_its_place_in_the_list(client, count, bad):
@@ -297,6 +333,31 @@ def test_a_stream_left_behind_stops_sending():
         next(results)
         del results
     assert len(transport.requests) <= 4
+
+
+def test_when_one_request_fails_the_others_are_not_tried_again():
+    waiting = threading.Barrier(2)
+    requested: list[int] = []
+
+    def fail(request):
+        first = request.inputs["TEXT"][0, 0] == b"first"
+        requested.append(first)
+        waiting.wait(30)
+        if first:
+            raise ServerError("broken", request.model)
+        # Its next attempt would come in an hour.
+        raise TransportError("away", request.model)
+
+    texts = ["first"] * 64 + ["second"] * 64
+    hourly = Retry(first_wait=3600, longest_wait=3600)
+    started = time.monotonic()
+    with (
+        TridentClient(transport=FakeTransport(fail), retry=hourly, timeout=Timeout(deadline=7200)) as client,
+        pytest.raises(ServerError),
+    ):
+        client.embed(texts)
+    assert time.monotonic() - started < 30
+    assert sorted(requested) == [False, True]
 
 
 @pytest.mark.parametrize("method", ["stream_acceptability", "stream_embeddings"])

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from trident_client import BadInputError, OverloadedError, ReadTimeoutError, ServerError, TransportError, TridentClient
-from trident_client.cli import tasks, work
+from trident_client.cli import processing, tasks
 from trident_client.cli.journal import Journal
 from trident_client.cli.readers import Row
 
@@ -149,8 +149,8 @@ def test_every_column_of_every_json_row_is_kept(trident, tmp_path, output):
     assert [row.get("note") or None for row in rows] == ["x", None]
     assert rows[1]["error"] == "mine"
     assert [float(row["probability"]) for row in rows] == [pytest.approx(0.02), pytest.approx(0.01)]
-    told = "trident_error" if "trident_error" in missing else "error"
-    assert missing[told] == "sentence is missing; there are id"
+    reported = "trident_error" if "trident_error" in missing else "error"
+    assert missing[reported] == "sentence is missing; there are id"
     assert str(missing["id"]) == "1"
 
 
@@ -183,7 +183,7 @@ def test_line_ends_and_quotation_marks_within_a_text_break_no_row(trident, tmp_p
 
 
 def test_bad_rows_are_told_before_the_next_good_one_comes(transport, monkeypatch):
-    monkeypatch.setattr(work, "MOST_BAD_PENDING", 3)
+    monkeypatch.setattr(processing, "MAX_PENDING_BAD", 3)
     read = []
 
     def rows():
@@ -192,11 +192,13 @@ def test_bad_rows_are_told_before_the_next_good_one_comes(transport, monkeypatch
             yield Row(number, {"sentence": "a"} if number in {1, 10} else {})
 
     with TridentClient(transport=transport) as client:
-        job = work.Work(tasks.cola("cola"), client, None, lambda row, problem: None)
-        told = [(row.number, problem is None, len(read)) for row, _, problem in job.answered(rows(), work.Report())]
-    assert [number for number, _, _ in told] == list(range(1, 13))
-    assert [number for number, good, _ in told if good] == [1, 10]
-    assert max(ahead - number for number, _, ahead in told) == 3
+        job = processing.RowProcessor(tasks.cola("cola"), client, None, lambda row, problem: None)
+        reported = [
+            (row.number, problem is None, len(read)) for row, _, problem in job.answered(rows(), processing.Report())
+        ]
+    assert [number for number, _, _ in reported] == list(range(1, 13))
+    assert [number for number, good, _ in reported if good] == [1, 10]
+    assert max(ahead - number for number, _, ahead in reported) == 3
 
 
 BAD_CSV = b"id,sentence\n1,good\n2, \n3\n4,\xff bytes\n5,refuse\n6,good\n"
@@ -242,9 +244,9 @@ def test_bad_rows_are_reported_by_number_and_do_not_stop_the_rest(trident, tmp_p
     (tmp_path / name).write_bytes(content)
     result = trident("cola", "--input", name, "--output", output)
     assert result.exit_code == 1
-    told = [line for line in result.stderr.splitlines() if line.startswith("row ")]
-    assert len(told) == len(problems)
-    for line, (number, problem) in zip(told, problems.items(), strict=True):
+    reported = [line for line in result.stderr.splitlines() if line.startswith("row ")]
+    assert len(reported) == len(problems)
+    for line, (number, problem) in zip(reported, problems.items(), strict=True):
         assert line.startswith(f"row {number}: {problem}")
     rows = read(tmp_path / output)
     good = [row for row in rows if not row.get("error")]
@@ -267,7 +269,7 @@ def test_what_was_cut_is_told_with_its_rows(trident, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "says"),
+    ("arguments", "message"),
     [
         (["cola", "--input", "none.csv"], "none.csv cannot be read: No such file"),
         (["cola", "--input", "in.xlsx"], "in.xlsx ends in none of .csv, .tsv"),
@@ -287,7 +289,7 @@ def test_what_was_cut_is_told_with_its_rows(trident, tmp_path):
         (["cola", "--input", "in.csv", "--format", "parquet"], "the file is not Parquet"),
     ],
 )
-def test_a_wrong_option_or_file_is_status_2_and_says_what_is_accepted(trident, tmp_path, arguments, says):
+def test_a_wrong_option_or_file_is_status_2_and_says_what_is_accepted(trident, tmp_path, arguments, message):
     write(tmp_path / "in.csv", [{"sentence": "a", "n": "1"}])
     (tmp_path / "in.xlsx").write_bytes(b"x")
     (tmp_path / "folder.csv").mkdir()
@@ -296,7 +298,7 @@ def test_a_wrong_option_or_file_is_status_2_and_says_what_is_accepted(trident, t
     (tmp_path / "scalar.json").write_text('{"a": 1}')
     result = trident(*arguments)
     assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
-    assert says in result.stderr
+    assert message in result.stderr
 
 
 def test_a_model_of_another_task_is_status_2_and_says_which_are_of_this(trident, transport):

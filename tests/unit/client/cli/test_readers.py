@@ -33,17 +33,17 @@ def test_a_json_list_is_read_the_same_in_pieces_of_any_size(rows, size, indent, 
     data = json.dumps(rows, indent=indent, ensure_ascii=ascii_only).encode("utf-8", "surrogatepass")
     if b"\xed" in data:
         return
-    before, readers.CHARACTERS_A_READ = readers.CHARACTERS_A_READ, size
+    before, readers.CHARACTERS_PER_READ = readers.CHARACTERS_PER_READ, size
     try:
         assert [row.values for row in source(b" \n" + data, "json")] == rows
     finally:
-        readers.CHARACTERS_A_READ = before
+        readers.CHARACTERS_PER_READ = before
 
 
 @pytest.mark.parametrize("data", [b"[1, 23, 456]", b'["one", null, true]'])
 @pytest.mark.parametrize("size", [1, 2, 3, 100])
 def test_elements_that_are_no_objects_are_rows_with_a_problem(data, size, monkeypatch):
-    monkeypatch.setattr(readers, "CHARACTERS_A_READ", size)
+    monkeypatch.setattr(readers, "CHARACTERS_PER_READ", size)
     rows = list(source(data, "json"))
     assert [row.problem for row in rows] == [
         f"an object is accepted, not {json.dumps(value)}" for value in json.loads(data)
@@ -54,6 +54,15 @@ def test_elements_that_are_no_objects_are_rows_with_a_problem(data, size, monkey
 def test_a_broken_json_list_says_behind_which_row(data):
     with pytest.raises(UsageError, match=r"broken behind row [12]"):
         list(source(data, "json"))
+
+
+@pytest.mark.parametrize("size", [1, 100])
+def test_an_element_of_a_json_list_is_read_as_a_json_line_is(size, monkeypatch):
+    monkeypatch.setattr(readers, "CHARACTERS_PER_READ", size)
+    elements = [b'{"a": "\xff"}', rb'{"a": "\ud800"}', b'{"a": Infinity}', b'{"a": 123456789012345678901234567890}']
+    listed = [row.values for row in source(b"[" + b", ".join(elements) + b"]", "json")]
+    assert listed == [row.values for row in source(b"\n".join(elements), "jsonl")]
+    assert listed == [{"a": "\udcff"}, {"a": "\ud800"}, {"a": float("inf")}, {"a": 123456789012345678901234567890}]
 
 
 @pytest.mark.parametrize("data", [b"", b"{", b"nothing", b"3", b'{"a": [1], "b": [2]}'])
@@ -110,7 +119,7 @@ def test_the_columns_of_json_are_those_of_all_rows_so_far():
 @pytest.mark.parametrize("data", [b'[{"a": 1}]\n[{"a": 2}]', b'[{"a": 1}] {', b'[{"a": 1}]]'])
 @pytest.mark.parametrize("size", [1, 100])
 def test_what_follows_a_json_list_is_not_dropped(data, size, monkeypatch):
-    monkeypatch.setattr(readers, "CHARACTERS_A_READ", size)
+    monkeypatch.setattr(readers, "CHARACTERS_PER_READ", size)
     with pytest.raises(UsageError, match="behind row 1: something follows the list's end"):
         list(source(data, "json"))
     assert len(list(source(b'[{"a": 1}] \n\n', "json"))) == 1
@@ -142,11 +151,11 @@ def test_a_parquet_file_that_is_broken_within_says_where(tmp_path):
 
 def test_a_pipe_has_no_end_that_is_known(tmp_path):
     piped = source(b"a\nb\n", "lines")
-    assert piped.part_done() is None
+    assert piped.fraction_read() is None
     path = tmp_path / "in.txt"
     path.write_text("line\n" * 200_000)
     file = readers.open_source(path, None, ["sentence"])
-    parts = [file.part_done() for _ in zip(range(200_000), file, strict=False)]
+    parts = [file.fraction_read() for _ in zip(range(200_000), file, strict=False)]
     assert parts == sorted(parts)
     assert parts[0] < 0.2
     assert parts[-1] == 1.0

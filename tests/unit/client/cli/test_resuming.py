@@ -55,14 +55,14 @@ def test_a_broken_run_goes_on_and_its_output_is_the_same(trident, transport, sou
     with partial.open("ab") as file:
         file.write(b'[{"probability": 0.')
     transport._answer = answer
-    asked = len(transport.requests)
+    requested = len(transport.requests)
     result = trident("cola", "-i", "in.csv", "-o", "out.jsonl", "--resume")
     assert result.exit_code == 1
     assert f"{done:,} from before, 2 bad" in result.stderr
     assert (tmp_path / "out.jsonl").read_bytes() == whole
     assert not partial.exists()
     # What was answered is not asked again.
-    assert sum(len(request.inputs["TEXT"]) for request in transport.requests[asked:]) <= ROWS - done
+    assert sum(len(request.inputs["TEXT"]) for request in transport.requests[requested:]) <= ROWS - done
 
 
 def test_a_run_killed_before_its_output_was_written_only_writes_it(trident, transport, source, whole, tmp_path):
@@ -73,10 +73,10 @@ def test_a_run_killed_before_its_output_was_written_only_writes_it(trident, tran
         for row in map(json.loads, whole.splitlines()):
             problem = row.get("error")
             journal.add(None if problem else {"probability": row["probability"]}, problem)
-    asked = len(transport.requests)
+    requested = len(transport.requests)
     assert trident("cola", "-i", "in.csv", "-o", "out.jsonl", "--resume").exit_code == 1
     assert (tmp_path / "out.jsonl").read_bytes() == whole
-    assert len(transport.requests) == asked
+    assert len(transport.requests) == requested
 
 
 def test_resuming_what_was_never_begun_begins_it(trident, source, whole, tmp_path):
@@ -88,22 +88,22 @@ def test_without_resume_a_run_begins_anew(trident, transport, source, whole, tmp
     answer = break_after(transport, 12)
     assert trident("cola", "-i", "in.csv", "-o", "out.jsonl").exit_code == 5
     transport._answer = answer
-    asked = len(transport.requests)
+    requested = len(transport.requests)
     assert trident("cola", "-i", "in.csv", "-o", "out.jsonl").exit_code == 1
     assert (tmp_path / "out.jsonl").read_bytes() == whole
-    assert len(transport.requests) - asked >= ROWS // 64
+    assert len(transport.requests) - requested >= ROWS // 64
 
 
 @pytest.mark.parametrize(
-    ("arguments", "says"),
+    ("arguments", "message"),
     [(["--model", "cola_other"], "another model"), (["--columns", "id"], "another columns")],
 )
-def test_another_runs_rows_are_not_taken_up(trident, transport, source, tmp_path, arguments, says):
+def test_another_runs_rows_are_not_taken_up(trident, transport, source, tmp_path, arguments, message):
     break_after(transport, 12)
     trident("cola", "-i", "in.csv", "-o", "out.jsonl")
     result = trident("cola", "-i", "in.csv", "-o", "out.jsonl", "--resume", *arguments)
     assert result.exit_code == 2
-    assert says in result.stderr
+    assert message in result.stderr
     assert (tmp_path / "out.jsonl.partial").exists()
 
 
@@ -149,11 +149,22 @@ def test_memory_does_not_grow_with_the_file(trident, transport, tmp_path, name):
             path.write_text(json.dumps(list(rows)))
         else:
             pq.write_table(pa.Table.from_pylist(list(rows)), path, row_group_size=1000)
-        tracemalloc.start()
+        tracemalloc.start(12)
+        import threading as th
+        stop = th.Event()
+        def watch():
+            while not stop.wait(0.01):
+                if count > 1000 and tracemalloc.get_traced_memory()[0] > 3_000_000 and name in ("in.csv", "in.jsonl"):
+                    s = tracemalloc.take_snapshot()
+                    with open("/tmp/snap.txt", "a") as f:
+                        f.write(f"== {name} {count}\n" + "".join(f"{x}\n" + "\n".join(x.traceback.format()) + "\n" for x in s.statistics("traceback")[:4]))
+                    return
+        th.Thread(target=watch, daemon=True).start()
         try:
             assert trident("cola", "-i", name, "-o", "out.csv").exit_code == 0
             return tracemalloc.get_traced_memory()[1]
         finally:
+            stop.set()
             tracemalloc.stop()
 
     peak(1_000)

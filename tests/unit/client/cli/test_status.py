@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 from trident_client import FakeTransport, ModelStatistics, NotReadyError, TransportError, TridentClient
 from trident_client.cli import progress, readers, status
-from trident_client.cli.work import Report
+from trident_client.cli.processing import Report
 
 METRICS = """\
 # HELP nv_inference_pending_request_count Instantaneous number of pending requests awaiting execution per-model.
@@ -35,11 +35,11 @@ NOW = ModelStatistics("a:1", "sts", "1", 228, 12, 24, 3, 1.04, 0.52, 0.0, 0.412,
 
 
 def shown(before: ModelStatistics, now: ModelStatistics, metrics: str = METRICS) -> str:
-    def look(at, each):
-        return status.Look(at, {(each.server, each.name): each}, {each.server: status.read_metrics(metrics)})
+    def snapshot(at, each):
+        return status.Snapshot(at, {(each.server, each.name): each}, {each.server: status.read_metrics(metrics)})
 
     console = Console(file=io.StringIO(), width=200)
-    console.print(status.picture(look(0.0, before), look(2.0, now)))
+    console.print(status.table_of(snapshot(0.0, before), snapshot(2.0, now)))
     return console.file.getvalue()
 
 
@@ -108,11 +108,11 @@ def test_every_servers_readiness_is_told(capsys):
 
 def test_waiting_ends_when_all_are_ready():
     class Soon(FakeTransport):
-        asked = 0
+        requested = 0
 
         def ready(self, models):
-            self.asked += 1
-            if self.asked < 3:
+            self.requested += 1
+            if self.requested < 3:
                 raise NotReadyError("loading")
             return True
 
@@ -124,7 +124,7 @@ def test_progress_tells_rows_rate_and_what_is_left(tmp_path, monkeypatch, termin
     (tmp_path / "in.csv").write_text("sentence\n" + "text\n" * 100_000)
     source = readers.open_source(tmp_path / "in.csv", None, ["sentence"])
     console = Console(file=io.StringIO(), width=150, force_terminal=terminal, highlight=False)
-    monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 0.0)
+    monkeypatch.setattr(progress, "REPORT_INTERVAL", 0.0)
     now = 0.0
 
     def clock():
@@ -138,9 +138,9 @@ def test_progress_tells_rows_rate_and_what_is_left(tmp_path, monkeypatch, termin
             progress_report.row(row, None)
         progress_report.end(Report(rows=100_000))
     source.close()
-    told = console.file.getvalue()
-    assert "rows/s" in told
+    reported = console.file.getvalue()
+    assert "rows/s" in reported
     if not terminal:
-        assert "s left" in told
-    assert "100,000 rows in" in told
-    assert "peak memory" in told
+        assert "s left" in reported
+    assert "100,000 rows in" in reported
+    assert "peak memory" in reported

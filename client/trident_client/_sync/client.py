@@ -1,10 +1,10 @@
-"""The client for threads."""
+# Made from ../_async/client.py by scripts/unasync.py: change that, not this.
+"""The client: every task as a list and as a stream, and what is known of the servers."""
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from contextlib import closing
 from types import TracebackType
 from typing import Any
 
@@ -13,25 +13,30 @@ import numpy.typing as npt
 
 from trident_client import _batches, _served, _settings, _tasks, contract
 from trident_client._balancing import Balancing, ServerStatus
-from trident_client._grpc import GrpcTransport
-from trident_client._http import HttpTransport
 from trident_client._retry import Retry
-from trident_client._sending import Sender
-from trident_client._types import Answer, ModelInfo, ModelStatistics, Request, Response, Timeout, Transport
+from trident_client._sync.batches import batches
+from trident_client._sync.concurrency import Event, in_order
+from trident_client._sync.driving import drive
+from trident_client._sync.grpc import GrpcTransport
+from trident_client._sync.http import HttpTransport
+from trident_client._sync.sending import Sender
+from trident_client._sync.transport import Transport
+from trident_client._types import Answer, ModelInfo, ModelStatistics, Request, Response, Timeout
 
 
 class TridentClient:
-    """Talks to Triton; may be shared by any number of threads.
+    """Talks to Triton, from any number of threads.
 
     Lists longer than a batch are split, sent over up to ``concurrency`` requests at a time, and answered in order. The
-    ``stream_*`` methods do the same for inputs that do not fit into memory.
+    ``stream_*`` methods do the same for inputs that do not fit into memory; who stops reading one before its end closes
+    it, as :func:`contextlib.closing` does, so that nothing of it stays under way.
 
     Args:
         url: ``host:port`` of Triton, or of several that serve the same models; the local server's when not given.
         protocol: ``http`` or ``grpc``.
         timeout: seconds for the connection, for an answer, and for a request with all its attempts.
-        concurrency: how many requests of lists and streams are under way at once.
-        transport: carries the requests in place of ``url`` and ``protocol``, such as a :class:`FakeTransport`; or
+        concurrency: how many requests of one list or stream are under way at once.
+        transport: carries the requests in place of ``url`` and ``protocol``, such as :class:`FakeTransport`; or
             several by name.
         retry: what is done when a request fails.
         balancing: what is done when one of several servers fails.
@@ -55,17 +60,19 @@ class TridentClient:
         balancing: Balancing | None = None,
         shared_memory: bool = False,
     ) -> None:
-        kinds: dict[str, _settings.Maker[Transport]] = {"http": HttpTransport, "grpc": GrpcTransport}
+        factories: dict[str, _settings.TransportFactory[Transport]] = {
+            "http": HttpTransport,
+            "grpc": GrpcTransport,
+        }
         timeout = timeout or Timeout()
         _settings.check(protocol, concurrency)
         self._sender = Sender(
-            _settings.transports(url, protocol, timeout, transport, kinds, shared_memory),
+            _settings.transports(url, protocol, timeout, transport, factories, shared_memory),
             timeout,
             retry or Retry(),
             balancing or Balancing(),
         )
         self._concurrency = concurrency
-        self._threads = ThreadPoolExecutor(concurrency, thread_name_prefix="trident")
 
     def __enter__(self) -> TridentClient:
         """Return the client; leaving closes it."""
@@ -78,8 +85,7 @@ class TridentClient:
         self.close()
 
     def close(self) -> None:
-        """Close the connections. Calls under way are finished first."""
-        self._threads.shutdown()
+        """Close the connections; calls under way fail."""
         self._sender.close()
 
     def acceptability(
@@ -116,7 +122,9 @@ class TridentClient:
             model: the set of models that answers, as :meth:`models` lists them.
             max_answer_tokens: tokens in the longest answer, 1 to 512; 30 when None.
         """
-        return self.answer_many([(question, context)], top_k, model=model, max_answer_tokens=max_answer_tokens)[0]
+        questions = [(question, context)]
+        [answers] = self.answer_many(questions, top_k, model=model, max_answer_tokens=max_answer_tokens)
+        return answers
 
     def answer_many(
         self,
@@ -211,8 +219,8 @@ class TridentClient:
             on_truncation: called with the indices, counted from the stream's beginning, before their results come.
             on_bad_item: called with the index of a sentence that the model does not take, and the error, before its
                 result, which is NaN; where it is not given, the error is raised and the stream ends.
-            concurrency: how many requests of this stream are under way at once, more or fewer than the client's, which
-                it is when None.
+            concurrency: how many requests of this stream are under way at once; as many as of the client's others when
+                None.
         """
         return self._stream(_tasks.Acceptability(model), sentences, on_truncation, on_bad_item, concurrency=concurrency)
 
@@ -296,8 +304,9 @@ class TridentClient:
         Raises:
             TransportError: no server can be reached.
         """
-        names = self._sender.ask(lambda transport, seconds: transport.index())
-        return _served.model_infos({name: self._configuration(name) for name in sorted(names)})
+        names = sorted(self._sender.call(lambda transport, seconds: transport.index()))
+        configurations = list(in_order(self._configuration, names, self._concurrency, len(names) + 1))
+        return _served.model_infos(dict(zip(names, configurations, strict=True)))
 
     def ready(self) -> bool:
         """Say whether every model answers, of one server at least.
@@ -317,10 +326,10 @@ class TridentClient:
         Raises:
             TransportError: no server can be reached.
         """
-        return _served.model_statistics(self._sender.each(lambda transport: transport.statistics()))
+        return _served.model_statistics(self._sender.call_each(lambda transport: transport.statistics()))
 
-    def _configuration(self, name: str) -> Mapping[str, Any]:
-        return self._sender.ask(lambda transport, seconds: transport.configuration(name), name)
+    def _configuration(self, name: str, stop: Event) -> Mapping[str, Any]:
+        return self._sender.call(lambda transport, seconds: transport.configuration(name), name, stop)
 
     def _list(
         self,
@@ -332,14 +341,15 @@ class TridentClient:
         # Every item is looked at before the first is sent.
         jobs = [
             _batches.Batch(each.start, each.items, task.request(each.items, each.start))
-            for each in _batches.batches(_tasks.checked(items, task), task.batch)
+            for each in batches(_tasks.checked(items, task), task.batch)
         ]
-        parts = list(self._parts(task, jobs)) if len(jobs) > 1 else [self._part(task, job) for job in jobs]
-        if truncated := [index for part in parts for index in part.truncated]:
+        # A single request needs neither a thread nor a task of its own.
+        results = [self._send(task, jobs[0])] if len(jobs) == 1 else list(self._send_all(task, jobs))
+        if truncated := [index for result in results for index in result.truncated]:
             on_truncation(truncated)
         if on_token_counts is not None:
-            on_token_counts([count for part in parts for count in part.token_counts])
-        return task.join([part.values for part in parts])
+            on_token_counts([count for result in results for count in result.token_counts])
+        return task.join([result.values for result in results])
 
     def _stream(
         self,
@@ -350,49 +360,41 @@ class TridentClient:
         on_token_counts: _tasks.OnTokenCounts | None = None,
         concurrency: int | None = None,
     ) -> Generator[_tasks.Value, None, None]:
-        jobs = _batches.batches(_tasks.checked(items, task), task.batch)
-        for part in self._parts(task, jobs, keep_going=on_bad_item is not None, concurrency=concurrency):
-            if part.truncated:
-                on_truncation(part.truncated)
-            if on_token_counts is not None:
-                on_token_counts(part.token_counts)
-            for index, value in enumerate(part.values, part.start):
-                if on_bad_item is not None and index in part.bad:
-                    on_bad_item(index, part.bad[index])
-                yield task.single(value)
+        jobs = batches(_tasks.checked(items, task), task.batch)
+        keep_going = on_bad_item is not None
+        with closing(self._send_all(task, jobs, keep_going=keep_going, concurrency=concurrency)) as results:
+            for result in results:
+                if result.truncated:
+                    on_truncation(result.truncated)
+                if on_token_counts is not None:
+                    on_token_counts(result.token_counts)
+                for index, value in enumerate(result.values, result.start):
+                    if on_bad_item is not None and index in result.bad:
+                        on_bad_item(index, result.bad[index])
+                    yield task.single(value)
 
-    def _parts(
+    def _send_all(
         self,
         task: _tasks.Task[Any, Any, Any],
         jobs: Iterable[_batches.Batch[Any]],
         *,
         keep_going: bool = False,
         concurrency: int | None = None,
-    ) -> Iterator[_batches.Part]:
-        most = self._concurrency if concurrency is None else concurrency
-        _settings.check_concurrency(most)
-        cancelled = threading.Event()
+    ) -> Generator[_batches.BatchResult, None, None]:
+        def work(job: _batches.Batch[Any], stop: Event) -> _batches.BatchResult:
+            return self._send(task, job, stop, keep_going=keep_going)
 
-        def work(job: _batches.Batch[Any]) -> _batches.Part:
-            return self._part(task, job, cancelled, keep_going=keep_going)
+        limit = self._concurrency if concurrency is None else concurrency
+        _settings.check_concurrency(limit)
+        return in_order(work, jobs, limit, limit * _settings.PREFETCH)
 
-        # The client's threads are all streams'; a stream with a concurrency of its own has its own.
-        own = None if concurrency is None else ThreadPoolExecutor(most, thread_name_prefix="trident-stream")
-        try:
-            yield from _batches.in_order(own or self._threads, work, jobs, most * _settings.AHEAD)
-        finally:
-            # Those under way when one fails are not tried again.
-            cancelled.set()
-            if own is not None:
-                own.shutdown()
-
-    def _part(
+    def _send(
         self,
         task: _tasks.Task[Any, Any, Any],
         job: _batches.Batch[Any],
-        cancelled: threading.Event | None = None,
+        stop: Event | None = None,
         *,
         keep_going: bool = False,
-    ) -> _batches.Part:
+    ) -> _batches.BatchResult:
         steps = _batches.steps(task, job, keep_going=keep_going)
-        return _batches.run(steps, lambda request: self._sender.infer(request, cancelled))
+        return drive(steps, lambda request: self._sender.infer(request, stop))

@@ -21,7 +21,7 @@ from trident_client.cli.writers import JsonWriter, OutputFile, make_writer
 from trident_client.errors import BadInputError
 
 #: Bad rows that wait for the answers of good ones before them.
-MOST_BAD_PENDING = 4096
+MAX_PENDING_BAD = 4096
 # What a reader makes of such bytes.
 NOT_UTF8 = re.compile("[\udc80-\udcff]")
 
@@ -32,21 +32,21 @@ class Report:
 
     Attributes:
         rows: how many this run asked for.
-        taken_up: how many an earlier run had answered.
+        resumed: how many an earlier run had answered.
         bad: how many have no answer, of both.
-        cut: numbers of the first rows of which a text was longer than the model takes.
-        cut_in_all: how many such rows.
+        truncated_rows: numbers of the first rows of which a text was longer than the model takes.
+        truncated: how many such rows.
     """
 
     rows: int = 0
-    taken_up: int = 0
+    resumed: int = 0
     bad: int = 0
-    cut: list[int] = field(default_factory=list)
-    cut_in_all: int = 0
+    truncated_rows: list[int] = field(default_factory=list)
+    truncated: int = 0
 
 
 @dataclass(frozen=True)
-class Work:
+class RowProcessor:
     """How rows are answered.
 
     Attributes:
@@ -63,24 +63,24 @@ class Work:
 
     def answered(self, rows: Iterable[Row], report: Report) -> Iterator[tuple[Row, dict[str, Any] | None, str | None]]:
         """Yield each row with its answer's fields or its problem, in order."""
-        coming = iter(rows)
+        remaining = iter(rows)
         pending: deque[tuple[Row, str | None]] = deque()
-        bad_pending = 0
+        pending_bad = 0
 
         def items() -> Iterator[Any]:
-            nonlocal bad_pending
-            for row in coming:
+            nonlocal pending_bad
+            for row in remaining:
                 item, problem = self._item(row)
                 pending.append((row, problem))
                 if problem is None:
                     yield item
                     continue
-                bad_pending += 1
-                if bad_pending >= MOST_BAD_PENDING:
+                pending_bad += 1
+                if pending_bad >= MAX_PENDING_BAD:
                     # Told before more are read, so that memory does not grow with them.
                     return
 
-        def done(
+        def count(
             row: Row, result: dict[str, Any] | None, problem: str | None
         ) -> tuple[Row, dict[str, Any] | None, str | None]:
             report.rows += 1
@@ -88,29 +88,29 @@ class Work:
             self.on_row(row, problem)
             return row, result, problem
 
-        def bad_ones() -> Iterator[tuple[Row, dict[str, Any] | None, str | None]]:
-            nonlocal bad_pending
+        def bad_rows() -> Iterator[tuple[Row, dict[str, Any] | None, str | None]]:
+            nonlocal pending_bad
             while pending and pending[0][1] is not None:
                 row, problem = pending.popleft()
-                bad_pending -= 1
-                yield done(row, None, problem)
+                pending_bad -= 1
+                yield count(row, None, problem)
 
         while True:
-            refused: dict[int, str] = {}
-            cut: set[int] = set()
-            values = self.task.stream(self.client, items(), cut.update, partial(_refuse, refused))
+            rejected: dict[int, str] = {}
+            truncated: set[int] = set()
+            values = self.task.stream(self.client, items(), truncated.update, partial(_reject, rejected))
             for index, value in enumerate(values):
-                yield from bad_ones()
+                yield from bad_rows()
                 row, _ = pending.popleft()
-                if index in cut:
-                    cut.discard(index)
-                    report.cut_in_all += 1
-                    report.cut += [row.number] if len(report.cut) < 10 else []
-                problem = refused.pop(index, None)
-                yield done(row, None if problem else self.task.fields(value), problem)
+                if index in truncated:
+                    truncated.discard(index)
+                    report.truncated += 1
+                    report.truncated_rows += [row.number] if len(report.truncated_rows) < 10 else []
+                problem = rejected.pop(index, None)
+                yield count(row, None if problem else self.task.fields(value), problem)
             if not pending:
                 return
-            yield from bad_ones()
+            yield from bad_rows()
 
     def to_stream(self, rows: Iterable[Row], stream: IO[bytes], kind: str, source: Source | None) -> Report:
         """Write answered rows as they come; ``source`` tells the rows' columns, the task's own where it is None."""
@@ -132,14 +132,14 @@ class Work:
         """Answer a file's rows into another file, going on where an earlier run of the same was interrupted."""
         report = Report()
         with Journal(output, run, resume=resume) as journal:
-            report.taken_up = journal.done
-            for _, result, problem in self.answered(itertools.islice(source, journal.done, None), report):
+            report.resumed = journal.count
+            for _, result, problem in self.answered(itertools.islice(source, journal.count, None), report):
                 journal.add(result, problem)
-            with closing(reopen()) as again, OutputFile(output) as stream:
+            with closing(reopen()) as reopened, OutputFile(output) as stream:
                 # All columns are known now, also of JSON, whose later rows may have more than the first.
                 writer = make_writer(stream, kind, source.columns, self.task.results, source.schema)
                 report.bad = 0
-                for row, (result, problem) in zip(again, journal.outcomes(), strict=True):
+                for row, (result, problem) in zip(reopened, journal.outcomes(), strict=True):
                     report.bad += problem is not None
                     writer.write(row.values, result, problem)
                 writer.close()
@@ -167,42 +167,42 @@ class Work:
         """
         if not source.has_header:
             return
-        missing = [names for names in self._accepted() if not set(names) & set(source.columns)]
+        missing = [names for names in self._column_names() if not set(names) & set(source.columns)]
         if missing and source.columns:
             raise UsageError(
                 f"there is no column {' or '.join(missing[0])}; there are {', '.join(source.columns)}. "
                 f"Name the columns with --columns {','.join(self.task.names)}"
             )
 
-    def _accepted(self) -> list[tuple[str, ...]]:
+    def _column_names(self) -> list[tuple[str, ...]]:
         return [(name,) for name in self.columns] if self.columns else list(self.task.columns)
 
     def _item(self, row: Row) -> tuple[Any, str | None]:
         if row.problem is not None:
             return None, row.problem
         texts = []
-        for names in self._accepted():
+        for names in self._column_names():
             name = next((each for each in names if each in row.values), names[0])
             text = row.values.get(name)
             if not isinstance(text, str):
-                there = f"there are {', '.join(row.values)}" if row.values else "there are no others"
-                found = f"is {text!r:.50}; text is accepted" if name in row.values else f"is missing; {there}"
-                return None, f"{name} {found}"
+                others = f"there are {', '.join(row.values)}" if row.values else "there are no others"
+                reason = f"is {text!r:.50}; text is accepted" if name in row.values else f"is missing; {others}"
+                return None, f"{name} {reason}"
             if NOT_UTF8.search(text):
                 return None, f"{name} holds bytes that are not UTF-8"
             texts.append(text)
         return (texts[0] if len(texts) == 1 else tuple(texts)), None
 
 
-def _refuse(refused: dict[int, str], index: int, error: BadInputError) -> None:
-    refused[index] = explain(error)
+def _reject(rejected: dict[int, str], index: int, error: BadInputError) -> None:
+    rejected[index] = explain(error)
 
 
 def _with_columns(rows: Iterable[Row], columns: list[str]) -> Iterator[Row]:
     """Yield rows; one with further columns, which a table that is being written has no place for, with that problem."""
     for row in rows:
-        further = [name for name in row.values if name not in columns]
-        if further:
-            problem = f"no column {', '.join(further)} in the rows before; give the file with --input, or write JSON"
+        extra = [name for name in row.values if name not in columns]
+        if extra:
+            problem = f"no column {', '.join(extra)} in the rows before; give the file with --input, or write JSON"
             row = Row(row.number, row.values, row.problem or problem)
         yield row

@@ -1,0 +1,403 @@
+"""The client: every task as a list and as a stream, and what is known of the servers."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Mapping, Sequence
+from contextlib import aclosing
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from trident_client import _batches, _served, _settings, _tasks, contract
+from trident_client._async.batches import batches
+from trident_client._async.concurrency import Event, in_order
+from trident_client._async.driving import drive
+from trident_client._async.grpc import AsyncGrpcTransport
+from trident_client._async.http import AsyncHttpTransport
+from trident_client._async.sending import AsyncSender
+from trident_client._async.transport import AsyncTransport
+from trident_client._balancing import Balancing, ServerStatus
+from trident_client._retry import Retry
+from trident_client._types import Answer, ModelInfo, ModelStatistics, Request, Response, Timeout
+
+
+class AsyncTridentClient:
+    """Talks to Triton, from one event loop.
+
+    Lists longer than a batch are split, sent over up to ``concurrency`` requests at a time, and answered in order. The
+    ``stream_*`` methods do the same for inputs that do not fit into memory; who stops reading one before its end closes
+    it, as :func:`contextlib.aclosing` does, so that nothing of it stays under way.
+
+    Args:
+        url: ``host:port`` of Triton, or of several that serve the same models; the local server's when not given.
+        protocol: ``http`` or ``grpc``.
+        timeout: seconds for the connection, for an answer, and for a request with all its attempts.
+        concurrency: how many requests of one list or stream are under way at once.
+        transport: carries the requests in place of ``url`` and ``protocol``, such as :class:`AsyncFakeTransport`; or
+            several by name.
+        retry: what is done when a request fails.
+        balancing: what is done when one of several servers fails.
+        shared_memory: hand large batches over in system shared memory; for a server on this host that lets clients do
+            so (``trident-serve --shared-memory``).
+
+    Raises:
+        TridentError: from every method; see :mod:`trident_client.errors` for the tree.
+        ValueError: an argument means nothing; says what is accepted.
+    """
+
+    def __init__(
+        self,
+        url: str | Sequence[str] | None = None,
+        *,
+        protocol: _settings.Protocol = "http",
+        timeout: Timeout | None = None,
+        concurrency: int = 4,
+        transport: AsyncTransport | Mapping[str, AsyncTransport] | None = None,
+        retry: Retry | None = None,
+        balancing: Balancing | None = None,
+        shared_memory: bool = False,
+    ) -> None:
+        factories: dict[str, _settings.TransportFactory[AsyncTransport]] = {
+            "http": AsyncHttpTransport,
+            "grpc": AsyncGrpcTransport,
+        }
+        timeout = timeout or Timeout()
+        _settings.check(protocol, concurrency)
+        self._sender = AsyncSender(
+            _settings.transports(url, protocol, timeout, transport, factories, shared_memory),
+            timeout,
+            retry or Retry(),
+            balancing or Balancing(),
+        )
+        self._concurrency = concurrency
+
+    async def __aenter__(self) -> AsyncTridentClient:
+        """Return the client; leaving closes it."""
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close."""
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connections; calls under way fail."""
+        await self._sender.close()
+
+    async def acceptability(
+        self,
+        sentences: Iterable[str],
+        *,
+        model: str = contract.COLA.name,
+        on_truncation: _tasks.OnTruncation = _tasks.warn_of_truncation,
+    ) -> npt.NDArray[np.float32]:
+        """Return each sentence's probability of being grammatically acceptable, float32 ``[n]``, 0 to 1.
+
+        Args:
+            sentences: any number of sentences, none of them empty.
+            model: the set of models that judges, as :meth:`models` lists them.
+            on_truncation: called with the indices of sentences longer than the model takes; warns by default.
+        """
+        return await self._list(_tasks.Acceptability(model), sentences, on_truncation)
+
+    async def answer(
+        self,
+        question: str,
+        context: str,
+        top_k: int = 1,
+        *,
+        model: str = contract.QA.name,
+        max_answer_tokens: int | None = None,
+    ) -> list[Answer]:
+        """Return the likeliest answers to a question, the best first; ``context[start:end]`` is each answer's text.
+
+        Args:
+            question: not empty.
+            context: the text that holds the answer, of any length up to the server's limit in bytes; not empty.
+            top_k: how many answers are wanted, 1 to 100; fewer come where the context has no more.
+            model: the set of models that answers, as :meth:`models` lists them.
+            max_answer_tokens: tokens in the longest answer, 1 to 512; 30 when None.
+        """
+        questions = [(question, context)]
+        [answers] = await self.answer_many(questions, top_k, model=model, max_answer_tokens=max_answer_tokens)
+        return answers
+
+    async def answer_many(
+        self,
+        questions: Iterable[tuple[str, str]],
+        top_k: int = 1,
+        *,
+        model: str = contract.QA.name,
+        max_answer_tokens: int | None = None,
+    ) -> list[list[Answer]]:
+        """Return each question's likeliest answers; as many questions as ``concurrency`` allows are under way at once.
+
+        Args:
+            questions: any number of questions, each with its context.
+            top_k: answers wanted for each; see :meth:`answer`.
+            model: the set of models that answers; see :meth:`models`.
+            max_answer_tokens: tokens in the longest answer; see :meth:`answer`.
+        """
+        return await self._list(_tasks.Answers(model, top_k, max_answer_tokens), questions)
+
+    async def embed(
+        self,
+        texts: Iterable[str],
+        *,
+        model: str = contract.STS.name,
+        on_truncation: _tasks.OnTruncation = _tasks.warn_of_truncation,
+        on_token_counts: _tasks.OnTokenCounts | None = None,
+    ) -> npt.NDArray[np.float32]:
+        """Return each text's embedding, float32 ``[n, dim]``, unit norm.
+
+        Args:
+            texts: any number of texts, none of them empty.
+            model: the set of models that embeds, as :meth:`models` lists them.
+            on_truncation: called with the indices of texts longer than the encoder takes; warns by default.
+            on_token_counts: called with how many tokens of each text the encoder read, specials included; in a stream
+                with those of the next few texts, before their results come, and 0 for one that is not taken.
+        """
+        task = _tasks.Embedding(model, count_tokens=on_token_counts is not None)
+        return await self._list(task, texts, on_truncation, on_token_counts)
+
+    async def predict(
+        self,
+        task: str,
+        items: Iterable[Any],
+        *,
+        model: str | None = None,
+        numbers: Mapping[str, int] | None = None,
+        on_truncation: _tasks.OnTruncation = _tasks.warn_of_truncation,
+    ) -> list[dict[str, Any]]:
+        """Return what any task of :mod:`trident_client.contract` says of each item, by the names of its fields.
+
+        A field of one number is a number, of several an array, float32 or int32 ``[k]``; of texts a list of them.
+
+        Args:
+            task: name of a task's ensemble, such as ``cola`` or ``embed``, or of one that was registered.
+            items: any number of texts, or of tuples where an item has several.
+            model: the set of models that answers, as :meth:`models` lists them; the task's own when None.
+            numbers: further inputs by name, such as ``{"top_k": 3}``.
+            on_truncation: called with the indices of items longer than the model takes; warns by default.
+        """
+        return await self._list(_tasks.Prediction(task, model, numbers), items, on_truncation)
+
+    async def similarity(
+        self,
+        pairs: Iterable[tuple[str, str]],
+        *,
+        model: str = contract.STS.name,
+        on_truncation: _tasks.OnTruncation = _tasks.warn_of_truncation,
+    ) -> npt.NDArray[np.float32]:
+        """Return each pair's cosine, float32 ``[n]``, -1 to 1.
+
+        Args:
+            pairs: any number of pairs of sentences, none of them empty.
+            model: the set of models that compares, as :meth:`models` lists them.
+            on_truncation: called with the indices of pairs longer than the encoder takes; warns by default.
+        """
+        return await self._list(_tasks.Similarity(model), pairs, on_truncation)
+
+    def stream_acceptability(
+        self,
+        sentences: Iterable[str] | AsyncIterable[str],
+        *,
+        model: str = contract.COLA.name,
+        on_truncation: _tasks.OnTruncation = _tasks.warn_of_truncation,
+        on_bad_item: _tasks.OnBadItem | None = None,
+        concurrency: int | None = None,
+    ) -> AsyncGenerator[float, None]:
+        """Yield each sentence's probability of being acceptable, in order, reading only a few batches ahead.
+
+        Args:
+            sentences: as many as there are, or an asynchronous iterable; read while the results are taken.
+            model: see :meth:`acceptability`.
+            on_truncation: called with the indices, counted from the stream's beginning, before their results come.
+            on_bad_item: called with the index of a sentence that the model does not take, and the error, before its
+                result, which is NaN; where it is not given, the error is raised and the stream ends.
+            concurrency: how many requests of this stream are under way at once; as many as of the client's others when
+                None.
+        """
+        return self._stream(_tasks.Acceptability(model), sentences, on_truncation, on_bad_item, concurrency=concurrency)
+
+    def stream_answers(
+        self,
+        questions: Iterable[tuple[str, str]] | AsyncIterable[tuple[str, str]],
+        top_k: int = 1,
+        *,
+        model: str = contract.QA.name,
+        max_answer_tokens: int | None = None,
+        on_bad_item: _tasks.OnBadItem | None = None,
+        concurrency: int | None = None,
+    ) -> AsyncGenerator[list[Answer], None]:
+        """Yield each question's likeliest answers, in order; see :meth:`answer_many` and :meth:`stream_acceptability`.
+
+        A question that is not taken has no answers.
+        """
+        return self._stream(
+            _tasks.Answers(model, top_k, max_answer_tokens), questions, on_bad_item=on_bad_item, concurrency=concurrency
+        )
+
+    def stream_embeddings(
+        self,
+        texts: Iterable[str] | AsyncIterable[str],
+        *,
+        model: str = contract.STS.name,
+        on_truncation: _tasks.OnTruncation = _tasks.warn_of_truncation,
+        on_token_counts: _tasks.OnTokenCounts | None = None,
+        on_bad_item: _tasks.OnBadItem | None = None,
+        concurrency: int | None = None,
+    ) -> AsyncGenerator[npt.NDArray[np.float32], None]:
+        """Yield each text's embedding, float32 ``[dim]``, in order; see :meth:`embed` and :meth:`stream_acceptability`.
+
+        The embedding of a text that is not taken is empty: ``[0]``.
+        """
+        task = _tasks.Embedding(model, count_tokens=on_token_counts is not None)
+        return self._stream(task, texts, on_truncation, on_bad_item, on_token_counts, concurrency)
+
+    def stream_predictions(
+        self,
+        task: str,
+        items: Iterable[Any] | AsyncIterable[Any],
+        *,
+        model: str | None = None,
+        numbers: Mapping[str, int] | None = None,
+        on_truncation: _tasks.OnTruncation = _tasks.warn_of_truncation,
+        on_bad_item: _tasks.OnBadItem | None = None,
+        concurrency: int | None = None,
+    ) -> AsyncGenerator[dict[str, Any], None]:
+        """Yield what a task says of each item, in order; see :meth:`predict` and :meth:`stream_acceptability`.
+
+        Of an item that is not taken nothing is said: its mapping is empty.
+        """
+        return self._stream(
+            _tasks.Prediction(task, model, numbers), items, on_truncation, on_bad_item, concurrency=concurrency
+        )
+
+    def stream_similarity(
+        self,
+        pairs: Iterable[tuple[str, str]] | AsyncIterable[tuple[str, str]],
+        *,
+        model: str = contract.STS.name,
+        on_truncation: _tasks.OnTruncation = _tasks.warn_of_truncation,
+        on_bad_item: _tasks.OnBadItem | None = None,
+        concurrency: int | None = None,
+    ) -> AsyncGenerator[float, None]:
+        """Yield each pair's cosine, in order; see :meth:`similarity` and :meth:`stream_acceptability`."""
+        return self._stream(_tasks.Similarity(model), pairs, on_truncation, on_bad_item, concurrency=concurrency)
+
+    async def infer(self, request: Request) -> Response:
+        """Return the outputs of any model that is served; nothing is split, checked or joined.
+
+        Args:
+            request: model, inputs as arrays (texts as objects of ``bytes``), and the outputs that are wanted.
+        """
+        return await self._sender.infer(request)
+
+    async def models(self) -> list[ModelInfo]:
+        """Return the sets of models that are served, by name, and what is known of each.
+
+        Raises:
+            TransportError: no server can be reached.
+        """
+        names = sorted(await self._sender.call(lambda transport, seconds: transport.index()))
+        configurations = [
+            each async for each in in_order(self._configuration, names, self._concurrency, len(names) + 1)
+        ]
+        return _served.model_infos(dict(zip(names, configurations, strict=True)))
+
+    async def ready(self) -> bool:
+        """Say whether every model answers, of one server at least.
+
+        Raises:
+            TransportError: no server can be reached.
+        """
+        return await self._sender.ready(contract.served_models())
+
+    def servers(self) -> list[ServerStatus]:
+        """Return what this client knows of each server that it was given; asks nobody."""
+        return self._sender.statuses()
+
+    async def statistics(self) -> list[ModelStatistics]:
+        """Return what each server that can be reached has counted, by server and model.
+
+        Raises:
+            TransportError: no server can be reached.
+        """
+        return _served.model_statistics(await self._sender.call_each(lambda transport: transport.statistics()))
+
+    async def _configuration(self, name: str, stop: Event) -> Mapping[str, Any]:
+        return await self._sender.call(lambda transport, seconds: transport.configuration(name), name, stop)
+
+    async def _list(
+        self,
+        task: _tasks.Task[_tasks.Item, _tasks.Value, _tasks.Result],
+        items: Iterable[_tasks.Item],
+        on_truncation: _tasks.OnTruncation = _tasks.warn_of_truncation,
+        on_token_counts: _tasks.OnTokenCounts | None = None,
+    ) -> _tasks.Result:
+        # Every item is looked at before the first is sent.
+        jobs = [
+            _batches.Batch(each.start, each.items, task.request(each.items, each.start))
+            async for each in batches(_tasks.checked(items, task), task.batch)
+        ]
+        # A single request needs neither a thread nor a task of its own.
+        results = (
+            [await self._send(task, jobs[0])] if len(jobs) == 1 else [each async for each in self._send_all(task, jobs)]
+        )
+        if truncated := [index for result in results for index in result.truncated]:
+            on_truncation(truncated)
+        if on_token_counts is not None:
+            on_token_counts([count for result in results for count in result.token_counts])
+        return task.join([result.values for result in results])
+
+    async def _stream(
+        self,
+        task: _tasks.Task[_tasks.Item, _tasks.Value, _tasks.Result],
+        items: Iterable[_tasks.Item] | AsyncIterable[_tasks.Item],
+        on_truncation: _tasks.OnTruncation = _tasks.warn_of_truncation,
+        on_bad_item: _tasks.OnBadItem | None = None,
+        on_token_counts: _tasks.OnTokenCounts | None = None,
+        concurrency: int | None = None,
+    ) -> AsyncGenerator[_tasks.Value, None]:
+        jobs = batches(_tasks.checked(items, task), task.batch)
+        keep_going = on_bad_item is not None
+        async with aclosing(self._send_all(task, jobs, keep_going=keep_going, concurrency=concurrency)) as results:
+            async for result in results:
+                if result.truncated:
+                    on_truncation(result.truncated)
+                if on_token_counts is not None:
+                    on_token_counts(result.token_counts)
+                for index, value in enumerate(result.values, result.start):
+                    if on_bad_item is not None and index in result.bad:
+                        on_bad_item(index, result.bad[index])
+                    yield task.single(value)
+
+    def _send_all(
+        self,
+        task: _tasks.Task[Any, Any, Any],
+        jobs: Iterable[_batches.Batch[Any]] | AsyncIterable[_batches.Batch[Any]],
+        *,
+        keep_going: bool = False,
+        concurrency: int | None = None,
+    ) -> AsyncGenerator[_batches.BatchResult, None]:
+        async def work(job: _batches.Batch[Any], stop: Event) -> _batches.BatchResult:
+            return await self._send(task, job, stop, keep_going=keep_going)
+
+        limit = self._concurrency if concurrency is None else concurrency
+        _settings.check_concurrency(limit)
+        return in_order(work, jobs, limit, limit * _settings.PREFETCH)
+
+    async def _send(
+        self,
+        task: _tasks.Task[Any, Any, Any],
+        job: _batches.Batch[Any],
+        stop: Event | None = None,
+        *,
+        keep_going: bool = False,
+    ) -> _batches.BatchResult:
+        steps = _batches.steps(task, job, keep_going=keep_going)
+        return await drive(steps, lambda request: self._sender.infer(request, stop))

@@ -1,0 +1,106 @@
+"""The HTTP transport."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any, cast
+
+import httpx
+
+from trident_client import _http
+from trident_client._async.driving import drive
+from trident_client._shared_memory import (
+    Clean,
+    Infer,
+    Placement,
+    Regions,
+    Register,
+    Reply,
+    Step,
+    Unregister,
+    orphaned,
+)
+from trident_client._types import Configuration, Request, Response, Statistics, Timeout
+from trident_client.errors import TridentError
+
+
+class AsyncHttpTransport:
+    """HTTP, from one event loop."""
+
+    def __init__(self, url: str, timeout: Timeout, *, shared_memory: bool = False) -> None:
+        self._timeout = timeout
+        self._regions = Regions() if shared_memory else None
+        self._client = httpx.AsyncClient(
+            base_url=f"http://{url}", timeout=timeout.connect, limits=_http.LIMITS, trust_env=False
+        )
+
+    async def infer(self, request: Request) -> Response:
+        """Run one inference."""
+        if self._regions is None:
+            outputs, _ = await self._infer(request, None)
+            return outputs
+        return await drive(self._regions.steps(request), self._perform)
+
+    async def ready(self, models: tuple[str, ...]) -> bool:
+        """Ask for each model's readiness, or for the server's."""
+        try:
+            for path in _http.ready_paths(models):
+                response = await self._client.get(path)
+                if response.status_code != 200:
+                    return False
+        except httpx.HTTPError as error:
+            raise _http.translate(error, None) from error
+        return True
+
+    async def index(self) -> list[str]:
+        """Ask for the models that are ready."""
+        return _http.ready_models(await self._json("POST", _http.INDEX))
+
+    async def configuration(self, model: str) -> Configuration:
+        """Ask for a model's configuration."""
+        return cast(Configuration, await self._json("GET", _http.model_path(model, "config"), model))
+
+    async def statistics(self) -> list[Statistics]:
+        """Ask for every model's statistics."""
+        answer = await self._json("GET", _http.STATISTICS)
+        return cast(list[Statistics], answer["model_stats"])
+
+    async def close(self) -> None:
+        """Close the connections, and unregister shared memory."""
+        for step in self._regions.closing() if self._regions else ():
+            with contextlib.suppress(TridentError):
+                await self._perform(step)
+        await self._client.aclose()
+
+    async def _infer(self, request: Request, placement: Placement | None) -> Reply:
+        body, headers = _http.encode(request, placement)
+        try:
+            response = await self._client.post(
+                _http.model_path(request.model, "infer"),
+                content=body,
+                headers=headers,
+                timeout=_http.httpx_timeout(self._timeout, request.timeout),
+            )
+        except httpx.HTTPError as error:
+            raise _http.translate(error, request.model) from error
+        return _http.decode(request, response, placement)
+
+    async def _perform(self, step: Step) -> Reply | None:
+        if isinstance(step, Infer):
+            return await self._infer(step.request, step.placement)
+        if isinstance(step, Register):
+            body = {"key": f"/{step.name}", "offset": 0, "byte_size": step.size}
+            await self._json("POST", f"{_http.REGIONS}/region/{step.name}/register", content=body)
+        elif isinstance(step, Unregister):
+            await self._json("POST", f"{_http.REGIONS}/region/{step.name}/unregister")
+        elif isinstance(step, Clean):
+            for name in orphaned(each["name"] for each in await self._json("GET", f"{_http.REGIONS}/status")):
+                with contextlib.suppress(TridentError):
+                    await self._json("POST", f"{_http.REGIONS}/region/{name}/unregister")
+        return None
+
+    async def _json(self, method: str, path: str, model: str | None = None, content: Any = None) -> Any:
+        try:
+            return _http.content(await self._client.request(method, path, json=content), model)
+        except httpx.HTTPError as error:
+            raise _http.translate(error, model) from error

@@ -110,7 +110,7 @@ def test_the_plot_is_a_picture_and_stands_in_the_page(output):
     assert "cola_classifier" in page
 
 
-def test_the_facade_of_running_servers_is_measured_with_different_bodies(output, triton: TritonProcess, tmp_path):
+def test_the_facade_of_running_servers_is_measured_at_rates_that_it_can_answer(triton: TritonProcess, tmp_path):
     """Also that running servers are taken, and that their statistics are those of the asked ensemble."""
     from trident_server.facade import FacadeProcess
     from trident_server.ports import free_ports
@@ -124,14 +124,21 @@ def test_the_facade_of_running_servers_is_measured_with_different_bodies(output,
         log_file=tmp_path / "facade.log",
     )
     with facade:
-        given = ["--url", triton.http_url, "--facade-url", facade.url, "--protocols", "facade"]
-        done = run(tmp_path, *given, "--concurrency", "4", "--rates", "30")
+        given = ["--url", triton.http_url, "--facade-url", facade.url, "--protocols", "facade", "--seconds", "3"]
+        # A share of what it has just answered: what a busy machine cannot answer is not asked of it.
+        done = run(tmp_path, *given, "--concurrency", "4", "--rates", "25%")
     assert done.returncode == 0, done.stderr
     (sweep,) = json.loads((tmp_path / "results.json").read_text("utf-8"))["sweeps"]
-    for point in sweep["points"]:
+    closed, opened = sweep["points"]
+    for point in (closed, opened):
+        name = f"{point['mode']}-{point['value']:g}.latencies.json"
+        written = json.loads((tmp_path / "points/cola/facade" / name).read_text())
+        assert len(written["latencies"]) == point["load"]["requests"] > 0
         assert point["load"]["failures"] == 0
-        assert point["load"]["requests"] > 10
-        assert point["window"]["stages"][1]["requests"] > 10
-    opened = sweep["points"][1]["load"]
-    assert opened["throughput"] == pytest.approx(30, rel=0.7)
-    assert len(json.loads((tmp_path / "points/cola/facade/rate-30.latencies.json").read_text())["latencies"]) > 10
+        assert [stage["name"] for stage in point["window"]["stages"]] == list(AT_A_TIME)
+        assert all(stage["requests"] > 0 for stage in point["window"]["stages"])
+    assert opened["value"] == pytest.approx(closed["load"]["throughput"] / 4, rel=0.01)
+    load = opened["load"]
+    # Where all are sent in time and answered soon, as many are answered as are asked; else others had the cores.
+    in_time = load["late"] < 0.05 and load["latency"]["p99"] < 250
+    assert not in_time or load["throughput"] == pytest.approx(opened["value"], rel=0.7)

@@ -83,12 +83,6 @@ def works(engine: Engine, texts: Mapping[str, Texts]) -> dict[str, loop.Work]:
         call: Callable[[Texts], Any] = lambda each: engine(engine.arguments(engine.encode(each)))  # noqa: E731
         return loop.timed(call, [(len(each), each) for each in loop.cut(texts[what], batch)], seconds)
 
-    def rectangle(batch: int, length: int, seconds: float) -> Mapping[str, Any]:
-        """One batch of sequences of one length, whatever they say."""
-        ids = torch.randint(1000, 20_000, [batch * length], dtype=torch.int32)
-        shapes = torch.full([batch, 1], length, dtype=torch.int32)
-        return loop.timed(engine, [(batch, (ids, shapes))], seconds)
-
     def embed(count: int) -> Mapping[str, Any]:
         embeddings, _ = engine(engine.arguments(engine.encode(texts["sentences"][:count])))
         return {"embeddings": embeddings.tolist()}
@@ -97,7 +91,7 @@ def works(engine: Engine, texts: Mapping[str, Texts]) -> dict[str, loop.Work]:
         batches = [engine.encode(each) for each in loop.cut(texts[what], batch)]
         return count_padding(engine, batches, layers)
 
-    return {"tokens": tokens, "text": through_text, "rectangle": rectangle, "embed": embed, "padding": padding}
+    return {"tokens": tokens, "text": through_text, "embed": embed, "padding": padding}
 
 
 def count_padding(engine: Engine, batches: Sequence[Sequence[Encoding]], layers: int) -> dict[str, Any]:

@@ -85,8 +85,8 @@ class Ensemble:
         said = columns if len(item) > 1 else item[0]
         return {self.spec.list_key: [said], "model": self.spec.set_of(self.name)}
 
-    async def ask(self, client: AsyncTridentClient, item: Item) -> None:
-        """Ask one item through the client."""
+    async def infer(self, client: AsyncTridentClient, item: Item) -> None:
+        """Infer one item through the client."""
         await client.infer(Request(self.name, self.tensors(item), self.outputs))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import grpc
 import httpx
@@ -16,6 +16,8 @@ from trident_bench.ensembles import Ensemble, read
 from trident_bench.errors import BenchError
 
 TIMEOUT_SECONDS = 10.0
+
+Protocol: TypeAlias = Literal["http", "grpc"]
 
 
 class TritonState:
@@ -29,7 +31,7 @@ class TritonState:
         BenchError: from all methods: nobody answers there, or it is not Triton.
     """
 
-    def __init__(self, url: str, protocol: Literal["http", "grpc"] = "http") -> None:
+    def __init__(self, url: str, protocol: Protocol = "http") -> None:
         self._url, self._protocol = url, protocol
         # Neither through a proxy that the environment names.
         self._http = httpx.Client(base_url=f"http://{url}", timeout=TIMEOUT_SECONDS, trust_env=False)

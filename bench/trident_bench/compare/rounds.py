@@ -23,7 +23,7 @@ FAILURES = (BenchError, ServerError, OSError)
 #: Of a reason; a log says the rest.
 MOST_CHARACTERS = 400
 #: What is measured once, after the rounds, fails under this name.
-AFTERWARDS = "padding or cost"
+AFTERWARDS = "padding"
 
 Say = Callable[[str], None]
 

@@ -14,7 +14,7 @@ from trident_bench.generator.loop import Sample
 from trident_bench.generator.requests import PROTOCOLS
 from trident_bench.load import generated, perf_analyzer
 from trident_bench.load.plan import Level
-from trident_bench.load.window import stage_use
+from trident_bench.load.window import stage_usage
 from trident_bench.repository import ensembles
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 from tritonclient.grpc.service_pb2 import ModelInferRequest, ModelStatistics
@@ -93,12 +93,12 @@ def test_a_schedule_is_random_and_has_exactly_the_asked_rate(tmp_path):
 def test_the_generators_latencies_are_told_unrounded():
     rng = random.Random(1)
     times = [rng.uniform(0.005, 0.3) for _ in range(1000)]
-    load = generated.seen(Sample(250.0, times, failures=Counter({"status 429": 7, "reset": 2}), late=0.25))
+    load = generated.as_load(Sample(250.0, times, failures=Counter({"status 429": 7, "reset": 2}), late=0.25))
     assert (load.requests, load.failures, load.throughput, load.late) == (1000, 9, 250.0, 0.25)
     assert 1000 * sorted(times)[989] <= load.latency.p99 <= 1000 * sorted(times)[990]
     assert load.latency.p50 < load.latency.p90 < load.latency.p95 < load.latency.p99
     with pytest.raises(TooShortError):
-        generated.seen(Sample(0.0))
+        generated.as_load(Sample(0.0))
 
 
 def test_all_protocols_ask_the_same_and_as_each_has_it(tmp_path):
@@ -185,25 +185,25 @@ def test_a_batchs_time_counts_once_for_the_instance_and_for_each_request_that_wa
     before = counted(0, 0, 0, [(4, 0)])
     # Ten batches of four took 50 ms each, within a second, on one of two instances.
     after = counted(40, 10, int(40 * 20e6), [(4, int(500e6))])
-    use = stage_use("reader", 2, before, after, seconds=1.0)
+    use = stage_usage(before, after, instances=2, seconds=1.0)
     assert (use.requests, use.executions, use.batch) == (40, 10, 4)
     assert (use.queue_ms, use.compute_ms, use.busy) == (20, 50, 0.25)
 
 
 def test_a_request_of_several_items_makes_a_batch_of_as_many():
     before, after = counted(0, 0, 0, []), counted(10, 5, 0, [(32, int(1e6))], items=320)
-    use = stage_use("encoder", 1, before, after, seconds=1.0)
+    use = stage_usage(before, after, instances=1, seconds=1.0)
     assert (use.requests, use.items, use.batch) == (10, 320, 64)
 
 
 def test_batches_that_overlap_in_one_instance_count_each():
     before, after = counted(0, 0, 0, [(4, 0)]), counted(40, 10, 0, [(4, int(1.9e9))])
-    assert stage_use("encoder", 1, before, after, seconds=1.0).busy == pytest.approx(1.9)
+    assert stage_usage(before, after, instances=1, seconds=1.0).busy == pytest.approx(1.9)
 
 
 def test_an_idle_stage_is_not_busy():
     same = counted(7, 3, 100, [(2, 1000)])
-    use = stage_use("reader", 1, same, same, seconds=1.0)
+    use = stage_usage(same, same, instances=1, seconds=1.0)
     assert (use.requests, use.queue_ms, use.compute_ms, use.busy, use.batch) == (0, 0, 0, 0, 0)
 
 

@@ -7,11 +7,11 @@ import pytest
 from google.protobuf import json_format
 from trident_bench.ensembles import Ensemble
 from trident_bench.generator.loop import closed_loop
-from trident_bench.profiling.client_times import ClientTimes, Times
-from trident_bench.profiling.measure import sizes, through
-from trident_bench.profiling.stages import by_statistics, by_trace, steps
+from trident_bench.profiling.measure import through
+from trident_bench.profiling.stages import by_statistics, by_trace
 from trident_bench.profiling.trace import between, collect
-from trident_client.contract import COLA, STS
+from trident_bench.usage import usage
+from trident_client.contract import COLA
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 from tritonclient.grpc.service_pb2 import ModelStatistics
 
@@ -23,8 +23,8 @@ def ensemble(name, *models):
 
 
 ENSEMBLE = ensemble("toy", "toy_tokenizer", "toy_network")
-#: Microseconds.
-CLIENT = ClientTimes(requests=10, prepare=100.0, away=1_000.0, read=50.0)
+#: Microseconds from the client's call to its return.
+MEAN = 1_150.0
 
 
 def counted(name, requests, executions, *durations, before=None):
@@ -49,32 +49,31 @@ DID = {
 }
 
 
-def looks(**changes):
-    """Return two looks at the statistics; before the first, there was other traffic."""
+def models(**changes):
+    """Return what each model did between two readings; before the first, there was other traffic."""
     before = {name: counted(name, 7, 7, 9e3, 1, 1, 1, 1) for name in DID}
     after = {name: counted(name, *did, before=before[name]) for name, did in (DID | changes).items()}
-    return before, after
+    return {name: usage(before[name], after[name]) for name in DID}
 
 
 def test_stages_from_statistics_add_up_to_the_request():
-    found = by_statistics(ENSEMBLE, CLIENT, *looks())
+    found = by_statistics(ENSEMBLE, MEAN, models())
     told = {(each.part, each.name): each.microseconds for each in found}
-    assert told["network", "network and front end"] == pytest.approx(200)
+    assert told["client", "client, network and front end"] == pytest.approx(350)
     assert told["Triton", "ensemble scheduling"] == pytest.approx(800 - 160 - 590)
     assert told["toy_tokenizer", "compute infer"] == pytest.approx(100)
     assert told["toy_network", "queue"] == pytest.approx(40)
-    assert sum(told.values()) == pytest.approx(CLIENT.total)
+    assert sum(told.values()) == pytest.approx(MEAN)
 
 
 def test_overlapping_statistics_leave_no_negative_stage():
-    before, after = looks(toy=(10, 10, 700, 0, 0, 0, 0))
-    found = by_statistics(ENSEMBLE, CLIENT, before, after)
+    found = by_statistics(ENSEMBLE, MEAN, models(toy=(10, 10, 700, 0, 0, 0, 0)))
     assert min(each.microseconds for each in found) == 0
-    assert sum(each.microseconds for each in found) == pytest.approx(CLIENT.total + 50)
+    assert sum(each.microseconds for each in found) == pytest.approx(MEAN + 50)
 
 
 def test_batches_are_counted_by_execution():
-    tokenizer, network = steps(ENSEMBLE, *looks())
+    tokenizer, network = (models()[name] for name in ENSEMBLE.steps)
     assert (tokenizer.requests, tokenizer.batch) == (10, 1.0)
     assert (network.requests, network.batch) == (10, 2.0)
 
@@ -109,15 +108,15 @@ def trace(start, front="GRPC_WAITREAD_END", send="GRPC_SEND_START", number=1):
 @pytest.mark.parametrize("marks", [{}, {"front": "HTTP_RECV_START", "send": "HTTP_SEND_START"}])
 def test_stages_from_the_trace_follow_one_another_and_add_up(marks):
     (traced,) = collect([*trace(1_000, **marks)])
-    found = by_trace(ENSEMBLE, CLIENT, [traced])
+    found = by_trace(ENSEMBLE, MEAN, [traced])
     told = {(each.part, each.name): each.microseconds for each in found}
     assert told["Triton", "front end"] == 20
     # Ten before the tokenizer; it hands on at 250, before it is done, and the network before it is done, too.
     assert told["Triton", "ensemble scheduling"] == 10
     assert [each.microseconds for each in found if each.part == "toy_tokenizer"] == [30, 20, 150, 20]
     assert [each.microseconds for each in found if each.part == "toy_network"] == [50, 10, 470, 30]
-    assert told["network", "network, client's loop"] == CLIENT.away - 810
-    assert sum(told.values()) == pytest.approx(CLIENT.total)
+    assert told["client", "client and network"] == MEAN - 810
+    assert sum(told.values()) == pytest.approx(MEAN)
 
 
 def test_a_measurement_takes_its_own_requests_of_the_trace_alone():
@@ -127,17 +126,6 @@ def test_a_measurement_takes_its_own_requests_of_the_trace_alone():
     assert len(between(traced, ENSEMBLE, 4_000_000, 6_000_000)) == 1
     other = ensemble("other", "toy_network")
     assert not between(traced, other, 0, 10_000_000)
-
-
-def test_the_clients_times_are_means_of_its_marks():
-    times = [Times(0, 1_000, 5_000, 6_000), Times(10_000, 13_000, 15_000, 15_000)]
-    found = ClientTimes.mean(times)
-    assert (found.requests, found.prepare, found.away, found.read) == (2, 2.0, 3.0, 0.5)
-
-
-def test_bytes_of_text_count_its_length_too():
-    assert sizes(ENSEMBLE.tensors(("four",))) == 8
-    assert sizes(Ensemble("sts", STS.main, {}).tensors(("four", "fünf"))) == 8 + 9
 
 
 async def test_the_generator_asks_through_a_function_too():

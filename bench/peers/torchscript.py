@@ -69,7 +69,7 @@ def _flat(rows: Sequence[Sequence[int]]) -> Tensor:
     return torch.tensor([token for row in rows for token in row], dtype=torch.int32)
 
 
-def works(engine: Engine, texts: Mapping[str, Texts]) -> dict[str, loop.Work]:
+def jobs(engine: Engine, texts: Mapping[str, Texts]) -> dict[str, loop.Job]:
     """Return what can be asked of an engine."""
 
     def tokens(what: str, batch: int, seconds: float) -> Mapping[str, Any]:
@@ -133,7 +133,7 @@ def _first(shapes: Sequence[Sequence[int]], dimensions: int) -> Sequence[int]:
 
 def main() -> None:
     """Load the model and run it as often as asked."""
-    given = loop.arguments(
+    arguments = loop.arguments(
         __doc__ or "",
         model={"type": Path, "required": True},
         tokenizer={"type": Path, "required": True},
@@ -142,11 +142,11 @@ def main() -> None:
     )
     # Tokenizing uses the calling thread alone, as the served tokenizer does.
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
-    torch.set_num_threads(given.threads)
-    engine = Engine(given.model, given.tokenizer, given.task, given.most_tokens)
-    report = json.loads(given.model.with_name("export.json").read_text())
+    torch.set_num_threads(arguments.threads)
+    engine = Engine(arguments.model, arguments.tokenizer, arguments.task, arguments.most_tokens)
+    report = json.loads(arguments.model.with_name("export.json").read_text())
     facts = {"dtype": report["dtype"], "torch": torch.__version__}
-    loop.serve(given.socket, facts, works(engine, json.loads(given.texts.read_text())))
+    loop.serve(arguments.socket, facts, jobs(engine, json.loads(arguments.texts.read_text())))
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ class Addresses:
 
     Attributes:
         http: ``host:port`` of Triton's HTTP service.
-        grpc: the same of its gRPC service; None where nobody said.
+        grpc: the same of its gRPC service; None where none is given.
         facade: the facade's URL; None where there is none.
         check: raises why, when a server of one's own has died.
     """

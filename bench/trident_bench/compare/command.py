@@ -85,14 +85,14 @@ def compare(
             torch_index_url=torch_index_url or None,
             turns=1 if quick else TURNS,
         )
-        field = contenders.enter(setting)
+        entries = contenders.make_entries(setting)
         try:
-            rows = field.named(only or [])
+            rows = entries.named(only or [])
         except ValueError as error:
             raise typer.BadParameter(str(error)) from error
         console.print("Preparing the weights ...")
         write_checkpoint(setting.inputs)
-        comparison = _measure(field, rows, setting, rounds, seconds)
+        comparison = _measure(entries, rows, setting, rounds, seconds)
         report = make_report(comparison, output)
         files = report.write(output)
     report.show(console)
@@ -102,13 +102,13 @@ def compare(
 
 
 def _measure(
-    field: contenders.Field, rows: list[Row], setting: contenders.Setting, rounds: int, seconds: float
+    entries: contenders.Entries, rows: list[Row], setting: contenders.Setting, rounds: int, seconds: float
 ) -> Comparison:
     padding: dict[str, int | None] = {}
     with progress() as bar:
         task = bar.add_task("starting", total=rounds * len(rows))
 
-        def say(text: str) -> None:
+        def log(text: str) -> None:
             bar.update(task, description=text)
             # A log has no bar that moves.
             if "not measured" in text or not bar.console.is_terminal:
@@ -117,17 +117,17 @@ def _measure(
         def count_padding(running: Mapping[str, Contender]) -> None:
             reader = running.get("engine-qa")
             if isinstance(reader, LoopProcess):
-                say("counting padding")
+                log("counting padding")
                 layers = setting.inputs.layers
-                padding.update(reader.ask("padding", what="passages", batch=PADDED_TOGETHER, layers=layers))
+                padding.update(reader.run("padding", what="passages", batch=PADDED_TOGETHER, layers=layers))
 
         results = Rounds(
             rows,
             rounds,
             seconds,
-            checks=field.checks,
-            environments=field.environments,
-            say=say,
+            checks=entries.checks,
+            environments=entries.environments,
+            log=log,
             step=lambda: bar.advance(task),
             afterwards=count_padding,
         ).run()

@@ -17,7 +17,7 @@ from trident_server.wheel import allocator
 from trident_bench.compare.environments import PROGRAMS, Environment
 from trident_bench.compare.inputs import CHECKED, STS_MODELS, TASK_MODELS, VERSION, WINDOW_TOKENS, Inputs
 from trident_bench.compare.processes import Contender, LoopProcess, ServiceProcess
-from trident_bench.compare.rows import Group, Row, check_embeddings, embeddings_of_server, looped, served
+from trident_bench.compare.rows import Group, Row, check_embeddings, embeddings_of_server, loop_measure, server_measure
 from trident_bench.compare.trident import EnsembleContender, FacadeContender
 from trident_bench.generator.http import http
 from trident_bench.generator.loop import TURNS, Connector
@@ -33,7 +33,7 @@ OFFLINE = {"HF_HUB_OFFLINE": "1", "DO_NOT_TRACK": "1", "INFINITY_ANONYMOUS_USAGE
 
 
 @dataclass
-class Field:
+class Entries:
     """Everybody who can be measured here.
 
     Attributes:
@@ -92,9 +92,9 @@ class Setting:
         self, name: str, file: str, *options: object, python: str = sys.executable, preload: bool = True
     ) -> LoopProcess:
         """Return a program of ``bench/peers/`` that works in a loop, unless without what it would be made to load."""
-        told = {"checkpoint": self.inputs.checkpoint, "texts": self.inputs.texts, "threads": self.threads}
-        given = [part for key, value in told.items() for part in (f"--{key}", str(value))]
-        command: list[str | Path] = [python, PROGRAMS / file, *given, *map(str, options)]
+        shared = {"checkpoint": self.inputs.checkpoint, "texts": self.inputs.texts, "threads": self.threads}
+        arguments = [part for key, value in shared.items() for part in (f"--{key}", str(value))]
+        command: list[str | Path] = [python, PROGRAMS / file, *arguments, *map(str, options)]
         environment = self.environment if preload else self.environment | {"LD_PRELOAD": ""}
         return LoopProcess(name, command, environment, self.folder / f"{name}.log")
 
@@ -105,20 +105,20 @@ class Setting:
             "model": repository / f"{task}_{part}" / VERSION / "model.pt",
             "tokenizer": repository / f"{task}_tokenizer" / VERSION / "tokenizer.json",
         }
-        given = [part for key, value in files.items() for part in (f"--{key}", value)]
-        return self.program(name, "torchscript.py", *given, "--task", task, "--most-tokens", most_tokens)
+        arguments = [part for key, value in files.items() for part in (f"--{key}", value)]
+        return self.program(name, "torchscript.py", *arguments, "--task", task, "--most-tokens", most_tokens)
 
 
-def enter(setting: Setting) -> Field:
+def make_entries(setting: Setting) -> Entries:
     """Return everybody who can be measured here."""
-    found = Field()
+    found = Entries()
     # The facade is ready only before a Triton that serves every task.
-    everything = EnsembleContender(
+    all_tasks = EnsembleContender(
         "ensemble-all", setting.inputs.repository, STS_MODELS + TASK_MODELS, setting.folder, setting.config_name
     )
     _bare(found, setting)
-    _served(found, setting, everything)
-    _tasks(found, setting, everything)
+    _served(found, setting, all_tasks)
+    _tasks(found, setting, all_tasks)
     order = list(Group)
     found.rows.sort(key=lambda row: order.index(row.group))
     return found
@@ -129,7 +129,7 @@ def processor_dtype() -> str:
     return "bfloat16" if Machine().bfloat16 else "float32"
 
 
-def _bare(found: Field, setting: Setting) -> None:
+def _bare(found: Entries, setting: Setting) -> None:
     batch = IN_FLIGHT
     products = setting.program("products", "products.py")
     engine = setting.engine("engine", "sts", "encoder", MOST_TOKENS)
@@ -139,17 +139,17 @@ def _bare(found: Field, setting: Setting) -> None:
         "products-64",
         "matrix products alone, batch 64: the ceiling",
         (products,),
-        looped(products, "tokens", batch=batch),
+        loop_measure(products, "tokens", batch=batch),
     )
-    tokens = looped(engine, "tokens", what="sentences", batch=batch)
+    tokens = loop_measure(engine, "tokens", what="sentences", batch=batch)
     add("engine-64", "our TorchScript, batch 64", (engine,), tokens, ours=True)
-    text = looped(engine, "text", what="sentences", batch=batch)
+    text = loop_measure(engine, "text", what="sentences", batch=batch)
     add("engine-text-64", "our TorchScript with its tokenizer, batch 64", (engine,), text, ours=True)
     for size in (32, 64):
         title = f"sentence-transformers encode, float32, batch {size}"
-        add(f"sentence-transformers-{size}", title, (encode,), looped(encode, "encode", batch=size))
+        add(f"sentence-transformers-{size}", title, (encode,), loop_measure(encode, "encode", batch=size))
     found.checks |= {each.name: partial(_check_program, each, setting) for each in (engine, encode)}
-    alone = looped(engine, "text", what="sentences", batch=1)
+    alone = loop_measure(engine, "text", what="sentences", batch=1)
     _add(found, Group.ALONE, "engine-1", "our TorchScript with its tokenizer, no server", (engine,), alone, ours=True)
 
     environment = Environment("runtimes", setting.peers, setting.torch_index_url)
@@ -163,18 +163,18 @@ def _bare(found: Field, setting: Setting) -> None:
         found.checks[runtime] = partial(_check_program, program, setting)
         for size in (32, 64):
             title = f"{titles[runtime]} {dtype}, batch {size}, no tokenizer"
-            add(f"{runtime}-{size}", title, (program,), looped(program, "tokens", batch=size))
+            add(f"{runtime}-{size}", title, (program,), loop_measure(program, "tokens", batch=size))
 
 
-def _served(found: Field, setting: Setting, everything: EnsembleContender) -> None:
+def _served(found: Entries, setting: Setting, all_tasks: EnsembleContender) -> None:
     inputs = setting.inputs
     alone = EnsembleContender("ensemble", inputs.repository, STS_MODELS, setting.folder, setting.config_name)
-    facade = FacadeContender("facade", everything, setting.folder)
+    facade = FacadeContender("facade", all_tasks, setting.folder)
     embedding = ensembles(inputs.repository)["sts_embedding"]
     ours: list[tuple[str, str, str, tuple[Contender, ...], str]] = [
         ("ensemble-grpc", "our ensemble, gRPC", "grpc", (alone,), alone.triton.grpc_url),
         ("ensemble-http", "our ensemble, HTTP", "http", (alone,), alone.triton.http_url),
-        ("facade", "our facade, HTTP and JSON", "facade", (everything, facade), facade.address),
+        ("facade", "our facade, HTTP and JSON", "facade", (all_tasks, facade), facade.address),
     ]
     ways: list[tuple[str, str, tuple[Contender, ...], Connector, list[bytes], Read, bool]] = []
     for name, title, protocol, contenders, address in ours:
@@ -186,13 +186,13 @@ def _served(found: Field, setting: Setting, everything: EnsembleContender) -> No
         ways.append((service.name, title, (service,), http(service.address), content, read, False))
     for name, title, contenders, connector, content, read, is_ours in ways:
         for in_flight, group in ((IN_FLIGHT, Group.SERVED), (1, Group.ALONE)):
-            measure = served(setting.loop, connector, content, in_flight, setting.turns)
+            measure = server_measure(setting.loop, connector, content, in_flight, setting.turns)
             _add(found, group, f"{name}-{in_flight}", title, contenders, measure, ours=is_ours)
         check = partial(_check_server, setting, connector, content, read)
         found.checks[contenders[-1].name] = _both(found.checks.get(contenders[-1].name), check)
 
 
-def _services(found: Field, setting: Setting) -> list[tuple[ServiceProcess, str, str, Read]]:
+def _services(found: Entries, setting: Setting) -> list[tuple[ServiceProcess, str, str, Read]]:
     """Return the servers of others, each with its title, its path and what reads its answers."""
     dtype = processor_dtype()
     ports = dict(zip(("infinity", "litserve", "fastapi"), free_ports(3), strict=True))
@@ -214,7 +214,7 @@ def _services(found: Field, setting: Setting) -> list[tuple[ServiceProcess, str,
         ],
         "fastapi": [sys.executable, PROGRAMS / "fastapi_service.py", *model, "--port", str(ports["fastapi"])],
     }  # fmt: skip
-    told = {
+    services = {
         "infinity": (f"infinity, torch, {dtype}", "/embeddings", from_json("data", 0, "embedding"), dtype),
         "litserve": (f"LitServe with sentence-transformers, {dtype}", "/predict", from_json("embedding"), dtype),
         "fastapi": ("FastAPI with the model in the endpoint, float32", "/embed", from_json("embedding"), "float32"),
@@ -229,7 +229,7 @@ def _services(found: Field, setting: Setting) -> list[tuple[ServiceProcess, str,
             path,
             read,
         )
-        for name, (title, path, read, used) in told.items()
+        for name, (title, path, read, used) in services.items()
     ]
 
 
@@ -237,25 +237,25 @@ def _body(name: str, text: str) -> dict[str, object]:
     return {"model": "sts", "input": [text]} if name == "infinity" else {"text": text}
 
 
-def _tasks(found: Field, setting: Setting, everything: EnsembleContender) -> None:
+def _tasks(found: Entries, setting: Setting, all_tasks: EnsembleContender) -> None:
     inputs, known = setting.inputs, ensembles(setting.inputs.repository)
-    wire, address = PROTOCOLS["grpc"], everything.triton.grpc_url
+    wire, address = PROTOCOLS["grpc"], all_tasks.triton.grpc_url
     tasks = (
         ("cola", Group.COLA, "classifier", 128, "sentences", [(each,) for each in inputs.sentences], IN_FLIGHT),
         ("qa", Group.QA, "reader", WINDOW_TOKENS, "windows", [*inputs.windows], WINDOWS_IN_FLIGHT),
     )
-    for task, group, part, tokens, what, items, together in tasks:
+    for task, group, part, tokens, what, items, in_flight in tasks:
         engine = setting.engine(f"engine-{task}", task, part, tokens)
         add = partial(_add, found, group, unit=f"{what}/s", ours=True)
-        bare = looped(engine, "tokens", what=what, batch=together)
-        add(f"{task}-engine-{together}", f"our TorchScript, batch {together}, no server", (engine,), bare)
+        bare = loop_measure(engine, "tokens", what=what, batch=in_flight)
+        add(f"{task}-engine-{in_flight}", f"our TorchScript, batch {in_flight}, no server", (engine,), bare)
         content = [wire.request(address, known[task], item) for item in items]
-        measure = served(setting.loop, wire.connect(address), content, together, setting.turns)
-        add(f"{task}-grpc-{together}", f"our ensemble, gRPC, {together} under way", (everything,), measure)
+        measure = server_measure(setting.loop, wire.connect(address), content, in_flight, setting.turns)
+        add(f"{task}-grpc-{in_flight}", f"our ensemble, gRPC, {in_flight} under way", (all_tasks,), measure)
 
 
 def _add(
-    found: Field,
+    found: Entries,
     group: Group,
     name: str,
     title: str,
@@ -267,7 +267,7 @@ def _add(
 
 
 def _check_program(program: LoopProcess, setting: Setting) -> float:
-    return check_embeddings(program.ask("embed", count=CHECKED)["embeddings"], setting.inputs.expected)
+    return check_embeddings(program.run("embed", count=CHECKED)["embeddings"], setting.inputs.expected)
 
 
 def _check_server(setting: Setting, connector: Connector, content: Sequence[bytes], read: Read) -> float:

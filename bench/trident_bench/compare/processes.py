@@ -1,4 +1,4 @@
-"""Contenders as processes: programs that work in a loop, and servers. None outlives this process."""
+"""Contenders as processes: programs that do jobs in a loop, and servers. None outlives this process."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Contender(Protocol):
 
     Attributes:
         name: what it is called on the command line and in the results.
-        facts: what it says of itself, such as its dtype; known once it is started.
+        facts: what it reports, such as its dtype; known once it is started.
     """
 
     name: str
@@ -93,7 +93,7 @@ class Child:
 
 
 class LoopProcess(Child):
-    """A program of ``bench/peers/`` that works on demand; see ``bench/peers/loop.py``.
+    """A program of ``bench/peers/`` that does jobs on demand; see ``bench/peers/loop.py``.
 
     Args:
         name: what it is called.
@@ -142,8 +142,8 @@ class LoopProcess(Child):
             self._connection = None
         super().stop()
 
-    def ask(self, work: str, **options: Any) -> dict[str, Any]:
-        """Let it work and return what it found.
+    def run(self, job: str, **options: Any) -> dict[str, Any]:
+        """Let it do a job and return what it found.
 
         Raises:
             MeasurementError: it failed, ended or took too long.
@@ -152,7 +152,7 @@ class LoopProcess(Child):
             raise MeasurementError("it was not started")
         self._connection.settimeout(SLACK_SECONDS + float(options.get("seconds", 0)))
         try:
-            self._lines.write(json.dumps({"work": work, **options}) + "\n")
+            self._lines.write(json.dumps({"job": job, **options}) + "\n")
             self._lines.flush()
             answer = self._read()
         except OSError as error:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from trident_bench.compare.inputs import serve_alone
+from trident_bench.compare.inputs import link_served
 from trident_bench.errors import MeasurementError
 from trident_bench.servers import new_facade, new_triton
 
@@ -34,7 +34,7 @@ class EnsembleContender:
 
     def start(self) -> None:
         """Start Triton and wait until every model is ready."""
-        serve_alone(self._repository, self._models, self._folder / "models")
+        link_served(self._repository, self._models, self._folder / "models")
         self.triton.start()
         self._started = True
 

@@ -31,11 +31,11 @@ LONGER, MOST_TRIES = 4, 3
 
 @dataclass(frozen=True)
 class Plan:
-    """What is asked for.
+    """What is measured.
 
     Attributes:
         ensembles: to be put under load, one after the other.
-        protocols: by which each is asked.
+        protocols: by which each is loaded.
         concurrency: levels of closed loops.
         rates: of open loops.
         seconds: that a point is measured.
@@ -77,7 +77,7 @@ class Sweeper:
     """Measures a plan.
 
     Args:
-        plan: what is asked for.
+        plan: what is measured.
         addresses: of the servers.
         state: asks Triton.
         environment: that perf_analyzer runs in.

@@ -13,7 +13,7 @@ from trident_client import AsyncTridentClient, Retry, Timeout
 
 from trident_bench.ensembles import Ensemble
 from trident_bench.errors import BenchError
-from trident_bench.generator.loop import Ask, Connector, closed_loop
+from trident_bench.generator.loop import Connector, Send, closed_loop
 from trident_bench.profiling.stages import Stage, by_statistics, by_trace
 from trident_bench.profiling.trace import TracedRequest, between
 from trident_bench.triton import Protocol, TritonState
@@ -77,11 +77,11 @@ def new_client(url: str, protocol: Protocol) -> AsyncTridentClient:
         raise BenchError(f"{url} is no host:port ({error}).") from error
 
 
-def through(ask: Ask) -> Connector:
+def through(send: Send) -> Connector:
     """Let the load generator send through a function rather than over connections of its own."""
 
-    async def connect(stack: AsyncExitStack, count: int) -> list[Ask]:
-        return [ask] * count
+    async def connect(stack: AsyncExitStack, count: int) -> list[Send]:
+        return [send] * count
 
     return connect
 

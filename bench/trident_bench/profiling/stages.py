@@ -44,7 +44,7 @@ def by_statistics(ensemble: Ensemble, mean: float, models: Mapping[str, ModelUsa
     than the whole.
 
     Args:
-        ensemble: that was asked.
+        ensemble: that was loaded.
         mean: microseconds from the client's call to its return.
         models: what the ensemble and its composing models did.
     """

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from google.protobuf import json_format
 from trident_bench.cli import app
-from trident_bench.ensembles import Ensemble, read
+from trident_bench.ensembles import Ensemble, find_ensembles
 from trident_bench.errors import MeasurementError, TooShortError
 from trident_bench.load import command, sweep
 from trident_bench.load.plan import Level
@@ -77,7 +77,7 @@ class FakeState:
         return "triton 2.51.0"
 
     def ensembles(self) -> dict[str, Ensemble]:
-        return read({"cola": COLA, "cola_classifier": ModelConfig()})
+        return find_ensembles({"cola": COLA, "cola_classifier": ModelConfig()})
 
     def __enter__(self) -> "FakeState":
         return self

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from google.protobuf import json_format
 from trident_bench import texts
-from trident_bench.ensembles import Ensemble, choose, read
+from trident_bench.ensembles import Ensemble, choose, find_ensembles
 from trident_bench.errors import BenchError, MeasurementError, TooShortError
 from trident_bench.generator.loop import Sample
 from trident_bench.generator.requests import PROTOCOLS
@@ -47,7 +47,7 @@ def ensemble(name: str, inputs: list[str], output: str, languages: str = "") -> 
 
 
 def known(*configurations: ModelConfig) -> dict[str, Ensemble]:
-    return read({each.name: each for each in configurations})
+    return find_ensembles({each.name: each for each in configurations})
 
 
 def test_perf_analyzers_table_is_read_in_milliseconds():

@@ -1,4 +1,4 @@
-"""The report that every command writes: the same in JSON, Markdown and HTML, and the page asks no network."""
+"""The report that every command writes: the same in JSON, Markdown and HTML, and the page senders no network."""
 
 import json
 import re

@@ -16,6 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from trident_server.errors import ServerError
 
 from trident_bench.errors import BenchError
+from trident_bench.report import Report
 
 INTERRUPTED = 130
 RESULTS = Path("bench/results")
@@ -36,10 +37,10 @@ SecondsOption = Annotated[float, typer.Option("--seconds", min=0.1, max=600, hel
 WarmUpOption = Annotated[float, typer.Option("--warm-up", min=0.0, help="Seconds of load before each measurement.")]
 InFlightOption = Annotated[int, typer.Option("--in-flight", min=1, help="Requests under way at once.")]
 
-console = Console(highlight=False)
+out = Console(highlight=False)
 errors = Console(stderr=True, highlight=False)
-if not console.is_terminal:
-    console.width = max(console.width, LOG_WIDTH)
+if not out.is_terminal:
+    out.width = max(out.width, LOG_WIDTH)
 
 
 def progress() -> Progress:
@@ -54,6 +55,13 @@ def progress() -> Progress:
         console=errors,
         refresh_per_second=1,
     )
+
+
+def publish(report: Report, folder: Path) -> None:
+    """Write a report into a folder, print it, and name its files."""
+    files = report.write(folder)
+    report.show(out)
+    out.print(", ".join(map(str, files)), markup=False, soft_wrap=True)
 
 
 @contextmanager

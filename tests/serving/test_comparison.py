@@ -69,8 +69,8 @@ def test_ctrl_c_stops_every_server_and_keeps_what_was_measured(
 ) -> None:
     process = start("--only", "engine-64", "--only", "ensemble-grpc-64", "--seconds", "0.5", "--rounds", "50")
     assert process.stdout is not None
-    said = list(itertools.takewhile(lambda line: "round 2 of 50" not in line, process.stdout))
-    assert any("round 1 of 50" in line for line in said), said
+    lines = list(itertools.takewhile(lambda line: "round 2 of 50" not in line, process.stdout))
+    assert any("round 1 of 50" in line for line in lines), lines
     os.kill(process.pid, signal.SIGINT)
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 130, output

@@ -12,24 +12,13 @@ import uvloop
 from trident_server.errors import ServerError
 from trident_server.repository import check_repository
 
+from trident_bench import console
 from trident_bench.compare import contenders, ratios
 from trident_bench.compare.inputs import prepare, write_checkpoint
 from trident_bench.compare.processes import Contender, LoopProcess
 from trident_bench.compare.report import Comparison, make_report
 from trident_bench.compare.rounds import Rounds
 from trident_bench.compare.rows import Row
-from trident_bench.console import (
-    INTERRUPTED,
-    MODELS,
-    RESULTS,
-    ConfigNameOption,
-    OutputOption,
-    RepositoryOption,
-    SecondsOption,
-    console,
-    progress,
-    reporting,
-)
 from trident_bench.generator.loop import TURNS
 
 SENTENCES, WINDOWS = 512, 64
@@ -39,20 +28,20 @@ PADDED_TOGETHER = 32
 
 
 def compare(
-    output: OutputOption = RESULTS / "compare",
-    repository: RepositoryOption = MODELS,
+    output: console.OutputOption = console.RESULTS / "compare",
+    repository: console.RepositoryOption = console.MODELS,
     only: Annotated[
         list[str] | None,
         typer.Option(help="Measure this row (ensemble-grpc-64) or contender (infinity) alone; repeatable."),
     ] = None,
     rounds: Annotated[int, typer.Option(min=1, help="Everybody is measured once a round.")] = 5,
-    seconds: SecondsOption = 5.0,
+    seconds: console.SecondsOption = 5.0,
     quick: Annotated[bool, typer.Option(help="Half a second each, two rounds: to see that it works.")] = False,
     threads: Annotated[
         int | None,
         typer.Option(min=1, help="Everybody computes with so many; as many as there are cores if not given."),
     ] = None,
-    config_name: ConfigNameOption = None,
+    config_name: console.ConfigNameOption = None,
     peers: Annotated[Path, typer.Option(help="The peers' environments are made in this folder.")] = Path(
         ".trident/peers"
     ),
@@ -72,7 +61,7 @@ def compare(
         check_repository(repository, config_name)
     except ServerError as error:
         raise typer.BadParameter(f"{error} `make models` builds it.") from error
-    with reporting("compare"), asyncio.Runner(loop_factory=uvloop.new_event_loop) as loop:
+    with console.reporting("compare"), asyncio.Runner(loop_factory=uvloop.new_event_loop) as loop:
         folder = output.resolve() / "work"
         counts = (QUICK_SENTENCES, QUICK_WINDOWS) if quick else (SENTENCES, WINDOWS)
         setting = contenders.Setting(
@@ -90,22 +79,19 @@ def compare(
             rows = entries.named(only or [])
         except ValueError as error:
             raise typer.BadParameter(str(error)) from error
-        console.print("Preparing the weights ...")
+        console.out.print("Preparing the weights ...")
         write_checkpoint(setting.inputs)
         comparison = _measure(entries, rows, setting, rounds, seconds)
-        report = make_report(comparison, output)
-        files = report.write(output)
-    report.show(console)
-    console.print("\n".join(map(str, files)), markup=False)
+        console.publish(make_report(comparison, output), output)
     if comparison.results.interrupted:
-        raise typer.Exit(INTERRUPTED)
+        raise typer.Exit(console.INTERRUPTED)
 
 
 def _measure(
     entries: contenders.Entries, rows: list[Row], setting: contenders.Setting, rounds: int, seconds: float
 ) -> Comparison:
     padding: dict[str, int | None] = {}
-    with progress() as bar:
+    with console.progress() as bar:
         task = bar.add_task("starting", total=rounds * len(rows))
 
         def log(text: str) -> None:

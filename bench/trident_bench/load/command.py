@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
@@ -12,17 +11,7 @@ import typer
 from rich.markup import escape
 from trident_server.settings import ServerSettings
 
-from trident_bench.console import (
-    MODELS,
-    RESULTS,
-    ConfigNameOption,
-    OutputOption,
-    RepositoryOption,
-    SecondsOption,
-    errors,
-    progress,
-    reporting,
-)
+from trident_bench import console
 from trident_bench.ensembles import choose
 from trident_bench.errors import BenchError
 from trident_bench.load import perf_analyzer
@@ -72,7 +61,7 @@ def load(
     rates: Annotated[
         str, typer.Option(help="Requests a second: 50,100, or shares of the highest throughput found; or none.")
     ] = "25%,50%,70%,80%,90%,100%",
-    seconds: SecondsOption = 5.0,
+    seconds: console.SecondsOption = 5.0,
     knee: Annotated[
         float, typer.Option(min=1, help="How many times the median of a lone request p99 may be at the knee.")
     ] = MULTIPLE,
@@ -82,9 +71,9 @@ def load(
     ] = None,
     grpc_url: Annotated[str | None, typer.Option(help="host:port of the running Triton's gRPC service.")] = None,
     facade_url: Annotated[str | None, typer.Option(help="URL of the running facade.")] = None,
-    repository: RepositoryOption = MODELS,
-    config_name: ConfigNameOption = None,
-    output: OutputOption = RESULTS / "load",
+    repository: console.RepositoryOption = console.MODELS,
+    config_name: console.ConfigNameOption = None,
+    output: console.OutputOption = console.RESULTS / "load",
     fresh: Annotated[bool, typer.Option(help="Measure again what an earlier run has finished.")] = False,
 ) -> None:
     """Put every ensemble under rising load; find where each bends, and why.
@@ -102,7 +91,7 @@ def load(
         "configuration": config_name or "config.pbtxt",
     }
     run = Run()
-    with reporting("load", "The same command goes on from here."):
+    with console.reporting("load", "The same command goes on from here."):
         levels, wanted = parse_concurrency(concurrency), parse_rates(rates)
         if not levels and (wanted.shares or not wanted.values):
             raise BenchError("There is nothing to measure: give --concurrency, or --rates in requests a second.")
@@ -114,23 +103,19 @@ def load(
             run.notes.append("The facade is left out: its address was not given (--facade-url).")
             if not chosen:
                 raise BenchError(f"{run.notes[-1]} Nothing else was asked for.")
-            errors.print(f"[yellow]{run.notes[-1]}[/]", soft_wrap=True)
+            console.errors.print(f"[yellow]{run.notes[-1]}[/]", soft_wrap=True)
 
-        @contextlib.contextmanager
-        def servers() -> Iterator[Addresses]:
-            if url is not None:
-                yield Addresses(url.removeprefix("http://").rstrip("/"), grpc_url, facade_url)
-                return
-            errors.print("Starting servers ...")
-            cache = ServerSettings().cache_dir / "load"
-            own = served(repository, output / "logs", cache=cache, config_name=config_name, facade="facade" in chosen)
-            with own as addresses:
-                yield addresses
-
+        servers: contextlib.AbstractContextManager[Addresses]
+        if url is not None:
+            servers = contextlib.nullcontext(Addresses(url.removeprefix("http://").rstrip("/"), grpc_url, facade_url))
+        else:
+            logs, cache = output / "logs", ServerSettings().cache_dir / "load"
+            servers = served(repository, logs, cache=cache, config_name=config_name, facade="facade" in chosen)
+            console.errors.print("Starting servers ...")
         try:
             with (
                 perf_analyzer.environment() as environment,
-                servers() as addresses,
+                servers as addresses,
                 TritonState(addresses.http) as state,
             ):
                 for protocol in chosen:
@@ -157,7 +142,7 @@ def load(
 
 
 def _measure(sweeper: Sweeper, run: Run) -> None:
-    with progress() as bar:
+    with console.progress() as bar:
         task = bar.add_task("", total=sweeper.plan.size)
         sweeper.on_start = lambda name: bar.update(task, description=name)
         for outcome in sweeper.run():
@@ -165,7 +150,7 @@ def _measure(sweeper: Sweeper, run: Run) -> None:
             if line := run.add(outcome):
                 bar.console.print(line, soft_wrap=True)
     if run.reused:
-        errors.print(f"{run.reused} points were measured by an earlier run; --fresh measures them again.")
+        console.errors.print(f"{run.reused} points were measured by an earlier run; --fresh measures them again.")
 
 
 def _write(run: Run, output: Path, settings: dict[str, str], multiple: float) -> None:
@@ -181,5 +166,4 @@ def _write(run: Run, output: Path, settings: dict[str, str], multiple: float) ->
     }
     output.mkdir(parents=True, exist_ok=True)
     report = Report("Trident under load", results, sections(sweeps, multiple, notes, output), settings)
-    files = report.write(output)
-    errors.print(f"Report: {files[-1]}", soft_wrap=True)
+    console.publish(report, output)

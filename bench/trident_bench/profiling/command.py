@@ -13,19 +13,7 @@ from typing import Annotated
 import typer
 from trident_client.errors import TridentError
 
-from trident_bench.console import (
-    MODELS,
-    RESULTS,
-    ConfigNameOption,
-    InFlightOption,
-    OutputOption,
-    RepositoryOption,
-    SecondsOption,
-    WarmUpOption,
-    console,
-    progress,
-    reporting,
-)
+from trident_bench import console
 from trident_bench.ensembles import Ensemble, choose
 from trident_bench.errors import BenchError
 from trident_bench.machine import name_tag
@@ -59,12 +47,12 @@ def profile(
         typer.Option(help="Profile the Triton that runs at host:port, by its statistics, instead of one's own."),
     ] = None,
     protocol: Annotated[Protocol, typer.Option(help="How the client talks to Triton.")] = "grpc",
-    in_flight: InFlightOption = 32,
-    seconds: SecondsOption = 5.0,
-    warm_up: WarmUpOption = 2.0,
-    repository: RepositoryOption = MODELS,
-    config_name: ConfigNameOption = None,
-    output: OutputOption = RESULTS / "profile",
+    in_flight: console.InFlightOption = 32,
+    seconds: console.SecondsOption = 5.0,
+    warm_up: console.WarmUpOption = 2.0,
+    repository: console.RepositoryOption = console.MODELS,
+    config_name: console.ConfigNameOption = None,
+    output: console.OutputOption = console.RESULTS / "profile",
 ) -> None:
     """Say where a request's microseconds go, stage by stage, at 1 request in flight and at more.
 
@@ -72,7 +60,7 @@ def profile(
     statistics where it is given by --url. Load and server share the machine, which should have nothing else to do.
     """
     plan = Plan(protocol, tuple(dict.fromkeys((1, in_flight))), warm_up, seconds)
-    with reporting("profile"):
+    with console.reporting("profile"):
         if url is not None:
             levels = _running(url, names or ENSEMBLES, plan)
         else:
@@ -81,9 +69,7 @@ def profile(
         caption = f"{name_tag()}, {protocol}, {time.strftime('%Y-%m-%d')}"
         results = {"settings": settings, "levels": [asdict(each) for each in levels]}
         report = Report("Where a request's time goes", results, sections(levels, caption, output), settings)
-        files = report.write(output)
-        report.show(console)
-        console.print("\n".join(map(str, files)), markup=False)
+        console.publish(report, output)
 
 
 def _own(repository: Path, names: Sequence[str], config_name: str | None, plan: Plan) -> list[Level]:
@@ -113,7 +99,7 @@ async def _measure(url: str, state: TritonState, chosen: Sequence[Ensemble], pla
     found = []
     try:
         async with new_client(url, plan.protocol) as client:
-            with progress() as bar:
+            with console.progress() as bar:
                 task = bar.add_task("profile", total=len(chosen) * len(plan.loads))
                 for ensemble in chosen:
                     for in_flight in plan.loads:

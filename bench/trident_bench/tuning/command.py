@@ -18,17 +18,7 @@ from rich.markup import escape
 from rich.progress import Progress
 from trident_server.machine import Machine
 
-from trident_bench.console import (
-    MODELS,
-    RESULTS,
-    InFlightOption,
-    RepositoryOption,
-    SecondsOption,
-    WarmUpOption,
-    console,
-    progress,
-    reporting,
-)
+from trident_bench import console
 from trident_bench.ensembles import choose
 from trident_bench.machine import model_files, name_tag, total_memory
 from trident_bench.repository import ensembles
@@ -55,16 +45,16 @@ def tune(
         str | None, typer.Option(help="Of the configuration that is written; this host's name by default.")
     ] = None,
     trials: Annotated[int, typer.Option(min=1, help="Configurations to measure, the repository's own first.")] = 40,
-    in_flight: InFlightOption = 64,
-    seconds: SecondsOption = 5.0,
-    warm_up: WarmUpOption = 2.0,
+    in_flight: console.InFlightOption = 64,
+    seconds: console.SecondsOption = 5.0,
+    warm_up: console.WarmUpOption = 2.0,
     p99_ms: Annotated[
         float | None,
         typer.Option(min=0.1, help=f"What the 99th percentile must keep; {SLACK} times the default's where not given."),
     ] = None,
     rounds: Annotated[int, typer.Option(min=1, help="Of the best against the default in the end.")] = 5,
     least_gain: Annotated[float, typer.Option(min=0.0, help="Median gain from which it is written.")] = 0.03,
-    repository: RepositoryOption = MODELS,
+    repository: console.RepositoryOption = console.MODELS,
     output: Annotated[
         Path | None, typer.Option("--output", "--out", help="As of the others; bench/results/tune-ENSEMBLE by default.")
     ] = None,
@@ -77,10 +67,10 @@ def tune(
     <model>/configs/NAME.pbtxt, which `trident-serve --config-name NAME` serves. Given again, the command goes on where
     it was stopped.
     """
-    folder = output or RESULTS / f"tune-{ensemble}"
+    folder = output or console.RESULTS / f"tune-{ensemble}"
     name = name if name is not None else host_name()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    refusals = reporting("tune", f"The same command goes on from here; what was found is in {folder}.")
+    refusals = console.reporting("tune", f"The same command goes on from here; what was found is in {folder}.")
     with refusals, asyncio.Runner(loop_factory=uvloop.new_event_loop) as loop:
         (chosen,) = choose(ensembles(repository), [ensemble])
         cores, memory = Machine().cores, total_memory()
@@ -116,7 +106,7 @@ class _Tuner:
         """Search, compare the best with the default, and write and show what came of it."""
         search, tuning, remarks = self.search, Tuning(self.search), ["The search was not finished."]
         try:
-            with progress() as bar:
+            with console.progress() as bar:
                 task = bar.add_task("as configured", total=search.remaining(trials) + 2 * rounds)
 
                 def on_trial(trial: Trial) -> None:
@@ -133,10 +123,7 @@ class _Tuner:
                 bar.update(task, completed=bar.tasks[task].total)
             remarks = self._remarks(tuning, best)
         finally:
-            report = tuning.report(search.conditions, remarks, self.folder)
-            files = report.write(self.folder)
-        report.show(console)
-        console.print("\n".join(map(str, files)), markup=False)
+            console.publish(tuning.report(search.conditions, remarks, self.folder), self.folder)
 
     def _texts(self, choices: Mapping[str, Choice], *further: str) -> dict[str, str]:
         """Return the configurations that differ from the repository's, as files."""

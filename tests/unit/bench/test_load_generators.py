@@ -26,7 +26,7 @@ Server Compute Infer,Server Compute Output,Client Recv,p50 latency,p90 latency,p
 request/response,response wait
 199,195.208,7,4831,2,56,8808,528,1,12934,23187,26723,35891,14236,8,14220
 """
-SAID = """\
+LOG = """\
     Request count: 584
     Avg send request rate: 196.88 infer/sec
     [WARNING] Perf Analyzer was not able to keep up with the desired request rate. 8.05% of the requests were delayed.
@@ -36,14 +36,14 @@ SAID = """\
 
 
 def ensemble(name: str, inputs: list[str], output: str, languages: str = "") -> ModelConfig:
-    told = {
+    content = {
         "name": name,
         "input": [{"name": each} for each in inputs],
         "output": [{"name": output}],
         "ensemble_scheduling": {"step": [{"model_name": "tokenizer"}]},
         "parameters": {"languages": {"string_value": languages}} if languages else {},
     }
-    return json_format.ParseDict(told, ModelConfig())
+    return json_format.ParseDict(content, ModelConfig())
 
 
 def known(*configurations: ModelConfig) -> dict[str, Ensemble]:
@@ -51,31 +51,31 @@ def known(*configurations: ModelConfig) -> dict[str, Ensemble]:
 
 
 def test_perf_analyzers_table_is_read_in_milliseconds():
-    load = perf_analyzer.read_load(TABLE, SAID, failures=3)
+    load = perf_analyzer.read_load(TABLE, LOG, failures=3)
     assert (load.requests, load.failures, load.throughput, load.late) == (584, 3, 195.208, 0.0805)
     assert load.latency.model_dump() == {"mean": 14.236, "p50": 12.934, "p90": 23.187, "p95": 26.723, "p99": 35.891}
 
 
 @pytest.mark.parametrize(
-    ("table", "said"),
+    ("table", "log"),
     [
-        ("", SAID),
+        ("", LOG),
         (TABLE, "Failed to obtain stable measurement."),
         (TABLE, "Request count: 0"),
-        (TABLE.replace("p99 latency", "p98 latency"), SAID),
-        (TABLE.replace("35891", "n/a"), SAID),
+        (TABLE.replace("p99 latency", "p98 latency"), LOG),
+        (TABLE.replace("35891", "n/a"), LOG),
     ],
 )
-def test_a_table_that_tells_nothing_is_no_measurement(table, said):
+def test_a_table_that_holds_nothing_is_no_measurement(table, log):
     with pytest.raises(MeasurementError):
-        perf_analyzer.read_load(table, said, 0)
+        perf_analyzer.read_load(table, log, 0)
 
 
 def test_what_perf_analyzer_fails_with_is_told_without_its_settings():
-    said = "*** Measurement Settings ***\n  Batch size: 1\n  Window: 5\n\nerror: failed to get model metadata\n\n"
-    told = perf_analyzer.failure("Successfully read data\n" * 5 + said)
-    assert "failed to get model metadata" in str(told)
-    assert "Successfully" not in str(told)
+    log = "*** Measurement Settings ***\n  Batch size: 1\n  Window: 5\n\nerror: failed to get model metadata\n\n"
+    error = perf_analyzer.failure("Successfully read data\n" * 5 + log)
+    assert "failed to get model metadata" in str(error)
+    assert "Successfully" not in str(error)
     assert isinstance(perf_analyzer.failure("No valid requests recorded within time interval."), TooShortError)
 
 
@@ -163,7 +163,7 @@ def counted(
 ) -> ModelStatistics:
     compute = sum(size * ns for size, ns in batches)
     zero = {"count": requests, "ns": 0}
-    told = {
+    content = {
         "inference_count": requests if items is None else items,
         "execution_count": executions,
         "inference_stats": {
@@ -178,7 +178,7 @@ def counted(
             for size, ns in batches
         ],
     }
-    return json_format.ParseDict(told, ModelStatistics())
+    return json_format.ParseDict(content, ModelStatistics())
 
 
 def test_a_batchs_time_counts_once_for_the_instance_and_for_each_request_that_waited():

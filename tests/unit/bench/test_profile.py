@@ -18,8 +18,8 @@ from tritonclient.grpc.service_pb2 import ModelStatistics
 
 def ensemble(name, *models):
     """Return an ensemble of these models."""
-    told = {"ensemble_scheduling": {"step": [{"model_name": each} for each in models]}}
-    return Ensemble(name, COLA.main, {name: json_format.ParseDict(told, ModelConfig())})
+    content = {"ensemble_scheduling": {"step": [{"model_name": each} for each in models]}}
+    return Ensemble(name, COLA.main, {name: json_format.ParseDict(content, ModelConfig())})
 
 
 ENSEMBLE = ensemble("toy", "toy_tokenizer", "toy_network")
@@ -58,12 +58,12 @@ def models(**changes):
 
 def test_stages_from_statistics_add_up_to_the_request():
     found = by_statistics(ENSEMBLE, MEAN, models())
-    told = {(each.part, each.name): each.microseconds for each in found}
-    assert told["client", "client, network and front end"] == pytest.approx(350)
-    assert told["Triton", "ensemble scheduling"] == pytest.approx(800 - 160 - 590)
-    assert told["toy_tokenizer", "compute infer"] == pytest.approx(100)
-    assert told["toy_network", "queue"] == pytest.approx(40)
-    assert sum(told.values()) == pytest.approx(MEAN)
+    spent = {(each.part, each.name): each.microseconds for each in found}
+    assert spent["client", "client, network and front end"] == pytest.approx(350)
+    assert spent["Triton", "ensemble scheduling"] == pytest.approx(800 - 160 - 590)
+    assert spent["toy_tokenizer", "compute infer"] == pytest.approx(100)
+    assert spent["toy_network", "queue"] == pytest.approx(40)
+    assert sum(spent.values()) == pytest.approx(MEAN)
 
 
 def test_overlapping_statistics_leave_no_negative_stage():
@@ -109,14 +109,14 @@ def trace(start, front="GRPC_WAITREAD_END", send="GRPC_SEND_START", number=1):
 def test_stages_from_the_trace_follow_one_another_and_add_up(marks):
     (traced,) = collect([*trace(1_000, **marks)])
     found = by_trace(ENSEMBLE, MEAN, [traced])
-    told = {(each.part, each.name): each.microseconds for each in found}
-    assert told["Triton", "front end"] == 20
+    spent = {(each.part, each.name): each.microseconds for each in found}
+    assert spent["Triton", "front end"] == 20
     # Ten before the tokenizer; it hands on at 250, before it is done, and the network before it is done, too.
-    assert told["Triton", "ensemble scheduling"] == 10
+    assert spent["Triton", "ensemble scheduling"] == 10
     assert [each.microseconds for each in found if each.part == "toy_tokenizer"] == [30, 20, 150, 20]
     assert [each.microseconds for each in found if each.part == "toy_network"] == [50, 10, 470, 30]
-    assert told["client", "client and network"] == MEAN - 810
-    assert sum(told.values()) == pytest.approx(MEAN)
+    assert spent["client", "client and network"] == MEAN - 810
+    assert sum(spent.values()) == pytest.approx(MEAN)
 
 
 def test_a_measurement_takes_its_own_requests_of_the_trace_alone():
@@ -129,10 +129,10 @@ def test_a_measurement_takes_its_own_requests_of_the_trace_alone():
 
 
 async def test_the_generator_asks_through_a_function_too():
-    now = SimpleNamespace(here=0, most=0, asked=[])
+    now = SimpleNamespace(here=0, most=0, sent=[])
 
     async def ask(item):
-        now.asked.append(item)
+        now.sent.append(item)
         now.here += 1
         now.most = max(now.most, now.here)
         await asyncio.sleep(0.001)
@@ -141,6 +141,6 @@ async def test_the_generator_asks_through_a_function_too():
     found = await closed_loop(through(ask), ["a", "b", "c"], 5, seconds=0.2, turns=1, warm_up=0)
     assert (now.most, now.here) == (5, 0)
     # The first opens the measurement, and those under way at its end are no part of it.
-    assert len(now.asked) - 6 <= len(found.times) < len(now.asked)
-    assert now.asked[:6] == ["a", "b", "c", "a", "b", "c"]
+    assert len(now.sent) - 6 <= len(found.times) < len(now.sent)
+    assert now.sent[:6] == ["a", "b", "c", "a", "b", "c"]
     assert found.rate > 0

@@ -257,7 +257,7 @@ def test_an_interrupt_keeps_what_was_found(repository, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "reason"),
     [
         (["tune", "nothing"], "There is no ensemble 'nothing' (there are: sts)"),
         (["tune", "sts", "--name", "a/b"], "'a/b' cannot name a configuration"),
@@ -267,11 +267,11 @@ def test_an_interrupt_keeps_what_was_found(repository, monkeypatch):
         (["profile", "sts", "--url", "127.0.0.1:9", "--protocol", "http"], "No Triton answers over http"),
     ],
 )
-def test_what_cannot_be_measured_is_said_in_one_line(repository, tmp_path, arguments, said):
+def test_what_cannot_be_measured_is_said_in_one_line(repository, tmp_path, arguments, reason):
     given = [*arguments, "--output", str(tmp_path / "out"), "--repository", str(repository)]
     done = CliRunner().invoke(app, given)
     assert done.exit_code == 1
-    assert said in done.output
+    assert reason in done.output
     assert "Traceback" not in done.output
 
 

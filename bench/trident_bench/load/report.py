@@ -83,6 +83,7 @@ def draw(sweeps: Sequence[Sweep], file: Path) -> None:
                     _draw_curve(axes, sweep.protocol, curve)
             axes.set(title=TITLES[mode], xlabel="answered requests a second", ylabel="latency, ms", yscale="log")
             axes.yaxis.set_major_formatter("{x:g}")
+            axes.yaxis.set_minor_formatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in "25" else "")
             axes.set_xlim(left=0)
             for label, style in (("median", "-"), ("p99", "--"), ("limit of p99", ":")):
                 axes.plot([], [], style, color=INK, label=label)
@@ -137,7 +138,9 @@ def _remarks(sweeps: Sequence[Sweep]) -> list[str]:
             level = f"{figure(point.value)} {UNITS[curve.mode]}"
             p99 = f"p99 {figure(load.latency.p99)} of at most {figure(limit)} ms"
             found.append(f"{title}: {knee} {figure(load.throughput)} requests/s ({level}; {p99}).")
-            found.append(f"{title}: bottleneck: {bottleneck.title}: {bottleneck.why}.")
+            found.append(
+                f"{title}: {'no bottleneck yet' if bottleneck.kind == 'none' else 'bottleneck'}: {bottleneck.why}."
+            )
     if share := facade_share(sweeps):
         found.append(f"With {figure(share[0])} requests under way, the facade answers {share[1]:.0%} of gRPC's.")
     return found

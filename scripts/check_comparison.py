@@ -1,6 +1,6 @@
 """Hold a comparison (``make bench``) to what the project wants to show: its ratios beside their bounds.
 
-``python scripts/check_comparison.py bench/results/compare/comparison.json`` says each ratio's median, and exits with 1
+``python scripts/check_comparison.py bench/results/compare/results.json`` says each ratio's median, and exits with 1
 where one misses its bound. What was not measured is said, and missed only with ``--all``.
 """
 
@@ -28,7 +28,7 @@ AT_MOST = {"http/engine, one at a time": 1.5, "padding": 0.10}
 def main(arguments: Sequence[str] | None = None) -> int:
     """Say what is met and what is missed; return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("file", type=Path, help="comparison.json")
+    parser.add_argument("file", type=Path, help="results.json of a comparison")
     parser.add_argument("--all", action="store_true", help="what was not measured is missed")
     given = parser.parse_args(arguments)
     found = {each["name"]: each["found"] for each in json.loads(given.file.read_text())["ratios"]}

@@ -46,5 +46,7 @@ if __name__ == "__main__":
     parser.add_argument("--checkpoint", required=True)
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--threads", type=int, required=True)
-    given = parser.parse_args()
-    uvicorn.run(create(given.checkpoint, given.threads), host="127.0.0.1", port=given.port, log_level="warning")
+    arguments = parser.parse_args()
+    uvicorn.run(
+        create(arguments.checkpoint, arguments.threads), host="127.0.0.1", port=arguments.port, log_level="warning"
+    )

@@ -43,8 +43,14 @@ if __name__ == "__main__":
     parser.add_argument("--threads", type=int, required=True)
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--wait", type=float, default=0.005, help="seconds that a batch waits for company")
-    given = parser.parse_args()
-    api = Embeddings(given.checkpoint, given.dtype, given.threads, max_batch_size=given.batch, batch_timeout=given.wait)
+    arguments = parser.parse_args()
+    api = Embeddings(
+        arguments.checkpoint,
+        arguments.dtype,
+        arguments.threads,
+        max_batch_size=arguments.batch,
+        batch_timeout=arguments.wait,
+    )
     litserve.LitServer(api, accelerator="cpu").run(
-        host="127.0.0.1", port=given.port, generate_client_file=False, log_level="warning"
+        host="127.0.0.1", port=arguments.port, generate_client_file=False, log_level="warning"
     )

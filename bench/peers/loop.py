@@ -1,8 +1,8 @@
-"""What every bare loop shares: it says over a socket that it is ready, then does the work that it is asked for.
+"""What every bare loop shares: it reports over a socket that it is ready, then does the jobs that it gets.
 
 Standard library only, for it runs in every peer's own environment. Whoever measures listens on a Unix socket; both
-sides write one JSON object a line. A program first says ``{"ready": <facts>}``, then answers ``{"work": <name>,
-<options>}`` by what the work returned, or by ``{"error": <text>}``.
+sides write one JSON object a line. A program first sends ``{"ready": <facts>}``, then answers ``{"job": <name>,
+<options>}`` by what the job returned, or by ``{"error": <text>}``.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-Work = Callable[..., Mapping[str, Any]]
+Job = Callable[..., Mapping[str, Any]]
 
 
 def arguments(description: str, **options: dict[str, Any]) -> argparse.Namespace:
-    """Read what every program is told: where to connect, the model, the texts, and its threads; and its own options."""
+    """Read every program's arguments: where to connect, the model, the texts, and its threads; and its own options."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--socket", required=True, help="Unix socket of whoever measures")
     parser.add_argument("--checkpoint", type=Path, required=True, help="folder of the Hugging Face model")
@@ -31,8 +31,8 @@ def arguments(description: str, **options: dict[str, Any]) -> argparse.Namespace
     return parser.parse_args()
 
 
-def serve(address: str, facts: Mapping[str, Any], works: Mapping[str, Work]) -> None:
-    """Say what this is and work until the other side closes."""
+def serve(address: str, facts: Mapping[str, Any], jobs: Mapping[str, Job]) -> None:
+    """Report what this is and work until the other side closes."""
     with socket.socket(socket.AF_UNIX) as connection:
         connection.connect(address)
         lines = connection.makefile("rw", encoding="utf-8")
@@ -40,7 +40,7 @@ def serve(address: str, facts: Mapping[str, Any], works: Mapping[str, Work]) -> 
         for line in lines:
             order = json.loads(line)
             try:
-                answer = works[order.pop("work")](**order)
+                answer = jobs[order.pop("job")](**order)
             except Exception as error:  # whatever it is, whoever measures shall report it
                 traceback.print_exc()
                 answer = {"error": f"{type(error).__name__}: {error}"}

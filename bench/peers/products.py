@@ -45,9 +45,9 @@ def run(products: list[tuple[Tensor, Tensor]], rows: dict[int, Tensor]) -> None:
 
 def main() -> None:
     """Choose the faster dtype, then multiply as often as asked."""
-    given = loop.arguments(__doc__ or "")
-    torch.set_num_threads(given.threads)
-    model = AutoModel.from_pretrained(given.checkpoint, dtype=torch.float32).eval()
+    arguments = loop.arguments(__doc__ or "")
+    torch.set_num_threads(arguments.threads)
+    model = AutoModel.from_pretrained(arguments.checkpoint, dtype=torch.float32).eval()
     products = {
         dtype: [(w.to(dtype), b.to(dtype)) for w, b in weights(model)] for dtype in (torch.bfloat16, torch.float32)
     }
@@ -66,9 +66,9 @@ def main() -> None:
         return min(times)
 
     best = min(products, key=trial)
-    tokenizer = Tokenizer.from_file(str(given.checkpoint / "tokenizer.json"))
+    tokenizer = Tokenizer.from_file(str(arguments.checkpoint / "tokenizer.json"))
     tokenizer.no_padding()
-    texts = json.loads(given.texts.read_text())["sentences"]
+    texts = json.loads(arguments.texts.read_text())["sentences"]
     lengths = [len(encoding.ids) for encoding in tokenizer.encode_batch(texts)]
     operations = sum(2 * weight.numel() for weight, _ in products[best])
 
@@ -79,7 +79,7 @@ def main() -> None:
         return found | {"teraflops": passes * sum(lengths) * operations / found["seconds"] / 1e12}
 
     loop.serve(
-        given.socket, {"dtype": str(best).removeprefix("torch."), "torch": torch.__version__}, {"tokens": tokens}
+        arguments.socket, {"dtype": str(best).removeprefix("torch."), "torch": torch.__version__}, {"tokens": tokens}
     )
 
 

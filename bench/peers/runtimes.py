@@ -77,24 +77,24 @@ RUNTIMES = {"onnxruntime": onnxruntime, "openvino": openvino}
 
 def main() -> None:
     """Export where that was not done yet, load, and embed as often as asked."""
-    given = loop.arguments(
+    arguments = loop.arguments(
         __doc__ or "",
         runtime={"choices": RUNTIMES, "required": True},
         dtype={"choices": ("float32", "bfloat16"), "required": True},
         onnx={"type": Path, "required": True, "help": "the exported model; made when it is not there"},
     )
-    if not given.onnx.is_file():
-        draft = given.onnx.with_suffix(".draft")
+    if not arguments.onnx.is_file():
+        draft = arguments.onnx.with_suffix(".draft")
         # In a process of its own: torch's memory is no runtime's.
-        exporter = multiprocessing.get_context("spawn").Process(target=export, args=(given.checkpoint, draft))
+        exporter = multiprocessing.get_context("spawn").Process(target=export, args=(arguments.checkpoint, draft))
         exporter.start()
         exporter.join()
-        draft.replace(given.onnx)
-    embed, facts = RUNTIMES[given.runtime](given.onnx, given.dtype, given.threads)
-    tokenizer = Tokenizer.from_file(str(given.checkpoint / "tokenizer.json"))
+        draft.replace(arguments.onnx)
+    embed, facts = RUNTIMES[arguments.runtime](arguments.onnx, arguments.dtype, arguments.threads)
+    tokenizer = Tokenizer.from_file(str(arguments.checkpoint / "tokenizer.json"))
     tokenizer.enable_padding()
     tokenizer.enable_truncation(256)
-    texts = json.loads(given.texts.read_text())["sentences"]
+    texts = json.loads(arguments.texts.read_text())["sentences"]
 
     def inputs(batch: list[str]) -> dict[str, np.ndarray]:
         encodings = tokenizer.encode_batch(batch)
@@ -107,7 +107,7 @@ def main() -> None:
     def answers(count: int) -> dict[str, object]:
         return {"embeddings": embed(inputs(texts[:count])).tolist()}
 
-    loop.serve(given.socket, facts, {"tokens": tokens, "embed": answers})
+    loop.serve(arguments.socket, facts, {"tokens": tokens, "embed": answers})
 
 
 if __name__ == "__main__":

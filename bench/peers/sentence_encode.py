@@ -11,10 +11,10 @@ import torch
 
 def main() -> None:
     """Load the model and encode as often as asked."""
-    given = loop.arguments(__doc__ or "")
-    torch.set_num_threads(given.threads)
-    model = sentence_transformers.SentenceTransformer(str(given.checkpoint), device="cpu")
-    texts = json.loads(given.texts.read_text())["sentences"]
+    arguments = loop.arguments(__doc__ or "")
+    torch.set_num_threads(arguments.threads)
+    model = sentence_transformers.SentenceTransformer(str(arguments.checkpoint), device="cpu")
+    texts = json.loads(arguments.texts.read_text())["sentences"]
 
     def encode(batch: int, seconds: float) -> dict[str, object]:
         call = lambda each: model.encode(each, batch_size=batch, normalize_embeddings=True)  # noqa: E731
@@ -24,7 +24,7 @@ def main() -> None:
         return {"embeddings": model.encode(texts[:count], normalize_embeddings=True).tolist()}
 
     facts = {"dtype": "float32", "sentence-transformers": sentence_transformers.__version__, "torch": torch.__version__}
-    loop.serve(given.socket, facts, {"encode": encode, "embed": embed})
+    loop.serve(arguments.socket, facts, {"encode": encode, "embed": embed})
 
 
 if __name__ == "__main__":

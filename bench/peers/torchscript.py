@@ -69,7 +69,7 @@ def _flat(rows: Sequence[Sequence[int]]) -> Tensor:
     return torch.tensor([token for row in rows for token in row], dtype=torch.int32)
 
 
-def works(engine: Engine, texts: Mapping[str, Texts]) -> dict[str, loop.Work]:
+def jobs(engine: Engine, texts: Mapping[str, Texts]) -> dict[str, loop.Job]:
     """Return what can be asked of an engine."""
 
     def tokens(what: str, batch: int, seconds: float) -> Mapping[str, Any]:
@@ -83,12 +83,6 @@ def works(engine: Engine, texts: Mapping[str, Texts]) -> dict[str, loop.Work]:
         call: Callable[[Texts], Any] = lambda each: engine(engine.arguments(engine.encode(each)))  # noqa: E731
         return loop.timed(call, [(len(each), each) for each in loop.cut(texts[what], batch)], seconds)
 
-    def rectangle(batch: int, length: int, seconds: float) -> Mapping[str, Any]:
-        """One batch of sequences of one length, whatever they say."""
-        ids = torch.randint(1000, 20_000, [batch * length], dtype=torch.int32)
-        shapes = torch.full([batch, 1], length, dtype=torch.int32)
-        return loop.timed(engine, [(batch, (ids, shapes))], seconds)
-
     def embed(count: int) -> Mapping[str, Any]:
         embeddings, _ = engine(engine.arguments(engine.encode(texts["sentences"][:count])))
         return {"embeddings": embeddings.tolist()}
@@ -97,7 +91,7 @@ def works(engine: Engine, texts: Mapping[str, Texts]) -> dict[str, loop.Work]:
         batches = [engine.encode(each) for each in loop.cut(texts[what], batch)]
         return count_padding(engine, batches, layers)
 
-    return {"tokens": tokens, "text": through_text, "rectangle": rectangle, "embed": embed, "padding": padding}
+    return {"tokens": tokens, "text": through_text, "embed": embed, "padding": padding}
 
 
 def count_padding(engine: Engine, batches: Sequence[Sequence[Encoding]], layers: int) -> dict[str, Any]:
@@ -139,7 +133,7 @@ def _first(shapes: Sequence[Sequence[int]], dimensions: int) -> Sequence[int]:
 
 def main() -> None:
     """Load the model and run it as often as asked."""
-    given = loop.arguments(
+    arguments = loop.arguments(
         __doc__ or "",
         model={"type": Path, "required": True},
         tokenizer={"type": Path, "required": True},
@@ -148,11 +142,11 @@ def main() -> None:
     )
     # Tokenizing uses the calling thread alone, as the served tokenizer does.
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
-    torch.set_num_threads(given.threads)
-    engine = Engine(given.model, given.tokenizer, given.task, given.most_tokens)
-    report = json.loads(given.model.with_name("export.json").read_text())
+    torch.set_num_threads(arguments.threads)
+    engine = Engine(arguments.model, arguments.tokenizer, arguments.task, arguments.most_tokens)
+    report = json.loads(arguments.model.with_name("export.json").read_text())
     facts = {"dtype": report["dtype"], "torch": torch.__version__}
-    loop.serve(given.socket, facts, works(engine, json.loads(given.texts.read_text())))
+    loop.serve(arguments.socket, facts, jobs(engine, json.loads(arguments.texts.read_text())))
 
 
 if __name__ == "__main__":

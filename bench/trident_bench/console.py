@@ -1,23 +1,50 @@
-"""How the commands speak: progress, refusals in one line, exit codes."""
+"""What the commands share: options, progress, refusals in one line, exit codes."""
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from trident_server.errors import ServerError
 
 from trident_bench.errors import BenchError
+from trident_bench.report import Report
 
-console = Console(highlight=False)
+INTERRUPTED = 130
+RESULTS = Path("bench/results")
+MODELS = Path("model_repository")
+#: A log has no width of its own, and tables want more than the default.
+LOG_WIDTH = 130
+
+RepositoryOption = Annotated[
+    Path, typer.Option("--repository", envvar="TRIDENT_REPOSITORY", help="The built Triton model repository.")
+]
+ConfigNameOption = Annotated[
+    str | None, typer.Option("--config-name", help="Triton serves configs/<name>.pbtxt where a model has it.")
+]
+OutputOption = Annotated[
+    Path, typer.Option("--output", "--out", help="Folder for results.json, report.md, report.html and pictures.")
+]
+SecondsOption = Annotated[float, typer.Option("--seconds", min=0.1, max=600, help="Length of each measurement.")]
+WarmUpOption = Annotated[float, typer.Option("--warm-up", min=0.0, help="Seconds of load before each measurement.")]
+InFlightOption = Annotated[int, typer.Option("--in-flight", min=1, help="Requests under way at once.")]
+
+out = Console(highlight=False)
 errors = Console(stderr=True, highlight=False)
+if not out.is_terminal:
+    out.width = max(out.width, LOG_WIDTH)
 
 
 def progress() -> Progress:
-    """Return a bar with the time that is left, on standard error."""
+    """Return a bar with the time that is left, on standard error; drawn once a second, for it shares the cores."""
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -26,22 +53,39 @@ def progress() -> Progress:
         TextColumn("left"),
         TimeRemainingColumn(),
         console=errors,
+        refresh_per_second=1,
     )
+
+
+def publish(report: Report, folder: Path) -> None:
+    """Write a report into a folder, print it, and name its files."""
+    files = report.write(folder)
+    report.show(out)
+    out.print(", ".join(map(str, files)), markup=False, soft_wrap=True)
 
 
 @contextmanager
 def reporting(command: str, interrupted: str = "Nothing was written.") -> Iterator[None]:
     """Say what a command refuses, or that it was interrupted, in one line; its exit codes are 1 and 130.
 
+    SIGTERM counts as Ctrl-C: servers are stopped, and what was measured is written.
+
     Args:
-        command: named in the line.
-        interrupted: what is said beside that it was.
+        command: its name, which begins the line.
+        interrupted: said beside that it was.
     """
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
     try:
         yield
-    except BenchError as error:
+    except (BenchError, ServerError, OSError) as error:
         errors.print(f"[red]✗[/] {command}: {escape(str(error))}", soft_wrap=True)
         raise typer.Exit(1) from None
     except KeyboardInterrupt:
         errors.print(f"Interrupted. {interrupted}", soft_wrap=True)
-        raise typer.Exit(130) from None
+        raise typer.Exit(INTERRUPTED) from None
+    finally:
+        signal.signal(signal.SIGTERM, before)

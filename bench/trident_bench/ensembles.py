@@ -1,4 +1,4 @@
-"""The ensembles that a server or a repository has, read from their configurations; and what each is asked."""
+"""The ensembles that a server or a repository has, read from their configurations; and requests to each."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ class Ensemble:
     """An ensemble whose steps run one after the other.
 
     Attributes:
-        name: what a client asks for.
-        spec: what it is asked.
+        name: that a client names.
+        spec: its task's inputs and outputs.
         configurations: its own and its composing models', by name.
-        languages: of its texts, as the configuration says; empty where it does not.
+        languages: of its texts, from the configuration; empty where it has none.
     """
 
     name: str
@@ -54,7 +54,7 @@ class Ensemble:
 
     @property
     def outputs(self) -> tuple[str, ...]:
-        """What is asked for: the answer, without what is told beside it."""
+        """Those to request: the answer, without what comes beside it."""
         return tuple(each.tensor for each in self.spec.outputs if each.field is not None)
 
     def instances(self, model: str) -> int:
@@ -64,13 +64,13 @@ class Ensemble:
         return sum(max(group.count, 1) * max(len(group.gpus), 1) for group in groups) or 1
 
     def items(self, count: int = 256) -> list[Item]:
-        """Return so many items to ask, the same every time: texts, and a passage where there is a context."""
+        """Return so many items, the same every time: texts, and a passage where there is a context."""
         if self.spec.inputs[-1].tensor == "CONTEXT":
             return [*texts.questions(count)]
         sentences = texts.korean_sentences if self.languages == (KOREAN,) else texts.sentences
         width = len(self.spec.inputs)
-        said = sentences(width * count)
-        return [tuple(said[start : start + width]) for start in range(0, len(said), width)]
+        texts_ = sentences(width * count)
+        return [tuple(texts_[start : start + width]) for start in range(0, len(texts_), width)]
 
     def tensors(self, item: Item) -> dict[str, npt.NDArray[np.object_]]:
         """Return an item as input tensors, BYTES ``[1, 1]`` each."""
@@ -82,19 +82,19 @@ class Ensemble:
     def body(self, item: Item) -> dict[str, Any]:
         """Return a list of one item as the facade takes it."""
         columns = {each.column: text for each, text in zip(self.spec.inputs, item, strict=True)}
-        said = columns if len(item) > 1 else item[0]
-        return {self.spec.list_key: [said], "model": self.spec.set_of(self.name)}
+        entry = columns if len(item) > 1 else item[0]
+        return {self.spec.list_key: [entry], "model": self.spec.set_of(self.name)}
 
-    async def ask(self, client: AsyncTridentClient, item: Item) -> None:
-        """Ask one item through the client."""
+    async def infer(self, client: AsyncTridentClient, item: Item) -> None:
+        """Infer one item through the client."""
         await client.infer(Request(self.name, self.tensors(item), self.outputs))
 
 
-def read(configurations: Mapping[str, ModelConfig]) -> dict[str, Ensemble]:
+def find_ensembles(configurations: Mapping[str, ModelConfig]) -> dict[str, Ensemble]:
     """Return those of the models that are ensembles of a task that is known, by name."""
     found = {}
     for name, configuration in configurations.items():
-        spec = next((each for _, each in contract.ensembles() if _answers(each, configuration)), None)
+        spec = next((each for _, each in contract.ensembles() if _matches(each, configuration)), None)
         if configuration.HasField("ensemble_scheduling") and spec is not None:
             names = (name, *(step.model_name for step in configuration.ensemble_scheduling.step))
             # Of a task's two ensembles only the main one says its languages.
@@ -124,7 +124,7 @@ def choose(found: Mapping[str, Ensemble], names: Sequence[str]) -> list[Ensemble
     return [found[name] for name in dict.fromkeys(names or found)]
 
 
-def _answers(spec: contract.Ensemble, configuration: ModelConfig) -> bool:
+def _matches(spec: contract.Ensemble, configuration: ModelConfig) -> bool:
     needed = {each.name for each in configuration.input if not each.optional}
     return needed == {each.tensor for each in spec.inputs} and spec.output.tensor in {
         each.name for each in configuration.output

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import platform
+from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -43,15 +44,16 @@ def versions() -> dict[str, str]:
     return found
 
 
-def total_memory(limit: Path = MEMORY_LIMIT) -> int:
+def total_memory(limit_file: Path = MEMORY_LIMIT) -> int:
     """Return the machine's memory in bytes, or a container's limit; unlike what is free, the same every time."""
-    told = limit.read_text().strip() if limit.is_file() else "max"
+    limit = limit_file.read_text().strip() if limit_file.is_file() else "max"
     total = int(psutil.virtual_memory().total)
-    return min(total, int(told)) if told.isdigit() else total
+    return min(total, int(limit)) if limit.isdigit() else total
 
 
-def model_files(repository: Path) -> str:
-    """Return a digest of which model files a repository has: another export is another thing to measure."""
-    files = sorted(path for path in repository.glob("*/1/*") if path.is_file())
-    told = [f"{file.relative_to(repository)} {file.stat().st_size} {file.stat().st_mtime_ns}" for file in files]
-    return hashlib.sha256("\n".join(told).encode()).hexdigest()[:16]
+def model_files(repository: Path, models: Iterable[str] = ("*",)) -> str:
+    """Return a digest of the files and configurations of a repository's models, by their names or patterns."""
+    files = sorted(path for model in models for path in repository.glob(f"{model}/1/*") if path.is_file())
+    described = [f"{file.relative_to(repository)} {file.stat().st_size} {file.stat().st_mtime_ns}" for file in files]
+    configurations = sorted(file.read_text("utf-8") for model in models for file in repository.glob(f"{model}/*.pbtxt"))
+    return hashlib.sha256("\n".join([*described, *configurations]).encode()).hexdigest()[:16]

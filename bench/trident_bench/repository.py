@@ -10,7 +10,7 @@ from trident_server.errors import RepositoryError
 from trident_server.repository import check_repository
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
-from trident_bench.ensembles import Ensemble, read
+from trident_bench.ensembles import Ensemble, find_ensembles
 from trident_bench.errors import BenchError
 
 CONFIGURATION = "config.pbtxt"
@@ -43,7 +43,7 @@ def ensembles(repository: Path, config_name: str | None = None) -> dict[str, Ens
     except RepositoryError as error:
         raise BenchError(str(error)) from error
     names = sorted(file.parent.name for file in repository.glob(f"*/{CONFIGURATION}"))
-    return read({name: configuration(repository, name) for name in names})
+    return find_ensembles({name: configuration(repository, name) for name in names})
 
 
 def link_models(

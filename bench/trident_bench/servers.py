@@ -9,7 +9,6 @@ from pathlib import Path
 
 from trident_server.errors import ServerError
 from trident_server.facade import FacadeProcess
-from trident_server.ports import free_ports
 from trident_server.process import TritonProcess
 
 from trident_bench.errors import BenchError
@@ -24,7 +23,7 @@ class Addresses:
 
     Attributes:
         http: ``host:port`` of Triton's HTTP service.
-        grpc: the same of its gRPC service; None where nobody said.
+        grpc: the same of its gRPC service; None where none is given.
         facade: the facade's URL; None where there is none.
         check: raises why, when a server of one's own has died.
     """
@@ -38,7 +37,7 @@ class Addresses:
         """Return the address for a protocol.
 
         Raises:
-            BenchError: nobody gave one; names the option.
+            BenchError: there is none; names the option.
         """
         found = {"http": self.http, "grpc": self.grpc, "facade": self.facade}[protocol]
         if found is None:
@@ -46,43 +45,9 @@ class Addresses:
         return found
 
 
-def new_triton(
-    repository: Path,
-    folder: Path,
-    *,
-    cache: Path | None = None,
-    config_name: str | None = None,
-    extra_args: Sequence[str] = (),
-) -> TritonProcess:
-    """Return a Triton that is not started yet, on free ports.
-
-    Args:
-        repository: what it serves.
-        folder: of its log and, unless ``cache`` is another, of its backends.
-        cache: where backends are assembled.
-        config_name: Triton's ``--model-config-name``.
-        extra_args: further arguments of tritonserver.
-    """
-    http_port, grpc_port, metrics_port = free_ports(3)
-    return TritonProcess(
-        repository=repository,
-        http_port=http_port,
-        grpc_port=grpc_port,
-        metrics_port=metrics_port,
-        cache_dir=cache or folder / "cache",
-        log_file=folder / "triton.log",
-        ready_timeout=READY_SECONDS,
-        config_name=config_name,
-        extra_args=extra_args,
-    )
-
-
 def new_facade(triton: TritonProcess, folder: Path) -> FacadeProcess:
     """Return a facade before a Triton, not started yet, on a free port; its log goes into a folder."""
-    (port,) = free_ports(1)
     return FacadeProcess(
-        host=HOST,
-        port=port,
         triton_url=triton.http_url,
         triton_grpc_url=triton.grpc_url,
         log_file=folder / "facade.log",
@@ -103,28 +68,32 @@ def served(
     """Serve a repository, with a facade before it where it is wanted, for as long as the context lasts.
 
     Args:
-        repository: as the rest, see :func:`new_triton`.
-        folder: made where it is missing.
-        cache: see there.
-        config_name: see there.
-        extra_args: see there.
+        repository: what Triton serves.
+        folder: of logs and, unless ``cache`` is another, of its backends; made where it is missing.
+        cache: where backends are assembled.
+        config_name: Triton's ``--model-config-name``.
+        extra_args: further arguments of tritonserver.
         facade: start the facade, too.
 
     Raises:
         BenchError: a server could not be started, or died; says why.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    triton = new_triton(repository, folder, cache=cache, config_name=config_name, extra_args=extra_args)
     try:
+        triton = TritonProcess(
+            repository=repository,
+            cache_dir=cache or folder / "cache",
+            log_file=folder / "triton.log",
+            ready_timeout=READY_SECONDS,
+            config_name=config_name,
+            extra_args=extra_args,
+        )
         with triton, new_facade(triton, folder) if facade else contextlib.nullcontext() as before:
 
             def check() -> None:
-                try:
-                    triton.check()
-                    if before is not None:
-                        before.check()
-                except ServerError as error:
-                    raise BenchError(str(error)) from error
+                triton.check()
+                if before is not None:
+                    before.check()
 
             yield Addresses(triton.http_url, triton.grpc_url, before.url if before else None, check)
     except ServerError as error:

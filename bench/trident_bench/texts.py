@@ -74,21 +74,21 @@ def passage(words: int, rng: random.Random) -> str:
 
 
 def _sentence(rng: random.Random, words: int) -> str:
-    said: list[str] = []
-    while len(said) < words:
+    clauses: list[str] = []
+    while len(clauses) < words:
         clause = (SUBJECTS, VERBS, OBJECTS, PLACES, TIMES, LINKS)
-        said += " ".join(rng.choice(each) for each in clause).split()
-    text = " ".join(said[:words])
+        clauses += " ".join(rng.choice(each) for each in clause).split()
+    text = " ".join(clauses[:words])
     return f"{text[0].upper()}{text[1:]}."
 
 
 def _korean_sentence(rng: random.Random, words: int) -> str:
-    said: list[str] = []
-    while len(said) < words - 1:
-        said += " ".join(rng.choice(each) for each in KOREAN_CLAUSE).split()
+    clauses: list[str] = []
+    while len(clauses) < words - 1:
+        clauses += " ".join(rng.choice(each) for each in KOREAN_CLAUSE).split()
     # A clause that is cut in the middle still ends with a verb.
     end = rng.choice(KOREAN_ENDS).split()[-1]
-    return f"{' '.join([*said[: words - 1], end])}."
+    return f"{' '.join([*clauses[: words - 1], end])}."
 
 
 def _question(rng: random.Random) -> str:

@@ -1,5 +1,6 @@
 """``trident-bench load`` on servers of its own: what it writes is there, is whole, and agrees with itself."""
 
+import base64
 import csv
 import json
 import os
@@ -12,10 +13,9 @@ from trident_server.backends.pytorch.inprocess import MOST_WORKERS
 from trident_server.process import TritonProcess
 
 ROOT = Path(__file__).resolve().parents[2]
-PNG = b"\x89PNG\r\n\x1a\n"
 SECONDS = 1.0
 #: How many executions an instance of each stage has under way at most.
-AT_A_TIME = {"cola_tokenizer": 1, "cola_classifier": MOST_WORKERS}
+CONCURRENT_EXECUTIONS = {"cola_tokenizer": 1, "cola_classifier": MOST_WORKERS}
 
 pytestmark = [pytest.mark.serving, pytest.mark.slow, pytest.mark.bench]
 
@@ -35,9 +35,15 @@ def output(tmp_path_factory) -> Path:
     return folder
 
 
+def read(folder: Path) -> list[dict]:
+    """Return the results' sweeps, each with all its ``points``."""
+    sweeps = json.loads((folder / "results.json").read_text("utf-8"))["sweeps"]
+    return [each | {"points": [point for curve in each["curves"] for point in curve["points"]]} for each in sweeps]
+
+
 @pytest.fixture(scope="module")
 def sweeps(output) -> list[dict]:
-    return json.loads((output / "results.json").read_text("utf-8"))["sweeps"]
+    return read(output)
 
 
 def test_every_point_of_both_protocols_was_answered_without_failures(sweeps):
@@ -57,60 +63,51 @@ def test_every_point_of_both_protocols_was_answered_without_failures(sweeps):
 
 
 def test_a_closed_loop_obeys_littles_law(sweeps):
-    """Requests under way = throughput x mean latency: what the two were told of is one and the same load."""
+    """Requests under way = throughput x mean latency: both are of one and the same load."""
     for sweep in sweeps:
         for point in sweep["points"][:2]:
             under_way = point["load"]["throughput"] * point["load"]["latency"]["mean"] / 1000
             assert under_way == pytest.approx(point["value"], rel=0.25)
 
 
-def test_stages_did_what_was_asked_of_the_ensemble(sweeps):
+def test_stages_did_what_was_requested_of_the_ensemble(sweeps):
     for sweep in sweeps:
         for point in sweep["points"]:
             stages = point["window"]["stages"]
-            assert [stage["name"] for stage in stages] == list(AT_A_TIME)
+            assert [stage["name"] for stage in stages] == list(CONCURRENT_EXECUTIONS)
             for stage in stages:
                 assert 0 < stage["executions"] <= stage["requests"] + 1
                 # Each execution is of a request under way, of which a closed loop has so many.
-                assert 0 < stage["busy"] <= 1.1 * min(point["value"], AT_A_TIME[stage["name"]])
-                assert stage["compute_ms"] < point["load"]["latency"]["p99"]
+                assert 0 < stage["busy"] <= 1.1 * min(point["value"], CONCURRENT_EXECUTIONS[stage["name"]])
+                assert 0 < stage["infer_ms"] < point["load"]["latency"]["p99"]
             assert stages[1]["busy"] > stages[0]["busy"]
 
 
-def test_a_knee_is_one_of_the_points(sweeps):
-    for sweep in sweeps:
-        for mode, knee in sweep["knees"].items():
-            values = [point["value"] for point in sweep["points"] if point["mode"] == mode]
-            assert knee["value"] is None or knee["value"] in values
+def test_a_knee_is_one_of_its_curves_points(sweeps):
+    for curve in (curve for sweep in sweeps for curve in sweep["curves"]):
+        assert curve["knee"]["point"] is None or curve["knee"]["point"] in curve["points"]
 
 
-def test_the_tables_say_the_same_as_the_results(output, sweeps):
-    rows = list(csv.DictReader((output / "results.csv").read_text("utf-8").splitlines()))
-    points = [point for sweep in sweeps for point in sweep["points"]]
-    assert len(rows) == len(points)
-    for row, point in zip(rows, points, strict=True):
-        assert float(row["requests_per_second"]) == pytest.approx(point["load"]["throughput"], abs=0.01)
+def test_perf_analyzers_tables_say_the_same_as_the_results(output, sweeps):
+    for point in (point for sweep in sweeps for point in sweep["points"]):
         folder = output / "points" / "cola" / point["protocol"]
         name = f"{point['mode']}-{point['value']:g}"
-        (told,) = csv.DictReader((folder / f"{name}.csv").read_text().splitlines())
-        assert float(told["Inferences/Second"]) == point["load"]["throughput"]
-        assert float(told["p99 latency"]) == pytest.approx(1000 * point["load"]["latency"]["p99"])
+        (row,) = csv.DictReader((folder / f"{name}.csv").read_text().splitlines())
+        assert float(row["Inferences/Second"]) == point["load"]["throughput"]
+        assert float(row["p99 latency"]) == pytest.approx(1000 * point["load"]["latency"]["p99"])
         for stage in ("cola_tokenizer", "cola_classifier"):
             (served,) = csv.DictReader((folder / f"{stage}_v1.{name}.csv").read_text().splitlines())
             assert {"Server Queue", "Server Compute Infer"} <= set(served)
 
 
-def test_the_plot_is_a_picture_and_stands_in_the_page(output):
-    import base64
-
-    plot = (output / "plots" / "cola.png").read_bytes()
-    assert plot.startswith(PNG)
+def test_the_picture_stands_in_the_page(output):
+    picture = (output / "cola.png").read_bytes()
     page = (output / "report.html").read_text("utf-8")
-    assert base64.b64encode(plot).decode() in page
+    assert base64.b64encode(picture).decode() in page
     assert "cola_classifier" in page
 
 
-def test_the_facade_of_running_servers_is_measured_with_different_bodies(output, triton: TritonProcess, tmp_path):
+def test_the_facade_of_running_servers_is_measured_at_rates_that_it_can_answer(triton: TritonProcess, tmp_path):
     """Also that running servers are taken, and that their statistics are those of the asked ensemble."""
     from trident_server.facade import FacadeProcess
     from trident_server.ports import free_ports
@@ -124,14 +121,21 @@ def test_the_facade_of_running_servers_is_measured_with_different_bodies(output,
         log_file=tmp_path / "facade.log",
     )
     with facade:
-        given = ["--url", triton.http_url, "--facade-url", facade.url, "--protocols", "facade"]
-        done = run(tmp_path, *given, "--concurrency", "4", "--rates", "30")
+        given = ["--url", triton.http_url, "--facade-url", facade.url, "--protocols", "facade", "--seconds", "3"]
+        # A share of what it has just answered: what a busy machine cannot answer is not asked of it.
+        done = run(tmp_path, *given, "--concurrency", "4", "--rates", "25%")
     assert done.returncode == 0, done.stderr
-    (sweep,) = json.loads((tmp_path / "results.json").read_text("utf-8"))["sweeps"]
-    for point in sweep["points"]:
+    (sweep,) = read(tmp_path)
+    closed, opened = sweep["points"]
+    for point in (closed, opened):
+        name = f"{point['mode']}-{point['value']:g}.latencies.json"
+        written = json.loads((tmp_path / "points/cola/facade" / name).read_text())
+        assert len(written["latencies"]) == point["load"]["requests"] > 0
         assert point["load"]["failures"] == 0
-        assert point["load"]["requests"] > 10
-        assert point["window"]["stages"][1]["requests"] > 10
-    opened = sweep["points"][1]["load"]
-    assert opened["throughput"] == pytest.approx(30, rel=0.7)
-    assert len(json.loads((tmp_path / "points/cola/facade/rate-30.latencies.json").read_text())["latencies"]) > 10
+        assert [stage["name"] for stage in point["window"]["stages"]] == list(CONCURRENT_EXECUTIONS)
+        assert all(stage["requests"] > 0 for stage in point["window"]["stages"])
+    assert opened["value"] == pytest.approx(closed["load"]["throughput"] / 4, rel=0.01)
+    load = opened["load"]
+    # Where all are sent in time and answered soon, as many are answered as are asked; else others had the cores.
+    in_time = load["late"] < 0.05 and load["latency"]["p99"] < 250
+    assert not in_time or load["throughput"] == pytest.approx(opened["value"], rel=0.7)

@@ -12,7 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from trident_bench.compare import plots, report
+from trident_bench.compare.report import PICTURE
+from trident_bench.report import JSON_FILE
 from typer.testing import CliRunner
 
 OURS = ("engine-64", "engine-1", "ensemble-http-1", "ensemble-http-64", "facade-64", "qa-engine-32", "qa-grpc-32")
@@ -26,7 +27,7 @@ def start(tmp_path: Path, nothing_is_left: None) -> Callable[..., subprocess.Pop
     """Starts the command with these arguments; its results go to ``tmp_path / "out"``."""
 
     def start(*arguments: str) -> subprocess.Popen[str]:
-        command = [*COMMAND, "--out", str(tmp_path / "out"), "--peers", str(tmp_path / "peers"), *arguments]
+        command = [*COMMAND, "--output", str(tmp_path / "out"), "--peers", str(tmp_path / "peers"), *arguments]
         environment = {**os.environ, "COLUMNS": "200"}
         return subprocess.Popen(
             command,
@@ -46,7 +47,7 @@ def test_our_contenders_are_measured_in_every_round(
     process = start("--quick", *(part for name in OURS for part in ("--only", name)))
     output, _ = process.communicate(timeout=280)
     assert process.returncode == 0, output
-    found = json.loads((tmp_path / "out" / report.JSON_FILE).read_text())
+    found = json.loads((tmp_path / "out" / JSON_FILE).read_text())
     assert found["not_measured"] == {}
     assert {row["name"] for row in found["rows"]} == set(OURS)
     for row in found["rows"]:
@@ -59,8 +60,7 @@ def test_our_contenders_are_measured_in_every_round(
     assert min(found["least_cosines"].values()) > 0.99
     padding = found["padding"]
     assert padding["real"] <= padding["attention"] <= padding["linear"] <= 1.1 * padding["real"]
-    assert found["cost"]["model"]["token"] > 0
-    assert (tmp_path / "out" / plots.COMPARISON_FILE).stat().st_size > 10_000
+    assert (tmp_path / "out" / PICTURE).stat().st_size > 10_000
     assert "our ensemble, HTTP" in output
 
 
@@ -69,12 +69,12 @@ def test_ctrl_c_stops_every_server_and_keeps_what_was_measured(
 ) -> None:
     process = start("--only", "engine-64", "--only", "ensemble-grpc-64", "--seconds", "0.5", "--rounds", "50")
     assert process.stdout is not None
-    said = list(itertools.takewhile(lambda line: "round 2 of 50" not in line, process.stdout))
-    assert any("round 1 of 50" in line for line in said), said
+    lines = list(itertools.takewhile(lambda line: "round 2 of 50" not in line, process.stdout))
+    assert any("round 1 of 50" in line for line in lines), lines
     os.kill(process.pid, signal.SIGINT)
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 130, output
-    found = json.loads((tmp_path / "out" / report.JSON_FILE).read_text())
+    found = json.loads((tmp_path / "out" / JSON_FILE).read_text())
     assert found["interrupted"]
     assert found["rows"][0]["rates"][0] > 0
     assert len(found["rows"][0]["rates"]) < 50

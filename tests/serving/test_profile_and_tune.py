@@ -34,7 +34,7 @@ def repository(tmp_path_factory) -> Path:
 
 
 def level(folder: Path, in_flight: int) -> dict:
-    levels = json.loads((folder / "profile.json").read_text())["levels"]
+    levels = json.loads((folder / "results.json").read_text())["levels"]
     (found,) = [each for each in levels if each["in_flight"] == in_flight]
     return found
 
@@ -51,13 +51,8 @@ def test_a_profiles_stages_add_up_to_the_request(repository, tmp_path):
         assert sum(spent.values()) == pytest.approx(found["mean"], rel=0.05)
         assert min(spent.values()) >= 0
         assert spent["cola_classifier", "compute infer"] > 0
-        assert {part for part, _ in spent} == {"client", "network", "Triton", "cola_tokenizer", "cola_classifier"}
-    assert level(tmp_path, 8)["steps"][1]["batch"] > 1
-    content = json.loads((tmp_path / "profile.json").read_text())
-    assert content["idle_python_model_microseconds"] > 0
-    # Its four bytes of length and the text; a probability.
-    assert content["bytes"]["cola"]["cola_tokenizer"][0] > 4
-    assert content["bytes"]["cola"]["cola_classifier"][1] == 4
+        assert {part for part, _ in spent} == {"client", "Triton", "cola_tokenizer", "cola_classifier"}
+    assert level(tmp_path, 8)["batches"]["cola_classifier"] > 1
     assert (tmp_path / "profile.png").stat().st_size > 10_000
 
 
@@ -91,7 +86,7 @@ def test_a_tuned_configuration_is_what_a_server_then_loads(repository, tmp_path,
     written = {file.parents[1].name for file in repository.glob("*/configs/host.pbtxt")}
     assert written, done.stdout
     assert {str(repository / model / "configs" / "host.pbtxt") for model in written} == set(
-        json.loads((tmp_path / "tune.json").read_text())["written"]
+        json.loads((tmp_path / "results.json").read_text())["written"]
     )
     with new_triton(repository, config_name="host", ready_timeout=240) as triton:
         for model in ("cola_tokenizer", "cola_classifier"):

@@ -12,13 +12,14 @@ from pathlib import Path
 
 from trident_server.machine import Machine
 from trident_server.ports import free_ports
+from trident_server.process import TritonProcess
 from trident_server.wheel import allocator
 
 from trident_bench.compare.environments import PROGRAMS, Environment
 from trident_bench.compare.inputs import CHECKED, STS_MODELS, TASK_MODELS, VERSION, WINDOW_TOKENS, Inputs
 from trident_bench.compare.processes import Contender, LoopProcess, ServiceProcess
-from trident_bench.compare.rows import Group, Row, check_embeddings, embeddings_of_server, looped, served
-from trident_bench.compare.trident import EnsembleContender, FacadeContender
+from trident_bench.compare.rows import Group, Row, check_embeddings, embeddings_of_server, loop_measure, server_measure
+from trident_bench.compare.trident import TridentContender, facade_contender, triton_contender
 from trident_bench.generator.http import http
 from trident_bench.generator.loop import TURNS, Connector
 from trident_bench.generator.requests import PROTOCOLS, Read, from_json, json_request
@@ -33,7 +34,7 @@ OFFLINE = {"HF_HUB_OFFLINE": "1", "DO_NOT_TRACK": "1", "INFINITY_ANONYMOUS_USAGE
 
 
 @dataclass
-class Field:
+class Entries:
     """Everybody who can be measured here.
 
     Attributes:
@@ -92,9 +93,9 @@ class Setting:
         self, name: str, file: str, *options: object, python: str = sys.executable, preload: bool = True
     ) -> LoopProcess:
         """Return a program of ``bench/peers/`` that works in a loop, unless without what it would be made to load."""
-        told = {"checkpoint": self.inputs.checkpoint, "texts": self.inputs.texts, "threads": self.threads}
-        given = [part for key, value in told.items() for part in (f"--{key}", str(value))]
-        command: list[str | Path] = [python, PROGRAMS / file, *given, *map(str, options)]
+        shared = {"checkpoint": self.inputs.checkpoint, "texts": self.inputs.texts, "threads": self.threads}
+        arguments = [part for key, value in shared.items() for part in (f"--{key}", str(value))]
+        command: list[str | Path] = [python, PROGRAMS / file, *arguments, *map(str, options)]
         environment = self.environment if preload else self.environment | {"LD_PRELOAD": ""}
         return LoopProcess(name, command, environment, self.folder / f"{name}.log")
 
@@ -105,20 +106,23 @@ class Setting:
             "model": repository / f"{task}_{part}" / VERSION / "model.pt",
             "tokenizer": repository / f"{task}_tokenizer" / VERSION / "tokenizer.json",
         }
-        given = [part for key, value in files.items() for part in (f"--{key}", value)]
-        return self.program(name, "torchscript.py", *given, "--task", task, "--most-tokens", most_tokens)
+        arguments = [part for key, value in files.items() for part in (f"--{key}", value)]
+        return self.program(name, "torchscript.py", *arguments, "--task", task, "--most-tokens", most_tokens)
+
+    def triton(self, name: str, models: Sequence[str]) -> tuple[TridentContender, TritonProcess]:
+        """Return Triton with some of the built models."""
+        return triton_contender(name, self.inputs.repository, models, self.folder, self.config_name)
 
 
-def enter(setting: Setting) -> Field:
+def make_entries(setting: Setting) -> Entries:
     """Return everybody who can be measured here."""
-    found = Field()
-    # The facade is ready only before a Triton that serves every task.
-    everything = EnsembleContender(
-        "ensemble-all", setting.inputs.repository, STS_MODELS + TASK_MODELS, setting.folder, setting.config_name
-    )
+    found = Entries()
     _bare(found, setting)
-    _served(found, setting, everything)
-    _tasks(found, setting, everything)
+    # The facade is ready only before a Triton that serves every task.
+    all_tasks, triton = setting.triton("ensemble-all", STS_MODELS + TASK_MODELS)
+    _own_servers(found, setting, all_tasks, triton)
+    _peer_servers(found, setting)
+    _tasks(found, setting, all_tasks, triton.grpc_url)
     order = list(Group)
     found.rows.sort(key=lambda row: order.index(row.group))
     return found
@@ -129,7 +133,7 @@ def processor_dtype() -> str:
     return "bfloat16" if Machine().bfloat16 else "float32"
 
 
-def _bare(found: Field, setting: Setting) -> None:
+def _bare(found: Entries, setting: Setting) -> None:
     batch = IN_FLIGHT
     products = setting.program("products", "products.py")
     engine = setting.engine("engine", "sts", "encoder", MOST_TOKENS)
@@ -139,17 +143,17 @@ def _bare(found: Field, setting: Setting) -> None:
         "products-64",
         "matrix products alone, batch 64: the ceiling",
         (products,),
-        looped(products, "tokens", batch=batch),
+        loop_measure(products, "tokens", batch=batch),
     )
-    tokens = looped(engine, "tokens", what="sentences", batch=batch)
+    tokens = loop_measure(engine, "tokens", what="sentences", batch=batch)
     add("engine-64", "our TorchScript, batch 64", (engine,), tokens, ours=True)
-    text = looped(engine, "text", what="sentences", batch=batch)
+    text = loop_measure(engine, "text", what="sentences", batch=batch)
     add("engine-text-64", "our TorchScript with its tokenizer, batch 64", (engine,), text, ours=True)
     for size in (32, 64):
         title = f"sentence-transformers encode, float32, batch {size}"
-        add(f"sentence-transformers-{size}", title, (encode,), looped(encode, "encode", batch=size))
+        add(f"sentence-transformers-{size}", title, (encode,), loop_measure(encode, "encode", batch=size))
     found.checks |= {each.name: partial(_check_program, each, setting) for each in (engine, encode)}
-    alone = looped(engine, "text", what="sentences", batch=1)
+    alone = loop_measure(engine, "text", what="sentences", batch=1)
     _add(found, Group.ALONE, "engine-1", "our TorchScript with its tokenizer, no server", (engine,), alone, ours=True)
 
     environment = Environment("runtimes", setting.peers, setting.torch_index_url)
@@ -163,99 +167,98 @@ def _bare(found: Field, setting: Setting) -> None:
         found.checks[runtime] = partial(_check_program, program, setting)
         for size in (32, 64):
             title = f"{titles[runtime]} {dtype}, batch {size}, no tokenizer"
-            add(f"{runtime}-{size}", title, (program,), looped(program, "tokens", batch=size))
+            add(f"{runtime}-{size}", title, (program,), loop_measure(program, "tokens", batch=size))
 
 
-def _served(found: Field, setting: Setting, everything: EnsembleContender) -> None:
+def _own_servers(found: Entries, setting: Setting, all_tasks: TridentContender, behind: TritonProcess) -> None:
     inputs = setting.inputs
-    alone = EnsembleContender("ensemble", inputs.repository, STS_MODELS, setting.folder, setting.config_name)
-    facade = FacadeContender("facade", everything, setting.folder)
+    alone, triton = setting.triton("ensemble", STS_MODELS)
+    before, facade = facade_contender("facade", all_tasks, behind, setting.folder)
     embedding = ensembles(inputs.repository)["sts_embedding"]
-    ours: list[tuple[str, str, str, tuple[Contender, ...], str]] = [
-        ("ensemble-grpc", "our ensemble, gRPC", "grpc", (alone,), alone.triton.grpc_url),
-        ("ensemble-http", "our ensemble, HTTP", "http", (alone,), alone.triton.http_url),
-        ("facade", "our facade, HTTP and JSON", "facade", (everything, facade), facade.address),
-    ]
-    ways: list[tuple[str, str, tuple[Contender, ...], Connector, list[bytes], Read, bool]] = []
-    for name, title, protocol, contenders, address in ours:
+    for name, title, protocol, contenders, address in (
+        ("ensemble-grpc", "our ensemble, gRPC", "grpc", (alone,), triton.grpc_url),
+        ("ensemble-http", "our ensemble, HTTP", "http", (alone,), triton.http_url),
+        ("facade", "our facade, HTTP and JSON", "facade", (all_tasks, before), facade.url),
+    ):
         wire = PROTOCOLS[protocol]
-        content = [wire.request(address, embedding, (text,)) for text in inputs.sentences]
-        ways.append((name, title, contenders, wire.connect(address), content, wire.embedding, True))
-    for service, title, path, read in _services(found, setting):
-        content = [json_request(service.address, path, _body(service.name, text)) for text in inputs.sentences]
-        ways.append((service.name, title, (service,), http(service.address), content, read, False))
-    for name, title, contenders, connector, content, read, is_ours in ways:
-        for in_flight, group in ((IN_FLIGHT, Group.SERVED), (1, Group.ALONE)):
-            measure = served(setting.loop, connector, content, in_flight, setting.turns)
-            _add(found, group, f"{name}-{in_flight}", title, contenders, measure, ours=is_ours)
-        check = partial(_check_server, setting, connector, content, read)
-        found.checks[contenders[-1].name] = _both(found.checks.get(contenders[-1].name), check)
+        requests = [wire.request(address, embedding, (text,)) for text in inputs.sentences]
+        _add_server(found, setting, name, title, contenders, wire.connect(address), requests, wire.embedding, ours=True)
 
 
-def _services(found: Field, setting: Setting) -> list[tuple[ServiceProcess, str, str, Read]]:
-    """Return the servers of others, each with its title, its path and what reads its answers."""
-    dtype = processor_dtype()
-    ports = dict(zip(("infinity", "litserve", "fastapi"), free_ports(3), strict=True))
-    environments = {
-        name: Environment(name, setting.peers, setting.torch_index_url) for name in ("infinity", "litserve")
-    }
-    found.environments |= environments
-    model = ("--checkpoint", str(setting.inputs.checkpoint), "--threads", str(setting.threads))
-    commands: dict[str, list[str | Path]] = {
-        # BetterTransformer, its default, is faster here than without; usage statistics are off.
-        "infinity": [
-            environments["infinity"].bin / "infinity_emb", "v2", "--model-id", setting.inputs.checkpoint,
-            "--served-model-name", "sts", "--engine", "torch", "--device", "cpu", "--dtype", dtype,
-            "--batch-size", str(IN_FLIGHT), "--host", HOST, "--port", str(ports["infinity"]), "--log-level", "error",
-        ],
-        "litserve": [
-            environments["litserve"].bin / "python", PROGRAMS / "litserve_server.py", *model,
-            "--dtype", dtype, "--port", str(ports["litserve"]),
-        ],
-        "fastapi": [sys.executable, PROGRAMS / "fastapi_service.py", *model, "--port", str(ports["fastapi"])],
-    }  # fmt: skip
-    told = {
-        "infinity": (f"infinity, torch, {dtype}", "/embeddings", from_json("data", 0, "embedding"), dtype),
-        "litserve": (f"LitServe with sentence-transformers, {dtype}", "/predict", from_json("embedding"), dtype),
-        "fastapi": ("FastAPI with the model in the endpoint, float32", "/embed", from_json("embedding"), "float32"),
-    }
-    log = setting.folder
-    return [
-        (
-            ServiceProcess(
-                name, commands[name], setting.environment, log / f"{name}.log", port=ports[name], facts={"dtype": used}
-            ),
-            title,
-            path,
-            read,
-        )
-        for name, (title, path, read, used) in told.items()
-    ]
+def _peer_servers(found: Entries, setting: Setting) -> None:
+    dtype, checkpoint, embedding = processor_dtype(), setting.inputs.checkpoint, from_json("embedding")
+    infinity, litserve = (
+        Environment(each, setting.peers, setting.torch_index_url) for each in ("infinity", "litserve")
+    )
+    found.environments |= {each.name: each for each in (infinity, litserve)}
+    model: tuple[str | Path, ...] = ("--checkpoint", checkpoint, "--threads", str(setting.threads))
+    peers: tuple[tuple[str, str, str, str, Read, tuple[str | Path, ...]], ...] = (
+        ("infinity", f"infinity, torch, {dtype}", dtype, "/embeddings", from_json("data", 0, "embedding"), (
+            # BetterTransformer, its default, is faster here than without; usage statistics are off.
+            infinity.bin / "infinity_emb", "v2", "--model-id", checkpoint, "--served-model-name", "sts",
+            "--engine", "torch", "--device", "cpu", "--dtype", dtype, "--batch-size", str(IN_FLIGHT),
+            "--host", HOST, "--log-level", "error",
+        )),
+        ("litserve", f"LitServe with sentence-transformers, {dtype}", dtype, "/predict", embedding, (
+            litserve.bin / "python", PROGRAMS / "litserve_server.py", *model, "--dtype", dtype,
+        )),
+        ("fastapi", "FastAPI with the model in the endpoint, float32", "float32", "/embed", embedding, (
+            sys.executable, PROGRAMS / "fastapi_service.py", *model,
+        )),
+    )  # fmt: skip
+    for port, (name, title, used, path, read, command) in zip(free_ports(len(peers)), peers, strict=True):
+        arguments, log = [*command, "--port", str(port)], setting.folder / f"{name}.log"
+        service = ServiceProcess(name, arguments, setting.environment, log, port=port, facts={"dtype": used})
+        bodies = [
+            {"model": "sts", "input": [text]} if name == "infinity" else {"text": text}
+            for text in setting.inputs.sentences
+        ]
+        requests = [json_request(service.address, path, body) for body in bodies]
+        _add_server(found, setting, name, title, (service,), http(service.address), requests, read)
 
 
-def _body(name: str, text: str) -> dict[str, object]:
-    return {"model": "sts", "input": [text]} if name == "infinity" else {"text": text}
-
-
-def _tasks(found: Field, setting: Setting, everything: EnsembleContender) -> None:
-    inputs, known = setting.inputs, ensembles(setting.inputs.repository)
-    wire, address = PROTOCOLS["grpc"], everything.triton.grpc_url
+def _tasks(found: Entries, setting: Setting, all_tasks: TridentContender, address: str) -> None:
+    inputs, known, wire = setting.inputs, ensembles(setting.inputs.repository), PROTOCOLS["grpc"]
     tasks = (
         ("cola", Group.COLA, "classifier", 128, "sentences", [(each,) for each in inputs.sentences], IN_FLIGHT),
         ("qa", Group.QA, "reader", WINDOW_TOKENS, "windows", [*inputs.windows], WINDOWS_IN_FLIGHT),
     )
-    for task, group, part, tokens, what, items, together in tasks:
+    for task, group, part, tokens, what, items, in_flight in tasks:
         engine = setting.engine(f"engine-{task}", task, part, tokens)
         add = partial(_add, found, group, unit=f"{what}/s", ours=True)
-        bare = looped(engine, "tokens", what=what, batch=together)
-        add(f"{task}-engine-{together}", f"our TorchScript, batch {together}, no server", (engine,), bare)
-        content = [wire.request(address, known[task], item) for item in items]
-        measure = served(setting.loop, wire.connect(address), content, together, setting.turns)
-        add(f"{task}-grpc-{together}", f"our ensemble, gRPC, {together} under way", (everything,), measure)
+        bare = loop_measure(engine, "tokens", what=what, batch=in_flight)
+        add(f"{task}-engine-{in_flight}", f"our TorchScript, batch {in_flight}, no server", (engine,), bare)
+        requests = [wire.request(address, known[task], item) for item in items]
+        measure = server_measure(setting.loop, wire.connect(address), requests, in_flight, setting.turns)
+        add(f"{task}-grpc-{in_flight}", f"our ensemble, gRPC, {in_flight} under way", (all_tasks,), measure)
+
+
+def _add_server(
+    found: Entries,
+    setting: Setting,
+    name: str,
+    title: str,
+    contenders: tuple[Contender, ...],
+    connector: Connector,
+    requests: Sequence[bytes],
+    read: Read,
+    *,
+    ours: bool = False,
+) -> None:
+    for in_flight, group in ((IN_FLIGHT, Group.SERVED), (1, Group.ALONE)):
+        measure = server_measure(setting.loop, connector, requests, in_flight, setting.turns)
+        _add(found, group, f"{name}-{in_flight}", title, contenders, measure, ours=ours)
+    earlier = found.checks.get(contenders[-1].name, lambda: 1.0)
+
+    def check() -> float:
+        embeddings = embeddings_of_server(setting.loop, connector, requests[:CHECKED], read)
+        return min(earlier(), check_embeddings(embeddings, setting.inputs.expected))
+
+    found.checks[contenders[-1].name] = check
 
 
 def _add(
-    found: Field,
+    found: Entries,
     group: Group,
     name: str,
     title: str,
@@ -267,16 +270,7 @@ def _add(
 
 
 def _check_program(program: LoopProcess, setting: Setting) -> float:
-    return check_embeddings(program.ask("embed", count=CHECKED)["embeddings"], setting.inputs.expected)
-
-
-def _check_server(setting: Setting, connector: Connector, content: Sequence[bytes], read: Read) -> float:
-    found = embeddings_of_server(setting.loop, connector, content[:CHECKED], read)
-    return check_embeddings(found, setting.inputs.expected)
-
-
-def _both(first: Callable[[], float] | None, second: Callable[[], float]) -> Callable[[], float]:
-    return second if first is None else lambda: min(first(), second())
+    return check_embeddings(program.run("embed", count=CHECKED)["embeddings"], setting.inputs.expected)
 
 
 def cores() -> int:

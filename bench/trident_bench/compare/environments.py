@@ -46,7 +46,7 @@ class Environment:
         """Install what is not there yet.
 
         Raises:
-            MeasurementError: it cannot be installed; carries what pip said last.
+            MeasurementError: it cannot be installed; carries what pip printed last.
         """
         digest = hashlib.sha256(self.requirements.read_bytes()).hexdigest()
         stamp = self.bin.parent / STAMP
@@ -65,5 +65,5 @@ class Environment:
         environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
         result = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
         if result.returncode != 0:
-            said = (result.stderr.strip() or result.stdout.strip()).splitlines()[-LINES_OF_FAILURE:]
-            raise MeasurementError(f"{self.requirements.name} cannot be installed: {' '.join(said)}")
+            reason = (result.stderr.strip() or result.stdout.strip()).splitlines()[-LINES_OF_FAILURE:]
+            raise MeasurementError(f"{self.requirements.name} cannot be installed: {' '.join(reason)}")

@@ -23,9 +23,9 @@ VERSION = "1"
 #: Texts whose embeddings every contender must give alike.
 CHECKED = 8
 EXPECTED = "expected.npy"
-READING = "qa_tokenizer"
+QA_TOKENIZER = "qa_tokenizer"
 STS_MODELS = ("sts", "sts_tokenizer", "sts_encoder", "sts_embedding")
-TASK_MODELS = ("cola", "cola_tokenizer", "cola_classifier", "qa", READING, "qa_reader", "qa_span_decoder")
+TASK_MODELS = ("cola", "cola_tokenizer", "cola_classifier", "qa", QA_TOKENIZER, "qa_reader", "qa_span_decoder")
 
 Question = tuple[str, str]
 
@@ -73,7 +73,7 @@ def prepare(repository: Path, folder: Path, sentences: int, windows: int) -> Inp
     """
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    tokenizer = Tokenizer.from_file(str(repository / READING / VERSION / "tokenizer.json"))
+    tokenizer = Tokenizer.from_file(str(repository / QA_TOKENIZER / VERSION / "tokenizer.json"))
     found = Inputs(
         repository=repository,
         checkpoint=folder / "checkpoint",
@@ -82,8 +82,8 @@ def prepare(repository: Path, folder: Path, sentences: int, windows: int) -> Inp
         windows=full_windows(tokenizer, windows, WINDOW_TOKENS),
         onnx=folder / "encoder.onnx",
     )
-    everything = {"sentences": found.sentences, "windows": found.windows, "passages": texts.questions(windows)}
-    found.texts.write_text(json.dumps(everything))
+    content = {"sentences": found.sentences, "windows": found.windows, "passages": texts.questions(windows)}
+    found.texts.write_text(json.dumps(content))
     return found
 
 
@@ -105,17 +105,17 @@ def full_windows(tokenizer: Tokenizer, count: int, tokens: int) -> list[Question
     return found
 
 
-def serve_alone(repository: Path, names: Sequence[str], folder: Path) -> Path:
+def link_served(repository: Path, names: Sequence[str], folder: Path) -> Path:
     """Make a repository of links to some models of another; the reader's tokenizer makes windows of 384 tokens.
 
     Returns:
         ``folder``.
     """
     changed = {}
-    if READING in names:
-        told = configuration(repository, READING)
-        told.parameters["max_length"].string_value = str(WINDOW_TOKENS)
-        changed[READING] = text_format.MessageToString(told)
+    if QA_TOKENIZER in names:
+        tokenizer = configuration(repository, QA_TOKENIZER)
+        tokenizer.parameters["max_length"].string_value = str(WINDOW_TOKENS)
+        changed[QA_TOKENIZER] = text_format.MessageToString(tokenizer)
     return link_models(repository, names, folder, changed)
 
 

@@ -1,18 +1,18 @@
-"""Contenders as processes: programs that work in a loop, and servers. None outlives this process."""
+"""Contenders as processes: programs that do jobs in a loop, and servers. None outlives this process."""
 
 from __future__ import annotations
 
 import contextlib
-import http.client
 import json
 import os
 import socket
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+import httpx
 from trident_server.log import read_tail
 from trident_server.supervised import SupervisedProcess, describe_exit, new_shm_prefix
 from trident_server.supervisor import SHARED_MEMORY
@@ -24,6 +24,7 @@ from trident_bench.servers import HOST
 START_SECONDS = 180.0
 POLL_SECONDS = 0.1
 GRACE_SECONDS = 10.0
+READY_TIMEOUT = 2.0
 #: Beyond what it was asked for, a loop may take this long for making its batches and for its last pass.
 SLACK_SECONDS = 120.0
 LINES_OF_FAILURE = 3
@@ -34,7 +35,7 @@ class Contender(Protocol):
 
     Attributes:
         name: what it is called on the command line and in the results.
-        facts: what it says of itself, such as its dtype; known once it is started.
+        facts: what it reports, such as its dtype; known once it is started.
     """
 
     name: str
@@ -51,24 +52,49 @@ class Contender(Protocol):
 
 
 class Child:
-    """A supervised child with a log."""
+    """A supervised child with a log.
 
-    def __init__(self, name: str, log_file: Path) -> None:
+    Args:
+        name: what it is called.
+        command: program and arguments.
+        environment: on top of this process's own.
+        log_file: where its output goes.
+        facts: what is known of it before it is started.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        command: Sequence[str | Path],
+        environment: Mapping[str, str],
+        log_file: Path,
+        facts: Mapping[str, Any] | None = None,
+    ) -> None:
         self.name = name
-        self.facts: dict[str, Any] = {}
-        self.log_file = log_file
+        self.facts = dict(facts or {})
+        self._command, self._environment, self._log_file = command, environment, log_file
         self._process: SupervisedProcess | None = None
 
-    def spawn(self, command: Sequence[str | Path], environment: Mapping[str, str]) -> SupervisedProcess:
-        """Start the program."""
+    def launch(self, ready: Callable[[], bool], *further: str) -> None:
+        """Start the program with further arguments, and wait until it is ready.
+
+        Raises:
+            MeasurementError: it ended, or took too long.
+        """
         self._process = SupervisedProcess(
-            [str(part) for part in command],
-            log_file=self.log_file,
-            environment={**os.environ, **environment},
+            [*map(str, self._command), *further],
+            log_file=self._log_file,
+            environment={**os.environ, **self._environment},
             grace=GRACE_SECONDS,
             shm_prefix=new_shm_prefix(),
         )
-        return self._process
+        deadline = time.monotonic() + START_SECONDS
+        while not ready():
+            if (status := self._process.poll()) is not None:
+                raise self.failure(f"it {describe_exit(status)}:")
+            if time.monotonic() > deadline:
+                raise self.failure(f"it was not ready after {START_SECONDS:g} s:")
+            time.sleep(POLL_SECONDS)
 
     def stop(self) -> None:
         """Stop it and all it started."""
@@ -88,52 +114,34 @@ class Child:
 
     def failure(self, headline: str) -> MeasurementError:
         """Return an error with the end of the log."""
-        tail = [line for line in read_tail(self.log_file) if line.strip()][-LINES_OF_FAILURE:]
-        return MeasurementError(" ".join([headline, *tail, f"(log: {self.log_file})"]))
+        tail = [line for line in read_tail(self._log_file) if line.strip()][-LINES_OF_FAILURE:]
+        return MeasurementError(" ".join([headline, *tail, f"(log: {self._log_file})"]))
 
 
 class LoopProcess(Child):
-    """A program of ``bench/peers/`` that works on demand; see ``bench/peers/loop.py``.
+    """A program of ``bench/peers/`` that does jobs on demand; see ``bench/peers/loop.py``."""
 
-    Args:
-        name: what it is called.
-        command: program and arguments, but the socket.
-        environment: on top of this process's own.
-        log_file: where its output goes.
-    """
-
-    def __init__(
-        self, name: str, command: Sequence[str | Path], environment: Mapping[str, str], log_file: Path
-    ) -> None:
-        super().__init__(name, log_file)
-        self._command = command
-        self._environment = environment
-        self._connection: socket.socket | None = None
-        self._lines: Any = None
+    _connection: socket.socket | None = None
+    _lines: Any = None
 
     def start(self) -> None:
-        """Start it and wait until it is ready.
-
-        Raises:
-            MeasurementError: it ended, or took too long.
-        """
+        """Start it and wait until it is ready."""
         with tempfile.TemporaryDirectory(prefix="trident-") as folder, socket.socket(socket.AF_UNIX) as listener:
             address = f"{folder}/loop"
             listener.bind(address)
             listener.listen(1)
-            listener.settimeout(POLL_SECONDS)
-            process = self.spawn([*self._command, "--socket", address], self._environment)
-            deadline = time.monotonic() + START_SECONDS
-            while self._connection is None:
-                with contextlib.suppress(TimeoutError):
+            listener.setblocking(False)
+
+            def connected() -> bool:
+                with contextlib.suppress(BlockingIOError):
                     self._connection, _ = listener.accept()
-                if (status := process.poll()) is not None:
-                    raise self.failure(f"it {describe_exit(status)}:")
-                if time.monotonic() > deadline:
-                    raise self.failure(f"it was not ready after {START_SECONDS:g} s:")
-        self._connection.settimeout(SLACK_SECONDS)
-        self._lines = self._connection.makefile("rw", encoding="utf-8")
-        self.facts = self._read()["ready"]
+                return self._connection is not None
+
+            self.launch(connected, "--socket", address)
+        if self._connection is not None:
+            self._connection.settimeout(SLACK_SECONDS)
+            self._lines = self._connection.makefile("rw", encoding="utf-8")
+            self.facts = self._read()["ready"]
 
     def stop(self) -> None:
         """Stop it."""
@@ -142,8 +150,8 @@ class LoopProcess(Child):
             self._connection = None
         super().stop()
 
-    def ask(self, work: str, **options: Any) -> dict[str, Any]:
-        """Let it work and return what it found.
+    def run(self, job: str, **options: Any) -> dict[str, Any]:
+        """Let it do a job and return what it found.
 
         Raises:
             MeasurementError: it failed, ended or took too long.
@@ -152,7 +160,7 @@ class LoopProcess(Child):
             raise MeasurementError("it was not started")
         self._connection.settimeout(SLACK_SECONDS + float(options.get("seconds", 0)))
         try:
-            self._lines.write(json.dumps({"work": work, **options}) + "\n")
+            self._lines.write(json.dumps({"job": job, **options}) + "\n")
             self._lines.flush()
             answer = self._read()
         except OSError as error:
@@ -173,12 +181,12 @@ class ServiceProcess(Child):
     """An HTTP server of somebody else.
 
     Args:
-        name: what it is called.
-        command: program and arguments.
-        environment: on top of this process's own.
-        log_file: where its output goes.
+        name: as the rest, see :class:`Child`.
+        command: see there.
+        environment: see there.
+        log_file: see there.
         port: where it will listen.
-        facts: what is known of it.
+        facts: see there.
         ready_path: answers 200 once it is ready.
     """
 
@@ -190,37 +198,22 @@ class ServiceProcess(Child):
         log_file: Path,
         *,
         port: int,
-        facts: Mapping[str, Any],
+        facts: Mapping[str, Any] | None = None,
         ready_path: str = "/health",
     ) -> None:
-        super().__init__(name, log_file)
-        self.facts = dict(facts)
+        super().__init__(name, command, environment, log_file, facts)
         self.address = f"{HOST}:{port}"
-        self._command = command
-        self._environment = environment
-        self._ready_path = ready_path
+        self._ready_url = f"http://{self.address}{ready_path}"
 
     def start(self) -> None:
-        """Start it and wait until it is ready.
+        """Start it and wait until it is ready."""
+        # Not through a proxy that the environment names.
+        with httpx.Client(trust_env=False, timeout=READY_TIMEOUT) as client:
 
-        Raises:
-            MeasurementError: it ended, or took too long.
-        """
-        process = self.spawn(self._command, self._environment)
-        deadline = time.monotonic() + START_SECONDS
-        while not self._ready():
-            if (status := process.poll()) is not None:
-                raise self.failure(f"it {describe_exit(status)}:")
-            if time.monotonic() > deadline:
-                raise self.failure(f"{self._ready_path} did not answer 200 after {START_SECONDS:g} s:")
-            time.sleep(POLL_SECONDS)
+            def answers() -> bool:
+                try:
+                    return client.get(self._ready_url).status_code == httpx.codes.OK
+                except httpx.HTTPError:
+                    return False
 
-    def _ready(self) -> bool:
-        connection = http.client.HTTPConnection(self.address, timeout=2)
-        try:
-            connection.request("GET", self._ready_path)
-            return connection.getresponse().status == http.client.OK
-        except (OSError, http.client.HTTPException):
-            return False
-        finally:
-            connection.close()
+            self.launch(answers)

@@ -4,29 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import median
 
 from trident_bench.generator.loop import Sample
-
-
-@dataclass(frozen=True)
-class Spread:
-    """Several rounds' values in three numbers."""
-
-    median: float
-    low: float
-    high: float
-
-    @classmethod
-    def of(cls, values: Sequence[float]) -> Spread:
-        """Return the spread of at least one value.
-
-        Raises:
-            ValueError: there is none.
-        """
-        if not values:
-            raise ValueError("a spread needs at least one value")
-        return cls(median(values), min(values), max(values))
+from trident_bench.report import Spread
 
 
 @dataclass(frozen=True)
@@ -95,7 +75,7 @@ def measured(
 ) -> list[Outcome]:
     """Return every ratio of the rows' samples, one a round, and the share of padding."""
     found = [Outcome(each.name, each.title, _of(each, samples)) for each in RATIOS]
-    return [*found, Outcome("padding", "mixed passages of 20 to 400 tokens: padding", _padding(padding))]
+    return [*found, Outcome("padding", "mixed passages of 20 to 400 tokens: padding", _padding(padding or {}))]
 
 
 def ratios(above: Sequence[float | None], below: Sequence[Sequence[float | None]]) -> list[float]:
@@ -125,7 +105,7 @@ def _of(ratio: Ratio, samples: Mapping[str, Sequence[Sample | None]]) -> Spread 
     return Spread.of(found) if found else None
 
 
-def _padding(counted: Mapping[str, int | None] | None) -> Spread | None:
+def _padding(tokens: Mapping[str, int | None]) -> Spread | None:
     """Return how much of what is computed is padding, in the layers that have the most of it."""
-    real, linear, attention = ((counted or {}).get(name) for name in ("real", "linear", "attention"))
+    real, linear, attention = (tokens.get(name) for name in ("real", "linear", "attention"))
     return Spread.of([1 - real / max(linear, attention)]) if real and linear and attention else None

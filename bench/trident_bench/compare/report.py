@@ -1,24 +1,22 @@
-"""The comparison as JSON, as Markdown and on the terminal, all of the same lines."""
+"""The report of a comparison: a table for each group of rows, the ratios, and one picture of all."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
-from trident_bench.compare.cost import CostModel, Point
-from trident_bench.compare.ratios import Outcome, Spread
+from trident_bench.compare.ratios import Outcome
 from trident_bench.compare.rounds import Results
 from trident_bench.compare.rows import Group, Row
-from trident_bench.machine import machine_facts, name_tag, versions
-from trident_bench.report import Table, figure, write_json
+from trident_bench.drawing import CEILING, FAINT, OTHERS, OURS, bars, picture
+from trident_bench.generator.loop import Sample
+from trident_bench.machine import name_tag
+from trident_bench.report import Report, Section, Spread, Table, figure
 
-JSON_FILE, MARKDOWN_FILE = "comparison.json", "comparison.md"
+TITLE, PICTURE = "Trident beside its peers", "comparison.png"
 HEADINGS = ("", "a second", "spread", "median ms", "p99 ms", "MB", "load's cores")
 #: What is counted of padding, and of what it is a share.
 PADDING = (
@@ -26,6 +24,17 @@ PADDING = (
     ("attention's tokens", "attention", "real"),
     ("attention's products", "products", "real_products"),
 )
+#: What a server is called where its protocol does not matter.
+SERVERS = {"ensemble": "our ensemble", "facade": "our facade, and Triton with all three tasks"}
+LEGEND = (("Trident", OURS), ("others", OTHERS), ("the ceiling", CEILING))
+
+Value = Callable[[Sample], float]
+VALUES: dict[str, Value] = {
+    "rate": lambda sample: sample.rate,
+    "median_ms": lambda sample: 1000 * sample.quantile(0.5),
+    "p99_ms": lambda sample: 1000 * sample.quantile(0.99),
+    "generator_cores": lambda sample: sample.generator,
+}
 
 
 @dataclass(frozen=True)
@@ -38,8 +47,6 @@ class Comparison:
         seconds: of each measurement.
         threads: of everybody.
         padding: what was counted of it, or None.
-        points: of the cost's sweep.
-        cost: the model of it, or None.
     """
 
     results: Results
@@ -47,15 +54,16 @@ class Comparison:
     seconds: float
     threads: int
     padding: dict[str, int | None] | None = None
-    points: Sequence[Point] = ()
-    cost: CostModel | None = None
+
+    def spread(self, row: Row, value: str) -> Spread | None:
+        """Return a row's spread of one of the :data:`VALUES`; None where it was not measured."""
+        samples = self.results.measured(row.name)
+        return Spread.of([VALUES[value](each) for each in samples]) if samples else None
 
     def as_dict(self) -> dict[str, Any]:
         """Return everything as JSON takes it."""
         return {
-            "date": datetime.now(UTC).isoformat(timespec="seconds"),
-            "machine": machine_facts() | {"load average at the end": os.getloadavg()[0]},
-            "versions": versions(),
+            "load_average_at_the_end": os.getloadavg()[0],
             "seconds": self.seconds,
             "threads": self.threads,
             "interrupted": self.results.interrupted,
@@ -65,15 +73,10 @@ class Comparison:
             "least_cosines": self.results.cosines,
             "contenders": self.results.facts,
             "padding": self.padding,
-            "cost": {"points": [asdict(each) for each in self.points], "model": self.cost and asdict(self.cost)},
         }
 
     def _row(self, row: Row) -> dict[str, Any]:
-        samples = self.results.measured(row.name)
-
-        def spread(values: Sequence[float]) -> dict[str, float] | None:
-            return asdict(Spread.of(values)) if values else None
-
+        spreads = {name: self.spread(row, name) for name in VALUES}
         return {
             "name": row.name,
             "title": row.title,
@@ -81,82 +84,115 @@ class Comparison:
             "unit": row.unit,
             "ours": row.ours,
             "rates": [None if each is None else each.rate for each in self.results.samples[row.name]],
-            "rate": spread([each.rate for each in samples]),
-            "median_ms": spread([1000 * each.quantile(0.5) for each in samples]),
-            "p99_ms": spread([1000 * each.quantile(0.99) for each in samples]),
+            **{name: spread and asdict(spread) for name, spread in spreads.items()},
             "memory_bytes": self.results.memory.get(row.name),
-            "generator_cores": spread([each.generator for each in samples]),
-            "facts": [each.facts for each in samples if each.facts],
+            "facts": [each.facts for each in self.results.measured(row.name) if each.facts],
             "not_measured": self.results.failure(row),
         }
 
 
-def write(comparison: Comparison, folder: Path) -> list[Path]:
-    """Write JSON and Markdown; returns the files."""
-    page = folder / MARKDOWN_FILE
-    files = [write_json(folder / JSON_FILE, comparison.as_dict()), page]
-    page.write_text(markdown(comparison), encoding="utf-8")
-    return files
-
-
-def show(comparison: Comparison, console: Console) -> None:
-    """Print the tables."""
-    for table in tables(comparison):
-        console.print(table.shown(), "")
-    for sentence in remarks(comparison):
-        console.print(sentence, markup=False)
-
-
-def markdown(comparison: Comparison) -> str:
-    """Return the same as a Markdown page."""
-    lines = [line for table in tables(comparison) for line in table.markdown()]
-    return "\n".join(["# Trident beside its peers", "", *lines, *(f"- {each}" for each in remarks(comparison)), ""])
+def make_report(comparison: Comparison, folder: Path) -> Report:
+    """Return the report; its picture is drawn into the folder."""
+    results = comparison.results
+    pictures = [PICTURE] if any(results.measured(row.name) for row in results.rows) else []
+    if pictures:
+        draw(comparison, folder / PICTURE)
+    section = Section("Results", remarks(comparison), tables(comparison), pictures)
+    return Report(TITLE, comparison.as_dict(), [section])
 
 
 def tables(comparison: Comparison) -> list[Table]:
     """Return every table: of the groups that were measured, then the ratios."""
-    results = comparison.results
-    groups = {group: [row for row in results.rows if row.group is group] for group in Group}
-    found = [
-        Table(group.value, HEADINGS, [_cells(row, results) for row in rows]) for group, rows in groups.items() if rows
-    ]
-    ratios = [(each.title, each.found) for each in comparison.outcomes]
-    if any(spread for _, spread in ratios):
-        rows = [[title, *(_spread(spread) if spread else ("not measured", ""))] for title, spread in ratios]
-        found.append(Table("Ratios, taken within each round", ("", "median", "spread"), rows))
+    rows = comparison.results.rows
+    groups = {group: [_cells(row, comparison) for row in rows if row.group is group] for group in Group}
+    found = [Table(group.value, HEADINGS, cells) for group, cells in groups.items() if cells]
+    if any(each.found for each in comparison.outcomes):
+        ratios = [[each.title, *_shown(each.found)] for each in comparison.outcomes]
+        found.append(Table("Ratios, taken within each round", ("", "median", "spread"), ratios))
     return found
 
 
 def remarks(comparison: Comparison) -> list[str]:
     """Return in sentences what the tables do not hold."""
-    said = [
+    found = [
         f"{name_tag()}, which servers and load share; everybody computes with {comparison.threads} threads. "
         f"{comparison.seconds:g} s a measurement, medians of interleaved rounds."
     ]
     if comparison.results.interrupted:
-        said.append("Interrupted: what was measured until then.")
-    said += [f"{name} was not measured: {reason}" for name, reason in comparison.results.failures.items()]
+        found.append("Interrupted: what was measured until then.")
+    found += [f"{name} was not measured: {reason}" for name, reason in comparison.results.failures.items()]
     padding = comparison.padding
     if padding and padding["real"]:
         shares = ", ".join(f"{title} {_share(padding[key], padding[real])}" for title, key, real in PADDING)
-        said.append(f"Padding on mixed passages, as shares of what is computed: {shares}.")
-    if comparison.cost is not None:
-        said.append(f"A batch costs {' '.join(str(comparison.cost).split())}.")
-    return said
+        found.append(f"Padding on mixed passages, as shares of what is computed: {shares}.")
+    return found
 
 
-def _cells(row: Row, results: Results) -> list[str]:
-    samples = results.measured(row.name)
-    if not samples:
-        return [row.title, "not measured", "", "", "", "", ""]
-    rate = Spread.of([each.rate for each in samples])
-    median, p99 = (Spread.of([1000 * each.quantile(share) for each in samples]).median for share in (0.5, 0.99))
-    generator = Spread.of([each.generator for each in samples]).median
-    held = f"{results.memory[row.name] / 1e6:,.0f}"
-    return [row.title, *_spread(rate), figure(median), figure(p99), held, f"{generator:.2f}" if generator else ""]
+def draw(comparison: Comparison, file: Path) -> None:
+    """Draw everything as bars."""
+    layout: list[Any] = [
+        ["bare", "bare", "served", "served"],
+        ["alone", "alone", "memory", "memory"],
+        ["cola", "qa", "ratios", "ratios"],
+    ]
+    rounds = max((len(samples) for samples in comparison.results.samples.values()), default=0)
+    with picture(file, 14, 12.5, TITLE) as canvas:
+        caption = f"the same weights and sentences on {name_tag()}; bars: median of {rounds} rounds, whiskers: all"
+        canvas.supxlabel(caption, x=0.01, ha="left", color=FAINT, fontsize=9.5)
+        for place, (name, colour) in enumerate(reversed(LEGEND)):
+            canvas.text(0.975 - 0.095 * place, 0.978, f"■ {name}", color=colour, fontweight="bold", ha="right")
+        axes = canvas.subplot_mosaic(layout, height_ratios=(5, 4.2, 4.4))
+        for name, group, title, value, number_format in (
+            ("bare", Group.BARE, "Without a server: sentences a second", "rate", "{:,.0f}"),
+            ("served", Group.SERVED, "Served, 64 requests under way: sentences a second", "rate", "{:,.0f}"),
+            ("alone", Group.ALONE, "One request at a time: median milliseconds", "median_ms", "{:,.1f}"),
+            ("cola", Group.COLA, "Acceptability: sentences a second", "rate", "{:,.0f}"),
+            ("qa", Group.QA, "Reading: windows of 384 a second", "rate", "{:,.0f}"),
+        ):
+            rows = [row for row in comparison.results.rows if row.group is group]
+            lines = [(row.title, comparison.spread(row, value), _colour(row)) for row in rows]
+            bars(axes[name], title, _best_first(lines, -1 if value == "rate" else 1), number_format)
+        bars(axes["memory"], "Memory while it serves: MB", _best_first(_memory(comparison), 1))
+        ratios = [(each.title, each.found, OURS) for each in comparison.outcomes if each.found is not None]
+        bars(axes["ratios"], "Ratios, taken within each round", ratios, "{:,.2f}")
 
 
-def _spread(spread: Spread) -> tuple[str, str]:
+Line = tuple[str, Spread | None, str]
+
+
+def _best_first(lines: list[Line], sign: int) -> list[Line]:
+    return sorted(lines, key=lambda line: sign * line[1].median if line[1] else float("inf"))
+
+
+def _memory(comparison: Comparison) -> list[Line]:
+    # One server may be measured over several protocols.
+    found: dict[str, Line] = {}
+    for row in comparison.results.rows:
+        name, size = row.contenders[-1].name, comparison.results.memory.get(row.name, 0) / 1e6
+        before = found[name][1] if name in found else None
+        if row.group is Group.SERVED and size > (before.high if before else 0):
+            found[name] = (SERVERS.get(name, row.title), Spread.of([size]), _colour(row))
+    return list(found.values())
+
+
+def _colour(row: Row) -> str:
+    if row.name.startswith("products"):
+        return CEILING
+    return OURS if row.ours else OTHERS
+
+
+def _cells(row: Row, comparison: Comparison) -> list[str]:
+    rate, median, p99, generator = (comparison.spread(row, name) for name in VALUES)
+    if rate is None or median is None or p99 is None or generator is None:
+        return [row.title, "not measured", *[""] * 5]
+    memory = f"{comparison.results.memory[row.name] / 1e6:,.0f}"
+    cores = f"{generator.median:.2f}" if generator.median else ""
+    return [row.title, *_shown(rate), figure(median.median), figure(p99.median), memory, cores]
+
+
+def _shown(spread: Spread | None) -> tuple[str, str]:
+    if spread is None:
+        return "not measured", ""
     return figure(spread.median), f"{figure(spread.low)} to {figure(spread.high)}"
 
 

@@ -23,9 +23,9 @@ FAILURES = (BenchError, ServerError, OSError)
 #: Of a reason; a log says the rest.
 MOST_CHARACTERS = 400
 #: What is measured once, after the rounds, fails under this name.
-AFTERWARDS = "padding or cost"
+AFTERWARDS = "padding"
 
-Say = Callable[[str], None]
+Log = Callable[[str], None]
 
 
 @dataclass
@@ -38,7 +38,7 @@ class Results:
         failures: why a contender, by name, is measured no further.
         memory: bytes that each row's contenders held at most, by the row's name.
         cosines: least cosine to the plain model's embeddings, by contender.
-        facts: what each contender says of itself, such as its dtype.
+        facts: what each contender reports, such as its dtype.
         interrupted: whether somebody stopped it half-way.
     """
 
@@ -70,7 +70,7 @@ class Rounds:
         environments: by a contender's name, what is installed before it is started.
         rounds: how many.
         seconds: that each row is measured for in a round.
-        say: is told what is done.
+        log: called with what is done.
         step: is called after every measurement.
         afterwards: measures more while the contenders still run; called with what runs, by name.
     """
@@ -80,7 +80,7 @@ class Rounds:
     seconds: float
     checks: Mapping[str, Callable[[], float]] = field(default_factory=dict)
     environments: Mapping[str, Environment] = field(default_factory=dict)
-    say: Say = lambda text: None
+    log: Log = lambda text: None
     step: Callable[[], None] = lambda: None
     afterwards: Callable[[Mapping[str, Contender]], None] = lambda running: None
 
@@ -99,15 +99,15 @@ class Rounds:
                 pause(contender.pids())
             for number in range(self.rounds):
                 for row in self.rows:
-                    self.say(f"round {number + 1} of {self.rounds}: {row.title}")
+                    self.log(f"round {number + 1} of {self.rounds}: {row.title}")
                     results.samples[row.name].append(self._measure(row, results))
                     self.step()
             self._finish(contenders, results)
         except KeyboardInterrupt:
             results.interrupted = True
         finally:
-            with _deaf():
-                self.say("stopping")
+            with _ignoring_interrupts():
+                self.log("stopping")
                 # The facade before the Triton behind it.
                 for contender in reversed(contenders.values()):
                     self._stop(contender)
@@ -117,9 +117,9 @@ class Rounds:
         name = contender.name
         try:
             if name in self.environments:
-                self.say(f"installing what {name} needs, where it is not there yet")
+                self.log(f"installing what {name} needs, where it is not there yet")
                 self.environments[name].ensure()
-            self.say(f"starting {name}")
+            self.log(f"starting {name}")
             contender.start()
             results.facts[name] = contender.facts
             if name in self.checks:
@@ -149,7 +149,7 @@ class Rounds:
 
     def _drop(self, contender: Contender, error: BaseException, results: Results) -> None:
         results.failures[contender.name] = _shortened(error)
-        self.say(f"{contender.name} is not measured: {results.failures[contender.name]}")
+        self.log(f"{contender.name} is not measured: {results.failures[contender.name]}")
         self._stop(contender)
 
     def _stop(self, contender: Contender) -> None:
@@ -174,7 +174,7 @@ def _running(contenders: Sequence[Contender]) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _deaf() -> Iterator[None]:
+def _ignoring_interrupts() -> Iterator[None]:
     """Let no further Ctrl-C keep servers from being stopped."""
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from trident_bench.compare.processes import Contender, LoopProcess
 from trident_bench.errors import MeasurementError
-from trident_bench.generator.loop import Connector, Sample, ask_once, closed_loop
+from trident_bench.generator.loop import Connector, Sample, closed_loop, send_once
 from trident_bench.generator.requests import Read
 
 #: Least cosine between a contender's embedding and the plain model's in float32: bfloat16 stays above, another model or
@@ -55,18 +55,18 @@ class Row:
     ours: bool = False
 
 
-def looped(program: LoopProcess, work: str, **options: object) -> Measure:
+def loop_measure(program: LoopProcess, job: str, **options: object) -> Measure:
     """Measure what a program does in a loop."""
 
     def measure(seconds: float) -> Sample:
-        answer = program.ask(work, seconds=seconds, **options)
+        answer = program.run(job, seconds=seconds, **options)
         facts = {key: float(value) for key, value in answer.items() if key not in {"items", "seconds", "times"}}
         return Sample(rate=answer["items"] / answer["seconds"], times=answer["times"], facts=facts)
 
     return measure
 
 
-def served(
+def server_measure(
     loop: asyncio.Runner, connector: Connector, requests: Sequence[bytes], in_flight: int, turns: int
 ) -> Measure:
     """Measure a server's answers to so many requests at a time."""
@@ -77,7 +77,7 @@ def embeddings_of_server(
     loop: asyncio.Runner, connector: Connector, requests: Sequence[bytes], read: Read
 ) -> npt.NDArray[np.float32]:
     """Return a server's embeddings, ``[requests, dim]``."""
-    return np.stack([read(loop.run(ask_once(connector, request))) for request in requests])
+    return np.stack([read(loop.run(send_once(connector, request))) for request in requests])
 
 
 def check_embeddings(found: npt.ArrayLike, expected: npt.NDArray[np.float32]) -> float:

@@ -2,85 +2,72 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from trident_bench.compare.inputs import serve_alone
+from trident_server.facade import FacadeProcess
+from trident_server.process import TritonProcess
+
+from trident_bench.compare.inputs import link_served
 from trident_bench.errors import MeasurementError
-from trident_bench.servers import new_facade, new_triton
+from trident_bench.servers import READY_SECONDS, new_facade
 
 
-class EnsembleContender:
-    """Triton with some of the built models.
+class TridentContender:
+    """A server of Trident's own.
 
     Args:
         name: what it is called.
-        repository: the built model repository.
-        models: which of its models are served.
-        folder: where the repository of links, backends and the log go.
-        config_name: Triton's ``--model-config-name``.
+        server: started and stopped.
+        prepare: called before it is started.
     """
 
-    def __init__(
-        self, name: str, repository: Path, models: Sequence[str], folder: Path, config_name: str | None
-    ) -> None:
+    def __init__(self, name: str, server: TritonProcess | FacadeProcess, prepare: Callable[[], object]) -> None:
         self.name = name
         self.facts: dict[str, Any] = {}
-        self._repository, self._models = repository, models
-        self._folder = folder / name
-        self.triton = new_triton(self._folder / "models", self._folder, cache=folder, config_name=config_name)
+        self._server, self._prepare = server, prepare
         self._started = False
 
     def start(self) -> None:
-        """Start Triton and wait until every model is ready."""
-        serve_alone(self._repository, self._models, self._folder / "models")
-        self.triton.start()
+        """Start it and wait until it is ready."""
+        self._prepare()
+        self._server.start()
         self._started = True
 
     def stop(self) -> None:
         """Stop it."""
-        self.triton.stop()
+        self._server.stop()
         self._started = False
 
     def pids(self) -> list[int]:
-        """Return Triton's process id, or nothing when it is not running."""
-        return [self.triton.pid] if self._started else []
+        """Return its process id, or nothing when it is not running."""
+        return [self._server.pid] if self._started else []
 
 
-class FacadeContender:
-    """The facade in front of an ensemble.
+def triton_contender(
+    name: str, repository: Path, models: Sequence[str], folder: Path, config_name: str | None
+) -> tuple[TridentContender, TritonProcess]:
+    """Return Triton with some of the built models; links, backends and the log go into the folder."""
+    own = folder / name
+    triton = TritonProcess(
+        repository=own / "models",
+        cache_dir=folder,
+        log_file=own / "triton.log",
+        ready_timeout=READY_SECONDS,
+        config_name=config_name,
+    )
+    return TridentContender(name, triton, lambda: link_served(repository, models, own / "models")), triton
 
-    Args:
-        name: what it is called.
-        behind: the ensemble; it is started and stopped by its own.
-        folder: where the log goes.
-    """
 
-    def __init__(self, name: str, behind: EnsembleContender, folder: Path) -> None:
-        self.name = name
-        self.facts: dict[str, Any] = {}
-        self._behind = behind
-        self._facade = new_facade(behind.triton, folder)
-        self.address = self._facade.url
-        self._started = False
+def facade_contender(
+    name: str, behind: TridentContender, triton: TritonProcess, folder: Path
+) -> tuple[TridentContender, FacadeProcess]:
+    """Return the facade in front of a Triton, which is started and stopped by itself."""
 
-    def start(self) -> None:
-        """Start the facade and wait until it says that Triton is ready.
+    def check() -> None:
+        if not behind.pids():
+            raise MeasurementError(f"{behind.name}, which it stands before, does not run")
 
-        Raises:
-            MeasurementError: there is no Triton to wait for.
-        """
-        if not self._behind.pids():
-            raise MeasurementError(f"{self._behind.name}, which it stands before, does not run")
-        self._facade.start()
-        self._started = True
-
-    def stop(self) -> None:
-        """Stop the facade."""
-        self._facade.stop()
-        self._started = False
-
-    def pids(self) -> list[int]:
-        """Return the facade's process id, or nothing when it is not running."""
-        return [self._facade.pid] if self._started else []
+    facade = new_facade(triton, folder)
+    return TridentContender(name, facade, check), facade

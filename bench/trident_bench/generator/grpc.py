@@ -24,7 +24,7 @@ from hyperframe.frame import (
 )
 
 from trident_bench.errors import MeasurementError
-from trident_bench.generator.loop import Ask, Connector
+from trident_bench.generator.loop import Connector, Send
 
 METHOD = "/inference.GRPCInferenceService/ModelInfer"
 #: A lone connection would be the narrowest place of 64 requests.
@@ -66,7 +66,7 @@ class GrpcConnection(asyncio.Protocol):
         self._granted = asyncio.Event()
         self._read = 0
 
-    async def ask(self, message: bytes) -> bytes:
+    async def send(self, message: bytes) -> bytes:
         """Call with a serialised message and return the answer's.
 
         Raises:
@@ -175,16 +175,16 @@ class GrpcConnection(asyncio.Protocol):
 
 
 def triton_grpc(address: str, method: str = METHOD) -> Connector:
-    """Ask Triton over gRPC; requests and answers are serialised messages. ``address`` is ``host:port``."""
+    """Send Triton over gRPC; requests and answers are serialised messages. ``address`` is ``host:port``."""
     host, _, port = address.partition(":")
 
-    async def connect(stack: AsyncExitStack, count: int) -> list[Ask]:
+    async def connect(stack: AsyncExitStack, count: int) -> list[Send]:
         loop = asyncio.get_running_loop()
         connections = []
         for _ in range(min(count, CONNECTIONS)):
             _, connection = await loop.create_connection(lambda: GrpcConnection(address, method), host, int(port))
             stack.callback(connection.close)
             connections.append(connection)
-        return [connections[number % len(connections)].ask for number in range(count)]
+        return [connections[number % len(connections)].send for number in range(count)]
 
     return connect

@@ -9,9 +9,9 @@ from typing import cast
 import httptools
 
 from trident_bench.errors import MeasurementError
-from trident_bench.generator.loop import Ask, Connector
+from trident_bench.generator.loop import Connector, Send
 
-MOST_SAID = 200
+MOST_SHOWN = 200
 
 
 class HttpConnection(asyncio.Protocol):
@@ -29,7 +29,7 @@ class HttpConnection(asyncio.Protocol):
         self._parser = httptools.HttpResponseParser(self)
         self._body: list[bytes] = []
 
-    async def ask(self, request: bytes) -> bytes:
+    async def send(self, request: bytes) -> bytes:
         """Send a whole request and return the answer's body.
 
         Raises:
@@ -69,8 +69,8 @@ class HttpConnection(asyncio.Protocol):
         if status == 200:
             self._answer.set_result(body)
         else:
-            said = body[:MOST_SAID].decode(errors="replace")
-            self._answer.set_exception(MeasurementError(f"status {status}: {said}"))
+            reason = body[:MOST_SHOWN].decode(errors="replace")
+            self._answer.set_exception(MeasurementError(f"status {status}: {reason}"))
 
     def close(self) -> None:
         """Close."""
@@ -79,14 +79,14 @@ class HttpConnection(asyncio.Protocol):
 
 
 def http(address: str) -> Connector:
-    """Ask over HTTP/1.1, one connection a request under way; ``address`` is ``host:port``, or a URL of it."""
+    """Send over HTTP/1.1, one connection a request under way; ``address`` is ``host:port``, or a URL of it."""
     host, _, port = address.removeprefix("http://").rstrip("/").partition(":")
 
-    async def connect(stack: AsyncExitStack, count: int) -> list[Ask]:
+    async def connect(stack: AsyncExitStack, count: int) -> list[Send]:
         connections = [HttpConnection(host, int(port)) for _ in range(count)]
         for each in connections:
             stack.callback(each.close)
-        return [each.ask for each in connections]
+        return [each.send for each in connections]
 
     return connect
 

@@ -30,14 +30,14 @@ MOST_OPEN = 4096
 #: A request that is sent so much after its time is counted as late.
 LATE_SECONDS = 0.01
 
-Ask = Callable[[Any], Awaitable[Any]]
+Send = Callable[[Any], Awaitable[Any]]
 
 
 class Connector(Protocol):
     """Opens what requests are sent over."""
 
-    async def __call__(self, stack: AsyncExitStack, count: int) -> list[Ask]:
-        """Return ``count`` ways to ask, each for one request at a time."""
+    async def __call__(self, stack: AsyncExitStack, count: int) -> list[Send]:
+        """Return ``count`` senders, each for one request at a time."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Sample:
         times: how long each call or request took, in seconds.
         generator: cores that the load generator itself kept busy; 0 where there is none.
         facts: anything else that was counted.
-        failures: requests that were refused or failed, by what was said.
+        failures: requests that were refused or failed, by the reason.
         late: share of an open loop's requests that were sent after their time.
     """
 
@@ -86,12 +86,12 @@ class Meter:
         self._times: list[float] = []
         self._failures: Counter[str] = Counter()
 
-    async def ask(self, ask: Ask, item: Any) -> None:
-        """Ask once and count the answer."""
+    async def measure(self, send: Send, item: Any) -> None:
+        """Send once and count the answer."""
         started = time.perf_counter()
         failure = None
         try:
-            await ask(item)
+            await send(item)
         except (MeasurementError, OSError) as error:
             if not self._tolerant:
                 raise
@@ -142,8 +142,8 @@ async def closed_loop(
     Requests that end while it is measured count, and only they; all are waited for.
 
     Args:
-        connector: how to ask.
-        items: requests, asked in turn, again from the first after the last.
+        connector: opens the connections.
+        items: requests, sent in turn, again from the first after the last.
         in_flight: how many at a time.
         seconds: how long at least.
         turns: and until this many answers for every connection have come.
@@ -157,13 +157,13 @@ async def closed_loop(
     meter = Meter(warm_up, seconds, turns * in_flight, tolerant=tolerant)
     following = itertools.cycle(items)
 
-    async def work(ask: Ask) -> None:
+    async def keep_sending(send: Send) -> None:
         while not meter.done:
-            await meter.ask(ask, next(following))
+            await meter.measure(send, next(following))
 
     async with AsyncExitStack() as stack:
-        asks = await connector(stack, in_flight)
-        await _together((work(ask) for ask in asks), warm_up + 2 * (seconds + LONGEST_SECONDS))
+        senders = await connector(stack, in_flight)
+        await _run_all((keep_sending(each) for each in senders), warm_up + 2 * (seconds + LONGEST_SECONDS))
     return meter.sample()
 
 
@@ -179,8 +179,8 @@ async def open_loop(
     """Send at the times of a Poisson process, whether or not earlier requests were answered; failures are counted.
 
     Args:
-        connector: how to ask; connections are opened as they are needed.
-        items: requests, asked in turn, again from the first after the last.
+        connector: opens connections as they are needed.
+        items: requests, sent in turn, again from the first after the last.
         rate: requests a second.
         seconds: how long at least.
         warm_up: seconds of load before; a quarter of ``seconds`` if not given.
@@ -192,16 +192,16 @@ async def open_loop(
     warm_up = WARM_UP_SHARE * seconds if warm_up is None else warm_up
     meter = Meter(warm_up, seconds, 1, tolerant=True)
     following, rng = itertools.cycle(items), random.Random(seed)
-    idle: list[Ask] = []
+    idle: list[Send] = []
     room = asyncio.Semaphore(MOST_OPEN)
     sent = late = 0
 
     async with AsyncExitStack() as stack:
 
-        async def send() -> None:
-            ask = idle.pop() if idle else (await connector(stack, 1))[0]
-            await meter.ask(ask, next(following))
-            idle.append(ask)
+        async def send_one() -> None:
+            sender = idle.pop() if idle else (await connector(stack, 1))[0]
+            await meter.measure(sender, next(following))
+            idle.append(sender)
             room.release()
 
         async def drive() -> None:
@@ -215,28 +215,28 @@ async def open_loop(
                     await room.acquire()
                     sent += 1
                     late += time.perf_counter() - due > LATE_SECONDS
-                    group.create_task(send())
+                    group.create_task(send_one())
 
-        await _together([drive()], warm_up + 2 * (seconds + LONGEST_SECONDS))
+        await _run_all([drive()], warm_up + 2 * (seconds + LONGEST_SECONDS))
     return meter.sample(late / sent if sent else 0.0)
 
 
-async def ask_once(connector: Connector, request: Any) -> Any:
-    """Ask one request and return its answer.
+async def send_once(connector: Connector, request: Any) -> Any:
+    """Send one request and return its answer.
 
     Raises:
         MeasurementError: as the connection has it.
     """
     async with AsyncExitStack() as stack:
-        (ask,) = await connector(stack, 1)
-        return await ask(request)
+        (send,) = await connector(stack, 1)
+        return await send(request)
 
 
-async def _together(work: Iterable[Coroutine[Any, Any, None]], limit: float) -> None:
+async def _run_all(coroutines: Iterable[Coroutine[Any, Any, None]], limit: float) -> None:
     try:
         # Somebody who never answers never comes to look at the time.
         async with asyncio.timeout(limit), asyncio.TaskGroup() as group:
-            for each in work:
+            for each in coroutines:
                 group.create_task(each)
     except TimeoutError:
         raise MeasurementError(f"there was no end to it after {limit:g} s") from None

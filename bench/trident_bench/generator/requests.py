@@ -43,8 +43,8 @@ def triton_http_request(address: str, ensemble: Ensemble, item: Item) -> bytes:
         tensor = triton_http.InferInput(name, list(array.shape), "BYTES")
         tensor.set_data_from_numpy(array)
         tensors.append(tensor)
-    asked = [triton_http.InferRequestedOutput(name, binary_data=True) for name in ensemble.outputs]
-    body, header_length = triton_http.InferenceServerClient.generate_request_body(tensors, outputs=asked)
+    wanted = [triton_http.InferRequestedOutput(name, binary_data=True) for name in ensemble.outputs]
+    body, header_length = triton_http.InferenceServerClient.generate_request_body(tensors, outputs=wanted)
     headers = {"content-type": "application/octet-stream"}
     if header_length is not None:
         headers["inference-header-content-length"] = str(header_length)

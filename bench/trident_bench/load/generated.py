@@ -1,4 +1,4 @@
-"""One point with the project's own generator, which asks the facade."""
+"""One point with the project's own generator, which loads the facade."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ MILLISECONDS = 1000.0
 def measure(
     ensemble: Ensemble, protocol: Protocol, url: str, level: Level, seconds: float, folder: Path, probe: Probe
 ) -> tuple[Load, Window]:
-    """Make the load of one point and return what was seen, and what Triton did meanwhile.
+    """Make the load of one point and return what was measured, and what Triton did meanwhile.
 
     Every latency, in milliseconds, and all failures stay in ``folder`` (``<level>.latencies.json``).
 
@@ -41,8 +41,10 @@ def measure(
         async with asyncio.TaskGroup() as group:
             watched = group.create_task(probe.watch(WARM_UP_SECONDS, seconds))
             if level.mode == "concurrency":
-                at_once = int(level.value)
-                made = closed_loop(connect, requests, at_once, seconds, turns=0, warm_up=WARM_UP_SECONDS, tolerant=True)
+                in_flight = int(level.value)
+                made = closed_loop(
+                    connect, requests, in_flight, seconds, turns=0, warm_up=WARM_UP_SECONDS, tolerant=True
+                )
             else:
                 made = open_loop(connect, requests, level.value, seconds, warm_up=WARM_UP_SECONDS)
             sample = group.create_task(made)
@@ -53,12 +55,12 @@ def measure(
             sample, window = runner.run(load())
     except BaseExceptionGroup as errors:
         raise errors.exceptions[0] from None
-    told = {"latencies": [MILLISECONDS * each for each in sample.times], "failures": sample.failures}
-    (folder / f"{level.slug}.latencies.json").write_text(json.dumps(told), "utf-8")
-    return seen(sample), window
+    content = {"latencies": [MILLISECONDS * each for each in sample.times], "failures": sample.failures}
+    (folder / f"{level.slug}.latencies.json").write_text(json.dumps(content), "utf-8")
+    return as_load(sample), window
 
 
-def seen(sample: Sample) -> Load:
+def as_load(sample: Sample) -> Load:
     """Return a sample as a point has it.
 
     Raises:

@@ -1,4 +1,4 @@
-"""NVIDIA's perf_analyzer as tritonclient's wheel carries it: where it is, what it is told, and what it says."""
+"""NVIDIA's perf_analyzer as tritonclient's wheel carries it: where it is, its arguments, and its output."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from trident_bench.errors import MeasurementError, TooShortError
 from trident_bench.load.generated import ROWS
 from trident_bench.load.plan import Level, Protocol
 from trident_bench.load.points import Latency, Load
-from trident_bench.load.window import LOOKED_AT, Look, Probe, Window
+from trident_bench.load.window import READ_SHARE, Probe, Reading, Window
 
 #: Libraries by the names that perf_analyzer asks for; pytriton's wheel holds them under hashed names.
-WANTED = {"libb64-": "libb64.so.0d", "libcudart-": "libcudart.so.12"}
+LIBRARIES = {"libb64-": "libb64.so.0d", "libcudart-": "libcudart.so.12"}
 BINARY = Path(sys.executable).with_name("perf_analyzer")
 #: perf_analyzer measures in windows, of which it wants three that agree.
 WINDOWS = 3
-#: perf_analyzer measures so many times longer than it is told to.
+#: perf_analyzer measures so many times longer than its arguments say.
 LONGER = 1.2
 #: In percent, so large that windows always agree: how long a point takes is said in advance, and the spread is in p99.
 ANY_SPREAD = 1_000_000
@@ -39,7 +39,7 @@ GRPC_THREADS, HTTP_THREADS = 2, 256
 #: It waits for all that is under way when it ends; an overloaded server takes its time.
 DRAIN_SECONDS = 30.0
 #: Of what it printed, where it failed.
-LINES_TOLD = 3
+LINES_OF_FAILURE = 3
 MICROSECONDS = 1e6
 MICROSECONDS_PER_MS = 1000.0
 POLL_SECONDS = 0.02
@@ -57,7 +57,7 @@ def environment() -> Iterator[dict[str, str]]:
         raise FileNotFoundError("perf_analyzer was not found; install trident[server,client]")
     with TemporaryDirectory(prefix="trident-perf-") as folder:
         for library in Path(spec.origin).parents[1].joinpath("nvidia_pytriton.libs").iterdir():
-            for start, name in WANTED.items():
+            for start, name in LIBRARIES.items():
                 if library.name.startswith(start):
                     (Path(folder) / name).symlink_to(library)
         yield {**os.environ, "LD_LIBRARY_PATH": folder}
@@ -74,10 +74,10 @@ def write_data(ensemble: Ensemble, folder: Path) -> Path:
 
 
 def write_schedule(file: Path, rate: float, seconds: float, seed: int = 7) -> None:
-    """Write the microseconds between requests of a Poisson process, with exactly the asked mean.
+    """Write the microseconds between requests of a Poisson process, with exactly the given mean.
 
     perf_analyzer's own Poisson schedule begins with the same draws each time, and in a short run sends up to a fifth
-    fewer requests than asked.
+    fewer requests than wanted.
     """
     rng = random.Random(seed)
     drawn = [rng.expovariate(1.0) for _ in range(max(round(rate * seconds), 1))]
@@ -91,27 +91,27 @@ def command(ensemble: str, protocol: Protocol, url: str, data: Path, level: Leve
 
     Given a path, it could not name the reports of the composing models, which begin with their names.
     """
-    given = [str(BINARY), "-m", ensemble, "-u", url, "-i", protocol, "--input-data", str(data.resolve())]
+    arguments = [str(BINARY), "-m", ensemble, "-u", url, "-i", protocol, "--input-data", str(data.resolve())]
     if level.mode == "concurrency":
-        given += ["--concurrency-range", f"{level.value:g}"]
+        arguments += ["--concurrency-range", f"{level.value:g}"]
     else:
-        given += ["--request-intervals", f"{level.slug}.intervals"]
+        arguments += ["--request-intervals", f"{level.slug}.intervals"]
     how, threads = ("--async", GRPC_THREADS) if protocol == "grpc" else ("--sync", HTTP_THREADS)
-    given += [how, "--max-threads", str(threads), "-f", f"{level.slug}.csv", "--verbose-csv"]
+    arguments += [how, "--max-threads", str(threads), "-f", f"{level.slug}.csv", "--verbose-csv"]
     window = max(int(seconds * 1000 / WINDOWS / LONGER), 1)
-    given += ["--measurement-interval", str(window), "--max-trials", str(WINDOWS)]
-    return [*given, "--stability-percentage", str(ANY_SPREAD)]
+    arguments += ["--measurement-interval", str(window), "--max-trials", str(WINDOWS)]
+    return [*arguments, "--stability-percentage", str(ANY_SPREAD)]
 
 
 def measure(
     arguments: list[str], level: Level, seconds: float, folder: Path, environment: Mapping[str, str], probe: Probe
 ) -> tuple[Load, Window]:
-    """Run perf_analyzer and return what it saw, and what Triton did meanwhile.
+    """Run perf_analyzer and return what it measured, and what Triton did meanwhile.
 
     Its table (``<level>.csv``), those of the composing models and what it printed (``<level>.txt``) stay in ``folder``.
 
     Raises:
-        MeasurementError: it failed; carries what it said.
+        MeasurementError: it failed; carries what it printed last.
     """
     before = probe.failures()
     table, printed = folder / f"{level.slug}.csv", folder / f"{level.slug}.txt"
@@ -135,60 +135,60 @@ def measure(
             if process.poll() is None:
                 process.kill()
             process.wait()
-    said = printed.read_text("utf-8", errors="replace")
+    log = printed.read_text("utf-8", errors="replace")
     if process.returncode != 0 or not table.is_file():
-        raise failure(said)
-    return read_load(table.read_text("utf-8"), said, probe.failures() - before), window
+        raise failure(log)
+    return read_load(table.read_text("utf-8"), log, probe.failures() - before), window
 
 
 def watch(process: subprocess.Popen[bytes], probe: Probe, seconds: float) -> Window:
-    """Wait for perf_analyzer to end, with two looks while its load lasts; the first once a request was answered.
+    """Wait for perf_analyzer to end, with two readings while its load lasts; the first once a request was answered.
 
     Raises:
         MeasurementError: it took too long.
     """
     began = time.monotonic()
-    before = probe.look(process.pid)
-    first: Look | None = None
-    last: Look | None = None
+    before = probe.read(process.pid)
+    first: Reading | None = None
+    last: Reading | None = None
     while process.poll() is None:
         now = time.monotonic()
         if first is None:
-            look = probe.look(process.pid)
-            first = look if look.executions > before.executions else None
-        elif last is None and now >= first.at + LOOKED_AT * seconds:
-            last = probe.look(process.pid)
+            reading = probe.read(process.pid)
+            first = reading if reading.executions > before.executions else None
+        elif last is None and now >= first.at + READ_SHARE * seconds:
+            last = probe.read(process.pid)
         if now > began + seconds + DRAIN_SECONDS:
             raise MeasurementError(f"perf_analyzer did not end within {seconds + DRAIN_SECONDS:.0f} s")
         time.sleep(POLL_SECONDS)
     # One that ended early has failed, and says so itself.
-    return probe.between(first or before, last or probe.look(process.pid))
+    return probe.between(first or before, last or probe.read(process.pid))
 
 
-def failure(said: str) -> MeasurementError:
+def failure(log: str) -> MeasurementError:
     """Return what went wrong, from what perf_analyzer printed; its settings are left out."""
-    if "No valid requests recorded" in said:
+    if "No valid requests recorded" in log:
         return TooShortError("a window of perf_analyzer passed without an answer; measure for more seconds")
-    lines = [line.strip() for line in said.splitlines() if line.strip()]
-    return MeasurementError(f"perf_analyzer failed: {' '.join(lines[-LINES_TOLD:])}")
+    lines = [line.strip() for line in log.splitlines() if line.strip()]
+    return MeasurementError(f"perf_analyzer failed: {' '.join(lines[-LINES_OF_FAILURE:])}")
 
 
-def read_load(table: str, said: str, failures: int) -> Load:
-    """Return what perf_analyzer saw at its one level.
+def read_load(table: str, log: str, failures: int) -> Load:
+    """Return what perf_analyzer measured at its one level.
 
     Args:
         table: its CSV; latencies in microseconds.
-        said: what it printed, which alone has the count of requests and the share of late ones.
+        log: what it printed, which alone has the count of requests and the share of late ones.
         failures: of the ensemble, as Triton counted them meanwhile.
 
     Raises:
         MeasurementError: it measured nothing.
     """
     rows = list(csv.DictReader(table.splitlines()))
-    count = re.search(r"Request count: (\d+)", said)
+    count = re.search(r"Request count: (\d+)", log)
     if len(rows) != 1 or count is None or int(count[1]) == 0:
         raise TooShortError("perf_analyzer saw no request answered; measure for more seconds")
-    late = re.search(r"([\d.]+)% of the requests were delayed", said)
+    late = re.search(r"([\d.]+)% of the requests were delayed", log)
     row = rows[0]
     try:
         names = {"mean": "Avg", "p50": "p50", "p90": "p90", "p95": "p95", "p99": "p99"}

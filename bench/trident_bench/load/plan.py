@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -16,7 +15,7 @@ PROTOCOLS: tuple[Protocol, ...] = get_args(Protocol)
 #: More requests under way than any of the servers lets in.
 MOST_CONCURRENCY = 4096
 #: More requests a second than perf_analyzer can time on a few cores.
-MOST_RATE = 100_000
+LEAST_RATE, MOST_RATE = 0.1, 100_000
 #: Of the highest throughput: beyond twice of it every generator but fills queues.
 MOST_SHARE = 200
 
@@ -59,26 +58,26 @@ class Rates:
 
 
 def parse_concurrency(text: str) -> list[Level]:
-    """Return the levels of ``1,4,16``, of ``1:64`` (doubled from 1 to 64) or of ``1:9:2`` (in steps of 2).
+    """Return the levels of ``1,4,16``, or of ``1:64`` (doubled from 1 to 64).
 
     Raises:
         BenchError: it is none of these.
     """
-    said = text.replace(" ", "")
-    if not said or said == "none":
+    compact = text.replace(" ", "")
+    if not compact or compact == "none":
         return []
-    accepted = (
-        f"accepted are whole numbers from 1 to {MOST_CONCURRENCY} as 1,4,16, as 1:64 (doubled) or as 1:9:2; or none"
-    )
-    if not re.fullmatch(r"\d+(,\d+)*|\d+:\d+(:\d+)?", said):
-        raise BenchError(f"'{text}' is no range of concurrency; {accepted}.")
-    numbers = [int(each) for each in re.split("[,:]", said)]
-    if ":" in said:
-        start, end, *step = numbers
-        if start < 1 or end < start or step == [0]:
-            raise BenchError(f"'{text}' is no range of concurrency: it must rise from 1 or more; {accepted}.")
-        numbers = list(range(start, end + 1, step[0])) if step else _doubled(start, min(end, MOST_CONCURRENCY + 1))
-    _check(numbers, 1, MOST_CONCURRENCY, f"'{text}' is no range of concurrency; {accepted}.")
+    numbers = [int(each) for each in re.split("[,:]", compact)] if re.fullmatch(r"\d+(,\d+)*|\d+:\d+", compact) else []
+    if (
+        not numbers
+        or min(numbers) < 1
+        or max(numbers) > MOST_CONCURRENCY
+        or (":" in compact and numbers[0] > numbers[1])
+    ):
+        accepted = f"whole numbers from 1 to {MOST_CONCURRENCY} as 1,4,16, or rising as 1:64 (doubled); or none"
+        raise BenchError(f"'{text}' is no range of concurrency; accepted are {accepted}.")
+    if ":" in compact:
+        first, last = numbers
+        numbers = [*(first << step for step in range(int(math.log2(last / first)) + 1)), last]
     return [Level("concurrency", float(each)) for each in sorted(set(numbers))]
 
 
@@ -88,19 +87,22 @@ def parse_rates(text: str) -> Rates:
     Raises:
         BenchError: it is neither.
     """
-    said = text.replace(" ", "")
-    if not said or said == "none":
+    compact = text.replace(" ", "")
+    if not compact or compact == "none":
         return Rates((), shares=False)
     number = r"\d+(\.\d+)?"
-    accepted = (
-        f"accepted are requests a second, up to {MOST_RATE:,}, as 50,100, "
-        f"or shares of the highest throughput, up to {MOST_SHARE}%, as 50%,90%; or none"
+    shares = bool(re.fullmatch(f"{number}%(,{number}%)*", compact))
+    values = (
+        [float(each.rstrip("%")) for each in compact.split(",")]
+        if shares or re.fullmatch(f"{number}(,{number})*", compact)
+        else []
     )
-    shares = bool(re.fullmatch(f"{number}%(,{number}%)*", said))
-    if not shares and not re.fullmatch(f"{number}(,{number})*", said):
+    if not values or min(values) < LEAST_RATE or max(values) > (MOST_SHARE if shares else MOST_RATE):
+        accepted = (
+            f"accepted are requests a second, up to {MOST_RATE:,}, as 50,100, "
+            f"or shares of the highest throughput, up to {MOST_SHARE}%, as 50%,90%; or none"
+        )
         raise BenchError(f"'{text}' is no list of request rates; {accepted}.")
-    values = [float(each.rstrip("%")) for each in said.split(",")]
-    _check(values, 0.1, MOST_SHARE if shares else MOST_RATE, f"'{text}' is no list of request rates; {accepted}.")
     return Rates(tuple(sorted(set(values))), shares)
 
 
@@ -110,18 +112,7 @@ def parse_protocols(text: str) -> list[Protocol]:
     Raises:
         BenchError: one is unknown, or there is none.
     """
-    said = dict.fromkeys(each.strip() for each in text.split(",") if each.strip())
-    unknown = [each for each in said if each not in PROTOCOLS]
-    if unknown or not said:
+    names = dict.fromkeys(each.strip() for each in text.split(",") if each.strip())
+    if not names or not names.keys() <= set(PROTOCOLS):
         raise BenchError(f"'{text}' names no protocols; accepted are {', '.join(PROTOCOLS)}, separated by commas.")
-    return [each for each in PROTOCOLS if each in said]
-
-
-def _doubled(start: int, end: int) -> list[int]:
-    steps = int(math.log2(end / start))
-    return sorted({*(start << step for step in range(steps + 1)), end})
-
-
-def _check(values: Sequence[float], least: float, most: float, message: str) -> None:
-    if min(values) < least or max(values) > most:
-        raise BenchError(message)
+    return [each for each in PROTOCOLS if each in names]

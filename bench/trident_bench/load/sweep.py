@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,11 +31,11 @@ LONGER, MOST_TRIES = 4, 3
 
 @dataclass(frozen=True)
 class Plan:
-    """What is asked for.
+    """What is measured.
 
     Attributes:
         ensembles: to be put under load, one after the other.
-        protocols: by which each is asked.
+        protocols: by which each is loaded.
         concurrency: levels of closed loops.
         rates: of open loops.
         seconds: that a point is measured.
@@ -57,20 +56,20 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Step:
-    """One point that is done.
+class Outcome:
+    """What came of one point.
 
     Attributes:
         name: of the point.
         point: what was found; None where it could not be measured.
         problem: why not.
-        seconds: that it took; 0 for one that was finished before.
+        reused: whether an earlier run had finished it.
     """
 
     name: str
     point: Point | None
     problem: str = ""
-    seconds: float = 0.0
+    reused: bool = False
 
 
 @dataclass
@@ -78,7 +77,7 @@ class Sweeper:
     """Measures a plan.
 
     Args:
-        plan: what is asked for.
+        plan: what is measured.
         addresses: of the servers.
         state: asks Triton.
         environment: that perf_analyzer runs in.
@@ -97,26 +96,24 @@ class Sweeper:
     conditions: Mapping[str, str]
     on_start: Callable[[str], None] = field(default=lambda name: None)
 
-    def steps(self) -> Iterator[Step]:
+    def run(self) -> Iterator[Outcome]:
         """Measure point after point.
 
         Raises:
             BenchError: a server died or does not answer any more, or point after point fails.
         """
         failed = 0
-        for step in self._all():
-            yield step
-            self.addresses.check()
-            failed = failed + 1 if step.point is None else 0
-            if failed == MOST_FAILED:
-                raise BenchError(f"Gave up after {failed} points in a row that could not be measured: {step.problem}")
-
-    def _all(self) -> Iterator[Step]:
         for ensemble in self.plan.ensembles:
             for protocol in self.plan.protocols:
-                yield from self._sweep(ensemble, protocol)
+                for outcome in self._sweep(ensemble, protocol):
+                    yield outcome
+                    self.addresses.check()
+                    failed = failed + 1 if outcome.point is None else 0
+                    if failed == MOST_FAILED:
+                        reason = f"Gave up after {failed} points in a row that could not be measured: {outcome.problem}"
+                        raise BenchError(reason)
 
-    def _sweep(self, ensemble: Ensemble, protocol: Protocol) -> Iterator[Step]:
+    def _sweep(self, ensemble: Ensemble, protocol: Protocol) -> Iterator[Outcome]:
         conditions = self._fingerprint(ensemble, protocol)
         warm = False
         highest: list[float] = []
@@ -126,25 +123,24 @@ class Sweeper:
             yield from self.plan.rates.levels(max(highest, default=None))
 
         for level in levels():
-            step = self._step(ensemble, protocol, level, conditions, warm)
-            warm = warm or step.seconds > 0
-            if step.point is not None and level.mode == "concurrency":
-                highest.append(step.point.load.throughput)
-            yield step
+            outcome = self._point(ensemble, protocol, level, conditions, warm)
+            warm = warm or not outcome.reused
+            if outcome.point is not None and level.mode == "concurrency":
+                highest.append(outcome.point.load.throughput)
+            yield outcome
 
-    def _step(self, ensemble: Ensemble, protocol: Protocol, level: Level, conditions: str, warm: bool) -> Step:
+    def _point(self, ensemble: Ensemble, protocol: Protocol, level: Level, conditions: str, warm: bool) -> Outcome:
         name, place = f"{ensemble.name} {protocol} {level}", f"{ensemble.name}/{protocol}/{level.slug}"
         found = None if self.plan.fresh else self.store.find(place, conditions)
         if found is not None:
-            return Step(name, found)
+            return Outcome(name, found, reused=True)
         self.on_start(name)
-        began = time.monotonic()
         try:
             if not warm:
                 self._warm_up(ensemble, protocol)
             seconds, load, window = self._measure_long_enough(ensemble, protocol, level, self.store.place(place))
         except MeasurementError as error:
-            return Step(name, None, str(error), time.monotonic() - began)
+            return Outcome(name, None, str(error))
         point = Point(
             ensemble=ensemble.name,
             protocol=protocol,
@@ -156,7 +152,7 @@ class Sweeper:
             window=window,
         )
         self.store.keep(place, point)
-        return Step(name, point, seconds=time.monotonic() - began)
+        return Outcome(name, point)
 
     def _measure_long_enough(
         self, ensemble: Ensemble, protocol: Protocol, level: Level, folder: Path
@@ -186,7 +182,7 @@ class Sweeper:
         return perf_analyzer.measure(command, level, seconds, folder, self.environment, probe)
 
     def _fingerprint(self, ensemble: Ensemble, protocol: Protocol) -> str:
-        told: dict[str, Any] = {
+        conditions: dict[str, Any] = {
             "seconds": self.plan.seconds,
             "configurations": {
                 name: each.SerializeToString(deterministic=True).hex() for name, each in ensemble.configurations.items()
@@ -195,4 +191,4 @@ class Sweeper:
             "generator": "own" if protocol == "facade" else "perf_analyzer",
             "conditions": dict(self.conditions),
         }
-        return fingerprint(told)
+        return fingerprint(conditions)

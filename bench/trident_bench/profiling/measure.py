@@ -1,4 +1,4 @@
-"""Asks a server and takes the times."""
+"""Loads a server through the client and takes the times."""
 
 from __future__ import annotations
 
@@ -6,59 +6,34 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-from trident_client import AsyncTridentClient, Request, Retry, Timeout
-from tritonclient.grpc.service_pb2 import ModelStatistics
+from trident_client import AsyncTridentClient, Retry, Timeout
 
 from trident_bench.ensembles import Ensemble
 from trident_bench.errors import BenchError
-from trident_bench.generator.loop import Ask, Connector, Sample, closed_loop
-from trident_bench.profiling.client_times import TRANSPORTS, ClientTimes, Recorder
-from trident_bench.profiling.stages import Stage, Step, by_statistics, by_trace, mean_microseconds, steps
-from trident_bench.profiling.trace import Traced, between
-from trident_bench.triton import TritonState
+from trident_bench.generator.loop import Connector, Send, closed_loop
+from trident_bench.profiling.stages import Stage, by_statistics, by_trace
+from trident_bench.profiling.trace import TracedRequest, between
+from trident_bench.triton import Protocol, TritonState
+from trident_bench.usage import ModelUsage, usage
 
-#: A model that does nothing, in a process of its own as every Python model: what reaching one costs.
-IDLE = "trident_idle"
-IDLE_CONFIGURATION = """backend: "python"
-max_batch_size: 64
-input [ { name: "IN" data_type: TYPE_INT32 dims: [ -1 ] } ]
-output [ { name: "OUT" data_type: TYPE_INT32 dims: [ -1 ] } ]
-dynamic_batching { }
-instance_group [ { count: 1 kind: KIND_CPU } ]
-"""
-IDLE_MODEL = '''"""Answers with what it is given."""
-
-import triton_python_backend_utils as pb_utils
-
-
-class TritonPythonModel:
-    def execute(self, requests):
-        given = [pb_utils.get_input_tensor_by_name(request, "IN").as_numpy() for request in requests]
-        return [pb_utils.InferenceResponse([pb_utils.Tensor("OUT", each)]) for each in given]
-'''
-IDLE_TOKENS = 16
-COMPUTE = ("compute_input", "compute_infer", "compute_output")
-MICROSECONDS = 1e6
+NANOSECONDS_PER_MICROSECOND = 1e3
 READ_TIMEOUT = 120.0
 
 
 @dataclass(frozen=True)
-class Measured:
-    """One ensemble under one load, before its times are cut into stages."""
+class Measurement:
+    """One ensemble under one load, before its times (microseconds) are cut into stages."""
 
     ensemble: Ensemble
     in_flight: int
-    sample: Sample
-    client: ClientTimes
-    before: Mapping[str, ModelStatistics]
-    after: Mapping[str, ModelStatistics]
-    begun: int
-    ended: int
+    throughput: float
+    times: Sequence[float]
+    models: Mapping[str, ModelUsage]
+    begin: int
+    end: int
 
 
 @dataclass(frozen=True)
@@ -75,7 +50,7 @@ class Level:
         source: of the server's stages: ``trace`` or ``statistics``.
         alone: whether nobody else used the server's models meanwhile.
         stages: in the order of the request's way.
-        steps: what each composing model did.
+        batches: mean items of an execution, by composing model.
     """
 
     ensemble: str
@@ -87,119 +62,71 @@ class Level:
     source: str
     alone: bool
     stages: tuple[Stage, ...]
-    steps: tuple[Step, ...]
+    batches: Mapping[str, float]
 
 
-def new_client(url: str, protocol: str) -> AsyncTridentClient:
-    """Return a client with a clock; a failed request is not made again, for its time would be two requests'.
+def new_client(url: str, protocol: Protocol) -> AsyncTridentClient:
+    """Return a client; a failed request is not made again, for its time would be two requests'.
 
     Raises:
         BenchError: the address is none.
     """
     try:
-        transport = TRANSPORTS[protocol](url, Timeout(read=READ_TIMEOUT))
+        return AsyncTridentClient(url, protocol=protocol, timeout=Timeout(read=READ_TIMEOUT), retry=Retry(attempts=1))
     except ValueError as error:
         raise BenchError(f"{url} is no host:port ({error}).") from error
-    return AsyncTridentClient(url, transport=transport, retry=Retry(attempts=1))
 
 
-def through(ask: Ask) -> Connector:
-    """Let the load generator ask through a function rather than over connections of its own."""
+def through(send: Send) -> Connector:
+    """Let the load generator send through a function rather than over connections of its own."""
 
-    async def connect(stack: AsyncExitStack, count: int) -> list[Ask]:
-        return [ask] * count
+    async def connect(stack: AsyncExitStack, count: int) -> list[Send]:
+        return [send] * count
 
     return connect
 
 
 async def measure(
     client: AsyncTridentClient, state: TritonState, ensemble: Ensemble, in_flight: int, warm_up: float, seconds: float
-) -> Measured:
-    """Load one ensemble, and take the times once it is warm."""
+) -> Measurement:
+    """Load one ensemble, and take the times of all requests once it is warm."""
+    times: list[float] = []
 
-    def ask(item: Any) -> Any:
-        return ensemble.ask(client, item)
+    async def infer(item: Any) -> None:
+        begin = time.monotonic_ns()
+        await ensemble.infer(client, item)
+        times.append((time.monotonic_ns() - begin) / NANOSECONDS_PER_MICROSECOND)
 
     items = ensemble.items()
     if warm_up > 0:
-        await closed_loop(through(ask), items, in_flight, warm_up, turns=1, warm_up=0)
-    recorder = Recorder(ask)
+        await closed_loop(through(infer), items, in_flight, warm_up, turns=1, warm_up=0)
+    times.clear()
     before = state.statistics(ensemble.models)
-    begun = time.monotonic_ns()
-    sample = await closed_loop(through(recorder), items, in_flight, seconds, turns=1, warm_up=0)
-    ended = time.monotonic_ns()
+    begin = time.monotonic_ns()
+    sample = await closed_loop(through(infer), items, in_flight, seconds, turns=1, warm_up=0)
+    end = time.monotonic_ns()
     after = state.statistics(ensemble.models)
-    return Measured(ensemble, in_flight, sample, ClientTimes.mean(recorder.times), before, after, begun, ended)
+    models = {name: usage(before[name], after[name]) for name in ensemble.models}
+    return Measurement(ensemble, in_flight, sample.rate, times, models, begin, end)
 
 
-def finish(measured: Measured, traced: Sequence[Traced] | None) -> Level:
+def cut(measurement: Measurement, trace: Sequence[TracedRequest] | None) -> Level:
     """Cut a measurement's times into stages, by the trace where there is one."""
-    ensemble, client = measured.ensemble, measured.client
-    mine = between(traced, ensemble, measured.begun, measured.ended) if traced is not None else []
-    done = steps(ensemble, measured.before, measured.after)
-    if mine:
-        stages = by_trace(ensemble, client, mine)
-    else:
-        stages = by_statistics(ensemble, client, measured.before, measured.after)
+    ensemble, times, models = measurement.ensemble, measurement.times, measurement.models
+    own = between(trace, ensemble, measurement.begin, measurement.end) if trace is not None else []
+    steps = [models[name] for name in ensemble.steps]
+    mean, p50, p99 = float(np.mean(times)), *(float(each) for each in np.quantile(times, (0.5, 0.99)))
+    stages = by_trace(ensemble, mean, own) if own else by_statistics(ensemble, mean, models)
     return Level(
         ensemble=ensemble.name,
-        in_flight=measured.in_flight,
-        throughput=measured.sample.rate,
-        mean=client.total,
-        p50=measured.sample.quantile(0.5) * MICROSECONDS,
-        p99=measured.sample.quantile(0.99) * MICROSECONDS,
-        source="trace" if mine else "statistics",
-        alone=_is_alone(client.requests, done),
+        in_flight=measurement.in_flight,
+        throughput=measurement.throughput,
+        mean=mean,
+        p50=p50,
+        p99=p99,
+        source="trace" if own else "statistics",
+        # Triton counts a request a moment after it was answered: a few may be missing, or belong to the warm-up.
+        alone=all(abs(each.requests - len(times)) <= max(2, len(times) // 20) for each in steps),
         stages=tuple(stages),
-        steps=tuple(done),
+        batches={each.name: each.batch for each in steps},
     )
-
-
-def add_idle(repository: Path) -> None:
-    """Put the model that does nothing into a repository."""
-    version = repository / IDLE / "1"
-    version.mkdir(parents=True)
-    (version.parent / "config.pbtxt").write_text(IDLE_CONFIGURATION)
-    (version / "model.py").write_text(IDLE_MODEL)
-
-
-async def idle_microseconds(client: AsyncTridentClient, state: TritonState, seconds: float) -> float:
-    """Return what Triton needs to hand a few numbers to a Python model and take them back, one request at a time."""
-    given = np.zeros((1, IDLE_TOKENS), dtype=np.int32)
-
-    async def ask(item: object) -> None:
-        await client.infer(Request(IDLE, {"IN": given}, ("OUT",)))
-
-    await closed_loop(through(ask), [None], 1, seconds / 4, turns=1, warm_up=0)
-    before = state.statistics([IDLE])[IDLE]
-    await closed_loop(through(ask), [None], 1, seconds, turns=1, warm_up=0)
-    return mean_microseconds(before, state.statistics([IDLE])[IDLE], *COMPUTE)
-
-
-async def bytes_moved(client: AsyncTridentClient, ensemble: Ensemble) -> dict[str, tuple[int, int]]:
-    """Return the bytes into and out of each of an ensemble's models, for one middling item.
-
-    Its models are asked one after the other for what it would ask them; its optional inputs are left out.
-    """
-    items = sorted(ensemble.items(), key=lambda item: len("".join(item)))
-    tensors: dict[str, npt.NDArray[Any]] = dict(ensemble.tensors(items[len(items) // 2]))
-    found = {}
-    for step in ensemble.scheduling:
-        inputs = {name: tensors[tensor] for name, tensor in step.input_map.items() if tensor in tensors}
-        outputs = await client.infer(Request(step.model_name, inputs, tuple(step.output_map)))
-        tensors |= {step.output_map[name]: array for name, array in outputs.items()}
-        found[step.model_name] = (sizes(inputs), sizes(outputs))
-    return found
-
-
-def sizes(tensors: Mapping[str, npt.NDArray[Any]]) -> int:
-    """Return the bytes of tensors as they are passed on; a text has its length before it, in four bytes."""
-    return sum(
-        sum(4 + len(text) for text in array.reshape(-1)) if array.dtype == np.object_ else int(array.nbytes)
-        for array in tensors.values()
-    )
-
-
-def _is_alone(requests: int, done: Sequence[Step]) -> bool:
-    # Triton counts a request a moment after it was answered: a few may be missing, or belong to the warm-up.
-    return all(abs(each.requests - requests) <= max(2, requests // 20) for each in done)

@@ -20,7 +20,7 @@ SENDING = ("HTTP_SEND_START", "GRPC_SEND_START")
 
 
 @dataclass
-class Traced:
+class TracedRequest:
     """One request of an ensemble.
 
     Attributes:
@@ -48,8 +48,8 @@ def trace_arguments(file: Path) -> list[str]:
     return [f"--trace-config={each}" for each in settings]
 
 
-def read_trace(file: Path) -> list[Traced]:
-    """Return the requests that a trace file tells of, those of single models left out.
+def read_trace(file: Path) -> list[TracedRequest]:
+    """Return the requests of a trace file, those of single models left out.
 
     Raises:
         BenchError: it is not there, or is no trace.
@@ -61,7 +61,7 @@ def read_trace(file: Path) -> list[Traced]:
     return collect(entries)
 
 
-def collect(entries: Sequence[Mapping[str, Any]]) -> list[Traced]:
+def collect(entries: Sequence[Mapping[str, Any]]) -> list[TracedRequest]:
     """Put a trace's entries together to requests."""
     facts: dict[int, dict[str, Any]] = {}
     marks: dict[int, dict[str, int]] = {}
@@ -70,14 +70,16 @@ def collect(entries: Sequence[Mapping[str, Any]]) -> list[Traced]:
             facts[entry["id"]] = dict(entry)
         for each in entry.get("timestamps", ()):
             marks.setdefault(entry["id"], {})[each["name"]] = int(each["ns"])
-    requests = {number: Traced(marks.get(number, {})) for number, fact in facts.items() if "parent_id" not in fact}
+    requests = {
+        number: TracedRequest(marks.get(number, {})) for number, fact in facts.items() if "parent_id" not in fact
+    }
     for number, fact in facts.items():
         if (parent := requests.get(fact.get("parent_id", -1))) is not None:
             parent.steps[fact["model_name"]] = marks.get(number, {})
     return [each for each in requests.values() if each.steps]
 
 
-def between(traced: Sequence[Traced], ensemble: Ensemble, begin: int, end: int) -> list[Traced]:
+def between(trace: Sequence[TracedRequest], ensemble: Ensemble, begin: int, end: int) -> list[TracedRequest]:
     """Return the ensemble's requests that arrived in a span of time."""
     models = set(ensemble.steps)
-    return [each for each in traced if set(each.steps) == models and begin <= each.arrived <= end]
+    return [each for each in trace if set(each.steps) == models and begin <= each.arrived <= end]

@@ -15,8 +15,9 @@ Each model is kept within the cores by itself: the models of an ensemble work in
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from tritonclient.grpc.model_config_pb2 import ModelConfig, ModelInstanceGroup
 
@@ -51,23 +52,8 @@ class Choice:
     largest: int
 
 
-@dataclass(frozen=True)
-class Candidates:
-    """What may be chosen for one model.
-
-    Attributes:
-        default: as it is configured.
-        layouts: instances and threads.
-        delays: microseconds.
-        preferred: sizes.
-        largest: sizes.
-    """
-
-    default: Choice
-    layouts: tuple[tuple[int, int | None], ...]
-    delays: tuple[int | None, ...]
-    preferred: tuple[int | None, ...]
-    largest: tuple[int, ...]
+#: What may be chosen for one model, by dimension; the first of each is as configured.
+Candidates = Mapping[str, tuple[Any, ...]]
 
 
 def layouts(cores: int, most_instances: int) -> list[tuple[int, int]]:
@@ -101,21 +87,24 @@ def candidates(configuration: ModelConfig, cores: int, weights: int, memory: int
         BenchError: the model is not one that runs on the processor.
     """
     default = as_configured(configuration, cores)
-    network = default.threads is not None
+    network, joins = default.threads is not None, default.delay is not None
     found: list[tuple[int, int | None]] = (
         [*layouts(cores, most_instances(weights, memory))]
         if network
         else [(count, None) for count in _powers(min(cores, MOST_PYTHON_INSTANCES))]
     )
-    own = (default.instances, default.threads)
-    joins = default.delay is not None
-    return Candidates(
-        default=default,
-        layouts=tuple(found if own in found else [own, *found]),
-        delays=_with(default.delay, DELAYS) if joins else (None,),
-        preferred=_with(default.preferred, PREFERRED) if default.preferred is not None else (None,),
-        largest=tuple(default.largest * each for each in GROWTH) if joins and network else (default.largest,),
-    )
+    return {
+        "layout": _default_first((default.instances, default.threads), found),
+        "delay": _default_first(default.delay, DELAYS if joins else ()),
+        "preferred": _default_first(default.preferred, PREFERRED if joins and network else ()),
+        "largest": tuple(default.largest * each for each in (GROWTH if joins and network else (1,))),
+    }
+
+
+def choice(picked: Mapping[str, Any]) -> Choice:
+    """Return the choice of one candidate of each dimension."""
+    instances, threads = picked["layout"]
+    return Choice(instances, threads, picked["delay"], picked["preferred"], picked["largest"])
 
 
 def as_configured(configuration: ModelConfig, cores: int) -> Choice:
@@ -129,13 +118,13 @@ def as_configured(configuration: ModelConfig, cores: int) -> Choice:
         raise BenchError("Only models with one instance group of KIND_CPU are tuned.")
     instances = max(1, groups[0].count)
     network = configuration.backend == "pytorch"
-    told = configuration.parameters[THREADS].string_value if THREADS in configuration.parameters else ""
+    threads = configuration.parameters[THREADS].string_value if THREADS in configuration.parameters else ""
     joins = configuration.HasField("dynamic_batching")
     batching = configuration.dynamic_batching
     return Choice(
         instances=instances,
-        # As the backend shares the cores out where it is told nothing.
-        threads=(int(told) if told else max(1, cores // instances)) if network else None,
+        # As the backend shares the cores out where its configuration says nothing.
+        threads=(int(threads) if threads else max(1, cores // instances)) if network else None,
         delay=int(batching.max_queue_delay_microseconds) if joins else None,
         preferred=(batching.preferred_batch_size[0] if batching.preferred_batch_size else 0)
         if joins and network
@@ -161,29 +150,20 @@ def apply(configuration: ModelConfig, choice: Choice, default: Choice) -> ModelC
     return made
 
 
-def words(choices: Mapping[str, Choice], defaults: Mapping[str, Choice]) -> str:
-    """Say in what choices differ from the defaults."""
-    told = []
-    for model, choice in choices.items():
-        default = defaults[model]
-        parts = []
-        if (choice.instances, choice.threads) != (default.instances, default.threads):
-            threads = "" if choice.threads is None else f" of {choice.threads} thread{'s' * (choice.threads != 1)}"
-            parts.append(f"{choice.instances} instance{'s' * (choice.instances != 1)}{threads}")
-        if choice.delay != default.delay:
-            parts.append(f"delay {choice.delay} µs")
-        if choice.preferred != default.preferred:
-            parts.append(f"preferred batch {choice.preferred or 'none'}")
-        if choice.largest != default.largest:
-            parts.append(f"batches up to {choice.largest}")
-        if parts:
-            told.append(f"{model}: {', '.join(parts)}")
-    return "; ".join(told) or "as configured"
+def describe(choices: Mapping[str, Choice], defaults: Mapping[str, Choice]) -> str:
+    """Return in words what differs from the defaults."""
+    found = []
+    for model, each in choices.items():
+        default = asdict(defaults[model])
+        changed = [f"{name} {value}" for name, value in asdict(each).items() if value != default[name]]
+        if changed:
+            found.append(f"{model}: {', '.join(changed)}")
+    return "; ".join(found) or "as configured"
 
 
 def _powers(most: int) -> list[int]:
     return [1 << place for place in range(most.bit_length())]
 
 
-def _with(own: int | None, others: tuple[int, ...]) -> tuple[int, ...]:
-    return others if own in others or own is None else (own, *others)
+def _default_first(default: Any, others: Sequence[Any]) -> tuple[Any, ...]:
+    return tuple(dict.fromkeys([default, *others]))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ from optuna.trial import TrialState
 
 from trident_bench.errors import BenchError
 from trident_bench.store import Record, Store, fingerprint
-from trident_bench.tuning.candidates import Candidates, Choice
+from trident_bench.tuning.candidates import Candidates, Choice, choice
 from trident_bench.tuning.verdict import Measurement
 
 #: Trials drawn at random before the sampler learns from them.
@@ -29,14 +29,14 @@ class Trial(Record):
 
     Attributes:
         number: counted from 0, which is the configuration as it is.
-        parameters: what was chosen where there was a choice, in words.
+        parameters: number of the candidate in each dimension that has several, by ``<model> <dimension>``.
         throughput: requests a second; None where it failed.
         p99: in seconds; None where it failed.
         failure: why the server did not start or answer.
     """
 
     number: int
-    parameters: dict[str, str]
+    parameters: dict[str, int]
     throughput: float | None = None
     p99: float | None = None
     failure: str = ""
@@ -75,7 +75,13 @@ class Search:
     slack: float
 
     def __post_init__(self) -> None:
-        self._key = fingerprint({**self.conditions, "space": {name: repr(each) for name, each in self.space.items()}})
+        self._key = fingerprint({**self.conditions, "space": self.space})
+        self._dimensions: dict[str, BaseDistribution] = {
+            f"{model} {name}": CategoricalDistribution(range(len(among)))
+            for model, candidates in self.space.items()
+            for name, among in candidates.items()
+            if len(among) > 1
+        }
         self.trials: list[Trial] = self.store.every(f"trials/{self._key}", self._key)
 
     @property
@@ -89,19 +95,30 @@ class Search:
     @property
     def finished(self) -> list[Trial]:
         """The trials that were measured, the best first."""
-        scored = [(self.score(each), each) for each in self.trials if each.result]
-        return [each for _, each in sorted(scored, key=lambda pair: -pair[0])]
+        return sorted((each for each in self.trials if each.result), key=self.score, reverse=True)
+
+    @property
+    def defaults(self) -> Choices:
+        """The configuration as it is."""
+        return self.choices({})
+
+    def choices(self, parameters: Mapping[str, int]) -> Choices:
+        """Return each model's choice; the first candidate where there is no parameter."""
+        return {
+            model: choice({name: among[parameters.get(f"{model} {name}", 0)] for name, among in candidates.items()})
+            for model, candidates in self.space.items()
+        }
 
     def score(self, trial: Trial) -> float:
         """Return a measured trial's score."""
         bound = self.p99_bound
         return score(trial.result, bound) if trial.result and bound else float("-inf")
 
-    def left(self, trials: int) -> int:
+    def remaining(self, trials: int) -> int:
         """Return how many of so many trials are still to be made."""
         return max(0, trials - len(self.trials))
 
-    def run(self, trials: int, measure: Callable[[Choices], Measurement], tell: Callable[[Trial], None]) -> None:
+    def run(self, trials: int, measure: Callable[[Choices], Measurement], on_trial: Callable[[Trial], None]) -> None:
         """Make trials until there are so many, or nothing is left to try; the first is the configuration as it is.
 
         Whoever interrupts it begins the next time with the choice that it was at.
@@ -109,15 +126,15 @@ class Search:
         Args:
             trials: in all.
             measure: measures one choice.
-            tell: called with every trial that was made.
+            on_trial: called with every trial that was made.
 
         Raises:
             BenchError: the configuration as it is cannot be measured.
         """
-        while self.left(trials) and (parameters := self._next()) is not None:
+        while self.remaining(trials) and (parameters := self._next()) is not None:
             trial = Trial(fingerprint=self._key, number=len(self.trials), parameters=parameters)
             try:
-                measured = measure(chosen(parameters, self.space))
+                measured = measure(self.choices(parameters))
                 trial.throughput, trial.p99 = measured.throughput, measured.p99
             except BenchError as error:
                 # Whatever a choice trips over, others are worth trying, but for the one that they are compared with.
@@ -126,68 +143,21 @@ class Search:
                 trial.failure = str(error)
             self.store.keep(f"trials/{self._key}/{trial.number:04d}", trial)
             self.trials.append(trial)
-            tell(trial)
+            on_trial(trial)
 
-    def _next(self) -> dict[str, str] | None:
+    def _next(self) -> dict[str, int] | None:
         """Return what to try, which follows from the trials before alone; None where all was tried."""
         if not self.trials:
-            return parameters({model: each.default for model, each in self.space.items()}, self.space)
-        open_: dict[str, BaseDistribution] = {
-            name: CategoricalDistribution([_shown(each) for each in among])
-            for name, among in _dimensions(self.space).items()
-            if len(among) > 1
-        }
+            return dict.fromkeys(self._dimensions, 0)
         study = optuna.create_study(direction="maximize")
         for each in self.trials:
             values = {"value": self.score(each)} if each.result else {"state": TrialState.FAIL}
-            study.add_trial(optuna.create_trial(params=each.parameters, distributions=open_, **values))
+            study.add_trial(optuna.create_trial(params=each.parameters, distributions=self._dimensions, **values))
         for repeat in range(MOST_REPEATS):
             seed = len(self.trials) * MOST_REPEATS + repeat
             study.sampler = optuna.samplers.TPESampler(multivariate=True, n_startup_trials=STARTUP_TRIALS, seed=seed)
-            trial = study.ask(open_)
+            trial = study.ask(self._dimensions)
             if all(trial.params != each.parameters for each in self.trials):
                 return dict(trial.params)
             study.tell(trial, state=TrialState.PRUNED)
         return None
-
-
-def parameters(choices: Choices, space: Space) -> dict[str, str]:
-    """Return choices in words, those alone where there is a choice."""
-    values = {
-        f"{model} {name}": value
-        for model, choice in choices.items()
-        for name, value in zip(_NAMES, _values(choice), strict=True)
-    }
-    return {name: _shown(values[name]) for name, among in _dimensions(space).items() if len(among) > 1}
-
-
-def chosen(said: Mapping[str, str], space: Space) -> dict[str, Choice]:
-    """Return the choices of such words."""
-    picked = {
-        name: next((each for each in among if _shown(each) == said.get(name)), among[0])
-        for name, among in _dimensions(space).items()
-    }
-    found = {}
-    for model in space:
-        (instances, threads), delay, preferred, largest = (picked[f"{model} {name}"] for name in _NAMES)
-        found[model] = Choice(instances, threads, delay, preferred, largest)
-    return found
-
-
-_NAMES = ("layout", "delay", "preferred", "largest")
-
-
-def _values(choice: Choice) -> Sequence[Any]:
-    return (choice.instances, choice.threads), choice.delay, choice.preferred, choice.largest
-
-
-def _dimensions(space: Space) -> dict[str, tuple[Any, ...]]:
-    return {
-        f"{model} {name}": among
-        for model, each in space.items()
-        for name, among in zip(_NAMES, (each.layouts, each.delays, each.preferred, each.largest), strict=True)
-    }
-
-
-def _shown(value: Any) -> str:
-    return "x".join(str(each) for each in value if each is not None) if isinstance(value, tuple) else str(value)

@@ -23,7 +23,7 @@ class TrialRunner:
 
     Attributes:
         repository: whose models are served; it is not written to.
-        ensemble: what is asked.
+        ensemble: what is loaded.
         in_flight: requests at once.
         warm_up: seconds of load before any is counted.
         seconds: of load that are counted.

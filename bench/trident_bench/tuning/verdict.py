@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
+from trident_bench.report import Spread
+
 
 @dataclass(frozen=True)
 class Measurement:
@@ -43,9 +45,9 @@ class Verdict:
         return cls(ratios, median(found.p99 for _, found in rounds), bound, least_gain)
 
     @property
-    def median(self) -> float:
-        """Middle ratio."""
-        return median(self.ratios)
+    def spread(self) -> Spread:
+        """Of the ratios."""
+        return Spread.of(self.ratios)
 
     @property
     def better(self) -> bool:
@@ -53,8 +55,8 @@ class Verdict:
 
         Of two configurations that are alike, one wins five rounds out of five once in 32 times.
         """
-        return self.median >= 1 + self.least_gain and min(self.ratios) > 1 and self.p99 <= self.bound
+        return self.spread.median >= 1 + self.least_gain and self.spread.low > 1 and self.p99 <= self.bound
 
     def __str__(self) -> str:
-        spread = f"{self.median:.2f} times the default ({min(self.ratios):.2f} to {max(self.ratios):.2f}"
-        return f"{spread} in {len(self.ratios)} rounds), p99 {self.p99 * 1000:.0f} ms"
+        ratio = f"{self.spread.median:.2f} times the default ({self.spread.low:.2f} to {self.spread.high:.2f}"
+        return f"{ratio} in {len(self.ratios)} rounds), p99 {self.p99 * 1000:.0f} ms"

@@ -6,12 +6,24 @@ from collections.abc import Callable
 
 import pytest
 from trident_bench.load.points import Latency, Load, Point
-from trident_bench.load.window import StageUse, Window
+from trident_bench.load.window import StageUsage, Window
 
 
-def make_stage(name: str = "sts_encoder", busy: float = 0.95, **given: float) -> StageUse:
-    told = {"instances": 1, "requests": 100, "items": 100, "executions": 20, "queue_ms": 3.0, "compute_ms": 8.0} | given
-    return StageUse(name=name, busy=busy, **told)
+def make_stage(name: str = "sts_encoder", busy: float = 0.95, queue_ms: float = 3.0) -> StageUsage:
+    return StageUsage(
+        name=name,
+        instances=1,
+        requests=100,
+        items=100,
+        executions=20,
+        request_ms=11.0,
+        queue_ms=queue_ms,
+        input_ms=1.0,
+        infer_ms=6.0,
+        output_ms=1.0,
+        computing_seconds=5 * busy,
+        busy=busy,
+    )
 
 
 def make_point(
@@ -23,7 +35,7 @@ def make_point(
     ensemble: str = "sts",
     protocol: str = "grpc",
     failures: int = 0,
-    stages: tuple[StageUse, ...] = (),
+    stages: tuple[StageUsage, ...] = (),
     cores_busy: float = 0.9,
     fingerprint: str = "same",
 ) -> Point:
@@ -51,6 +63,6 @@ def point() -> Callable[..., Point]:
 
 
 @pytest.fixture
-def stage() -> Callable[..., StageUse]:
+def stage() -> Callable[..., StageUsage]:
     """Return :func:`make_stage`."""
     return make_stage

@@ -1,5 +1,6 @@
 """What ``trident-bench tune`` tries is derived from the machine, and written without touching anything else."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,16 @@ from google.protobuf import text_format
 from trident_bench.errors import BenchError
 from trident_bench.repository import configuration
 from trident_bench.tuning import named
-from trident_bench.tuning.candidates import Choice, apply, as_configured, candidates, layouts, most_instances, words
+from trident_bench.tuning.candidates import (
+    Choice,
+    apply,
+    as_configured,
+    candidates,
+    choice,
+    describe,
+    layouts,
+    most_instances,
+)
 from tritonclient.grpc.model_config_pb2 import ModelConfig, ModelInstanceGroup
 
 REPOSITORY = Path(__file__).resolve().parents[3] / "model_repository"
@@ -43,20 +53,23 @@ def test_sixty_four_cores_are_not_filled_beyond_the_memory():
 
 @pytest.mark.parametrize("cores", [1, 2, 8, 64])
 @pytest.mark.parametrize("model", ["sts_tokenizer", "sts_encoder", "qa_reader", "qa_span_decoder"])
-def test_the_repositorys_own_configuration_is_among_the_candidates(model, cores):
+def test_the_repositorys_own_configuration_is_the_first_candidate(model, cores):
     found = candidates(configuration(REPOSITORY, model), cores, 50_000_000, 64 * GIGABYTE)
-    own = found.default
-    assert (own.instances, own.threads) in found.layouts
-    assert own.delay in found.delays
-    assert own.preferred in found.preferred
-    assert own.largest == min(found.largest)
-    assert all(instances * (threads or 1) <= cores for instances, threads in found.layouts)
+    own = as_configured(configuration(REPOSITORY, model), cores)
+    assert choice({name: among[0] for name, among in found.items()}) == own
+    assert all(len(set(among)) == len(among) for among in found.values())
+    assert own.largest == min(found["largest"])
+    assert all(instances * (threads or 1) <= cores for instances, threads in found["layout"])
 
 
 def test_a_model_that_joins_no_requests_has_neither_delay_nor_batches_to_choose():
     found = candidates(configuration(REPOSITORY, "qa_span_decoder"), 8, 0, GIGABYTE)
-    assert found.layouts == ((1, None), (2, None), (4, None), (8, None))
-    assert (found.delays, found.preferred, found.largest) == ((None,), (None,), (1,))
+    assert found == {
+        "layout": ((1, None), (2, None), (4, None), (8, None)),
+        "delay": (None,),
+        "preferred": (None,),
+        "largest": (1,),
+    }
 
 
 def test_a_model_on_a_gpu_is_refused():
@@ -92,7 +105,9 @@ def test_the_default_choice_changes_nothing():
         before = configuration(REPOSITORY, model)
         default = as_configured(before, 2)
         assert apply(before, default, default) == before
-        assert words({model: default}, {model: default}) == "as configured"
+        assert describe({model: default}, {model: default}) == "as configured"
+        longer = {model: replace(default, instances=4, delay=500)}
+        assert describe(longer, {model: default}) == f"{model}: instances 4, delay 500"
 
 
 @pytest.mark.parametrize("name", ["a/b", "../up", "", "two words", ".hidden"])

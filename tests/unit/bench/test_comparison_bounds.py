@@ -23,7 +23,7 @@ def check() -> ModuleType:
 
 def write(folder: Path, **medians: float) -> str:
     ratios = [{"name": name, "found": {"median": each, "low": each, "high": each}} for name, each in medians.items()]
-    file = folder / "comparison.json"
+    file = folder / "results.json"
     file.write_text(json.dumps({"ratios": [*ratios, {"name": "facade/infinity", "found": None}]}))
     return str(file)
 

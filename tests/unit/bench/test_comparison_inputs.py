@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from trident_bench import texts
-from trident_bench.compare.inputs import WINDOW_TOKENS, full_windows, serve_alone
+from trident_bench.compare.inputs import WINDOW_TOKENS, full_windows, link_served
 from trident_bench.repository import configuration
 from trident_server.repository import check_repository
 
@@ -43,7 +43,7 @@ def test_a_repository_of_links_holds_the_named_models_alone(tmp_path: Path) -> N
     for name in ("one", "two"):
         (source / name / "1").mkdir(parents=True)
         (source / name / "config.pbtxt").write_text(f"# {name}\n")
-    folder = serve_alone(source, ["two"], tmp_path / "links")
+    folder = link_served(source, ["two"], tmp_path / "links")
     assert [each.name for each in folder.iterdir()] == ["two"]
     assert (folder / "two" / "config.pbtxt").read_text() == "# two\n"
     assert (folder / "two" / "1").is_dir()
@@ -52,11 +52,11 @@ def test_a_repository_of_links_holds_the_named_models_alone(tmp_path: Path) -> N
 
 def test_the_reader_is_served_windows_of_384_and_the_source_is_left_alone(tmp_path: Path) -> None:
     before = (REPOSITORY / "qa_tokenizer" / "config.pbtxt").read_text()
-    folder = serve_alone(REPOSITORY, ["qa_tokenizer"], tmp_path / "links")
-    told = configuration(folder, "qa_tokenizer")
-    assert told.parameters["max_length"].string_value == str(WINDOW_TOKENS)
-    told.parameters["max_length"].string_value = (
+    folder = link_served(REPOSITORY, ["qa_tokenizer"], tmp_path / "links")
+    served = configuration(folder, "qa_tokenizer")
+    assert served.parameters["max_length"].string_value == str(WINDOW_TOKENS)
+    served.parameters["max_length"].string_value = (
         configuration(REPOSITORY, "qa_tokenizer").parameters["max_length"].string_value
     )
-    assert told == configuration(REPOSITORY, "qa_tokenizer")
+    assert served == configuration(REPOSITORY, "qa_tokenizer")
     assert (REPOSITORY / "qa_tokenizer" / "config.pbtxt").read_text() == before

@@ -13,7 +13,7 @@ import pytest
 from trident_bench.compare.environments import PROGRAMS, Environment
 from trident_bench.compare.memory import memory, pause, resume, tree
 from trident_bench.compare.processes import LoopProcess, ServiceProcess
-from trident_bench.compare.rows import looped
+from trident_bench.compare.rows import loop_measure
 from trident_bench.errors import MeasurementError
 from trident_server.ports import free_ports
 from trident_server.supervisor import SHARED_MEMORY
@@ -65,25 +65,25 @@ def hold() -> Iterator[Callable[..., subprocess.Popen[str]]]:
 
 def test_a_program_works_whole_passes(program: LoopProcess) -> None:
     assert program.facts == {"dtype": "none"}
-    answer = program.ask("sleep", batch=5, seconds=0.05)
+    answer = program.run("sleep", batch=5, seconds=0.05)
     passes, rest = divmod(answer["items"], 6)
     assert rest == 0
     assert len(answer["times"]) == 2 * passes
     assert answer["seconds"] == pytest.approx(sum(answer["times"]))
-    sample = looped(program, "sleep", batch=5)(0.05)
+    sample = loop_measure(program, "sleep", batch=5)(0.05)
     # Six items take at least two hundredths of a second.
     assert 0 < sample.rate <= 300
 
 
 def test_a_failure_in_a_program_is_told_and_harms_no_later_work(program: LoopProcess) -> None:
     with pytest.raises(MeasurementError, match="ValueError: no such length"):
-        program.ask("fail")
-    assert program.ask("sleep", batch=1, seconds=0.01)["items"] >= 2
+        program.run("fail")
+    assert program.run("sleep", batch=1, seconds=0.01)["items"] >= 2
 
 
 def test_a_program_that_ends_says_its_last_words(program: LoopProcess) -> None:
     with pytest.raises(MeasurementError, match=r"it ended: .*out of memory"):
-        program.ask("die")
+        program.run("die")
 
 
 def test_a_program_that_cannot_start_says_why(tmp_path: Path) -> None:

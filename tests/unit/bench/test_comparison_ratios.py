@@ -1,11 +1,11 @@
-"""What is made of measurements: ratios round by round, goals, and the model of a batch's cost."""
+"""Ratios, round by round."""
 
 from __future__ import annotations
 
 import pytest
-from trident_bench.compare import cost
-from trident_bench.compare.ratios import Outcome, Spread, measured, ratios
+from trident_bench.compare.ratios import Outcome, measured, ratios
 from trident_bench.generator.loop import Sample
+from trident_bench.report import Spread
 
 
 def found(padding: dict[str, int | None] | None = None, **rates: list[float | None]) -> dict[str, Outcome]:
@@ -26,12 +26,6 @@ def test_the_best_of_several_rows_counts_in_each_round() -> None:
 
 def test_rounds_that_were_not_measured_make_no_ratio() -> None:
     assert ratios([8.0, None, 8.0], [[2.0, 2.0, None], [None, None, None]]) == [4.0]
-
-
-def test_a_spread_is_median_and_extremes() -> None:
-    assert Spread.of([3.0, 1.0, 8.0]) == Spread(median=3.0, low=1.0, high=8.0)
-    with pytest.raises(ValueError, match="at least one"):
-        Spread.of([])
 
 
 def test_a_ratio_without_its_rows_is_not_measured() -> None:
@@ -56,29 +50,3 @@ def test_padding_is_the_share_of_what_is_computed_where_there_is_the_most(where:
 def test_padding_that_was_not_counted_is_not_called_none() -> None:
     assert found({"real": 1000, "linear": 1000, "attention": None})["padding"].found is None
     assert found(None)["padding"].found is None
-
-
-def test_the_cost_of_a_batch_is_found_again() -> None:
-    truth = cost.CostModel(call=2e-3, token=3e-5, pair=4e-8, error=0, worst=0)
-    points = [cost.Point(batch, length, truth.seconds(batch, length)) for batch, length in cost.shapes(quick=False)]
-    found = cost.fit(points)
-    assert (found.call, found.token, found.pair) == pytest.approx((2e-3, 3e-5, 4e-8), rel=1e-6)
-    assert found.worst < 1e-6
-    assert points[0].rate == pytest.approx(1 / truth.seconds(1, 8))
-
-
-def test_no_part_of_a_cost_is_negative() -> None:
-    points = [cost.Point(batch, length, 1e-5 * batch * length) for batch in (1, 8, 64) for length in (8, 64)]
-    assert min(cost.fit(points).call, cost.fit(points).pair) >= 0
-
-
-def test_a_cost_needs_enough_measurements() -> None:
-    with pytest.raises(ValueError, match="there are 2"):
-        cost.fit([cost.Point(1, 8, 0.1), cost.Point(2, 8, 0.2)])
-
-
-def test_the_sweep_goes_from_one_to_512_both_ways_and_leaves_out_the_largest() -> None:
-    shapes = cost.shapes(quick=False)
-    assert {1, 512} <= {batch for batch, _ in shapes}
-    assert {8, 512} <= {length for _, length in shapes}
-    assert max(batch * length for batch, length in shapes) <= cost.MOST_TOKENS

@@ -7,9 +7,8 @@ from pathlib import Path
 
 import matplotlib.image
 import pytest
-from rich.console import Console
-from trident_bench.compare import cost, plots, report
 from trident_bench.compare.ratios import measured
+from trident_bench.compare.report import PICTURE, Comparison, make_report
 from trident_bench.compare.rounds import Results
 from trident_bench.compare.rows import Group, Row
 from trident_bench.generator.loop import Sample
@@ -34,7 +33,7 @@ def make(name: str, group: Group, contender: str, *, ours: bool = False) -> Row:
 
 
 @pytest.fixture
-def comparison() -> report.Comparison:
+def comparison() -> Comparison:
     rows = [
         make("engine-64", Group.BARE, "engine", ours=True),
         make("products-64", Group.BARE, "products"),
@@ -54,22 +53,17 @@ def comparison() -> report.Comparison:
         memory={row.name: 500_000_000 for row in rows if row.name != "infinity-64"},
     )
     padding = {"real": 900, "attention": 1000, "linear": 900, "real_products": 80, "products": 100}
-    points = [cost.Point(b, n, 1e-3 + 1e-5 * b * n + 1e-8 * b * n * n) for b, n in cost.shapes(quick=False)]
-    return report.Comparison(
+    return Comparison(
         results=results,
         outcomes=measured(samples, padding),
         seconds=2.0,
         threads=2,
         padding=padding,
-        points=points,
-        cost=cost.fit(points),
     )
 
 
-def test_json_holds_every_round_and_why_something_was_not_measured(
-    comparison: report.Comparison, tmp_path: Path
-) -> None:
-    found = json.loads(report.write(comparison, tmp_path)[0].read_text())
+def test_json_holds_every_round_and_why_something_was_not_measured(comparison: Comparison, tmp_path: Path) -> None:
+    found = json.loads(make_report(comparison, tmp_path).write(tmp_path)[0].read_text())
     rows = {row["name"]: row for row in found["rows"]}
     assert rows["engine-64"]["rates"] == [1200.0, 1000.0]
     assert rows["engine-64"]["rate"] == {"median": 1100.0, "low": 1000.0, "high": 1200.0}
@@ -80,43 +74,25 @@ def test_json_holds_every_round_and_why_something_was_not_measured(
     assert ratios["engine/products"] == {"median": 1.0, "low": 1.0, "high": 1.0}
     assert ratios["facade/infinity"] is None
     assert found["contenders"]["engine"] == {"dtype": "bfloat16"}
-    assert found["cost"]["model"]["token"] == pytest.approx(1e-5, rel=0.01)
 
 
-def test_the_page_has_a_line_for_every_row(comparison: report.Comparison) -> None:
-    page = report.markdown(comparison)
+def test_the_page_has_a_line_for_every_row_and_a_picture(comparison: Comparison, tmp_path: Path) -> None:
+    page = make_report(comparison, tmp_path).write(tmp_path)[1].read_text()
     assert "| title of engine-64 | 1,100 | 1,000 to 1,200 | 20 |" in page
     assert "| title of infinity-64 | not measured |" in page
     assert "infinity was not measured: infinity.txt cannot be installed: no network" in page
     assert "| bare engine, share of the matrix products alone | 1 | 1 to 1 |" in page
     assert "| bare engine, times OpenVINO | not measured |" in page
     assert "linear layers 0.0%, attention's tokens 10.0%, attention's products 20.0%" in page
-    assert "off by 0% at the median" in page
+    assert "Interrupted" not in page
+    assert matplotlib.image.imread(tmp_path / PICTURE).std() > 0.02
 
 
-def test_the_terminal_shows_the_same(comparison: report.Comparison) -> None:
-    console = Console(record=True, width=160)
-    report.show(comparison, console)
-    shown = console.export_text()
-    assert all(row.title in shown for row in comparison.results.rows)
-    assert "not measured" in shown
-
-
-def test_an_interrupted_comparison_says_so(comparison: report.Comparison) -> None:
-    comparison.results.interrupted = True
-    assert "Interrupted" in report.markdown(comparison)
-
-
-def test_pictures_show_something(comparison: report.Comparison, tmp_path: Path) -> None:
-    files = plots.draw(comparison, tmp_path)
-    assert [file.name for file in files] == [plots.COMPARISON_FILE, plots.COST_FILE]
-    for file in files:
-        assert matplotlib.image.imread(file).std() > 0.02
-
-
-def test_nothing_measured_makes_a_page_and_no_picture(tmp_path: Path) -> None:
+def test_an_interrupted_comparison_of_nothing_makes_a_page_and_no_picture(tmp_path: Path) -> None:
     row = make("engine-64", Group.BARE, "engine")
-    results = Results([row], samples={"engine-64": [None]}, failures={"engine": "it died"})
-    comparison = report.Comparison(results, measured(results.samples), seconds=1.0, threads=1)
-    assert plots.draw(comparison, tmp_path) == []
-    assert "engine was not measured: it died" in report.markdown(comparison)
+    results = Results([row], samples={"engine-64": [None]}, failures={"engine": "it died"}, interrupted=True)
+    report = make_report(Comparison(results, measured(results.samples), seconds=1.0, threads=1), tmp_path)
+    page = report.write(tmp_path)[1].read_text()
+    assert not (tmp_path / PICTURE).exists()
+    assert "engine was not measured: it died" in page
+    assert "Interrupted" in page

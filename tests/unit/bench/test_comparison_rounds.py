@@ -60,14 +60,14 @@ def test_a_contender_of_several_rows_is_started_once() -> None:
 
 def test_one_that_cannot_start_is_reported_and_the_others_are_measured() -> None:
     log: list[str] = []
-    said: list[str] = []
+    lines: list[str] = []
     rows = [row("a", Fake("one", log, starts=False)), row("b", Fake("two", log))]
-    results = Rounds(rows, rounds=2, seconds=1.0, say=said.append).run()
+    results = Rounds(rows, rounds=2, seconds=1.0, log=lines.append).run()
     assert results.failures == {"one": "no such package"}
     assert results.failure(rows[0]) == "no such package"
     assert results.samples["a"] == [None, None]
     assert len(results.measured("b")) == 2
-    assert "one is not measured: no such package" in said
+    assert "one is not measured: no such package" in lines
 
 
 def test_one_that_fails_half_way_keeps_what_it_had() -> None:

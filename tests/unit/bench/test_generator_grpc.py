@@ -37,11 +37,11 @@ async def echo(request: bytes, context: grpc.aio.ServicerContext) -> bytes:
 
 async def test_each_call_gets_its_own_answer() -> None:
     async with served(echo) as connector, AsyncExitStack() as stack:
-        asks = await connector(stack, 16)
+        senders = await connector(stack, 16)
         for size in (0, 1, 1000, 16_000):
-            sent = [b"%d " % number + b"x" * size for number in range(len(asks))]
+            sent = [b"%d " % number + b"x" * size for number in range(len(senders))]
             sent = [each[: over_grpc.MOST_BYTES - 5] for each in sent]
-            assert await asyncio.gather(*(ask(each) for ask, each in zip(asks, sent, strict=True))) == [
+            assert await asyncio.gather(*(ask(each) for ask, each in zip(senders, sent, strict=True))) == [
                 3 * each for each in sent
             ]
 
@@ -51,9 +51,9 @@ async def test_more_than_both_windows_take_goes_through(monkeypatch: pytest.Monk
     monkeypatch.setattr(over_grpc, "CONNECTIONS", 1)
     monkeypatch.setattr(over_grpc, "LARGEST_WINDOW", 2**17)
     async with served(echo) as connector, AsyncExitStack() as stack:
-        asks = await connector(stack, 64)
+        senders = await connector(stack, 64)
         # gRPC's server takes 4 MB before it grants more.
-        answers = await asyncio.gather(*(ask(b"x" * 16_000) for ask in 8 * asks))
+        answers = await asyncio.gather(*(ask(b"x" * 16_000) for ask in 8 * senders))
         assert [len(each) for each in answers] == [48_000] * 512
 
 
@@ -80,7 +80,7 @@ async def test_what_the_server_refuses_is_told() -> None:
 
     async with served(refuse) as connector:
         with pytest.raises(MeasurementError, match="status 3: TEXT 0 is empty"):
-            await loop.ask_once(connector, b"x")
+            await loop.send_once(connector, b"x")
 
 
 async def test_a_server_that_stops_is_told() -> None:
@@ -102,7 +102,7 @@ async def test_a_server_that_stops_is_told() -> None:
 async def test_a_request_that_is_longer_than_a_frame_is_refused() -> None:
     async with served(echo) as connector:
         with pytest.raises(MeasurementError, match="at most 16384 are carried"):
-            await loop.ask_once(connector, b"x" * over_grpc.MOST_BYTES)
+            await loop.send_once(connector, b"x" * over_grpc.MOST_BYTES)
 
 
 async def test_what_is_no_grpc_server_is_told() -> None:
@@ -113,4 +113,4 @@ async def test_what_is_no_grpc_server_is_told() -> None:
     async with await asyncio.start_server(hang_up, "127.0.0.1", 0) as listening:
         address = f"127.0.0.1:{listening.sockets[0].getsockname()[1]}"
         with pytest.raises(MeasurementError, match="closed the connection"):
-            await loop.ask_once(triton_grpc(address), b"x")
+            await loop.send_once(triton_grpc(address), b"x")

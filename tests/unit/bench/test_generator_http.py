@@ -72,7 +72,7 @@ async def test_as_many_requests_are_under_way_as_asked_for() -> None:
 async def test_answers_in_chunks_are_read_whole() -> None:
     async with served(Server(chunked=True)) as address:
         content = requests.json_request(address, "/", {})
-        assert await loop.ask_once(http(address), content) == ANSWER
+        assert await loop.send_once(http(address), content) == ANSWER
 
 
 @pytest.mark.parametrize(
@@ -148,7 +148,7 @@ async def test_an_open_loop_of_refusals_says_why() -> None:
 
 
 async def test_a_load_ends_with_its_first_failure_whatever_it_is() -> None:
-    async def connect(stack: object, count: int) -> list[loop.Ask]:
+    async def connect(stack: object, count: int) -> list[loop.Send]:
         async def ask(item: object) -> None:
             raise ValueError("refused")
 

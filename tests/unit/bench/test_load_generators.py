@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 from google.protobuf import json_format
 from trident_bench import texts
-from trident_bench.ensembles import Ensemble, choose, read
+from trident_bench.ensembles import Ensemble, choose, find_ensembles
 from trident_bench.errors import BenchError, MeasurementError, TooShortError
 from trident_bench.generator.loop import Sample
 from trident_bench.generator.requests import PROTOCOLS
 from trident_bench.load import generated, perf_analyzer
 from trident_bench.load.plan import Level
-from trident_bench.load.window import stage_use
+from trident_bench.load.window import stage_usage
 from trident_bench.repository import ensembles
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 from tritonclient.grpc.service_pb2 import ModelInferRequest, ModelStatistics
@@ -26,7 +26,7 @@ Server Compute Infer,Server Compute Output,Client Recv,p50 latency,p90 latency,p
 request/response,response wait
 199,195.208,7,4831,2,56,8808,528,1,12934,23187,26723,35891,14236,8,14220
 """
-SAID = """\
+LOG = """\
     Request count: 584
     Avg send request rate: 196.88 infer/sec
     [WARNING] Perf Analyzer was not able to keep up with the desired request rate. 8.05% of the requests were delayed.
@@ -36,46 +36,46 @@ SAID = """\
 
 
 def ensemble(name: str, inputs: list[str], output: str, languages: str = "") -> ModelConfig:
-    told = {
+    content = {
         "name": name,
         "input": [{"name": each} for each in inputs],
         "output": [{"name": output}],
         "ensemble_scheduling": {"step": [{"model_name": "tokenizer"}]},
         "parameters": {"languages": {"string_value": languages}} if languages else {},
     }
-    return json_format.ParseDict(told, ModelConfig())
+    return json_format.ParseDict(content, ModelConfig())
 
 
 def known(*configurations: ModelConfig) -> dict[str, Ensemble]:
-    return read({each.name: each for each in configurations})
+    return find_ensembles({each.name: each for each in configurations})
 
 
 def test_perf_analyzers_table_is_read_in_milliseconds():
-    load = perf_analyzer.read_load(TABLE, SAID, failures=3)
+    load = perf_analyzer.read_load(TABLE, LOG, failures=3)
     assert (load.requests, load.failures, load.throughput, load.late) == (584, 3, 195.208, 0.0805)
     assert load.latency.model_dump() == {"mean": 14.236, "p50": 12.934, "p90": 23.187, "p95": 26.723, "p99": 35.891}
 
 
 @pytest.mark.parametrize(
-    ("table", "said"),
+    ("table", "log"),
     [
-        ("", SAID),
+        ("", LOG),
         (TABLE, "Failed to obtain stable measurement."),
         (TABLE, "Request count: 0"),
-        (TABLE.replace("p99 latency", "p98 latency"), SAID),
-        (TABLE.replace("35891", "n/a"), SAID),
+        (TABLE.replace("p99 latency", "p98 latency"), LOG),
+        (TABLE.replace("35891", "n/a"), LOG),
     ],
 )
-def test_a_table_that_tells_nothing_is_no_measurement(table, said):
+def test_a_table_that_holds_nothing_is_no_measurement(table, log):
     with pytest.raises(MeasurementError):
-        perf_analyzer.read_load(table, said, 0)
+        perf_analyzer.read_load(table, log, 0)
 
 
 def test_what_perf_analyzer_fails_with_is_told_without_its_settings():
-    said = "*** Measurement Settings ***\n  Batch size: 1\n  Window: 5\n\nerror: failed to get model metadata\n\n"
-    told = perf_analyzer.failure("Successfully read data\n" * 5 + said)
-    assert "failed to get model metadata" in str(told)
-    assert "Successfully" not in str(told)
+    log = "*** Measurement Settings ***\n  Batch size: 1\n  Window: 5\n\nerror: failed to get model metadata\n\n"
+    error = perf_analyzer.failure("Successfully read data\n" * 5 + log)
+    assert "failed to get model metadata" in str(error)
+    assert "Successfully" not in str(error)
     assert isinstance(perf_analyzer.failure("No valid requests recorded within time interval."), TooShortError)
 
 
@@ -93,12 +93,12 @@ def test_a_schedule_is_random_and_has_exactly_the_asked_rate(tmp_path):
 def test_the_generators_latencies_are_told_unrounded():
     rng = random.Random(1)
     times = [rng.uniform(0.005, 0.3) for _ in range(1000)]
-    load = generated.seen(Sample(250.0, times, failures=Counter({"status 429": 7, "reset": 2}), late=0.25))
+    load = generated.as_load(Sample(250.0, times, failures=Counter({"status 429": 7, "reset": 2}), late=0.25))
     assert (load.requests, load.failures, load.throughput, load.late) == (1000, 9, 250.0, 0.25)
     assert 1000 * sorted(times)[989] <= load.latency.p99 <= 1000 * sorted(times)[990]
     assert load.latency.p50 < load.latency.p90 < load.latency.p95 < load.latency.p99
     with pytest.raises(TooShortError):
-        generated.seen(Sample(0.0))
+        generated.as_load(Sample(0.0))
 
 
 def test_all_protocols_ask_the_same_and_as_each_has_it(tmp_path):
@@ -163,7 +163,7 @@ def counted(
 ) -> ModelStatistics:
     compute = sum(size * ns for size, ns in batches)
     zero = {"count": requests, "ns": 0}
-    told = {
+    content = {
         "inference_count": requests if items is None else items,
         "execution_count": executions,
         "inference_stats": {
@@ -178,32 +178,32 @@ def counted(
             for size, ns in batches
         ],
     }
-    return json_format.ParseDict(told, ModelStatistics())
+    return json_format.ParseDict(content, ModelStatistics())
 
 
 def test_a_batchs_time_counts_once_for_the_instance_and_for_each_request_that_waited():
     before = counted(0, 0, 0, [(4, 0)])
     # Ten batches of four took 50 ms each, within a second, on one of two instances.
     after = counted(40, 10, int(40 * 20e6), [(4, int(500e6))])
-    use = stage_use("reader", 2, before, after, seconds=1.0)
+    use = stage_usage(before, after, instances=2, seconds=1.0)
     assert (use.requests, use.executions, use.batch) == (40, 10, 4)
     assert (use.queue_ms, use.compute_ms, use.busy) == (20, 50, 0.25)
 
 
 def test_a_request_of_several_items_makes_a_batch_of_as_many():
     before, after = counted(0, 0, 0, []), counted(10, 5, 0, [(32, int(1e6))], items=320)
-    use = stage_use("encoder", 1, before, after, seconds=1.0)
+    use = stage_usage(before, after, instances=1, seconds=1.0)
     assert (use.requests, use.items, use.batch) == (10, 320, 64)
 
 
 def test_batches_that_overlap_in_one_instance_count_each():
     before, after = counted(0, 0, 0, [(4, 0)]), counted(40, 10, 0, [(4, int(1.9e9))])
-    assert stage_use("encoder", 1, before, after, seconds=1.0).busy == pytest.approx(1.9)
+    assert stage_usage(before, after, instances=1, seconds=1.0).busy == pytest.approx(1.9)
 
 
 def test_an_idle_stage_is_not_busy():
     same = counted(7, 3, 100, [(2, 1000)])
-    use = stage_use("reader", 1, same, same, seconds=1.0)
+    use = stage_usage(same, same, instances=1, seconds=1.0)
     assert (use.requests, use.queue_ms, use.compute_ms, use.busy, use.batch) == (0, 0, 0, 0, 0)
 
 

@@ -1,16 +1,15 @@
-"""Knees, bottlenecks and the report, on made-up points."""
-
-import csv
-import re
-from html.parser import HTMLParser
+"""Knees, bottlenecks and their report, on made-up points."""
 
 import pytest
-from trident_bench.load.knee import at_a_time, find_knee, lone_latency, name_bottleneck
-from trident_bench.load.page import Report, draw_all, write_page
-from trident_bench.load.points import as_csv
-from trident_bench.load.summary import facade_share, summarise
-from trident_bench.load.sweep import Step
-from trident_bench.report import figure
+from trident_bench.load.report import sections
+from trident_bench.load.summary import (
+    concurrent_executions,
+    facade_share,
+    find_bottleneck,
+    find_knee,
+    lone_latency,
+    summarise,
+)
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -42,19 +41,18 @@ def test_points_with_failures_are_no_knee(sweep, point):
 
 def test_without_a_lone_request_the_lightest_load_stands_for_it(point):
     assert lone_latency([point(100, 100, 40, mode="rate"), point(20, 20, 8, mode="rate")]) == 4
-    assert lone_latency([]) is None
 
 
 def test_the_stage_that_computes_all_the_time_is_the_bottleneck(point, stage):
     only = point(stages=(stage("qa_tokenizer", 0.3, queue_ms=50), stage("qa_reader", 0.97), stage("qa_decoder", 0.1)))
-    found = name_bottleneck(only.window, at_a_time([only]))
+    found = find_bottleneck(only.window, concurrent_executions([only]))
     assert (found.kind, found.name) == ("stage", "qa_reader")
     assert "97%" in found.why
 
 
 def test_busy_cores_without_a_busy_stage_are_the_bottleneck(point, stage):
     only = point(stages=(stage(busy=0.4),), cores_busy=0.97)
-    found = name_bottleneck(only.window, at_a_time([only]))
+    found = find_bottleneck(only.window, concurrent_executions([only]))
     assert (found.kind, found.name) == ("cores", "")
     assert "97%" in found.why
     assert "40%" in found.why
@@ -62,7 +60,7 @@ def test_busy_cores_without_a_busy_stage_are_the_bottleneck(point, stage):
 
 def test_a_machine_with_time_left_has_no_bottleneck(point, stage):
     only = point(stages=(stage(busy=0.4),), cores_busy=0.5)
-    assert name_bottleneck(only.window, at_a_time([only])).kind == "none"
+    assert find_bottleneck(only.window, concurrent_executions([only])).kind == "none"
 
 
 def test_a_stage_that_takes_two_batches_at_a_time_is_no_bottleneck_with_one_of_them(point, stage):
@@ -70,16 +68,18 @@ def test_a_stage_that_takes_two_batches_at_a_time_is_no_bottleneck_with_one_of_t
         return point(under_way, stages=(stage("encoder", busy), stage("tokenizer", 0.2)), cores_busy=busy / 2)
 
     half, full = with_busy(4, 1.0), with_busy(64, 1.87)
-    most = at_a_time([half, full])
+    most = concurrent_executions([half, full])
     assert most == {"encoder": 2, "tokenizer": 1}
-    assert name_bottleneck(half.window, most).kind == "none"
-    found = name_bottleneck(full.window, most)
+    assert find_bottleneck(half.window, most).kind == "none"
+    found = find_bottleneck(full.window, most)
     assert (found.kind, found.name) == ("stage", "encoder")
     assert "187% of the 200% that 2 batches at a time can take" in found.why
     less = half.model_copy(update={"protocol": "http"})
     by_http, by_grpc = summarise([less, full], 1000)
-    assert (by_http.modes[0].bottleneck.kind, by_grpc.modes[0].bottleneck.kind) == ("none", "stage")
-    assert at_a_time([point(1, stages=(stage("encoder", 1.04),))]) == {"encoder": 1}, "clocks differ a little"
+    assert (by_http.curves[0].bottleneck.kind, by_grpc.curves[0].bottleneck.kind) == ("none", "stage")
+    assert concurrent_executions([point(1, stages=(stage("encoder", 1.04),))]) == {"encoder": 1}, (
+        "clocks differ a little"
+    )
 
 
 def test_the_facades_share_is_taken_where_both_have_as_many_requests_under_way(point):
@@ -89,78 +89,27 @@ def test_the_facades_share_is_taken_where_both_have_as_many_requests_under_way(p
     assert facade_share(summarise(points[:3], 10)) is None
 
 
-def test_the_table_has_every_stages_columns(sweep, point, stage):
-    three = point(1, ensemble="qa", stages=(stage("a"), stage("b", 0.5), stage("c")))
-    rows = list(csv.DictReader(as_csv([*sweep, three]).splitlines()))
-    assert len(rows) == 6
-    assert (rows[0]["stage_2_model"], rows[0]["stage_3_model"]) == ("sts_encoder", None)
-    assert (rows[5]["stage_2_model"], rows[5]["stage_2_busy"], rows[5]["stage_3_model"]) == ("b", "0.5000", "c")
-    assert float(rows[2]["requests_per_second"]) == 390
+def test_the_sections_hold_every_point_and_name_what_is_missing(sweep, point, tmp_path):
+    points = [*sweep, point(300, 280, 30, mode="rate"), point(1, protocol="facade")]
+    glance, sts = sections(summarise(points, 10), 10, ["A note"], tmp_path)
+    assert glance.remarks[0] == "A note"
+    assert [row[:3] for row in glance.tables[0].rows] == [
+        ["sts", "gRPC", "sts_encoder"],
+        ["sts", "facade", "sts_encoder"],
+    ]
+    assert glance.tables[0].rows[0][4:] == ["390", "16", "45", "400", "≥ 280"]
+    assert (tmp_path / sts.pictures[0]).read_bytes().startswith(PNG)
+    rows = [row for table in sts.details for row in table.rows]
+    # Two stages of each protocol, and every point; each curve's knee is marked.
+    assert len(rows) == 2 * 2 + len(points)
+    assert [row[0] for row in rows if row[0].endswith("(knee)")] == [
+        "16 under way (knee)",
+        "300 a second (knee)",
+        "1 under way (knee)",
+    ]
+    assert any("knee at 390 requests/s (16 under way; p99 45 of at most 50 ms)" in each for each in sts.remarks)
 
 
-class Addresses(HTMLParser):
-    """Collects what a page would load or lead to."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.found: list[str] = []
-        self.tags: list[str] = []
-
-    def handle_starttag(self, tag, attributes):
-        self.tags.append(tag)
-        self.found += [value for name, value in attributes if name in {"src", "href", "srcset", "action", "data"}]
-
-
-def report_of(sweeps, **given) -> Report:
-    told = {
-        "sweeps": sweeps,
-        "failed": [],
-        "notes": [],
-        "settings": {"seconds a point": "5"},
-        "machine": {"processor": "Some <processor>", "cores": "2"},
-        "versions": {"Triton": "triton 2.51.0"},
-        "written": "2026-01-01 00:00 UTC",
-        "multiple": 10.0,
-        "interrupted": False,
-    }
-    return Report(**(told | given))
-
-
-def test_the_page_holds_everything_and_asks_no_network(sweep, point):
-    sweeps = summarise([*sweep, point(300, 280, 30, mode="rate"), point(1, protocol="facade")], 10)
-    plots = draw_all(sweeps)
-    assert list(plots) == ["sts"]
-    assert plots["sts"].startswith(PNG)
-    page = write_page(
-        report_of(sweeps, notes=["A note & more"], failed=[Step("qa http rate 9", None, "too slow")]), plots
-    )
-    parser = Addresses()
-    parser.feed(page)
-    assert all(address.startswith(("data:", "#")) for address in parser.found), parser.found
-    assert not {"script", "iframe", "link rel=stylesheet"} & set(parser.tags)
-    assert not re.search(r"url\(|@import", page)
-    assert 'name="viewport"' in page
-    for said in (
-        "Some &lt;processor&gt;",
-        "A note &amp; more",
-        "qa http rate 9: too slow",
-        "triton 2.51.0",
-        "sts_encoder",
-    ):
-        assert said in page
-    assert page.count('class="knee"') == 3
-
-
-def test_a_page_of_a_knee_that_was_not_found_and_of_an_interrupted_run_says_so(point):
-    sweeps = summarise([point(8, 100, 90, failures=4)], 10)
-    page = write_page(report_of(sweeps, interrupted=True), draw_all(sweeps))
-    assert "No point without failures" in page
-    assert "interrupted" in page
-
-
-@pytest.mark.parametrize(
-    ("value", "told"),
-    [(0, "0"), (0.00123, "0.00123"), (0.1234, "0.123"), (12.345, "12.3"), (99.96, "100"), (1234.5, "1,234")],
-)
-def test_figures_have_three_digits(value, told):
-    assert figure(value) == told
+def test_a_knee_that_was_not_found_is_said(point, tmp_path):
+    _, sts = sections(summarise([point(8, 100, 90, failures=4)], 10), 10, [], tmp_path)
+    assert sts.remarks == ["gRPC, closed loop: no point without failures has a p99 of at most 450 ms."]

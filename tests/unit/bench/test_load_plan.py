@@ -12,7 +12,6 @@ from trident_bench.load.plan import parse_concurrency, parse_protocols, parse_ra
         ("16, 4,4", [4, 16]),
         ("1:64", [1, 2, 4, 8, 16, 32, 64]),
         ("1:50", [1, 2, 4, 8, 16, 32, 50]),
-        ("1:9:2", [1, 3, 5, 7, 9]),
         ("8", [8]),
         ("none", []),
     ],
@@ -22,7 +21,7 @@ def test_a_range_of_concurrency_is_its_levels(text, values):
 
 
 @pytest.mark.parametrize(
-    "text", ["0", "1,0", "8:1", "a", "1:9:0", "1.5", "-1", "5000", "1:99999999", "1,,2", "1:2:3:4"]
+    "text", ["0", "1,0", "8:1", "a", "1:9:2", "1.5", "-1", "5000", "1:99999999", "1,,2", "1:2:3:4"]
 )
 def test_a_bad_range_of_concurrency_is_refused_with_what_is_accepted(text):
     with pytest.raises(BenchError, match="accepted are whole numbers from 1 to 4096"):

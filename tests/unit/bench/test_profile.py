@@ -7,24 +7,24 @@ import pytest
 from google.protobuf import json_format
 from trident_bench.ensembles import Ensemble
 from trident_bench.generator.loop import closed_loop
-from trident_bench.profiling.client_times import ClientTimes, Times
-from trident_bench.profiling.measure import sizes, through
-from trident_bench.profiling.stages import by_statistics, by_trace, steps
+from trident_bench.profiling.measure import through
+from trident_bench.profiling.stages import by_statistics, by_trace
 from trident_bench.profiling.trace import between, collect
-from trident_client.contract import COLA, STS
+from trident_bench.usage import usage
+from trident_client.contract import COLA
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 from tritonclient.grpc.service_pb2 import ModelStatistics
 
 
 def ensemble(name, *models):
     """Return an ensemble of these models."""
-    told = {"ensemble_scheduling": {"step": [{"model_name": each} for each in models]}}
-    return Ensemble(name, COLA.main, {name: json_format.ParseDict(told, ModelConfig())})
+    content = {"ensemble_scheduling": {"step": [{"model_name": each} for each in models]}}
+    return Ensemble(name, COLA.main, {name: json_format.ParseDict(content, ModelConfig())})
 
 
 ENSEMBLE = ensemble("toy", "toy_tokenizer", "toy_network")
-#: Microseconds.
-CLIENT = ClientTimes(requests=10, prepare=100.0, away=1_000.0, read=50.0)
+#: Microseconds from the client's call to its return.
+MEAN = 1_150.0
 
 
 def counted(name, requests, executions, *durations, before=None):
@@ -49,32 +49,31 @@ DID = {
 }
 
 
-def looks(**changes):
-    """Return two looks at the statistics; before the first, there was other traffic."""
+def models(**changes):
+    """Return what each model did between two readings; before the first, there was other traffic."""
     before = {name: counted(name, 7, 7, 9e3, 1, 1, 1, 1) for name in DID}
     after = {name: counted(name, *did, before=before[name]) for name, did in (DID | changes).items()}
-    return before, after
+    return {name: usage(before[name], after[name]) for name in DID}
 
 
 def test_stages_from_statistics_add_up_to_the_request():
-    found = by_statistics(ENSEMBLE, CLIENT, *looks())
-    told = {(each.part, each.name): each.microseconds for each in found}
-    assert told["network", "network and front end"] == pytest.approx(200)
-    assert told["Triton", "ensemble scheduling"] == pytest.approx(800 - 160 - 590)
-    assert told["toy_tokenizer", "compute infer"] == pytest.approx(100)
-    assert told["toy_network", "queue"] == pytest.approx(40)
-    assert sum(told.values()) == pytest.approx(CLIENT.total)
+    found = by_statistics(ENSEMBLE, MEAN, models())
+    spent = {(each.part, each.name): each.microseconds for each in found}
+    assert spent["client", "client, network and front end"] == pytest.approx(350)
+    assert spent["Triton", "ensemble scheduling"] == pytest.approx(800 - 160 - 590)
+    assert spent["toy_tokenizer", "compute infer"] == pytest.approx(100)
+    assert spent["toy_network", "queue"] == pytest.approx(40)
+    assert sum(spent.values()) == pytest.approx(MEAN)
 
 
 def test_overlapping_statistics_leave_no_negative_stage():
-    before, after = looks(toy=(10, 10, 700, 0, 0, 0, 0))
-    found = by_statistics(ENSEMBLE, CLIENT, before, after)
+    found = by_statistics(ENSEMBLE, MEAN, models(toy=(10, 10, 700, 0, 0, 0, 0)))
     assert min(each.microseconds for each in found) == 0
-    assert sum(each.microseconds for each in found) == pytest.approx(CLIENT.total + 50)
+    assert sum(each.microseconds for each in found) == pytest.approx(MEAN + 50)
 
 
 def test_batches_are_counted_by_execution():
-    tokenizer, network = steps(ENSEMBLE, *looks())
+    tokenizer, network = (models()[name] for name in ENSEMBLE.steps)
     assert (tokenizer.requests, tokenizer.batch) == (10, 1.0)
     assert (network.requests, network.batch) == (10, 2.0)
 
@@ -109,15 +108,15 @@ def trace(start, front="GRPC_WAITREAD_END", send="GRPC_SEND_START", number=1):
 @pytest.mark.parametrize("marks", [{}, {"front": "HTTP_RECV_START", "send": "HTTP_SEND_START"}])
 def test_stages_from_the_trace_follow_one_another_and_add_up(marks):
     (traced,) = collect([*trace(1_000, **marks)])
-    found = by_trace(ENSEMBLE, CLIENT, [traced])
-    told = {(each.part, each.name): each.microseconds for each in found}
-    assert told["Triton", "front end"] == 20
+    found = by_trace(ENSEMBLE, MEAN, [traced])
+    spent = {(each.part, each.name): each.microseconds for each in found}
+    assert spent["Triton", "front end"] == 20
     # Ten before the tokenizer; it hands on at 250, before it is done, and the network before it is done, too.
-    assert told["Triton", "ensemble scheduling"] == 10
+    assert spent["Triton", "ensemble scheduling"] == 10
     assert [each.microseconds for each in found if each.part == "toy_tokenizer"] == [30, 20, 150, 20]
     assert [each.microseconds for each in found if each.part == "toy_network"] == [50, 10, 470, 30]
-    assert told["network", "network, client's loop"] == CLIENT.away - 810
-    assert sum(told.values()) == pytest.approx(CLIENT.total)
+    assert spent["client", "client and network"] == MEAN - 810
+    assert sum(spent.values()) == pytest.approx(MEAN)
 
 
 def test_a_measurement_takes_its_own_requests_of_the_trace_alone():
@@ -129,22 +128,11 @@ def test_a_measurement_takes_its_own_requests_of_the_trace_alone():
     assert not between(traced, other, 0, 10_000_000)
 
 
-def test_the_clients_times_are_means_of_its_marks():
-    times = [Times(0, 1_000, 5_000, 6_000), Times(10_000, 13_000, 15_000, 15_000)]
-    found = ClientTimes.mean(times)
-    assert (found.requests, found.prepare, found.away, found.read) == (2, 2.0, 3.0, 0.5)
-
-
-def test_bytes_of_text_count_its_length_too():
-    assert sizes(ENSEMBLE.tensors(("four",))) == 8
-    assert sizes(Ensemble("sts", STS.main, {}).tensors(("four", "fünf"))) == 8 + 9
-
-
 async def test_the_generator_asks_through_a_function_too():
-    now = SimpleNamespace(here=0, most=0, asked=[])
+    now = SimpleNamespace(here=0, most=0, sent=[])
 
     async def ask(item):
-        now.asked.append(item)
+        now.sent.append(item)
         now.here += 1
         now.most = max(now.most, now.here)
         await asyncio.sleep(0.001)
@@ -153,6 +141,6 @@ async def test_the_generator_asks_through_a_function_too():
     found = await closed_loop(through(ask), ["a", "b", "c"], 5, seconds=0.2, turns=1, warm_up=0)
     assert (now.most, now.here) == (5, 0)
     # The first opens the measurement, and those under way at its end are no part of it.
-    assert len(now.asked) - 6 <= len(found.times) < len(now.asked)
-    assert now.asked[:6] == ["a", "b", "c", "a", "b", "c"]
+    assert len(now.sent) - 6 <= len(found.times) < len(now.sent)
+    assert now.sent[:6] == ["a", "b", "c", "a", "b", "c"]
     assert found.rate > 0

@@ -4,7 +4,6 @@ import json
 import signal
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,8 +11,8 @@ from trident_bench.cli import app
 from trident_bench.errors import BenchError
 from trident_bench.repository import configuration
 from trident_bench.store import Store
-from trident_bench.tuning.candidates import candidates
-from trident_bench.tuning.study import Search, Trial, chosen, parameters, score
+from trident_bench.tuning.candidates import as_configured, candidates
+from trident_bench.tuning.study import Search, Trial, score
 from trident_bench.tuning.trials import TrialRunner
 from trident_bench.tuning.verdict import Measurement, Verdict
 from typer.testing import CliRunner
@@ -23,7 +22,7 @@ SPACE = {
     model: candidates(configuration(REPOSITORY, model), 8, 50_000_000, 64 * 10**9)
     for model in ("sts_tokenizer", "sts_encoder")
 }
-DEFAULTS = {model: each.default for model, each in SPACE.items()}
+DEFAULTS = {model: as_configured(configuration(REPOSITORY, model), 8) for model in SPACE}
 
 
 def run(output, trials, measure, bound=None, conditions=None):
@@ -55,7 +54,7 @@ def test_the_default_is_first_and_its_p99_sets_the_bound(tmp_path):
     assert seen[0] == DEFAULTS
     assert study.p99_bound == pytest.approx(0.125)
     assert len(study.finished) == len(seen) == 12
-    assert chosen(study.finished[0].parameters, SPACE) == max(seen, key=lambda each: by_instances(each).throughput)
+    assert study.choices(study.finished[0].parameters) == max(seen, key=lambda each: by_instances(each).throughput)
 
 
 def test_nothing_is_measured_twice(tmp_path):
@@ -164,12 +163,6 @@ def test_what_is_tried_next_follows_from_what_was_measured_alone(tmp_path):
     assert seen["in parts"] == seen["whole"]
 
 
-def test_choices_are_kept_in_words_and_read_again():
-    found = [dict(DEFAULTS), DEFAULTS | {"sts_encoder": replace(DEFAULTS["sts_encoder"], delay=2_000, preferred=16)}]
-    for each in found:
-        assert chosen(parameters(each, SPACE), SPACE) == each
-
-
 def test_trials_of_other_conditions_are_kept_and_not_taken(tmp_path):
     seen = []
 
@@ -241,7 +234,7 @@ def test_a_configuration_is_written_only_where_it_is_better(repository, monkeypa
     assert all("trident-bench tune sts --name host" in text for text in files.values())
     assert ("trident-serve --config-name host" in done.output) is written
     assert ("Nothing was written" in done.output) is not written
-    report = json.loads((folder / "tune.json").read_text())
+    report = json.loads((folder / "results.json").read_text())
     assert report["better"] is written
     assert len(report["trials"]) == 4
     assert (folder / "tune.png").stat().st_size > 10_000
@@ -260,11 +253,11 @@ def test_an_interrupt_keeps_what_was_found(repository, monkeypatch):
     done, folder = tune(repository)
     assert done.exit_code == 130
     assert "goes on from here" in done.output
-    assert len(json.loads((folder / "tune.json").read_text())["trials"]) == 2
+    assert len(json.loads((folder / "results.json").read_text())["trials"]) == 2
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "reason"),
     [
         (["tune", "nothing"], "There is no ensemble 'nothing' (there are: sts)"),
         (["tune", "sts", "--name", "a/b"], "'a/b' cannot name a configuration"),
@@ -274,11 +267,11 @@ def test_an_interrupt_keeps_what_was_found(repository, monkeypatch):
         (["profile", "sts", "--url", "127.0.0.1:9", "--protocol", "http"], "No Triton answers over http"),
     ],
 )
-def test_what_cannot_be_measured_is_said_in_one_line(repository, tmp_path, arguments, said):
+def test_what_cannot_be_measured_is_said_in_one_line(repository, tmp_path, arguments, reason):
     given = [*arguments, "--output", str(tmp_path / "out"), "--repository", str(repository)]
     done = CliRunner().invoke(app, given)
     assert done.exit_code == 1
-    assert said in done.output
+    assert reason in done.output
     assert "Traceback" not in done.output
 
 

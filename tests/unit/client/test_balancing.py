@@ -77,20 +77,34 @@ def test_a_single_server_is_never_ejected():
     assert balancer.ejected() == []
 
 
+def answer_once(holds):
+    """Let a server answer its next request only once this holds, however threads are run."""
+
+    def wait(number):
+        deadline = time.monotonic() + 60
+        while not holds(number) and time.monotonic() < deadline:
+            time.sleep(0.001)
+
+    return wait
+
+
 async def test_work_is_shared_and_a_dead_server_loses_nothing(faulty, async_faulty):
     texts = ["x" * (1 + index % 50) for index in range(64 * 20)]
     expected = [len(text) for text in texts]
     servers = {"a:1": faulty(), "b:2": faulty()}
-    with TridentClient(transport=servers) as client:
+    one, two = servers.values()
+    # Each answers its first six requests only once the other was asked as often.
+    one.failure = answer_once(lambda number: number >= 6 or len(two.requests) > number)
+    two.failure = answer_once(lambda number: number >= 6 or len(one.requests) > number)
+    with TridentClient(transport=servers, balancing=NEVER) as client:
         assert client.embed(texts)[:, 0].tolist() == expected
-        assert min(len(server.requests) for server in servers.values()) > 5
-        servers["a:1"].failure = away
-        servers["a:1"].is_ready = False
+        assert min(len(server.requests) for server in (one, two)) > 5
+        one.failure, two.failure = away, answer_once(lambda number: client.servers()[0].ejected)
         assert client.embed(texts)[:, 0].tolist() == expected
         assert [(each.url, each.ejected) for each in client.servers()] == [("a:1", True), ("b:2", False)]
         assert sum(each.outstanding for each in client.servers()) == 0
     twins = {"a:1": async_faulty(away), "b:2": async_faulty()}
-    async with AsyncTridentClient(transport=twins) as client:
+    async with AsyncTridentClient(transport=twins, balancing=NEVER) as client:
         assert (await client.embed(texts))[:, 0].tolist() == expected
         assert [each.ejected for each in client.servers()] == [True, False]
         assert sum(each.outstanding for each in client.servers()) == 0

@@ -8,7 +8,7 @@ import pytest
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 from trident_training.cli import app
 from trident_training.finetune.run import Result, rank
-from trident_training.finetune.sweep import Entry, best_of, markdown, sweep
+from trident_training.finetune.sweep import Failed, Trained, best_of, markdown, sweep
 from typer.testing import CliRunner
 
 
@@ -19,10 +19,10 @@ def result(*epochs: tuple[float, float], collapsed=None) -> Result:
 
 def test_the_best_is_by_the_metric_and_ties_by_loss():
     entries = [
-        Entry("a", result((0.5, 0.9), (0.4, 0.1))),
-        Entry("b", None, "out of memory"),
-        Entry("c", result((0.1, 0.8), (0.5, 0.7), (0.5, 0.8))),
-        Entry("d", result((float("nan"), 0.1))),
+        Trained("a", result((0.5, 0.9), (0.4, 0.1))),
+        Failed("b", "out of memory"),
+        Trained("c", result((0.1, 0.8), (0.5, 0.7), (0.5, 0.8))),
+        Trained("d", result((float("nan"), 0.1))),
     ]
     assert best_of(entries).name == "c"
     assert best_of(entries).result.best_epoch["epoch"] == 2
@@ -46,7 +46,8 @@ def test_a_model_that_fails_does_not_lose_the_others(tmp_path):
         return result((0.3, 0.5))
 
     entries = sweep({"one": works, "bad": fails, "org/two": works, "worse": asserts}, tmp_path, told.append)
-    assert [entry.failure for entry in entries] == [None, "RuntimeError: no such model", None, "AssertionError"]
+    failed = [(entry.name, entry.reason) for entry in entries if isinstance(entry, Failed)]
+    assert failed == [("bad", "RuntimeError: no such model"), ("worse", "AssertionError")]
     assert told == entries
 
 

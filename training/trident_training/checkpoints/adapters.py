@@ -64,7 +64,8 @@ def merge_adapter(adapter: Path, base: str) -> PreTrainedModel:
         raise CheckpointError(f"{adapter} does not fit {base}: {str(error).splitlines()[-1].strip()}") from error
     if unexpected:
         raise CheckpointError(f"{adapter} holds {', '.join(unexpected)}, which {base} has no place for")
-    return model.eval()
+    model.eval()
+    return model
 
 
 def save_adapter(
@@ -147,7 +148,8 @@ def _multiplied(held: dict[str, torch.Tensor], base: dict[str, torch.Tensor]) ->
 
 def _tokenizing(checkpoint: str | Path) -> dict[str, Any]:
     """Return what decides a tokenizer's tokens, without how it last padded and cut."""
-    return json.loads(tokenizer_json(checkpoint)) | {"truncation": None, "padding": None}
+    content: dict[str, Any] = json.loads(tokenizer_json(checkpoint))
+    return content | {"truncation": None, "padding": None}
 
 
 def head_of(config: PreTrainedConfig) -> Any:
@@ -174,7 +176,9 @@ def _with_head(base: str, config: PreTrainedConfig) -> PreTrainedModel:
 def _drawn_at_random(model: PreTrainedModel, base: str) -> set[str]:
     """Return the tensors that the base does not hold: the task's head, a pooler, another vocabulary's embeddings."""
     with quiet():
-        _, report = type(model).from_pretrained(
+        # Declared to return a model alone.
+        loaded: Any = type(model).from_pretrained(
             base, config=model.config, dtype=torch.float32, output_loading_info=True, ignore_mismatched_sizes=True
         )
+    _, report = loaded
     return set(report["missing_keys"]) | {name for name, *_ in report["mismatched_keys"]}

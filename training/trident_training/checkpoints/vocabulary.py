@@ -9,6 +9,8 @@ import torch
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
+from trident_training.checkpoints.errors import CheckpointError
+
 SPECIALS = {
     "pad_token": "[PAD]",
     "unk_token": "[UNK]",
@@ -61,6 +63,18 @@ def learn_vocabulary(texts: Iterable[str], size: int, max_length: int) -> PreTra
     )
 
 
+def word_embeddings(encoder: PreTrainedModel) -> torch.nn.Embedding:
+    """Return an encoder's table of word embeddings.
+
+    Raises:
+        CheckpointError: it embeds words in another way.
+    """
+    embeddings = encoder.get_input_embeddings()
+    if not isinstance(embeddings, torch.nn.Embedding):
+        raise CheckpointError(f"{type(encoder).__name__} has no table of word embeddings")
+    return embeddings
+
+
 def with_vocabulary(
     encoder: PreTrainedModel, before: PreTrainedTokenizerBase, after: PreTrainedTokenizerBase, seed: int
 ) -> int:
@@ -79,7 +93,7 @@ def with_vocabulary(
     Returns:
         How many tokens were known.
     """
-    old = encoder.get_input_embeddings().weight.detach()
+    old = word_embeddings(encoder).weight.detach()
     mean, spread = old.mean(0), old.std(0)
     generator = torch.Generator().manual_seed(seed)
     vectors: dict[str, torch.Tensor] = {}

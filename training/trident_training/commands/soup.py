@@ -48,7 +48,6 @@ def command(task: Task) -> Callable[..., None]:
                 options.output,
                 lambda: task.validate(predictors[0], loaded),
                 task.primary,
-                save=task.save,
                 beside=task.beside,
                 uniform=options.uniform,
             )

@@ -24,13 +24,18 @@ from trident_training.tasks.base import Data, Task
 def load(task: Task, options: Data) -> Splits:
     """Load the data, and say how much there is and what was left out."""
     data = task.load(options)
+    describe(task, options, data)
+    return data
+
+
+def describe(task: Task, options: Data, data: Splits) -> None:
+    """Say how much data there is, and what was left out."""
     if data.notes:
         console.print(f"[yellow]{escape(listing(data.notes))}[/]", soft_wrap=True)
     if data.summary():
         console.print(data.summary(), soft_wrap=True)
     sizes = ", ".join(f"{split} {len(rows)}" for split, rows in data.splits.items())
     console.print(f"{escape(', '.join(options.sources))}: {sizes} {task.unit}", soft_wrap=True)
-    return data
 
 
 def train(

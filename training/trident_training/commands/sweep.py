@@ -93,8 +93,10 @@ def command(task: Task) -> Callable[..., None]:
 
 
 def _tell(entry: Entry) -> None:
-    if entry.result is None:
-        refuse(entry.name, str(entry.failure))
+    from trident_training.finetune.sweep import Failed
+
+    if isinstance(entry, Failed):
+        refuse(entry.name, entry.reason)
         return
     best = entry.result
     done(f"{escape(entry.name)}: {best.primary} {best.best_epoch[best.primary]:.3f}, {best.best_name}, in {best.best}")

@@ -109,10 +109,9 @@ def _find(folder: Path, names: Sequence[str]) -> Path | None:
 def _separated(file: Path, columns: Sequence[str], headerless: Sequence[str]) -> dict[str, Any]:
     """Return how ``datasets`` is to read a file of separated columns: every one as the text that stands there."""
     tabs = file.suffix.lower() == ".tsv"
-    # A quotation mark in a tab-separated file is a character of the text.
-    form = {"delimiter": "\t", "quoting": csv.QUOTE_NONE} if tabs else {}
     with file.open(encoding="utf-8-sig", newline="") as lines:
-        rows = csv.reader(lines, **form)
+        # A quotation mark in a tab-separated file is a character of the text.
+        rows = csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE) if tabs else csv.reader(lines)
         first = next(rows)
         header = set(columns) <= set(first)
         names = first if header or not tabs else list(headerless)

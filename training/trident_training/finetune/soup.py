@@ -26,7 +26,6 @@ def write_soup(
     score: Callable[[], Mapping[str, float]],
     primary: str,
     *,
-    save: Callable[[nn.Module, Path], None],
     beside: Sequence[str],
     uniform: bool,
 ) -> tuple[list[Path], Mapping[str, float]]:
@@ -38,7 +37,6 @@ def write_soup(
         output: the checkpoint's folder.
         score: metrics of the first model, as it stands, on the validation set.
         primary: the metric to choose by; greater is better.
-        save: writes a model into a folder.
         beside: files beside the first one's weights that the average takes over.
         uniform: take all of them; else only those by which the average gets no worse.
 
@@ -64,7 +62,7 @@ def write_soup(
 
     # Both score last what they leave in the model.
     taken, _ = (uniform_soup if uniform else greedy_soup)(models[0], weights, scored)
-    save(models[0], output)
+    models[0].save_pretrained(output)
     tokenizer.save_pretrained(output)
     for name in beside:
         if (checkpoints[0] / name).is_file():

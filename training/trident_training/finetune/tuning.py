@@ -142,12 +142,15 @@ class _Reporter(TrainerCallback):
         self._trial = trial
 
     def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        primary = args.metric_for_best_model
+        if primary is None:
+            raise ValueError("the run names no metric to compare trials by")
         found = evaluations(state)
         known = set(self._trial.study.trials[self._trial.number].intermediate_values)
         for step, epoch in enumerate(found, 1):
             # A trial gone on with has told some of them before.
             if step not in known:
-                self._trial.report(epoch[args.metric_for_best_model], step)
+                self._trial.report(epoch[primary], step)
         if self._trial.should_prune():
             raise optuna.TrialPruned
 

@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from trident_client.contract import TaskSpec
 from typer import Option
@@ -18,12 +18,12 @@ from typer import Option
 if TYPE_CHECKING:
     import torch
     from datasets import Dataset
-    from torch import nn
     from transformers import PreTrainedTokenizerBase
     from trident_client import ModelInfo, TridentClient
 
     from trident_training.data.splits import Splits
     from trident_training.export.heads import Head
+    from trident_training.finetune.model import TrainedModel
     from trident_training.finetune.run import Prepared
     from trident_training.finetune.settings import Settings
     from trident_training.models import Recipe
@@ -66,7 +66,7 @@ class Predictor:
 
     predict: Callable[[Dataset], Any]
     threshold: float | None = None
-    model: nn.Module | None = None
+    model: TrainedModel | None = None
     tokenizer: PreTrainedTokenizerBase | None = None
 
 
@@ -223,7 +223,7 @@ class Task(ABC):
     def exported(self, export: Exported) -> Predictor:
         """Return the predictor that an export is."""
 
-    def served(self, url: str, protocol: str, model: str) -> Predictor:
+    def served(self, url: str, protocol: Literal["http", "grpc"], model: str) -> Predictor:
         """Return the predictor that a running server's model is.
 
         Args:
@@ -268,10 +268,6 @@ class Task(ABC):
     def validate(self, predictor: Predictor, data: Any) -> dict[str, Any]:
         """Return the metrics by which an average of models is chosen."""
         return self.score(predictor, data.splits["validation"], self.scoring())
-
-    def save(self, model: Any, folder: Path) -> None:
-        """Write a model so that :meth:`predictor` and :meth:`head` read it back."""
-        model.save_pretrained(folder)
 
     @abstractmethod
     def head(self, recipe: Recipe) -> Head:

@@ -31,13 +31,15 @@ def intermediate(options: IntermediateOptions, data: AcceptabilityOptions, setti
     """Before fine-tuning on CoLA: train on sentences broken by rule and on minimal pairs made from templates."""
     from trident_training.checkpoints.loading import load_config
     from trident_training.commands import steps
+    from trident_training.finetune.run import finetune
     from trident_training.tasks.cola.intermediate import stage
     from trident_training.tasks.cola.training import check_labels
 
     with reporting("intermediate"):
-        loaded = steps.load(TASK, data)
+        loaded = TASK.load(data)
+        steps.describe(TASK, data, loaded)
         # Made sentences have both labels, whatever the train set has.
         check_labels(loaded, "validation")
         completed = settings.completed(load_config(settings.model))
-        result = steps.finetune(stage.prepare(loaded, options.text, options.examples, completed), completed)
+        result = finetune(stage.prepare(loaded, options.text, options.examples, completed), completed)
     steps.tell_result(settings.model, result)

@@ -77,7 +77,7 @@ def tokenize(rows: Dataset, tokenizer: PreTrainedTokenizerBase, max_length: int)
 def compute_metrics(prediction: EvalPrediction) -> dict[str, float]:
     """Return CoLA's metrics, and the share of sentences called acceptable, of logits ``[n, 2]``."""
     logits = prediction.predictions[0] if isinstance(prediction.predictions, tuple) else prediction.predictions
-    return score(np.argmax(logits, axis=1), prediction.label_ids)
+    return score(np.argmax(logits, axis=1), np.asarray(prediction.label_ids))
 
 
 def score(predictions: npt.NDArray[Any], references: npt.NDArray[Any]) -> dict[str, float]:

@@ -64,11 +64,12 @@ def distill(options: DistillOptions, settings: Settings) -> None:
     """Teach a sentence encoder (--model) another language: its embeddings become those of the translated originals."""
     from trident_training.checkpoints.loading import load_config
     from trident_training.commands import steps
+    from trident_training.finetune.run import finetune
     from trident_training.tasks.sts import distillation
     from trident_training.tasks.sts.data import load_translations
 
     with reporting("distill"):
         translations = load_translations(options.original, options.translation)
         completed = settings.completed(load_config(settings.model))
-        result = steps.finetune(distillation.prepare(translations, options.teacher, completed), completed)
+        result = finetune(distillation.prepare(translations, options.teacher, completed), completed)
     steps.tell_result(f"{settings.model}: mean cosine with {options.teacher}", result)

@@ -146,7 +146,8 @@ class Similarity(Task):
         """Find the threshold on the validation set, and write card and picture."""
         from trident_training.tasks.sts.scoring import write_card
 
-        write_card(data, best, max_length, choices and choices.kind, choices and choices.language)
+        kind, languages = (choices.kind, choices.language) if choices else (None, None)
+        write_card(data, best, max_length, kind, languages)
         return None
 
     def expand(self, candidates: SimilarityCandidates) -> dict[str, SimilarityChoices]:
@@ -209,12 +210,6 @@ class Similarity(Task):
     def validate(self, predictor: Predictor, data: SimilarityData) -> dict[str, Any]:
         """Return correlations, and F1 and accuracy at the best threshold."""
         return self.score(replace(predictor, threshold=None), data.splits["validation"], self.scoring())
-
-    def save(self, model: Any, folder: Path) -> None:
-        """Write a model of any kind."""
-        from trident_training.tasks.sts.pairs import save_pair_model
-
-        save_pair_model(model, folder)
 
     def head(self, recipe: Recipe) -> Head:
         """Return pooling, unit norm and cosine."""

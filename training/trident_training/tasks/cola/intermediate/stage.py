@@ -19,6 +19,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 from trident_training.checkpoints.loading import Dropout, load_classifier, load_tokenizer
+from trident_training.finetune.model import WrappedModel
 from trident_training.finetune.run import Prepared
 from trident_training.finetune.settings import Settings
 from trident_training.tasks.cola.data import AcceptabilityData
@@ -30,12 +31,11 @@ from trident_training.tasks.cola.training import LABELS, collapsed, compute_metr
 IGNORED = -100
 
 
-class WordMarking(nn.Module):
-    """A sequence classifier with a second head that marks the words that show what is wrong."""
+class WordMarking(WrappedModel):
+    """A sequence classifier with a second head, not saved, that marks the words that show what is wrong."""
 
     def __init__(self, classifier: PreTrainedModel) -> None:
-        super().__init__()
-        self.classifier = classifier
+        super().__init__(classifier)
         self.words = nn.Linear(classifier.config.hidden_size, 1)
 
     def forward(
@@ -49,7 +49,7 @@ class WordMarking(nn.Module):
             labels: int64 ``[n]``.
             marks: int64 ``[n, L]``, 1 where the word is wrong, -100 where there is none; None for no word loss.
         """
-        output = self.classifier(
+        output = self.encoder(
             input_ids=input_ids, attention_mask=attention_mask, labels=labels, output_hidden_states=True
         )
         loss = output.loss
@@ -58,18 +58,6 @@ class WordMarking(nn.Module):
             logits = self.words(output.hidden_states[-1]).squeeze(-1).float()[kept]
             loss = loss + nn.functional.binary_cross_entropy_with_logits(logits, marks[kept].float())
         return SequenceClassifierOutput(loss=loss, logits=output.logits)
-
-    def get_input_embeddings(self) -> nn.Module:
-        """Return the classifier's word embeddings."""
-        return self.classifier.get_input_embeddings()
-
-    def set_attn_implementation(self, name: str) -> None:
-        """Choose the classifier's attention."""
-        self.classifier.set_attn_implementation(name)
-
-    def save_pretrained(self, folder: Path) -> None:
-        """Save the classifier alone."""
-        self.classifier.save_pretrained(folder)
 
 
 def prepare(data: AcceptabilityData, texts: Sequence[Path], examples: int, settings: Settings) -> Prepared:
@@ -94,7 +82,7 @@ def prepare(data: AcceptabilityData, texts: Sequence[Path], examples: int, setti
     train = data.splits["train"]
     acceptable = [text for text, label in zip(train["sentence"], train["label"], strict=True) if label]
 
-    def encoded() -> Iterator[dict[str, list[int]]]:
+    def encoded() -> Iterator[dict[str, object]]:
         for example in make_examples(acceptable, sentences, examples, settings.seed):
             row = tokenizer(
                 list(example.words), is_split_into_words=True, truncation=True, max_length=settings.max_length

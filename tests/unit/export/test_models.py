@@ -16,6 +16,7 @@ from google.protobuf import text_format
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from trident_bench.tuning.named import MARK
+from trident_client import contract
 from trident_training import models as served
 from trident_training.checkpoints.loading import load_encoder
 from trident_training.checkpoints.pooling import Pooling
@@ -454,3 +455,14 @@ def test_a_variant_of_a_task_that_is_not_whole_is_refused(recipe: Recipe, target
 
 def contents(folder: Path) -> dict[Path, bytes | None]:
     return {path: path.read_bytes() if path.is_file() else None for path in folder.rglob("*")}
+
+
+def test_a_new_tasks_folders_are_those_of_a_task_of_the_same_parts(tmp_path: Path) -> None:
+    toy = dataclasses.replace(contract.COLA, name="toy")
+    target = ModelSet(tmp_path, toy, "toy")
+    target.write_like(ModelSet(SOURCE, contract.COLA, "cola"), max_tokens=40)
+    assert target.max_tokens() == 40
+    assert target.parameters("") == {"task": "toy"}
+    assert "cola" not in (target.folder() / "config.pbtxt").read_text().partition("platform")[2]
+    with pytest.raises(RepositoryError, match=r"'toy' is made of tokenizer, classifier .* 'sts' of tokenizer, encoder"):
+        target.write_like(ModelSet(SOURCE, contract.STS, "sts"))

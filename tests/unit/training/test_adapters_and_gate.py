@@ -11,7 +11,7 @@ from transformers import AutoModelForSequenceClassification
 from trident_training.checkpoints.adapters import WEIGHTS, merge_adapter, save_adapter
 from trident_training.checkpoints.errors import CheckpointError
 from trident_training.cli import app
-from trident_training.tasks.cola.scoring import checkpoint_judge
+from trident_training.tasks.cola.task import TASK
 from typer.testing import CliRunner
 
 SOURCE = Path(__file__).resolve().parents[3] / "model_repository"
@@ -155,7 +155,7 @@ def test_a_checkpoint_without_a_trained_head_is_not_exported(tiny_checkpoint, re
 
 
 def test_judgements_do_not_depend_on_the_company(classifier):
-    judge = checkpoint_judge(str(classifier), 24)
-    alone = [judge([sentence])[0] for sentence in SENTENCES]
-    assert np.allclose(judge(SENTENCES * 50), alone * 50, atol=1e-6)
-    assert judge([]).shape == (0,)
+    predict = TASK.predictor(str(classifier), 24, TASK.scoring()).predict
+    alone = [predict({"sentence": [sentence]})[0] for sentence in SENTENCES]
+    assert np.allclose(predict({"sentence": SENTENCES * 50}), alone * 50, atol=1e-6)
+    assert predict({"sentence": []}).shape == (0,)

@@ -18,7 +18,6 @@ from trident_training.commands import steps
 from trident_training.finetune.run import rank
 from trident_training.finetune.settings import Settings
 from trident_training.tasks.base import NoOptions
-from trident_training.tasks.cola.data import load_cola
 from trident_training.tasks.cola.task import TASK
 from typer.testing import CliRunner
 
@@ -142,7 +141,7 @@ def test_frozen_embeddings_and_accumulation(tiny_checkpoint, toy_data, tmp_path)
 
 @pytest.mark.parametrize("architecture", ["bert", "roberta"])
 def test_a_step_is_the_same_in_however_many_passes(tiny_checkpoint, toy_data, tmp_path, architecture):
-    data = load_cola(str(toy_data))
+    data = TASK.load(TASK.data(data=str(toy_data)))
 
     class Logged(TrainerCallback):
         def on_log(self, args, state, control, logs, **kwargs):

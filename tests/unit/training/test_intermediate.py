@@ -15,7 +15,7 @@ from trident_training.tasks.cola.intermediate.corruption import Corrupter, words
 from trident_training.tasks.cola.intermediate.examples import make_examples, read_sentences
 from trident_training.tasks.cola.intermediate.minimal_pairs import CLASSES, SLOT, TEMPLATES, inflect, minimal_pair
 from trident_training.tasks.cola.intermediate.stage import WordMarking
-from trident_training.tasks.cola.training import LABELS
+from trident_training.tasks.cola.task import TASK
 from typer.testing import CliRunner
 
 TEXT = [
@@ -145,11 +145,11 @@ def test_a_model_is_trained_on_made_sentences_and_fine_tuned_from_there(tiny_che
 
 
 def test_low_rank_adapters_go_on_the_encoder_and_both_heads_are_trained_whole(tiny_checkpoint, tmp_path):
-    classifier = load_classifier(str(tiny_checkpoint("bert")), LABELS, 24)
+    classifier = load_classifier(str(tiny_checkpoint("bert")), TASK.labels, 24)
     model = with_lora(WordMarking(classifier), Settings(output=tmp_path, lora_rank=2))
     trained = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
     whole = {name.partition(".modules_to_save.")[0].rpartition(".")[2] for name in trained if "lora_" not in name}
     assert whole == {"words", "classifier"}
     assert any("encoder.layer.0.attention" in name for name in trained)
     merged(model).save_pretrained(tmp_path / "made")
-    assert load_classifier(str(tmp_path / "made"), LABELS, 24, fine_tuned=True).config.num_labels == 2
+    assert load_classifier(str(tmp_path / "made"), TASK.labels, 24, fine_tuned=True).config.num_labels == 2

@@ -93,14 +93,14 @@ class Task(ABC):
     """A task of the training: how its data is read, its model made, scored and exported.
 
     Attributes:
-        name: the task's name, that of its main ensemble, and the commands' last word.
+        spec: the task's row of the contract: its ensembles, and the folders that serve it.
+        name: the task's name, that of its main ensemble, and the commands' last word; as ``spec`` has it.
+        primary: the metric by which models are compared, greater being better; as ``spec`` has it.
         model: what is trained, in words, with its article.
         unit: what its rows are.
         source: data set that is taken where none is named.
         source_help: what data sets are accepted.
         max_length: tokens that a sequence is cut to by default.
-        spec: the task's row of the contract: its ensembles, and the folders that serve it.
-        primary: the metric by which models are compared; greater is better.
         columns: metrics that are shown, with how each is formatted.
         label_smoothing: whether the trainer's own loss, which can be smoothed, is used.
         guarded: whether a served model is replaced only after a comparison, or on ``--replace``.
@@ -115,14 +115,14 @@ class Task(ABC):
         beside: files that a fine-tuning notes beside the weights, and that go wherever they go.
     """
 
+    spec: ClassVar[TaskSpec]
     name: ClassVar[str]
+    primary: ClassVar[str]
     model: ClassVar[str]
     unit: ClassVar[str]
     source: ClassVar[str] = ""
     source_help: ClassVar[str] = "File, folder or hub name."
     max_length: ClassVar[int] = 128
-    spec: ClassVar[TaskSpec]
-    primary: ClassVar[str]
     columns: ClassVar[Mapping[str, str]]
     label_smoothing: ClassVar[bool] = True
     guarded: ClassVar[bool] = False
@@ -135,6 +135,10 @@ class Task(ABC):
     reading: ClassVar[Sequence[str]] = ()
     telling: ClassVar[type[Any]] = NoOptions
     beside: ClassVar[Sequence[str]] = ()
+
+    def __init_subclass__(cls) -> None:
+        if "spec" in cls.__dict__:
+            cls.name, cls.primary = cls.spec.name, cls.spec.primary
 
     @abstractmethod
     def load(self, options: Any) -> Splits:

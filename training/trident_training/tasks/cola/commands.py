@@ -30,16 +30,16 @@ class IntermediateOptions:
 def intermediate(options: IntermediateOptions, data: AcceptabilityOptions, settings: Settings) -> None:
     """Before fine-tuning on CoLA: train on sentences broken by rule and on minimal pairs made from templates."""
     from trident_training.checkpoints.loading import load_config
+    from trident_training.classification.training import check_labels
     from trident_training.commands import steps
     from trident_training.finetune.run import finetune
     from trident_training.tasks.cola.intermediate import stage
-    from trident_training.tasks.cola.training import check_labels
 
     with reporting("intermediate"):
         loaded = TASK.load(data)
         steps.describe(TASK, data, loaded)
         # Made sentences have both labels, whatever the train set has.
-        check_labels(loaded, "validation")
+        check_labels(TASK, loaded, "validation")
         completed = settings.completed(load_config(settings.model))
         result = finetune(stage.prepare(loaded, options.text, options.examples, completed), completed)
     steps.tell_result(settings.model, result)

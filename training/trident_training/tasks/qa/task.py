@@ -73,14 +73,12 @@ class QuestionTelling:
 class QuestionAnswering(Task):
     """Questions with passages, SQuAD's above all, and a reader that finds spans."""
 
-    name = contract.QA.name
+    spec = contract.QA
     model = "a span reader"
     unit = "questions"
     source = SOURCE
     source_help = "SQuAD-form JSON, folder, or hub name."
     max_length = 256
-    spec = contract.QA
-    primary = contract.QA.primary
     columns: ClassVar = {"f1": ".2f", "exact_match": ".2f", "edit_distance": ".2f", "calibration_error": ".3f"}
     label_smoothing = False
     presets: ClassVar = {

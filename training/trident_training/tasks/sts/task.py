@@ -96,13 +96,11 @@ class SimilarityTelling:
 class Similarity(Task):
     """Sentence pairs with their similarity, STS-B's, KLUE-STS's and KorSTS's, and models in four kinds."""
 
-    name = contract.STS.name
+    spec = contract.STS
     model = "a model of sentence similarity"
     unit = "pairs"
     source = SOURCE
     source_help = "STS-B, KLUE-STS or KorSTS: file, folder or hub name."
-    spec = contract.STS
-    primary = contract.STS.primary
     columns: ClassVar = dict.fromkeys(("spearman", "pearson", "f1", "accuracy", "threshold"), ".4f")
     label_smoothing = False
     reported = ("validation", "test")

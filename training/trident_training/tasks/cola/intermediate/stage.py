@@ -19,13 +19,13 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 from trident_training.checkpoints.loading import Dropout, load_classifier, load_tokenizer
+from trident_training.classification.data import LabelledData
+from trident_training.classification.training import collapsed_of, metrics_of, tokenize
 from trident_training.finetune.model import WrappedModel
 from trident_training.finetune.run import Prepared
 from trident_training.finetune.settings import Settings
-from trident_training.tasks.cola.data import AcceptabilityData
 from trident_training.tasks.cola.intermediate.examples import make_examples, read_sentences
-from trident_training.tasks.cola.metrics import MatthewsCorrelation
-from trident_training.tasks.cola.training import LABELS, collapsed, compute_metrics, tokenize
+from trident_training.tasks.cola.task import TASK
 
 #: The label of what is not a word's first token.
 IGNORED = -100
@@ -60,7 +60,7 @@ class WordMarking(WrappedModel):
         return SequenceClassifierOutput(loss=loss, logits=output.logits)
 
 
-def prepare(data: AcceptabilityData, texts: Sequence[Path], examples: int, settings: Settings) -> Prepared:
+def prepare(data: LabelledData, texts: Sequence[Path], examples: int, settings: Settings) -> Prepared:
     """Make the examples and load the model.
 
     Args:
@@ -77,7 +77,7 @@ def prepare(data: AcceptabilityData, texts: Sequence[Path], examples: int, setti
     set_seed(settings.seed)
     tokenizer = load_tokenizer(settings.model)
     model = load_classifier(
-        settings.model, LABELS, settings.max_length, dropout=Dropout(settings.dropout, settings.attention_dropout)
+        settings.model, TASK.labels, settings.max_length, dropout=Dropout(settings.dropout, settings.attention_dropout)
     )
     train = data.splits["train"]
     acceptable = [text for text, label in zip(train["sentence"], train["label"], strict=True) if label]
@@ -109,9 +109,9 @@ def prepare(data: AcceptabilityData, texts: Sequence[Path], examples: int, setti
         train=Dataset.from_list(list(encoded())),
         validation=tokenize(data.splits["validation"], tokenizer, settings.max_length),
         collator=Collator(tokenizer),
-        compute_metrics=compute_metrics,
-        primary=MatthewsCorrelation.primary,
-        collapsed=collapsed,
+        compute_metrics=metrics_of(TASK),
+        primary=TASK.primary,
+        collapsed=collapsed_of(TASK),
         facts=facts,
     )
 

@@ -1,0 +1,95 @@
+"""Prepares labelled sentences for a fine-tuning run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from datasets import Dataset
+from transformers import DataCollatorWithPadding, EvalPrediction, PreTrainedTokenizerBase, set_seed
+
+from trident_training.checkpoints.loading import Dropout, load_classifier, load_tokenizer
+from trident_training.classification.data import LabelledData
+from trident_training.classification.task import Classification
+from trident_training.data.problems import DataError
+from trident_training.finetune.run import Prepared
+from trident_training.finetune.settings import Settings
+
+
+def prepare(task: Classification, data: LabelledData, settings: Settings) -> Prepared:
+    """Load model and tokenizer and tokenize the data.
+
+    Raises:
+        CheckpointError: the checkpoint cannot be loaded, or takes fewer tokens than ``settings.max_length``.
+        DataError: the sentences to learn from, or those to choose by, all have one label.
+    """
+    check_labels(task, data, "train", "validation")
+    # The head's first weights are drawn here.
+    set_seed(settings.seed)
+    tokenizer = load_tokenizer(settings.model)
+    model = load_classifier(
+        settings.model, task.labels, settings.max_length, dropout=Dropout(settings.dropout, settings.attention_dropout)
+    )
+    return Prepared(
+        model=model,
+        tokenizer=tokenizer,
+        train=tokenize(data.splits["train"], tokenizer, settings.max_length),
+        validation=tokenize(data.splits["validation"], tokenizer, settings.max_length),
+        collator=DataCollatorWithPadding(tokenizer, pad_to_multiple_of=8),
+        compute_metrics=metrics_of(task),
+        primary=task.primary,
+        collapsed=collapsed_of(task),
+        facts={"train_data": data.digest("train"), "validation_data": data.digest("validation")},
+    )
+
+
+def check_labels(task: Classification, data: LabelledData, *splits: str) -> None:
+    """Refuse splits of one label, on which every model is a collapsed one.
+
+    Raises:
+        DataError: with the split and its label.
+    """
+    for split in splits:
+        labels = set(data.splits[split]["label"])
+        if len(labels) < 2:
+            found = ", ".join(f"{label} ({task.labels[label]})" for label in labels)
+            raise DataError(
+                f"every sentence of the {split} set has the label {found}; some of 0 and some of 1 are needed"
+            )
+
+
+def tokenize(rows: Dataset, tokenizer: PreTrainedTokenizerBase, max_length: int) -> Dataset:
+    """Return the rows as token ids with labels and lengths."""
+
+    def encode(batch: Mapping[str, list[str]]) -> dict[str, list[object]]:
+        encoded = tokenizer(batch["sentence"], truncation=True, max_length=max_length)
+        return {**encoded, "labels": batch["label"], "length": [len(ids) for ids in encoded["input_ids"]]}
+
+    return rows.map(encode, batched=True, remove_columns=rows.column_names, keep_in_memory=True)
+
+
+def metrics_of(task: Classification) -> Callable[[EvalPrediction], dict[str, float]]:
+    """Return what makes the task's metrics of logits ``[n, 2]``."""
+
+    def compute(prediction: EvalPrediction) -> dict[str, float]:
+        logits: Any = prediction.predictions
+        logits = logits[0] if isinstance(logits, tuple) else logits
+        return task.decided(np.argmax(logits, axis=1), np.asarray(prediction.label_ids))
+
+    return compute
+
+
+def collapsed_of(task: Classification) -> Callable[[Mapping[str, float]], str | None]:
+    """Return what says why an epoch's metrics show a collapsed model, and what to change; None when they do not."""
+
+    def collapsed(epoch: Mapping[str, float]) -> str | None:
+        found = task.collapsed(epoch)
+        if found is None:
+            return None
+        return (
+            f"the model collapsed: {found}. Use a lower learning rate, a longer warm-up, a smaller batch or more "
+            "epochs; another seed can be enough."
+        )
+
+    return collapsed

@@ -160,8 +160,8 @@ class ModelSet:
         """
         self.check_variant()
         if facts is None and (self.folder() / CONFIGURATION).is_file():
-            told = self._configuration("").parameters
-            facts = {name: told[name].string_value for name in FACTS if name in told}
+            parameters = self._configuration("").parameters
+            facts = {name: parameters[name].string_value for name in FACTS if name in parameters}
         self._copy(self.source, width, max_tokens, facts or {})
 
     def write_like(self, other: ModelSet, *, max_tokens: int | None = None) -> None:

@@ -128,9 +128,9 @@ def test_a_worse_model_does_not_replace_a_better_one(classifier, toy_data, repos
     network = repository / "cola_classifier" / "1" / "model.pt"
     served = network.read_bytes()
     assert "cola is served already; --data compares" in run(*export, bad, code=1)
-    said = run(*export, bad, "--data", toy_data, code=1)
-    assert "matthews_correlation is 0.0000 over 41 sentences" in said
-    assert "--replace" in said
+    printed = run(*export, bad, "--data", toy_data, code=1)
+    assert "matthews_correlation is 0.0000 over 41 sentences" in printed
+    assert "--replace" in printed
     assert network.read_bytes() == served
     run(*export, classifier, "--data", toy_data)
     run(*export, bad, "--replace")
@@ -142,15 +142,15 @@ def test_a_variant_that_the_gate_refuses_stays_as_it_is_served(classifier, toy_d
     run(*export, "--checkpoint", classifier)
     before = {path: path.read_bytes() for path in repository.rglob("*") if path.is_file()}
     # Two tokens say nothing of a sentence, and the served model is asked about all of it.
-    said = run(*export, "--checkpoint", classifier, "--data", toy_data, "--max-tokens", "2", code=1)
-    assert "matthews_correlation is 0.0000 over 41 sentences" in said
+    printed = run(*export, "--checkpoint", classifier, "--data", toy_data, "--max-tokens", "2", code=1)
+    assert "matthews_correlation is 0.0000 over 41 sentences" in printed
     assert before == {path: path.read_bytes() for path in repository.rglob("*") if path.is_file()}
 
 
 def test_a_checkpoint_without_a_trained_head_is_not_exported(tiny_checkpoint, repository):
-    said = run("export", "cola", "--repository", repository, "--checkpoint", tiny_checkpoint("bert"), code=1)
-    assert "is not fine-tuned: it has no" in said
-    assert "classifier.weight" in said
+    printed = run("export", "cola", "--repository", repository, "--checkpoint", tiny_checkpoint("bert"), code=1)
+    assert "is not fine-tuned: it has no" in printed
+    assert "classifier.weight" in printed
     assert not (repository / "cola_classifier" / "1" / "model.pt").exists()
 
 

@@ -34,7 +34,7 @@ def test_the_best_is_by_the_metric_and_ties_by_loss():
 
 
 def test_a_model_that_fails_does_not_lose_the_others(tmp_path):
-    told = []
+    reported = []
 
     def asserts(folder: Path) -> Result:
         raise AssertionError
@@ -45,10 +45,10 @@ def test_a_model_that_fails_does_not_lose_the_others(tmp_path):
     def works(folder: Path) -> Result:
         return result((0.3, 0.5))
 
-    entries = sweep({"one": works, "bad": fails, "org/two": works, "worse": asserts}, tmp_path, told.append)
+    entries = sweep({"one": works, "bad": fails, "org/two": works, "worse": asserts}, tmp_path, reported.append)
     failed = [(entry.name, entry.reason) for entry in entries if isinstance(entry, Failed)]
     assert failed == [("bad", "RuntimeError: no such model"), ("worse", "AssertionError")]
-    assert told == entries
+    assert reported == entries
 
 
 def test_candidates_that_would_share_a_folder_are_refused(tmp_path):
@@ -89,9 +89,9 @@ def test_a_sweep_of_models_and_heads(tiny_checkpoint, pairs, tmp_path):
     arguments = ["sweep", "sts", "--models", models, "--data", str(pairs), "--output", str(tmp_path / "all")]
     done = CliRunner().invoke(app, arguments + heads + options)
     assert done.exit_code == 0, done.output
-    said = " ".join(done.output.split())
-    assert "only BERT judges the next sentence" in said
-    assert "test, overlap" in said
+    printed = " ".join(done.output.split())
+    assert "only BERT judges the next sentence" in printed
+    assert "test, overlap" in printed
     rows = list(csv.DictReader((tmp_path / "all" / "sweep.csv").open()))
     ran = {row["model"].rpartition("/")[2] for row in rows}
     assert ran == {"bert max-cosent", "bert cross-encoder", "bert next-sentence", "roberta max-cosent"} | {

@@ -69,7 +69,7 @@ def merge_adapter(adapter: Path, base: str) -> PreTrainedModel:
 
 
 def save_adapter(
-    checkpoint: Path, base: str, folder: Path, metrics: dict[str, Any], beside: Sequence[str] = ()
+    checkpoint: Path, base: str, folder: Path, metrics: dict[str, Any], companions: Sequence[str] = ()
 ) -> None:
     """Write the tensors in which a fine-tuned model differs from its base.
 
@@ -78,7 +78,7 @@ def save_adapter(
         base: local path or hub name of the checkpoint it was fine-tuned from.
         folder: where to; made when it is not there.
         metrics: what the model scored.
-        beside: files that may stand beside the weights, and are copied.
+        companions: files that may stand beside the weights, and are copied.
     """
     with quiet():
         model = head_of(AutoConfig.from_pretrained(checkpoint)).from_pretrained(checkpoint, dtype=torch.float32)
@@ -97,7 +97,7 @@ def save_adapter(
     (folder / WEIGHTS).chmod(0o644)
     model.config.save_pretrained(folder)
     (folder / METRICS).write_text(json.dumps(metrics, indent=2) + "\n")
-    for name in beside:
+    for name in companions:
         if (checkpoint / name).is_file():
             shutil.copyfile(checkpoint / name, folder / name)
     if _tokenizing(checkpoint) != _tokenizing(base):

@@ -85,7 +85,7 @@ class Classification(Task):
             lambda rows: predict(model, tokenizer, rows["sentence"], max_length), model=model, tokenizer=tokenizer
         )
 
-    def ask(self, client: TridentClient, model: str, rows: Dataset) -> Any:
+    def query(self, client: TridentClient, model: str, rows: Dataset) -> Any:
         """Ask for the sentences' probabilities."""
         answers = client.predict(self.spec.main.name, rows["sentence"], model=model)
         # Of one field each.

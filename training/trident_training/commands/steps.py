@@ -47,7 +47,7 @@ def train(
     return result, task.after(data, result.best, settings.max_length, task.scoring_of(choices), choices)
 
 
-def tell_result(name: str, result: Result) -> None:
+def print_result(name: str, result: Result) -> None:
     """Say what the best epoch scored; exits with 1 when it is a collapsed model."""
     score = result.best_epoch[result.primary]
     done(f"{escape(name)}: {result.primary} {score:.3f}, {result.best_name}, in {result.best}")

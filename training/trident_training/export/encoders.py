@@ -91,9 +91,9 @@ def packed_encoder(encoder: PreTrainedModel) -> PackedEncoder:
     Raises:
         PackingError: the encoder makes its own positions or attention, so it would answer wrongly.
     """
-    takes = inspect.signature(encoder.forward).parameters
+    parameters = inspect.signature(encoder.forward).parameters
     name = type(encoder).__name__
-    if "position_ids" not in takes:
+    if "position_ids" not in parameters:
         raise PackingError(f"{name} takes no position_ids")
     encoder = copy.deepcopy(encoder)
     if not adapt(encoder):
@@ -102,7 +102,7 @@ def packed_encoder(encoder: PreTrainedModel) -> PackedEncoder:
     batch = pack(example, torch.tensor([3, 3, 10]))
     ids = example[batch.source]
     arguments = (*fill_slots(ids, torch.zeros_like(ids), batch), batch.layout)
-    call = _PackedCall(encoder, "token_type_ids" in takes)
+    call = _PackedCall(encoder, "token_type_ids" in parameters)
     fuse_siblings(call, *arguments)
     return PackedEncoder(_trace(call, arguments), encoder)
 
@@ -119,10 +119,10 @@ def _use_packed_attention(encoder: PreTrainedModel) -> None:
 
 def padded_encoder(encoder: PreTrainedModel) -> PaddedEncoder:
     """Trace a copy of ``encoder`` over a padded rectangle."""
-    takes = inspect.signature(encoder.forward).parameters
+    parameters = inspect.signature(encoder.forward).parameters
     ids = torch.tensor([[7, 8, 9, 10, 11], [7, 8, 9, 0, 0], [7, 8, 0, 0, 0]])
     mask = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0], [1, 1, 0, 0, 0]])
-    call = _PaddedCall(copy.deepcopy(encoder), "token_type_ids" in takes)
+    call = _PaddedCall(copy.deepcopy(encoder), "token_type_ids" in parameters)
     return PaddedEncoder(_trace(call, (ids, torch.zeros_like(ids), mask)), encoder)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from trident_training.data.problems import in_a_line
+from trident_training.data.problems import one_line
 from trident_training.finetune.run import BEST, LOSS, Result, epoch_name, rank
 
 
@@ -34,14 +34,14 @@ Entry = Trained | Failed
 def sweep(
     candidates: Mapping[str, Callable[[Path], Result]],
     output: Path,
-    tell: Callable[[Entry], None],
+    on_entry: Callable[[Entry], None],
 ) -> list[Entry]:
     """Fine-tune every candidate, each in a folder of its own; one that fails does not stop the others.
 
     Args:
         candidates: by name, what runs a fine-tuning in a folder, or goes on with it, or returns its result.
         output: the folder of their folders.
-        tell: called with every candidate's entry as soon as it is there.
+        on_entry: called with every candidate's entry as soon as it is there.
 
     Raises:
         ValueError: two candidates would share a folder.
@@ -56,9 +56,9 @@ def sweep(
             entry = Trained(name, train(folders[name]))
         # Whatever one trips over, the others are still worth having.
         except Exception as error:
-            entry = Failed(name, in_a_line(error))
+            entry = Failed(name, one_line(error))
         entries.append(entry)
-        tell(entry)
+        on_entry(entry)
     return entries
 
 

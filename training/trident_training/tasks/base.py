@@ -60,7 +60,7 @@ class Predictor:
     Attributes:
         predict: of rows, what the task's :meth:`Task.score` takes.
         threshold: score from which the model's own card calls a row positive, where it has one.
-        model: the network, where it is at hand; what its weights are when it is asked, counts.
+        model: the network that predicts, as it stands at each call; None for a served or exported one.
         tokenizer: the network's.
     """
 
@@ -111,8 +111,8 @@ class Task(ABC):
         candidates: options of a sweep's candidates, where they are others than ``choices``.
         scoring: options of how a model predicts and is scored.
         reading: fields of ``scoring`` that say how a checkpoint reads, which an average of models takes too.
-        telling: options of what an export tells clients, or changes in how it is served.
-        beside: files that a fine-tuning notes beside the weights, and that go wherever they go.
+        overrides: options of an export in place of what a fine-tuning noted beside the weights.
+        companions: files that a fine-tuning writes beside the weights, and that go wherever they go.
     """
 
     spec: ClassVar[TaskSpec]
@@ -133,8 +133,8 @@ class Task(ABC):
     candidates: ClassVar[type[Any] | None] = None
     scoring: ClassVar[type[Any]] = NoOptions
     reading: ClassVar[Sequence[str]] = ()
-    telling: ClassVar[type[Any]] = NoOptions
-    beside: ClassVar[Sequence[str]] = ()
+    overrides: ClassVar[type[Any]] = NoOptions
+    companions: ClassVar[Sequence[str]] = ()
 
     def __init_subclass__(cls) -> None:
         if "spec" in cls.__dict__:
@@ -220,7 +220,7 @@ class Task(ABC):
         """
 
     @abstractmethod
-    def ask(self, client: TridentClient, model: str, rows: Dataset) -> Any:
+    def query(self, client: TridentClient, model: str, rows: Dataset) -> Any:
         """Have a running server predict rows; errors are the client's."""
 
     @abstractmethod
@@ -250,7 +250,7 @@ class Task(ABC):
 
         def predict(rows: Dataset) -> Any:
             with TridentClient(url, protocol=protocol, concurrency=16) as client:
-                return self.ask(client, model, rows)
+                return self.query(client, model, rows)
 
         return Predictor(predict, found[model].threshold)
 
@@ -281,16 +281,16 @@ class Task(ABC):
             ValueError: it cannot be served.
         """
 
-    def files(self, weights: Path, telling: Any) -> dict[str, str]:
+    def files(self, weights: Path, overrides: Any) -> dict[str, str]:
         """Return the contents of further files, ``calibration.json`` where the task has one, by their names."""
         return {}
 
-    def told(self, weights: Path) -> dict[str, Any]:
-        """Return what clients are told of a model: ``languages``, ``threshold`` and ``metrics``, where known."""
+    def metadata(self, weights: Path) -> dict[str, Any]:
+        """Return what the server says of a model: ``languages``, ``threshold`` and ``metrics``, where known."""
         return {}
 
-    def retold(self, telling: Any) -> dict[str, Any]:
-        """Return what clients are told in place of that, as an export's options have it."""
+    def overridden_metadata(self, overrides: Any) -> dict[str, Any]:
+        """Return what it says in place of that, as an export's options have it."""
         return {}
 
     def commands(self) -> Mapping[str, Callable[..., None]]:

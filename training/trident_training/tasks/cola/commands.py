@@ -9,7 +9,7 @@ from typing import Annotated
 from typer import Option
 
 from trident_training.commands.console import reporting
-from trident_training.commands.options import Group, takes, training
+from trident_training.commands.options import Group, training, with_options
 from trident_training.finetune.settings import Settings
 from trident_training.tasks.cola.task import TASK, AcceptabilityOptions
 
@@ -22,7 +22,7 @@ class IntermediateOptions:
     examples: Annotated[int, Option(min=1000, help="Sentences to make, half of them broken.")] = 400_000
 
 
-@takes(
+@with_options(
     options=Group(IntermediateOptions),
     data=Group(AcceptabilityOptions),
     settings=training(TASK, "runs/intermediate", "label_smoothing"),
@@ -42,4 +42,4 @@ def intermediate(options: IntermediateOptions, data: AcceptabilityOptions, setti
         check_labels(TASK, loaded, "validation")
         completed = settings.completed(load_config(settings.model))
         result = finetune(stage.prepare(loaded, options.text, options.examples, completed), completed)
-    steps.tell_result(settings.model, result)
+    steps.print_result(settings.model, result)

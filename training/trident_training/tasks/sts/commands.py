@@ -10,7 +10,7 @@ from rich.markup import escape
 from typer import Option
 
 from trident_training.commands.console import done, reporting
-from trident_training.commands.options import Group, takes, training
+from trident_training.commands.options import Group, training, with_options
 from trident_training.finetune.settings import Settings
 from trident_training.tasks.base import Data
 from trident_training.tasks.sts.task import TASK, SimilarityOptions
@@ -26,7 +26,7 @@ class VocabularyOptions:
     size: Annotated[int, Option(min=100, help="Tokens at most.")] = 8_000
 
 
-@takes(options=Group(VocabularyOptions), split=Group(Data))
+@with_options(options=Group(VocabularyOptions), split=Group(Data))
 def vocabulary(options: VocabularyOptions, split: Data) -> None:
     """Give an encoder the vocabulary of a language that it does not know, learned from the train set's sentences."""
     from transformers import AutoModel
@@ -59,7 +59,7 @@ class DistillOptions:
     )
 
 
-@takes(options=Group(DistillOptions), settings=training(TASK, "runs/distilled"))
+@with_options(options=Group(DistillOptions), settings=training(TASK, "runs/distilled"))
 def distill(options: DistillOptions, settings: Settings) -> None:
     """Teach a sentence encoder (--model) another language: its embeddings become those of the translated originals."""
     from trident_training.checkpoints.loading import load_config
@@ -72,4 +72,4 @@ def distill(options: DistillOptions, settings: Settings) -> None:
         translations = load_translations(options.original, options.translation)
         completed = settings.completed(load_config(settings.model))
         result = finetune(distillation.prepare(translations, options.teacher, completed), completed)
-    steps.tell_result(f"{settings.model}: mean cosine with {options.teacher}", result)
+    steps.print_result(f"{settings.model}: mean cosine with {options.teacher}", result)

@@ -82,8 +82,8 @@ class SimilarityScoring:
 
 
 @dataclass(frozen=True)
-class SimilarityTelling:
-    """What clients are told of a model in place of what its card says."""
+class SimilarityOverrides:
+    """What the server says of a model in place of what its card says."""
 
     threshold: Annotated[
         float | None, Option(min=-1, max=1, help="Cosine from which sentences are similar; the card's by default.")
@@ -112,8 +112,8 @@ class Similarity(Task):
     choices = SimilarityChoices
     candidates = SimilarityCandidates
     scoring = SimilarityScoring
-    telling = SimilarityTelling
-    beside = ("similarity.json",)
+    overrides = SimilarityOverrides
+    companions = ("similarity.json",)
 
     def load(self, options: SimilarityOptions) -> SimilarityData:
         """Load and join data sets of pairs."""
@@ -176,7 +176,7 @@ class Similarity(Task):
 
         return checkpoint_predictor(checkpoint, max_length)
 
-    def ask(self, client: TridentClient, model: str, rows: Dataset) -> Any:
+    def query(self, client: TridentClient, model: str, rows: Dataset) -> Any:
         """Ask for the pairs' cosines."""
         return client.similarity(zip(rows["sentence_1"], rows["sentence_2"], strict=True), model=model)
 
@@ -215,16 +215,16 @@ class Similarity(Task):
 
         return head(recipe)
 
-    def told(self, weights: Path) -> dict[str, Any]:
+    def metadata(self, weights: Path) -> dict[str, Any]:
         """Return what the card beside the weights says."""
         from trident_training.tasks.sts.card import SimilarityCard
 
-        card = SimilarityCard.beside(weights)
+        card = SimilarityCard.read(weights)
         return {"languages": card.languages, "threshold": card.threshold, "metrics": card.metrics}
 
-    def retold(self, telling: SimilarityTelling) -> dict[str, Any]:
+    def overridden_metadata(self, overrides: SimilarityOverrides) -> dict[str, Any]:
         """Return the threshold and the languages that were given."""
-        given = {"threshold": telling.threshold, "languages": ",".join(telling.language) or None}
+        given = {"threshold": overrides.threshold, "languages": ",".join(overrides.language) or None}
         return {name: value for name, value in given.items() if value is not None}
 
     def commands(self) -> Mapping[str, Callable[..., None]]:

@@ -107,24 +107,30 @@ class Ensemble:
         max_batch: items of a request.
         items: what the items are called in messages.
         item: what one is made of, in messages, where it is more than one text.
-        path: where the facade answers one item; and ``list_path`` a list of them, under the key ``list_key``.
+        path: where the facade answers one item, and ``list_path`` a list of them, under the key ``list_key``;
+            ``/predict/<name>`` where they are empty.
         max_items: most items of a list that the facade takes.
     """
 
     name: str
     inputs: tuple[TextInput, ...]
     outputs: tuple[Output, ...]
-    items: str
-    path: str
-    list_path: str
-    list_key: str
-    max_items: int
+    items: str = "items"
+    path: str = ""
+    list_path: str = ""
+    list_key: str = "items"
+    max_items: int = 4096
     item: str = ""
     suffix: str = ""
     truncations: tuple[str, ...] = ()
     counts: tuple[str, ...] = ()
     numbers: tuple[NumberInput, ...] = ()
     max_batch: int = MAX_BATCH
+
+    def __post_init__(self) -> None:
+        generic = f"/predict/{self.name}"
+        object.__setattr__(self, "path", self.path or generic)
+        object.__setattr__(self, "list_path", self.list_path or generic)
 
     @property
     def output(self) -> Output:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from trident_training.cli import app
-from trident_training.tasks.cola.scoring import checkpoint_judge
+from trident_training.tasks.cola.task import TASK
 from tritonclient.grpc import InferenceServerClient, InferInput
 from typer.testing import CliRunner
 
@@ -72,7 +72,8 @@ def probabilities(client: InferenceServerClient, model: str, sentences: list[str
 @pytest.mark.parametrize("architecture", NAMES)
 def test_the_served_answer_is_the_checkpoints_own(architecture, triton, repository):
     checkpoint = repository.parent / architecture / "best"
-    expected = checkpoint_judge(str(checkpoint), MAX_TOKENS)(SENTENCES)
+    predictor = TASK.predictor(str(checkpoint), MAX_TOKENS, TASK.scoring())
+    expected = predictor.predict({"sentence": SENTENCES})
     assert np.ptp(expected) > 0.1, "the checkpoint answers everything alike, so that nothing would be compared"
     with InferenceServerClient(triton.grpc_url) as client:
         assert probabilities(client, NAMES[architecture], SENTENCES) == pytest.approx(expected, abs=1e-5)

@@ -71,12 +71,12 @@ class Recipe:
 
     def facts(self) -> dict[str, Any]:
         """Return what a client is told of the model."""
-        told = self.task.told(self.weights)
+        noted = self.task.metadata(self.weights)
         return {
             "task": self.task.name,
-            "languages": ",".join(self.languages or told.get("languages") or ()) or None,
-            "threshold": told.get("threshold"),
-            "metrics": _scores(self.weights, self.task.spec.metrics) or told.get("metrics"),
+            "languages": ",".join(self.languages or noted.get("languages") or ()) or None,
+            "threshold": noted.get("threshold"),
+            "metrics": _scores(self.weights, self.task.spec.metrics) or noted.get("metrics"),
         }
 
     def fine_tuned(self, kind: Any) -> PreTrainedModel:
@@ -186,7 +186,7 @@ def build(
     target: ModelSet,
     precision: Precision,
     gate: Gate | None = None,
-    telling: Any = None,
+    overrides: Any = None,
     max_tokens: int | None = None,
 ) -> dict[str, Any]:
     """Export and install one model; returns its report.
@@ -198,7 +198,7 @@ def build(
         target: where to install it; the configuration of its task must be there.
         precision: a resolved one.
         gate: looks at the export before it is installed, and raises ``ValueError`` to refuse it.
-        telling: what is told or served otherwise than is noted beside the weights, as the task has it.
+        overrides: the task's, in place of what is noted beside the weights; none when None.
         max_tokens: a variant's longest sequence; as the task's own when None.
 
     Raises:
@@ -211,7 +211,7 @@ def build(
 
     # Says in a line what cannot be loaded at all.
     load_config(recipe.checkpoint)
-    telling = recipe.task.telling() if telling is None else telling
+    overrides = recipe.task.overrides() if overrides is None else overrides
     head = recipe.task.head(recipe)
     if not target.is_variant and head.width != target.width():
         raise ValueError(
@@ -223,9 +223,9 @@ def build(
     exported = export(head, precision, longest)
     own_tokenizer = recipe.adapter is not None and (recipe.adapter / TOKENIZER).is_file()
     tokenizer = tokenizer_json(recipe.adapter if recipe.adapter and own_tokenizer else recipe.checkpoint)
-    files = recipe.task.files(recipe.weights, telling)
+    files = recipe.task.files(recipe.weights, overrides)
     texts = {target.tokenizer_file: tokenizer} | {target.further_files[name]: text for name, text in files.items()}
-    described = recipe.facts() | recipe.task.retold(telling)
+    described = recipe.facts() | recipe.task.overridden_metadata(overrides)
     if gate is not None:
         gate(Exported(exported.module, tokenizer, longest, files, sized.parameters("tokenizer")))
     if target.is_variant:

@@ -159,11 +159,30 @@ class ModelSet:
             RepositoryError: as :meth:`check_variant` has it.
         """
         self.check_variant()
-        source = self.source
-        renamed = {source.folder(part).name: self.folder(part).name for part in ("", *self.spec.parts)}
         if facts is None and (self.folder() / CONFIGURATION).is_file():
-            told = self._configuration("").parameters
-            facts = {name: told[name].string_value for name in FACTS if name in told}
+            parameters = self._configuration("").parameters
+            facts = {name: parameters[name].string_value for name in FACTS if name in parameters}
+        self._copy(self.source, width, max_tokens, facts or {})
+
+    def write_like(self, other: ModelSet, *, max_tokens: int | None = None) -> None:
+        """Write the folders of a new task, with the configurations of another that is made of the same parts.
+
+        Args:
+            other: the folders to start from, in any repository.
+            max_tokens: tokens the network takes; as there when None.
+
+        Raises:
+            RepositoryError: the parts are not the same, or not all there.
+        """
+        if (self.spec.parts, self.spec.network_output) != (other.spec.parts, other.spec.network_output):
+            raise RepositoryError(
+                f"'{self.name}' is made of {', '.join(self.spec.parts)} and answers {self.spec.network_output}, and "
+                f"'{other.name}' of {', '.join(other.spec.parts)} and {other.spec.network_output}"
+            )
+        self._copy(other, other.width(), max_tokens, {"task": self.spec.name})
+
+    def _copy(self, source: ModelSet, width: int, max_tokens: int | None, facts: Mapping[str, Any]) -> None:
+        renamed = {source.folder(part).name: self.folder(part).name for part in ("", *self.spec.parts)}
         for part in ("", *self.spec.parts):
             target = self.folder(part)
             (target / VERSION).mkdir(parents=True, exist_ok=True)
@@ -183,7 +202,7 @@ class ModelSet:
                 if max_tokens is not None:
                     _resize(configuration, source.max_tokens(), max_tokens)
                 if not part:
-                    _describe(configuration, facts or {})
+                    _describe(configuration, facts)
                 (target / file_name).parent.mkdir(exist_ok=True)
                 (target / file_name).write_text(_text(configuration))
             for file in (source.folder(part) / VERSION).glob("*.py"):

@@ -276,15 +276,15 @@ def test_a_window_that_only_long_sequences_outgrow_is_seen(long_windows: PreTrai
     torch.testing.assert_close(answers, plain_answers(head, batch), atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize(("said", "told"), [((), "AssertionError"), (("one\nand more\n",), "and more")])
+@pytest.mark.parametrize(("arguments", "reason"), [((), "AssertionError"), (("one\nand more\n",), "and more")])
 def test_whatever_a_packed_row_trips_over_padding_serves_it(
-    tiny_encoder: Maker, monkeypatch: pytest.MonkeyPatch, said: tuple[str, ...], told: str
+    tiny_encoder: Maker, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], reason: str
 ) -> None:
     def trips(encoder: PreTrainedModel) -> None:
-        raise AssertionError(*said)
+        raise AssertionError(*arguments)
 
     monkeypatch.setattr(pipeline, "packed_encoder", trips)
-    assert export(embedding_head(tiny_encoder("bert")), Precision.FLOAT32, 16).padded_because == told
+    assert export(embedding_head(tiny_encoder("bert")), Precision.FLOAT32, 16).padded_because == reason
 
 
 def test_more_tokens_than_positions_are_refused(tiny_encoder: Maker) -> None:

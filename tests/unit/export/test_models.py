@@ -16,6 +16,7 @@ from google.protobuf import text_format
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from trident_bench.tuning.named import MARK
+from trident_client import contract
 from trident_training import models as served
 from trident_training.checkpoints.loading import load_encoder
 from trident_training.checkpoints.pooling import Pooling
@@ -85,12 +86,12 @@ def run(*arguments: object) -> tuple[int, str]:
 
 def test_models_are_built_once_and_then_left_alone(recipe: Recipe, target: ModelSet) -> None:
     assert state(recipe, target) is State.MISSING
-    code, said = run("models", "--repository", target.repository, "--dtype", "float32")
+    code, printed = run("models", "--repository", target.repository, "--dtype", "float32")
     assert code == 0
-    assert "sts: built from a tiny encoder in float32" in said
+    assert "sts: built from a tiny encoder in float32" in printed
     built = target.network_file.stat().st_mtime_ns
-    code, said = run("models", "--repository", target.repository, "--dtype", "float32")
-    assert (code, said.strip()) == (0, "✓ sts: fresh")
+    code, printed = run("models", "--repository", target.repository, "--dtype", "float32")
+    assert (code, printed.strip()) == (0, "✓ sts: fresh")
     assert target.network_file.stat().st_mtime_ns == built
 
 
@@ -173,10 +174,10 @@ def test_a_model_of_the_users_own_is_left_alone(
     own = tmp_path / "own"
     shutil.copytree(recipe.checkpoint, own)
     tiny_encoder("electra").save_pretrained(own)
-    code, said = run("export", "sts", "--checkpoint", own, "--repository", target.repository, "--dtype", "float32")
-    assert code == 0, said
-    code, said = run("models", "--repository", target.repository, "--dtype", "float32")
-    assert (code, said.strip()) == (0, "✓ sts: your own export; left alone")
+    code, printed = run("export", "sts", "--checkpoint", own, "--repository", target.repository, "--dtype", "float32")
+    assert code == 0, printed
+    code, printed = run("models", "--repository", target.repository, "--dtype", "float32")
+    assert (code, printed.strip()) == (0, "✓ sts: your own export; left alone")
     # Asked for by name, the shipped model comes back.
     code, _ = run("export", "sts", "--repository", target.repository, "--dtype", "float32")
     assert code == 0
@@ -196,9 +197,9 @@ def test_an_export_outside_its_tolerance_is_not_installed(
         return head
 
     monkeypatch.setattr(heads, "embedding_head", strict)
-    code, said = run("models", "--repository", target.repository, "--dtype", "bfloat16")
+    code, printed = run("models", "--repository", target.repository, "--dtype", "bfloat16")
     assert code == 1
-    assert "the export differs from the plain model" in said
+    assert "the export differs from the plain model" in printed
     assert before == (target.network_file.read_bytes(), target.report_file.read_text())
 
 
@@ -221,15 +222,15 @@ def test_an_interrupted_install_leaves_the_old_model(recipe: Recipe, target: Mod
 def test_an_encoder_of_another_width_is_sent_to_a_name_of_its_own(recipe: Recipe, target: ModelSet) -> None:
     config = target.folder("encoder") / "config.pbtxt"
     config.write_text(config.read_text().replace("32 ]", "48 ]"))
-    code, said = run("models", "--repository", target.repository, "--dtype", "float32")
+    code, printed = run("models", "--repository", target.repository, "--dtype", "float32")
     assert code == 1
-    assert "is 32 wide, and sts_encoder is configured for 48; export it under a name of its own" in said
+    assert "is 32 wide, and sts_encoder is configured for 48; export it under a name of its own" in printed
 
 
 def test_a_variant_stands_beside_the_first(recipe: Recipe, target: ModelSet) -> None:
     arguments = ["--name", "sts_ko", "--max-tokens", "24", "--checkpoint", recipe.checkpoint]
-    code, said = run("export", "sts", *arguments, "--repository", target.repository, "--dtype", "float32")
-    assert code == 0, said
+    code, printed = run("export", "sts", *arguments, "--repository", target.repository, "--dtype", "float32")
+    assert code == 0, printed
     variant = ModelSet(target.repository, STS.spec, "sts_ko")
     assert variant.network_file.is_file()
     assert variant.tokenizer_file.is_file()
@@ -250,18 +251,18 @@ def test_a_variant_stands_beside_the_first(recipe: Recipe, target: ModelSet) -> 
 @pytest.mark.parametrize("name", ["cola", "qa", "sts_encoder", "sts_ko_tokenizer"])
 def test_a_variant_cannot_take_another_models_name(recipe: Recipe, target: ModelSet, name: str) -> None:
     before = {file: file.read_bytes() for file in target.repository.rglob("*") if file.is_file()}
-    code, said = run(
+    code, printed = run(
         "export", "sts", "--name", name, "--checkpoint", recipe.checkpoint, "--repository", target.repository
     )
     assert code == 1
-    assert "give the variant another name" in said
+    assert "give the variant another name" in printed
     assert before == {file: file.read_bytes() for file in target.repository.rglob("*") if file.is_file()}
 
 
 def test_a_checkpoint_that_is_not_there_is_named(recipe: Recipe, target: ModelSet, tmp_path: Path) -> None:
-    code, said = run("export", "sts", "--checkpoint", tmp_path / "nowhere", "--repository", target.repository)
+    code, printed = run("export", "sts", "--checkpoint", tmp_path / "nowhere", "--repository", target.repository)
     assert code == 1
-    assert "a checkpoint's folder or hub name is accepted" in said
+    assert "a checkpoint's folder or hub name is accepted" in printed
 
 
 @pytest.mark.parametrize("name", ["", "Sts", "sts-ko", "../sts", "1sts", "sts ko"])
@@ -272,9 +273,9 @@ def test_names_that_triton_or_a_file_system_might_trip_over_are_refused(target: 
 
 def test_a_repository_without_its_configuration_is_named(recipe: Recipe, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    code, said = run("models", "--repository", tmp_path / "empty", "--dtype", "float32")
+    code, printed = run("models", "--repository", tmp_path / "empty", "--dtype", "float32")
     assert code == 1
-    assert "config.pbtxt is missing; name a complete model repository" in said
+    assert "config.pbtxt is missing; name a complete model repository" in printed
 
 
 @pytest.mark.parametrize(
@@ -333,8 +334,8 @@ def test_an_export_of_ones_own_under_a_shipped_variants_name_is_left_alone(
 ) -> None:
     export = ("export", "sts", "--name", "sts_ko", "--checkpoint", checkpoint, "--max-tokens", 24, "--language", "fi")
     assert run(*export, "--repository", shipped_variant.repository, "--dtype", "float32")[0] == 0
-    said = run("models", "--repository", shipped_variant.repository, "--dtype", "float32")[1]
-    assert "sts_ko: your own export; left alone" in said
+    printed = run("models", "--repository", shipped_variant.repository, "--dtype", "float32")[1]
+    assert "sts_ko: your own export; left alone" in printed
     assert shipped_variant.max_tokens() == 24
     assert parameters(shipped_variant)["languages"] == "fi"
 
@@ -349,19 +350,19 @@ def test_what_a_fine_tuning_noted_decides_pooling_and_is_told_to_clients(
     first = load_encoder(checkpoint)(input_ids=ids).last_hidden_state[:, 0]
     answer, _ = exported(ids[0].to(torch.int32), torch.tensor([[3]], dtype=torch.int32))
     torch.testing.assert_close(answer, torch.nn.functional.normalize(first, dim=1), atol=1e-5, rtol=0)
-    told = parameters(target)
-    assert told == {"task": "sts", "languages": "en,ko", "threshold": "0.4321", "metrics": '{"spearman": 0.8}'}
+    shown = parameters(target)
+    assert shown == {"task": "sts", "languages": "en,ko", "threshold": "0.4321", "metrics": '{"spearman": 0.8}'}
     # Told otherwise, or exported again: once, and not a second time beside it.
     options = ("--threshold", "0.5", "--language", "fi", "--repository", target.repository, "--dtype", "float32")
     run("export", "sts", "--checkpoint", checkpoint, *options)
-    assert parameters(target) == told | {"languages": "fi", "threshold": "0.5"}
+    assert parameters(target) == shown | {"languages": "fi", "threshold": "0.5"}
 
 
 def test_only_a_bi_encoder_is_served(recipe: Recipe, target: ModelSet, checkpoint: Path) -> None:
     SimilarityCard(Kind.CROSS_ENCODER).write(checkpoint)
-    code, said = run("export", "sts", "--checkpoint", checkpoint, "--repository", target.repository)
+    code, printed = run("export", "sts", "--checkpoint", checkpoint, "--repository", target.repository)
     assert code == 1
-    assert "is a cross-encoder; only a bi-encoder is served" in said
+    assert "is a cross-encoder; only a bi-encoder is served" in printed
 
 
 def configuration(target: ModelSet, part: str = "", file: str = "config.pbtxt") -> model_config_pb2.ModelConfig:
@@ -381,9 +382,9 @@ def warmups(config: model_config_pb2.ModelConfig) -> list[int]:
 def test_the_committed_configurations_tell_what_is_shipped(name: str) -> None:
     target = ModelSet(SOURCE, served.SHIPPED[name].task.spec, name)
     facts = {key: value for key, value in served.SHIPPED[name].facts().items() if value is not None}
-    told = parameters(target)
+    shown = parameters(target)
     assert {
-        key: json.loads(value) if key in {"threshold", "metrics"} else value for key, value in told.items()
+        key: json.loads(value) if key in {"threshold", "metrics"} else value for key, value in shown.items()
     } == facts
 
 
@@ -436,9 +437,9 @@ def test_a_refused_export_leaves_the_repository_as_it_was(
     if there:
         assert run(*export, "--checkpoint", recipe.checkpoint, "--max-tokens", "24")[0] == 0
     before = contents(target.repository)
-    code, said = run(*export, "--checkpoint", recipe.checkpoint, *change)
+    code, printed = run(*export, "--checkpoint", recipe.checkpoint, *change)
     assert code == 1
-    assert says in said
+    assert says in printed
     assert contents(target.repository) == before
 
 
@@ -446,11 +447,22 @@ def test_a_variant_of_a_task_that_is_not_whole_is_refused(recipe: Recipe, target
     (target.folder("embedding") / "config.pbtxt").unlink()
     before = contents(target.repository)
     export = ("export", "sts", "--name", "sts_own", "--checkpoint", recipe.checkpoint)
-    code, said = run(*export, "--repository", target.repository, "--dtype", "float32")
+    code, printed = run(*export, "--repository", target.repository, "--dtype", "float32")
     assert code == 1
-    assert "config.pbtxt is missing" in said
+    assert "config.pbtxt is missing" in printed
     assert contents(target.repository) == before
 
 
 def contents(folder: Path) -> dict[Path, bytes | None]:
     return {path: path.read_bytes() if path.is_file() else None for path in folder.rglob("*")}
+
+
+def test_a_new_tasks_folders_are_those_of_a_task_of_the_same_parts(tmp_path: Path) -> None:
+    toy = dataclasses.replace(contract.COLA, name="toy")
+    target = ModelSet(tmp_path, toy, "toy")
+    target.write_like(ModelSet(SOURCE, contract.COLA, "cola"), max_tokens=40)
+    assert target.max_tokens() == 40
+    assert target.parameters("") == {"task": "toy"}
+    assert "cola" not in (target.folder() / "config.pbtxt").read_text().partition("platform")[2]
+    with pytest.raises(RepositoryError, match=r"'toy' is made of tokenizer, classifier .* 'sts' of tokenizer, encoder"):
+        target.write_like(ModelSet(SOURCE, contract.STS, "sts"))

@@ -11,7 +11,7 @@ from transformers import AutoModelForSequenceClassification
 from trident_training.checkpoints.adapters import WEIGHTS, merge_adapter, save_adapter
 from trident_training.checkpoints.errors import CheckpointError
 from trident_training.cli import app
-from trident_training.tasks.cola.scoring import checkpoint_judge
+from trident_training.tasks.cola.task import TASK
 from typer.testing import CliRunner
 
 SOURCE = Path(__file__).resolve().parents[3] / "model_repository"
@@ -128,9 +128,9 @@ def test_a_worse_model_does_not_replace_a_better_one(classifier, toy_data, repos
     network = repository / "cola_classifier" / "1" / "model.pt"
     served = network.read_bytes()
     assert "cola is served already; --data compares" in run(*export, bad, code=1)
-    said = run(*export, bad, "--data", toy_data, code=1)
-    assert "matthews_correlation is 0.0000 over 41 sentences" in said
-    assert "--replace" in said
+    printed = run(*export, bad, "--data", toy_data, code=1)
+    assert "matthews_correlation is 0.0000 over 41 sentences" in printed
+    assert "--replace" in printed
     assert network.read_bytes() == served
     run(*export, classifier, "--data", toy_data)
     run(*export, bad, "--replace")
@@ -142,20 +142,20 @@ def test_a_variant_that_the_gate_refuses_stays_as_it_is_served(classifier, toy_d
     run(*export, "--checkpoint", classifier)
     before = {path: path.read_bytes() for path in repository.rglob("*") if path.is_file()}
     # Two tokens say nothing of a sentence, and the served model is asked about all of it.
-    said = run(*export, "--checkpoint", classifier, "--data", toy_data, "--max-tokens", "2", code=1)
-    assert "matthews_correlation is 0.0000 over 41 sentences" in said
+    printed = run(*export, "--checkpoint", classifier, "--data", toy_data, "--max-tokens", "2", code=1)
+    assert "matthews_correlation is 0.0000 over 41 sentences" in printed
     assert before == {path: path.read_bytes() for path in repository.rglob("*") if path.is_file()}
 
 
 def test_a_checkpoint_without_a_trained_head_is_not_exported(tiny_checkpoint, repository):
-    said = run("export", "cola", "--repository", repository, "--checkpoint", tiny_checkpoint("bert"), code=1)
-    assert "is not fine-tuned: it has no" in said
-    assert "classifier.weight" in said
+    printed = run("export", "cola", "--repository", repository, "--checkpoint", tiny_checkpoint("bert"), code=1)
+    assert "is not fine-tuned: it has no" in printed
+    assert "classifier.weight" in printed
     assert not (repository / "cola_classifier" / "1" / "model.pt").exists()
 
 
 def test_judgements_do_not_depend_on_the_company(classifier):
-    judge = checkpoint_judge(str(classifier), 24)
-    alone = [judge([sentence])[0] for sentence in SENTENCES]
-    assert np.allclose(judge(SENTENCES * 50), alone * 50, atol=1e-6)
-    assert judge([]).shape == (0,)
+    predict = TASK.predictor(str(classifier), 24, TASK.scoring()).predict
+    alone = [predict({"sentence": [sentence]})[0] for sentence in SENTENCES]
+    assert np.allclose(predict({"sentence": SENTENCES * 50}), alone * 50, atol=1e-6)
+    assert predict({"sentence": []}).shape == (0,)

@@ -47,9 +47,9 @@ def test_the_least_length_penalty_with_the_best_answers_is_taken(enough, chosen)
 
 
 def test_a_calibration_is_written_and_read_back(tmp_path):
-    assert Calibration.beside(tmp_path) == Calibration(1.0, 0.0, False)
+    assert Calibration.read(tmp_path) == Calibration(1.0, 0.0, False)
     (tmp_path / FILE).write_text(Calibration(1.7, 0.1, True).to_json())
-    assert Calibration.beside(tmp_path) == Calibration(1.7, 0.1, True)
+    assert Calibration.read(tmp_path) == Calibration(1.7, 0.1, True)
 
 
 @pytest.mark.parametrize(
@@ -65,4 +65,4 @@ def test_a_calibration_is_written_and_read_back(tmp_path):
 def test_what_is_no_calibration_is_refused(tmp_path, content):
     (tmp_path / FILE).write_text(json.dumps(content))
     with pytest.raises(ValueError, match=r"calibration|above 0 is accepted|0 or more is accepted"):
-        Calibration.beside(tmp_path)
+        Calibration.read(tmp_path)

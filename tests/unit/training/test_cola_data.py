@@ -1,14 +1,16 @@
 """Loading of CoLA in each of its forms, and what is said of data that cannot be used."""
 
+import functools
 import json
 import re
 from pathlib import Path
 
 import pytest
 from datasets import Dataset
+from trident_training.classification.data import load_labelled, load_rows
 from trident_training.data import reading
 from trident_training.data.problems import DataError
-from trident_training.tasks.cola.data import load_cola, load_rows
+from trident_training.tasks.cola.task import TASK
 
 ROWS = [
     ("ks08", 1, 'She said "no", twice.'),
@@ -16,6 +18,9 @@ ROWS = [
     ("r-67", 1, "고양이가 잔다 🐟 e\u0301."),
     ("", 0, "null"),
 ]
+
+load_cola = functools.partial(load_labelled, labels=TASK.labels)
+load_rows = functools.partial(load_rows, labels=TASK.labels)
 
 
 def write(folder: Path, name: str, rows=ROWS) -> Path:
@@ -90,7 +95,7 @@ def test_too_few_sentences_to_learn_from_are_refused(tmp_path, train, fraction, 
 @pytest.mark.parametrize(
     ("name", "content", "says"),
     [
-        ("train.tsv", "a\t1\t\tFine.\na\t2\t\tBad label.\n", ["row 2", "'2'", "0 (not acceptable)"]),
+        ("train.tsv", "a\t1\t\tFine.\na\t2\t\tBad label.\n", ["row 2", "'2'", "0 (unacceptable)"]),
         ("train.tsv", "a\t1\t\tFine.\na\t1\tThree columns.\n", ["row 2", "3 column(s); 4"]),
         ("train.tsv", "a\t1\t\t \n", ["row 1", "the sentence is ' '"]),
         ("train.csv", "sentence,label\nFine.,\n", ["row 1", "the label is ''"]),

@@ -52,8 +52,8 @@ def embeddings(folder, texts):
 
 def test_a_student_learns_where_the_teacher_puts_the_originals(translations, tiny_checkpoint, tmp_path):
     teacher, student = str(tiny_checkpoint("bert")), str(tiny_checkpoint("electra"))
-    said = distill(translations, student, teacher, tmp_path / "run")
-    assert "mean cosine with" in said
+    printed = distill(translations, student, teacher, tmp_path / "run")
+    assert "mean cosine with" in printed
     epochs = json.loads((tmp_path / "run" / "result.json").read_text())["epochs"]
     # The student that was kept, on translations, against the teacher on originals.
     pairs = load_translations(*map(str, translations))["validation"]
@@ -123,5 +123,5 @@ def test_what_cannot_be_compared_is_refused(translations, tiny_checkpoint, tmp_p
         tmp_path / "narrow"
     )
     load_tokenizer(str(tiny_checkpoint("bert"))).save_pretrained(tmp_path / "narrow")
-    said = distill(translations, tiny_checkpoint("bert"), tmp_path / "narrow", tmp_path / "run", code=1)
-    assert "teacher and student must be of one width" in said
+    printed = distill(translations, tiny_checkpoint("bert"), tmp_path / "narrow", tmp_path / "run", code=1)
+    assert "teacher and student must be of one width" in printed

@@ -18,7 +18,6 @@ from trident_training.commands import steps
 from trident_training.finetune.run import rank
 from trident_training.finetune.settings import Settings
 from trident_training.tasks.base import NoOptions
-from trident_training.tasks.cola.data import load_cola
 from trident_training.tasks.cola.task import TASK
 from typer.testing import CliRunner
 
@@ -42,12 +41,12 @@ def read(output: Path) -> dict:
 
 def test_the_best_epoch_is_kept_scored_and_not_trained_again(tiny_checkpoint, toy_data, tmp_path):
     arguments = (tiny_checkpoint("bert"), toy_data, tmp_path, "--epochs", "4")
-    said = finetune(*arguments)
+    printed = finetune(*arguments)
     result = read(tmp_path)
     assert [epoch["epoch"] for epoch in result["epochs"]] == [1, 2, 3, 4]
     assert result["best_epoch"] == max(result["epochs"], key=lambda epoch: rank(epoch, "matthews_correlation"))
     assert result["best_epoch"]["matthews_correlation"] > 0.8
-    assert f"matthews_correlation {result['best_epoch']['matthews_correlation']:.3f}, epoch" in said
+    assert f"matthews_correlation {result['best_epoch']['matthews_correlation']:.3f}, epoch" in printed
     held_out = json.loads((tmp_path / "best" / "test_metrics.json").read_text())
     assert held_out["matthews_correlation"] > 0.8
     assert set(held_out["by_source"]) == {"toy0", "toy1"}
@@ -93,14 +92,16 @@ def test_averaged_weights_compete_with_the_epochs(tiny_checkpoint, toy_data, tmp
 
 def test_other_settings_in_the_same_folder_are_refused(tiny_checkpoint, toy_data, tmp_path):
     finetune(tiny_checkpoint("bert"), toy_data, tmp_path, "--epochs", "3")
-    said = finetune(tiny_checkpoint("bert"), toy_data, tmp_path, "--epochs", "2", code=1)
-    assert "epochs was 3 and is 2" in said
+    printed = finetune(tiny_checkpoint("bert"), toy_data, tmp_path, "--epochs", "2", code=1)
+    assert "epochs was 3 and is 2" in printed
 
 
 def test_a_collapsed_run_says_so_and_what_to_change(tiny_checkpoint, toy_data, tmp_path):
-    said = finetune(tiny_checkpoint("albert"), toy_data, tmp_path, "--epochs", "1", "--learning-rate", "1e-9", code=1)
-    assert "the model collapsed: every sentence is called" in said
-    assert "learning rate" in said
+    printed = finetune(
+        tiny_checkpoint("albert"), toy_data, tmp_path, "--epochs", "1", "--learning-rate", "1e-9", code=1
+    )
+    assert "the model collapsed: every sentence is called" in printed
+    assert "learning rate" in printed
     assert read(tmp_path)["collapsed"]
 
 
@@ -110,9 +111,9 @@ def test_sentences_of_one_label_are_refused_as_data(tiny_checkpoint, toy_data, t
         lines = (toy_data / f"{source}.tsv").read_text().splitlines(keepends=True)
         kept = [line for line in lines if name != split or line.split("\t")[1] == "1"]
         (tmp_path / f"{source}.tsv").write_text("".join(kept))
-    said = finetune(tiny_checkpoint("bert"), tmp_path, tmp_path / "run", "--validation-fraction", "0", code=1)
-    assert f"every sentence of the {split} set has the label 1 (acceptable)" in said
-    assert "collapsed" not in said
+    printed = finetune(tiny_checkpoint("bert"), tmp_path, tmp_path / "run", "--validation-fraction", "0", code=1)
+    assert f"every sentence of the {split} set has the label 1 (acceptable)" in printed
+    assert "collapsed" not in printed
     assert not (tmp_path / "run").exists()
 
 
@@ -142,7 +143,7 @@ def test_frozen_embeddings_and_accumulation(tiny_checkpoint, toy_data, tmp_path)
 
 @pytest.mark.parametrize("architecture", ["bert", "roberta"])
 def test_a_step_is_the_same_in_however_many_passes(tiny_checkpoint, toy_data, tmp_path, architecture):
-    data = load_cola(str(toy_data))
+    data = TASK.load(TASK.data(data=str(toy_data)))
 
     class Logged(TrainerCallback):
         def on_log(self, args, state, control, logs, **kwargs):
@@ -184,8 +185,8 @@ def test_training_stops_early_when_nothing_improves(tiny_checkpoint, toy_data, t
     ],
 )
 def test_what_cannot_be_run_is_refused_before_anything_starts(tiny_checkpoint, toy_data, tmp_path, options, says):
-    said = finetune(tiny_checkpoint("bert"), toy_data, tmp_path / "run", *options, code=1)
-    assert says in said
+    printed = finetune(tiny_checkpoint("bert"), toy_data, tmp_path / "run", *options, code=1)
+    assert says in printed
     assert not (tmp_path / "run").exists()
 
 

@@ -5,12 +5,17 @@ import random
 import re
 
 import pytest
+from trident_training.checkpoints.loading import load_classifier
 from trident_training.cli import app
 from trident_training.data.problems import DataError
+from trident_training.finetune.run import merged, with_lora
+from trident_training.finetune.settings import Settings
 from trident_training.tasks.cola.intermediate import minimal_pairs
 from trident_training.tasks.cola.intermediate.corruption import Corrupter, words
 from trident_training.tasks.cola.intermediate.examples import make_examples, read_sentences
 from trident_training.tasks.cola.intermediate.minimal_pairs import CLASSES, SLOT, TEMPLATES, inflect, minimal_pair
+from trident_training.tasks.cola.intermediate.stage import WordMarking
+from trident_training.tasks.cola.task import TASK
 from typer.testing import CliRunner
 
 TEXT = [
@@ -137,3 +142,14 @@ def test_a_model_is_trained_on_made_sentences_and_fine_tuned_from_there(tiny_che
     further = ["--model", str(tmp_path / "made" / "best"), "--output", str(tmp_path / "tuned")]
     second = CliRunner().invoke(app, ["finetune", "cola", *further, *common])
     assert (tmp_path / "tuned" / "best" / "model.safetensors").is_file(), second.output
+
+
+def test_low_rank_adapters_go_on_the_encoder_and_both_heads_are_trained_whole(tiny_checkpoint, tmp_path):
+    classifier = load_classifier(str(tiny_checkpoint("bert")), TASK.labels, 24)
+    model = with_lora(WordMarking(classifier), Settings(output=tmp_path, lora_rank=2))
+    trained = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
+    whole = {name.partition(".modules_to_save.")[0].rpartition(".")[2] for name in trained if "lora_" not in name}
+    assert whole == {"words", "classifier"}
+    assert any("encoder.layer.0.attention" in name for name in trained)
+    merged(model).save_pretrained(tmp_path / "made")
+    assert load_classifier(str(tmp_path / "made"), TASK.labels, 24, fine_tuned=True).config.num_labels == 2

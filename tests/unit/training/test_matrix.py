@@ -40,8 +40,8 @@ def trained(sources, tiny_checkpoint, tmp_path_factory):
     def train(task: str) -> tuple[str, Path]:
         output = tmp_path_factory.mktemp(task)
         model = ["--model", tiny_checkpoint("bert"), "--data", sources[task], "--output", output]
-        said = run("finetune", task, *model, "--epochs", EPOCHS[task], *LEARN, *FURTHER.get(task, []))
-        return said, output / "best"
+        printed = run("finetune", task, *model, "--epochs", EPOCHS[task], *LEARN, *FURTHER.get(task, []))
+        return printed, output / "best"
 
     return train
 
@@ -72,34 +72,34 @@ def spoiled(best: Path, folder: Path) -> Path:
 
 
 def test_the_help_names_every_verb_and_task():
-    said = run("--help")
+    printed = run("--help")
     for verb in VERBS:
-        assert verb in said
+        assert verb in printed
         tasks = run(verb, "--help")
         for task in TASKS:
             assert f" {task} " in tasks
             assert "--" in run(verb, task, "--help")
-    assert "Tasks: cola, qa, sts." in said
+    assert "Tasks: cola, qa, sts." in printed
     # Each is run below, for every task.
     assert all(f"test_{verb}" in globals() for verb in VERBS)
 
 
 @pytest.mark.parametrize("task", TASKS)
 def test_finetune(task, trained):
-    said, best = trained(task)
+    printed, best = trained(task)
     result = json.loads((best / "result.json").read_text())
-    assert f"{result['primary']} " in said
+    assert f"{result['primary']} " in printed
     assert result["best_epoch"][TASKS[task].primary] > 0.3
-    assert all((best / name).is_file() for name in TASKS[task].beside)
+    assert all((best / name).is_file() for name in TASKS[task].companions)
 
 
 @pytest.mark.parametrize("task", TASKS)
 def test_sweep(task, sources, tiny_checkpoint, tmp_path):
     models = ["--models", f"{tiny_checkpoint('bert')},/nowhere/tiny", "--data", sources[task]]
-    said = run("sweep", task, *models, "--output", tmp_path, "--epochs", 2, *LEARN, *FURTHER.get(task, []))
-    assert "there is no folder /nowhere/tiny" in said
-    assert "best: " in said
-    assert all((tmp_path / "best" / name).is_file() for name in ("model.safetensors", *TASKS[task].beside))
+    printed = run("sweep", task, *models, "--output", tmp_path, "--epochs", 2, *LEARN, *FURTHER.get(task, []))
+    assert "there is no folder /nowhere/tiny" in printed
+    assert "best: " in printed
+    assert all((tmp_path / "best" / name).is_file() for name in ("model.safetensors", *TASKS[task].companions))
     unknown = run("sweep", task, "--preset", "none-such", "--data", sources[task], "--output", tmp_path, code=2)
     assert f"{next(iter(TASKS[task].presets))}" in unknown
 
@@ -108,20 +108,20 @@ def test_sweep(task, sources, tiny_checkpoint, tmp_path):
 def test_tune(task, sources, tiny_checkpoint, tmp_path):
     study = ["--trials", 1, "--most-epochs", 1, "--learning-rates", "1e-3", "4e-3", "--batch-sizes", 32, *SIZES]
     model = ["--model", tiny_checkpoint("bert"), "--data", sources[task], "--output", tmp_path]
-    said = run("tune", task, *model, *study, *FURTHER.get(task, []))
-    assert "best: trial 0" in said
-    assert all((tmp_path / "best" / name).is_file() for name in ("model.safetensors", *TASKS[task].beside))
+    printed = run("tune", task, *model, *study, *FURTHER.get(task, []))
+    assert "best: trial 0" in printed
+    assert all((tmp_path / "best" / name).is_file() for name in ("model.safetensors", *TASKS[task].companions))
 
 
 @pytest.mark.parametrize("task", TASKS)
 def test_evaluate(task, trained, sources):
     _, best = trained(task)
     data = ["--data", sources[task], "--validation-fraction", TASKS[task].data().validation_fraction]
-    said = run("evaluate", task, "--checkpoint", best, *data, *SIZES, *FURTHER.get(task, []))
+    printed = run("evaluate", task, "--checkpoint", best, *data, *SIZES, *FURTHER.get(task, []))
     # What finetune carved off, and so the very figure that the model was chosen by.
     found = json.loads((best / "result.json").read_text())["best_epoch"][TASKS[task].primary]
-    assert f" {found:.2f}" in said
-    assert f" {TASKS[task].unit} " in said
+    assert f" {found:.2f}" in printed
+    assert f" {TASKS[task].unit} " in printed
     fewer = run("evaluate", task, "--checkpoint", best, *data, "--limit", 7, *SIZES, *FURTHER.get(task, []))
     assert f"7 {TASKS[task].unit}" in fewer
     refused = run("evaluate", task, "--checkpoint", best, "--server", "localhost:1", code=1)
@@ -133,13 +133,13 @@ def test_soup(task, trained, sources, tmp_path):
     _, best = trained(task)
     worse = spoiled(best, tmp_path / "spoiled")
     options = ["--data", sources[task], *SIZES, *FURTHER.get(task, []), "--output", tmp_path / "soup"]
-    said = run("soup", task, best, worse, *options)
+    printed = run("soup", task, best, worse, *options)
     result = json.loads((tmp_path / "soup" / "result.json").read_text())
     assert str(best) in result["soup"]
     before = json.loads((best / "result.json").read_text())["best_epoch"]
     assert result["best_epoch"][result["primary"]] >= before[result["primary"]] - 0.01
-    assert f"{TASKS[task].primary} " in said
-    assert all((tmp_path / "soup" / name).is_file() for name in TASKS[task].beside)
+    assert f"{TASKS[task].primary} " in printed
+    assert all((tmp_path / "soup" / name).is_file() for name in TASKS[task].companions)
     scored = run("evaluate", task, "--checkpoint", tmp_path / "soup", *options[:-2])
     assert "model" in scored
 
@@ -153,12 +153,12 @@ def test_export(task, trained, sources, repository, tmp_path):
     run(*export, best)
     network = repository / f"{task}_{TASKS[task].spec.network}" / "1" / "model.pt"
     served = network.read_bytes()
-    said = run(*export, worse, *data, code=1)
-    assert f"{TASKS[task].unit}, and the served model's is" in said
-    assert "--replace" in said
+    printed = run(*export, worse, *data, code=1)
+    assert f"{TASKS[task].unit}, and the served model's is" in printed
+    assert "--replace" in printed
     assert network.read_bytes() == served
     # Through the export as through the checkpoint: the gate scores what is served.
-    figure = float(said.partition("the served model's is ")[2].partition(";")[0])
+    figure = float(printed.partition("the served model's is ")[2].partition(";")[0])
     found = json.loads((best / "result.json").read_text())["best_epoch"][TASKS[task].primary]
     assert figure == pytest.approx(found, abs=0.02 * max(1, found))
     run(*export, best, *data)

@@ -8,7 +8,7 @@ import pytest
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 from trident_training.cli import app
 from trident_training.finetune.run import Result, rank
-from trident_training.finetune.sweep import Entry, best_of, markdown, sweep
+from trident_training.finetune.sweep import Failed, Trained, best_of, markdown, sweep
 from typer.testing import CliRunner
 
 
@@ -19,10 +19,10 @@ def result(*epochs: tuple[float, float], collapsed=None) -> Result:
 
 def test_the_best_is_by_the_metric_and_ties_by_loss():
     entries = [
-        Entry("a", result((0.5, 0.9), (0.4, 0.1))),
-        Entry("b", None, "out of memory"),
-        Entry("c", result((0.1, 0.8), (0.5, 0.7), (0.5, 0.8))),
-        Entry("d", result((float("nan"), 0.1))),
+        Trained("a", result((0.5, 0.9), (0.4, 0.1))),
+        Failed("b", "out of memory"),
+        Trained("c", result((0.1, 0.8), (0.5, 0.7), (0.5, 0.8))),
+        Trained("d", result((float("nan"), 0.1))),
     ]
     assert best_of(entries).name == "c"
     assert best_of(entries).result.best_epoch["epoch"] == 2
@@ -34,7 +34,7 @@ def test_the_best_is_by_the_metric_and_ties_by_loss():
 
 
 def test_a_model_that_fails_does_not_lose_the_others(tmp_path):
-    told = []
+    reported = []
 
     def asserts(folder: Path) -> Result:
         raise AssertionError
@@ -45,9 +45,10 @@ def test_a_model_that_fails_does_not_lose_the_others(tmp_path):
     def works(folder: Path) -> Result:
         return result((0.3, 0.5))
 
-    entries = sweep({"one": works, "bad": fails, "org/two": works, "worse": asserts}, tmp_path, told.append)
-    assert [entry.failure for entry in entries] == [None, "RuntimeError: no such model", None, "AssertionError"]
-    assert told == entries
+    entries = sweep({"one": works, "bad": fails, "org/two": works, "worse": asserts}, tmp_path, reported.append)
+    failed = [(entry.name, entry.reason) for entry in entries if isinstance(entry, Failed)]
+    assert failed == [("bad", "RuntimeError: no such model"), ("worse", "AssertionError")]
+    assert reported == entries
 
 
 def test_candidates_that_would_share_a_folder_are_refused(tmp_path):
@@ -88,9 +89,9 @@ def test_a_sweep_of_models_and_heads(tiny_checkpoint, pairs, tmp_path):
     arguments = ["sweep", "sts", "--models", models, "--data", str(pairs), "--output", str(tmp_path / "all")]
     done = CliRunner().invoke(app, arguments + heads + options)
     assert done.exit_code == 0, done.output
-    said = " ".join(done.output.split())
-    assert "only BERT judges the next sentence" in said
-    assert "test, overlap" in said
+    printed = " ".join(done.output.split())
+    assert "only BERT judges the next sentence" in printed
+    assert "test, overlap" in printed
     rows = list(csv.DictReader((tmp_path / "all" / "sweep.csv").open()))
     ran = {row["model"].rpartition("/")[2] for row in rows}
     assert ran == {"bert max-cosent", "bert cross-encoder", "bert next-sentence", "roberta max-cosent"} | {

@@ -214,8 +214,8 @@ def test_two_processes_on_one_study_share_the_trials(tiny_checkpoint, toy_data, 
     outputs = [tmp_path / "one", tmp_path / "two"]
     options = ("--storage", storage, "--most-epochs", 1)
     processes = [start(command(tiny_checkpoint("bert"), toy_data, output, 8, *options)) for output in outputs]
-    said = [process.communicate(timeout=240)[0] for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], said
+    printed = [process.communicate(timeout=240)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], printed
     study = optuna.load_study(study_name="cola", storage=storage)
     # Both may ask for the last one at the same time.
     assert 8 <= len(study.trials) <= 9

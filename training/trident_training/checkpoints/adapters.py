@@ -29,7 +29,7 @@ from transformers import (
 from trident_training.checkpoints.bundled import location
 from trident_training.checkpoints.errors import CheckpointError
 from trident_training.checkpoints.loading import load_tokenizer, quiet, tokenizer_json
-from trident_training.checkpoints.pruning import former_rows
+from trident_training.checkpoints.pruning import former_rows, word_embeddings
 
 WEIGHTS, TOKENIZER = "adapter.safetensors", "tokenizer.json"
 METRICS = "metrics.json"
@@ -68,11 +68,12 @@ def merge_adapter(adapter: Path, base: str) -> PreTrainedModel:
         raise CheckpointError(f"{adapter} does not fit {base}: {str(error).splitlines()[-1].strip()}") from error
     if unexpected:
         raise CheckpointError(f"{adapter} holds {', '.join(unexpected)}, which {base} has no place for")
-    return model.eval()
+    model.eval()
+    return model
 
 
 def save_adapter(
-    checkpoint: Path, base: str, folder: Path, metrics: dict[str, Any], beside: Sequence[str] = ()
+    checkpoint: Path, base: str, folder: Path, metrics: dict[str, Any], companions: Sequence[str] = ()
 ) -> None:
     """Write the tensors in which a fine-tuned model differs from its base.
 
@@ -81,7 +82,7 @@ def save_adapter(
         base: path, hub name or bundled name of the checkpoint it was fine-tuned from.
         folder: where to; made when it is not there.
         metrics: what the model scored.
-        beside: files that may stand beside the weights, and are copied.
+        companions: files that may stand beside the weights, and are copied.
     """
     base = location(base)
     with quiet():
@@ -104,7 +105,7 @@ def save_adapter(
     (folder / WEIGHTS).chmod(0o644)
     model.config.save_pretrained(folder)
     (folder / METRICS).write_text(json.dumps(metrics, indent=2) + "\n")
-    for name in beside:
+    for name in companions:
         if (checkpoint / name).is_file():
             shutil.copyfile(checkpoint / name, folder / name)
     if _tokenizing(checkpoint) != _tokenizing(base):
@@ -158,11 +159,11 @@ def _kept_embeddings(model: PreTrainedModel, base: str, folder: Path) -> dict[st
     if not (folder / TOKENIZER).is_file():
         return {}
     rows = former_rows(tokenizer_json(base), tokenizer_json(folder))
-    weights = model.get_input_embeddings().weight
+    weights = word_embeddings(model).weight
     if rows is None or len(rows) != len(weights):
         return {}
     with quiet():
-        whole = AutoModel.from_pretrained(base, dtype=torch.float32).get_input_embeddings().weight
+        whole = word_embeddings(AutoModel.from_pretrained(base, dtype=torch.float32)).weight
     if whole.size(1) != weights.size(1):
         return {}
     names = [name for name, tensor in model.named_parameters() if tensor is weights]
@@ -171,7 +172,8 @@ def _kept_embeddings(model: PreTrainedModel, base: str, folder: Path) -> dict[st
 
 def _tokenizing(checkpoint: str | Path) -> dict[str, Any]:
     """Return what decides a tokenizer's tokens, without how it last padded and cut."""
-    return json.loads(tokenizer_json(checkpoint)) | {"truncation": None, "padding": None}
+    content: dict[str, Any] = json.loads(tokenizer_json(checkpoint))
+    return content | {"truncation": None, "padding": None}
 
 
 def head_of(config: PreTrainedConfig, otherwise: Any = None) -> Any:
@@ -204,7 +206,9 @@ def _with_head(base: str, config: PreTrainedConfig) -> PreTrainedModel:
 def _drawn_at_random(model: PreTrainedModel, base: str) -> set[str]:
     """Return the tensors that the base does not hold: the task's head, a pooler, another vocabulary's embeddings."""
     with quiet():
-        _, report = type(model).from_pretrained(
+        # Declared to return a model alone.
+        loaded: Any = type(model).from_pretrained(
             base, config=model.config, dtype=torch.float32, output_loading_info=True, ignore_mismatched_sizes=True
         )
+    _, report = loaded
     return set(report["missing_keys"]) | {name for name, *_ in report["mismatched_keys"]}

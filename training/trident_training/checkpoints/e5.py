@@ -135,7 +135,7 @@ def convert(file: Path, folder: Path) -> None:
         eos_token_id=unigram.specials[1],
     ).save_pretrained(folder)
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
-    PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
+    PreTrainedTokenizerFast(
         tokenizer_object=tokenizer_of(unigram),
         bos_token=first,
         eos_token=last,

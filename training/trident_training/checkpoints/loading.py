@@ -25,7 +25,7 @@ from trident_training.checkpoints.bundled import find_bundled, location
 from trident_training.checkpoints.errors import CheckpointError
 from trident_training.checkpoints.positions import most_tokens
 from trident_training.checkpoints.sentencepiece import convert, sentencepiece_file
-from trident_training.data.problems import in_a_line
+from trident_training.data.problems import one_line
 
 #: What configurations call the dropout of hidden states, and that of attention probabilities.
 HIDDEN_DROPOUT = ("hidden_dropout_prob", "dropout")
@@ -207,7 +207,7 @@ def _load(load: Callable[..., Any], name: str, **options: object) -> Any:
             raise CheckpointError(
                 f"there is no folder {name}; a checkpoint's folder or hub name is accepted"
             ) from error
-        raise CheckpointError(f"'{name}' cannot be loaded: {in_a_line(error)}") from error
+        raise CheckpointError(f"'{name}' cannot be loaded: {one_line(error)}") from error
 
 
 def _read_tokenizer(path: str) -> PreTrainedTokenizerBase:

@@ -80,7 +80,7 @@ def pooling_of(checkpoint: str) -> Pooling:
 
 
 def _read(checkpoint: str, name: str) -> Any:
-    from transformers.utils import cached_file
+    from transformers.utils.hub import cached_file
 
     file = cached_file(
         checkpoint,

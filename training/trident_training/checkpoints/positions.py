@@ -14,4 +14,5 @@ def first_position(encoder: PreTrainedModel) -> int:
 
 def most_tokens(encoder: PreTrainedModel) -> int:
     """Longest sequence, in tokens, that the encoder's positions allow."""
-    return encoder.config.max_position_embeddings - first_position(encoder)
+    positions: int = encoder.config.max_position_embeddings
+    return positions - first_position(encoder)

@@ -92,6 +92,18 @@ def is_kept(token: str) -> bool:
     return unicodedata.category(token)[0] in "NPS" or unicodedata.name(token, "").split(" ")[0] in SCRIPTS
 
 
+def word_embeddings(encoder: PreTrainedModel) -> torch.nn.Embedding:
+    """Return the table of an encoder's word embeddings.
+
+    Raises:
+        CheckpointError: it has another kind of table.
+    """
+    table = encoder.get_input_embeddings()
+    if not isinstance(table, torch.nn.Embedding):
+        raise CheckpointError(f"{type(encoder).__name__} keeps no table of word embeddings")
+    return table
+
+
 def keep_embeddings(encoder: PreTrainedModel, kept: Sequence[int], pad: int | None) -> None:
     """Leave an encoder the embeddings of the tokens that are kept.
 
@@ -100,7 +112,7 @@ def keep_embeddings(encoder: PreTrainedModel, kept: Sequence[int], pad: int | No
         kept: the former id of each token.
         pad: the padding token's new id.
     """
-    weight = encoder.get_input_embeddings().weight.detach()
+    weight = word_embeddings(encoder).weight.detach()
     rows = weight[torch.tensor(list(kept), dtype=torch.long)].clone()
     encoder.set_input_embeddings(torch.nn.Embedding.from_pretrained(rows, freeze=False, padding_idx=pad))
     encoder.config.vocab_size = len(rows)

@@ -101,7 +101,10 @@ def _normalizer(spec: Any) -> normalizers.Normalizer:
     What else Unicode calls white space is a character like others where the mapping leaves it: U+0085 is one.
     """
     # In this order: looking for many spaces at an end takes time with the square of any run of them.
-    steps = [normalizers.Replace(Regex(" {2,}"), " "), normalizers.Replace(Regex(r"\A | \z"), "")]
+    steps: list[normalizers.Normalizer] = [
+        normalizers.Replace(Regex(" {2,}"), " "),
+        normalizers.Replace(Regex(r"\A | \z"), ""),
+    ]
     if spec.precompiled_charsmap:
         steps = [normalizers.Precompiled(spec.precompiled_charsmap), *steps]
     # The Rust form looks long graphemes up by character, and so leaves decomposed Hangul apart, which NFKC joins.

@@ -18,7 +18,7 @@ from trident_training.checkpoints.bundled import location
 from trident_training.checkpoints.errors import CheckpointError
 from trident_training.checkpoints.loading import load_config, load_model, load_tokenizer, tokenizer_json
 from trident_training.checkpoints.pooling import Pooling
-from trident_training.checkpoints.pruning import differing, keep_embeddings, prune
+from trident_training.checkpoints.pruning import differing, keep_embeddings, prune, word_embeddings
 
 SPECIALS = {
     "pad_token": "[PAD]",
@@ -91,7 +91,7 @@ def with_vocabulary(
     Returns:
         How many tokens were known.
     """
-    old = encoder.get_input_embeddings().weight.detach()
+    old = word_embeddings(encoder).weight.detach()
     mean, spread = old.mean(0), old.std(0)
     generator = torch.Generator().manual_seed(seed)
     vectors: dict[str, torch.Tensor] = {}

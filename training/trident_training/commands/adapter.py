@@ -10,7 +10,7 @@ from typing import Annotated
 from typer import Option
 
 from trident_training.commands.console import done, reporting
-from trident_training.commands.options import Group, takes
+from trident_training.commands.options import Group, with_options
 from trident_training.tasks import find_tasks
 
 
@@ -25,7 +25,7 @@ class AdapterOptions:
     )
 
 
-@takes(options=Group(AdapterOptions))
+@with_options(options=Group(AdapterOptions))
 def adapter(options: AdapterOptions) -> None:
     """Write what a fine-tuning changed in its base, in float16: small enough to ship."""
     from trident_training.checkpoints.adapters import WEIGHTS, save_adapter
@@ -34,7 +34,7 @@ def adapter(options: AdapterOptions) -> None:
     with reporting("adapter", OSError):
         files = [options.checkpoint / file for file in (RESULT, TEST_METRICS)]
         metrics = {file.name: json.loads(file.read_text()) for file in files if file.is_file()}
-        beside = [name for task in find_tasks().values() for name in task.beside]
-        save_adapter(options.checkpoint, options.base, options.output, metrics, beside)
+        companions = [name for task in find_tasks().values() for name in task.companions]
+        save_adapter(options.checkpoint, options.base, options.output, metrics, companions)
     size = (options.output / WEIGHTS).stat().st_size / 2**20
     done(f"{options.output / WEIGHTS}: {size:.1f} MiB")

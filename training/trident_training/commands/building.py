@@ -19,7 +19,7 @@ def build_model(
     precision: Precision,
     why: str,
     gate: Gate | None = None,
-    telling: Any = None,
+    overrides: Any = None,
     max_tokens: int | None = None,
 ) -> bool:
     """Build a model, and say how close it is to the plain one, or why it is refused; returns whether it was built.
@@ -30,7 +30,7 @@ def build_model(
         precision: what to compute in.
         why: it is built.
         gate: as :func:`trident_training.models.build` takes it, and the same for those that follow.
-        telling: the same.
+        overrides: the same.
         max_tokens: the same.
     """
     # Here and not above: a second is what finding every model fresh may take in all.
@@ -39,7 +39,7 @@ def build_model(
     start = time.monotonic()
     with quiet(), console.status(f"{recipe.name}: {why}; comparing the export with the plain model ..."):
         try:
-            report = build(recipe, target, resolve(precision), gate, telling, max_tokens)
+            report = build(recipe, target, resolve(precision), gate, overrides, max_tokens)
         except (ValueError, OSError) as error:
             refuse(recipe.name, error)
             return False

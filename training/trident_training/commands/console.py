@@ -21,9 +21,10 @@ def reporting(command: str, *further: type[Exception]) -> Iterator[None]:
         command: named in the line.
         further: errors beside ``ValueError`` that a user can mend.
     """
+    mendable: tuple[type[Exception], ...] = (ValueError, *further)
     try:
         yield
-    except (ValueError, *further) as error:
+    except mendable as error:
         refuse(command, error)
         raise typer.Exit(1) from None
     except KeyboardInterrupt:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from typer import Option
 
 from trident_training.commands.console import console, reporting
-from trident_training.commands.options import Group, takes
+from trident_training.commands.options import Group, with_options
 from trident_training.tasks.base import Task
 
 HELP = "Score a checkpoint or a running server."
@@ -36,7 +36,7 @@ def command(task: Task) -> Callable[..., None]:
     """Return the command on a task."""
     defaults = {"model": task.name, "data": task.source, "max_length": task.max_length}
 
-    @takes(options=Group(EvaluateOptions, defaults=defaults), scoring=Group(task.scoring))
+    @with_options(options=Group(EvaluateOptions, defaults=defaults), scoring=Group(task.scoring))
     def evaluate(options: EvaluateOptions, scoring: Any) -> None:
         from trident_client import TridentError
 

@@ -13,7 +13,7 @@ from typer import Option
 from trident_training.commands.building import build_model
 from trident_training.commands.console import console, reporting
 from trident_training.commands.models import RepositoryOptions
-from trident_training.commands.options import Group, takes
+from trident_training.commands.options import Group, with_options
 from trident_training.models import SHIPPED, Gate, Recipe
 from trident_training.repository import ModelSet
 from trident_training.tasks.base import Task
@@ -42,12 +42,12 @@ def command(task: Task) -> Callable[..., None]:
     """Return the command on a task."""
     defaults = {"name": task.name, "validation_fraction": task.data().validation_fraction}
 
-    @takes(
+    @with_options(
         options=Group(ExportOptions, defaults=defaults),
-        telling=Group(task.telling),
+        overrides=Group(task.overrides),
         where=Group(RepositoryOptions),
     )
-    def export(options: ExportOptions, telling: Any, where: RepositoryOptions) -> None:
+    def export(options: ExportOptions, overrides: Any, where: RepositoryOptions) -> None:
         recipe = _recipe(task, options.name, options.checkpoint)
         with reporting("export"):
             target = ModelSet(where.repository, task.spec, options.name)
@@ -58,7 +58,7 @@ def command(task: Task) -> Callable[..., None]:
                     f"'{task.name}' takes its longest sequence from its config.pbtxt; name a variant (--name)"
                 )
             gate = _gate(task, options, target)
-        if not build_model(recipe, target, where.dtype, "exported anew", gate, telling, options.max_tokens):
+        if not build_model(recipe, target, where.dtype, "exported anew", gate, overrides, options.max_tokens):
             raise typer.Exit(1)
 
     export.__doc__ = (

@@ -12,7 +12,7 @@ from typer import Option
 from trident_training.checkpoints.precision import Precision
 from trident_training.commands.building import build_model
 from trident_training.commands.console import done, reporting
-from trident_training.commands.options import Group, takes
+from trident_training.commands.options import Group, with_options
 from trident_training.models import State, plan
 
 
@@ -29,7 +29,7 @@ class RepositoryOptions:
     ] = Precision.AUTO
 
 
-@takes(options=Group(RepositoryOptions))
+@with_options(options=Group(RepositoryOptions))
 def models(options: RepositoryOptions) -> None:
     """Build the served models that are missing or stale."""
     refused = False

@@ -59,7 +59,7 @@ class Group:
             raise BadParameter(str(error)) from error
 
 
-def takes(**groups: Group) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def with_options(**groups: Group) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Give a command the options of dataclasses, each of which reaches it as the argument that it is named here."""
 
     def wrap(command: Callable[..., None]) -> Callable[..., None]:
@@ -86,7 +86,7 @@ def training(task: Task, output: str, *without: str) -> Group:
     return Group(Settings, hidden, {"output": Path(output), "max_length": task.max_length})
 
 
-def only(kind: type[Any], names: Collection[str]) -> Group:
+def subset(kind: type[Any], names: Collection[str]) -> Group:
     """Return the options of a dataclass that have these names."""
     return Group(kind, [each.name for each in fields(kind) if each.name not in names])
 

@@ -11,7 +11,7 @@ from rich.markup import escape
 from typer import Argument, Option
 
 from trident_training.commands.console import console, done, reporting
-from trident_training.commands.options import Group, only, takes
+from trident_training.commands.options import Group, subset, with_options
 from trident_training.tasks.base import Data, Task
 
 HELP = "Average the weights of several fine-tunings, each taken in only where the validation set gets no worse."
@@ -30,10 +30,10 @@ class SoupOptions:
 def command(task: Task) -> Callable[..., None]:
     """Return the command on a task."""
 
-    @takes(
+    @with_options(
         options=Group(SoupOptions, defaults={"max_length": task.max_length}),
-        data=only(task.data, ("data", "validation_fraction", "split_seed")),
-        scoring=only(task.scoring, task.reading),
+        data=subset(task.data, ("data", "validation_fraction", "split_seed")),
+        scoring=subset(task.scoring, task.reading),
     )
     def soup(options: SoupOptions, data: Data, scoring: Any) -> None:
         from trident_training.commands import steps
@@ -48,8 +48,7 @@ def command(task: Task) -> Callable[..., None]:
                 options.output,
                 lambda: task.validate(predictors[0], loaded),
                 task.primary,
-                save=task.save,
-                beside=task.beside,
+                companions=task.companions,
                 uniform=options.uniform,
             )
             remark = task.after(loaded, options.output, options.max_length, scoring)

@@ -24,13 +24,18 @@ from trident_training.tasks.base import Data, Task
 def load(task: Task, options: Data) -> Splits:
     """Load the data, and say how much there is and what was left out."""
     data = task.load(options)
+    describe(task, options, data)
+    return data
+
+
+def describe(task: Task, options: Data, data: Splits) -> None:
+    """Say how much data there is, and what was left out."""
     if data.notes:
         console.print(f"[yellow]{escape(listing(data.notes))}[/]", soft_wrap=True)
     if data.summary():
         console.print(data.summary(), soft_wrap=True)
     sizes = ", ".join(f"{split} {len(rows)}" for split, rows in data.splits.items())
     console.print(f"{escape(', '.join(options.sources))}: {sizes} {task.unit}", soft_wrap=True)
-    return data
 
 
 def train(
@@ -42,7 +47,7 @@ def train(
     return result, task.after(data, result.best, settings.max_length, task.scoring_of(choices), choices)
 
 
-def tell_result(name: str, result: Result) -> None:
+def print_result(name: str, result: Result) -> None:
     """Say what the best epoch scored; exits with 1 when it is a collapsed model."""
     score = result.best_epoch[result.primary]
     done(f"{escape(name)}: {result.primary} {score:.3f}, {result.best_name}, in {result.best}")

@@ -13,7 +13,7 @@ from rich.markup import escape
 from typer import Option
 
 from trident_training.commands.console import console, done, refuse, reporting
-from trident_training.commands.options import Group, takes, training
+from trident_training.commands.options import Group, training, with_options
 from trident_training.finetune.settings import Settings
 from trident_training.tasks.base import Data, Task
 
@@ -50,7 +50,7 @@ class SweepOptions:
 def command(task: Task) -> Callable[..., None]:
     """Return the command on a task."""
 
-    @takes(
+    @with_options(
         options=Group(SweepOptions),
         candidates=Group(task.candidates or task.choices),
         data=Group(task.data),
@@ -77,7 +77,7 @@ def command(task: Task) -> Callable[..., None]:
                 for model in models
                 for name, choices in expanded.items()
             }
-            entries = compare({name: each for name, (_, each) in named.items()}, settings.output, _tell)
+            entries = compare({name: each for name, (_, each) in named.items()}, settings.output, _print_entry)
             best = best_of(entries)
         _report(entries, settings.output)
         if best is None:
@@ -92,9 +92,11 @@ def command(task: Task) -> Callable[..., None]:
     return sweep
 
 
-def _tell(entry: Entry) -> None:
-    if entry.result is None:
-        refuse(entry.name, str(entry.failure))
+def _print_entry(entry: Entry) -> None:
+    from trident_training.finetune.sweep import Failed
+
+    if isinstance(entry, Failed):
+        refuse(entry.name, entry.reason)
         return
     best = entry.result
     done(f"{escape(entry.name)}: {best.primary} {best.best_epoch[best.primary]:.3f}, {best.best_name}, in {best.best}")

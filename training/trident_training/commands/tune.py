@@ -11,7 +11,7 @@ from rich.markup import escape
 from typer import Option
 
 from trident_training.commands.console import console, done, reporting
-from trident_training.commands.options import Group, takes, training
+from trident_training.commands.options import Group, training, with_options
 from trident_training.finetune.settings import Settings
 from trident_training.finetune.space import Space
 from trident_training.tasks.base import Data, Task
@@ -64,7 +64,7 @@ class TuneOptions:
 def command(task: Task) -> Callable[..., None]:
     """Return the command on a task."""
 
-    @takes(
+    @with_options(
         data=Group(task.data),
         choices=Group(task.choices),
         options=Group(TuneOptions, defaults={"study": task.name}),
@@ -89,7 +89,7 @@ def command(task: Task) -> Callable[..., None]:
                 return steps.train(task, loaded, settings, choices, callbacks)[0]
 
             try:
-                search(study, options.trials, options.space(), settings, train, _tell)
+                search(study, options.trials, options.space(), settings, train, _print_trial)
             finally:
                 write_report(study, settings.output)
                 console.print(f"The report: {settings.output / 'report.html'}", soft_wrap=True)
@@ -103,7 +103,7 @@ def command(task: Task) -> Callable[..., None]:
     return tune
 
 
-def _tell(trial: FrozenTrial) -> None:
+def _print_trial(trial: FrozenTrial) -> None:
     from optuna.trial import TrialState
 
     if trial.state is TrialState.COMPLETE:

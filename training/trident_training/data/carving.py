@@ -53,7 +53,8 @@ def carve(
         if lacking > 0 and size <= max(small, 2 * lacking) and len(carved) + size < len(rows):
             carved.update(groups[name])
     if not carved:
-        carved.update(min((groups[name] for name in order), key=len))
+        smallest = min((groups[name] for name in order), key=len)
+        carved.update(smallest)
     return (
         [row for index, row in enumerate(rows) if index not in carved],
         [row for index, row in enumerate(rows) if index in carved],

@@ -12,7 +12,7 @@ class DataError(ValueError):
     """A data set that cannot be used; the text names file, row and reason."""
 
 
-def in_a_line(error: BaseException) -> str:
+def one_line(error: BaseException) -> str:
     """Return an error's kind and the first line of what it says, if it says anything."""
     return ": ".join([type(error).__name__, *str(error).strip().splitlines()[:1]])
 

@@ -11,7 +11,7 @@ from typing import Any
 from datasets import Dataset, DatasetDict, Features, Value, load_dataset
 from datasets.exceptions import DatasetGenerationError
 
-from trident_training.data.problems import DataError, in_a_line
+from trident_training.data.problems import DataError, one_line
 
 ENDINGS = {".tsv": "csv", ".csv": "csv", ".jsonl": "json", ".json": "json", ".parquet": "parquet"}
 #: What the two splits' files may be called, without their ending.
@@ -83,7 +83,7 @@ def hub_splits(source: str) -> DatasetDict:
     # Whatever went wrong there, the user has to hear that nothing local was meant either.
     except Exception as error:
         raise DataError(
-            f"'{source}' is no local file or folder, and the hub does not give it either: {in_a_line(error)}"
+            f"'{source}' is no local file or folder, and the hub does not give it either: {one_line(error)}"
         ) from error
     return splits
 
@@ -109,10 +109,9 @@ def _find(folder: Path, names: Sequence[str]) -> Path | None:
 def _separated(file: Path, columns: Sequence[str], headerless: Sequence[str]) -> dict[str, Any]:
     """Return how ``datasets`` is to read a file of separated columns: every one as the text that stands there."""
     tabs = file.suffix.lower() == ".tsv"
-    # A quotation mark in a tab-separated file is a character of the text.
-    form = {"delimiter": "\t", "quoting": csv.QUOTE_NONE} if tabs else {}
     with file.open(encoding="utf-8-sig", newline="") as lines:
-        rows = csv.reader(lines, **form)
+        # A quotation mark in a tab-separated file is a character of the text.
+        rows = csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE) if tabs else csv.reader(lines)
         first = next(rows)
         header = set(columns) <= set(first)
         names = first if header or not tabs else list(headerless)

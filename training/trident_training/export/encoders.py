@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from trident_training.checkpoints.positions import first_position, most_tokens
+from trident_training.checkpoints.vocabulary import word_embeddings
 from trident_training.export.attention import PACKED_ATTENTION
 from trident_training.export.fusing import fuse_siblings
 from trident_training.export.packing import Packed, fill_slots, pack
@@ -40,7 +41,7 @@ class TracedEncoder(nn.Module):
     def __init__(self, traced: torch.jit.ScriptModule, encoder: PreTrainedModel) -> None:
         super().__init__()
         self.traced = traced
-        self.last_id = encoder.get_input_embeddings().num_embeddings - 1
+        self.last_id = word_embeddings(encoder).num_embeddings - 1
         self.last_type = max(getattr(encoder.config, "type_vocab_size", 1), 1) - 1
         self.positions = most_tokens(encoder)
 
@@ -57,7 +58,8 @@ class PackedEncoder(TracedEncoder):
         if ids.size(0) == 0:
             return torch.zeros([0, self.width], device=ids.device)
         row = fill_slots(ids.clamp(max=self.last_id), types.clamp(0, self.last_type), batch)
-        return self.traced(row[0], row[1], row[2], batch.layout).index_select(0, batch.slot)
+        hidden: Tensor = self.traced(row[0], row[1], row[2], batch.layout)
+        return hidden.index_select(0, batch.slot)
 
 
 class PaddedEncoder(TracedEncoder):
@@ -75,11 +77,12 @@ class PaddedEncoder(TracedEncoder):
         padded_ids = torch.full(shape, self.padding_id, dtype=torch.int64, device=ids.device)
         padded_types = torch.zeros(shape, dtype=torch.int64, device=ids.device)
         mask = torch.zeros(shape, dtype=torch.int64, device=ids.device)
-        where = [batch.sequence, batch.position]
+        where: list[Tensor | None] = [batch.sequence, batch.position]
         padded_ids.index_put_(where, ids.clamp(max=self.last_id))
         padded_types.index_put_(where, types.clamp(0, self.last_type))
         mask.index_put_(where, torch.ones_like(ids))
-        return self.traced(padded_ids, padded_types, mask)[batch.sequence, batch.position]
+        hidden: Tensor = self.traced(padded_ids, padded_types, mask)
+        return hidden[batch.sequence, batch.position]
 
 
 def packed_encoder(encoder: PreTrainedModel) -> PackedEncoder:
@@ -88,9 +91,9 @@ def packed_encoder(encoder: PreTrainedModel) -> PackedEncoder:
     Raises:
         PackingError: the encoder makes its own positions or attention, so it would answer wrongly.
     """
-    takes = inspect.signature(encoder.forward).parameters
+    parameters = inspect.signature(encoder.forward).parameters
     name = type(encoder).__name__
-    if "position_ids" not in takes:
+    if "position_ids" not in parameters:
         raise PackingError(f"{name} takes no position_ids")
     encoder = copy.deepcopy(encoder)
     if not adapt(encoder):
@@ -99,7 +102,7 @@ def packed_encoder(encoder: PreTrainedModel) -> PackedEncoder:
     batch = pack(example, torch.tensor([3, 3, 10]))
     ids = example[batch.source]
     arguments = (*fill_slots(ids, torch.zeros_like(ids), batch), batch.layout)
-    call = _PackedCall(encoder, "token_type_ids" in takes)
+    call = _PackedCall(encoder, "token_type_ids" in parameters)
     fuse_siblings(call, *arguments)
     return PackedEncoder(_trace(call, arguments), encoder)
 
@@ -116,10 +119,10 @@ def _use_packed_attention(encoder: PreTrainedModel) -> None:
 
 def padded_encoder(encoder: PreTrainedModel) -> PaddedEncoder:
     """Trace a copy of ``encoder`` over a padded rectangle."""
-    takes = inspect.signature(encoder.forward).parameters
+    parameters = inspect.signature(encoder.forward).parameters
     ids = torch.tensor([[7, 8, 9, 10, 11], [7, 8, 9, 0, 0], [7, 8, 0, 0, 0]])
     mask = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0], [1, 1, 0, 0, 0]])
-    call = _PaddedCall(copy.deepcopy(encoder), "token_type_ids" in takes)
+    call = _PaddedCall(copy.deepcopy(encoder), "token_type_ids" in parameters)
     return PaddedEncoder(_trace(call, (ids, torch.zeros_like(ids), mask)), encoder)
 
 
@@ -132,12 +135,13 @@ class _PackedCall(nn.Module):
 
     def forward(self, ids: Tensor, types: Tensor, position: Tensor, layout: Tensor) -> Tensor:
         further = {"token_type_ids": types.unsqueeze(0)} if self.takes_types else {}
-        return self.encoder(
+        hidden: Tensor = self.encoder(
             input_ids=ids.unsqueeze(0),
             position_ids=position.unsqueeze(0) + self.first_position,
             attention_mask=layout,
             **further,
-        ).last_hidden_state[0]
+        ).last_hidden_state
+        return hidden[0]
 
 
 class _PaddedCall(nn.Module):
@@ -148,12 +152,15 @@ class _PaddedCall(nn.Module):
 
     def forward(self, ids: Tensor, types: Tensor, mask: Tensor) -> Tensor:
         further = {"token_type_ids": types} if self.takes_types else {}
-        return self.encoder(input_ids=ids, attention_mask=mask, **further).last_hidden_state
+        hidden: Tensor = self.encoder(input_ids=ids, attention_mask=mask, **further).last_hidden_state
+        return hidden
 
 
 def _trace(call: nn.Module, arguments: tuple[Tensor, ...]) -> torch.jit.ScriptModule:
     # The trace would be checked on the same shapes, and warns of branches that other shapes might take; the comparison
     # with the plain model covers all shapes instead.
     with torch.no_grad(), warnings.catch_warnings():
-        warnings.simplefilter("ignore", torch.jit.TracerWarning)
-        return torch.jit.trace(call.eval(), arguments, check_trace=False)
+        # Documented, and missing in the list of what its module exports.
+        warnings.simplefilter("ignore", torch.jit.TracerWarning)  # type: ignore[attr-defined]
+        traced: torch.jit.ScriptModule = torch.jit.trace(call.eval(), arguments, check_trace=False)
+        return traced

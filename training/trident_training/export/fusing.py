@@ -41,8 +41,9 @@ class _Wide(nn.Module):
         self.parts: tuple[Tensor, ...] = ()
 
     def forward(self, hidden: Tensor) -> Tensor:
-        first, *self.parts = self.linear(hidden).split(self.sizes, dim=-1)
-        return first
+        parts: tuple[Tensor, ...] = self.linear(hidden).split(self.sizes, dim=-1)
+        self.parts = parts[1:]
+        return parts[0]
 
 
 class _Share(nn.Module):
@@ -56,7 +57,10 @@ class _Share(nn.Module):
         self.place = place
 
     def forward(self, hidden: Tensor) -> Tensor:
-        return self._of[0].parts[self.place - 1] if self.wide is None else self.wide(hidden)
+        if self.wide is None:
+            return self._of[0].parts[self.place - 1]
+        first: Tensor = self.wide(hidden)
+        return first
 
 
 @contextmanager

@@ -279,7 +279,7 @@ def probability_head(model: PreTrainedModel, label: int = ACCEPTABLE) -> Head:
     Raises:
         ValueError: the model has no such label.
     """
-    if model.config.num_labels <= label:
+    if (model.config.num_labels or 0) <= label:
         raise ValueError(
             f"{type(model).__name__} has {model.config.num_labels} label(s), and label {label} is asked for"
         )
@@ -296,7 +296,7 @@ def probability_head(model: PreTrainedModel, label: int = ACCEPTABLE) -> Head:
         Precision.BFLOAT16: Tolerance(difference=0.05, cosine=0.999),
         Precision.FLOAT16: Tolerance(difference=0.05, cosine=0.999),
     }
-    return Head(model.base_model, lambda encoder: SequenceProbability(encoder, head, label), plain, 1, tolerances)
+    return Head(_encoder_of(model), lambda encoder: SequenceProbability(encoder, head, label), plain, 1, tolerances)
 
 
 def span_head(model: PreTrainedModel, *, token_types: bool = True, slice_tokens: int = SLICE_TOKENS) -> Head:
@@ -322,9 +322,9 @@ def span_head(model: PreTrainedModel, *, token_types: bool = True, slice_tokens:
         return [row[: int(length)] for row, length in zip(logits, mask.sum(1), strict=True)]
 
     def call(module: torch.jit.ScriptModule, batch: Sequence[Tensor]) -> Tensor:
-        types = [_types(each.unsqueeze(0))[0] for each in batch]
+        ids = torch.cat(list(batch)).to(torch.int32)
+        types = torch.cat([_types(each.unsqueeze(0))[0] for each in batch]).to(torch.int32)
         lengths = torch.tensor([len(each) for each in batch], dtype=torch.int32)
-        ids, types = (torch.cat(list(each)).to(torch.int32) for each in (batch, types))
         shape = lengths.unsqueeze(1)
         return torch.stack(module(ids, types, lengths, shape, shape, torch.ones_like(shape)), dim=1)
 
@@ -334,7 +334,14 @@ def span_head(model: PreTrainedModel, *, token_types: bool = True, slice_tokens:
         Precision.FLOAT16: Tolerance(difference=0.5, cosine=0.995),
     }
     entry = lambda encoder: SpanLogits(encoder, head, slice_tokens, token_types)  # noqa: E731
-    return Head(model.base_model, entry, plain, 2, tolerances, call)
+    return Head(_encoder_of(model), entry, plain, 2, tolerances, call)
+
+
+def _encoder_of(model: PreTrainedModel) -> PreTrainedModel:
+    encoder = model.base_model
+    if not isinstance(encoder, PreTrainedModel):
+        raise ValueError(f"{type(model).__name__} has no encoder of transformers to export")
+    return encoder
 
 
 def _types(ids: Tensor) -> Tensor:
@@ -351,27 +358,28 @@ class _FirstTokenHead(nn.Module):
     def __init__(self, model: PreTrainedModel) -> None:
         super().__init__()
         self.model = copy.deepcopy(model)
-        self.stand_in = _StandIn(self.model.base_model)
+        self.stand_in = _StandIn(_encoder_of(self.model))
         setattr(self.model, model.base_model_prefix, self.stand_in)
 
     def forward(self, first: Tensor) -> Tensor:
         self.stand_in.hidden = first.unsqueeze(1)
         ids = torch.zeros([1, 1], dtype=torch.int64).expand(first.size(0), 1)
-        return self.model(input_ids=ids).logits
+        logits: Tensor = self.model(input_ids=ids).logits
+        return logits
 
 
 class _StandIn(nn.Module):
     def __init__(self, encoder: PreTrainedModel) -> None:
         super().__init__()
-        self.pooler = getattr(encoder, "pooler", None)
+        self.pooler: nn.Module | None = getattr(encoder, "pooler", None)
         # ALBERT keeps the parts of its pooler apart.
-        self.activation = getattr(encoder, "pooler_activation", None)
-        self.hidden: Tensor | None = None
+        self.activation: nn.Module | None = getattr(encoder, "pooler_activation", None)
+        self.hidden = torch.zeros([1, 1, encoder.config.hidden_size])
 
     def forward(self, *_: object, **__: object) -> BaseModelOutputWithPooling:
         pooled = None
-        if self.activation is not None:
-            pooled = self.activation(self.pooler(self.hidden[:, 0]))
-        elif self.pooler is not None:
-            pooled = self.pooler(self.hidden)
+        if self.pooler is not None:
+            pooled = (
+                self.pooler(self.hidden) if self.activation is None else self.activation(self.pooler(self.hidden[:, 0]))
+            )
         return BaseModelOutputWithPooling(last_hidden_state=self.hidden, pooler_output=pooled)

@@ -117,7 +117,8 @@ def _choose_layout(head: Head, trial: list[torch.Tensor]) -> tuple[Callable[[Pre
 def _script(head: Head, trace: Callable[[PreTrainedModel], nn.Module], precision: Precision) -> torch.jit.ScriptModule:
     dtype = getattr(torch, precision.value)
     encoder = head.encoder if dtype is torch.float32 else copy.deepcopy(head.encoder).to(dtype)
-    return torch.jit.freeze(torch.jit.script(head.entry(trace(encoder)).eval()))
+    module: torch.jit.ScriptModule = torch.jit.freeze(torch.jit.script(head.entry(trace(encoder)).eval()))
+    return module
 
 
 def _compare(module: torch.jit.ScriptModule, head: Head, batches: list[list[torch.Tensor]]) -> Parity:

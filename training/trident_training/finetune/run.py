@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import torch
 from datasets import Dataset
@@ -18,7 +18,6 @@ from torch import nn
 from transformers import (
     EarlyStoppingCallback,
     EvalPrediction,
-    PreTrainedModel,
     PreTrainedTokenizerBase,
     Trainer,
     TrainerCallback,
@@ -30,8 +29,12 @@ from transformers.trainer_pt_utils import LengthGroupedSampler
 
 from trident_training.checkpoints.precision import Precision, resolve
 from trident_training.finetune.memory import keep_freed_memory
+from trident_training.finetune.model import TrainedModel, WrappedModel
 from trident_training.finetune.plots import plot_training
 from trident_training.finetune.settings import Settings
+
+if TYPE_CHECKING:
+    from peft import PeftModel
 
 RESULT = "result.json"
 TEST_METRICS = "test_metrics.json"
@@ -44,11 +47,6 @@ TAKEN = "taken"
 AVERAGE_STEPS = 20
 #: Sequences in one forward pass of an evaluation.
 EVALUATION_BATCH = 64
-
-
-def save_pretrained(model: PreTrainedModel, folder: Path) -> None:
-    """Write a model of transformers into a folder."""
-    model.save_pretrained(folder)
 
 
 @dataclass(frozen=True)
@@ -67,10 +65,9 @@ class Prepared:
         facts: what else decides the result, for the settings file.
         loss: of the model's outputs and the labels, as ``Trainer`` takes its ``compute_loss_func``; the model's own
             when None.
-        save: writes the model into a folder.
     """
 
-    model: nn.Module
+    model: TrainedModel
     tokenizer: PreTrainedTokenizerBase
     train: Dataset
     validation: Dataset
@@ -80,7 +77,6 @@ class Prepared:
     collapsed: Callable[[Mapping[str, float]], str | None]
     facts: dict[str, Any]
     loss: Callable[..., torch.Tensor] | None = None
-    save: Callable[[nn.Module, Path], None] = save_pretrained
 
 
 @dataclass(frozen=True)
@@ -155,12 +151,11 @@ def finetune(prepared: Prepared, settings: Settings, callbacks: Sequence[Trainer
     settings.claim_output(prepared.facts)
     if (settings.output / RESULT).is_file():
         return Result.read(settings.output)
-    average = WeightAverage(settings.average) if settings.average else None
+    average = WeightAverage(settings.average, settings.output) if settings.average else None
     trainer = _trainer(prepared, settings, [*callbacks, *([average] if average else [])])
     trainer.train(resume_from_checkpoint=last_checkpoint(settings.output))
     averaged = bool(average and average.weights)
-    if average and averaged:
-        trainer.model.load_state_dict(average.weights)
+    if averaged:
         trainer.evaluate()
     epochs = evaluations(trainer.state)
     if averaged:
@@ -205,7 +200,8 @@ class EpochLengthSampler(LengthGroupedSampler):
 
     def __iter__(self) -> Iterator[int]:
         self.generator = torch.Generator().manual_seed(self._seed * 1_000_003 + self._epoch)
-        return super().__iter__()
+        order: Iterator[int] = super().__iter__()  # type: ignore[no-untyped-call]
+        return order
 
 
 class KeepBest(TrainerCallback):
@@ -220,23 +216,24 @@ class KeepBest(TrainerCallback):
         if ranks[-1] > max(ranks[:-1], default=(-math.inf, -math.inf)) or not self._folder.is_dir():
             draft = self._folder.with_name(f".{self._folder.name}")
             shutil.rmtree(draft, ignore_errors=True)
-            self._prepared.save(merged(kwargs["model"]), draft)
+            merged(kwargs["model"]).save_pretrained(draft)
             self._prepared.tokenizer.save_pretrained(draft)
             shutil.rmtree(self._folder, ignore_errors=True)
             draft.rename(self._folder)
 
 
 class WeightAverage(TrainerCallback):
-    """Keeps the mean of the weights over the last steps of a training; it goes on after an interruption.
+    """Gives a trained model the mean of its weights over the last steps; it goes on after an interruption.
 
     Source: Izmailov et al., Averaging Weights Leads to Wider Optima and Better Generalization (2018).
 
     Args:
         share: of all steps, the last ones, that the mean is taken over.
+        folder: the run's.
     """
 
-    def __init__(self, share: float) -> None:
-        self._share = share
+    def __init__(self, share: float, folder: Path) -> None:
+        self._share, self._folder = share, folder
         self._taken = 0
         self.weights: dict[str, torch.Tensor] = {}
 
@@ -244,7 +241,7 @@ class WeightAverage(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Take up the mean that was saved for the step that training goes on from."""
-        saved = _average_file(args, state)
+        saved = self._file(state)
         if saved.is_file():
             self.weights = load_file(saved)
             self._taken = int(self.weights.pop(TAKEN))
@@ -258,28 +255,34 @@ class WeightAverage(TrainerCallback):
                     self.weights[name] = tensor.detach().clone()
                 elif tensor.is_floating_point():
                     self.weights[name] += (tensor.detach() - self.weights[name]) / self._taken
-        self._save_before(args, state, control)
+        self._save_before(state, control)
 
     def on_epoch_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Save the mean where the epoch's checkpoint follows."""
-        self._save_before(args, state, control)
+        self._save_before(state, control)
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Remove the means of older checkpoints, now that the new one is whole."""
-        for file in Path(args.output_dir).glob(AVERAGE.format("*")):
-            if file != _average_file(args, state):
+        for file in self._folder.glob(AVERAGE.format("*")):
+            if file != self._file(state):
                 file.unlink()
 
-    def _save_before(self, args: TrainingArguments, state: TrainerState, control: TrainerControl) -> None:
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Put the mean in place of the last step's weights, where there is one."""
+        if self.weights:
+            kwargs["model"].load_state_dict(self.weights)
+
+    def _save_before(self, state: TrainerState, control: TrainerControl) -> None:
         # Before the checkpoint and not within it: a run killed in between still has the older pair.
         if control.should_save and self.weights:
-            save_file(self.weights | {TAKEN: torch.tensor(self._taken)}, _average_file(args, state))
+            save_file(self.weights | {TAKEN: torch.tensor(self._taken)}, self._file(state))
 
-
-def _average_file(args: TrainingArguments, state: TrainerState) -> Path:
-    return Path(args.output_dir) / AVERAGE.format(state.global_step)
+    def _file(self, state: TrainerState) -> Path:
+        return self._folder / AVERAGE.format(state.global_step)
 
 
 def last_checkpoint(output: Path) -> str | None:
@@ -288,14 +291,19 @@ def last_checkpoint(output: Path) -> str | None:
     return str(max(whole, key=lambda folder: int(folder.name.rpartition("-")[2]))) if whole else None
 
 
-def merged(model: nn.Module) -> nn.Module:
+def merged(model: TrainedModel | PeftModel) -> TrainedModel:
     """Return a model whose LoRA adapters, if it has any, are part of its weights; the given one keeps training."""
-    if not hasattr(model, "merge_and_unload"):
+    from peft import PeftModel
+
+    if not isinstance(model, PeftModel):
         return model
-    return copy.deepcopy(model).merge_and_unload()
+    # Found by name at run time, so that it passes for a tensor.
+    tuner: Any = copy.deepcopy(model).base_model
+    whole: TrainedModel = tuner.merge_and_unload()
+    return whole
 
 
-def with_lora(model: nn.Module, settings: Settings) -> nn.Module:
+def with_lora(model: TrainedModel, settings: Settings) -> nn.Module:
     """Return the model with LoRA adapters on linear layers other than the head's, which is trained whole.
 
     Source: Hu et al., LoRA (2021); on all linear layers: Dettmers et al., QLoRA (2023), with alpha = 2 rank; scaled for
@@ -307,11 +315,7 @@ def with_lora(model: nn.Module, settings: Settings) -> nn.Module:
     from peft import LoraConfig, get_peft_model
 
     rank = settings.lora_rank or 1
-    heads = [
-        name
-        for name, child in model.named_children()
-        if name != model.base_model_prefix and next(child.parameters(), None) is not None
-    ]
+    heads = _heads(model)
     return get_peft_model(
         model,
         LoraConfig(
@@ -327,8 +331,22 @@ def with_lora(model: nn.Module, settings: Settings) -> nn.Module:
     )
 
 
+def _heads(model: TrainedModel) -> list[str]:
+    """Return the names of what stands on an encoder, also of what a wrapped model has on its own one."""
+    heads = [
+        name
+        for name, child in model.named_children()
+        if name != model.base_model_prefix and next(child.parameters(), None) is not None
+    ]
+    if isinstance(model, WrappedModel) and model.encoder.base_model is not model.encoder:
+        heads += _heads(model.encoder)
+    return heads
+
+
 def _trainer(prepared: Prepared, settings: Settings, further: Sequence[TrainerCallback]) -> Trainer:
+    chosen = settings.hyperparameters()
     model = prepared.model
+    trained: nn.Module = model
     if not torch.cuda.is_available():
         keep_freed_memory()
         # Its backward pass takes less time on a processor than the fused kernel's, which computes the scores again.
@@ -336,21 +354,21 @@ def _trainer(prepared: Prepared, settings: Settings, further: Sequence[TrainerCa
     if settings.freeze_embeddings:
         model.get_input_embeddings().requires_grad_(False)
     if settings.lora_rank is not None:
-        model = with_lora(model, settings)
+        trained = with_lora(model, settings)
     callbacks = [KeepBest(settings.output / BEST, prepared), *further]
     if settings.patience is not None:
         callbacks.append(EarlyStoppingCallback(settings.patience))
     trainer = ResumableTrainer(
-        model=model,
+        model=trained,
         args=TrainingArguments(
             output_dir=str(settings.output),
-            num_train_epochs=settings.epochs,
-            per_device_train_batch_size=(settings.batch_size or 1) // settings.accumulation,
+            num_train_epochs=chosen.epochs,
+            per_device_train_batch_size=chosen.batch_size // settings.accumulation,
             gradient_accumulation_steps=settings.accumulation,
             per_device_eval_batch_size=EVALUATION_BATCH,
-            learning_rate=settings.learning_rate,
-            warmup_steps=settings.warmup,
-            weight_decay=settings.weight_decay,
+            learning_rate=chosen.learning_rate,
+            warmup_steps=chosen.warmup,
+            weight_decay=chosen.weight_decay,
             label_smoothing_factor=settings.label_smoothing,
             seed=settings.seed,
             eval_strategy="steps" if settings.eval_steps else "epoch",
@@ -380,7 +398,13 @@ def _trainer(prepared: Prepared, settings: Settings, further: Sequence[TrainerCa
     return trainer
 
 
-def _device() -> dict[str, bool]:
+class _Device(TypedDict, total=False):
+    bf16: bool
+    fp16: bool
+    use_cpu: bool
+
+
+def _device() -> _Device:
     """Return the device and the half precision it computes fast in, as ``TrainingArguments`` names them."""
     if torch.cuda.is_available():
         bfloat16 = torch.cuda.is_bf16_supported()

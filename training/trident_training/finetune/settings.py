@@ -22,6 +22,25 @@ class SettingsError(ValueError):
 
 
 @dataclass(frozen=True)
+class Hyperparameters:
+    """What every fine-tuning has and an architecture has defaults of.
+
+    Attributes:
+        learning_rate: at the end of the warm-up.
+        batch_size: sequences a step.
+        warmup: share of all steps in which the rate rises, 0 to 1.
+        weight_decay: AdamW's.
+        epochs: passes over the train set.
+    """
+
+    learning_rate: float
+    batch_size: int
+    warmup: float
+    weight_decay: float
+    epochs: int
+
+
+@dataclass(frozen=True)
 class Settings:
     """One run's settings; what is None comes from the model's architecture (:meth:`completed`).
 
@@ -92,9 +111,19 @@ class Settings:
         from trident_training.finetune.defaults import defaults_for
 
         defaults = asdict(defaults_for(config))
-        return replace(
-            self, **{name: value for name, value in defaults.items() if getattr(self, name, "chosen") is None}
-        )
+        return replace(self, **{name: value for name, value in defaults.items() if getattr(self, name) is None})
+
+    def hyperparameters(self) -> Hyperparameters:
+        """Return what completed settings have of everything that an architecture has defaults of.
+
+        Raises:
+            SettingsError: they are not complete.
+        """
+        found = {each.name: getattr(self, each.name) for each in fields(Hyperparameters)}
+        lacking = [name for name, value in found.items() if value is None]
+        if lacking:
+            raise SettingsError(f"{', '.join(lacking)} of the run is not settled")
+        return Hyperparameters(**found)
 
     def as_dict(self) -> dict[str, Any]:
         """Return what decides the result, as JSON has it."""

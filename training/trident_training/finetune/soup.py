@@ -26,8 +26,7 @@ def write_soup(
     score: Callable[[], Mapping[str, float]],
     primary: str,
     *,
-    save: Callable[[nn.Module, Path], None],
-    beside: Sequence[str],
+    companions: Sequence[str],
     uniform: bool,
 ) -> tuple[list[Path], Mapping[str, float]]:
     """Write the average of several fine-tunings as a checkpoint, with what it scores and what each of them did.
@@ -38,8 +37,7 @@ def write_soup(
         output: the checkpoint's folder.
         score: metrics of the first model, as it stands, on the validation set.
         primary: the metric to choose by; greater is better.
-        save: writes a model into a folder.
-        beside: files beside the first one's weights that the average takes over.
+        companions: files beside the first one's weights that the average takes over.
         uniform: take all of them; else only those by which the average gets no worse.
 
     Returns:
@@ -64,9 +62,9 @@ def write_soup(
 
     # Both score last what they leave in the model.
     taken, _ = (uniform_soup if uniform else greedy_soup)(models[0], weights, scored)
-    save(models[0], output)
+    models[0].save_pretrained(output)
     tokenizer.save_pretrained(output)
-    for name in beside:
+    for name in companions:
         if (checkpoints[0] / name).is_file():
             shutil.copyfile(checkpoints[0] / name, output / name)
     chosen = {str(checkpoints[index]): results[index] for index in taken}

@@ -8,30 +8,40 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from trident_training.data.problems import in_a_line
+from trident_training.data.problems import one_line
 from trident_training.finetune.run import BEST, LOSS, Result, epoch_name, rank
 
 
 @dataclass(frozen=True)
-class Entry:
-    """One candidate of a sweep, a model or a model with a head: its result, or why there is none."""
+class Trained:
+    """A candidate of a sweep, a model or a model with a head, that has a result."""
 
     name: str
-    result: Result | None
-    failure: str | None = None
+    result: Result
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A candidate that has none, and why."""
+
+    name: str
+    reason: str
+
+
+Entry = Trained | Failed
 
 
 def sweep(
     candidates: Mapping[str, Callable[[Path], Result]],
     output: Path,
-    tell: Callable[[Entry], None],
+    on_entry: Callable[[Entry], None],
 ) -> list[Entry]:
     """Fine-tune every candidate, each in a folder of its own; one that fails does not stop the others.
 
     Args:
         candidates: by name, what runs a fine-tuning in a folder, or goes on with it, or returns its result.
         output: the folder of their folders.
-        tell: called with every candidate's entry as soon as it is there.
+        on_entry: called with every candidate's entry as soon as it is there.
 
     Raises:
         ValueError: two candidates would share a folder.
@@ -39,21 +49,22 @@ def sweep(
     folders = {name: output / _slug(name) for name in candidates}
     if len(set(folders.values())) < len(folders):
         raise ValueError(f"two of {', '.join(candidates)} have the same name; give each once")
-    entries = []
+    entries: list[Entry] = []
     for name, train in candidates.items():
+        entry: Entry
         try:
-            entry = Entry(name, train(folders[name]))
+            entry = Trained(name, train(folders[name]))
         # Whatever one trips over, the others are still worth having.
         except Exception as error:
-            entry = Entry(name, None, in_a_line(error))
+            entry = Failed(name, one_line(error))
         entries.append(entry)
-        tell(entry)
+        on_entry(entry)
     return entries
 
 
-def best_of(entries: Sequence[Entry]) -> Entry | None:
+def best_of(entries: Sequence[Entry]) -> Trained | None:
     """Return the entry with the best epoch by the primary metric, ties by loss; None when all failed."""
-    done = [entry for entry in entries if entry.result is not None]
+    done = _trained(entries)
     return max(done, key=lambda entry: rank(entry.result.best_epoch, entry.result.primary), default=None)
 
 
@@ -70,7 +81,7 @@ def write_reports(entries: Sequence[Entry], output: Path) -> None:
 
 def markdown(entries: Sequence[Entry]) -> str:
     """Return the candidate x epoch table of the primary metric, the best epoch of each in bold."""
-    done = [entry for entry in entries if entry.result is not None]
+    done = _trained(entries)
     primary = done[0].result.primary if done else ""
     longest = max(done, key=lambda entry: len(entry.result.epochs), default=None)
     columns = [epoch_name(epoch) for epoch in longest.result.epochs] if longest else []
@@ -80,8 +91,8 @@ def markdown(entries: Sequence[Entry]) -> str:
         f"|---|{'---|' * len(columns)}---|---|",
     ]
     for entry in entries:
-        if entry.result is None:
-            lines.append(f"| {entry.name} |{' |' * len(columns)} | failed: {entry.failure} |")
+        if isinstance(entry, Failed):
+            lines.append(f"| {entry.name} |{' |' * len(columns)} | failed: {entry.reason} |")
             continue
         best = entry.result.best_epoch
         found = {
@@ -95,7 +106,7 @@ def markdown(entries: Sequence[Entry]) -> str:
 
 
 def _write_csv(entries: Sequence[Entry], file: Path) -> None:
-    rows = [{"model": entry.name, **epoch} for entry in entries if entry.result for epoch in entry.result.epochs]
+    rows = [{"model": entry.name, **epoch} for entry in _trained(entries) for epoch in entry.result.epochs]
     columns = list(dict.fromkeys(["model", "epoch", *(name for row in rows for name in row)]))
     with file.open("w", newline="") as target:
         writer = csv.DictWriter(target, columns)
@@ -108,7 +119,7 @@ def _plot(entries: Sequence[Entry], file: Path) -> None:
     from matplotlib import colormaps
     from matplotlib.figure import Figure
 
-    done = [entry for entry in entries if entry.result is not None]
+    done = _trained(entries)
     primary = done[0].result.primary if done else LOSS
     colours = [colormaps["turbo"]((place + 0.5) / len(done)) for place in range(len(done))]
     figure = Figure(figsize=(14, max(4, 1 + 0.25 * len(done))), layout="constrained")
@@ -132,6 +143,10 @@ def _plot(entries: Sequence[Entry], file: Path) -> None:
     for axes in (metrics, losses, bars):
         axes.grid(alpha=0.3)
     figure.savefig(file, dpi=120)
+
+
+def _trained(entries: Sequence[Entry]) -> list[Trained]:
+    return [entry for entry in entries if isinstance(entry, Trained)]
 
 
 def _slug(name: str) -> str:

@@ -79,7 +79,7 @@ def search(
     space: Space,
     settings: Settings,
     train: Train,
-    tell: Callable[[FrozenTrial], None],
+    on_trial: Callable[[FrozenTrial], None],
 ) -> None:
     """Run trials until the study has so many, whoever ran them; those that were killed here are gone on with first.
 
@@ -89,7 +89,7 @@ def search(
         space: where to search.
         settings: of every trial; ``output`` is the folder that holds this machine's.
         train: runs one.
-        tell: called with every trial that ended here.
+        on_trial: called with every trial that ended here.
     """
     while True:
         with _next_trial(study, trials, settings.output) as trial:
@@ -108,7 +108,7 @@ def search(
             except Exception as error:
                 trial.set_user_attr("failure", f"{type(error).__name__}: {error}")
                 study.tell(trial.number, state=TrialState.FAIL)
-            tell(study.trials[trial.number])
+            on_trial(study.trials[trial.number])
 
 
 def keep_best(study: optuna.Study, output: Path) -> Path | None:
@@ -136,18 +136,21 @@ def _draw(trial: Trial, space: Space, settings: Settings) -> Settings:
 
 
 class _Reporter(TrainerCallback):
-    """Tells the study every evaluation, and stops a trial that falls behind the others."""
+    """Reports every evaluation to the study, and stops a trial that falls behind the others."""
 
     def __init__(self, trial: Trial) -> None:
         self._trial = trial
 
     def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        primary = args.metric_for_best_model
+        if primary is None:
+            raise ValueError("the run names no metric to compare trials by")
         found = evaluations(state)
         known = set(self._trial.study.trials[self._trial.number].intermediate_values)
         for step, epoch in enumerate(found, 1):
-            # A trial gone on with has told some of them before.
+            # A trial gone on with has reported some of them before.
             if step not in known:
-                self._trial.report(epoch[args.metric_for_best_model], step)
+                self._trial.report(epoch[primary], step)
         if self._trial.should_prune():
             raise optuna.TrialPruned
 

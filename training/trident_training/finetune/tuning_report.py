@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from html import escape
 from pathlib import Path
@@ -44,7 +45,7 @@ def write_report(study: optuna.Study, output: Path) -> None:
     from matplotlib.figure import Figure
 
     metric = study.user_attrs.get(METRIC, "result").replace("_", " ")
-    pictures = []
+    pictures: list[str] = []
     for title, file, plot, draw in _pictures(study):
         # The script that draws them stands in the page once.
         shown = plot(study, target_name=metric).update_layout(title=None, margin={"t": 32})
@@ -97,7 +98,7 @@ def _summary(study: optuna.Study) -> str:
 def _table(study: optuna.Study) -> str:
     names = sorted({name for trial in study.trials for name in trial.params})
     complete = [trial for trial in study.trials if trial.state is TrialState.COMPLETE]
-    best = max(complete, key=lambda trial: trial.value, default=None)
+    best = max(complete, key=lambda trial: -math.inf if trial.value is None else trial.value, default=None)
     head = "".join(f"<th>{escape(name.replace('_', ' '))}</th>" for name in ("trial", "state", "result", *names))
     rows = "".join(_row(trial, names, best is not None and trial.number == best.number) for trial in study.trials)
     return f"<thead><tr>{head}</tr></thead><tbody>{rows}</tbody>"

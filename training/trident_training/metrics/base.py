@@ -9,7 +9,8 @@ import evaluate
 from datasets import Features
 
 
-class TridentMetric(evaluate.Metric, ABC):
+# `evaluate` has no types.
+class TridentMetric(evaluate.Metric, ABC):  # type: ignore[misc]
     """An ``evaluate.Metric`` that keeps its batches in memory and says what its result is judged by.
 
     Attributes:
@@ -36,4 +37,4 @@ class TridentMetric(evaluate.Metric, ABC):
         )
 
     @abstractmethod
-    def _compute(self, **columns: Any) -> dict[str, Any]: ...
+    def _compute(self, *args: Any, **columns: Any) -> dict[str, Any]: ...

@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from trident_client.contract import TaskSpec
 from typer import Option
@@ -18,12 +18,12 @@ from typer import Option
 if TYPE_CHECKING:
     import torch
     from datasets import Dataset
-    from torch import nn
     from transformers import PreTrainedTokenizerBase
     from trident_client import ModelInfo, TridentClient
 
     from trident_training.data.splits import Splits
     from trident_training.export.heads import Head
+    from trident_training.finetune.model import TrainedModel
     from trident_training.finetune.run import Prepared
     from trident_training.finetune.settings import Settings
     from trident_training.models import Recipe
@@ -60,13 +60,13 @@ class Predictor:
     Attributes:
         predict: of rows, what the task's :meth:`Task.score` takes.
         threshold: score from which the model's own card calls a row positive, where it has one.
-        model: the network, where it is at hand; what its weights are when it is asked, counts.
+        model: the network that predicts, as it stands at each call; None for a served or exported one.
         tokenizer: the network's.
     """
 
     predict: Callable[[Dataset], Any]
     threshold: float | None = None
-    model: nn.Module | None = None
+    model: TrainedModel | None = None
     tokenizer: PreTrainedTokenizerBase | None = None
 
 
@@ -93,14 +93,14 @@ class Task(ABC):
     """A task of the training: how its data is read, its model made, scored and exported.
 
     Attributes:
-        name: the task's name, that of its main ensemble, and the commands' last word.
+        spec: the task's row of the contract: its ensembles, and the folders that serve it.
+        name: the task's name, that of its main ensemble, and the commands' last word; as ``spec`` has it.
+        primary: the metric by which models are compared, greater being better; as ``spec`` has it.
         model: what is trained, in words, with its article.
         unit: what its rows are.
         source: data set that is taken where none is named.
         source_help: what data sets are accepted.
         max_length: tokens that a sequence is cut to by default.
-        spec: the task's row of the contract: its ensembles, and the folders that serve it.
-        primary: the metric by which models are compared; greater is better.
         columns: metrics that are shown, with how each is formatted.
         label_smoothing: whether the trainer's own loss, which can be smoothed, is used.
         guarded: whether a served model is replaced only after a comparison, or on ``--replace``.
@@ -111,18 +111,18 @@ class Task(ABC):
         candidates: options of a sweep's candidates, where they are others than ``choices``.
         scoring: options of how a model predicts and is scored.
         reading: fields of ``scoring`` that say how a checkpoint reads, which an average of models takes too.
-        telling: options of what an export tells clients, or changes in how it is served.
-        beside: files that a fine-tuning notes beside the weights, and that go wherever they go.
+        overrides: options of an export in place of what a fine-tuning noted beside the weights.
+        companions: files that a fine-tuning writes beside the weights, and that go wherever they go.
     """
 
+    spec: ClassVar[TaskSpec]
     name: ClassVar[str]
+    primary: ClassVar[str]
     model: ClassVar[str]
     unit: ClassVar[str]
     source: ClassVar[str] = ""
     source_help: ClassVar[str] = "File, folder or hub name."
     max_length: ClassVar[int] = 128
-    spec: ClassVar[TaskSpec]
-    primary: ClassVar[str]
     columns: ClassVar[Mapping[str, str]]
     label_smoothing: ClassVar[bool] = True
     guarded: ClassVar[bool] = False
@@ -133,8 +133,12 @@ class Task(ABC):
     candidates: ClassVar[type[Any] | None] = None
     scoring: ClassVar[type[Any]] = NoOptions
     reading: ClassVar[Sequence[str]] = ()
-    telling: ClassVar[type[Any]] = NoOptions
-    beside: ClassVar[Sequence[str]] = ()
+    overrides: ClassVar[type[Any]] = NoOptions
+    companions: ClassVar[Sequence[str]] = ()
+
+    def __init_subclass__(cls) -> None:
+        if "spec" in cls.__dict__:
+            cls.name, cls.primary = cls.spec.name, cls.spec.primary
 
     @abstractmethod
     def load(self, options: Any) -> Splits:
@@ -216,14 +220,14 @@ class Task(ABC):
         """
 
     @abstractmethod
-    def ask(self, client: TridentClient, model: str, rows: Dataset) -> Any:
+    def query(self, client: TridentClient, model: str, rows: Dataset) -> Any:
         """Have a running server predict rows; errors are the client's."""
 
     @abstractmethod
     def exported(self, export: Exported) -> Predictor:
         """Return the predictor that an export is."""
 
-    def served(self, url: str, protocol: str, model: str) -> Predictor:
+    def served(self, url: str, protocol: Literal["http", "grpc"], model: str) -> Predictor:
         """Return the predictor that a running server's model is.
 
         Args:
@@ -246,7 +250,7 @@ class Task(ABC):
 
         def predict(rows: Dataset) -> Any:
             with TridentClient(url, protocol=protocol, concurrency=16) as client:
-                return self.ask(client, model, rows)
+                return self.query(client, model, rows)
 
         return Predictor(predict, found[model].threshold)
 
@@ -269,10 +273,6 @@ class Task(ABC):
         """Return the metrics by which an average of models is chosen."""
         return self.score(predictor, data.splits["validation"], self.scoring())
 
-    def save(self, model: Any, folder: Path) -> None:
-        """Write a model so that :meth:`predictor` and :meth:`head` read it back."""
-        model.save_pretrained(folder)
-
     @abstractmethod
     def head(self, recipe: Recipe) -> Head:
         """Return the task's head on the encoder of what is to be served.
@@ -281,16 +281,16 @@ class Task(ABC):
             ValueError: it cannot be served.
         """
 
-    def files(self, weights: Path, telling: Any) -> dict[str, str]:
+    def files(self, weights: Path, overrides: Any) -> dict[str, str]:
         """Return the contents of further files, ``calibration.json`` where the task has one, by their names."""
         return {}
 
-    def told(self, weights: Path) -> dict[str, Any]:
-        """Return what clients are told of a model: ``languages``, ``threshold`` and ``metrics``, where known."""
+    def metadata(self, weights: Path) -> dict[str, Any]:
+        """Return what the server says of a model: ``languages``, ``threshold`` and ``metrics``, where known."""
         return {}
 
-    def retold(self, telling: Any) -> dict[str, Any]:
-        """Return what clients are told in place of that, as an export's options have it."""
+    def overridden_metadata(self, overrides: Any) -> dict[str, Any]:
+        """Return what it says in place of that, as an export's options have it."""
         return {}
 
     def commands(self) -> Mapping[str, Callable[..., None]]:

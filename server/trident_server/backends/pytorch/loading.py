@@ -74,9 +74,7 @@ def load(file: Path, device: torch.device, anywhere: bool, parameters: Parameter
 def _load(file: Path, device: torch.device, anywhere: bool, parameters: Parameters) -> LoadedModule:
     try:
         with torch.inference_mode(parameters.inference_mode):
-            module: Any = torch.jit.load(  # type: ignore[no-untyped-call]
-                str(file), map_location=None if anywhere else device
-            )
+            module: Any = torch.jit.load(str(file), map_location=None if anywhere else device)
         arguments, takes_dictionary = _arguments(module)
         stateless = is_stateless(module)
         packs = parameters.optimized_execution and parameters.prepacking

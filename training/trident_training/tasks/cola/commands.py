@@ -9,7 +9,7 @@ from typing import Annotated
 from typer import Option
 
 from trident_training.commands.console import reporting
-from trident_training.commands.options import Group, takes, training
+from trident_training.commands.options import Group, training, with_options
 from trident_training.finetune.settings import Settings
 from trident_training.tasks.cola.task import TASK, AcceptabilityOptions
 
@@ -22,7 +22,7 @@ class IntermediateOptions:
     examples: Annotated[int, Option(min=1000, help="Sentences to make, half of them broken.")] = 400_000
 
 
-@takes(
+@with_options(
     options=Group(IntermediateOptions),
     data=Group(AcceptabilityOptions),
     settings=training(TASK, "runs/intermediate", "label_smoothing"),
@@ -30,14 +30,16 @@ class IntermediateOptions:
 def intermediate(options: IntermediateOptions, data: AcceptabilityOptions, settings: Settings) -> None:
     """Before fine-tuning on CoLA: train on sentences broken by rule and on minimal pairs made from templates."""
     from trident_training.checkpoints.loading import load_config
+    from trident_training.classification.training import check_labels
     from trident_training.commands import steps
+    from trident_training.finetune.run import finetune
     from trident_training.tasks.cola.intermediate import stage
-    from trident_training.tasks.cola.training import check_labels
 
     with reporting("intermediate"):
-        loaded = steps.load(TASK, data)
+        loaded = TASK.load(data)
+        steps.describe(TASK, data, loaded)
         # Made sentences have both labels, whatever the train set has.
-        check_labels(loaded, "validation")
+        check_labels(TASK, loaded, "validation")
         completed = settings.completed(load_config(settings.model))
-        result = steps.finetune(stage.prepare(loaded, options.text, options.examples, completed), completed)
-    steps.tell_result(settings.model, result)
+        result = finetune(stage.prepare(loaded, options.text, options.examples, completed), completed)
+    steps.print_result(settings.model, result)

@@ -2,46 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from trident_client import contract
 from typer import Option
 
-from trident_training.tasks.base import BUNDLED, Data, Exported, Predictor, Task
+from trident_training.classification.task import ACCEPTED, Classification, LabelledOptions
+from trident_training.tasks.base import BUNDLED, Predictor
 
 if TYPE_CHECKING:
     from datasets import Dataset
-    from trident_client import TridentClient
 
-    from trident_training.export.heads import Head
-    from trident_training.finetune.run import Prepared
-    from trident_training.finetune.settings import Settings
-    from trident_training.models import Recipe
-    from trident_training.tasks.cola.data import AcceptabilityData
+    from trident_training.metrics.base import TridentMetric
 
 SOURCE = "nyu-mll/glue:cola"
-ACCEPTED = "Folder with train.* and dev.*, file (.tsv, .csv, .jsonl, .parquet), or hub name."
 
 
 @dataclass(frozen=True)
-class AcceptabilityOptions(Data):
+class AcceptabilityOptions(LabelledOptions):
     """Which judgements are learned from."""
 
     data: Annotated[str, Option(help=ACCEPTED)] = SOURCE
 
 
-class Acceptability(Task):
-    """Sentences with labels, CoLA's above all, and a sequence classifier."""
+class Acceptability(Classification):
+    """Sentences with labels, CoLA's above all.
 
-    name = contract.COLA.name
-    model = "a classifier of acceptability"
-    unit = "sentences"
-    source = SOURCE
-    source_help = ACCEPTED
+    Source: Warstadt, Singh and Bowman, Neural Network Acceptability Judgments (TACL 2019).
+    """
+
     spec = contract.COLA
-    primary = contract.COLA.primary
+    model = "a classifier of acceptability"
+    source = SOURCE
+    labels: ClassVar = {0: "unacceptable", 1: "acceptable"}
     columns: ClassVar = {"matthews_correlation": ".4f", "accuracy": ".4f", "f1": ".4f", "share_acceptable": ".1%"}
     guarded = True
     presets: ClassVar = {
@@ -56,57 +51,28 @@ class Acceptability(Task):
     }
     data = AcceptabilityOptions
 
-    def load(self, options: AcceptabilityOptions) -> AcceptabilityData:
-        """Load CoLA or data in its form."""
-        from trident_training.tasks.cola.data import load_cola
+    def metrics(self) -> Sequence[TridentMetric]:
+        """Return CoLA's metrics."""
+        from trident_training.tasks.cola.metrics import MatthewsCorrelation
 
-        return load_cola(options.data, validation_fraction=options.validation_fraction, seed=options.split_seed)
-
-    def rows(self, source: str, validation_fraction: float, split_seed: int) -> Dataset:
-        """Load sentences with their labels and sources."""
-        from trident_training.tasks.cola.data import load_rows
-
-        return load_rows(source, validation_fraction=validation_fraction, seed=split_seed)
-
-    def prepare(self, data: AcceptabilityData, settings: Settings, choices: Any) -> Prepared:
-        """Load a sequence classifier, and tokenize the sentences."""
-        from trident_training.tasks.cola.training import prepare
-
-        return prepare(data, settings)
-
-    def predictor(self, checkpoint: str, max_length: int, scoring: Any) -> Predictor:
-        """Return what predicts P(acceptable), float ``[n]``."""
-        from trident_training.checkpoints.loading import load_classifier, load_tokenizer
-        from trident_training.tasks.cola.scoring import model_judge
-        from trident_training.tasks.cola.training import LABELS
-
-        model = load_classifier(checkpoint, LABELS, max_length, fine_tuned=True).eval()
-        tokenizer = load_tokenizer(checkpoint)
-        judge = model_judge(model, tokenizer, max_length)
-        return Predictor(lambda rows: judge(rows["sentence"]), model=model, tokenizer=tokenizer)
-
-    def ask(self, client: TridentClient, model: str, rows: Dataset) -> Any:
-        """Ask for the sentences' probabilities."""
-        return client.acceptability(rows["sentence"], model=model)
-
-    def exported(self, export: Exported) -> Predictor:
-        """Return what predicts P(acceptable) with the export."""
-        from trident_training.tasks.cola.scoring import exported_judge
-
-        judge = exported_judge(export.module, export.tokenizer, export.max_tokens)
-        return Predictor(lambda rows: judge(rows["sentence"]))
+        return MatthewsCorrelation(), *super().metrics()
 
     def score(self, predictor: Predictor, rows: Dataset, scoring: Any) -> dict[str, Any]:
         """Return CoLA's metrics, and under ``by_source`` those of each source where the rows name theirs."""
-        from trident_training.tasks.cola.scoring import score_probabilities
+        from trident_training.tasks.cola.metrics import BySource
 
-        return score_probabilities(predictor.predict(rows), rows)
+        predictions = self.decide(predictor, rows)
+        metrics: dict[str, Any] = self.decided(predictions, rows["label"])
+        if any(rows["source"]):
+            metrics |= BySource().compute(predictions=predictions, references=rows["label"], sources=rows["source"])
+        return metrics
 
-    def head(self, recipe: Recipe) -> Head:
-        """Return the probability of being acceptable."""
-        from trident_training.tasks.cola.head import head
-
-        return head(recipe)
+    def collapsed(self, epoch: Mapping[str, float]) -> str | None:
+        """Say why an epoch's metrics show a collapsed model; also where its predictions tell nothing."""
+        found = super().collapsed(epoch)
+        if found is None and epoch[self.primary] == 0:
+            return "its predictions do not depend on the labels"
+        return found
 
     def commands(self) -> Mapping[str, Callable[..., None]]:
         """Return the command that trains on made sentences."""

@@ -39,7 +39,7 @@ class Calibration:
             raise ValueError(f"length_penalty is {self.length_penalty}; a number of 0 or more is accepted")
 
     @classmethod
-    def beside(cls, folder: Path) -> Calibration:
+    def read(cls, folder: Path) -> Calibration:
         """Read what stands beside a checkpoint's weights; logits are taken as they are where nothing does.
 
         Raises:

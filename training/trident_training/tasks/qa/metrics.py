@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import string
+from abc import abstractmethod
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from datasets import Features, List, Value
@@ -34,17 +35,24 @@ class _BestOfReferences(TridentMetric):
     """Scores each prediction against the reference it fits best, an empty one where there is no reference; 0 to 100."""
 
     features: ClassVar[Features] = ANSWERS
-    normalize: ClassVar[Callable[[str], str]]
-    parts: ClassVar[Callable[[str], Sequence[str]]]
+
+    @staticmethod
+    @abstractmethod
+    def normalize(text: str) -> str:
+        """Return a text as it is compared."""
+
+    @staticmethod
+    @abstractmethod
+    def parts(text: str) -> Sequence[str]:
+        """Return what the overlap is counted in."""
 
     def _compute(self, predictions: Sequence[str], references: Sequence[Sequence[str]]) -> dict[str, Any]:
         exact, overlap = [], []
-        normalize, parts = type(self).normalize, type(self).parts
         for prediction, accepted in zip(predictions, references, strict=True):
-            found = normalize(prediction)
-            expected = [normalize(each) for each in accepted or [""]]
+            found = self.normalize(prediction)
+            expected = [self.normalize(each) for each in accepted or [""]]
             exact.append(found in expected)
-            overlap.append(max(_overlap_f1(parts(found), parts(each)) for each in expected))
+            overlap.append(max(_overlap_f1(self.parts(found), self.parts(each)) for each in expected))
         return {"f1": 100 * sum(overlap) / len(overlap), "exact_match": 100 * sum(exact) / len(exact)}
 
 
@@ -59,7 +67,11 @@ class SquadScore(_BestOfReferences):
     primary: ClassVar[str] = "f1"
     citation: ClassVar[str] = "Rajpurkar et al., SQuAD (2016), section 6.1"
     normalize = staticmethod(normalize_squad)
-    parts = staticmethod(str.split)
+
+    @staticmethod
+    def parts(text: str) -> Sequence[str]:
+        """Return the words."""
+        return text.split()
 
 
 class KorquadScore(_BestOfReferences):
@@ -68,7 +80,11 @@ class KorquadScore(_BestOfReferences):
     primary: ClassVar[str] = "f1"
     citation: ClassVar[str] = "Lim, Kim and Lee, KorQuAD1.0 (2019), evaluation script"
     normalize = staticmethod(normalize_korquad)
-    parts = staticmethod(lambda text: text.replace(" ", ""))
+
+    @staticmethod
+    def parts(text: str) -> Sequence[str]:
+        """Return the characters, without spaces."""
+        return text.replace(" ", "")
 
 
 class EditScore(TridentMetric):

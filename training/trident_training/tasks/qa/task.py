@@ -59,7 +59,7 @@ class QuestionScoring:
 
 
 @dataclass(frozen=True)
-class QuestionTelling:
+class QuestionOverrides:
     """How a reader's scores are made, in place of what is noted beside its weights."""
 
     temperature: Annotated[
@@ -73,14 +73,12 @@ class QuestionTelling:
 class QuestionAnswering(Task):
     """Questions with passages, SQuAD's above all, and a reader that finds spans."""
 
-    name = contract.QA.name
+    spec = contract.QA
     model = "a span reader"
     unit = "questions"
     source = SOURCE
     source_help = "SQuAD-form JSON, folder, or hub name."
     max_length = 256
-    spec = contract.QA
-    primary = contract.QA.primary
     columns: ClassVar = {"f1": ".2f", "exact_match": ".2f", "edit_distance": ".2f", "calibration_error": ".3f"}
     label_smoothing = False
     presets: ClassVar = {
@@ -91,8 +89,8 @@ class QuestionAnswering(Task):
     choices = QuestionChoices
     scoring = QuestionScoring
     reading = ("doc_stride",)
-    telling = QuestionTelling
-    beside = (CALIBRATION,)
+    overrides = QuestionOverrides
+    companions = (CALIBRATION,)
 
     def load(self, options: QuestionOptions) -> QuestionData:
         """Load and join data sets of questions."""
@@ -141,10 +139,10 @@ class QuestionAnswering(Task):
 
         reader = CheckpointReader(checkpoint, max_length, scoring.doc_stride)
         options = {"strip": scoring.strip.split(), "longest_answer": scoring.longest_answer}
-        answer = reader.answerer(Calibration.beside(Path(checkpoint)), **options)
+        answer = reader.answerer(Calibration.read(Path(checkpoint)), **options)
         return ReaderPredictor(answer, model=reader.model, tokenizer=reader.tokenizer, reader=reader)
 
-    def ask(self, client: TridentClient, model: str, rows: Dataset) -> Any:
+    def query(self, client: TridentClient, model: str, rows: Dataset) -> Any:
         """Ask for each question's best answer."""
         questions = zip(rows["question"], rows["context"], strict=True)
         return [(spans[0].answer, spans[0].score) for spans in client.answer_many(questions, model=model)]
@@ -173,13 +171,13 @@ class QuestionAnswering(Task):
 
         return head(recipe)
 
-    def files(self, weights: Path, telling: QuestionTelling) -> dict[str, str]:
+    def files(self, weights: Path, overrides: QuestionOverrides) -> dict[str, str]:
         """Return the calibration beside the weights, with what was given in its place."""
         from trident_training.tasks.qa.calibration import Calibration
 
-        given = {"temperature": telling.temperature, "may_be_unanswerable": telling.unanswerable}
+        given = {"temperature": overrides.temperature, "may_be_unanswerable": overrides.unanswerable}
         chosen = {name: value for name, value in given.items() if value is not None}
-        calibration: Calibration = replace(Calibration.beside(weights), **chosen)  # type: ignore[arg-type]
+        calibration: Calibration = replace(Calibration.read(weights), **chosen)  # type: ignore[arg-type]
         return {CALIBRATION: calibration.to_json()}
 
 

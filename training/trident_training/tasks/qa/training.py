@@ -71,7 +71,7 @@ def prepare(data: QuestionData, settings: Settings, doc_stride: int) -> Prepared
     questions = list(data.splits["validation"])
 
     def compute_metrics(prediction: EvalPrediction) -> dict[str, float]:
-        start, end = prediction.predictions[:2]
+        start, end, *_ = tuple(prediction.predictions)
         found = decode(questions, passages, start, end, may_be_unanswerable=may_be_unanswerable(data))
         return score(best_texts(questions, found), questions)
 

@@ -32,7 +32,7 @@ class SimilarityCard:
     metrics: Mapping[str, float] | None = None
 
     @classmethod
-    def beside(cls, folder: Path) -> SimilarityCard:
+    def read(cls, folder: Path) -> SimilarityCard:
         """Read a folder's card; the default one where there is none, as in any sentence-transformers checkpoint.
 
         Raises:

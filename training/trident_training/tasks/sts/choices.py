@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Literal
 
 from trident_training.checkpoints.cleaning import Cleaning
 from trident_training.checkpoints.pooling import Pooling
@@ -37,7 +38,7 @@ class PairSettings:
 
     kind: Kind = Kind.BI_ENCODER
     pooling: Pooling | None = None
-    loss: str = "mse"
+    loss: Literal["mse", "cosent"] = "mse"
     primary: str = "spearman"
     cleaning: Cleaning = Cleaning.NONE
 

@@ -12,7 +12,7 @@ from rich.markup import escape
 from typer import Option
 
 from trident_training.commands.console import done, reporting
-from trident_training.commands.options import Group, takes, training
+from trident_training.commands.options import Group, training, with_options
 from trident_training.finetune.settings import Settings
 from trident_training.tasks.base import Data
 from trident_training.tasks.sts.task import TASK, SimilarityOptions
@@ -41,7 +41,7 @@ class VocabularyOptions:
             raise ValueError("--text is of --keep; a vocabulary is learned from the sentences of --data")
 
 
-@takes(options=Group(VocabularyOptions), split=Group(Data))
+@with_options(options=Group(VocabularyOptions), split=Group(Data))
 def vocabulary(options: VocabularyOptions, split: Data) -> None:
     """Give an encoder a vocabulary that is learned from the train set's sentences, or (--keep) cut its own to them."""
     from transformers import AutoModel
@@ -91,19 +91,20 @@ class DistillOptions:
     )
 
 
-@takes(options=Group(DistillOptions), settings=training(TASK, "runs/distilled"))
+@with_options(options=Group(DistillOptions), settings=training(TASK, "runs/distilled"))
 def distill(options: DistillOptions, settings: Settings) -> None:
     """Teach a sentence encoder (--model) another language: its embeddings become those of the translated originals."""
     from trident_training.checkpoints.loading import load_config
     from trident_training.commands import steps
+    from trident_training.finetune.run import finetune
     from trident_training.tasks.sts import distillation
     from trident_training.tasks.sts.data import load_translations
 
     with reporting("distill"):
         translations = load_translations(options.original, options.translation)
         completed = settings.completed(load_config(settings.model))
-        result = steps.finetune(distillation.prepare(translations, options.teacher, completed), completed)
-    steps.tell_result(f"{settings.model}: mean cosine with {options.teacher}", result)
+        result = finetune(distillation.prepare(translations, options.teacher, completed), completed)
+    steps.print_result(f"{settings.model}: mean cosine with {options.teacher}", result)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,12 +119,13 @@ class ContrastOptions:
     pairs_per_set: Annotated[int, Option(min=1, help="Pairs drawn of a set of paraphrases, at most.")] = 2
 
 
-@takes(options=Group(ContrastOptions), settings=training(TASK, "runs/contrast"))
+@with_options(options=Group(ContrastOptions), settings=training(TASK, "runs/contrast"))
 def contrast(options: ContrastOptions, settings: Settings) -> None:
     """Before fine-tuning on graded pairs: teach an encoder (--model) which sentences mean the same."""
     from trident_training.checkpoints.loading import load_config
     from trident_training.commands import steps
     from trident_training.commands.console import console
+    from trident_training.finetune.run import finetune
     from trident_training.tasks.sts.contrast import prepare
     from trident_training.tasks.sts.data import load_rows
     from trident_training.tasks.sts.triplets import load_triplets
@@ -133,5 +135,5 @@ def contrast(options: ContrastOptions, settings: Settings) -> None:
         negatives = sum(triplet.negative is not None for triplet in triplets)
         console.print(f"{len(triplets)} pairs that mean the same, {negatives} with a hard negative")
         completed = settings.completed(load_config(settings.model))
-        result = steps.finetune(prepare(triplets, load_rows(options.validation), completed), completed)
-    steps.tell_result(settings.model, result)
+        result = finetune(prepare(triplets, load_rows(options.validation), completed), completed)
+    steps.print_result(settings.model, result)

@@ -12,6 +12,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from datasets import Dataset
 from torch import Tensor, nn
@@ -22,7 +23,7 @@ from trident_training.finetune.run import Prepared
 from trident_training.finetune.settings import Settings
 from trident_training.tasks.sts.choices import Kind
 from trident_training.tasks.sts.metrics import Spearman
-from trident_training.tasks.sts.pairs import BiEncoder, load_pair_model, save_pair_model
+from trident_training.tasks.sts.pairs import BiEncoder, load_bi_encoder
 from trident_training.tasks.sts.training import collapsed, collator, score, tokenize
 from trident_training.tasks.sts.triplets import Triplet
 
@@ -54,11 +55,8 @@ def prepare(triplets: Sequence[Triplet], pairs: Dataset, settings: Settings) -> 
     """
     set_seed(settings.seed)
     tokenizer = load_tokenizer(settings.model)
-    loaded = load_pair_model(
-        settings.model,
-        Kind.BI_ENCODER,
-        settings.max_length,
-        dropout=Dropout(settings.dropout, settings.attention_dropout),
+    loaded = load_bi_encoder(
+        settings.model, settings.max_length, dropout=Dropout(settings.dropout, settings.attention_dropout)
     )
     scored = collator(tokenizer, Kind.BI_ENCODER)
 
@@ -77,7 +75,6 @@ def prepare(triplets: Sequence[Triplet], pairs: Dataset, settings: Settings) -> 
         collapsed=collapsed,
         facts={"train_data": hashlib.sha256(json.dumps(triplets).encode()).hexdigest()},
         loss=loss,
-        save=save_pair_model,
     )
 
 
@@ -126,4 +123,4 @@ def _tokenized(triplets: Sequence[Triplet], tokenizer: PreTrainedTokenizerBase, 
 
 
 def _scored(prediction: EvalPrediction, pairs: Dataset) -> dict[str, float]:
-    return score(prediction.predictions, pairs)
+    return score(np.asarray(prediction.predictions), pairs)

@@ -19,9 +19,8 @@ from transformers import EvalPrediction, PreTrainedTokenizerBase, set_seed
 from trident_training.checkpoints.loading import Dropout, load_tokenizer
 from trident_training.finetune.run import Prepared
 from trident_training.finetune.settings import Settings
-from trident_training.tasks.sts.choices import Kind
 from trident_training.tasks.sts.data import Translation
-from trident_training.tasks.sts.pairs import BiEncoder, load_pair_model, save_pair_model
+from trident_training.tasks.sts.pairs import BiEncoder, load_bi_encoder
 
 COSINE = "cosine"
 #: Share of the loss that asks for the right original among those of the batch, and how sharply.
@@ -51,14 +50,11 @@ def prepare(translations: Mapping[str, Sequence[Translation]], teacher: str, set
     """
     set_seed(settings.seed)
     tokenizer = load_tokenizer(settings.model)
-    loaded = load_pair_model(
-        settings.model,
-        Kind.BI_ENCODER,
-        settings.max_length,
-        dropout=Dropout(settings.dropout, settings.attention_dropout),
+    loaded = load_bi_encoder(
+        settings.model, settings.max_length, dropout=Dropout(settings.dropout, settings.attention_dropout)
     )
     student = Student(loaded.encoder, loaded.pooling)
-    model = load_pair_model(teacher, Kind.BI_ENCODER, 2).eval()
+    model = load_bi_encoder(teacher, 2).eval()
     if model.config.hidden_size != student.config.hidden_size:
         raise ValueError(
             f"{teacher} is {model.config.hidden_size} wide and {settings.model} {student.config.hidden_size}; "
@@ -87,7 +83,6 @@ def prepare(translations: Mapping[str, Sequence[Translation]], teacher: str, set
         collapsed=collapsed,
         facts={"teacher": teacher} | {f"{split}_data": _digest(pairs) for split, pairs in translations.items()},
         loss=loss,
-        save=save_pair_model,
     )
 
 

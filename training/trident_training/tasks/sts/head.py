@@ -18,7 +18,7 @@ def head(recipe: Recipe) -> heads.Head:
     Raises:
         ValueError: the model reads both sentences together, or pools in a way that is not exported.
     """
-    card = SimilarityCard.beside(recipe.weights)
+    card = SimilarityCard.read(recipe.weights)
     if card.kind is not Kind.BI_ENCODER:
         raise ValueError(f"{recipe.title} is a {card.kind}; only a {Kind.BI_ENCODER} is served")
     pooling = card.pooling or pooling_of(location(recipe.checkpoint))

@@ -25,6 +25,7 @@ from trident_training.checkpoints.bundled import location
 from trident_training.checkpoints.errors import CheckpointError
 from trident_training.checkpoints.loading import OWN_DROPOUT, Dropout, load_config, load_model
 from trident_training.checkpoints.pooling import Pooling, pooling_of
+from trident_training.finetune.model import TrainedModel, WrappedModel
 from trident_training.tasks.sts.choices import Kind
 
 HEAD = "head.safetensors"
@@ -36,26 +37,7 @@ MODULES = [
 ]
 
 
-class OnEncoder(nn.Module):
-    """What the project's own models have in common with those of transformers, for the trainer."""
-
-    base_model_prefix = "encoder"
-
-    def __init__(self, encoder: PreTrainedModel) -> None:
-        super().__init__()
-        self.encoder = encoder
-        self.config = encoder.config
-
-    def get_input_embeddings(self) -> nn.Module:
-        """Return the encoder's word embeddings."""
-        return self.encoder.get_input_embeddings()
-
-    def set_attn_implementation(self, name: str) -> None:
-        """Choose the encoder's attention."""
-        self.encoder.set_attn_implementation(name)
-
-
-class BiEncoder(OnEncoder):
+class BiEncoder(WrappedModel):
     """Two sentences to the cosine of their embeddings."""
 
     def __init__(self, encoder: PreTrainedModel, pooling: Pooling) -> None:
@@ -77,8 +59,14 @@ class BiEncoder(OnEncoder):
         hidden = self.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
         return self.pooling.of_padded(hidden.float(), attention_mask)
 
+    def save_pretrained(self, folder: Path) -> None:
+        """Write the encoder, and its pooling as sentence-transformers reads it too."""
+        super().save_pretrained(folder)
+        (folder / "modules.json").write_text(json.dumps(MODULES, indent=2) + "\n")
+        self.pooling.write(folder, self.config.hidden_size)
 
-class TwoLayers(OnEncoder):
+
+class TwoLayers(WrappedModel):
     """Two sentences in one sequence to a score by two linear layers."""
 
     def __init__(self, encoder: PreTrainedModel) -> None:
@@ -94,6 +82,19 @@ class TwoLayers(OnEncoder):
         hidden = self.encoder(input_ids=input_ids, attention_mask=attention_mask, **further).last_hidden_state
         return {"logits": self.head(hidden[:, 0])}
 
+    def save_pretrained(self, folder: Path) -> None:
+        """Write the encoder, and the head beside it."""
+        super().save_pretrained(folder)
+        save_file(self.head.state_dict(), folder / HEAD)
+
+
+def load_bi_encoder(
+    name: str, max_length: int, *, pooling: Pooling | None = None, dropout: Dropout = OWN_DROPOUT
+) -> BiEncoder:
+    """Return a checkpoint as a bi-encoder; arguments and errors are :func:`load_pair_model`'s."""
+    encoder = load_model(AutoModel, name, load_config(name), max_length, dropout)
+    return BiEncoder(encoder, pooling or pooling_of(location(name)))
+
 
 def load_pair_model(
     name: str,
@@ -103,7 +104,7 @@ def load_pair_model(
     pooling: Pooling | None = None,
     dropout: Dropout = OWN_DROPOUT,
     fine_tuned: bool = False,
-) -> nn.Module:
+) -> TrainedModel:
     """Return a checkpoint as a model of a kind, in float32.
 
     Args:
@@ -117,12 +118,11 @@ def load_pair_model(
     Raises:
         CheckpointError: nothing can be loaded under this name, or it takes fewer tokens, or has no such head.
     """
+    if kind is Kind.BI_ENCODER:
+        return load_bi_encoder(name, max_length, pooling=pooling, dropout=dropout)
     config = load_config(name)
-    if kind in {Kind.BI_ENCODER, Kind.TWO_LAYERS}:
-        encoder = load_model(AutoModel, name, config, max_length, dropout)
-        if kind is Kind.BI_ENCODER:
-            return BiEncoder(encoder, pooling or pooling_of(location(name)))
-        model = TwoLayers(encoder)
+    if kind is Kind.TWO_LAYERS:
+        model = TwoLayers(load_model(AutoModel, name, config, max_length, dropout))
         file = Path(name) / HEAD
         if file.is_file():
             model.head.load_state_dict(load_file(file))
@@ -135,19 +135,6 @@ def load_pair_model(
         return load_model(AutoModelForNextSentencePrediction, name, config, max_length, dropout, fine_tuned)
     config.num_labels, config.problem_type = 1, "regression"
     return load_model(AutoModelForSequenceClassification, name, config, max_length, dropout, fine_tuned)
-
-
-def save_pair_model(model: nn.Module, folder: Path) -> None:
-    """Write a model so that :func:`load_pair_model`, and for a bi-encoder sentence-transformers too, reads it back."""
-    if not isinstance(model, OnEncoder):
-        model.save_pretrained(folder)
-        return
-    model.encoder.save_pretrained(folder)
-    if isinstance(model, TwoLayers):
-        save_file(model.head.state_dict(), folder / HEAD)
-    elif isinstance(model, BiEncoder):
-        (folder / "modules.json").write_text(json.dumps(MODULES, indent=2) + "\n")
-        model.pooling.write(folder, model.config.hidden_size)
 
 
 def similarities(kind: Kind, logits: Tensor) -> Tensor:

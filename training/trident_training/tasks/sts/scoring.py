@@ -47,12 +47,12 @@ def checkpoint_comparer(checkpoint: str, max_length: int) -> tuple[Comparer, Sim
         CheckpointError: it cannot be loaded, or takes fewer than ``max_length`` tokens.
     """
     predictor = checkpoint_predictor(checkpoint, max_length)
-    return predictor.predict, SimilarityCard.beside(Path(checkpoint))
+    return predictor.predict, SimilarityCard.read(Path(checkpoint))
 
 
 def checkpoint_predictor(checkpoint: str, max_length: int) -> Predictor:
     """Return what compares pairs with a checkpoint, in float32; errors are :func:`checkpoint_comparer`'s."""
-    card = SimilarityCard.beside(Path(checkpoint))
+    card = SimilarityCard.read(Path(checkpoint))
     model = load_pair_model(checkpoint, card.kind, max_length, fine_tuned=True).eval()
     tokenizer = load_tokenizer(checkpoint)
     collate = collator(tokenizer, card.kind)

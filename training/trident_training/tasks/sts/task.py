@@ -82,8 +82,8 @@ class SimilarityScoring:
 
 
 @dataclass(frozen=True)
-class SimilarityTelling:
-    """What clients are told of a model in place of what its card says."""
+class SimilarityOverrides:
+    """What the server says of a model in place of what its card says."""
 
     threshold: Annotated[
         float | None, Option(min=-1, max=1, help="Cosine from which sentences are similar; the card's by default.")
@@ -96,13 +96,11 @@ class SimilarityTelling:
 class Similarity(Task):
     """Sentence pairs with their similarity, STS-B's, KLUE-STS's and KorSTS's, and models in four kinds."""
 
-    name = contract.STS.name
+    spec = contract.STS
     model = "a model of sentence similarity"
     unit = "pairs"
     source = SOURCE
     source_help = "STS-B, KLUE-STS or KorSTS: file, folder or hub name."
-    spec = contract.STS
-    primary = contract.STS.primary
     columns: ClassVar = dict.fromkeys(("spearman", "pearson", "f1", "accuracy", "threshold"), ".4f")
     label_smoothing = False
     reported = ("validation", "test")
@@ -114,8 +112,8 @@ class Similarity(Task):
     choices = SimilarityChoices
     candidates = SimilarityCandidates
     scoring = SimilarityScoring
-    telling = SimilarityTelling
-    beside = ("similarity.json",)
+    overrides = SimilarityOverrides
+    companions = ("similarity.json",)
 
     def load(self, options: SimilarityOptions) -> SimilarityData:
         """Load and join data sets of pairs."""
@@ -146,7 +144,8 @@ class Similarity(Task):
         """Find the threshold on the validation set, and write card and picture."""
         from trident_training.tasks.sts.scoring import write_card
 
-        write_card(data, best, max_length, choices and choices.kind, choices and choices.language)
+        kind, languages = (choices.kind, choices.language) if choices else (None, None)
+        write_card(data, best, max_length, kind, languages)
         return None
 
     def expand(self, candidates: SimilarityCandidates) -> dict[str, SimilarityChoices]:
@@ -177,7 +176,7 @@ class Similarity(Task):
 
         return checkpoint_predictor(checkpoint, max_length)
 
-    def ask(self, client: TridentClient, model: str, rows: Dataset) -> Any:
+    def query(self, client: TridentClient, model: str, rows: Dataset) -> Any:
         """Ask for the pairs' cosines."""
         return client.similarity(zip(rows["sentence_1"], rows["sentence_2"], strict=True), model=model)
 
@@ -210,28 +209,22 @@ class Similarity(Task):
         """Return correlations, and F1 and accuracy at the best threshold."""
         return self.score(replace(predictor, threshold=None), data.splits["validation"], self.scoring())
 
-    def save(self, model: Any, folder: Path) -> None:
-        """Write a model of any kind."""
-        from trident_training.tasks.sts.pairs import save_pair_model
-
-        save_pair_model(model, folder)
-
     def head(self, recipe: Recipe) -> Head:
         """Return pooling, unit norm and cosine."""
         from trident_training.tasks.sts.head import head
 
         return head(recipe)
 
-    def told(self, weights: Path) -> dict[str, Any]:
+    def metadata(self, weights: Path) -> dict[str, Any]:
         """Return what the card beside the weights says."""
         from trident_training.tasks.sts.card import SimilarityCard
 
-        card = SimilarityCard.beside(weights)
+        card = SimilarityCard.read(weights)
         return {"languages": card.languages, "threshold": card.threshold, "metrics": card.metrics}
 
-    def retold(self, telling: SimilarityTelling) -> dict[str, Any]:
+    def overridden_metadata(self, overrides: SimilarityOverrides) -> dict[str, Any]:
         """Return the threshold and the languages that were given."""
-        given = {"threshold": telling.threshold, "languages": ",".join(telling.language) or None}
+        given = {"threshold": overrides.threshold, "languages": ",".join(overrides.language) or None}
         return {name: value for name, value in given.items() if value is not None}
 
     def commands(self) -> Mapping[str, Callable[..., None]]:

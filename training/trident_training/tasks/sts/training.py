@@ -21,7 +21,7 @@ from trident_training.metrics.decisions import F1, Accuracy
 from trident_training.tasks.sts.choices import Kind, PairSettings
 from trident_training.tasks.sts.data import MOST, SIMILAR, SimilarityData
 from trident_training.tasks.sts.metrics import Pearson, Spearman, best_threshold
-from trident_training.tasks.sts.pairs import load_pair_model, loss_function, save_pair_model, similarities
+from trident_training.tasks.sts.pairs import load_pair_model, loss_function, similarities
 
 
 def prepare(data: SimilarityData, settings: Settings, choices: PairSettings) -> Prepared:
@@ -66,7 +66,6 @@ def prepare(data: SimilarityData, settings: Settings, choices: PairSettings) -> 
             **asdict(choices),
         },
         loss=loss_function(choices.kind, choices.loss),
-        save=save_pair_model,
     )
 
 

@@ -19,23 +19,23 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 from trident_training.checkpoints.loading import Dropout, load_classifier, load_tokenizer
+from trident_training.classification.data import LabelledData
+from trident_training.classification.training import collapsed_of, metrics_of, tokenize
+from trident_training.finetune.model import WrappedModel
 from trident_training.finetune.run import Prepared
 from trident_training.finetune.settings import Settings
-from trident_training.tasks.cola.data import AcceptabilityData
 from trident_training.tasks.cola.intermediate.examples import make_examples, read_sentences
-from trident_training.tasks.cola.metrics import MatthewsCorrelation
-from trident_training.tasks.cola.training import LABELS, collapsed, compute_metrics, tokenize
+from trident_training.tasks.cola.task import TASK
 
 #: The label of what is not a word's first token.
 IGNORED = -100
 
 
-class WordMarking(nn.Module):
-    """A sequence classifier with a second head that marks the words that show what is wrong."""
+class WordMarking(WrappedModel):
+    """A sequence classifier with a second head, not saved, that marks the words that show what is wrong."""
 
     def __init__(self, classifier: PreTrainedModel) -> None:
-        super().__init__()
-        self.classifier = classifier
+        super().__init__(classifier)
         self.words = nn.Linear(classifier.config.hidden_size, 1)
 
     def forward(
@@ -49,7 +49,7 @@ class WordMarking(nn.Module):
             labels: int64 ``[n]``.
             marks: int64 ``[n, L]``, 1 where the word is wrong, -100 where there is none; None for no word loss.
         """
-        output = self.classifier(
+        output = self.encoder(
             input_ids=input_ids, attention_mask=attention_mask, labels=labels, output_hidden_states=True
         )
         loss = output.loss
@@ -59,20 +59,8 @@ class WordMarking(nn.Module):
             loss = loss + nn.functional.binary_cross_entropy_with_logits(logits, marks[kept].float())
         return SequenceClassifierOutput(loss=loss, logits=output.logits)
 
-    def get_input_embeddings(self) -> nn.Module:
-        """Return the classifier's word embeddings."""
-        return self.classifier.get_input_embeddings()
 
-    def set_attn_implementation(self, name: str) -> None:
-        """Choose the classifier's attention."""
-        self.classifier.set_attn_implementation(name)
-
-    def save_pretrained(self, folder: Path) -> None:
-        """Save the classifier alone."""
-        self.classifier.save_pretrained(folder)
-
-
-def prepare(data: AcceptabilityData, texts: Sequence[Path], examples: int, settings: Settings) -> Prepared:
+def prepare(data: LabelledData, texts: Sequence[Path], examples: int, settings: Settings) -> Prepared:
     """Make the examples and load the model.
 
     Args:
@@ -89,12 +77,12 @@ def prepare(data: AcceptabilityData, texts: Sequence[Path], examples: int, setti
     set_seed(settings.seed)
     tokenizer = load_tokenizer(settings.model)
     model = load_classifier(
-        settings.model, LABELS, settings.max_length, dropout=Dropout(settings.dropout, settings.attention_dropout)
+        settings.model, TASK.labels, settings.max_length, dropout=Dropout(settings.dropout, settings.attention_dropout)
     )
     train = data.splits["train"]
     acceptable = [text for text, label in zip(train["sentence"], train["label"], strict=True) if label]
 
-    def encoded() -> Iterator[dict[str, list[int]]]:
+    def encoded() -> Iterator[dict[str, object]]:
         for example in make_examples(acceptable, sentences, examples, settings.seed):
             row = tokenizer(
                 list(example.words), is_split_into_words=True, truncation=True, max_length=settings.max_length
@@ -121,9 +109,9 @@ def prepare(data: AcceptabilityData, texts: Sequence[Path], examples: int, setti
         train=Dataset.from_list(list(encoded())),
         validation=tokenize(data.splits["validation"], tokenizer, settings.max_length),
         collator=Collator(tokenizer),
-        compute_metrics=compute_metrics,
-        primary=MatthewsCorrelation.primary,
-        collapsed=collapsed,
+        compute_metrics=metrics_of(TASK),
+        primary=TASK.primary,
+        collapsed=collapsed_of(TASK),
         facts=facts,
     )
 

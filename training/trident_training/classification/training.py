@@ -1,40 +1,35 @@
-"""Prepares CoLA for a fine-tuning run."""
+"""Prepares labelled sentences for a fine-tuning run."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from datasets import Dataset
 from transformers import DataCollatorWithPadding, EvalPrediction, PreTrainedTokenizerBase, set_seed
 
 from trident_training.checkpoints.loading import Dropout, load_classifier, load_tokenizer
+from trident_training.classification.data import LabelledData
+from trident_training.classification.task import Classification
 from trident_training.data.problems import DataError
 from trident_training.finetune.run import Prepared
 from trident_training.finetune.settings import Settings
-from trident_training.metrics.decisions import F1, Accuracy
-from trident_training.tasks.cola.data import AcceptabilityData
-from trident_training.tasks.cola.metrics import MatthewsCorrelation
-
-LABELS = {0: "unacceptable", 1: "acceptable"}
-SHARE = "share_acceptable"
 
 
-def prepare(data: AcceptabilityData, settings: Settings) -> Prepared:
+def prepare(task: Classification, data: LabelledData, settings: Settings) -> Prepared:
     """Load model and tokenizer and tokenize the data.
 
     Raises:
         CheckpointError: the checkpoint cannot be loaded, or takes fewer tokens than ``settings.max_length``.
         DataError: the sentences to learn from, or those to choose by, all have one label.
     """
-    check_labels(data, "train", "validation")
+    check_labels(task, data, "train", "validation")
     # The head's first weights are drawn here.
     set_seed(settings.seed)
     tokenizer = load_tokenizer(settings.model)
     model = load_classifier(
-        settings.model, LABELS, settings.max_length, dropout=Dropout(settings.dropout, settings.attention_dropout)
+        settings.model, task.labels, settings.max_length, dropout=Dropout(settings.dropout, settings.attention_dropout)
     )
     return Prepared(
         model=model,
@@ -42,14 +37,14 @@ def prepare(data: AcceptabilityData, settings: Settings) -> Prepared:
         train=tokenize(data.splits["train"], tokenizer, settings.max_length),
         validation=tokenize(data.splits["validation"], tokenizer, settings.max_length),
         collator=DataCollatorWithPadding(tokenizer, pad_to_multiple_of=8),
-        compute_metrics=compute_metrics,
-        primary=MatthewsCorrelation.primary,
-        collapsed=collapsed,
+        compute_metrics=metrics_of(task),
+        primary=task.primary,
+        collapsed=collapsed_of(task),
         facts={"train_data": data.digest("train"), "validation_data": data.digest("validation")},
     )
 
 
-def check_labels(data: AcceptabilityData, *splits: str) -> None:
+def check_labels(task: Classification, data: LabelledData, *splits: str) -> None:
     """Refuse splits of one label, on which every model is a collapsed one.
 
     Raises:
@@ -58,7 +53,7 @@ def check_labels(data: AcceptabilityData, *splits: str) -> None:
     for split in splits:
         labels = set(data.splits[split]["label"])
         if len(labels) < 2:
-            found = ", ".join(f"{label} ({LABELS[label]})" for label in labels)
+            found = ", ".join(f"{label} ({task.labels[label]})" for label in labels)
             raise DataError(
                 f"every sentence of the {split} set has the label {found}; some of 0 and some of 1 are needed"
             )
@@ -74,30 +69,27 @@ def tokenize(rows: Dataset, tokenizer: PreTrainedTokenizerBase, max_length: int)
     return rows.map(encode, batched=True, remove_columns=rows.column_names, keep_in_memory=True)
 
 
-def compute_metrics(prediction: EvalPrediction) -> dict[str, float]:
-    """Return CoLA's metrics, and the share of sentences called acceptable, of logits ``[n, 2]``."""
-    logits = prediction.predictions[0] if isinstance(prediction.predictions, tuple) else prediction.predictions
-    return score(np.argmax(logits, axis=1), prediction.label_ids)
+def metrics_of(task: Classification) -> Callable[[EvalPrediction], dict[str, float]]:
+    """Return what makes the task's metrics of logits ``[n, 2]``."""
+
+    def compute(prediction: EvalPrediction) -> dict[str, float]:
+        logits: Any = prediction.predictions
+        logits = logits[0] if isinstance(logits, tuple) else logits
+        return task.decided(np.argmax(logits, axis=1), np.asarray(prediction.label_ids))
+
+    return compute
 
 
-def score(predictions: npt.NDArray[Any], references: npt.NDArray[Any]) -> dict[str, float]:
-    """Return Matthews correlation, accuracy, F1 and share called acceptable of 0/1 arrays ``[n]``."""
-    result: dict[str, float] = {}
-    for metric in (MatthewsCorrelation(), Accuracy(), F1()):
-        result |= metric.compute(predictions=predictions, references=references)
-    return result | {SHARE: float(np.mean(predictions))}
+def collapsed_of(task: Classification) -> Callable[[Mapping[str, float]], str | None]:
+    """Return what says why an epoch's metrics show a collapsed model, and what to change; None when they do not."""
 
+    def collapsed(epoch: Mapping[str, float]) -> str | None:
+        found = task.collapsed(epoch)
+        if found is None:
+            return None
+        return (
+            f"the model collapsed: {found}. Use a lower learning rate, a longer warm-up, a smaller batch or more "
+            "epochs; another seed can be enough."
+        )
 
-def collapsed(epoch: Mapping[str, float]) -> str | None:
-    """Say why an epoch's metrics show a collapsed model, and what to change; None when they do not."""
-    share = epoch[SHARE]
-    if share in {0.0, 1.0}:
-        found = f"every sentence is called {LABELS[int(share)]}"
-    elif epoch[MatthewsCorrelation.primary] == 0:
-        found = "its predictions do not depend on the labels"
-    else:
-        return None
-    return (
-        f"the model collapsed: {found}. Use a lower learning rate, a longer warm-up, a smaller batch or more epochs; "
-        "another seed can be enough."
-    )
+    return collapsed

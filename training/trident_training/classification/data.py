@@ -1,12 +1,10 @@
-"""CoLA, the Corpus of Linguistic Acceptability, and data in its form.
-
-Source: Warstadt, Singh and Bowman, Neural Network Acceptability Judgments (TACL 2019).
-"""
+"""Sentences with labels, 0 and 1: from CoLA, the Corpus of Linguistic Acceptability, and in any tabular form."""
 
 from __future__ import annotations
 
 import hashlib
 import random
+from collections.abc import Mapping
 
 from datasets import Dataset, DatasetDict
 
@@ -19,8 +17,8 @@ TSV_COLUMNS = ("source", "label", "mark", "sentence")
 LABELS = {"0": 0, "1": 1, "0.0": 0, "1.0": 1}
 
 
-class AcceptabilityData(Splits):
-    """Sentences with labels, 1 acceptable and 0 not; columns ``sentence``, ``label`` and ``source`` (may be "")."""
+class LabelledData(Splits):
+    """Sentences with labels, 0 or 1; columns ``sentence``, ``label`` and ``source`` (may be "")."""
 
     def digest(self, split: str) -> str:
         """Return SHA-256 over a split's rows: two scores may be compared where it is the same."""
@@ -28,13 +26,16 @@ class AcceptabilityData(Splits):
         return hashlib.sha256("\n".join(f"{label}\t{text}" for label, text in rows).encode()).hexdigest()
 
 
-def load_cola(source: str, *, validation_fraction: float = 0.1, seed: int = 0) -> AcceptabilityData:
-    """Load and check acceptability data.
+def load_labelled(
+    source: str, labels: Mapping[int, str], *, validation_fraction: float = 0.1, seed: int = 0
+) -> LabelledData:
+    """Load and check labelled sentences.
 
     Sentences of the source's own validation set are taken out of its train set.
 
     Args:
         source: as :func:`~trident_training.data.reading.read_splits` takes it.
+        labels: what 0 and 1 mean.
         validation_fraction: how much of the train set is carved off to choose by, the source's own validation set being
             kept for the report; 0 chooses by the source's own.
         seed: of the carving.
@@ -47,7 +48,7 @@ def load_cola(source: str, *, validation_fraction: float = 0.1, seed: int = 0) -
         raise ValueError(f"a validation fraction of {validation_fraction} cannot be carved off; 0 to 0.5 is accepted")
     problems, notes = Problems(), list[str]()
     read = read_splits(source, ("sentence", "label"), TSV_COLUMNS)
-    splits = {split: _check(rows, file, problems) for split, (file, rows) in read.items()}
+    splits = {split: _check(rows, file, labels, problems) for split, (file, rows) in read.items()}
     problems.check()
     train = splits["train"]
     held_out = splits.get("validation")
@@ -64,38 +65,40 @@ def load_cola(source: str, *, validation_fraction: float = 0.1, seed: int = 0) -
         chosen = {"train": train, "validation": held_out}
     else:
         raise ValueError(f"{source} has no validation set of its own; carve one off with a validation fraction above 0")
-    return AcceptabilityData(DatasetDict(chosen), notes)
+    return LabelledData(DatasetDict(chosen), notes)
 
 
-def load_rows(source: str, *, validation_fraction: float = 0.0, seed: int = 0) -> Dataset:
+def load_rows(source: str, labels: Mapping[int, str], *, validation_fraction: float = 0.0, seed: int = 0) -> Dataset:
     """Load and check the rows to score a model on.
 
     Args:
-        source: as :func:`load_cola` takes it.
-        validation_fraction: when above 0, what :func:`load_cola` carves off with this fraction and seed; the source's
-            own validation set, or all of a single file, otherwise.
+        source: as :func:`load_labelled` takes it.
+        labels: what 0 and 1 mean.
+        validation_fraction: when above 0, what :func:`load_labelled` carves off with this fraction and seed; the
+            source's own validation set, or all of a single file, otherwise.
         seed: of the carving.
 
     Raises:
         DataError: with file, row and reason of every bad row.
     """
     if validation_fraction:
-        return load_cola(source, validation_fraction=validation_fraction, seed=seed).splits["validation"]
+        return load_labelled(source, labels, validation_fraction=validation_fraction, seed=seed).splits["validation"]
     problems = Problems()
     read = read_splits(source, ("sentence", "label"), TSV_COLUMNS)
     file, rows = read.get("validation", read["train"])
-    checked = _check(rows, file, problems)
+    checked = _check(rows, file, labels, problems)
     problems.check()
     return checked
 
 
-def _check(rows: Dataset, file: str, problems: Problems) -> Dataset:
+def _check(rows: Dataset, file: str, labels: Mapping[int, str], problems: Problems) -> Dataset:
+    accepted = f"0 ({labels[0]}) and 1 ({labels[1]})"
     sources = rows["source"] if "source" in rows.column_names else [""] * len(rows)
     good: dict[str, list[object]] = {"sentence": [], "label": [], "source": []}
     for row, (sentence, label, source) in enumerate(zip(rows["sentence"], rows["label"], sources, strict=True), 1):
         number = LABELS.get(str(label).strip())
         if number is None:
-            problems.add(file, row, f"the label is {label!r}; 0 (not acceptable) and 1 (acceptable) are accepted")
+            problems.add(file, row, f"the label is {label!r}; {accepted} are accepted")
         if not isinstance(sentence, str) or not sentence.strip():
             problems.add(file, row, f"the sentence is {sentence!r}; text is accepted")
         for name, value in (("sentence", sentence), ("label", number), ("source", source or "")):

@@ -197,7 +197,8 @@ class ModelSet:
                 for step in configuration.ensemble_scheduling.step:
                     step.model_name = renamed.get(step.model_name, step.model_name)
                 for output in configuration.output:
-                    if output.name == self.spec.network_output and len(output.dims) == 1:
+                    # Where a request says how long its output is, as a reader's logits are, the network does not.
+                    if output.name == self.spec.network_output and len(output.dims) == 1 and output.dims[0] != -1:
                         output.dims[0] = width
                 if max_tokens is not None:
                     _resize(configuration, source.max_tokens(), max_tokens)

@@ -26,15 +26,15 @@ class Client:
 
     def infer(self, model: str, inputs: Arrays, outputs: Sequence[str] = ()) -> Arrays:
         """Return the outputs asked for, or all where none are."""
-        return self._answer(self._send(model, inputs, outputs))
+        return self._answer(model, inputs, self._send(model, inputs, outputs))
 
     def infer_together(self, model: str, requests: Sequence[Arrays]) -> list[Arrays | InferenceServerException]:
         """Send all requests at once; an error stands where its answer would."""
         pending = [self._send(model, inputs) for inputs in requests]
         answers: list[Arrays | InferenceServerException] = []
-        for each in pending:
+        for each, asked in zip(pending, requests, strict=True):
             try:
-                answers.append(self._answer(each))
+                answers.append(self._answer(model, asked, each))
             except InferenceServerException as error:
                 answers.append(error)
         return answers
@@ -42,31 +42,42 @@ class Client:
     def infer_sequence(self, model: str, sequence: int, requests: Sequence[Arrays]) -> list[Arrays]:
         """Send a sequence's requests one after another."""
         last = len(requests) - 1
-        with triton_http.InferenceServerClient(self._url, network_timeout=60) as client:
-            results = [
-                client.infer(
-                    model,
-                    _inputs(inputs),
-                    sequence_id=sequence,
-                    sequence_start=place == 0,
-                    sequence_end=place == last,
-                )
-                for place, inputs in enumerate(requests)
-            ]
         return [
-            {each["name"]: result.as_numpy(each["name"]) for each in result.get_response()["outputs"]}
-            for result in results
+            self.infer_of_sequence(model, sequence, inputs, start=place == 0, end=place == last)
+            for place, inputs in enumerate(requests)
         ]
+
+    def infer_of_sequence(
+        self,
+        model: str,
+        sequence: int,
+        inputs: Arrays,
+        *,
+        start: bool = False,
+        end: bool = False,
+        outputs: Sequence[str] = (),
+    ) -> Arrays:
+        """Send one request of a sequence; threads may, each for its own sequence."""
+        wanted = [triton_http.InferRequestedOutput(name) for name in outputs] or None
+        with triton_http.InferenceServerClient(self._url, network_timeout=60) as client:
+            result = client.infer(
+                model, _inputs(inputs), outputs=wanted, sequence_id=sequence, sequence_start=start, sequence_end=end
+            )
+        return _arrays(result)
 
     def _send(self, model: str, inputs: Arrays, outputs: Sequence[str] = ()) -> triton_http.InferAsyncRequest:
         given = _inputs(inputs)
-        self._sent[model] += len(next(iter(inputs.values())))
+        self._sent[model] += _items(inputs)
         wanted = [triton_http.InferRequestedOutput(name) for name in outputs] or None
         return self._client.async_infer(model, given, outputs=wanted)
 
-    def _answer(self, request: triton_http.InferAsyncRequest) -> Arrays:
-        result = request.get_result(timeout=60)
-        return {each["name"]: result.as_numpy(each["name"]) for each in result.get_response()["outputs"]}
+    def _answer(self, model: str, inputs: Arrays, request: triton_http.InferAsyncRequest) -> Arrays:
+        try:
+            return _arrays(request.get_result(timeout=60))
+        except InferenceServerException:
+            # Triton does not count it either.
+            self._sent[model] -= _items(inputs)
+            raise
 
     def executions(self, model: str) -> int:
         """Return how often the model was executed so far, once all that was sent is counted: Triton answers first."""
@@ -83,6 +94,14 @@ class Client:
 
     def is_live(self) -> bool:
         return bool(self._client.is_server_live())
+
+
+def _arrays(result: triton_http.InferResult) -> Arrays:
+    return {each["name"]: result.as_numpy(each["name"]) for each in result.get_response()["outputs"]}
+
+
+def _items(inputs: Arrays) -> int:
+    return len(next(iter(inputs.values())))
 
 
 def _inputs(arrays: Arrays) -> list[triton_http.InferInput]:

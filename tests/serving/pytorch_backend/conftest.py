@@ -21,7 +21,8 @@ def backend_triton(
 ) -> Iterator[TritonProcess]:
     repository = write_repository(tmp_path_factory.mktemp("pytorch_backend") / "models")
     # Models that must not load are no reason to stop, nor to be unready.
-    lenient = ["--exit-on-error=false", "--strict-readiness=false"]
+    # Warm-ups are logged only where it is asked for.
+    lenient = ["--exit-on-error=false", "--strict-readiness=false", "--log-verbose=1"]
     with serve_models(repository, isolated=isolated, extra_args=lenient) as process:
         yield process
 

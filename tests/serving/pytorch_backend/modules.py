@@ -105,6 +105,24 @@ class Running(nn.Module):
         return self.total.clone()
 
 
+class Slots(nn.Module):
+    """Sums up in the module what each slot of a batch is sent; answers the sum, the ready slots and all."""
+
+    totals: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("totals", torch.zeros([4, 1]))
+
+    def forward(self, X: Tensor, START: Tensor, READY: Tensor) -> Tensor:  # noqa: N803
+        rows = X.size(0)
+        kept = self.totals[:rows].clone()
+        totals = torch.where(START == 1, torch.zeros_like(kept), kept) + X
+        self.totals[:rows] = torch.where(READY == 1, totals, kept)
+        counts = torch.stack([READY.sum(), torch.tensor(rows)]).to(X.dtype).repeat(rows, 1)
+        return torch.cat([totals, counts], dim=1)
+
+
 class Controls(nn.Module):
     """Answers what Triton said of the place in the sequence."""
 
@@ -118,6 +136,21 @@ class Kept(nn.Module):
     def forward(self, X: Tensor, START: Tensor, SUM: Tensor) -> tuple[Tensor, Tensor]:  # noqa: N803
         total = torch.where(START == 1, torch.zeros_like(SUM), SUM) + X
         return total, total
+
+
+class Carried(nn.Module):
+    """Adds to the state that it is given, whatever that was at the start."""
+
+    def forward(self, X: Tensor, SUM: Tensor) -> tuple[Tensor, Tensor]:  # noqa: N803
+        total = SUM + X
+        return total, total
+
+
+class LacksOne(nn.Module):
+    """Answers all elements of the batch but the last."""
+
+    def forward(self, X: Tensor) -> Tensor:  # noqa: N803
+        return X[:-1]
 
 
 class Types(nn.Module):

@@ -1,12 +1,12 @@
 """The model repository of the contract tests: models that serve, and models whose load must fail and what it says."""
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from . import modules
+from .model import TYPES, Model, batch_input, parameters, sample, tensors
+from .sequence_models import SEQUENCES, START, STATES, TENSORS
 
 WAIT = "dynamic_batching { max_queue_delay_microseconds: 1500000 preferred_batch_size: [ 4 ] }\n"
 SUBTRACT = """
@@ -23,13 +23,10 @@ max_batch_size: 4
 input [ {{ name: "X" data_type: TYPE_{0} dims: [ 1 ] }} ]
 output [ {{ name: "Y" data_type: TYPE_{0} dims: [ 1 ] }} ]
 """
-SEQUENCES = """
-max_batch_size: {0}
-input [ {{ name: "X__0" data_type: TYPE_FP32 dims: [ 1 ] }} ]
-output [ {{ name: "Y__0" data_type: TYPE_FP32 dims: [ {1} ] }} ]
-"""
-START = '{ name: "START__1" control { kind: CONTROL_SEQUENCE_START int32_false_true: [ 0, 1 ] } }'
-TYPES = ["BOOL", "UINT8", "INT8", "INT16", "INT32", "INT64", "FP16", "FP32", "FP64"]
+RAGGED = 'max_batch_size: 4\ninput [ { name: "X" data_type: TYPE_FP32 dims: [ -1 ] allow_ragged_batch: true } ]\n'
+ONE_OUTPUT = 'output [ { name: "Y" data_type: TYPE_FP32 dims: [ -1 ] } ]\n'
+SCATTER = 'batch_output { kind: BATCH_SCATTER_WITH_INPUT_SHAPE target_name: "Y" source_input: "X" }\n'
+CONTENTS = ("zero_data", "random_data")
 BATCH_INPUTS = {
     "count": ("BATCH_ELEMENT_COUNT", "FP32"),
     "accumulated": ("BATCH_ACCUMULATED_ELEMENT_COUNT", "INT32"),
@@ -38,35 +35,6 @@ BATCH_INPUTS = {
     "item_shape": ("BATCH_ITEM_SHAPE", "INT32"),
     "item_shape_flat": ("BATCH_ITEM_SHAPE_FLATTEN", "FP32"),
 }
-
-
-@dataclass(frozen=True)
-class Model:
-    """One model: what it computes, its configuration without the backend, and the file it lies in."""
-
-    module: nn.Module | None
-    config: str
-    backend: str = 'backend: "pytorch"'
-    file_name: str = "model.pt"
-    instances: int = 1
-
-
-def tensors(field: str, prefix: str) -> str:
-    """Return one tensor of every type that can be configured."""
-    names = [
-        f'{{ name: "{prefix}{kind}__{place}" data_type: TYPE_{kind} dims: [ 2 ] }}' for place, kind in enumerate(TYPES)
-    ]
-    return f"{field} [ {', '.join(names)} ]\n"
-
-
-def batch_input(name: str, kind: str, data_type: str) -> str:
-    return f'batch_input {{ kind: {kind} target_name: "{name}" data_type: TYPE_{data_type} source_input: "X" }}\n'
-
-
-def parameters(**values: str) -> str:
-    return "".join(
-        f'parameters {{ key: "{key}" value: {{ string_value: "{text}" }} }}\n' for key, text in values.items()
-    )
 
 
 SERVED = {
@@ -86,7 +54,7 @@ SERVED = {
             ENABLE_JIT_PROFILING="True",
             ENABLE_TENSOR_FUSER="false",
             ENABLE_CACHE_CLEANING="true",
-            DISABLE_CUDNN="0",
+            DISABLE_CUDNN="1",
             A_KEY_NOBODY_KNOWS="whatever",
         ),
     ),
@@ -114,7 +82,11 @@ SERVED = {
     "text": Model(
         modules.Shout(),
         'max_batch_size: 4\ninput [ { name: "TEXT" data_type: TYPE_STRING dims: [ 1 ] reshape { shape: [ ] } } ]\n'
-        'output [ { name: "LOUD" data_type: TYPE_STRING dims: [ 1 ] reshape { shape: [ ] } } ]\n',
+        'output [ { name: "LOUD" data_type: TYPE_STRING dims: [ 1 ] reshape { shape: [ ] } } ]\n'
+        + sample("zero text", 1, TEXT="data_type: TYPE_STRING dims: [ 1 ] zero_data: true")
+        + sample("random text", 4, TEXT="data_type: TYPE_STRING dims: [ 1 ] random_data: true")
+        + sample("text of a file", 1, TEXT='data_type: TYPE_STRING dims: [ 1 ] input_data_file: "text"'),
+        files={"warmup/text": b"\x03\0\0\0" + b"233"},
     ),
     "dictionary": Model(
         modules.Dictionary(),
@@ -129,20 +101,21 @@ output [ { name: "DIFFERENCE" data_type: TYPE_FP32 dims: [ -1 ] } ]
 """,
     ),
     "shared": Model(modules.Pair(), ONE.format("FP32") + parameters(ENABLE_WEIGHT_SHARING="true"), instances=2),
-    "running": Model(
-        modules.Running(),
-        SEQUENCES.format(1, 1) + f"sequence_batching {{ control_input [ {START}, "
-        '{ name: "READY__2" control { kind: CONTROL_SEQUENCE_READY int32_false_true: [ 0, 1 ] } } ] }\n',
+    **SEQUENCES,
+    "types": Model(
+        modules.Types(),
+        "max_batch_size: 4\n"
+        + tensors("input", "")
+        + tensors("output", "SAME_")
+        + sample(
+            "zeros and random numbers",
+            4,
+            **{
+                f"{kind}__{place}": f"data_type: TYPE_{kind} dims: [ 2 ] {CONTENTS[place % 2]}: true"
+                for place, kind in enumerate(TYPES)
+            },
+        ),
     ),
-    "controls": Model(
-        modules.Controls(),
-        SEQUENCES.format(4, 5)
-        + f"sequence_batching {{ oldest {{ max_candidate_sequences: 4 }} control_input [ {START}, "
-        '{ name: "END__2" control { kind: CONTROL_SEQUENCE_END fp32_false_true: [ 0, 1 ] } }, '
-        '{ name: "READY__3" control { kind: CONTROL_SEQUENCE_READY bool_false_true: [ false, true ] } }, '
-        '{ name: "ID__4" control { kind: CONTROL_SEQUENCE_CORRID data_type: TYPE_INT64 } } ] }\n',
-    ),
-    "types": Model(modules.Types(), "max_batch_size: 4\n" + tensors("input", "") + tensors("output", "SAME_")),
     "ragged": Model(
         modules.Ragged(),
         WAIT + 'max_batch_size: 8\ninput [ { name: "X" data_type: TYPE_FP32 dims: [ -1, 2 ] allow_ragged_batch: true },'
@@ -153,18 +126,9 @@ output [ { name: "DIFFERENCE" data_type: TYPE_FP32 dims: [ -1 ] } ]
         'batch_output [ { kind: BATCH_SCATTER_WITH_INPUT_SHAPE target_name: "TWICE" source_input: "X" } ]\n'
         + "".join(batch_input(name, *facts) for name, facts in BATCH_INPUTS.items()),
     ),
-}
-# Triton keeps a state only for models in its own process; elsewhere their load fails.
-STATES = {
-    "kept": Model(
-        modules.Kept(),
-        SEQUENCES.format(4, 1)
-        + f"sequence_batching {{ oldest {{ max_candidate_sequences: 4 }} control_input [ {START} ] "
-        'state [ { input_name: "SUM__2" output_name: "SUM__1" data_type: TYPE_FP32 dims: [ 1 ] } ] }\n',
-    ),
+    "lacks_one": Model(modules.LacksOne(), RAGGED + ONE_OUTPUT + SCATTER),
 }
 PAIR = 'output [ { name: "Y" data_type: TYPE_FP32 dims: [ -1 ] }, { name: "Z" data_type: TYPE_FP32 dims: [ -1 ] } ]\n'
-RAGGED = 'max_batch_size: 4\ninput [ { name: "X" data_type: TYPE_FP32 dims: [ -1 ] allow_ragged_batch: true } ]\n'
 TEXT = (
     'input [ { name: "X" data_type: TYPE_FP32 dims: [ 1 ] } ]\noutput [ { name: "T" data_type: TYPE_STRING dims: [ 1 ]'
 )
@@ -183,7 +147,7 @@ REFUSED = {
     "batch_input_of_two_names": (
         Model(
             modules.Both(),
-            RAGGED + 'output [ { name: "Y" data_type: TYPE_FP32 dims: [ -1 ] } ]\nbatch_input { kind: BATCH_ITEM_SHAPE '
+            RAGGED + ONE_OUTPUT + "batch_input { kind: BATCH_ITEM_SHAPE "
             'target_name: [ "b", "c" ] data_type: TYPE_INT32 source_input: "X" }\n',
         ),
         "unable to load model 'batch_input_of_two_names'",
@@ -211,11 +175,25 @@ REFUSED = {
         Model(
             modules.Both(),
             RAGGED.replace('"X"', '"a"')
-            + 'output [ { name: "Y" data_type: TYPE_FP32 dims: [ -1 ] } ]\n'
+            + ONE_OUTPUT
             + batch_input("b", "BATCH_ITEM_SHAPE", "INT32").replace('"X"', '"a"')
             + batch_input("d", "BATCH_ITEM_SHAPE", "INT32").replace('"X"', '"a"'),
         ),
         "do not fill the arguments of forward",
+    ),
+    # Triton itself refuses what fails its warm-up.
+    "warm_up_fails": (
+        Model(
+            modules.Subtract(),
+            SUBTRACT.format("subtrahend", "minuend", "D", "I", "R")
+            + sample(
+                "two beside three",
+                1,
+                minuend="data_type: TYPE_FP32 dims: [ 2 ] zero_data: true",
+                subtrahend="data_type: TYPE_FP32 dims: [ 3 ] random_data: true",
+            ),
+        ),
+        "failed to run warmup sample 'two beside three'",
     ),
     # Refused.
     "fewer_inputs_than_arguments": (
@@ -231,7 +209,7 @@ REFUSED = {
     "control_without_an_index": (
         Model(
             None,
-            SEQUENCES.format(1, 1) + f"sequence_batching {{ control_input {START.replace('START__1', 'START')} }}\n",
+            TENSORS.format(1, 1) + f"sequence_batching {{ control_input {START.replace('START__1', 'START')} }}\n",
         ),
         "input 'START' does not follow <name>__<index> naming convention.",
     ),
@@ -241,6 +219,10 @@ REFUSED = {
     "uint32": (Model(None, ONE.format("UINT32")), "unsupported datatype TYPE_UINT32 for input 'X' for model 'uint32'"),
     "uint64": (Model(None, ONE.format("UINT64")), "unsupported datatype TYPE_UINT64 for input 'X' for model 'uint64'"),
     "bf16": (Model(None, ONE.format("BF16")), "unsupported datatype TYPE_BF16 for input 'X' for model 'bf16'"),
+    "output_of_uint16": (
+        Model(None, RAGGED + ONE_OUTPUT.replace("FP32", "UINT16")),
+        "unsupported datatype TYPE_UINT16 for output 'Y' for model 'output_of_uint16'",
+    ),
     "text_of_two_dimensions": (
         Model(None, ONE.format("STRING")),
         "Triton only supports 1 dimensional List of String as input for 'X'",
@@ -267,6 +249,9 @@ def write_repository(root: Path) -> Path:
             file.write_bytes(b"nothing that torch knows")
         else:
             torch.jit.script(model.module).save(str(file))
+        for path, content in model.files.items():
+            (version.parent / path).parent.mkdir(exist_ok=True)
+            (version.parent / path).write_bytes(content)
     # A file of another name: a repository with a model that has none is not served at all.
     missing = root / "file_is_missing" / "1"
     (missing / "model.pt").rename(missing / "other.pt")

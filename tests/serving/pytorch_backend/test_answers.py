@@ -5,7 +5,7 @@ import pytest
 from tritonclient.utils import InferenceServerException
 
 from .client import mode, row, text
-from .repository import TYPES
+from .model import TYPES
 
 pytestmark = pytest.mark.serving
 
@@ -75,6 +75,13 @@ def test_an_output_too_short_for_all_that_joined_is_an_error_for_all_of_them(cli
     # The C++ backend would answer the first of them, and the rest with 501.
     failed = client.infer_together("answer", [mode(3), mode(3)])
     assert [error.status() for error in failed] == ["501"] * 2
+
+
+def test_a_scattered_output_with_too_few_elements_is_an_error(client):
+    # The C++ backend would read past the tensor.
+    with pytest.raises(InferenceServerException, match=r"output 'Y' has 2 elements where the batch needs 3") as caught:
+        client.infer("lacks_one", {"X": row(1, 2, 3)})
+    assert caught.value.status() == "501"
 
 
 def test_outputs_are_answered_in_the_order_of_their_names(client):

@@ -6,7 +6,8 @@ import re
 import pytest
 
 from .client import row
-from .repository import REFUSED, SERVED, STATES
+from .repository import REFUSED, SERVED
+from .sequence_models import SEQUENCES, STATES
 
 pytestmark = pytest.mark.serving
 
@@ -26,8 +27,8 @@ def test_threads_are_those_configured_else_the_cores(backend_triton, isolated):
     threads = dict(re.findall(r"model '(\w+)': TorchScript on cpu, (\d+) threads inside an operation", log))
     cores = str(len(os.sched_getaffinity(0)))
     served = SERVED | ({} if isolated else STATES)
-    fewer = {"by_index": "3", "shared": str(max(1, int(cores) // 2))}
-    # A model that is refused for its state was loaded before that.
+    two = str(max(1, int(cores) // 2))
+    fewer = {"by_index": "3", "shared": two, "kept_in_slots": two}
     assert {name: threads[name] for name in served} == {name: fewer.get(name, cores) for name in served}
     side_by_side = dict(re.findall(r"model '(\w+)': .* and (\d+) for operations side by side", log))
     if isolated:
@@ -41,10 +42,12 @@ def test_threads_are_those_configured_else_the_cores(backend_triton, isolated):
 def test_models_run_where_they_are_told_and_two_batches_at_a_time_where_no_call_changes_them(backend_triton, isolated):
     log = backend_triton.log_file.read_text()
     where = dict(re.findall(r"model '(\w+)': TorchScript .* prepacked weights, (in .*?)\"?\n", log))
+    # Loaded, and refused when its warm-up failed.
+    del where["warm_up_fails"]
     if isolated:
         assert where == dict.fromkeys(SERVED, "in a process of its own")
     else:
-        alone = {"count", "running", "controls", "kept"}
+        alone = {"count", *SEQUENCES, *STATES}
         assert where == {
             name: f"in Triton's process, {1 if name in alone else 2} at a time" for name in SERVED | STATES
         }
@@ -63,11 +66,29 @@ def test_an_instance_says_how_it_is_executed_in_the_words_that_tritons_own_tests
         ("Optimized execution", "disabled", "enabled"),
         ("Cache Cleaning", "enabled", "disabled"),
         ("Inference Mode", "disabled", "enabled"),
-        ("cuDNN", "enabled", "enabled"),
+        ("cuDNN", "disabled", "enabled"),
     ):
         for name, state in (("by_index", by_index), ("by_order", by_order)):
             assert f"{what} is {state} for model instance '{name}'" in log
-    assert "Weight sharing is enabled for model instance 'shared'" in log
+    # Each of its two instances says so.
+    assert log.count("Weight sharing is enabled for model instance 'shared'") == 2
+    assert log.count("Inference Mode is enabled for model instance 'shared'") == 2
+
+
+def test_models_are_warmed_up_with_zeros_random_numbers_and_files(backend_triton, client):
+    log = backend_triton.log_file.read_text()
+    index = client.index()
+    assert {index[name]["state"] for name in ("running", "slots", "text", "types")} == {"READY"}
+    for sample in (
+        "zeros and random numbers",
+        "zero text",
+        "random text",
+        "text of a file",
+        "a request of a sequence",
+        "all slots",
+    ):
+        assert f"is running warmup sample '{sample}'" in log
+    assert "warmup error" not in log
 
 
 def test_all_instances_of_a_process_share_one_module_where_they_are_told_to(backend_triton, client, isolated):

@@ -1,11 +1,13 @@
 """Every configuration is one that Triton's C++ PyTorch backend serves as it says, and so does the embedded one."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from cpp_backend import objections
 from google.protobuf import text_format
 from google.protobuf.json_format import MessageToDict
+from tiny_variants import add_head, export_variants
 from trident_server.backends.pytorch.configuration import ModelConfiguration
 from trident_server.backends.pytorch.errors import ConfigurationError
 from tritonclient.grpc.model_config_pb2 import ModelConfig
@@ -37,6 +39,28 @@ def test_a_configuration_is_served_as_it_says_by_both_backends(file: Path) -> No
     assert objections(config) == []
     if config.backend == "pytorch":
         assert embedded(config).inputs
+
+
+@pytest.fixture(scope="module")
+def variant(tiny_checkpoint: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The repository of a reader that was exported under a name of its own."""
+    folder = tmp_path_factory.mktemp("variant")
+    checkpoint = add_head(tiny_checkpoint("bert"), "qa", folder / "checkpoint")
+    export_variants({"qa": checkpoint}, folder / "models", "float32")
+    return folder / "models"
+
+
+def test_an_exported_readers_configurations_are_served_as_they_say_by_both_backends(variant: Path) -> None:
+    files = [*variant.glob("*/config.pbtxt"), *variant.glob("*/configs/*.pbtxt")]
+    assert {file.name for file in files} == {"config.pbtxt", "gpu.pbtxt", "container.pbtxt"}
+    for file in files:
+        assert objections(parse(file.read_text())) == []
+        if file.relative_to(variant).parts[0] != "qa_tiny_reader":
+            continue
+        made = parse(file.read_text())
+        own = parse((REPOSITORY / "qa_reader" / file.relative_to(variant / "qa_tiny_reader")).read_text())
+        assert embedded(made).scattered == {"START_LOGITS": "INPUT_IDS", "END_LOGITS": "INPUT_IDS"}
+        assert (made.input, made.output, made.batch_input) == (own.input, own.output, own.batch_input)
 
 
 def test_all_models_are_looked_at() -> None:

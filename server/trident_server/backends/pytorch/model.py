@@ -12,6 +12,7 @@ import triton_python_backend_utils as pb_utils
 
 from trident_server.backends.pytorch.batch import Array
 from trident_server.backends.pytorch.errors import ConfigurationError
+from trident_server.backends.pytorch.sequences import states_of
 from trident_server.backends.pytorch.served import Failure, Outputs, ServedModel
 
 
@@ -27,17 +28,18 @@ class TritonPythonModel:
         Raises:
             ConfigurationError: the model cannot be served as configured.
         """
+        config = json.loads(args["model_config"])
+        if states_of(config):
+            raise ConfigurationError(
+                f"model '{config['name']}': a state of sequence_batching needs Triton's own process, and this model "
+                "has one of its own"
+            )
         self.model = ServedModel(
-            json.loads(args["model_config"]),
+            config,
             Path(args["model_repository"]) / args["model_version"],
             kind=args["model_instance_kind"],
             device_id=int(args["model_instance_device_id"]),
         )
-        if self.model.configuration.states:
-            raise ConfigurationError(
-                f"model '{self.model.configuration.name}': a state of sequence_batching needs Triton's own process, "
-                "and this model has one of its own"
-            )
         for line in (*self.model.lines, f"{self.model}, in a process of its own"):
             pb_utils.Logger.log_info(line)
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from trident_training.checkpoints.positions import first_position, most_tokens
-from trident_training.checkpoints.vocabulary import word_embeddings
+from trident_training.checkpoints.pruning import word_embeddings
 from trident_training.export.attention import PACKED_ATTENTION
 from trident_training.export.fusing import fuse_siblings
 from trident_training.export.packing import Packed, fill_slots, pack

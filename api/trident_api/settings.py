@@ -46,6 +46,9 @@ class ApiSettings(BaseSettings):
     cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="Origins, separated by commas, whose pages may call the facade."
     )
+    models: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="Sets of models, separated by commas, that are to be ready; each task's own by default."
+    )
     otlp_endpoint: str | None = Field(
         None,
         pattern="^https?://",
@@ -60,7 +63,7 @@ class ApiSettings(BaseSettings):
         """Seconds that a request may take in all."""
         return self.deadline or self.read_timeout
 
-    @field_validator("cors_origins", mode="before")
+    @field_validator("cors_origins", "models", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
         return tuple(filter(None, (each.strip() for each in value.split(",")))) if isinstance(value, str) else value

@@ -10,6 +10,7 @@ from trident_api import problems
 from trident_api.catalogue import Catalogue
 from trident_api.metrics import Metrics
 from trident_api.schemas import Health, Model, Models
+from trident_api.settings import ApiSettings
 
 router = APIRouter(tags=["state"])
 
@@ -30,9 +31,10 @@ async def live() -> Health:
 
 @router.get("/health/ready", responses=problems.responses(429, 500, 502, 503, 504))
 async def ready(request: Request) -> Health:
-    """Say whether Triton answers for every model."""
+    """Say whether Triton answers for every model that is to be served."""
     client: AsyncTridentClient = request.app.state.client
-    if not await client.ready():
+    settings: ApiSettings = request.app.state.settings
+    if not await client.ready(settings.models):
         raise NotReadyError("Triton's models are not ready; try again in a moment.")
     return Health(status="ready")
 

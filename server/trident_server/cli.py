@@ -24,7 +24,7 @@ def _option(name: str, help_text: str, flag: str | None = None) -> Any:
     return typer.Option(
         flag or f"--{name.replace('_', '-')}",
         help=f"{help_text} (TRIDENT_{name.upper()})",
-        show_default=False if field.default in (None, False) else str(field.default),
+        show_default=False if field.default in (None, False, "") else str(field.default),
     )
 
 
@@ -54,6 +54,10 @@ def serve(
     grpc_port: Annotated[int | None, _option("grpc_port", "Triton's gRPC service listens here.")] = None,
     metrics_port: Annotated[int | None, _option("metrics_port", "Triton's Prometheus metrics are here.")] = None,
     repository: Annotated[Path | None, _option("repository", "Triton loads every model of this repository.")] = None,
+    models: Annotated[
+        str | None,
+        _option("models", "These sets alone are served, such as cola,sts; all of the repository's by default."),
+    ] = None,
     config_name: Annotated[
         str | None,
         _option("config_name", "Each model that has a configs/<name>.pbtxt is served with it instead of config.pbtxt."),

@@ -174,7 +174,7 @@ def _paths(settings: ServerSettings) -> Finding:
 
 def _models(settings: ServerSettings, machine: Machine) -> Iterator[Finding]:
     try:
-        check_repository(settings.repository, settings.config_name)
+        check_repository(settings.repository, settings.config_name, settings.sets)
     except ServerError as error:
         yield Finding("models", State.MISSING, "cannot be served", str(error))
         return

@@ -3,20 +3,66 @@
 from __future__ import annotations
 
 import re
+import shutil
+from collections.abc import Collection
 from pathlib import Path
 
+from trident_client.contract import TASKS
+
 from trident_server.errors import RepositoryError
+from trident_server.files import using
 
 PYTORCH = re.compile(r'^\s*(backend:\s*"pytorch"|platform:\s*"pytorch_libtorch")', re.MULTILINE)
 
 
-def check_repository(repository: Path, config_name: str | None = None) -> None:
+def chosen_models(repository: Path, sets: Collection[str]) -> set[str]:
+    """Return the folders of some sets of models: each set's main ensemble and its parts.
+
+    Args:
+        repository: folder of one folder per model, each with a ``config.pbtxt``.
+        sets: names of main ensembles, such as ``cola``; all models are chosen where there are none.
+
+    Raises:
+        RepositoryError: there is no such set.
+    """
+    there = {file.parent.name for file in repository.glob("*/config.pbtxt")}
+    if not sets:
+        return there
+    parts = {part for spec in TASKS.values() for part in spec.parts}
+    for name in sets:
+        if name not in there:
+            main = sorted(each for each in there if not each.endswith(tuple(f"_{part}" for part in parts)))
+            raise RepositoryError(f"{repository} holds no models called '{name}' (there are: {', '.join(main)}).")
+    return there & {each for name in sets for each in (name, *(f"{name}_{part}" for part in parts))}
+
+
+def link_models(repository: Path, models: Collection[str], view: Path) -> Path:
+    """Make a repository of links to some of another's models; returns it.
+
+    Args:
+        repository: the other one.
+        models: names of folders in it.
+        view: the folder to make; what was there before goes.
+
+    Raises:
+        FileError: it cannot be written.
+    """
+    with using(view):
+        shutil.rmtree(view, ignore_errors=True)
+        view.mkdir(parents=True)
+        for name in models:
+            (view / name).symlink_to((repository / name).resolve(), target_is_directory=True)
+    return view
+
+
+def check_repository(repository: Path, config_name: str | None = None, sets: Collection[str] = ()) -> None:
     """Refuse a repository that cannot be served.
 
     Args:
         repository: folder of one folder per model, each with a ``config.pbtxt``.
         config_name: name that at least one model must have a ``configs/<name>.pbtxt`` for: Triton silently serves
             ``config.pbtxt`` for those that have none.
+        sets: what is served of it, as :func:`chosen_models` takes them.
 
     Raises:
         RepositoryError: there is no repository, a TorchScript model is not built, or no model has that configuration.
@@ -26,10 +72,11 @@ def check_repository(repository: Path, config_name: str | None = None) -> None:
     configurations = sorted(repository.glob("*/config.pbtxt"))
     if not configurations:
         raise RepositoryError(f"{repository} holds no model (no */config.pbtxt): name one that does with --repository.")
-    unbuilt = [file.parent.name for file in configurations if _is_unbuilt(file)]
+    models = chosen_models(repository, sets)
+    unbuilt = [file.parent.name for file in configurations if file.parent.name in models and _is_unbuilt(file)]
     if unbuilt:
         raise RepositoryError(f"Not built yet in {repository}: {', '.join(unbuilt)}. Run `make models`.")
-    named = {file.stem for file in repository.glob("*/configs/*.pbtxt")}
+    named = {file.stem for file in repository.glob("*/configs/*.pbtxt") if file.parts[-3] in models}
     if config_name is not None and config_name not in named:
         there = ", ".join(sorted(named)) or "none"
         raise RepositoryError(f"No model in {repository} has configs/{config_name}.pbtxt (there are: {there}).")

@@ -27,6 +27,9 @@ class ServerSettings(BaseSettings):
     grpc_port: Port = Field(8011, description="Triton's gRPC port.")
     metrics_port: Port = Field(8012, description="Triton's Prometheus port.")
     repository: Path = Field(Path("model_repository"), description="The Triton model repository to serve.")
+    models: str = Field(
+        "", description="Sets of models to serve, with commas between; all of the repository's when empty."
+    )
     cache_dir: Path = Field(Path(".trident"), description="Where backends are assembled and logs are written.")
     otlp_endpoint: str | None = Field(
         None, pattern="^https?://", description="OpenTelemetry collector that gets the facade's and Triton's traces."
@@ -55,6 +58,11 @@ class ServerSettings(BaseSettings):
             return str(ipaddress.IPv4Address(host))
         except ipaddress.AddressValueError as error:
             raise ValueError(f"must be an IPv4 address such as 127.0.0.1 or 0.0.0.0, or localhost ({error})") from error
+
+    @property
+    def sets(self) -> list[str]:
+        """The sets of models to serve; none for all."""
+        return [name for each in self.models.split(",") if (name := each.strip())]
 
     @property
     def triton_address(self) -> str:

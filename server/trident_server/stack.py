@@ -15,7 +15,7 @@ from trident_server.child import ChildServer
 from trident_server.facade import FacadeProcess
 from trident_server.ports import check_free
 from trident_server.process import TritonProcess, trace_arguments
-from trident_server.repository import check_repository
+from trident_server.repository import check_repository, chosen_models, link_models
 from trident_server.restarting import Restarter
 from trident_server.settings import ServerSettings
 from trident_server.wheel import find_embedded_triton
@@ -39,7 +39,7 @@ def serve(settings: ServerSettings, console: Console) -> None:
         ServerError: nothing could be started, or what was started died. Everything is stopped.
     """
     find_embedded_triton()
-    check_repository(settings.repository, settings.config_name)
+    check_repository(settings.repository, settings.config_name, settings.sets)
     try:
         with _stop_signals(), pidfile.hold(settings.cache_dir):
             check_free(settings.host, settings.ports)
@@ -50,10 +50,13 @@ def serve(settings: ServerSettings, console: Console) -> None:
 
 
 def _run(settings: ServerSettings, console: Console) -> None:
-    started = time.monotonic()
+    started, repository = time.monotonic(), settings.repository
+    if settings.sets:
+        models = chosen_models(repository, settings.sets)
+        repository = link_models(repository, models, settings.cache_dir / "models")
     with contextlib.ExitStack() as children, _saying_that_it_stops(console):
         triton = TritonProcess(
-            repository=settings.repository,
+            repository=repository,
             host=settings.triton_address,
             **settings.triton_ports,
             cache_dir=settings.cache_dir,
@@ -72,7 +75,11 @@ def _run(settings: ServerSettings, console: Console) -> None:
             triton_grpc_url=triton.grpc_url,
             log_file=settings.cache_dir / "facade.log",
             ready_timeout=settings.ready_timeout,
-            settings={"api_keys_file": settings.api_keys_file, "otlp_endpoint": settings.otlp_endpoint},
+            settings={
+                "api_keys_file": settings.api_keys_file,
+                "otlp_endpoint": settings.otlp_endpoint,
+                "models": ",".join(settings.sets) or None,
+            },
         )
         console.print("Starting Triton ...")
         running: list[ChildServer] = [children.enter_context(triton)]

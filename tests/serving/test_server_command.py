@@ -218,6 +218,25 @@ def test_a_dead_facade_takes_triton_with_it(serve, triton):
     assert str(server.cache_dir / "facade.log") in errors
 
 
+def test_a_part_of_the_repository_is_served_alone(serve):
+    server = serve(MODEL_REPOSITORY, "--models", "cola, qa")
+    said = server.read_until("Ctrl-C stops it.")
+    assert "loaded cola_classifier" in said
+    assert "sts" not in said
+    facade = f"http://127.0.0.1:{server.ports['port']}"
+    assert {model["name"] for model in get(f"{facade}/models")["models"]} == {"cola", "qa"}
+    index = f"http://127.0.0.1:{server.ports['http_port']}/v2/models/sts/ready"
+    with pytest.raises(urllib.error.HTTPError):
+        get(index)
+    get(f"{facade}/health/ready")
+    server.process.send_signal(signal.SIGINT)
+    assert server.end()[0] == 0
+    unknown = serve(MODEL_REPOSITORY, "--models", "cola,grammar")
+    status, _, errors = unknown.end()
+    assert status == 1
+    assert "holds no models called 'grammar' (there are: cola, qa, sts, sts_ko)." in " ".join(errors.split())
+
+
 def test_with_keys_only_the_facade_is_reached_from_other_machines(serve, tmp_path):
     (tmp_path / "keys").write_text("open sesame\n")
     server = serve(MODEL_REPOSITORY, "--host=0.0.0.0", f"--api-keys-file={tmp_path / 'keys'}")

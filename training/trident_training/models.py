@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from importlib import metadata
@@ -248,9 +248,19 @@ def build(
     return report
 
 
-def plan(repository: Path, precision: Precision) -> Iterator[tuple[Recipe, ModelSet, State]]:
-    """Yield every shipped model with where it goes and how it stands; a variant's configuration is written first."""
+def plan(
+    repository: Path, precision: Precision, names: Collection[str] = ()
+) -> Iterator[tuple[Recipe, ModelSet, State]]:
+    """Yield shipped models with where they go and how they stand; a variant's configuration is written first.
+
+    Args:
+        repository: where they are installed.
+        precision: what to compute in.
+        names: of the sets that are wanted; all where there are none.
+    """
     for recipe in SHIPPED.values():
+        if names and recipe.name not in names:
+            continue
         target = ModelSet(repository, recipe.task.spec, recipe.name)
         if target.is_variant and (read_report(target) or {"shipped": True}).get("shipped"):
             target.write_variant(width=recipe.width(), max_tokens=None, facts=recipe.facts())

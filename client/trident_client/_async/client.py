@@ -309,13 +309,16 @@ class AsyncTridentClient:
         ]
         return _served.model_infos(dict(zip(names, configurations, strict=True)))
 
-    async def ready(self) -> bool:
-        """Say whether every model answers, of one server at least.
+    async def ready(self, models: Sequence[str] = ()) -> bool:
+        """Say whether models answer, of one server at least.
+
+        Args:
+            models: which, by name; those of every task under its own name by default.
 
         Raises:
             TransportError: no server can be reached.
         """
-        return await self._sender.ready(contract.served_models())
+        return await self._sender.ready(tuple(models) or contract.served_models())
 
     def servers(self) -> list[ServerStatus]:
         """Return what this client knows of each server that it was given; asks nobody."""

@@ -308,13 +308,16 @@ class TridentClient:
         configurations = list(in_order(self._configuration, names, self._concurrency, len(names) + 1))
         return _served.model_infos(dict(zip(names, configurations, strict=True)))
 
-    def ready(self) -> bool:
-        """Say whether every model answers, of one server at least.
+    def ready(self, models: Sequence[str] = ()) -> bool:
+        """Say whether models answer, of one server at least.
+
+        Args:
+            models: which, by name; those of every task under its own name by default.
 
         Raises:
             TransportError: no server can be reached.
         """
-        return self._sender.ready(contract.served_models())
+        return self._sender.ready(tuple(models) or contract.served_models())
 
     def servers(self) -> list[ServerStatus]:
         """Return what this client knows of each server that it was given; asks nobody."""

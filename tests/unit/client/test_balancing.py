@@ -246,6 +246,20 @@ async def test_ready_tells_how_it_is_and_waits_for_no_better(faulty, async_fault
     assert away.ready_calls == twin.twin.ready_calls == 1
 
 
+async def test_ready_asks_for_the_tasks_own_models_or_for_those_that_are_named(faulty, async_faulty, monkeypatch):
+    asked = []
+    transport, twin = faulty(), async_faulty()
+    for each in (transport, twin.twin):
+        monkeypatch.setattr(each, "ready", lambda models: not asked.append(models))
+    with TridentClient(transport=transport) as client:
+        assert client.ready()
+        assert client.ready(["sts_ko"])
+    async with AsyncTridentClient(transport=async_faulty()) as client:
+        assert await client.ready(["sts_ko"])
+    assert {"cola", "qa", "sts"} < set(asked[0])
+    assert asked[1] == ("sts_ko",)
+
+
 async def test_ready_needs_one_server_with_all_models(faulty, async_faulty):
     servers = {"a:1": faulty(), "b:2": faulty()}
     with TridentClient(transport=servers) as client:

@@ -1,6 +1,6 @@
 import pytest
 from trident_server.errors import RepositoryError
-from trident_server.repository import check_repository
+from trident_server.repository import check_repository, chosen_models, link_models
 
 
 def write_model(repository, name, config, *files):
@@ -38,3 +38,38 @@ def test_a_configuration_name_that_no_model_has_is_a_mistake(tmp_path):
     check_repository(tmp_path, "gpu")
     with pytest.raises(RepositoryError, match=r"configs/cpu\.pbtxt \(there are: gpu\)"):
         check_repository(tmp_path, "cpu")
+
+
+def write_sets(repository):
+    for name in ("sts", "sts_tokenizer", "sts_embedding", "sts_ko", "sts_ko_tokenizer", "cola"):
+        write_model(repository, name, 'backend: "python"', "1/model.py")
+    write_model(repository, "sts_encoder", 'backend: "pytorch"', "configs/gpu.pbtxt")
+    write_model(repository, "sts_ko_encoder", 'backend: "pytorch"', "1/model.pt")
+
+
+def test_a_set_is_its_ensemble_and_its_parts_and_no_variant(tmp_path):
+    write_sets(tmp_path)
+    assert chosen_models(tmp_path, ["sts"]) == {"sts", "sts_tokenizer", "sts_embedding", "sts_encoder"}
+    assert chosen_models(tmp_path, ["cola", "sts_ko"]) == {"cola", "sts_ko", "sts_ko_tokenizer", "sts_ko_encoder"}
+    assert len(chosen_models(tmp_path, [])) == 8
+    with pytest.raises(RepositoryError, match=r"no models called 'qa' \(there are: cola, sts, sts_ko\)"):
+        chosen_models(tmp_path, ["sts", "qa"])
+
+
+def test_what_is_not_served_need_not_be_built(tmp_path):
+    write_sets(tmp_path)
+    check_repository(tmp_path, None, ["sts_ko", "cola"])
+    with pytest.raises(RepositoryError, match=r"Not built yet in .*: sts_encoder\."):
+        check_repository(tmp_path, None, ["sts"])
+    with pytest.raises(RepositoryError, match=r"configs/gpu\.pbtxt \(there are: none\)"):
+        check_repository(tmp_path, "gpu", ["cola"])
+
+
+def test_a_view_holds_links_to_what_is_served_alone(tmp_path):
+    write_sets(tmp_path / "models")
+    for names in (["cola"], ["sts_ko"]):
+        models = chosen_models(tmp_path / "models", names)
+        view = link_models(tmp_path / "models", models, tmp_path / "cache" / "view")
+        assert {each.name for each in view.iterdir()} == models
+        assert all((view / name / "config.pbtxt").is_file() for name in models)
+    assert (tmp_path / "models" / "cola" / "config.pbtxt").is_file()

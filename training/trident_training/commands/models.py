@@ -29,12 +29,29 @@ class RepositoryOptions:
     ] = Precision.AUTO
 
 
-@with_options(options=Group(RepositoryOptions))
-def models(options: RepositoryOptions) -> None:
+@dataclass(frozen=True)
+class ChosenModels:
+    """Which of the shipped sets are built."""
+
+    models: Annotated[
+        str,
+        Option(
+            envvar="TRIDENT_MODELS",
+            help="Sets of models, with commas between, such as cola,sts; all by default. Own ones are left alone.",
+        ),
+    ] = ""
+
+    def names(self) -> list[str]:
+        """Return the sets' names; none for all."""
+        return [name for each in self.models.split(",") if (name := each.strip())]
+
+
+@with_options(options=Group(RepositoryOptions), chosen=Group(ChosenModels))
+def models(options: RepositoryOptions, chosen: ChosenModels) -> None:
     """Build the served models that are missing or stale."""
     refused = False
     with reporting("models"):
-        planned = list(plan(options.repository, options.dtype))
+        planned = list(plan(options.repository, options.dtype, chosen.names()))
     for recipe, target, state in planned:
         if state in {State.FRESH, State.OWN}:
             done(f"{recipe.name}: {state.value}")

@@ -344,7 +344,7 @@ class AsyncTridentClient:
             _batches.Batch(each.start, each.items, task.request(each.items, each.start))
             async for each in batches(_tasks.checked(items, task), task.batch)
         ]
-        # One is sent from where it was asked for.
+        # A single request needs neither a thread nor a task of its own.
         results = (
             [await self._send(task, jobs[0])] if len(jobs) == 1 else [each async for each in self._send_all(task, jobs)]
         )

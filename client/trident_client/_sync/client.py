@@ -343,7 +343,7 @@ class TridentClient:
             _batches.Batch(each.start, each.items, task.request(each.items, each.start))
             for each in batches(_tasks.checked(items, task), task.batch)
         ]
-        # One is sent from where it was asked for.
+        # A single request needs neither a thread nor a task of its own.
         results = [self._send(task, jobs[0])] if len(jobs) == 1 else list(self._send_all(task, jobs))
         if truncated := [index for result in results for index in result.truncated]:
             on_truncation(truncated)

@@ -14,16 +14,23 @@ from trident_server.process import TritonProcess
 
 ROOT = Path(__file__).resolve().parents[2]
 SECONDS = 1.0
+#: A guard against what never ends: on a machine that has much else to do, a run of half a minute takes many.
+MOST_SECONDS = 1200
 #: How many executions an instance of each stage has under way at most.
 CONCURRENT_EXECUTIONS = {"cola_tokenizer": 1, "cola_classifier": MOST_WORKERS}
 
-pytestmark = [pytest.mark.serving, pytest.mark.slow, pytest.mark.bench]
+pytestmark = [
+    pytest.mark.serving,
+    pytest.mark.slow,
+    pytest.mark.bench,
+    pytest.mark.timeout(2 * MOST_SECONDS),
+]
 
 
 def run(output: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-c", "from trident_bench.cli import main; main()", "load", "cola"]
     command += ["--seconds", str(SECONDS), "--output", str(output), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=250, cwd=ROOT, env=os.environ)
+    return subprocess.run(command, capture_output=True, text=True, timeout=MOST_SECONDS, cwd=ROOT, env=os.environ)
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,15 @@ from typer.testing import CliRunner
 OURS = ("engine-64", "engine-1", "ensemble-http-1", "ensemble-http-64", "facade-64", "qa-engine-32", "qa-grpc-32")
 COMMAND = [sys.executable, "-c", "from trident_bench.cli import main; main()", "compare"]
 
-pytestmark = [pytest.mark.serving, pytest.mark.slow, pytest.mark.bench]
+#: A guard against what never ends, on a machine that has much else to do.
+MOST_SECONDS = 1200
+
+pytestmark = [
+    pytest.mark.serving,
+    pytest.mark.slow,
+    pytest.mark.bench,
+    pytest.mark.timeout(2 * MOST_SECONDS),
+]
 
 
 @pytest.fixture
@@ -45,7 +53,7 @@ def test_our_contenders_are_measured_in_every_round(
     start: Callable[..., subprocess.Popen[str]], tmp_path: Path
 ) -> None:
     process = start("--quick", *(part for name in OURS for part in ("--only", name)))
-    output, _ = process.communicate(timeout=280)
+    output, _ = process.communicate(timeout=MOST_SECONDS)
     assert process.returncode == 0, output
     found = json.loads((tmp_path / "out" / JSON_FILE).read_text())
     assert found["not_measured"] == {}

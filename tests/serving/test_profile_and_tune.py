@@ -14,13 +14,18 @@ from trident_bench.repository import configuration
 from trident_server.process import TritonProcess
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
-pytestmark = [pytest.mark.serving, pytest.mark.bench]
+#: A guard against what never ends, on a machine that has much else to do.
+MOST_SECONDS = 1200
+
+pytestmark = [pytest.mark.serving, pytest.mark.bench, pytest.mark.timeout(2 * MOST_SECONDS)]
 
 
 def bench(*arguments: str) -> subprocess.CompletedProcess[str]:
     """Run the command in a process of its own, as a person does: gRPC keeps to one event loop in each."""
     script = "from trident_bench.cli import main; main()"
-    return subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True, text=True, timeout=280)
+    return subprocess.run(
+        [sys.executable, "-c", script, *arguments], capture_output=True, text=True, timeout=MOST_SECONDS
+    )
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +85,7 @@ def test_a_tuned_configuration_is_what_a_server_then_loads(repository, tmp_path,
     arguments = ["tune", "cola", "--repository", str(repository), "--output", str(tmp_path), "--name", "host"]
     short = ["--trials", "2", "--seconds", "0.5", "--warm-up", "0.2", "--rounds", "1", "--in-flight", "8"]
     done = subprocess.run(
-        [sys.executable, "-c", script, *arguments, *short], capture_output=True, text=True, timeout=280
+        [sys.executable, "-c", script, *arguments, *short], capture_output=True, text=True, timeout=MOST_SECONDS
     )
     assert done.returncode == 0, done.stderr
     written = {file.parents[1].name for file in repository.glob("*/configs/host.pbtxt")}

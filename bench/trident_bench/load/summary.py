@@ -145,15 +145,16 @@ def find_bottleneck(window: Window, limits: Mapping[str, int]) -> Bottleneck:
     if window.generator_busy >= 0.01:
         machine += f", {window.generator_busy:.0%} of it making the load"
     busiest = max(window.stages, key=lambda stage: (utilisation(stage), stage.queue_ms))
-    computes = f"{busiest.name} computes {_busy(busiest, limits[busiest.name])}"
+    busy = _busy(busiest, limits[busiest.name])
+    rest = f"the busiest stage, {busiest.name}, computes {busy}"
     if utilisation(busiest) >= BUSY:
         request = f"a request waits {busiest.queue_ms:.1f} ms for it and {busiest.compute_ms:.1f} ms in it"
-        why = f"{computes}, in batches of {busiest.batch:.1f}; {request}; {machine}"
+        why = f"{busiest.name} computes {busy}, in batches of {busiest.batch:.1f}; {request}; {machine}"
         return Bottleneck(kind="stage", name=busiest.name, why=why)
     if window.cores_busy >= BUSY:
-        why = f"{machine}, but the busiest stage, {computes}: the rest goes to protocols, facade and making the load"
+        why = f"{machine}, but {rest}: what is left goes to protocols, facade and making the load"
         return Bottleneck(kind="cores", name="", why=why)
-    return Bottleneck(kind="none", name="", why=f"the busiest stage, {computes}, and {machine}: there is time left")
+    return Bottleneck(kind="none", name="", why=f"{rest}, and {machine}: there is time left")
 
 
 def _busy(stage: StageUsage, limit: int) -> str:

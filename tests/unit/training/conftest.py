@@ -1,8 +1,10 @@
-"""Data that small models of similarity learn from."""
+"""Data that small models learn from, and models that several files look at."""
 
+import functools
 import random
 
 import pytest
+from fine_tuned import fine_tune_once
 
 WORDS = ("sleeps", "laughs", "runs", "sings", "the", "dog", "a", "cat", "today", "home", "고양이", "park")
 
@@ -22,19 +24,36 @@ def write_pairs(folder, score):
     return folder
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def pairs(tmp_path_factory):
     """Pairs whose similarity is the share of words that they have in common."""
     return write_pairs(tmp_path_factory.mktemp("pairs"), lambda first, second: len(set(first) & set(second)))
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def dogs(tmp_path_factory):
     """Pairs whose similarity is a matter of one word: easier for a model that reads both at once."""
     return write_pairs(tmp_path_factory.mktemp("dogs"), lambda first, second: 5 * ("dog" in second))
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def alike(tmp_path_factory):
     """Pairs that are all similar, more or less."""
     return write_pairs(tmp_path_factory.mktemp("alike"), lambda first, second: 3 + 0.4 * len(set(first) & set(second)))
+
+
+@pytest.fixture(scope="session")
+def sources(toy_data, toy_squad, pairs):
+    """Data by task."""
+    return {"cola": toy_data, "qa": toy_squad, "sts": pairs}
+
+
+@pytest.fixture(scope="session")
+def fine_tuned(sources, tiny_checkpoint, tmp_path_factory):
+    """Return what a fine-tuning of a tiny BERT on a task printed, and its best checkpoint; nobody may change it."""
+
+    @functools.cache
+    def make(task):
+        return fine_tune_once(task, tiny_checkpoint("bert"), sources[task], tmp_path_factory)
+
+    return make

@@ -14,6 +14,8 @@ from trident_training.cli import app
 from trident_training.tasks.cola.task import TASK
 from typer.testing import CliRunner
 
+# All of it is about a trained model.
+pytestmark = pytest.mark.slow
 SOURCE = Path(__file__).resolve().parents[3] / "model_repository"
 SENTENCES = ["the dog sleeps today.", "sleeps the dog the dog today.", "고양이 laughs."]
 

@@ -50,6 +50,7 @@ def embeddings(folder, texts):
     return embed(load_pair_model(folder, Kind.BI_ENCODER, 16).eval(), load_tokenizer(folder), texts)
 
 
+@pytest.mark.slow
 def test_a_student_learns_where_the_teacher_puts_the_originals(translations, tiny_checkpoint, tmp_path):
     teacher, student = str(tiny_checkpoint("bert")), str(tiny_checkpoint("electra"))
     printed = distill(translations, student, teacher, tmp_path / "run")

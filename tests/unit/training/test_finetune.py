@@ -57,6 +57,7 @@ def test_the_best_epoch_is_kept_scored_and_not_trained_again(tiny_checkpoint, to
     assert (tmp_path / "best" / "model.safetensors").stat().st_mtime_ns == written
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_and_ends_as_an_uninterrupted_one(tiny_checkpoint, toy_data, tmp_path):
     settings = ("--epochs", "5", "--save-steps", "7", "--seed", "11", "--average", "0.8")
     finetune(tiny_checkpoint("bert"), toy_data, tmp_path / "whole", *settings)
@@ -117,6 +118,7 @@ def test_sentences_of_one_label_are_refused_as_data(tiny_checkpoint, toy_data, t
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_lora_is_merged_into_what_is_kept(tiny_checkpoint, toy_data, tmp_path):
     finetune(
         tiny_checkpoint("bert"), toy_data, tmp_path, "--epochs", "6", "--lora-rank", "8", "--learning-rate", "2e-2"
@@ -131,6 +133,7 @@ def test_lora_is_merged_into_what_is_kept(tiny_checkpoint, toy_data, tmp_path):
     assert json.loads((tmp_path / "best" / "test_metrics.json").read_text())["matthews_correlation"] > 0.4
 
 
+@pytest.mark.slow
 def test_frozen_embeddings_and_accumulation(tiny_checkpoint, toy_data, tmp_path):
     options = ("--epochs", "4", "--freeze-embeddings", "--accumulation", "4")
     finetune(tiny_checkpoint("bert"), toy_data, tmp_path, *options)
@@ -141,6 +144,7 @@ def test_frozen_embeddings_and_accumulation(tiny_checkpoint, toy_data, tmp_path)
     assert not torch.equal(best["bert.pooler.dense.weight"], base["pooler.dense.weight"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("architecture", ["bert", "roberta"])
 def test_a_step_is_the_same_in_however_many_passes(tiny_checkpoint, toy_data, tmp_path, architecture):
     data = TASK.load(TASK.data(data=str(toy_data)))

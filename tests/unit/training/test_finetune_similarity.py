@@ -29,6 +29,7 @@ def finetune(pairs, checkpoint, output, *options, code=0):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("architecture", "options", "least"),
     [
@@ -61,6 +62,7 @@ def test_every_kind_learns_and_is_read_back(tiny_checkpoint, pairs, dogs, tmp_pa
     assert f"{card['threshold']:.4f}" in scored
 
 
+@pytest.mark.slow
 def test_a_bi_encoder_is_a_sentence_transformers_model(tiny_checkpoint, pairs, tmp_path):
     from sentence_transformers import SentenceTransformer
 
@@ -127,6 +129,7 @@ def test_scores_that_end_at_one_are_refused_before_anything_is_trained(tiny_chec
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_pairs_that_are_all_similar_are_trained_on_and_drawn(tiny_checkpoint, alike, tmp_path):
     finetune(alike, tiny_checkpoint("bert"), tmp_path / "run", "--epochs", 2)
     assert (tmp_path / "run" / "similarity.png").stat().st_size > 5_000
@@ -149,6 +152,7 @@ def test_clean_up_is_part_of_the_tokenizer_and_is_kept_with_it(tiny_checkpoint, 
     assert load_tokenizer(str(tmp_path))(text)["input_ids"] == plain(same_as)["input_ids"]
 
 
+@pytest.mark.slow
 def test_the_commands_option_cleans(tiny_checkpoint, pairs, tmp_path):
     finetune(pairs, tiny_checkpoint("bert"), tmp_path / "run", "--clean", "hangul", "--epochs", 1)
     tokenizer = load_tokenizer(str(tmp_path / "run" / "best"))

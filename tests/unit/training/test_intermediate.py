@@ -133,6 +133,7 @@ def test_sentences_to_choose_by_of_one_label_are_refused(tiny_checkpoint, tmp_pa
     assert "every sentence of the validation set has the label 1 (acceptable)" in " ".join(done.output.split())
 
 
+@pytest.mark.slow
 def test_a_model_is_trained_on_made_sentences_and_fine_tuned_from_there(tiny_checkpoint, toy_data, tmp_path):
     (tmp_path / "text.txt").write_text("\n".join(TEXT))
     common = ["--data", str(toy_data), "--epochs", "1", "--learning-rate", "3e-3", "--max-length", "24"]

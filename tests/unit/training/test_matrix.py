@@ -1,49 +1,18 @@
 """Every verb on every task, from the command line, on tiny checkpoints: the table has no hole."""
 
-import functools
 import json
 import shutil
 from pathlib import Path
 
 import pytest
 import torch
+from fine_tuned import FURTHER, LEARN, SIZES, run
 from safetensors.torch import load_file, save_file
-from trident_training.cli import VERBS, app
+from trident_training.cli import VERBS
 from trident_training.tasks import find_tasks
-from typer.testing import CliRunner
 
 SOURCE = Path(__file__).resolve().parents[3] / "model_repository"
 TASKS = find_tasks()
-SIZES = ["--max-length", 40]
-LEARN = ["--learning-rate", "3e-3", "--batch-size", 32, *SIZES]
-#: What a task needs beside that on tiny data.
-FURTHER = {"qa": ["--doc-stride", 8]}
-EPOCHS = {"cola": 6, "sts": 4, "qa": 5}
-
-
-def run(*arguments: object, code: int = 0) -> str:
-    result = CliRunner().invoke(app, [str(each) for each in arguments], env={"COLUMNS": "200"})
-    assert result.exit_code == code, result.output
-    return " ".join(result.output.split())
-
-
-@pytest.fixture(scope="module")
-def sources(toy_data, toy_squad, pairs) -> dict[str, Path]:
-    return {"cola": toy_data, "qa": toy_squad, "sts": pairs}
-
-
-@pytest.fixture(scope="module")
-def trained(sources, tiny_checkpoint, tmp_path_factory):
-    """Fine-tune a tiny BERT on a task, once; returns what it said and its folder."""
-
-    @functools.cache
-    def train(task: str) -> tuple[str, Path]:
-        output = tmp_path_factory.mktemp(task)
-        model = ["--model", tiny_checkpoint("bert"), "--data", sources[task], "--output", output]
-        printed = run("finetune", task, *model, "--epochs", EPOCHS[task], *LEARN, *FURTHER.get(task, []))
-        return printed, output / "best"
-
-    return train
 
 
 @pytest.fixture
@@ -84,15 +53,17 @@ def test_the_help_names_every_verb_and_task():
     assert all(f"test_{verb}" in globals() for verb in VERBS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", TASKS)
-def test_finetune(task, trained):
-    printed, best = trained(task)
+def test_finetune(task, fine_tuned):
+    printed, best = fine_tuned(task)
     result = json.loads((best / "result.json").read_text())
     assert f"{result['primary']} " in printed
     assert result["best_epoch"][TASKS[task].primary] > 0.3
     assert all((best / name).is_file() for name in TASKS[task].companions)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", TASKS)
 def test_sweep(task, sources, tiny_checkpoint, tmp_path):
     models = ["--models", f"{tiny_checkpoint('bert')},/nowhere/tiny", "--data", sources[task]]
@@ -104,6 +75,7 @@ def test_sweep(task, sources, tiny_checkpoint, tmp_path):
     assert f"{next(iter(TASKS[task].presets))}" in unknown
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", TASKS)
 def test_tune(task, sources, tiny_checkpoint, tmp_path):
     study = ["--trials", 1, "--most-epochs", 1, "--learning-rates", "1e-3", "4e-3", "--batch-sizes", 32, *SIZES]
@@ -113,9 +85,10 @@ def test_tune(task, sources, tiny_checkpoint, tmp_path):
     assert all((tmp_path / "best" / name).is_file() for name in ("model.safetensors", *TASKS[task].companions))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", TASKS)
-def test_evaluate(task, trained, sources):
-    _, best = trained(task)
+def test_evaluate(task, fine_tuned, sources):
+    _, best = fine_tuned(task)
     data = ["--data", sources[task], "--validation-fraction", TASKS[task].data().validation_fraction]
     printed = run("evaluate", task, "--checkpoint", best, *data, *SIZES, *FURTHER.get(task, []))
     # What finetune carved off, and so the very figure that the model was chosen by.
@@ -128,9 +101,10 @@ def test_evaluate(task, trained, sources):
     assert "give either a checkpoint or a server's address" in refused
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", TASKS)
-def test_soup(task, trained, sources, tmp_path):
-    _, best = trained(task)
+def test_soup(task, fine_tuned, sources, tmp_path):
+    _, best = fine_tuned(task)
     worse = spoiled(best, tmp_path / "spoiled")
     options = ["--data", sources[task], *SIZES, *FURTHER.get(task, []), "--output", tmp_path / "soup"]
     printed = run("soup", task, best, worse, *options)
@@ -144,9 +118,10 @@ def test_soup(task, trained, sources, tmp_path):
     assert "model" in scored
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", TASKS)
-def test_export(task, trained, sources, repository, tmp_path):
-    _, best = trained(task)
+def test_export(task, fine_tuned, sources, repository, tmp_path):
+    _, best = fine_tuned(task)
     worse = spoiled(best, tmp_path / "spoiled")
     export = ["export", task, "--repository", repository, "--dtype", "float32", "--checkpoint"]
     data = ["--data", sources[task]]

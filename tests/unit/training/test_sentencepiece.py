@@ -80,6 +80,7 @@ def test_ids_are_sentencepieces_own_on_every_sentence(original, converted):
         assert pieces(converted, sentence) == original.encode(sentence), sentence
 
 
+@pytest.mark.slow
 @given(st.lists(st.one_of(st.sampled_from([*WORDS, *ODD]), st.characters(codec="utf-8")), max_size=12).map("".join))
 @settings(max_examples=300)
 def test_ids_are_sentencepieces_own_on_any_text(original, converted, text):

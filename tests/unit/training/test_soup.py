@@ -5,11 +5,10 @@ import shutil
 
 import pytest
 import torch
+from fine_tuned import SIZES, run
 from safetensors.torch import load_file, save_file
 from torch import nn
-from trident_training.cli import app
 from trident_training.finetune.soup import greedy_soup, uniform_soup
-from typer.testing import CliRunner
 
 
 def weights(*values: float) -> dict[str, torch.Tensor]:
@@ -51,30 +50,16 @@ def test_what_cannot_be_averaged_is_refused(ingredients):
         greedy_soup(nn.Linear(2, 1, bias=False), ingredients, lambda: 0.0)
 
 
-def test_a_soup_from_the_command_line(tiny_checkpoint, toy_data, tmp_path):
-    options = ["--data", str(toy_data), "--epochs", "6", "--learning-rate", "3e-3", "--max-length", "24"]
-    one, two = tmp_path / "one" / "best", tmp_path / "two"
-    arguments = ["--model", str(tiny_checkpoint("bert")), "--output", str(one.parent)]
-    assert CliRunner().invoke(app, ["finetune", "cola", *arguments, *options]).exit_code == 0
+@pytest.mark.slow
+def test_a_soup_from_the_command_line(fine_tuned, toy_data, tmp_path):
+    (_, one), two = fine_tuned("cola"), tmp_path / "two"
     shutil.copytree(one, two)
     tensors = load_file(one / "model.safetensors")
     save_file(
         {name: each + 0.01 for name, each in tensors.items()}, two / "model.safetensors", metadata={"format": "pt"}
     )
-    soup = [
-        "soup",
-        "cola",
-        str(one),
-        str(two),
-        "--output",
-        str(tmp_path / "soup"),
-        "--max-length",
-        "24",
-        "--data",
-        str(toy_data),
-    ]
-    done = CliRunner().invoke(app, soup)
-    assert done.exit_code == 0, done.output
+    soup = ["soup", "cola", one, two, "--output", tmp_path / "soup", "--data", toy_data, *SIZES]
+    run(*soup)
     result = json.loads((tmp_path / "soup" / "result.json").read_text())
     before = json.loads((one / "result.json").read_text())["best_epoch"]["matthews_correlation"]
     assert result["best_epoch"]["matthews_correlation"] >= before
@@ -83,7 +68,6 @@ def test_a_soup_from_the_command_line(tiny_checkpoint, toy_data, tmp_path):
     turned = {name: -each if name.startswith("classifier") else each for name, each in tensors.items()}
     save_file(turned, two / "model.safetensors", metadata={"format": "pt"})
     for further, taken in (([], {str(one)}), (["--uniform"], {str(one), str(two)})):
-        done = CliRunner().invoke(app, [*soup, *further])
-        assert done.exit_code == 0, done.output
+        run(*soup, *further)
         result = json.loads((tmp_path / "soup" / "result.json").read_text())
         assert set(result["soup"]) == taken

@@ -56,6 +56,7 @@ def test_candidates_that_would_share_a_folder_are_refused(tmp_path):
         sweep({"x/same": lambda folder: None, "y/same": lambda folder: None}, tmp_path, print)
 
 
+@pytest.mark.slow
 def test_a_sweep_from_the_command_line(tiny_checkpoint, toy_data, tmp_path):
     models = f"{tiny_checkpoint('distilbert')},{tiny_checkpoint('electra')},/nowhere/tiny"
     arguments = ["sweep", "cola", "--models", models, "--data", str(toy_data), "--output", str(tmp_path)]
@@ -81,6 +82,7 @@ def test_a_sweep_of_nothing_names_the_presets(toy_data, tmp_path):
     assert "cola-bundled" in done.output
 
 
+@pytest.mark.slow
 def test_a_sweep_of_models_and_heads(tiny_checkpoint, pairs, tmp_path):
     like_klue = with_bert_tokenizer(tiny_checkpoint, tmp_path / "roberta")
     models = f"{tiny_checkpoint('bert')},{like_klue}"

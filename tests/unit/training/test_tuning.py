@@ -125,6 +125,7 @@ def command(checkpoint, data, output, trials, *options):
     return ["tune", "cola", *map(str, [*fixed, "--learning-rates", "1e-4", "5e-3", *options])]
 
 
+@pytest.mark.slow
 def test_the_command_reports_prunes_and_keeps_a_checkpoint_to_export(tiny_checkpoint, toy_data, tmp_path):
     arguments = command(tiny_checkpoint("bert"), toy_data, tmp_path, 8, "--batch-sizes", 16, "--batch-sizes", 32)
     done = CliRunner().invoke(app, arguments)
@@ -147,6 +148,7 @@ def test_the_command_reports_prunes_and_keeps_a_checkpoint_to_export(tiny_checkp
     assert "seed was 0 and is 5" in refused.output
 
 
+@pytest.mark.slow
 def test_the_best_of_a_search_on_similarity_knows_its_threshold_and_languages(tiny_checkpoint, pairs, tmp_path):
     fixed = ["--model", tiny_checkpoint("bert"), "--data", pairs, "--output", tmp_path, "--trials", 2]
     options = ["--most-epochs", 1, "--batch-sizes", 32, "--max-length", 24, "--language", "en", "--metric", "pearson"]

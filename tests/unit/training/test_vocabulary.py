@@ -56,6 +56,7 @@ def test_tokens_of_one_stem_begin_alike(tiny_checkpoint):
     assert cosine(one, same_stem, dim=0) > 0.4 > cosine(one, other, dim=0)
 
 
+@pytest.mark.slow
 def test_an_adapter_brings_its_vocabulary_along(tiny_checkpoint, tmp_path):
     rows = "".join(f"{text},{other},{index % 6}\n" for index, (text, other) in enumerate(itertools.pairwise(TEXTS)))
     # The last pair, which shares no sentence with the others, is what is carved off.

@@ -1,0 +1,39 @@
+"""Fine-tunings of a tiny BERT that several files of tests look at: one a task, made once a run."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+
+#: Options of every verb on tiny data, those of a training, and what a task needs beside them.
+SIZES = ["--max-length", 40]
+LEARN = ["--learning-rate", "3e-3", "--batch-size", 32, *SIZES]
+FURTHER = {"qa": ["--doc-stride", 8]}
+EPOCHS = {"cola": 6, "sts": 4, "qa": 5}
+
+
+def run(*arguments: object, code: int = 0) -> str:
+    """Return what ``trident-train`` prints, in one line."""
+    from trident_training.cli import app
+    from typer.testing import CliRunner
+
+    result = CliRunner().invoke(app, [str(each) for each in arguments], env={"COLUMNS": "200"})
+    assert result.exit_code == code, result.output
+    return " ".join(result.output.split())
+
+
+def fine_tune_once(task: str, model: Path, data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
+    """Return what ``finetune`` printed, and the best checkpoint; workers of one run wait for the one that trains."""
+    root = tmp_path_factory.getbasetemp()
+    # A worker's own folder is in the run's.
+    root = root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
+    output = root / f"fine-tuned-{task}"
+    printed = output.with_suffix(".txt")
+    with FileLock(output.with_suffix(".lock")):
+        if not printed.is_file():
+            options = ["--model", model, "--data", data, "--output", output, "--epochs", EPOCHS[task]]
+            printed.write_text(run("finetune", task, *options, *LEARN, *FURTHER.get(task, [])))
+    return printed.read_text(), output / "best"

@@ -16,7 +16,8 @@ What Triton's own tests ask of a TorchScript model, after their names in its rep
 ``L0_warmup``
     Zeros, random numbers and files, for sequences too: see the tests of loading.
 
-Left out, because a backend has no part in it: when the scheduler waits, times out and orders a backlog; ensembles.
+Left out, because a backend has no part in it: when the scheduler waits, times out and orders a backlog; ensembles; and
+models that fail their warm-up, of which several at once end Triton 2.51 itself, whatever their backend.
 """
 
 from collections.abc import Sequence

@@ -124,10 +124,13 @@ class Slots(nn.Module):
 
 
 class Controls(nn.Module):
-    """Answers what Triton said of the place in the sequence."""
+    """Answers what Triton said of the place in the sequence, and whether it said so in the types that it should."""
 
     def forward(self, X: Tensor, START: Tensor, END: Tensor, READY: Tensor, ID: Tensor) -> Tensor:  # noqa: N803
-        return torch.cat([X, START.to(X.dtype), END.to(X.dtype), READY.to(X.dtype), ID.to(X.dtype)], dim=1)
+        numbers = START.dtype == torch.int32 and END.dtype == torch.float32 and ID.dtype == torch.int64
+        typed = torch.full_like(X, float(numbers and READY.dtype == torch.bool))
+        told = [START.to(X.dtype), END.to(X.dtype), READY.to(X.dtype), ID.to(X.dtype)]
+        return torch.cat([X, torch.cat(told, dim=1), typed], dim=1)
 
 
 class Kept(nn.Module):

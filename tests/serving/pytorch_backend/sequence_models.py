@@ -37,7 +37,7 @@ SEQUENCES = {
     ),
     "controls": Model(
         modules.Controls(),
-        TENSORS.format(4, 5)
+        TENSORS.format(4, 6)
         + f"sequence_batching {{ {IDLE} oldest {{ max_candidate_sequences: 4 }} control_input [ {START}, "
         '{ name: "END__2" control { kind: CONTROL_SEQUENCE_END fp32_false_true: [ 0, 1 ] } }, '
         '{ name: "READY__3" control { kind: CONTROL_SEQUENCE_READY bool_false_true: [ false, true ] } }, '

@@ -23,7 +23,8 @@ def backend_triton(
     # Models that must not load are no reason to stop, nor to be unready.
     # Warm-ups are logged only where it is asked for.
     lenient = ["--exit-on-error=false", "--strict-readiness=false", "--log-verbose=1"]
-    with serve_models(repository, isolated=isolated, extra_args=lenient) as process:
+    # Some twenty processes load torch, one after another on a machine that is busy.
+    with serve_models(repository, isolated=isolated, extra_args=lenient, ready_timeout=600.0) as process:
         yield process
 
 

@@ -18,7 +18,7 @@ from container_form import as_in_the_container, networks_of
 from tiny_variants import DOC_STRIDE, MAX_TOKENS, add_head, export_variants
 from trident_client import TridentClient
 from trident_server.process import TritonProcess
-from trident_training.tasks.cola.scoring import checkpoint_judge
+from trident_training.tasks.cola.task import TASK as COLA
 from trident_training.tasks.qa.calibration import Calibration
 from trident_training.tasks.qa.scoring import checkpoint_answerer
 
@@ -69,7 +69,7 @@ def test_networks_have_processes_of_their_own_and_no_prepacked_weights(stand_in)
 
 
 def test_sentences_are_judged_as_in_float32(client, checkpoints):
-    exact = checkpoint_judge(str(checkpoints["cola"]), MAX_TOKENS)(SENTENCES)
+    exact = COLA.predictor(str(checkpoints["cola"]), MAX_TOKENS, None).predict({"sentence": SENTENCES})
     assert_rounded(client.acceptability(SENTENCES, model="cola_tiny"), np.array(exact))
 
 

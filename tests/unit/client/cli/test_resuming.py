@@ -149,30 +149,11 @@ def test_memory_does_not_grow_with_the_file(trident, transport, tmp_path, name):
             path.write_text(json.dumps(list(rows)))
         else:
             pq.write_table(pa.Table.from_pylist(list(rows)), path, row_group_size=1000)
-        tracemalloc.start(12)
-        import threading as th
-
-        stop = th.Event()
-
-        def watch():
-            while not stop.wait(0.01):
-                if count > 1000 and tracemalloc.get_traced_memory()[0] > 3_000_000 and name in ("in.csv", "in.jsonl"):
-                    s = tracemalloc.take_snapshot()
-                    with open("/tmp/snap.txt", "a") as f:
-                        f.write(
-                            f"== {name} {count}\n"
-                            + "".join(
-                                f"{x}\n" + "\n".join(x.traceback.format()) + "\n" for x in s.statistics("traceback")[:4]
-                            )
-                        )
-                    return
-
-        th.Thread(target=watch, daemon=True).start()
+        tracemalloc.start()
         try:
             assert trident("cola", "-i", name, "-o", "out.csv").exit_code == 0
             return tracemalloc.get_traced_memory()[1]
         finally:
-            stop.set()
             tracemalloc.stop()
 
     peak(1_000)

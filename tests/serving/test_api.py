@@ -71,7 +71,8 @@ def test_triton_stopped_in_between_is_a_503_until_it_is_back(new_triton):
     first = new_triton(Path("model_repository"))
     with contextlib.ExitStack() as running:
         # Each protocol notices by itself.
-        apps = [create_app(settings(first, protocol)) for protocol in ("http", "grpc")]
+        asked = [settings(first, protocol).model_copy(update={"retries": 8}) for protocol in ("http", "grpc")]
+        apps = [create_app(each) for each in asked]
         apis = [running.enter_context(TestClient(app, raise_server_exceptions=False)) for app in apps]
         for api in apis:
             assert api.get("/health/ready").status_code == 503

@@ -6,6 +6,7 @@ Deciding costs no torch: a model is fresh while the digest over everything it wa
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
@@ -28,7 +29,6 @@ Gate = Callable[[Exported], None]
 
 #: Whose code decides what an export is.
 EXPORTER = [Path(__file__).parent / name for name in ("checkpoints", "export")]
-TASKS = Path(__file__).parent / "tasks"
 ADAPTERS = Path(__file__).resolve().parents[1] / "adapters"
 TOKENIZER = "tokenizer.json"
 #: Where a fine-tuning notes what it scored, on data that nothing was chosen by or else on what it was chosen by.
@@ -171,7 +171,7 @@ def digest(recipe: Recipe, target: ModelSet, precision: Precision) -> str:
         (recipe.adapter, "*.safetensors"),
         (recipe.adapter, "*.json"),
         *((folder, "*.py") for folder in EXPORTER),
-        (TASKS / recipe.task.name, "head.py"),
+        *((file.parent, file.name) for file in head_files(recipe.task)),
     )
     for part, pattern in parts:
         for file in _files(part, pattern):
@@ -179,6 +179,12 @@ def digest(recipe: Recipe, target: ModelSet, precision: Precision) -> str:
             with file.open("rb") as content:
                 total.update(hashlib.file_digest(content, "sha256").digest())
     return total.hexdigest()
+
+
+def head_files(task: Task) -> list[Path]:
+    """Return the code of a task's head, its own or that of the kind of task that it derives from."""
+    folders = (Path(inspect.getfile(each)).parent for each in type(task).__mro__ if issubclass(each, Task))
+    return [file for folder in folders if (file := folder / "head.py").is_file()]
 
 
 def build(

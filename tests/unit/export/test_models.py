@@ -135,6 +135,19 @@ def test_whatever_a_model_was_made_from_makes_it_stale(
     assert state(recipe, target) is State.STALE
 
 
+@pytest.mark.parametrize("name", ["cola", "qa", "sts"])
+def test_the_code_of_a_tasks_head_decides_what_an_export_is(
+    name: str, target: ModelSet, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    shipped = served.SHIPPED[name]
+    files = served.head_files(shipped.task)
+    assert len(files) == 1
+    before = served.digest(shipped, target, Precision.FLOAT32)
+    (tmp_path / "head.py").write_text(files[0].read_text() + "# changed")
+    monkeypatch.setattr(served, "head_files", lambda task: [tmp_path / "head.py"])
+    assert served.digest(shipped, target, Precision.FLOAT32) != before
+
+
 def test_an_adapters_weights_make_a_model_stale_and_its_card_does_not(
     recipe: Recipe, target: ModelSet, tmp_path: Path
 ) -> None:

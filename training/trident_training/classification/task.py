@@ -128,8 +128,6 @@ class Classification(Task):
 
     def head(self, recipe: Recipe) -> Head:
         """Return the probability of label 1."""
-        from transformers import AutoModelForSequenceClassification
+        from trident_training.classification.head import head
 
-        from trident_training.export.heads import probability_head
-
-        return probability_head(recipe.fine_tuned(AutoModelForSequenceClassification))
+        return head(recipe)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Collection
 from pathlib import Path
 
@@ -42,14 +41,18 @@ def link_models(repository: Path, models: Collection[str], view: Path) -> Path:
     Args:
         repository: the other one.
         models: names of folders in it.
-        view: the folder to make; what was there before goes.
+        view: the folder to make; links that were there before go.
 
     Raises:
+        RepositoryError: it holds something else, which is nobody's to take away.
         FileError: it cannot be written.
     """
     with using(view):
-        shutil.rmtree(view, ignore_errors=True)
-        view.mkdir(parents=True)
+        view.mkdir(parents=True, exist_ok=True)
+        for each in view.iterdir():
+            if not each.is_symlink():
+                raise RepositoryError(f"{view} is to hold links to models alone, and holds {each.name}: remove it.")
+            each.unlink()
         for name in models:
             (view / name).symlink_to((repository / name).resolve(), target_is_directory=True)
     return view

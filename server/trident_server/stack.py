@@ -53,7 +53,7 @@ def _run(settings: ServerSettings, console: Console) -> None:
     started, repository = time.monotonic(), settings.repository
     if settings.sets:
         models = chosen_models(repository, settings.sets)
-        repository = link_models(repository, models, settings.cache_dir / "models")
+        repository = link_models(repository, models, settings.cache_dir / "served-models")
     with contextlib.ExitStack() as children, _saying_that_it_stops(console):
         triton = TritonProcess(
             repository=repository,

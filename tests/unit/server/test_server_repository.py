@@ -73,3 +73,7 @@ def test_a_view_holds_links_to_what_is_served_alone(tmp_path):
         assert {each.name for each in view.iterdir()} == models
         assert all((view / name / "config.pbtxt").is_file() for name in models)
     assert (tmp_path / "models" / "cola" / "config.pbtxt").is_file()
+    # A folder of somebody's own under that name is left alone.
+    with pytest.raises(RepositoryError, match="links to models alone, and holds"):
+        link_models(tmp_path / "models", ["cola"], tmp_path / "models")
+    assert len(chosen_models(tmp_path / "models", [])) == 8

@@ -2,10 +2,12 @@
 
 import json
 import random
+import shutil
 
 import numpy as np
 import pytest
 from datasets import Dataset, DatasetDict
+from safetensors.torch import load_file, save_file
 from trident_training.checkpoints.loading import load_tokenizer
 from trident_training.cli import app
 from trident_training.data.problems import DataError
@@ -86,3 +88,21 @@ def test_a_reader_learns_from_the_command_line(tiny_checkpoint, toy_squad, tmp_p
     assert (tmp_path / "run" / "best" / "model.safetensors").is_file()
     temperature = json.loads((tmp_path / "run" / "best" / "calibration.json").read_text())["temperature"]
     assert 0.2 <= temperature <= 5
+    scored = ["--data", str(toy_squad), "--validation-fraction", "0.2", "--max-length", "48", "--doc-stride", "8"]
+    done = CliRunner().invoke(app, ["evaluate", "qa", "--checkpoint", str(tmp_path / "run" / "best"), *scored])
+    assert f"{result['best_epoch']['f1']:.2f}" in done.output, done.output
+    # Its weights, a little moved, and averaged with themselves.
+    best, moved = tmp_path / "run" / "best", tmp_path / "moved"
+    shutil.copytree(best, moved)
+    tensors = load_file(best / "model.safetensors")
+    save_file(
+        {name: each + 0.001 for name, each in tensors.items()}, moved / "model.safetensors", metadata={"format": "pt"}
+    )
+    done = CliRunner().invoke(app, ["soup", "qa", str(best), str(moved), "--output", str(tmp_path / "soup"), *scored])
+    assert done.exit_code == 0, done.output
+    averaged = json.loads((tmp_path / "soup" / "result.json").read_text())
+    assert averaged["best_epoch"]["f1"] >= result["best_epoch"]["f1"]
+    assert str(best) in averaged["soup"]
+    assert json.loads((tmp_path / "soup" / "calibration.json").read_text())["length_penalty"] >= 0
+    done = CliRunner().invoke(app, ["evaluate", "qa", "--checkpoint", str(tmp_path / "soup"), *scored])
+    assert done.exit_code == 0, done.output

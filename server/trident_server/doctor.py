@@ -109,7 +109,7 @@ def _processor(machine: Machine) -> Finding:
     if machine.bfloat16:
         return Finding("processor", State.OK, f"{cores}, bfloat16 in hardware ({', '.join(machine.bfloat16)})")
     advice = (
-        "Models compute in float32, which is slower: for bfloat16, take a processor with AMX "
+        f"Models compute in {machine.dtype}, which is slower or loses more: for bfloat16, take a processor with AMX "
         "(Intel's Sapphire Rapids or newer) or AVX512-BF16 (AMD's Zen 4 or newer), or a GPU in the container."
     )
     return Finding("processor", State.SLOW, f"{cores}, neither AMX nor AVX512-BF16", advice)
@@ -180,10 +180,10 @@ def _models(settings: ServerSettings, machine: Machine) -> Iterator[Finding]:
         return
     dtypes = {dtype for file in settings.repository.glob("*/1/export.json") if (dtype := _dtype(file))}
     found = f"built, in {', '.join(sorted(dtypes)) or 'a dtype that is not told'}"
-    slow = dtypes - ({"bfloat16"} if machine.bfloat16 else {"float32"})
-    if slow:
-        fitting = "bfloat16" if machine.bfloat16 else "float32"
-        yield Finding("models", State.SLOW, found, f"This processor is faster with {fitting}: run `make models` here.")
+    # One that int8 changes too much is in float32 beside the others.
+    if dtypes - {machine.dtype, "float32"} or (dtypes and machine.dtype not in dtypes):
+        advice = f"This processor is faster with {machine.dtype}: run `make models` here."
+        yield Finding("models", State.SLOW, found, advice)
     else:
         yield Finding("models", State.OK, found)
 

@@ -18,6 +18,8 @@ MEMORY_LIMIT = Path("/sys/fs/cgroup/memory.max")
 NVIDIA_GPUS = Path("/proc/driver/nvidia/gpus")
 #: Processor flags that stand for fast bfloat16 products: AMX and AVX512-BF16.
 FAST_BFLOAT16 = ("amx_bf16", "avx512_bf16")
+#: The flag of the extension that int8 products need.
+FAST_INT8 = "avx2"
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,13 @@ class Machine:
     def bfloat16(self) -> tuple[str, ...]:
         """Which of the processor's extensions multiply bfloat16 fast."""
         return tuple(flag for flag in FAST_BFLOAT16 if flag in self.flags)
+
+    @property
+    def dtype(self) -> str:
+        """What ``make models`` computes in on this processor; as ``trident_training``'s precision ``auto``."""
+        if self.bfloat16:
+            return "bfloat16"
+        return "int8" if FAST_INT8 in self.flags else "float32"
 
 
 def processor(file: Path = CPUINFO) -> str:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trident_training.checkpoints import bundled
-from trident_training.checkpoints.precision import Precision, resolve
+from trident_training.checkpoints.precision import Precision, resolve, weight_steps
 from trident_training.repository import ModelSet
 from trident_training.tasks import find_tasks
 from trident_training.tasks.base import Exported, Task
@@ -160,7 +160,7 @@ def digest(recipe: Recipe, target: ModelSet, precision: Precision) -> str:
     facts = {
         "task": recipe.task.name,
         "checkpoint": bundled.pinned(recipe.checkpoint) or ("" if folder.is_dir() else recipe.checkpoint),
-        "dtype": precision.value,
+        "dtype": precision.value + (f" of {weight_steps()} steps" if precision is Precision.INT8 else ""),
         "max_tokens": target.max_tokens(),
         "torch": metadata.version("torch"),
         "transformers": metadata.version("transformers"),
@@ -202,7 +202,7 @@ def build(
     Args:
         recipe: what to make it from.
         target: where to install it; the configuration of its task must be there.
-        precision: a resolved one.
+        precision: what ``auto`` finds is given up for float32 where it is not close enough to the plain model.
         gate: looks at the export before it is installed, and raises ``ValueError`` to refuse it.
         overrides: the task's, in place of what is noted beside the weights; none when None.
         max_tokens: a variant's longest sequence; as the task's own when None.
@@ -226,7 +226,8 @@ def build(
         )
     sized = target.source if target.is_variant else target
     longest = sized.max_tokens() if max_tokens is None else max_tokens
-    exported = export(head, precision, longest)
+    resolved = resolve(precision)
+    exported = export(head, resolved, longest, or_float32=precision is Precision.AUTO)
     own_tokenizer = recipe.adapter is not None and (recipe.adapter / TOKENIZER).is_file()
     tokenizer = tokenizer_json(recipe.adapter if recipe.adapter and own_tokenizer else recipe.checkpoint)
     files = recipe.task.files(recipe.weights, overrides)
@@ -241,7 +242,7 @@ def build(
         "task": recipe.task.name,
         "source": recipe.title,
         "shipped": recipe.shipped,
-        "inputs": digest(recipe, target, precision),
+        "inputs": digest(recipe, target, resolved),
         "max_tokens": longest,
         "torch": metadata.version("torch"),
         "transformers": metadata.version("transformers"),

@@ -10,12 +10,13 @@ import pytest
 import torch
 from transformers import PreTrainedModel
 from trident_training.checkpoints.pooling import Pooling
-from trident_training.checkpoints.precision import Precision
+from trident_training.checkpoints.precision import Precision, weight_steps
 from trident_training.export import pipeline
 from trident_training.export.heads import Head, embedding_head, probability_head, span_head
 from trident_training.export.packing import PAIR
-from trident_training.export.parity import ParityError, ragged, sample_batches
+from trident_training.export.parity import ParityError, Tolerance, ragged, sample_batches
 from trident_training.export.pipeline import export
+from trident_training.export.quantizing import QuantizedLinear
 
 Maker = Callable[[str], PreTrainedModel]
 PACKED = ("bert", "roberta", "electra", "albert", "distilbert", "mpnet")
@@ -221,6 +222,61 @@ def test_half_precision_computes_in_half_and_answers_in_float32(tiny_encoder: Ma
     assert answers.dtype == cosines.dtype == torch.float32
     assert exported.parity.smallest_cosine >= 0.999
     assert exported.parity.largest_difference > 0
+
+
+@pytest.mark.parametrize("architecture", ["bert", "distilbert", "albert", "mpnet", *PADDED])
+def test_int8_multiplies_whole_numbers_and_is_close_whatever_the_company(
+    tiny_encoder: Maker, architecture: str, tmp_path: Path
+) -> None:
+    head = embedding_head(tiny_encoder(architecture))
+    exported = export(head, Precision.INT8, LONGEST)
+    kinds = [node.kind() for node in all_nodes(exported.module.graph)]
+    assert "aten::linear" not in kinds
+    assert kinds.count("quantized::linear_with_input_q_dq_qweight_dq_output_fp32") >= 4
+    assert exported.parity.largest_difference > 0
+    exported.module.save(str(tmp_path / "model.pt"))
+    module = torch.jit.load(tmp_path / "model.pt")
+    batch = mixed_batch([6, 40, 6, 11])
+    with torch.inference_mode():
+        together = head.call(module, batch)
+        alone = torch.cat([head.call(module, [each]) for each in batch])
+    assert together.dtype == torch.float32
+    torch.testing.assert_close(together, plain_answers(head, batch), atol=0.05, rtol=0)
+    if architecture in PACKED:
+        torch.testing.assert_close(together, alone, atol=1e-5, rtol=0)
+
+
+def test_int8_of_a_classifier_and_of_a_reader_is_close(tiny_classifier: Maker, tiny_reader: Maker) -> None:
+    for head in (probability_head(tiny_classifier("bert")), span_head(tiny_reader("bert"))):
+        parity = export(head, Precision.INT8, LONGEST).parity
+        assert 0 < parity.mean_difference < parity.largest_difference
+
+
+def test_int8_sums_do_not_overflow_and_inputs_that_stand_out_leave_the_others_their_bits() -> None:
+    generator = torch.Generator().manual_seed(2)
+    hidden = torch.randn(50, 64, generator=generator)
+    hidden[:, 3] *= 200
+    linear = torch.nn.Linear(64, 16)
+    linear.weight.data = torch.full((16, 64), 1.0)
+    same = torch.full((2, 64), 5.0)
+    # Where sums are of 16 bits, weights of 8 would give half of it.
+    torch.testing.assert_close(QuantizedLinear(linear, same[0], weight_steps())(same), linear(same), rtol=0.02, atol=0)
+    linear.weight.data = torch.randn(16, 64, generator=generator)
+    linear.weight.data[:, 3] = 0
+    plain = torch.nn.functional.linear(hidden, linear.weight)
+    error = QuantizedLinear(linear, hidden.abs().amax(0), weight_steps())(hidden) - linear.bias - plain
+    assert error.norm() / plain.norm() < 0.05, "the input that stands out has no weight, and took the others' bits"
+
+
+def test_what_int8_changes_too_much_is_refused_or_computed_in_float32(tiny_encoder: Maker) -> None:
+    head = embedding_head(tiny_encoder("bert"))
+    strict = dict(head.tolerances) | {Precision.INT8: Tolerance(difference=1e-9, cosine=1.0)}
+    head = dataclasses.replace(head, tolerances=strict)
+    with pytest.raises(ParityError, match="differences up to 1e-09"):
+        export(head, Precision.INT8, LONGEST)
+    exported = export(head, Precision.INT8, LONGEST, or_float32=True)
+    assert exported.report()["dtype"] == "float32"
+    assert str(exported.float32_because).startswith("int8 is refused: the export differs")
 
 
 @pytest.mark.parametrize(

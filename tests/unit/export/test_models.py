@@ -17,13 +17,15 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from trident_bench.tuning.named import MARK
 from trident_client import contract
+from trident_server.machine import Machine
 from trident_training import models as served
 from trident_training.checkpoints.loading import load_encoder
 from trident_training.checkpoints.pooling import Pooling
-from trident_training.checkpoints.precision import Precision, resolve
+from trident_training.checkpoints.precision import Precision, processor_flags, resolve, weight_steps
 from trident_training.cli import app
 from trident_training.export import heads, pipeline
-from trident_training.export.parity import Tolerance
+from trident_training.export.heads import Head
+from trident_training.export.parity import ParityError, Tolerance
 from trident_training.models import Recipe, State
 from trident_training.repository import ModelSet, RepositoryError
 from trident_training.tasks.qa.task import TASK as QA
@@ -296,15 +298,47 @@ def test_a_repository_without_its_configuration_is_named(recipe: Recipe, tmp_pat
     [
         ("fpu avx512f avx512_bf16 sse", Precision.BFLOAT16),
         ("fpu amx_bf16", Precision.BFLOAT16),
-        ("fpu avx2 avx512f", Precision.FLOAT32),
+        ("fpu avx2 avx512f", Precision.INT8),
+        ("fpu avx2 avx512_bf16", Precision.BFLOAT16),
+        ("fpu sse4_2", Precision.FLOAT32),
     ],
 )
-def test_auto_takes_bfloat16_where_the_processor_is_fast_at_it(tmp_path: Path, flags: str, expected: Precision) -> None:
+def test_auto_takes_what_the_processor_is_fast_at(tmp_path: Path, flags: str, expected: Precision) -> None:
     cpuinfo = tmp_path / "cpuinfo"
     cpuinfo.write_text(f"processor\t: 0\nmodel name\t: bf16 in a name is no flag\nflags\t\t: {flags}\n")
     assert resolve(Precision.AUTO, cpuinfo) is expected
+    portable = Precision.FLOAT32 if expected is Precision.INT8 else expected
+    assert resolve(Precision.PORTABLE, cpuinfo) is portable
+    assert Machine(flags=frozenset(processor_flags(cpuinfo))).dtype == expected.value
     assert resolve(Precision.FLOAT16, cpuinfo) is Precision.FLOAT16
     assert resolve(Precision.AUTO, tmp_path / "missing") is Precision.FLOAT32
+
+
+@pytest.mark.parametrize(
+    ("flags", "steps"), [("avx2", 63), ("avx2 avx512_vnni", 127), ("avx2 avx_vnni", 127), ("avx2 avx512f", 63)]
+)
+def test_weights_in_int8_are_as_wide_as_the_processors_sums(tmp_path: Path, flags: str, steps: int) -> None:
+    (tmp_path / "cpuinfo").write_text(f"flags\t\t: {flags}\n")
+    assert weight_steps(tmp_path / "cpuinfo") == steps
+
+
+def test_what_auto_computes_less_exactly_than_accepted_is_served_in_float32_and_stays_fresh(
+    recipe: Recipe, target: ModelSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = recipe.task.head
+
+    def strict(recipe: Recipe) -> Head:
+        head = plain(recipe)
+        return dataclasses.replace(head, tolerances=dict(head.tolerances) | {Precision.INT8: Tolerance(1e-9, 1.0)})
+
+    monkeypatch.setattr(type(recipe.task), "head", staticmethod(strict))
+    monkeypatch.setattr(served, "resolve", lambda precision: Precision.INT8)
+    with pytest.raises(ParityError, match="differs from the plain model"):
+        served.build(recipe, target, Precision.INT8)
+    report = served.build(recipe, target, Precision.AUTO)
+    assert report["dtype"] == "float32"
+    assert "int8 is refused" in report["float32_because"]
+    assert state(recipe, target, Precision.INT8) is State.FRESH
 
 
 def test_finding_every_model_fresh_imports_neither_torch_nor_transformers() -> None:

@@ -104,6 +104,16 @@ def test_models_of_a_dtype_that_this_processor_is_slow_with_are_told(settings):
     slow = found(settings, replace(GOOD, flags=frozenset()))["models"]
     assert slow.state is State.SLOW
     assert "float32: run `make models`" in slow.advice
+    slow = found(settings, replace(GOOD, flags=frozenset({"avx2"})))["models"]
+    assert "int8: run `make models`" in slow.advice
+
+
+def test_a_model_that_int8_changes_too_much_is_not_called_slow(settings):
+    for name, dtype in (("encoder", "int8"), ("reader", "float32")):
+        version = settings.repository / name / "1"
+        version.mkdir(parents=True, exist_ok=True)
+        (version / "export.json").write_text(json.dumps({"dtype": dtype}))
+    assert found(settings, replace(GOOD, flags=frozenset({"avx2"})))["models"].state is State.OK
 
 
 @pytest.mark.parametrize("report", ["", "[]", "{", '{"dtype": null}', "고양이"])

@@ -8,25 +8,47 @@ from pathlib import Path
 CPUINFO = Path("/proc/cpuinfo")
 #: Processor flags that stand for fast bfloat16 products: AMX, AVX512-BF16, and ARM's extension.
 FAST_BFLOAT16 = {"amx_bf16", "avx512_bf16", "bf16"}
+#: The flag that int8 products need.
+FAST_INT8 = {"avx2"}
+#: Flags that stand for products of int8 that add up in 32 bits.
+WIDE_SUMS = {"avx512_vnni", "avx_vnni", "amx_int8"}
 
 
 class Precision(StrEnum):
-    """The dtype an export computes in."""
+    """The dtype an export computes in; ``auto`` and ``portable`` are chosen by the processor."""
 
     AUTO = "auto"
+    PORTABLE = "portable"
     FLOAT32 = "float32"
     BFLOAT16 = "bfloat16"
     FLOAT16 = "float16"
+    INT8 = "int8"
 
 
 def resolve(precision: Precision, cpuinfo: Path = CPUINFO) -> Precision:
-    """Return the precision itself, or for ``auto`` bfloat16 where this processor multiplies it fast, else float32."""
-    if precision is not Precision.AUTO:
+    """Return the precision itself, or what this processor is fast at.
+
+    ``auto`` is bfloat16 where it is multiplied in hardware, else int8 on x86, else float32; ``portable`` is the same
+    without int8, which no GPU computes.
+    """
+    if precision not in {Precision.AUTO, Precision.PORTABLE}:
         return precision
-    return Precision.BFLOAT16 if FAST_BFLOAT16 & _flags(cpuinfo) else Precision.FLOAT32
+    flags = processor_flags(cpuinfo)
+    if flags & FAST_BFLOAT16:
+        return Precision.BFLOAT16
+    return Precision.INT8 if precision is Precision.AUTO and flags & FAST_INT8 else Precision.FLOAT32
 
 
-def _flags(cpuinfo: Path) -> set[str]:
+def weight_steps(cpuinfo: Path = CPUINFO) -> int:
+    """Return the largest whole number that a weight in int8 may become on this processor.
+
+    It is of 8 bits, and of 7 where the processor adds two products up in 16 bits, which 8 would overflow.
+    """
+    return 127 if processor_flags(cpuinfo) & WIDE_SUMS else 63
+
+
+def processor_flags(cpuinfo: Path = CPUINFO) -> set[str]:
+    """Return the features that the kernel names; none where it does not say."""
     if not cpuinfo.is_file():
         return set()
     lines = (line.partition(":") for line in cpuinfo.read_text().splitlines())

@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.markup import escape
 
-from trident_training.checkpoints.precision import Precision, resolve
+from trident_training.checkpoints.precision import Precision
 from trident_training.commands.console import console, done, refuse
 from trident_training.models import Gate, Recipe, build
 from trident_training.repository import ModelSet
@@ -39,11 +39,13 @@ def build_model(
     start = time.monotonic()
     with quiet(), console.status(f"{recipe.name}: {why}; comparing the export with the plain model ..."):
         try:
-            report = build(recipe, target, resolve(precision), gate, overrides, max_tokens)
+            report = build(recipe, target, precision, gate, overrides, max_tokens)
         except (ValueError, OSError) as error:
             refuse(recipe.name, error)
             return False
     done(f"{recipe.name}: {_summary(report)}, {time.monotonic() - start:.0f} s")
+    if report["float32_because"]:
+        console.print(f"  [yellow]float32[/], because {escape(report['float32_because'])}", soft_wrap=True)
     if report["padded_because"]:
         console.print(f"  [yellow]padded[/], because {escape(report['padded_because'])}", soft_wrap=True)
     return True

@@ -25,7 +25,10 @@ class RepositoryOptions:
     ] = Path("model_repository")
     dtype: Annotated[
         Precision,
-        Option(envvar="TRIDENT_DTYPE", help="auto computes in bfloat16 where the processor is fast at it."),
+        Option(
+            envvar="TRIDENT_DTYPE",
+            help="auto takes what the processor is fast at: bfloat16, or int8; portable is for images: no int8.",
+        ),
     ] = Precision.AUTO
 
 

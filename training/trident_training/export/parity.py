@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 
@@ -29,10 +30,14 @@ class Tolerance:
     Attributes:
         difference: largest absolute difference of any output element.
         cosine: smallest cosine of a sequence's answer with the plain model's.
+        mean_difference: largest mean of the absolute differences.
+        mean_cosine: smallest mean of the cosines.
     """
 
     difference: float
     cosine: float
+    mean_difference: float = math.inf
+    mean_cosine: float = -1.0
 
 
 @dataclass(frozen=True)
@@ -44,12 +49,16 @@ class Parity:
         longest: tokens in the longest.
         largest_difference: largest absolute difference of any output element.
         smallest_cosine: smallest cosine of a sequence's answer with the plain model's.
+        mean_difference: mean absolute difference of all output elements.
+        mean_cosine: mean of the sequences' cosines.
     """
 
     sequences: int
     longest: int
     largest_difference: float
     smallest_cosine: float
+    mean_difference: float
+    mean_cosine: float
 
     def check(self, tolerance: Tolerance) -> None:
         """Refuse a comparison outside ``tolerance``.
@@ -57,12 +66,18 @@ class Parity:
         Raises:
             ParityError: with what was found and what is accepted.
         """
-        found = f"largest difference {self.largest_difference:.2g}, smallest cosine {self.smallest_cosine:.6f}"
         # Not "greater than": a NaN must fail too.
-        if not (self.largest_difference <= tolerance.difference and self.smallest_cosine >= tolerance.cosine):
+        if not (
+            self.largest_difference <= tolerance.difference
+            and self.mean_difference <= tolerance.mean_difference
+            and self.smallest_cosine >= tolerance.cosine
+            and self.mean_cosine >= tolerance.mean_cosine
+        ):
             raise ParityError(
-                f"the export differs from the plain model: {found} over {self.sequences} sequences; accepted are a "
-                f"difference up to {tolerance.difference:.2g} and a cosine from {tolerance.cosine:g}"
+                f"the export differs from the plain model: largest difference {self.largest_difference:.2g}, mean "
+                f"{self.mean_difference:.2g}; smallest cosine {self.smallest_cosine:.6f}, mean {self.mean_cosine:.6f} "
+                f"over {self.sequences} sequences. Accepted are differences up to {tolerance.difference:.2g}, mean "
+                f"{tolerance.mean_difference:.2g}, cosines from {tolerance.cosine:g}, mean {tolerance.mean_cosine:g}"
             )
 
     def as_dict(self) -> dict[str, float]:
@@ -106,16 +121,16 @@ def compare(exported: Exported, reference: Reference, batches: Sequence[Sequence
         expected = _run_reference(reference, sequences)
         found = torch.cat([exported(batch) for batch in batches]).split([len(each) for each in expected])
     pairs = list(zip(found, expected, strict=True))
+    differences = torch.cat([(mine - plain).abs().flatten() for mine, plain in pairs])
+    cosines = torch.stack([torch.cosine_similarity(mine.flatten(), plain.flatten(), dim=0) for mine, plain in pairs])
     return Parity(
         sequences=len(sequences),
         longest=max(len(each) for each in sequences),
-        # Not the built-in max: it may pass over a NaN.
-        largest_difference=torch.stack([(mine - plain).abs().max() for mine, plain in pairs]).max().item(),
-        smallest_cosine=torch.stack(
-            [torch.cosine_similarity(mine.flatten(), plain.flatten(), dim=0) for mine, plain in pairs]
-        )
-        .min()
-        .item(),
+        # Not the built-in max and min: they may pass over a NaN.
+        largest_difference=differences.max().item(),
+        smallest_cosine=cosines.min().item(),
+        mean_difference=differences.mean().item(),
+        mean_cosine=cosines.mean().item(),
     )
 
 

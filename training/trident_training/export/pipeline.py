@@ -8,9 +8,9 @@ import json
 import os
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import nn
@@ -20,8 +20,15 @@ from trident_training.checkpoints.positions import most_tokens
 from trident_training.checkpoints.precision import Precision
 from trident_training.export.encoders import packed_encoder, padded_encoder
 from trident_training.export.heads import Head
-from trident_training.export.parity import Parity, Tolerance, compare, sample_batches
+from trident_training.export.parity import Parity, ParityError, Tolerance, compare, sample_batches
 from trident_training.repository import ModelSet
+
+
+class Trace(Protocol):
+    """Traces an encoder, its linear layers in int8 if told so."""
+
+    def __call__(self, encoder: PreTrainedModel, int8: bool = False) -> nn.Module:
+        """Return the traced encoder."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +40,7 @@ class Export:
         width: last dimension of its output.
         precision: what it computes in.
         padded_because: why it computes padding; None for a packed model.
+        float32_because: why it computes in float32 though another precision was wanted; None where none was.
         parity: the comparison with the plain model.
         tolerance: what the comparison was held to.
     """
@@ -41,6 +49,7 @@ class Export:
     width: int
     precision: Precision
     padded_because: str | None
+    float32_because: str | None
     parity: Parity
     tolerance: Tolerance
 
@@ -51,18 +60,20 @@ class Export:
             "width": self.width,
             "packed": self.padded_because is None,
             "padded_because": self.padded_because,
+            "float32_because": self.float32_because,
             "parity": self.parity.as_dict(),
-            "tolerance": {"difference": self.tolerance.difference, "cosine": self.tolerance.cosine},
+            "tolerance": asdict(self.tolerance),
         }
 
 
-def export(head: Head, precision: Precision, max_tokens: int) -> Export:
+def export(head: Head, precision: Precision, max_tokens: int, *, or_float32: bool = False) -> Export:
     """Export an encoder with a task's head on it.
 
     Args:
         head: encoder and head.
         precision: a resolved one, not ``auto``.
         max_tokens: longest sequence that will be served.
+        or_float32: whether float32 is taken where ``precision`` is not close enough to the plain model.
 
     Raises:
         ParityError: the export answers differently from the plain model.
@@ -75,11 +86,19 @@ def export(head: Head, precision: Precision, max_tokens: int) -> Export:
     # A sliding window changes nothing in a sequence that it takes in whole.
     trial = max(batches, key=lambda batch: max(map(len, batch)))
     trace, reason = _choose_layout(head, trial)
-    module = _script(head, trace, precision)
-    tolerance = head.tolerances[precision]
-    parity = _compare(module, head, batches)
-    parity.check(tolerance)
-    return Export(module, head.width, precision, reason, parity, tolerance)
+    refused = None
+    while True:
+        module = _script(head, trace, precision)
+        tolerance = head.tolerances[precision]
+        parity = _compare(module, head, batches)
+        try:
+            parity.check(tolerance)
+        except ParityError as error:
+            if not or_float32 or precision is Precision.FLOAT32:
+                raise
+            precision, refused = Precision.FLOAT32, f"{precision.value} is refused: {error}"
+        else:
+            return Export(module, head.width, precision, reason, refused, parity, tolerance)
 
 
 def install(export: Export, texts: Mapping[Path, str], target: ModelSet, facts: dict[str, Any]) -> None:
@@ -98,7 +117,7 @@ def install(export: Export, texts: Mapping[Path, str], target: ModelSet, facts: 
     _replace(target.report_file, lambda draft: draft.write_text(json.dumps(report, indent=2) + "\n"))
 
 
-def _choose_layout(head: Head, trial: list[torch.Tensor]) -> tuple[Callable[[PreTrainedModel], nn.Module], str | None]:
+def _choose_layout(head: Head, trial: list[torch.Tensor]) -> tuple[Trace, str | None]:
     """Return how to trace this encoder, and why padding is computed where it is.
 
     Args:
@@ -114,10 +133,14 @@ def _choose_layout(head: Head, trial: list[torch.Tensor]) -> tuple[Callable[[Pre
     return packed_encoder, None
 
 
-def _script(head: Head, trace: Callable[[PreTrainedModel], nn.Module], precision: Precision) -> torch.jit.ScriptModule:
-    dtype = getattr(torch, precision.value)
-    encoder = head.encoder if dtype is torch.float32 else copy.deepcopy(head.encoder).to(dtype)
-    module: torch.jit.ScriptModule = torch.jit.freeze(torch.jit.script(head.entry(trace(encoder)).eval()))
+def _script(head: Head, trace: Trace, precision: Precision) -> torch.jit.ScriptModule:
+    if precision is Precision.INT8:
+        traced = trace(head.encoder, int8=True)
+    elif precision is Precision.FLOAT32:
+        traced = trace(head.encoder)
+    else:
+        traced = trace(copy.deepcopy(head.encoder).to(getattr(torch, precision.value)))
+    module: torch.jit.ScriptModule = torch.jit.freeze(torch.jit.script(head.entry(traced).eval()))
     return module
 
 

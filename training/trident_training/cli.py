@@ -6,12 +6,13 @@ from collections.abc import Iterable
 
 import typer
 
-from trident_training.commands import adapter, evaluate, export, finetune, models, soup, sweep, tune
+from trident_training.commands import adapter, distill, evaluate, export, finetune, models, soup, sweep, tune
 from trident_training.tasks import find_tasks
 from trident_training.tasks.base import Task
 
 VERBS = {
     "finetune": finetune,
+    "distill": distill,
     "sweep": sweep,
     "tune": tune,
     "evaluate": evaluate,

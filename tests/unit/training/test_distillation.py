@@ -41,7 +41,7 @@ def distill(translations, student, teacher, output, *options, code=0):
     original, translation = translations
     fixed = ["--original", original, "--translation", translation, "--model", student, "--teacher", teacher]
     settings = ["--output", output, "--epochs", 8, "--learning-rate", "5e-3", "--batch-size", 32, "--max-length", 16]
-    done = CliRunner().invoke(app, ["distill", *map(str, [*fixed, *settings, *options])])
+    done = CliRunner().invoke(app, ["translate", *map(str, [*fixed, *settings, *options])])
     assert done.exit_code == code, done.output
     return " ".join(done.output.split())
 

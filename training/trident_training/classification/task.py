@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from trident_training.classification.data import LabelledData
     from trident_training.export.heads import Head
+    from trident_training.finetune.lesson import Lesson
     from trident_training.finetune.run import Prepared
     from trident_training.finetune.settings import Settings
     from trident_training.metrics.base import TridentMetric
@@ -73,6 +74,12 @@ class Classification(Task):
         from trident_training.classification.training import prepare
 
         return prepare(self, data, settings)
+
+    def distilled(self, prepared: Prepared, data: LabelledData, lesson: Lesson, settings: Settings) -> Prepared:
+        """Have a classifier's logits learned."""
+        from trident_training.classification.distillation import distilled
+
+        return distilled(self, prepared, data, lesson, settings)
 
     def predictor(self, checkpoint: str, max_length: int, scoring: Any) -> Predictor:
         """Return what predicts the probability of label 1, float ``[n]``."""

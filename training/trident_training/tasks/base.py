@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from trident_client.contract import TaskSpec
 from typer import Option
 
+from trident_training.finetune.lesson import Lesson
+
 if TYPE_CHECKING:
     import torch
     from datasets import Dataset
@@ -110,6 +112,7 @@ class Task(ABC):
         choices: options of what else decides a fine-tuning.
         candidates: options of a sweep's candidates, where they are others than ``choices``.
         scoring: options of how a model predicts and is scored.
+        lesson: options of who teaches a student, and by what.
         reading: fields of ``scoring`` that say how a checkpoint reads, which an average of models takes too.
         overrides: options of an export in place of what a fine-tuning noted beside the weights.
         companions: files that a fine-tuning writes beside the weights, and that go wherever they go.
@@ -132,6 +135,7 @@ class Task(ABC):
     choices: ClassVar[type[Any]] = NoOptions
     candidates: ClassVar[type[Any] | None] = None
     scoring: ClassVar[type[Any]] = NoOptions
+    lesson: ClassVar[type[Lesson]] = Lesson
     reading: ClassVar[Sequence[str]] = ()
     overrides: ClassVar[type[Any]] = NoOptions
     companions: ClassVar[Sequence[str]] = ()
@@ -178,6 +182,22 @@ class Task(ABC):
             CheckpointError: the checkpoint cannot be loaded, or takes fewer tokens than asked for.
             DataError: the data is nothing to learn from.
         """
+
+    def distilled(self, prepared: Prepared, data: Any, lesson: Any, settings: Settings) -> Prepared:
+        """Return a fine-tuning that learns from a teacher too.
+
+        Args:
+            prepared: what :meth:`prepare` returned.
+            data: what :meth:`load` returned.
+            lesson: who teaches, by what; an instance of :attr:`lesson`.
+            settings: completed ones.
+
+        Raises:
+            CheckpointError: the teacher cannot be loaded, or is no model of the task.
+            DataError: a text cannot be read.
+            ValueError: teacher and student do not go together.
+        """
+        raise ValueError(f"a model of the task {self.name} has no teachers")
 
     def after(self, data: Any, best: Path, max_length: int, scoring: Any, choices: Any = None) -> str | None:
         """Note beside a finished model's weights what it needs to be used: a threshold, a calibration.

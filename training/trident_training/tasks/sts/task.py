@@ -231,7 +231,7 @@ class Similarity(Task):
         """Return the commands that bring an encoder another language."""
         from trident_training.tasks.sts.commands import contrast, distill, vocabulary
 
-        return {"vocabulary": vocabulary, "distill": distill, "contrast": contrast}
+        return {"vocabulary": vocabulary, "translate": distill, "contrast": contrast}
 
 
 TASK = Similarity()

@@ -1,0 +1,146 @@
+"""Students that learn from teachers of another kind, from the command line."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from trident_training.checkpoints.loading import load_classifier, load_tokenizer
+from trident_training.classification.scoring import logits_of
+from trident_training.cli import app
+from trident_training.data.problems import DataError
+from trident_training.data.texts import read_texts
+from trident_training.finetune import teaching
+from trident_training.finetune.teaching import Teacher, soft_cross_entropy
+from trident_training.tasks.cola.task import TASK
+from typer.testing import CliRunner
+
+
+@pytest.fixture(autouse=True)
+def _cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("TRIDENT_CACHE_DIR", str(tmp_path / "cache"))
+
+
+def distill(task, teacher, student, data, output, *options, code=0):
+    paths = ["--teacher", teacher, "--model", student, "--data", data, "--output", output]
+    settings = ["--learning-rate", "3e-3", "--batch-size", "32"]
+    done = CliRunner().invoke(app, ["distill", task, *map(str, [*paths, *settings, *options])])
+    assert done.exit_code == code, done.output
+    return " ".join(done.output.split())
+
+
+def scores(output):
+    return json.loads((output / "result.json").read_text())["best_epoch"]
+
+
+@pytest.fixture
+def mislabelled(toy_data, tmp_path):
+    """Sentences to learn from whose labels are all wrong, and right ones to choose by."""
+    folder = tmp_path / "mislabelled"
+    folder.mkdir()
+    rows = [line.split("\t") for line in (toy_data / "train.tsv").read_text().splitlines()]
+    wrong = ["\t".join([source, str(1 - int(label)), mark, text]) for source, label, mark, text in rows]
+    (folder / "train.tsv").write_text("\n".join(wrong) + "\n")
+    (folder / "dev.tsv").write_text((toy_data / "dev.tsv").read_text())
+    return folder
+
+
+def test_a_classifier_learns_its_teachers_answers_and_not_the_labels(
+    fine_tuned, tiny_checkpoint, mislabelled, tmp_path
+):
+    _, teacher = fine_tuned("cola")
+    options = ("--validation-fraction", 0, "--max-length", 24, "--epochs", 4)
+    # Another architecture, with another vocabulary.
+    student = tiny_checkpoint("roberta")
+    distill("cola", teacher, student, mislabelled, tmp_path / "taught", *options, "--alpha", 1)
+    assert scores(tmp_path / "taught")["matthews_correlation"] > 0.8
+    # Labels alone teach what is wrong, and the run says that it came to nothing.
+    distill("cola", teacher, student, mislabelled, tmp_path / "told", *options, "--alpha", 0, code=1)
+    epochs = json.loads((tmp_path / "told" / "result.json").read_text())["epochs"]
+    assert epochs[-1]["matthews_correlation"] < 0
+    # What is kept is a classifier like any other.
+    classifier = load_classifier(str(tmp_path / "taught" / "best"), TASK.labels, 24, fine_tuned=True)
+    assert type(classifier).__name__ == "RobertaForSequenceClassification"
+
+
+def test_a_classifier_learns_from_text_without_labels(fine_tuned, tiny_checkpoint, toy_data, tmp_path):
+    _, teacher = fine_tuned("cola")
+    rows = [line.split("\t") for line in (toy_data / "train.tsv").read_text().splitlines()]
+    few, text, folder = tmp_path / "text", tmp_path / "more.txt", tmp_path / "few"
+    folder.mkdir()
+    kept = [next(row for row in rows if row[1] == label) for label in "01"]
+    (folder / "train.tsv").write_text("".join("\t".join(row) + "\n" for row in kept))
+    dev = (toy_data / "dev.tsv").read_text()
+    (folder / "dev.tsv").write_text(dev)
+    few.write_text("\n".join(row[3] for row in kept))
+    text.write_text("\n".join(row[3] for row in rows) + "\n\n" + dev.splitlines()[0].split("\t")[3] + "\n")
+    options = ("--validation-fraction", 0, "--max-length", 24, "--epochs", 4, "--lora-rank", 8)
+    distill("cola", teacher, tiny_checkpoint("bert"), folder, tmp_path / "run", *options, "--text", text)
+    assert scores(tmp_path / "run")["matthews_correlation"] > 0.8
+    printed = distill("cola", teacher, tiny_checkpoint("bert"), folder, tmp_path / "no", "--text", few, code=1)
+    assert "no text that the data set has not" in printed
+    # Another text is another run.
+    again = distill("cola", teacher, tiny_checkpoint("bert"), folder, tmp_path / "run", *options, code=1)
+    assert "taught_data was" in again
+
+
+def test_a_teacher_without_a_head_is_refused(tiny_checkpoint, toy_data, tmp_path):
+    model = tiny_checkpoint("bert")
+    assert "is not fine-tuned" in distill("cola", model, model, toy_data, tmp_path / "run", code=1)
+
+
+def test_a_teacher_is_asked_once_and_goes_on_where_it_was_stopped(fine_tuned, monkeypatch, tmp_path):
+    monkeypatch.setattr(teaching, "CHUNK", 2)
+    _, folder = fine_tuned("cola")
+    texts = ["the dog sleeps", "sleeps dog the the the", "a cat", "cat a runs today", "home"]
+    asked = []
+
+    def teacher(length):
+        return Teacher(load_classifier(str(folder), TASK.labels, length), load_tokenizer(folder), length)
+
+    def answer(part):
+        if "home" in part and len(asked) < 5:
+            raise KeyboardInterrupt
+        asked.extend(part)
+        return logits_of(teacher(24).model, load_tokenizer(folder), part, 24)
+
+    with pytest.raises(KeyboardInterrupt):
+        teacher(24).answers(texts, answer)
+    assert asked == texts[:4]
+    asked.append("stopped")
+    found = teacher(24).answers(texts, answer)
+    assert asked == [*texts[:4], "stopped", texts[4]]
+    assert np.array(found) == pytest.approx(logits_of(teacher(24).model, load_tokenizer(folder), texts, 24), abs=1e-5)
+    # One that reads otherwise, or has other weights, has other answers.
+    assert teacher(24).digest == teacher(24).digest != teacher(23).digest
+    other = load_classifier(str(folder), TASK.labels, 24)
+    with torch.no_grad():
+        next(iter(other.parameters()))[0, 0] += 1e-3
+    assert Teacher(other, load_tokenizer(folder), 24).digest != teacher(24).digest
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("TRIDENT_CACHE_DIR", str(tmp_path / "file"))
+    with pytest.raises(DataError, match=r"cannot be kept in .* TRIDENT_CACHE_DIR"):
+        teacher(24).answers(texts, answer)
+
+
+def test_soft_targets_ask_for_the_teachers_distribution():
+    teacher = torch.tensor([[2.0, 0.0], [0.0, 0.0]])
+    # A constant added to all logits says nothing.
+    assert soft_cross_entropy(teacher + 3, teacher, 2.0).tolist() == pytest.approx([0, 0], abs=1e-6)
+    found = soft_cross_entropy(torch.zeros(2, 2), teacher, 2.0)
+    wanted = 1 / (1 + np.exp(-1))
+    divergence = wanted * np.log(wanted / 0.5) + (1 - wanted) * np.log((1 - wanted) / 0.5)
+    assert found.tolist() == pytest.approx([4 * divergence, 0], abs=1e-6)
+
+
+def test_a_text_is_taken_once_and_not_where_it_is_known(tmp_path):
+    first, second = tmp_path / "a.txt", tmp_path / "b.txt"
+    first.write_bytes("\ufeffone\r\n\r\n two \n".encode())
+    second.write_text("two\nthree\n")
+    assert read_texts([first, second], {"one"}) == ["two", "three"]
+    assert read_texts([]) == []
+    with pytest.raises(DataError, match=r"no-such\.txt cannot be read"):
+        read_texts([tmp_path / "no-such.txt"])
+    second.write_bytes(b"a\xff")
+    with pytest.raises(DataError, match="not UTF-8 at byte 1"):
+        read_texts([second])

@@ -77,6 +77,20 @@ def test_sweep(task, sources, tiny_checkpoint, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("task", TASKS)
+def test_distill(task, fine_tuned, sources, tiny_checkpoint, tmp_path, monkeypatch):
+    monkeypatch.setenv("TRIDENT_CACHE_DIR", str(tmp_path / "cache"))
+    _, teacher = fine_tuned(task)
+    models = ["--teacher", teacher, "--model", tiny_checkpoint("distilbert"), "--data", sources[task]]
+    printed = run("distill", task, *models, "--output", tmp_path / "run", "--epochs", 4, *LEARN, *FURTHER.get(task, []))
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert f"{result['primary']} " in printed
+    assert result["best_epoch"][TASKS[task].primary] > 0.3
+    best = tmp_path / "run" / "best"
+    assert all((best / name).is_file() for name in ("model.safetensors", *TASKS[task].companions))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", TASKS)
 def test_tune(task, sources, tiny_checkpoint, tmp_path):
     study = ["--trials", 1, "--most-epochs", 1, "--learning-rates", "1e-3", "4e-3", "--batch-sizes", 32, *SIZES]
     model = ["--model", tiny_checkpoint("bert"), "--data", sources[task], "--output", tmp_path]

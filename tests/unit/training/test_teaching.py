@@ -13,6 +13,7 @@ from trident_training.data.texts import read_texts
 from trident_training.finetune import teaching
 from trident_training.finetune.teaching import Teacher, soft_cross_entropy
 from trident_training.tasks.cola.task import TASK
+from trident_training.tasks.qa.distillation import NEVER, AskedWindow, transfer
 from typer.testing import CliRunner
 
 
@@ -74,10 +75,13 @@ def test_a_classifier_learns_from_text_without_labels(fine_tuned, tiny_checkpoin
     (folder / "dev.tsv").write_text(dev)
     few.write_text("\n".join(row[3] for row in kept))
     text.write_text("\n".join(row[3] for row in rows) + "\n\n" + dev.splitlines()[0].split("\t")[3] + "\n")
-    options = ("--validation-fraction", 0, "--max-length", 24, "--epochs", 4, "--lora-rank", 8)
+    options = ("--validation-fraction", 0, "--max-length", 24, "--epochs", 6, "--lora-rank", 8)
+    options += ("--learning-rate", "2e-2")
     distill("cola", teacher, tiny_checkpoint("bert"), folder, tmp_path / "run", *options, "--text", text)
     assert scores(tmp_path / "run")["matthews_correlation"] > 0.8
-    printed = distill("cola", teacher, tiny_checkpoint("bert"), folder, tmp_path / "no", "--text", few, code=1)
+    printed = distill(
+        "cola", teacher, tiny_checkpoint("bert"), folder, tmp_path / "no", *options, "--text", few, code=1
+    )
     assert "no text that the data set has not" in printed
     # Another text is another run.
     again = distill("cola", teacher, tiny_checkpoint("bert"), folder, tmp_path / "run", *options, code=1)
@@ -86,7 +90,8 @@ def test_a_classifier_learns_from_text_without_labels(fine_tuned, tiny_checkpoin
 
 def test_a_teacher_without_a_head_is_refused(tiny_checkpoint, toy_data, tmp_path):
     model = tiny_checkpoint("bert")
-    assert "is not fine-tuned" in distill("cola", model, model, toy_data, tmp_path / "run", code=1)
+    printed = distill("cola", model, model, toy_data, tmp_path / "run", "--max-length", 24, code=1)
+    assert "is not fine-tuned" in printed
 
 
 def test_a_teacher_is_asked_once_and_goes_on_where_it_was_stopped(fine_tuned, monkeypatch, tmp_path):
@@ -144,3 +149,56 @@ def test_a_text_is_taken_once_and_not_where_it_is_known(tmp_path):
     second.write_bytes(b"a\xff")
     with pytest.raises(DataError, match="not UTF-8 at byte 1"):
         read_texts([second])
+
+
+@pytest.mark.slow
+def test_a_reader_learns_where_its_teacher_sees_answers_and_not_the_labels(
+    fine_tuned, tiny_checkpoint, toy_squad, tmp_path
+):
+    _, teacher = fine_tuned("qa")
+    articles = json.loads(toy_squad.read_text())["data"]
+    data, text = tmp_path / "data", tmp_path / "text.json"
+    data.mkdir()
+    (data / "dev.json").write_text(json.dumps({"data": articles[:10]}))
+    text.write_text(json.dumps({"data": articles[5:50]}))
+    for article in articles:
+        for paragraph in article["paragraphs"]:
+            # Every answer is the first word.
+            wrong = {"text": paragraph["context"].split()[0], "answer_start": 0}
+            for question in paragraph["qas"]:
+                question["answers"] = [wrong]
+    (data / "train.json").write_text(json.dumps({"data": articles[50:]}))
+    options = ("--validation-fraction", 0, "--max-length", 40, "--doc-stride", 8, "--epochs", 5, "--alpha", 1)
+    # Another architecture, with another vocabulary and other offsets.
+    student = tiny_checkpoint("roberta")
+    distill("qa", teacher, student, data, tmp_path / "run", *options, "--text", text)
+    assert scores(tmp_path / "run")["f1"] > 50
+
+
+def test_a_teachers_tokens_count_for_the_students_that_hold_their_ends(tiny_checkpoint):
+    tokenizer = load_tokenizer(str(tiny_checkpoint("bert")))
+    text = "the dog runs home"
+    encoded = tokenizer(["a?"], [text], return_offsets_mapping=True)
+    inside = [place for place, sequence in enumerate(encoded.sequence_ids(0)) if sequence == 1]
+    offsets = [encoded["offset_mapping"][0][place] for place in inside]
+    logits = np.arange(2.0 * len(encoded["input_ids"][0]), dtype=np.float32).reshape(2, -1)
+    # The same tokens, two places on in the student's row.
+    target = np.full((2, 32), NEVER, dtype=np.float16)
+    transfer(logits, encoded, AskedWindow("a?", text, inside[0] + 2, np.array(offsets)), target)
+    assert target[:, 0].tolist() == logits[:, 0].tolist()
+    assert np.array_equal(target[:, inside[0] + 2 : inside[-1] + 3], logits[:, inside])
+    assert (target != NEVER).sum() == 2 * (len(inside) + 1)
+    # One token of all of the text begins and ends where any of the teacher's does: chances add up.
+    target = np.full((2, 32), NEVER, dtype=np.float32)
+    transfer(logits, encoded, AskedWindow("a?", text, 5, np.array([[0, len(text)]])), target)
+    assert target[:, 5] == pytest.approx(np.logaddexp.reduce(logits[:, inside], axis=1))
+    # The student's tokens are letters: an answer begins at the first of a word's and ends at its last one.
+    letters = [(place, place + 1) for place, letter in enumerate(text) if letter != " "]
+    target = np.full((2, 32), NEVER, dtype=np.float32)
+    transfer(logits, encoded, AskedWindow("a?", text, 5, np.array(letters)), target)
+    begins, ends = (
+        [letters.index((place, place + 1)) for place in places]
+        for places in ([first for first, _ in offsets], [after - 1 for _, after in offsets])
+    )
+    assert [place - 5 for place in np.flatnonzero(target[0, 1:] != NEVER) + 1] == begins
+    assert [place - 5 for place in np.flatnonzero(target[1, 1:] != NEVER) + 1] == ends

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import numpy.typing as npt
 from datasets import Dataset, concatenate_datasets
@@ -22,11 +22,11 @@ from trident_training.classification.scoring import logits_of
 from trident_training.classification.task import Classification
 from trident_training.classification.training import tokenize
 from trident_training.data.texts import read_texts
-from trident_training.finetune.lesson import Lesson
+from trident_training.finetune.lesson import LogitsLesson
 from trident_training.finetune.model import WrappedModel
 from trident_training.finetune.run import Prepared
 from trident_training.finetune.settings import Settings
-from trident_training.finetune.teaching import Teacher, soft_cross_entropy
+from trident_training.finetune.teaching import Teacher, soft_cross_entropy, taught
 
 #: The label of a sentence that has none.
 UNLABELLED = -100
@@ -35,7 +35,7 @@ UNLABELLED = -100
 class ClassifierStudent(WrappedModel):
     """A sequence classifier that learns from labels and from a teacher's logits."""
 
-    def __init__(self, classifier: PreTrainedModel, lesson: Lesson) -> None:
+    def __init__(self, classifier: PreTrainedModel, lesson: LogitsLesson) -> None:
         super().__init__(classifier)
         self._alpha, self._temperature = lesson.alpha, lesson.temperature
 
@@ -66,7 +66,7 @@ class ClassifierStudent(WrappedModel):
 
 
 def distilled(
-    task: Classification, prepared: Prepared, data: LabelledData, lesson: Lesson, settings: Settings
+    task: Classification, prepared: Prepared, data: LabelledData, lesson: LogitsLesson, settings: Settings
 ) -> Prepared:
     """Return a fine-tuning whose sentences have a teacher's logits, and to which sentences without labels are added.
 
@@ -84,15 +84,11 @@ def distilled(
     """
     known = {sentence for rows in data.splits.values() for sentence in rows["sentence"]}
     texts = read_texts(lesson.text, known)
-    teacher = Teacher(
-        load_classifier(lesson.teacher, task.labels, settings.max_length, fine_tuned=True),
-        load_tokenizer(lesson.teacher),
-        "logits",
-        settings.max_length,
-    )
+    model = load_classifier(lesson.teacher, task.labels, settings.max_length, fine_tuned=True)
+    teacher = Teacher(model, load_tokenizer(lesson.teacher), "logits", settings.max_length)
 
     def answer(sentences: Sequence[str]) -> npt.NDArray[Any]:
-        return logits_of(teacher.model, teacher.tokenizer, sentences, settings.max_length)
+        return logits_of(model, teacher.tokenizer, sentences, settings.max_length)
 
     train = prepared.train
     if texts:
@@ -101,7 +97,8 @@ def distilled(
     sentences = [*data.splits["train"]["sentence"], *texts]
     return replace(
         prepared,
-        model=ClassifierStudent(prepared.model, lesson),
-        train=train.add_column("teacher", [each.tolist() for each in teacher.answers(sentences, answer)]),
+        model=ClassifierStudent(cast(PreTrainedModel, prepared.model), lesson),
+        train=train.add_column("teacher", list(range(len(sentences)))),
+        collator=taught(prepared.collator, teacher.answers(sentences, answer)),
         facts=prepared.facts | lesson.facts(teacher.digest, sentences),
     )

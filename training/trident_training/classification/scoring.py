@@ -31,7 +31,7 @@ def logits_of(
 ) -> npt.NDArray[Any]:
     """Return the logits of both labels by a classifier as it stands, float32 ``[n, 2]``."""
     order = sorted(range(len(sentences)), key=lambda index: len(sentences[index]))
-    logits = np.zeros((len(sentences), model.config.num_labels), dtype=np.float32)
+    logits = np.zeros((len(sentences), 2), dtype=np.float32)
     with torch.inference_mode():
         for start in range(0, len(order), BATCH):
             chosen = order[start : start + BATCH]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from typer import Option
 
+from trident_training.finetune.lesson import LogitsLesson
 from trident_training.tasks.base import Data, Exported, Predictor, Task
 
 if TYPE_CHECKING:
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 
     from trident_training.classification.data import LabelledData
     from trident_training.export.heads import Head
-    from trident_training.finetune.lesson import Lesson
     from trident_training.finetune.run import Prepared
     from trident_training.finetune.settings import Settings
     from trident_training.metrics.base import TridentMetric
@@ -49,6 +49,7 @@ class Classification(Task):
     source_help = ACCEPTED
     columns: ClassVar = {"accuracy": ".4f", "f1": ".4f"}
     data = LabelledOptions
+    lesson = LogitsLesson
 
     @property
     def share(self) -> str:
@@ -75,7 +76,9 @@ class Classification(Task):
 
         return prepare(self, data, settings)
 
-    def distilled(self, prepared: Prepared, data: LabelledData, lesson: Lesson, settings: Settings) -> Prepared:
+    def distilled(
+        self, prepared: Prepared, data: LabelledData, lesson: LogitsLesson, settings: Settings, choices: Any
+    ) -> Prepared:
         """Have a classifier's logits learned."""
         from trident_training.classification.distillation import distilled
 

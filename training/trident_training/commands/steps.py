@@ -51,7 +51,7 @@ def train(
     completed = settings.completed(load_config(settings.model))
     prepared = task.prepare(data, completed, choices)
     if lesson is not None:
-        prepared = task.distilled(prepared, data, lesson, completed)
+        prepared = task.distilled(prepared, data, lesson, completed, choices)
     result = finetune(prepared, completed, callbacks)
     return result, task.after(data, result.best, settings.max_length, task.scoring_of(choices), choices)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,9 +24,6 @@ class Lesson:
     alpha: Annotated[float, Option(min=0, max=1, help="The teacher's share of the loss; the rest is the labels'.")] = (
         0.9
     )
-    temperature: Annotated[
-        float, Option(min=0.1, help="Divides the logits of both; what is softer tells more of the unlikely.")
-    ] = 2.0
 
     def facts(self, teacher: str, inputs: Sequence[Any]) -> dict[str, Any]:
         """Return what of a lesson must be the same for a run to go on.
@@ -35,9 +32,15 @@ class Lesson:
             teacher: its digest, wherever it lies.
             inputs: what it is asked, labelled and unlabelled.
         """
-        return {
-            "teacher": teacher,
-            "taught_data": hashlib.sha256(json.dumps(inputs).encode()).hexdigest(),
-            "alpha": self.alpha,
-            "temperature": self.temperature,
-        }
+        taught = hashlib.sha256(json.dumps(inputs).encode()).hexdigest()
+        kept = {name: value for name, value in asdict(self).items() if isinstance(value, float)}
+        return {"teacher": teacher, "taught_data": taught} | kept
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogitsLesson(Lesson):
+    """The same where the answers are logits."""
+
+    temperature: Annotated[
+        float, Option(min=0.1, help="Divides the logits of both; what is softer tells more of the unlikely.")
+    ] = 2.0

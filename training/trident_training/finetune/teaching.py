@@ -52,7 +52,7 @@ class Teacher:
 
         Args:
             inputs: texts, or whatever JSON can tell from one another.
-            answer: makes answers, numbers of float32 ``[n, ...]``, of some of the inputs.
+            answer: makes answers, an array ``[n, ...]``, of some of the inputs.
 
         Raises:
             DataError: the cache cannot be written.
@@ -69,15 +69,38 @@ class Teacher:
                     # Whole or not there: another run may read it, and this one may end at any time.
                     draft = file.with_suffix(f".{os.getpid()}")
                     with draft.open("wb") as out:
-                        np.save(out, answer(part).astype(np.float32))
+                        np.save(out, answer(part))
                     draft.rename(file)
-                found.extend(np.load(file))
+                found.extend(np.load(file, mmap_mode="r"))
         except OSError as error:
             raise DataError(
                 f"the teacher's answers cannot be kept in {folder}: {error.strerror or error}; choose another folder "
                 "with TRIDENT_CACHE_DIR"
             ) from error
         return found
+
+
+def taught(
+    collator: Callable[[list[dict[str, Any]]], dict[str, Any]], answers: Sequence[npt.NDArray[Any]] | npt.NDArray[Any]
+) -> Callable[[list[dict[str, Any]]], dict[str, Any]]:
+    """Return a collator that gives a batch its teacher's answers as ``teacher``, float32 ``[n, ...]``.
+
+    Args:
+        collator: of rows without a teacher.
+        answers: all of one shape; a row's ``teacher`` is the index of its own, and -1, which becomes NaN, of none.
+    """
+    none = np.full_like(answers[0], np.nan)
+
+    def collate(rows: list[dict[str, Any]]) -> dict[str, Any]:
+        places = [row["teacher"] for row in rows if "teacher" in row]
+        batch = collator([{name: value for name, value in row.items() if name != "teacher"} for row in rows])
+        # An evaluation's rows have no such column.
+        if not places:
+            return batch
+        chosen = np.stack([none if place < 0 else answers[place] for place in places])
+        return batch | {"teacher": torch.from_numpy(chosen).float()}
+
+    return collate
 
 
 def soft_cross_entropy(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:

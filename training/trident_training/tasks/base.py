@@ -183,7 +183,8 @@ class Task(ABC):
             DataError: the data is nothing to learn from.
         """
 
-    def distilled(self, prepared: Prepared, data: Any, lesson: Any, settings: Settings) -> Prepared:
+    @abstractmethod
+    def distilled(self, prepared: Prepared, data: Any, lesson: Any, settings: Settings, choices: Any) -> Prepared:
         """Return a fine-tuning that learns from a teacher too.
 
         Args:
@@ -191,13 +192,13 @@ class Task(ABC):
             data: what :meth:`load` returned.
             lesson: who teaches, by what; an instance of :attr:`lesson`.
             settings: completed ones.
+            choices: an instance of :attr:`choices`.
 
         Raises:
             CheckpointError: the teacher cannot be loaded, or is no model of the task.
             DataError: a text cannot be read.
             ValueError: teacher and student do not go together.
         """
-        raise ValueError(f"a model of the task {self.name} has no teachers")
 
     def after(self, data: Any, best: Path, max_length: int, scoring: Any, choices: Any = None) -> str | None:
         """Note beside a finished model's weights what it needs to be used: a threshold, a calibration.

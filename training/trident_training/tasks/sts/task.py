@@ -12,6 +12,7 @@ from typer import BadParameter, Option
 
 from trident_training.checkpoints.cleaning import Cleaning
 from trident_training.checkpoints.pooling import Pooling
+from trident_training.finetune.lesson import Lesson
 from trident_training.tasks.base import BUNDLED, Data, Exported, Predictor, Task
 from trident_training.tasks.sts.choices import HEADS, Kind, PairSettings
 
@@ -74,6 +75,24 @@ class SimilarityCandidates:
     language: Languages = field(default_factory=list)
 
 
+@dataclass(frozen=True, kw_only=True)
+class SimilarityLesson(Lesson):
+    """Who teaches, and translations that the teacher reads in its own language.
+
+    Raises:
+        ValueError: an original without a translation, or the other way round.
+    """
+
+    original: Annotated[
+        str | None, Option(help="Pairs in the teacher's language, such as STS-B: it reads these and not --data.")
+    ] = None
+    translation: Annotated[str | None, Option(help="The same rows in the student's language, such as KorSTS.")] = None
+
+    def __post_init__(self) -> None:
+        if (self.original is None) != (self.translation is None):
+            raise ValueError("--original and --translation are two sides of the same rows; give both")
+
+
 @dataclass(frozen=True)
 class SimilarityScoring:
     """How a model is scored."""
@@ -111,6 +130,7 @@ class Similarity(Task):
     data = SimilarityOptions
     choices = SimilarityChoices
     candidates = SimilarityCandidates
+    lesson = SimilarityLesson
     scoring = SimilarityScoring
     overrides = SimilarityOverrides
     companions = ("similarity.json",)
@@ -132,6 +152,19 @@ class Similarity(Task):
         from trident_training.tasks.sts.training import prepare
 
         return prepare(data, settings, choices.pairs())
+
+    def distilled(
+        self,
+        prepared: Prepared,
+        data: SimilarityData,
+        lesson: SimilarityLesson,
+        settings: Settings,
+        choices: SimilarityChoices,
+    ) -> Prepared:
+        """Have a sentence encoder's embeddings learned."""
+        from trident_training.tasks.sts.distillation import distilled
+
+        return distilled(prepared, data, lesson, settings)
 
     def after(
         self,
@@ -229,9 +262,9 @@ class Similarity(Task):
 
     def commands(self) -> Mapping[str, Callable[..., None]]:
         """Return the commands that bring an encoder another language."""
-        from trident_training.tasks.sts.commands import contrast, distill, vocabulary
+        from trident_training.tasks.sts.commands import contrast, vocabulary
 
-        return {"vocabulary": vocabulary, "translate": distill, "contrast": contrast}
+        return {"vocabulary": vocabulary, "contrast": contrast}
 
 
 TASK = Similarity()

@@ -84,7 +84,7 @@ class QuestionAnswering(Task):
     label_smoothing = False
     presets: ClassVar = {
         "squad-base": ("bert-base-uncased", "distilbert-base-uncased", "roberta-base"),
-        "squad-bundled": BUNDLED,
+        "qa-bundled": BUNDLED,
     }
     data = QuestionOptions
     choices = QuestionChoices

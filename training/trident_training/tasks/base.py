@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from trident_client.contract import TaskSpec
 from typer import Option
 
+from trident_training.checkpoints.prompts import NO_PROMPTS, Prompts
 from trident_training.finetune.lesson import Lesson
 
 if TYPE_CHECKING:
@@ -313,6 +314,10 @@ class Task(ABC):
     def overridden_metadata(self, overrides: Any) -> dict[str, Any]:
         """Return what it says in place of that, as an export's options have it."""
         return {}
+
+    def prompts(self, weights: str) -> Prompts:
+        """Return what the tokenizer of what is served puts in front of a text."""
+        return NO_PROMPTS
 
     def commands(self) -> Mapping[str, Callable[..., None]]:
         """Return the commands that only this task has, by name."""

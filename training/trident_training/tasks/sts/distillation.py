@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase, set_seed
 
 from trident_training.checkpoints.loading import load_tokenizer
+from trident_training.checkpoints.prompts import prompts_of, with_prompt
 from trident_training.data.texts import read_texts
 from trident_training.finetune.run import Prepared
 from trident_training.finetune.settings import Settings
@@ -101,11 +102,12 @@ def distilled(prepared: Prepared, data: SimilarityData, lesson: SimilarityLesson
     if not isinstance(prepared.model, BiEncoder):
         raise ValueError("only a bi-encoder has embeddings to learn; --kind bi-encoder is accepted")
     model = load_bi_encoder(lesson.teacher, settings.max_length)
-    teacher = Teacher(model, load_tokenizer(lesson.teacher), "embeddings", settings.max_length, str(model.pooling))
+    tokenizer = with_prompt(load_tokenizer(lesson.teacher), prompts_of(lesson.teacher).text)
+    teacher = Teacher(model, tokenizer, "embeddings", settings.max_length, str(model.pooling))
 
     def answer(pairs: Sequence[Any]) -> npt.NDArray[Any]:
         texts = [text for pair in pairs for text in pair]
-        return embed(model, teacher.tokenizer, texts, settings.max_length).reshape(len(pairs), 2, -1)
+        return embed(model, tokenizer, texts, settings.max_length).reshape(len(pairs), 2, -1)
 
     train = data.splits["train"]
     labelled = list(zip(*(train[side] for side in SIDES), strict=True)) if lesson.translation is None else []

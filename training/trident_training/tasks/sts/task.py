@@ -12,6 +12,7 @@ from typer import BadParameter, Option
 
 from trident_training.checkpoints.cleaning import Cleaning
 from trident_training.checkpoints.pooling import Pooling
+from trident_training.checkpoints.prompts import Prompts, of_parameters, prompts_of
 from trident_training.finetune.lesson import Lesson
 from trident_training.tasks.base import BUNDLED, Data, Exported, Predictor, Task
 from trident_training.tasks.sts.choices import HEADS, Kind, PairSettings
@@ -217,7 +218,8 @@ class Similarity(Task):
         """Return what predicts cosines with the export."""
         from trident_training.tasks.sts.scoring import exported_comparer
 
-        return Predictor(exported_comparer(export.module, export.tokenizer, export.max_tokens))
+        prompt = of_parameters(export.parameters).text
+        return Predictor(exported_comparer(export.module, export.tokenizer, export.max_tokens, prompt))
 
     def score(self, predictor: Predictor, rows: Dataset, scoring: SimilarityScoring) -> dict[str, Any]:
         """Return correlations, and F1 and accuracy at the threshold: the given one, the model's, or the best one."""
@@ -259,6 +261,10 @@ class Similarity(Task):
         """Return the threshold and the languages that were given."""
         given = {"threshold": overrides.threshold, "languages": ",".join(overrides.language) or None}
         return {name: value for name, value in given.items() if value is not None}
+
+    def prompts(self, weights: str) -> Prompts:
+        """Return the checkpoint's own; one that was fine-tuned here has none."""
+        return prompts_of(weights)
 
     def commands(self) -> Mapping[str, Callable[..., None]]:
         """Return the commands that bring an encoder another language."""

@@ -40,7 +40,7 @@ def command(task: Task) -> Callable[..., None]:
 
     @with_options(
         options=Group(SoupOptions, defaults={"max_length": task.max_length}),
-        data=subset(task.data, ("data", "validation_fraction", "split_seed")),
+        data=subset(task.data, ("data", "validation_fraction", "split_seed", *task.form)),
         scoring=subset(task.scoring, task.reading),
     )
     def soup(options: SoupOptions, data: Data, scoring: Any) -> None:

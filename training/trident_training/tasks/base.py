@@ -110,6 +110,7 @@ class Task(ABC):
         reported: splits that a finished model's scores are shown of.
         presets: models to compare, by name.
         data: options of what is learned from: a dataclass that adds ``data`` to :class:`Data`.
+        form: fields of ``data`` that say how a source is written.
         choices: options of what else decides a fine-tuning.
         candidates: options of a sweep's candidates, where they are others than ``choices``.
         scoring: options of how a model predicts and is scored.
@@ -133,6 +134,7 @@ class Task(ABC):
     reported: ClassVar[Sequence[str]] = ("test",)
     presets: ClassVar[Mapping[str, Sequence[str]]] = {}
     data: ClassVar[type[Data]]
+    form: ClassVar[Sequence[str]] = ()
     choices: ClassVar[type[Any]] = NoOptions
     candidates: ClassVar[type[Any] | None] = None
     scoring: ClassVar[type[Any]] = NoOptions
@@ -157,7 +159,7 @@ class Task(ABC):
         """
 
     @abstractmethod
-    def rows(self, source: str, validation_fraction: float, split_seed: int) -> Dataset:
+    def rows(self, source: str, validation_fraction: float, split_seed: int, form: Any = None) -> Dataset:
         """Load what a model is scored on.
 
         Args:
@@ -165,6 +167,7 @@ class Task(ABC):
             validation_fraction: when above 0, what :meth:`load` carves off with it; the source's own validation set,
                 or all of a single file, otherwise.
             split_seed: of the carving.
+            form: how the source is written: an instance of :attr:`data`, of which the fields :attr:`form` count.
 
         Raises:
             DataError: with file, row and reason of what is wrong.

@@ -106,7 +106,7 @@ class QuestionAnswering(Task):
             most_questions=options.questions,
         )
 
-    def rows(self, source: str, validation_fraction: float, split_seed: int) -> Dataset:
+    def rows(self, source: str, validation_fraction: float, split_seed: int, form: Any = None) -> Dataset:
         """Load questions with the answers that are accepted."""
         from trident_training.tasks.qa.data import load_rows
 

@@ -13,6 +13,7 @@ from typer import BadParameter, Option
 from trident_training.checkpoints.cleaning import Cleaning
 from trident_training.checkpoints.pooling import Pooling
 from trident_training.checkpoints.prompts import Prompts, of_parameters, prompts_of
+from trident_training.data.form import Delimiter, Form, LabelColumn, TextColumns
 from trident_training.finetune.lesson import Lesson
 from trident_training.tasks.base import BUNDLED, Data, Exported, Predictor, Task
 from trident_training.tasks.sts.choices import HEADS, Kind, PairSettings
@@ -40,6 +41,30 @@ class SimilarityOptions(Data):
     data: Annotated[list[str], Option(help="STS-B, KLUE-STS or KorSTS: file, folder or hub name; repeatable.")] = field(
         default_factory=lambda: [SOURCE]
     )
+    text_column: TextColumns = field(default_factory=list)
+    label_column: LabelColumn = None
+    delimiter: Delimiter = None
+    scale: Annotated[
+        list[float],
+        Option(min=0.001, help="The greatest score, 5 by default; of each --data where given more than once."),
+    ] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        # Refuses what is no form.
+        self.form()
+        if len(self.scale) > 1 and len(self.scale) != len(self.data):
+            raise ValueError(f"{len(self.scale)} scales for {len(self.data)} sources; one is accepted, or one for each")
+
+    def form(self) -> Form:
+        """Return how the data is written.
+
+        Raises:
+            ValueError: one column of sentences alone is named.
+        """
+        if len(self.text_column) not in {0, 2}:
+            raise ValueError("a pair has two columns of sentences; give --text-column twice")
+        names = dict(zip(("sentence_1", "sentence_2"), self.text_column, strict=False))
+        return Form(names | ({"score": self.label_column} if self.label_column else {}), self.delimiter)
 
 
 @dataclass(frozen=True)
@@ -129,6 +154,7 @@ class Similarity(Task):
         "sts-bundled": BUNDLED,
     }
     data = SimilarityOptions
+    form = ("text_column", "label_column", "delimiter", "scale")
     choices = SimilarityChoices
     candidates = SimilarityCandidates
     lesson = SimilarityLesson
@@ -140,13 +166,26 @@ class Similarity(Task):
         """Load and join data sets of pairs."""
         from trident_training.tasks.sts.data import load_pairs
 
-        return load_pairs(options.data, validation_fraction=options.validation_fraction, seed=options.split_seed)
+        return load_pairs(
+            options.data,
+            validation_fraction=options.validation_fraction,
+            seed=options.split_seed,
+            form=options.form(),
+            scales=options.scale,
+        )
 
-    def rows(self, source: str, validation_fraction: float, split_seed: int) -> Dataset:
+    def rows(self, source: str, validation_fraction: float, split_seed: int, form: Any = None) -> Dataset:
         """Load pairs with their gold similarity."""
         from trident_training.tasks.sts.data import load_rows
 
-        return load_rows(source, validation_fraction=validation_fraction, seed=split_seed)
+        options: SimilarityOptions = form or SimilarityOptions()
+        return load_rows(
+            source,
+            validation_fraction=validation_fraction,
+            seed=split_seed,
+            form=options.form(),
+            scale=options.scale[0] if options.scale else None,
+        )
 
     def prepare(self, data: SimilarityData, settings: Settings, choices: SimilarityChoices) -> Prepared:
         """Load a model of the chosen kind, and tokenize the pairs."""

@@ -21,6 +21,8 @@ from trident_training.data.problems import DataError
 
 #: Inputs whose answers make one file.
 CHUNK = 1024
+#: Bytes from which such a file is left on the disk until it is needed; each one holds a file descriptor then.
+LARGE = 1 << 20
 
 
 class Teacher:
@@ -71,7 +73,7 @@ class Teacher:
                     with draft.open("wb") as out:
                         np.save(out, answer(part))
                     draft.rename(file)
-                found.extend(np.load(file, mmap_mode="r"))
+                found.extend(np.load(file, mmap_mode="r" if file.stat().st_size > LARGE else None))
         except OSError as error:
             raise DataError(
                 f"the teacher's answers cannot be kept in {folder}: {error.strerror or error}; choose another folder "

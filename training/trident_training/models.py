@@ -233,10 +233,12 @@ def build(
     files = recipe.task.files(recipe.weights, overrides)
     texts = {target.tokenizer_file: tokenizer} | {target.further_files[name]: text for name, text in files.items()}
     described = recipe.facts() | recipe.task.overridden_metadata(overrides)
+    prompts = recipe.task.prompts(str(recipe.weights)).parameters()
     if gate is not None:
-        gate(Exported(exported.module, tokenizer, longest, files, sized.parameters("tokenizer")))
+        gate(Exported(exported.module, tokenizer, longest, files, sized.parameters("tokenizer") | prompts))
     if target.is_variant:
         target.write_variant(width=head.width, max_tokens=max_tokens)
+    target.set_prompts(prompts)
     facts = {
         "name": recipe.name,
         "task": recipe.task.name,

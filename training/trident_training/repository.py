@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,8 @@ CALIBRATION = "calibration.json"
 NAME = re.compile(r"[a-z][a-z0-9_]*")
 #: What clients are told of a set, as parameters of its main ensemble.
 FACTS = ("task", "languages", "threshold", "metrics")
+#: The tokenizer's parameters that say what it puts in front of a text.
+PROMPTS = ("prompts", "default_prompt_name")
 #: The tokenizer's parameter that says how many tokens it hands the network at most.
 MAX_LENGTH = "max_length"
 #: The file that says how many tokens a reader's longest warm-up window has.
@@ -221,9 +223,21 @@ class ModelSet:
         Args:
             facts: ``task``, ``languages``, ``threshold`` and ``metrics``; what is None is left out.
         """
-        file = self.folder() / CONFIGURATION
-        before, after = self._configuration(""), self._configuration("")
-        _describe(after, facts)
+        self._rewrite("", FACTS, facts)
+
+    def set_prompts(self, parameters: Mapping[str, str]) -> None:
+        """Write what the tokenizer puts in front of texts into its configuration, in place of what it did before.
+
+        Args:
+            parameters: as the set's checkpoint has them; none for no prompts.
+        """
+        self._rewrite("tokenizer", PROMPTS, parameters)
+
+    def _rewrite(self, part: str, names: Sequence[str], values: Mapping[str, Any]) -> None:
+        """Write parameters of a part's configuration, where that changes it; those that are given no value go."""
+        file = self.folder(part) / CONFIGURATION
+        before, after = self._configuration(part), self._configuration(part)
+        _describe(after, values, names)
         if after != before:
             lines = file.read_text().splitlines(keepends=True)
             code = next((place for place, line in enumerate(lines) if not line.startswith("#")), len(lines))
@@ -254,8 +268,8 @@ def _resize(configuration: Any, before: int, after: int) -> None:
                 tensor.dims[0] = after if tensor.dims[0] == before else min(tensor.dims[0], after)
 
 
-def _describe(configuration: Any, facts: Mapping[str, Any]) -> None:
-    for name in FACTS:
+def _describe(configuration: Any, facts: Mapping[str, Any], names: Sequence[str] = FACTS) -> None:
+    for name in names:
         if name in configuration.parameters:
             del configuration.parameters[name]
     for name, value in facts.items():

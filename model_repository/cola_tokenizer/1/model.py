@@ -32,6 +32,10 @@ class TritonPythonModel:
         self.tokenizer = Tokenizer.from_file(str(Path(__file__).with_name("tokenizer.json")))
         self.tokenizer.no_padding()
         self.tokenizer.enable_truncation(int(config["parameters"]["max_length"]["string_value"]))
+        # What the encoder was trained to find in front of a text, where it was.
+        prompts = json.loads(config["parameters"].get("prompts", {"string_value": "{}"})["string_value"])
+        default = config["parameters"].get("default_prompt_name", {"string_value": ""})["string_value"]
+        self.prompt = prompts.get(default, "")
         # "[SEP]" in somebody's text is five characters, not a control token.
         self.tokenizer.encode_special_tokens = True
 
@@ -45,7 +49,7 @@ class TritonPythonModel:
                     tensor = pb_utils.get_input_tensor_by_name(request, name)
                     if tensor is not None:
                         start = len(texts)
-                        texts += decode(tensor.as_numpy(), name)
+                        texts += [self.prompt + text for text in decode(tensor.as_numpy(), name)]
                         spans[index].append(slice(start, len(texts)))
             except BadTextError as error:
                 errors[index] = pb_utils.TritonError(str(error), pb_utils.TritonError.INVALID_ARG)

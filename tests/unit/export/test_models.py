@@ -22,6 +22,7 @@ from trident_training import models as served
 from trident_training.checkpoints.loading import load_encoder
 from trident_training.checkpoints.pooling import Pooling
 from trident_training.checkpoints.precision import Precision, processor_flags, resolve, weight_steps
+from trident_training.checkpoints.prompts import NO_PROMPTS
 from trident_training.cli import app
 from trident_training.export import heads, pipeline
 from trident_training.export.heads import Head
@@ -31,6 +32,7 @@ from trident_training.repository import ModelSet, RepositoryError
 from trident_training.tasks.qa.task import TASK as QA
 from trident_training.tasks.sts.card import SimilarityCard
 from trident_training.tasks.sts.choices import Kind
+from trident_training.tasks.sts.scoring import checkpoint_predictor
 from trident_training.tasks.sts.task import TASK as STS
 from tritonclient.grpc import model_config_pb2
 from typer.testing import CliRunner
@@ -467,6 +469,37 @@ def test_a_refused_export_leaves_what_clients_are_told(
     SimilarityCard(Kind.CROSS_ENCODER).write(checkpoint)
     assert run(*export, "--threshold", "0.7")[0] == 1
     assert parameters(variant) == before
+
+
+def test_a_set_takes_its_prompts_from_the_checkpoint_and_a_fine_tuned_one_has_none(
+    target: ModelSet, checkpoint: Path
+) -> None:
+    configured = {"prompts": {"query": "a cat ", "passage": "cat "}, "default_prompt_name": "query"}
+    (checkpoint / "config_sentence_transformers.json").write_text(json.dumps(configured))
+    export = ("export", "sts", "--checkpoint", checkpoint, "--repository", target.repository, "--dtype", "float32")
+    variant = ModelSet(target.repository, STS.spec, "sts_multi")
+    assert run(*export, "--name", "sts_multi")[0] == 0
+    told = variant.parameters("tokenizer")
+    assert json.loads(told["prompts"]) == configured["prompts"]
+    assert told["default_prompt_name"] == "query"
+    # A checkpoint's own score is of texts with the default in front.
+    own = checkpoint_predictor(str(checkpoint), 16).tokenizer
+    assert own is not None
+    assert own("cat")["input_ids"] == [5, 6, 6]
+    # The next export into the same folders has none.
+    (checkpoint / "config_sentence_transformers.json").unlink()
+    assert run(*export, "--name", "sts_multi", "--replace")[0] == 0
+    assert set(variant.parameters("tokenizer")) == {"max_length", "IN_PROCESS"}
+    (checkpoint / "config_sentence_transformers.json").write_text(json.dumps(configured | {"default_prompt_name": "x"}))
+    assert "there is no prompt 'x'; query, passage is there" in run(*export, "--name", "sts_multi", "--replace")[1]
+
+
+def test_the_multilingual_encoder_has_the_prompts_that_it_was_trained_with(tmp_path: Path) -> None:
+    prompts = STS.prompts("multilingual")
+    assert dict(prompts.texts) == {"query": "query: ", "passage": "passage: "}
+    assert prompts.text == "query: "
+    # What was fine-tuned from it here learned without them.
+    assert STS.prompts(str(tmp_path)) == served.SHIPPED["cola"].task.prompts("multilingual") == NO_PROMPTS
 
 
 @pytest.mark.parametrize("there", [False, True])

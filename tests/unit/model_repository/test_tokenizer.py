@@ -1,5 +1,6 @@
 """The tokenizer model, run in this process with a tiny word-piece vocabulary of the test's own."""
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -90,6 +91,25 @@ def test_a_pair_is_one_row_with_a_mark_between(model: Any, fake_triton: Any) -> 
     assert pairs.outputs["TOKEN_COUNT"].tolist() == [[4 + 3], [2 * MAX_LENGTH]]
     assert pairs.outputs["TRUNCATED_TOKENS"].tolist() == [[0], [9 + 2 - MAX_LENGTH]]
     assert pairs.outputs["TRUNCATED_TOKENS_2"].tolist() == [[0], [7 + 2 - MAX_LENGTH]]
+
+
+@pytest.mark.parametrize(("default", "prompt"), [("query", ["the", "cat"]), ("passage", ["sat"]), ("", [])])
+def test_the_default_prompt_stands_in_front_of_every_text(
+    model: Any, fake_triton: Any, tmp_path: Path, repository: Path, default: str, prompt: list[str]
+) -> None:
+    (tmp_path / "tokenizer.json").write_text(model.tokenizer.to_str())
+    shutil.copy(repository / "sts_tokenizer" / "1" / "model.py", tmp_path)
+    prompts = {"prompts": json.dumps({"query": "the cat ", "passage": "sat "}), "default_prompt_name": default}
+    prompted = fake_triton.load(tmp_path / "model.py", {"max_length": str(MAX_LENGTH)} | prompts)
+    texts = fake_triton.texts
+    request = fake_triton.request(TEXT=texts("cat", "cat " * 9), TEXT_2=texts("sat", "sat"))
+    (answer,) = prompted.execute([request])
+    assert pieces(answer)[: len(prompt) + 3] == ["[CLS]", *prompt, "cat", "[SEP]"]
+    # The row's second text, behind the mark.
+    assert pieces(answer)[len(prompt) + 3 :] == ["[CLS]", *prompt, "sat", "[SEP]"]
+    assert answer.outputs["TRUNCATED_TOKENS"].tolist() == [[0], [9 + len(prompt) + 2 - MAX_LENGTH]]
+    (refused,) = prompted.execute([fake_triton.request(TEXT=texts(" "))])
+    assert "TEXT 0 is empty" in str(refused.error)
 
 
 def test_a_bad_second_text_is_named(model: Any, fake_triton: Any) -> None:

@@ -1,5 +1,6 @@
 """Adapters give back what they were made of, and the gate keeps a worse model from replacing a better one."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -86,6 +87,35 @@ def test_what_lora_changed_is_held_as_its_factors(low_rank, tiny_checkpoint, tmp
         assert (whole[name] - before[name.removeprefix("bert.")]).abs().max() > 1e-2
         assert torch.allclose(merged[name], whole[name], atol=1e-4)
     assert all(torch.allclose(merged[name], whole[name], atol=1e-3) for name in whole)
+
+
+def test_adapters_are_averaged_and_stay_small(low_rank, tiny_checkpoint, toy_data, tmp_path):
+    base = str(tiny_checkpoint("bert"))
+    one, other, soup = (tmp_path / name for name in ("one", "other", "soup"))
+    run("adapter", "--checkpoint", low_rank, "--base", base, "--output", one)
+    shutil.copytree(one, other)
+    held = load_file(one / WEIGHTS)
+    name = "bert.encoder.layer.0.attention.self.query.weight"
+    # The change of one matrix is another one, of the same rank.
+    seeded = torch.Generator().manual_seed(0)
+    sides = (f"{name}.lora_A", f"{name}.lora_B")
+    changes = {side: torch.randn(held[side].shape, generator=seeded).half() / 4 for side in sides}
+    save_file(held | changes, other / WEIGHTS, metadata={"format": "pt"})
+    arguments = ["soup", "cola", one, other, "--output", soup, "--data", toy_data, "--max-length", 24]
+    assert "cannot be loaded" in run(*arguments, "--uniform", code=1)
+    printed = run(*arguments, "--uniform", "--base", base)
+    assert f"of 2 in one: {one}, {other}" in printed
+    found = load_file(soup / WEIGHTS)
+    # Two changes of rank 2 make one of rank 4 at most, and every other matrix keeps its two factors.
+    assert found[f"{name}.lora_A"].shape[0] == 4
+    assert found[f"{name.replace('query', 'value')}.lora_A"].shape[0] == 2
+    assert not (soup / "model.safetensors").exists()
+    merged = merge_adapter(soup, base).state_dict()
+    parts = [merge_adapter(each, base).state_dict() for each in (one, other)]
+    assert all(torch.allclose(merged[key], (parts[0][key] + parts[1][key]) / 2, atol=1e-3) for key in merged)
+    assert not torch.allclose(parts[0][name], parts[1][name], atol=1e-3)
+    metrics = json.loads((soup / "metrics.json").read_text())
+    assert set(metrics["result.json"]["soup"]) == {str(one), str(other)}
 
 
 @pytest.mark.parametrize("change", ["no right", "other rank"])

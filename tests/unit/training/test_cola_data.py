@@ -2,15 +2,17 @@
 
 import functools
 import json
+import os
 import re
 from pathlib import Path
 
+import datasets
 import pytest
 from datasets import Dataset
 from trident_training.classification.data import load_labelled, load_rows
 from trident_training.data import reading
 from trident_training.data.problems import DataError
-from trident_training.tasks.cola.task import TASK
+from trident_training.tasks.cola.task import TASK, AcceptabilityOptions
 
 ROWS = [
     ("ks08", 1, 'She said "no", twice.'),
@@ -160,3 +162,65 @@ def test_an_impossible_split_is_refused(tmp_path, fraction):
 def test_without_any_validation_set_the_way_out_is_named(tmp_path):
     with pytest.raises(ValueError, match="carve one off"):
         load_cola(str(write(tmp_path, "train.tsv")), validation_fraction=0)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "options"),
+    [
+        ("a.csv", "sentence,label\nGood one.,1\n\nBad one.,0\n\n", {}),
+        ("a.tsv", "x\t1\t\tGood one.\n\nx\t0\t*\tBad one.\n\n", {}),
+        ("a.csv", "Label, SENTENCE \n1,Good one.\n0,Bad one.\n", {}),
+        ("a.csv", "sentence;label\nGood one.;1\nBad one.;0\n", {"delimiter": ";"}),
+        ("a.csv", "review,verdict\nGood one.,1\nBad one.,0\n", {"text_column": "Review", "label_column": "verdict"}),
+        ("a.csv", "sentence,label\nGood one.,Yes\nBad one.,no\n", {"label_map": "yes=1, NO=0"}),
+        (
+            "a.jsonl",
+            '{"sentence": "Good one.", "label": true}\n{"sentence": "Bad one.", "label": false}\n',
+            {
+                "label_map": "true=1,false=0",
+            },
+        ),
+    ],
+)
+def test_what_people_have_is_taken(tmp_path, name, content, options):
+    (tmp_path / name).write_text(content)
+    rows = TASK.rows(str(tmp_path / name), 0.0, 0, AcceptabilityOptions(**options))
+    assert (rows["sentence"], rows["label"]) == (["Good one.", "Bad one."], [1, 0])
+
+
+@pytest.mark.parametrize(
+    ("content", "option"),
+    [
+        ("review,verdict\nGood one.,1\n", "--text-column and --label-column"),
+        ("sentence;label\nGood one.;1\n", "--delimiter ';'"),
+        ("sentence,label\nGood one.,yes\n", "--label-map"),
+    ],
+)
+def test_a_refusal_names_the_option_that_takes_it(tmp_path, content, option):
+    (tmp_path / "a.csv").write_text(content)
+    with pytest.raises(DataError, match=option):
+        load_rows(str(tmp_path / "a.csv"))
+
+
+@pytest.mark.parametrize("options", [{"label_map": "yes"}, {"label_map": "yes=2"}, {"delimiter": "||"}])
+def test_a_form_that_says_nothing_is_refused(options):
+    with pytest.raises(ValueError, match="accepted"):
+        AcceptabilityOptions(**options)
+
+
+def test_a_rare_label_is_on_both_sides(tmp_path):
+    file = write(tmp_path, "train.tsv", [("a", int(index > 1), f"Sentence {index}.") for index in range(60)])
+    for seed in range(5):
+        splits = load_cola(str(file), seed=seed).splits
+        assert splits["train"]["label"].count(0) == splits["validation"]["label"].count(0) == 1
+        assert len(splits["validation"]) in {6, 7}
+
+
+def test_a_file_that_changed_and_kept_its_date_is_read_again_and_no_cache_is_needed(tmp_path, monkeypatch):
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "file" / "none")
+    (tmp_path / "file").touch()
+    for text in ("One text.", "Two text."):
+        for ending in ("csv", "jsonl", "parquet"):
+            file = write(tmp_path, f"train.{ending}", [("", 1, text)])
+            os.utime(file, (1_700_000_000, 1_700_000_000))
+            assert list(load_rows(str(file))["sentence"]) == [text]

@@ -1,17 +1,16 @@
-"""Teaching a tiny encoder another language, from the command line."""
-
-import json
+"""Teaching tiny sentence encoders what others embed, also of another language, from the command line."""
 
 import numpy as np
 import pytest
 import torch
 from datasets import Dataset
+from transformers import BertConfig, BertModel
 from trident_training.checkpoints.loading import load_tokenizer
 from trident_training.cli import app
 from trident_training.data.problems import DataError
 from trident_training.tasks.sts.choices import Kind
 from trident_training.tasks.sts.data import Translation, load_translations
-from trident_training.tasks.sts.distillation import embed, loss
+from trident_training.tasks.sts.distillation import embed, embedding_loss, fit
 from trident_training.tasks.sts.pairs import load_pair_model
 from trident_training.tasks.sts.scoring import checkpoint_comparer
 from typer.testing import CliRunner
@@ -28,7 +27,7 @@ def translations(tmp_path_factory):
         lines: tuple[list[str], list[str]] = ([], [])
         for _ in range(number):
             first, second = rng.integers(0, len(WORDS), (2, 4))
-            score = f"{rng.integers(0, 6)}.0"
+            score = f"{len(set(first) & set(second)) * 5 / 4:.1f}"
             for shift, rows in enumerate(lines):
                 texts = (" ".join(WORDS[(index + shift) % len(WORDS)] for index in side) for side in (first, second))
                 rows.append("\t".join(["main", "file", "2012", "1", score, *texts]))
@@ -37,31 +36,41 @@ def translations(tmp_path_factory):
     return folders
 
 
-def distill(translations, student, teacher, output, *options, code=0):
-    original, translation = translations
-    fixed = ["--original", original, "--translation", translation, "--model", student, "--teacher", teacher]
-    settings = ["--output", output, "--epochs", 8, "--learning-rate", "5e-3", "--batch-size", 32, "--max-length", 16]
-    done = CliRunner().invoke(app, ["distill", *map(str, [*fixed, *settings, *options])])
+def distill(teacher, student, data, output, *options, code=0):
+    fixed = ["--teacher", teacher, "--model", student, "--data", data, "--output", output]
+    settings = ["--epochs", 8, "--learning-rate", "5e-3", "--batch-size", 32, "--max-length", 16]
+    done = CliRunner().invoke(app, ["distill", "sts", *map(str, [*fixed, *settings, *options])])
     assert done.exit_code == code, done.output
     return " ".join(done.output.split())
 
 
 def embeddings(folder, texts):
-    return embed(load_pair_model(folder, Kind.BI_ENCODER, 16).eval(), load_tokenizer(folder), texts)
+    return embed(load_pair_model(folder, Kind.BI_ENCODER, 16).eval(), load_tokenizer(folder), texts, 16)
+
+
+@pytest.fixture(scope="module")
+def narrow(tiny_checkpoint, tmp_path_factory):
+    """An encoder half as wide as the others."""
+    folder = tmp_path_factory.mktemp("narrow")
+    tokenizer = load_tokenizer(str(tiny_checkpoint("bert")))
+    sizes = {"vocab_size": len(tokenizer), "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    torch.manual_seed(2)
+    BertModel(BertConfig(**sizes, intermediate_size=32, max_position_embeddings=66)).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return str(folder)
 
 
 @pytest.mark.slow
 def test_a_student_learns_where_the_teacher_puts_the_originals(translations, tiny_checkpoint, tmp_path):
     teacher, student = str(tiny_checkpoint("bert")), str(tiny_checkpoint("electra"))
-    printed = distill(translations, student, teacher, tmp_path / "run")
-    assert "mean cosine with" in printed
-    epochs = json.loads((tmp_path / "run" / "result.json").read_text())["epochs"]
+    original, translation = translations
+    sides = ("--original", original, "--translation", translation)
+    distill(teacher, student, translation, tmp_path / "run", *sides)
     # The student that was kept, on translations, against the teacher on originals.
     pairs = load_translations(*map(str, translations))["validation"]
     folder = str(tmp_path / "run" / "best")
     found = embeddings(folder, [each.translation for each in pairs])
     goals = embeddings(teacher, [each.original for each in pairs])
-    assert (found * goals).sum(1).mean() == pytest.approx(max(epoch["cosine"] for epoch in epochs), abs=0.02)
     # It finds most originals among all: an untaught one finds hardly any.
     right = ((found @ goals.T).argmax(1) == np.arange(len(pairs))).mean()
     untaught = (embeddings(student, [each.translation for each in pairs]) @ goals.T).argmax(1) == np.arange(len(pairs))
@@ -72,16 +81,48 @@ def test_a_student_learns_where_the_teacher_puts_the_originals(translations, tin
     assert comparer(rows) == pytest.approx(1, abs=1e-5)
 
 
-def test_the_loss_asks_for_the_goal_and_for_no_other_of_the_batch():
+@pytest.mark.slow
+def test_a_narrow_student_learns_a_wide_teachers_similarities_from_text_alone(
+    translations, tiny_checkpoint, narrow, tmp_path
+):
+    teacher = str(tiny_checkpoint("bert"))
+    rng = np.random.default_rng(3)
+    draw = [" ".join(WORDS[index] for index in rng.integers(0, len(WORDS), 4)) for _ in range(900)]
+    (tmp_path / "text.txt").write_text("\n".join(draw[:801]))
+    distill(teacher, narrow, translations[0], tmp_path / "run", "--text", tmp_path / "text.txt", "--alpha", 1)
+
+    def alike(folder):
+        found, goals = (embeddings(each, draw[801:]) for each in (folder, teacher))
+        upper = np.triu_indices(len(found), 1)
+        return np.corrcoef((found @ found.T)[upper], (goals @ goals.T)[upper])[0, 1]
+
+    assert alike(str(tmp_path / "run" / "best")) > 0.9 > 0.8 > alike(narrow)
+    assert embeddings(str(tmp_path / "run" / "best"), ["a cat"]).shape == (1, 16), "the projection is dropped"
+
+
+def test_what_has_no_embeddings_is_refused_and_so_is_half_a_translation(translations, tiny_checkpoint, tmp_path):
+    model, (original, _) = tiny_checkpoint("bert"), translations
+    printed = distill(model, model, original, tmp_path / "run", "--kind", "cross-encoder", code=1)
+    assert "only a bi-encoder has embeddings" in printed
+    assert "give both" in distill(model, model, original, tmp_path / "run", "--original", original, code=2)
+
+
+def test_the_loss_asks_for_the_goals_and_for_their_cosines():
     goals = torch.eye(3)
-    right, wrong = loss({"logits": goals * 7}, goals), loss({"logits": goals[[1, 2, 0]]}, goals)
-    # Distance 0 and a contrast of log(1 + 2 exp(-20)); distance 1 and a contrast of 20 and a little.
-    assert right.item() == pytest.approx(0, abs=1e-4)
-    assert wrong.item() == pytest.approx(1 + 0.2 * 20, abs=1e-3)
-    # Of several passes that make one step, each counts by its sentences.
-    part = {"logits": goals[[1, 2]]}
-    share = loss(part, goals[:2], goals.numel()) / loss(part, goals[:2])
-    assert share.item() == pytest.approx(2 / 3)
+    assert embedding_loss(goals * 7, goals * 5, goals).item() == pytest.approx(0, abs=1e-6)
+    # Right by way of the projection, and all alike before it: 6 of 9 cosines are 1 in place of 0.
+    assert embedding_loss(torch.ones(3, 2), goals, goals).item() == pytest.approx(10 * 6 / 9, abs=1e-5)
+    assert embedding_loss(goals, goals[[1, 2, 0]], goals).item() == pytest.approx(1, abs=1e-6)
+    # Where the teacher was not asked, there is nothing to learn, and it can still be passed back.
+    none = torch.zeros(0, 3, requires_grad=True)
+    embedding_loss(none, none, goals[:0]).backward()
+
+
+def test_a_projection_begins_where_it_fits_best():
+    rng = np.random.default_rng(4)
+    wanted = rng.normal(size=(5, 3)).astype(np.float32)
+    found = rng.normal(size=(40, 3)).astype(np.float32)
+    assert fit(found, found @ wanted.T).numpy() == pytest.approx(wanted, abs=1e-4)
 
 
 def test_each_sentence_is_taken_once_and_none_of_the_validation_set(tmp_path):
@@ -101,28 +142,17 @@ def test_each_sentence_is_taken_once_and_none_of_the_validation_set(tmp_path):
     ("change", "message"),
     [
         (lambda rows: rows[:-1], "300 and 299 rows"),
-        (lambda rows: [rows[0], rows[1].replace(".0\t", ".5\t", 1), *rows[2:]], "other scores in row 2"),
+        (lambda rows: [rows[0], rows[1].replace("\t1\t", "\t1\t4.9\t", 1), *rows[2:]], "other scores in row 2"),
     ],
 )
 def test_rows_that_do_not_belong_together_are_refused(translations, tmp_path, change, message):
     original, translation = translations
     for name in ("train.tsv", "dev.tsv"):
-        rows = (translation / name).read_text().replace("\t5.0\t", "\t4.0\t").splitlines()
-        same = (original / name).read_text().replace("\t5.0\t", "\t4.0\t").splitlines()
+        rows = (translation / name).read_text().splitlines()
+        same = (original / name).read_text().splitlines()
         (tmp_path / "a").mkdir(exist_ok=True)
         (tmp_path / "b").mkdir(exist_ok=True)
         (tmp_path / "a" / name).write_text("\n".join(same))
         (tmp_path / "b" / name).write_text("\n".join(change(rows) if name == "train.tsv" else rows))
     with pytest.raises(DataError, match=f"are not one another's translation: {message}"):
         load_translations(str(tmp_path / "a"), str(tmp_path / "b"))
-
-
-def test_what_cannot_be_compared_is_refused(translations, tiny_checkpoint, tmp_path):
-    from transformers import BertConfig, BertModel
-
-    BertModel(BertConfig(vocab_size=50, hidden_size=16, num_hidden_layers=1, num_attention_heads=2)).save_pretrained(
-        tmp_path / "narrow"
-    )
-    load_tokenizer(str(tiny_checkpoint("bert"))).save_pretrained(tmp_path / "narrow")
-    printed = distill(translations, tiny_checkpoint("bert"), tmp_path / "narrow", tmp_path / "run", code=1)
-    assert "teacher and student must be of one width" in printed

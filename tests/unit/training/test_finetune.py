@@ -13,9 +13,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from transformers import TrainerCallback
+from trident_training.checkpoints.loading import load_classifier
 from trident_training.cli import app
 from trident_training.commands import steps
-from trident_training.finetune.run import rank
+from trident_training.finetune.run import rank, with_lora
 from trident_training.finetune.settings import Settings
 from trident_training.tasks.base import NoOptions
 from trident_training.tasks.cola.task import TASK
@@ -119,6 +120,30 @@ def test_sentences_of_one_label_are_refused_as_data(tiny_checkpoint, toy_data, t
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("chosen", "scale", "dropout", "layers"),
+    [
+        ({}, 2.0, 0.05, {"query", "key", "value", "dense"}),
+        ({"lora_alpha": 4, "lora_dropout": 0.0, "lora_targets": "query,value"}, 0.5, 0.0, {"query", "value"}),
+        ({"lora_alpha": 4, "rslora": True, "lora_dropout": 0.25}, 4 / 8**0.5, 0.25, {"query", "key", "value", "dense"}),
+    ],
+)
+def test_lora_is_as_the_settings_have_it(tiny_checkpoint, tmp_path, chosen, scale, dropout, layers):
+    model = with_lora(
+        load_classifier(str(tiny_checkpoint("bert")), TASK.labels, 24), Settings(tmp_path, lora_rank=8, **chosen)
+    )
+    adapted = {name: module for name, module in model.named_modules() if hasattr(module, "lora_A")}
+    assert {name.rpartition(".")[2] for name in adapted} == layers
+    for module in adapted.values():
+        assert module.r["default"] == module.lora_A["default"].out_features == 8
+        assert module.scaling["default"] == pytest.approx(scale)
+        assert getattr(module.lora_dropout["default"], "p", 0.0) == dropout
+    # The head is trained whole, and beside it nothing but what LoRA adds.
+    trained = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
+    assert all("lora_" in name or "classifier" in name for name in trained)
+    assert any("classifier" in name for name in trained)
+
+
 def test_lora_is_merged_into_what_is_kept(tiny_checkpoint, toy_data, tmp_path):
     finetune(
         tiny_checkpoint("bert"), toy_data, tmp_path, "--epochs", "6", "--lora-rank", "8", "--learning-rate", "2e-2"

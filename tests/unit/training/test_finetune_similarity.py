@@ -125,7 +125,7 @@ def test_scores_that_end_at_one_are_refused_before_anything_is_trained(tiny_chec
     lines = [f"one {index},two {index},{index % 11 / 10}" for index in range(50)]
     (tmp_path / "train.csv").write_text("\n".join(["sentence1,sentence2,score", *lines]))
     printed = finetune(tmp_path, tiny_checkpoint("bert"), tmp_path / "run", code=1)
-    assert "no pair of the train set has a similarity of 3 or more; scores from 0 to 5 are accepted" in printed
+    assert "no score is above 1, and 5 stands for the same meaning; --scale 1" in printed
     assert not (tmp_path / "run").exists()
 
 

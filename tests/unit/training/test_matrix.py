@@ -1,5 +1,6 @@
 """Every verb on every task, from the command line, on tiny checkpoints: the table has no hole."""
 
+import csv
 import json
 import shutil
 from pathlib import Path
@@ -8,6 +9,7 @@ import pytest
 import torch
 from fine_tuned import FURTHER, LEARN, SIZES, run
 from safetensors.torch import load_file, save_file
+from trident_training.checkpoints import bundled
 from trident_training.cli import VERBS
 from trident_training.tasks import find_tasks
 
@@ -65,14 +67,38 @@ def test_finetune(task, fine_tuned):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("task", TASKS)
-def test_sweep(task, sources, tiny_checkpoint, tmp_path):
-    models = ["--models", f"{tiny_checkpoint('bert')},/nowhere/tiny", "--data", sources[task]]
-    printed = run("sweep", task, *models, "--output", tmp_path, "--epochs", 2, *LEARN, *FURTHER.get(task, []))
-    assert "there is no folder /nowhere/tiny" in printed
+def test_sweep(task, sources, tiny_checkpoint, tmp_path, monkeypatch):
+    # Stand-ins of the three bundled encoders, each of its architecture.
+    monkeypatch.setattr(bundled, "get_model_path", lambda: tiny_checkpoint("bert"))
+    made = {"base": "mpnet", "multilingual": "albert"}
+    monkeypatch.setattr(bundled, "cached_encoder", lambda name, source: tiny_checkpoint(made[name]))
+    preset = ["--preset", f"{task}-bundled", "--data", sources[task], "--output", tmp_path]
+    printed = run("sweep", task, *preset, "--epochs", 1, *LEARN, *FURTHER.get(task, []))
     assert "best: " in printed
     assert all((tmp_path / "best" / name).is_file() for name in ("model.safetensors", *TASKS[task].companions))
+    # A row of the table for each, of different encoders, and their curves.
+    ran = list(csv.DictReader((tmp_path / "sweep.csv").open()))
+    assert [row["model"].split()[0] for row in ran] == ["small", "base", "multilingual"]
+    assert all(f"| {row['model']} |" in (tmp_path / "sweep.md").read_text() for row in ran)
+    assert (tmp_path / "sweep.png").is_file()
+    kinds = [json.loads(file.read_text())["model_type"] for file in tmp_path.glob("*/best/config.json")]
+    assert sorted(kinds) == ["albert", "bert", "mpnet"]
     unknown = run("sweep", task, "--preset", "none-such", "--data", sources[task], "--output", tmp_path, code=2)
     assert f"{next(iter(TASKS[task].presets))}" in unknown
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", TASKS)
+def test_distill(task, fine_tuned, sources, tiny_checkpoint, tmp_path, monkeypatch):
+    monkeypatch.setenv("TRIDENT_CACHE_DIR", str(tmp_path / "cache"))
+    _, teacher = fine_tuned(task)
+    models = ["--teacher", teacher, "--model", tiny_checkpoint("distilbert"), "--data", sources[task]]
+    printed = run("distill", task, *models, "--output", tmp_path / "run", "--epochs", 4, *LEARN, *FURTHER.get(task, []))
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert f"{result['primary']} " in printed
+    assert result["best_epoch"][TASKS[task].primary] > 0.3
+    best = tmp_path / "run" / "best"
+    assert all((best / name).is_file() for name in ("model.safetensors", *TASKS[task].companions))
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ import json
 import pytest
 from trident_training.data.problems import DataError
 from trident_training.tasks.sts.data import SIDES, load_pairs, load_rows, load_translations
+from trident_training.tasks.sts.task import TASK, SimilarityOptions
 
 PAIRS = [(f"sentence {index}", f"other {index}", round(index % 26 / 5, 1)) for index in range(40)]
 STSB = [f"main\tfile\t2012\t{n}\t{score}\t{one}\t{two}" for n, (one, two, score) in enumerate(PAIRS)]
@@ -135,3 +136,72 @@ def test_a_source_that_is_not_there_is_refused(tmp_path):
         load_pairs([str(tmp_path)])
     with pytest.raises(ValueError, match="no validation set"):
         load_pairs([str(write(tmp_path, "stsb.csv"))], validation_fraction=0)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "options"),
+    [
+        ("a.csv", "sentence1,sentence2,score\na,b,4.5\n\nc,d,3\n\n", {}),
+        ("a.csv", " Sentence1 ,SENTENCE2,Score\na,b,4.5\nc,d,3\n", {}),
+        ("a.csv", "sentence1;sentence2;score\na;b;4,5\nc;d;3\n", {"delimiter": ";"}),
+        (
+            "a.csv",
+            "Satz A,Satz B,Wert\na,b,4.5\nc,d,3\n",
+            {"text_column": ["Satz A", "satz b"], "label_column": "Wert"},
+        ),
+        ("a.csv", "sentence1,sentence2,score\na,b,0.9\nc,d,0.6\n", {"scale": [1.0]}),
+        (
+            "a.jsonl",
+            '{"Left": "a", "right": "b", "y": 90}\n{"Left": "c", "right": "d", "y": "60"}\n',
+            {
+                "text_column": ["left", "right"],
+                "label_column": "y",
+                "scale": [100.0],
+            },
+        ),
+    ],
+)
+def test_what_people_have_is_taken(tmp_path, name, content, options):
+    (tmp_path / name).write_text(content)
+    form = SimilarityOptions(**options)
+    rows = TASK.rows(str(tmp_path / name), 0.0, 0, form)
+    assert [(row["sentence_1"], row["sentence_2"], row["score"], row["label"]) for row in rows] == [
+        ("a", "b", pytest.approx(4.5), 1),
+        ("c", "d", pytest.approx(3.0), 1),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("content", "option"),
+    [
+        ("Satz A,Satz B,Wert\na,b,4\n", "--text-column, twice, and --label-column"),
+        ("sentence1;sentence2;score\na;b;4\n", "--delimiter"),
+        ("sentence1,sentence2,score\na,b,80\n", "--scale"),
+    ],
+)
+def test_a_refusal_names_the_option_that_takes_it(tmp_path, content, option):
+    (tmp_path / "a.csv").write_text(content)
+    with pytest.raises(DataError, match=option):
+        load_rows(str(tmp_path / "a.csv"))
+
+
+def test_two_scales_are_not_joined_without_a_word(tmp_path):
+    files = [write(tmp_path, "stsb.csv"), tmp_path / "other.csv"]
+    files[1].write_text("sentence1,sentence2,score\nx,y,0.2\nz,u,1.0\n")
+    sources = [str(file) for file in files]
+    with pytest.raises(DataError, match=r"other\.csv: no score is above 1, .* --scale 1 "):
+        load_pairs(sources)
+    joined = load_pairs(sources, scales=[5.0, 1.0]).splits["train"]
+    assert {row["sentence_1"]: row["score"] for row in joined if row["sentence_1"] in "xz"} == {"x": 1.0, "z": 5.0}
+    with pytest.raises(ValueError, match="3 scales for 2 sources"):
+        SimilarityOptions(data=sources, scale=[1.0, 5.0, 5.0])
+    with pytest.raises(ValueError, match="give --text-column twice"):
+        SimilarityOptions(text_column=["one"])
+
+
+def test_a_rare_label_is_on_both_sides(tmp_path):
+    rows = [f"one {index},other {index},{5 if index < 2 else 1}" for index in range(60)]
+    (tmp_path / "a.csv").write_text("\n".join(["sentence1,sentence2,score", *rows]))
+    for seed in range(5):
+        splits = load_pairs([str(tmp_path / "a.csv")], seed=seed).splits
+        assert sum(splits["train"]["label"]) == sum(splits["validation"]["label"]) == 1

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import optuna
@@ -166,6 +167,18 @@ def test_an_interrupted_search_has_its_report_too(tiny_checkpoint, toy_data, tmp
     done = CliRunner().invoke(app, command(tiny_checkpoint("bert"), toy_data, tmp_path, 8))
     assert done.exit_code == 130, done.output
     assert "1 trial: 1 running." in (tmp_path / "report.html").read_text()
+
+
+def test_a_best_trial_that_collapsed_is_not_ticked(tiny_checkpoint, toy_data, tmp_path, monkeypatch):
+    def train(task, data, settings, choices, callbacks):
+        return replace(result(settings, 0.0), collapsed="the model collapsed: it says one thing"), None
+
+    monkeypatch.setattr(steps, "train", train)
+    done = CliRunner().invoke(app, command(tiny_checkpoint("bert"), toy_data, tmp_path, 1))
+    printed = " ".join(done.output.split())
+    assert done.exit_code == 1
+    assert re.search(r"✗ best: trial 0, 0\.0000, .*: the model collapsed: it says one thing", printed)
+    assert "✓ best" not in printed
 
 
 def open_study_of(output: Path, name: str) -> optuna.Study:

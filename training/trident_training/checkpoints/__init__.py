@@ -2,6 +2,7 @@
 
 ``loading`` reads a checkpoint by path, hub name or as a bundled encoder (``bundled``), its tokenizer in SentencePiece's
 form too (``sentencepiece``); ``vocabulary`` learns another tokenizer for an encoder, ``adapters`` keeps what a
-fine-tuning changed, ``pooling`` is how a sentence encoder makes one vector, ``precision`` what an export computes in.
-Knows nothing of tasks, training or export. ``precision``, ``pooling`` and ``bundled`` are free of torch.
+fine-tuning changed, ``pooling`` is how a sentence encoder makes one vector, ``prompts`` what it is to find in front of
+a text, ``precision`` what an export computes in. Knows nothing of tasks, training or export. ``precision``,
+``pooling``, ``prompts`` and ``bundled`` are free of torch.
 """

@@ -72,6 +72,32 @@ def merge_adapter(adapter: Path, base: str) -> PreTrainedModel:
     return model
 
 
+def unpack_adapter(adapter: Path, base: str, folder: Path, companions: Sequence[str] = ()) -> None:
+    """Write the checkpoint that an adapter and its base are, with what was noted beside the weights.
+
+    Args:
+        adapter: the adapter's folder.
+        base: path, hub name or bundled name of the checkpoint it was fine-tuned from.
+        folder: where to.
+        companions: files that may stand in the adapter's folder, and are copied.
+
+    Raises:
+        CheckpointError: as :func:`merge_adapter` has it, or the adapter's metrics cannot be read.
+    """
+    merge_adapter(adapter, base).save_pretrained(folder)
+    own = (adapter / TOKENIZER).is_file()
+    load_tokenizer(adapter if own else base).save_pretrained(folder)
+    try:
+        metrics = json.loads((adapter / METRICS).read_text())
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{adapter / METRICS} cannot be read: {error}") from error
+    for name, content in metrics.items():
+        (folder / name).write_text(json.dumps(content, indent=2) + "\n")
+    for name in companions:
+        if (adapter / name).is_file():
+            shutil.copyfile(adapter / name, folder / name)
+
+
 def save_adapter(
     checkpoint: Path, base: str, folder: Path, metrics: dict[str, Any], companions: Sequence[str] = ()
 ) -> None:

@@ -63,13 +63,13 @@ def pooling_of(checkpoint: str) -> Pooling:
     Raises:
         ValueError: it pools in a way, or goes on after pooling in a way, that an export does not compute.
     """
-    parts = _read(checkpoint, MODULES)
+    parts = read_json(checkpoint, MODULES)
     if parts is None:
         return Pooling.MEAN
     foreign = [part["type"] for part in parts if part["type"].rpartition(".")[2] not in SUPPORTED]
     if foreign:
         raise ValueError(f"{checkpoint} has {', '.join(foreign)}; {', '.join(sorted(SUPPORTED))} are exported")
-    config = _read(checkpoint, FILE) or {}
+    config = read_json(checkpoint, FILE) or {}
     flags = [name.removeprefix("pooling_mode_") for name in config if name.startswith("pooling_mode_") and config[name]]
     found = [name.removesuffix("_tokens").removesuffix("_token") for name in flags]
     # Since sentence-transformers 6 the name stands alone.
@@ -79,7 +79,8 @@ def pooling_of(checkpoint: str) -> Pooling:
     return Pooling(found[0])
 
 
-def _read(checkpoint: str, name: str) -> Any:
+def read_json(checkpoint: str, name: str) -> Any:
+    """Return a JSON file of a checkpoint, which is a local path or a hub name; None where it has no such file."""
     from transformers.utils.hub import cached_file
 
     file = cached_file(

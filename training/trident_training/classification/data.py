@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 from datasets import Dataset, DatasetDict
 
+from trident_training.data.form import AS_LABELLED, LabelledForm
 from trident_training.data.problems import DataError, Problems
 from trident_training.data.reading import read_splits
 from trident_training.data.splits import Splits
@@ -27,7 +28,12 @@ class LabelledData(Splits):
 
 
 def load_labelled(
-    source: str, labels: Mapping[int, str], *, validation_fraction: float = 0.1, seed: int = 0
+    source: str,
+    labels: Mapping[int, str],
+    *,
+    validation_fraction: float = 0.1,
+    seed: int = 0,
+    form: LabelledForm = AS_LABELLED,
 ) -> LabelledData:
     """Load and check labelled sentences.
 
@@ -39,6 +45,7 @@ def load_labelled(
         validation_fraction: how much of the train set is carved off to choose by, the source's own validation set being
             kept for the report; 0 chooses by the source's own.
         seed: of the carving.
+        form: how the files are written.
 
     Raises:
         DataError: with file, row and reason of every bad row, or too few sentences to learn from and to choose by.
@@ -47,8 +54,8 @@ def load_labelled(
     if not 0 <= validation_fraction <= 0.5:
         raise ValueError(f"a validation fraction of {validation_fraction} cannot be carved off; 0 to 0.5 is accepted")
     problems, notes = Problems(), list[str]()
-    read = read_splits(source, ("sentence", "label"), TSV_COLUMNS)
-    splits = {split: _check(rows, file, labels, problems) for split, (file, rows) in read.items()}
+    read = read_splits(source, ("sentence", "label"), TSV_COLUMNS, form)
+    splits = {split: _check(rows, file, labels, problems, form) for split, (file, rows) in read.items()}
     problems.check()
     train = splits["train"]
     held_out = splits.get("validation")
@@ -68,7 +75,14 @@ def load_labelled(
     return LabelledData(DatasetDict(chosen), notes)
 
 
-def load_rows(source: str, labels: Mapping[int, str], *, validation_fraction: float = 0.0, seed: int = 0) -> Dataset:
+def load_rows(
+    source: str,
+    labels: Mapping[int, str],
+    *,
+    validation_fraction: float = 0.0,
+    seed: int = 0,
+    form: LabelledForm = AS_LABELLED,
+) -> Dataset:
     """Load and check the rows to score a model on.
 
     Args:
@@ -77,28 +91,32 @@ def load_rows(source: str, labels: Mapping[int, str], *, validation_fraction: fl
         validation_fraction: when above 0, what :func:`load_labelled` carves off with this fraction and seed; the
             source's own validation set, or all of a single file, otherwise.
         seed: of the carving.
+        form: how the files are written.
 
     Raises:
         DataError: with file, row and reason of every bad row.
     """
     if validation_fraction:
-        return load_labelled(source, labels, validation_fraction=validation_fraction, seed=seed).splits["validation"]
+        data = load_labelled(source, labels, validation_fraction=validation_fraction, seed=seed, form=form)
+        return data.splits["validation"]
     problems = Problems()
-    read = read_splits(source, ("sentence", "label"), TSV_COLUMNS)
+    read = read_splits(source, ("sentence", "label"), TSV_COLUMNS, form)
     file, rows = read.get("validation", read["train"])
-    checked = _check(rows, file, labels, problems)
+    checked = _check(rows, file, labels, problems, form)
     problems.check()
     return checked
 
 
-def _check(rows: Dataset, file: str, labels: Mapping[int, str], problems: Problems) -> Dataset:
+def _check(rows: Dataset, file: str, labels: Mapping[int, str], problems: Problems, form: LabelledForm) -> Dataset:
     accepted = f"0 ({labels[0]}) and 1 ({labels[1]})"
+    known = {**LABELS, **form.labels}
     sources = rows["source"] if "source" in rows.column_names else [""] * len(rows)
     good: dict[str, list[object]] = {"sentence": [], "label": [], "source": []}
     for row, (sentence, label, source) in enumerate(zip(rows["sentence"], rows["label"], sources, strict=True), 1):
-        number = LABELS.get(str(label).strip())
+        number = known.get(str(label).strip().casefold())
         if number is None:
-            problems.add(file, row, f"the label is {label!r}; {accepted} are accepted")
+            reason = f"the label is {label!r}; {accepted} are accepted, and words that --label-map gives a number"
+            problems.add(file, row, reason)
         if not isinstance(sentence, str) or not sentence.strip():
             problems.add(file, row, f"the sentence is {sentence!r}; text is accepted")
         for name, value in (("sentence", sentence), ("label", number), ("source", source or "")):
@@ -119,10 +137,18 @@ def _without(train: Dataset, held_out: Dataset, train_file: str, held_out_file: 
 
 
 def _carve(train: Dataset, fraction: float, seed: int) -> tuple[Dataset, Dataset]:
-    """Split off whole sentences, so that one that stands in the set twice is on one side only."""
-    sentences = sorted(set(train["sentence"]))
+    """Split off whole sentences, so that one that stands in the set twice is on one side only.
+
+    Where a label is so rare that chance leaves it on one side alone, that share of each label's sentences is split off.
+    """
+    label_of = dict(zip(train["sentence"], train["label"], strict=True))
+    sentences = sorted(label_of)
     random.Random(seed).shuffle(sentences)
     carved = set(sentences[: max(1, round(len(sentences) * fraction))])
+    rest = [sentence for sentence in sentences if sentence not in carved]
+    parts = [[sentence for sentence in sentences if label_of[sentence] == label] for label in (0, 1)]
+    if any(len({label_of[each] for each in side}) < 2 for side in (carved, rest)) and min(map(len, parts)) > 1:
+        carved = {sentence for part in parts for sentence in part[: max(1, round(len(part) * fraction))]}
     sides: tuple[list[int], list[int]] = ([], [])
     for index, sentence in enumerate(train["sentence"]):
         sides[sentence in carved].append(index)

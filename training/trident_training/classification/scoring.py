@@ -22,8 +22,16 @@ def predict(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, sentences: Sequence[str], max_length: int
 ) -> npt.NDArray[Any]:
     """Return the probabilities of label 1 by a classifier as it stands, float32 ``[n]``."""
+    logits = torch.from_numpy(logits_of(model, tokenizer, sentences, max_length))
+    return torch.softmax(logits, dim=1)[:, 1].numpy()
+
+
+def logits_of(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, sentences: Sequence[str], max_length: int
+) -> npt.NDArray[Any]:
+    """Return the logits of both labels by a classifier as it stands, float32 ``[n, 2]``."""
     order = sorted(range(len(sentences)), key=lambda index: len(sentences[index]))
-    probabilities = np.zeros(len(sentences), dtype=np.float32)
+    logits = np.zeros((len(sentences), 2), dtype=np.float32)
     with torch.inference_mode():
         for start in range(0, len(order), BATCH):
             chosen = order[start : start + BATCH]
@@ -34,8 +42,8 @@ def predict(
                 padding=True,
                 return_tensors="pt",
             ).to(model.device)
-            probabilities[chosen] = torch.softmax(model(**batch).logits, dim=1)[:, 1].cpu().numpy()
-    return probabilities
+            logits[chosen] = model(**batch).logits.float().cpu().numpy()
+    return logits
 
 
 def predict_exported(export: Exported, sentences: Sequence[str]) -> npt.NDArray[Any]:

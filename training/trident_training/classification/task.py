@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from typer import Option
 
+from trident_training.data.form import Delimiter, LabelColumn, LabelledForm, TextColumn
+from trident_training.finetune.lesson import LogitsLesson
 from trident_training.tasks.base import Data, Exported, Predictor, Task
 
 if TYPE_CHECKING:
@@ -31,6 +33,31 @@ class LabelledOptions(Data):
     """Which labelled sentences are learned from."""
 
     data: Annotated[str, Option(help=ACCEPTED)] = ""
+    text_column: TextColumn = None
+    label_column: LabelColumn = None
+    label_map: Annotated[str, Option(help="Words for the labels, such as good=1,bad=0.")] = ""
+    delimiter: Delimiter = None
+
+    def __post_init__(self) -> None:
+        # Refuses what is no form.
+        self.form()
+
+    def form(self) -> LabelledForm:
+        """Return how the data is written.
+
+        Raises:
+            ValueError: a word has no label.
+        """
+        words = [word.rpartition("=") for word in self.label_map.split(",") if word.strip()]
+        wrong = next(("".join(word) for word in words if word[2].strip() not in {"0", "1"} or not word[0]), None)
+        if wrong is not None:
+            raise ValueError(f"'{wrong}' of the label map gives no word a label; WORD=0 and WORD=1 are accepted")
+        names = {"sentence": self.text_column, "label": self.label_column}
+        return LabelledForm(
+            {name: theirs for name, theirs in names.items() if theirs is not None},
+            self.delimiter,
+            {word.strip().casefold(): int(label) for word, _, label in words},
+        )
 
 
 class Classification(Task):
@@ -48,6 +75,8 @@ class Classification(Task):
     source_help = ACCEPTED
     columns: ClassVar = {"accuracy": ".4f", "f1": ".4f"}
     data = LabelledOptions
+    form = ("text_column", "label_column", "label_map", "delimiter")
+    lesson = LogitsLesson
 
     @property
     def share(self) -> str:
@@ -59,20 +88,35 @@ class Classification(Task):
         from trident_training.classification.data import load_labelled
 
         return load_labelled(
-            options.data, self.labels, validation_fraction=options.validation_fraction, seed=options.split_seed
+            options.data,
+            self.labels,
+            validation_fraction=options.validation_fraction,
+            seed=options.split_seed,
+            form=options.form(),
         )
 
-    def rows(self, source: str, validation_fraction: float, split_seed: int) -> Dataset:
+    def rows(self, source: str, validation_fraction: float, split_seed: int, form: Any = None) -> Dataset:
         """Load sentences with their labels and sources."""
         from trident_training.classification.data import load_rows
 
-        return load_rows(source, self.labels, validation_fraction=validation_fraction, seed=split_seed)
+        options: LabelledOptions = form or LabelledOptions()
+        return load_rows(
+            source, self.labels, validation_fraction=validation_fraction, seed=split_seed, form=options.form()
+        )
 
     def prepare(self, data: LabelledData, settings: Settings, choices: Any) -> Prepared:
         """Load a sequence classifier, and tokenize the sentences."""
         from trident_training.classification.training import prepare
 
         return prepare(self, data, settings)
+
+    def distilled(
+        self, prepared: Prepared, data: LabelledData, lesson: LogitsLesson, settings: Settings, choices: Any
+    ) -> Prepared:
+        """Have a classifier's logits learned."""
+        from trident_training.classification.distillation import distilled
+
+        return distilled(self, prepared, data, lesson, settings)
 
     def predictor(self, checkpoint: str, max_length: int, scoring: Any) -> Predictor:
         """Return what predicts the probability of label 1, float ``[n]``."""

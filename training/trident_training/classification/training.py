@@ -55,7 +55,8 @@ def check_labels(task: Classification, data: LabelledData, *splits: str) -> None
         if len(labels) < 2:
             found = ", ".join(f"{label} ({task.labels[label]})" for label in labels)
             raise DataError(
-                f"every sentence of the {split} set has the label {found}; some of 0 and some of 1 are needed"
+                f"every sentence of the {split} set has the label {found}; some of 0 and some of 1 are needed: two "
+                "or more of each to carve from, or a dev set of the data's own and --validation-fraction 0"
             )
 
 

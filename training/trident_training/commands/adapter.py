@@ -28,13 +28,17 @@ class AdapterOptions:
 @with_options(options=Group(AdapterOptions))
 def adapter(options: AdapterOptions) -> None:
     """Write what a fine-tuning changed in its base, in float16: small enough to ship."""
+    with reporting("adapter", OSError):
+        write(options.checkpoint, options.base, options.output)
+
+
+def write(checkpoint: Path, base: str, output: Path) -> None:
+    """Write what a fine-tuned checkpoint changed in its base, with what it scored, and say how much it is."""
     from trident_training.checkpoints.adapters import WEIGHTS, save_adapter
     from trident_training.finetune.run import RESULT, TEST_METRICS
 
-    with reporting("adapter", OSError):
-        files = [options.checkpoint / file for file in (RESULT, TEST_METRICS)]
-        metrics = {file.name: json.loads(file.read_text()) for file in files if file.is_file()}
-        companions = [name for task in find_tasks().values() for name in task.companions]
-        save_adapter(options.checkpoint, options.base, options.output, metrics, companions)
-    size = (options.output / WEIGHTS).stat().st_size / 2**20
-    done(f"{options.output / WEIGHTS}: {size:.1f} MiB")
+    files = [checkpoint / file for file in (RESULT, TEST_METRICS)]
+    metrics = {file.name: json.loads(file.read_text()) for file in files if file.is_file()}
+    companions = [name for task in find_tasks().values() for name in task.companions]
+    save_adapter(checkpoint, base, output, metrics, companions)
+    done(f"{output / WEIGHTS}: {(output / WEIGHTS).stat().st_size / 2**20:.1f} MiB")

@@ -9,8 +9,8 @@ from typing import Annotated, Any, Literal
 from typer import Option
 
 from trident_training.commands.console import console, reporting
-from trident_training.commands.options import Group, with_options
-from trident_training.tasks.base import Task
+from trident_training.commands.options import Group, subset, with_options
+from trident_training.tasks.base import Data, Task
 
 HELP = "Score a checkpoint or a running server."
 
@@ -36,8 +36,12 @@ def command(task: Task) -> Callable[..., None]:
     """Return the command on a task."""
     defaults = {"model": task.name, "data": task.source, "max_length": task.max_length}
 
-    @with_options(options=Group(EvaluateOptions, defaults=defaults), scoring=Group(task.scoring))
-    def evaluate(options: EvaluateOptions, scoring: Any) -> None:
+    @with_options(
+        options=Group(EvaluateOptions, defaults=defaults),
+        form=subset(task.data, task.form),
+        scoring=Group(task.scoring),
+    )
+    def evaluate(options: EvaluateOptions, form: Data, scoring: Any) -> None:
         from trident_client import TridentError
 
         from trident_training.commands import steps
@@ -45,7 +49,7 @@ def command(task: Task) -> Callable[..., None]:
         with reporting("evaluate", TridentError):
             if (options.checkpoint is None) == (options.server is None):
                 raise ValueError("give either a checkpoint or a server's address")
-            rows = task.rows(options.data, options.validation_fraction, options.split_seed)
+            rows = task.rows(options.data, options.validation_fraction, options.split_seed, form)
             if options.limit is not None:
                 rows = rows.select(range(min(options.limit, len(rows))))
             if options.checkpoint:

@@ -16,6 +16,7 @@ from trident_training.checkpoints.loading import load_config
 from trident_training.commands.console import console, done, refuse
 from trident_training.data.problems import listing
 from trident_training.data.splits import Splits
+from trident_training.finetune.lesson import Lesson
 from trident_training.finetune.run import TEST_METRICS, Result, finetune
 from trident_training.finetune.settings import Settings
 from trident_training.tasks.base import Data, Task
@@ -39,11 +40,19 @@ def describe(task: Task, options: Data, data: Splits) -> None:
 
 
 def train(
-    task: Task, data: Splits, settings: Settings, choices: Any, callbacks: Sequence[TrainerCallback] = ()
+    task: Task,
+    data: Splits,
+    settings: Settings,
+    choices: Any,
+    callbacks: Sequence[TrainerCallback] = (),
+    lesson: Lesson | None = None,
 ) -> tuple[Result, str | None]:
     """Run one fine-tuning, or go on with it, or return its result; and what is to be said of the finished model."""
     completed = settings.completed(load_config(settings.model))
-    result = finetune(task.prepare(data, completed, choices), completed, callbacks)
+    prepared = task.prepare(data, completed, choices)
+    if lesson is not None:
+        prepared = task.distilled(prepared, data, lesson, completed, choices)
+    result = finetune(prepared, completed, callbacks)
     return result, task.after(data, result.best, settings.max_length, task.scoring_of(choices), choices)
 
 

@@ -88,7 +88,7 @@ def command(task: Task) -> Callable[..., None]:
 
     sweep.__doc__ = f"Fine-tune {task.model} from several models, evaluate each after every epoch, and keep the best."
     if task.presets:
-        sweep.__doc__ += f"\n\nPresets: {', '.join(task.presets)}; those that end in -bundled need no network."
+        sweep.__doc__ += f"\n\nPresets: {', '.join(task.presets)}; those that end in -bundled need no model hub."
     return sweep
 
 

@@ -10,7 +10,7 @@ import typer
 from rich.markup import escape
 from typer import Option
 
-from trident_training.commands.console import console, done, reporting
+from trident_training.commands.console import console, done, refuse, reporting
 from trident_training.commands.options import Group, training, with_options
 from trident_training.finetune.settings import Settings
 from trident_training.finetune.space import Space
@@ -75,7 +75,7 @@ def command(task: Task) -> Callable[..., None]:
         from optuna.trial import TrialState
 
         from trident_training.commands import steps
-        from trident_training.finetune.tuning import keep_best, open_study, search
+        from trident_training.finetune.tuning import COLLAPSED, keep_best, open_study, search
         from trident_training.finetune.tuning_report import write_report
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -97,7 +97,11 @@ def command(task: Task) -> Callable[..., None]:
             raise typer.Exit(1)
         best, kept = study.best_trial, keep_best(study, settings.output)
         where = f"in {kept}" if kept else "on the machine that ran it"
-        done(f"best: trial {best.number}, {best.value:.4f}, {_words(best)}, {where}")
+        line = f"best: trial {best.number}, {best.value:.4f}, {_words(best)}, {where}"
+        if collapsed := best.user_attrs.get(COLLAPSED):
+            refuse(line, collapsed)
+            raise typer.Exit(1)
+        done(line)
 
     tune.__doc__ = f"Search for what fine-tunes {task.model} best."
     return tune

@@ -18,6 +18,7 @@ def carve(
     source: str,
     accepted: str,
     small: int = 0,
+    labels: Sequence[int] = (),
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Split off whole groups of rows that share a text, one with another or by way of others.
 
@@ -31,6 +32,8 @@ def carve(
         source: what an error names.
         accepted: what an error says is accepted.
         small: groups of up to so many rows are taken first, and may overshoot.
+        labels: of each row, what both sides should have some of: of a label that is on one side alone, its smallest
+            group changes sides, where it has two.
 
     Returns:
         What stays and what is split off, each in the rows' order.
@@ -55,6 +58,11 @@ def carve(
     if not carved:
         smallest = min((groups[name] for name in order), key=len)
         carved.update(smallest)
+    for label in sorted(set(labels)):
+        holding = sorted((groups[name] for name in order if any(labels[row] == label for row in groups[name])), key=len)
+        sides = {carved.issuperset(group) for group in holding}
+        if len(holding) > 1 and len(sides) == 1:
+            carved.symmetric_difference_update(holding[0])
     return (
         [row for index, row in enumerate(rows) if index not in carved],
         [row for index, row in enumerate(rows) if index in carved],

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import csv
-import itertools
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from datasets import Dataset, DatasetDict, Features, Value, load_dataset
 from datasets.exceptions import DatasetGenerationError
 
+from trident_training.data.form import AS_IT_IS, Form
 from trident_training.data.problems import DataError, one_line
 
 ENDINGS = {".tsv": "csv", ".csv": "csv", ".jsonl": "json", ".json": "json", ".parquet": "parquet"}
@@ -18,7 +18,9 @@ ENDINGS = {".tsv": "csv", ".csv": "csv", ".jsonl": "json", ".json": "json", ".pa
 SPLIT_NAMES = {"train": ("train",), "validation": ("validation", "dev", "val")}
 
 
-def read_splits(source: str, columns: Sequence[str], headerless: Sequence[str]) -> dict[str, tuple[str, Dataset]]:
+def read_splits(
+    source: str, columns: Sequence[str], headerless: Sequence[str], form: Form = AS_IT_IS
+) -> dict[str, tuple[str, Dataset]]:
     """Read the splits ``train`` and, where there is one, ``validation``.
 
     Args:
@@ -26,6 +28,7 @@ def read_splits(source: str, columns: Sequence[str], headerless: Sequence[str]) 
             split), or a data set's hub name, ``name`` or ``name:configuration``.
         columns: what the rows must have.
         headerless: the columns of a tab-separated file without a header line.
+        form: how the files name and part their columns.
 
     Returns:
         By split, where it was read from and its rows.
@@ -43,11 +46,11 @@ def read_splits(source: str, columns: Sequence[str], headerless: Sequence[str]) 
     elif path.is_absolute() or source.startswith(".") or path.suffix in ENDINGS:
         raise DataError(f"there is no file or folder {source}")
     else:
-        return _from_hub(source, columns)
-    return {split: (str(file), read_file(file, columns, headerless)) for split, file in files.items()}
+        return _from_hub(source, columns, form)
+    return {split: (str(file), read_file(file, columns, headerless, form)) for split, file in files.items()}
 
 
-def read_file(file: Path, columns: Sequence[str], headerless: Sequence[str]) -> Dataset:
+def read_file(file: Path, columns: Sequence[str], headerless: Sequence[str], form: Form = AS_IT_IS) -> Dataset:
     """Read one file's rows; arguments and errors as :func:`read_splits` has them."""
     reader = ENDINGS.get(file.suffix.lower())
     if reader is None:
@@ -55,20 +58,23 @@ def read_file(file: Path, columns: Sequence[str], headerless: Sequence[str]) -> 
     if not file.read_bytes().strip():
         raise DataError(f"{file}: the file is empty")
     try:
-        options = _separated(file, columns, headerless) if reader == "csv" else {}
+        rows = _separated(file, columns, headerless, form) if reader == "csv" else _loaded(reader, file)
     except UnicodeDecodeError as error:
         raise DataError(f"{file}: not UTF-8 at byte {error.start}; UTF-8 is accepted") from error
     except csv.Error as error:
         raise DataError(f"{file}: cannot be read as csv: {error}") from error
-    try:
-        rows = load_dataset(reader, data_files=str(file), split="train", **options)
-    except ValueError as error:
-        # What datasets says of a file whose header is all there is.
-        raise DataError(f"{file}: there are no rows") from error
     except DatasetGenerationError as error:
         reason = str(error.__cause__ or error).strip().splitlines()[-1]
         raise DataError(f"{file}: cannot be read as {reader}: {reason}") from error
-    return _with_columns(rows, columns, str(file))
+    if not len(rows):
+        raise DataError(f"{file}: there are no rows")
+    return _with_columns(rows, columns, str(file), form)
+
+
+def _loaded(reader: str, file: Path) -> Dataset:
+    # In a cache of its own: a user's may not be there to be written, and knows a file that was changed by its date.
+    with tempfile.TemporaryDirectory() as cache:
+        return load_dataset(reader, data_files=str(file), split="train", cache_dir=cache, keep_in_memory=True)
 
 
 def hub_splits(source: str) -> DatasetDict:
@@ -88,12 +94,12 @@ def hub_splits(source: str) -> DatasetDict:
     return splits
 
 
-def _from_hub(source: str, columns: Sequence[str]) -> dict[str, tuple[str, Dataset]]:
+def _from_hub(source: str, columns: Sequence[str], form: Form) -> dict[str, tuple[str, Dataset]]:
     splits = hub_splits(source)
     if "train" not in splits:
         raise DataError(f"'{source}' has no split called train")
     return {
-        split: (f"{source} ({split})", _with_columns(splits[split], columns, f"{source} ({split})"))
+        split: (f"{source} ({split})", _with_columns(splits[split], columns, f"{source} ({split})", form))
         for split in SPLIT_NAMES
         if split in splits
     }
@@ -106,34 +112,41 @@ def _find(folder: Path, names: Sequence[str]) -> Path | None:
     return found[0] if found else None
 
 
-def _separated(file: Path, columns: Sequence[str], headerless: Sequence[str]) -> dict[str, Any]:
-    """Return how ``datasets`` is to read a file of separated columns: every one as the text that stands there."""
+def _separated(file: Path, columns: Sequence[str], headerless: Sequence[str], form: Form) -> Dataset:
+    """Return the rows of a file of separated columns: every one as the text that stands there; empty lines are none."""
     tabs = file.suffix.lower() == ".tsv"
+    delimiter = form.delimiter or ("\t" if tabs else ",")
     with file.open(encoding="utf-8-sig", newline="") as lines:
         # A quotation mark in a tab-separated file is a character of the text.
-        rows = csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE) if tabs else csv.reader(lines)
-        first = next(rows)
-        header = set(columns) <= set(first)
-        names = first if header or not tabs else list(headerless)
-        for number, row in enumerate(rows if header or not tabs else itertools.chain([first], rows), 1):
-            if len(row) != len(names):
-                raise DataError(f"{file}, row {number}: {len(row)} column(s); {len(names)} are accepted")
-    return {
-        "sep": "\t" if tabs else ",",
-        "quoting": csv.QUOTE_NONE if tabs else csv.QUOTE_MINIMAL,
-        "header": 0 if header or not tabs else None,
-        "names": names,
-        "features": Features({name: Value("string") for name in names}),
-        "keep_default_na": False,
-        "encoding": "utf-8-sig",
-    }
+        plain = delimiter == "\t"
+        read = csv.reader(lines, delimiter=delimiter, quoting=csv.QUOTE_NONE if plain else csv.QUOTE_MINIMAL)
+        rows = [row for row in read if len(row) > 1 or "".join(row).strip()]
+    if not rows:
+        return Dataset.from_dict({})
+    first = form.named(rows[0], columns)
+    header = set(columns) <= set(first) or not tabs
+    names = first if header else list(headerless)
+    rows = rows[1:] if header else rows
+    if len(set(names)) < len(names):
+        raise DataError(f"{file}: two columns of {', '.join(names)} have one name")
+    for number, row in enumerate(rows, 1):
+        if len(row) != len(names):
+            raise DataError(f"{file}, row {number}: {len(row)} column(s); {len(names)} are accepted")
+    features = Features({name: Value("string") for name in names})
+    return Dataset.from_dict({name: [row[place] for row in rows] for place, name in enumerate(names)}, features)
 
 
-def _with_columns(rows: Dataset, columns: Sequence[str], file: str) -> Dataset:
+def _with_columns(rows: Dataset, columns: Sequence[str], file: str, form: Form) -> Dataset:
+    found = list(rows.column_names)
+    renamed = {theirs: ours for theirs, ours in zip(found, form.named(found, columns), strict=True) if theirs != ours}
+    rows = rows.rename_columns(renamed) if renamed else rows
     missing = [column for column in columns if column not in rows.column_names]
     if missing:
+        advice = "name others with --text-column and --label-column"
+        if len(found) == 1 and ";" in found[0]:
+            advice = "--delimiter ';' parts them at semicolons"
         raise DataError(
-            f"{file}: no column {' or '.join(missing)} among {', '.join(rows.column_names)}; "
-            f"{' and '.join(columns)} are needed"
+            f"{file}: no column {' or '.join(missing)} among {', '.join(found)}; {' and '.join(columns)} are needed; "
+            f"{advice}"
         )
     return rows

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import copy
-import json
 import math
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict, cast
 
 import torch
 from datasets import Dataset
 from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import (
-    EarlyStoppingCallback,
     EvalPrediction,
     PreTrainedTokenizerBase,
     Trainer,
@@ -28,10 +26,11 @@ from transformers import (
 from transformers.trainer_pt_utils import LengthGroupedSampler
 
 from trident_training.checkpoints.precision import Precision, resolve
+from trident_training.finetune.folder import alone, reporting_a_full_disk
 from trident_training.finetune.memory import keep_freed_memory
 from trident_training.finetune.model import TrainedModel, WrappedModel
 from trident_training.finetune.plots import plot_training
-from trident_training.finetune.settings import Settings
+from trident_training.finetune.settings import Settings, read_json, write_json
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -43,6 +42,7 @@ BEST = "best"
 LOSS = "loss"
 AVERAGE = "average-{}.safetensors"
 TAKEN = "taken"
+STATE = "trainer_state.json"
 #: Steps from one set of weights to the next that an average takes in.
 AVERAGE_STEPS = 20
 #: Sequences in one forward pass of an evaluation.
@@ -117,12 +117,16 @@ class Result:
             "collapsed": self.collapsed,
             "settings": self.settings,
         }
-        file.write_text(json.dumps(content, indent=2) + "\n")
+        write_json(file, content)
 
     @classmethod
     def read(cls, output: Path) -> Result:
-        """Read the result of a run that has ended."""
-        content = json.loads((output / RESULT).read_text())
+        """Read the result of a run that has ended.
+
+        Raises:
+            SettingsError: it cannot be read.
+        """
+        content = read_json(output / RESULT)
         return cls(output / BEST, content["primary"], content["epochs"], content["settings"], content["collapsed"])
 
 
@@ -148,14 +152,33 @@ def finetune(prepared: Prepared, settings: Settings, callbacks: Sequence[Trainer
     Raises:
         SettingsError: the output folder holds a run with other settings.
     """
-    settings.claim_output(prepared.facts)
-    if (settings.output / RESULT).is_file():
-        return Result.read(settings.output)
+    with alone(settings.output), reporting_a_full_disk(settings.output):
+        settings.claim_output(prepared.facts)
+        if (settings.output / RESULT).is_file():
+            return Result.read(settings.output)
+        return _finetune(prepared, settings, callbacks)
+
+
+def _finetune(prepared: Prepared, settings: Settings, callbacks: Sequence[TrainerCallback]) -> Result:
     average = WeightAverage(settings.average, settings.output) if settings.average else None
-    trainer = _trainer(prepared, settings, [*callbacks, *([average] if average else [])])
-    trainer.train(resume_from_checkpoint=last_checkpoint(settings.output))
+    patience = Patience(settings.patience, prepared.primary) if settings.patience else None
+    further = [each for each in (average, patience) if each is not None]
+    trainer = _trainer(prepared, settings, [*callbacks, *further])
+    checkpoint = last_checkpoint(settings.output)
+    stopped = TrainerState.load_from_json(str(Path(checkpoint) / STATE)) if checkpoint else None
+    if stopped and patience and patience.exhausted(stopped):
+        # Killed after the decision to stop and before the result.
+        trainer.state = stopped
+        if average:
+            average.resume(stopped)
+    else:
+        trainer.train(resume_from_checkpoint=checkpoint)
+        if not settings.eval_steps and not _evaluated(trainer.state):
+            # Killed between the last step, which is saved, and its evaluation.
+            trainer.evaluate()
     averaged = bool(average and average.weights)
-    if averaged:
+    if average and averaged:
+        cast(nn.Module, trainer.model).load_state_dict(average.weights)
         trainer.evaluate()
     epochs = evaluations(trainer.state)
     if averaged:
@@ -168,8 +191,8 @@ def finetune(prepared: Prepared, settings: Settings, callbacks: Sequence[Trainer
     plot_training(trainer.state.log_history, prepared.primary, settings.output / CURVES)
     result.write(settings.output / BEST / RESULT)
     result.write(settings.output / RESULT)
-    for checkpoint in settings.output.glob("checkpoint-*"):
-        shutil.rmtree(checkpoint)
+    for each in settings.output.glob("checkpoint-*"):
+        shutil.rmtree(each)
     for file in settings.output.glob(AVERAGE.format("*")):
         file.unlink()
     return result
@@ -221,15 +244,25 @@ class KeepBest(TrainerCallback):
             shutil.rmtree(self._folder, ignore_errors=True)
             draft.rename(self._folder)
 
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Let the trainer know no best checkpoint: at its end it would leave that one in place of the last.
+
+        A run that is killed before its result goes on from the last one.
+        """
+        state.best_model_checkpoint = None
+
 
 class WeightAverage(TrainerCallback):
-    """Gives a trained model the mean of its weights over the last steps; it goes on after an interruption.
+    """Takes the mean of a model's weights over the last steps; it goes on after an interruption.
 
     Source: Izmailov et al., Averaging Weights Leads to Wider Optima and Better Generalization (2018).
 
     Args:
         share: of all steps, the last ones, that the mean is taken over.
         folder: the run's.
+
+    Attributes:
+        weights: the mean, by name; none before the first step that counts.
     """
 
     def __init__(self, share: float, folder: Path) -> None:
@@ -241,6 +274,10 @@ class WeightAverage(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Take up the mean that was saved for the step that training goes on from."""
+        self.resume(state)
+
+    def resume(self, state: TrainerState) -> None:
+        """Take up the mean that was saved beside a checkpoint."""
         saved = self._file(state)
         if saved.is_file():
             self.weights = load_file(saved)
@@ -269,13 +306,6 @@ class WeightAverage(TrainerCallback):
             if file != self._file(state):
                 file.unlink()
 
-    def on_train_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        """Put the mean in place of the last step's weights, where there is one."""
-        if self.weights:
-            kwargs["model"].load_state_dict(self.weights)
-
     def _save_before(self, state: TrainerState, control: TrainerControl) -> None:
         # Before the checkpoint and not within it: a run killed in between still has the older pair.
         if control.should_save and self.weights:
@@ -285,9 +315,26 @@ class WeightAverage(TrainerCallback):
         return self._folder / AVERAGE.format(state.global_step)
 
 
+class Patience(TrainerCallback):
+    """Stops after some evaluations without a better one; what was evaluated before an interruption counts too."""
+
+    def __init__(self, most: int, primary: str) -> None:
+        self._most, self._primary = most, primary
+
+    def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Stop where it is enough."""
+        if self.exhausted(state):
+            control.should_training_stop = True
+
+    def exhausted(self, state: TrainerState) -> bool:
+        """Whether so many evaluations as were to be borne came after the best one."""
+        ranks = [rank(epoch, self._primary) for epoch in evaluations(state)]
+        return bool(ranks) and len(ranks) - 1 - ranks.index(max(ranks)) >= self._most
+
+
 def last_checkpoint(output: Path) -> str | None:
     """Return the newest checkpoint that was written to its end, which is where the trainer's state is written."""
-    whole = [file.parent for file in output.glob("checkpoint-*/trainer_state.json")]
+    whole = [file.parent for file in output.glob(f"checkpoint-*/{STATE}")]
     return str(max(whole, key=lambda folder: int(folder.name.rpartition("-")[2]))) if whole else None
 
 
@@ -356,8 +403,6 @@ def _trainer(prepared: Prepared, settings: Settings, further: Sequence[TrainerCa
     if settings.lora_rank is not None:
         trained = with_lora(model, settings)
     callbacks = [KeepBest(settings.output / BEST, prepared), *further]
-    if settings.patience is not None:
-        callbacks.append(EarlyStoppingCallback(settings.patience))
     trainer = ResumableTrainer(
         model=trained,
         args=TrainingArguments(
@@ -410,6 +455,11 @@ def _device() -> _Device:
         bfloat16 = torch.cuda.is_bf16_supported()
         return {"bf16": bfloat16, "fp16": not bfloat16}
     return {"use_cpu": True, "bf16": resolve(Precision.AUTO) is Precision.BFLOAT16}
+
+
+def _evaluated(state: TrainerState) -> bool:
+    """Whether the last step was evaluated."""
+    return any("eval_loss" in entry and entry["step"] == state.global_step for entry in state.log_history)
 
 
 def evaluations(state: TrainerState) -> list[dict[str, float]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
@@ -136,12 +137,13 @@ class Settings:
             facts: further things that must be the same to go on, the data's digest above all.
 
         Raises:
-            SettingsError: the folder holds a run that was begun with others, each of which is named.
+            SettingsError: the folder holds a run that was begun with others, each of which is named, or a file that
+                cannot be read.
         """
         file = self.output / FILE
         mine = self.as_dict() | facts
         if file.is_file():
-            before = json.loads(file.read_text())
+            before = read_json(file)
             # A run that was begun before there was a setting had its default.
             before = {each.name: each.default for each in fields(self)} | before
             changed = [name for name in mine if mine[name] != before.get(name)]
@@ -153,4 +155,26 @@ class Settings:
                 )
             return
         self.output.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(mine, indent=2) + "\n")
+        write_json(file, mine)
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    """Read what a run noted.
+
+    Raises:
+        SettingsError: it is no JSON object, as where a disk was full.
+    """
+    try:
+        content = json.loads(file.read_text())
+    except ValueError as error:
+        raise SettingsError(f"{file} is no JSON: {error}. Remove it, or choose another output folder.") from error
+    if not isinstance(content, dict):
+        raise SettingsError(f"{file} holds no object. Remove it, or choose another output folder.")
+    return content
+
+
+def write_json(file: Path, content: Mapping[str, Any]) -> None:
+    """Write what a run notes, so that the file is whole or is not there."""
+    draft = file.with_name(f".{file.name}")
+    draft.write_text(json.dumps(content, indent=2) + "\n")
+    draft.replace(file)

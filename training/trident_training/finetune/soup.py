@@ -26,9 +26,10 @@ def write_soup(
     score: Callable[[], Mapping[str, float]],
     primary: str,
     *,
+    names: Sequence[str],
     companions: Sequence[str],
     uniform: bool,
-) -> tuple[list[Path], Mapping[str, float]]:
+) -> tuple[list[str], Mapping[str, float]]:
     """Write the average of several fine-tunings as a checkpoint, with what it scores and what each of them did.
 
     Args:
@@ -37,11 +38,12 @@ def write_soup(
         output: the checkpoint's folder.
         score: metrics of the first model, as it stands, on the validation set.
         primary: the metric to choose by; greater is better.
+        names: what the checkpoints are called.
         companions: files beside the first one's weights that the average takes over.
         uniform: take all of them; else only those by which the average gets no worse.
 
     Returns:
-        The checkpoints that were taken, and what their average scores.
+        The names of the checkpoints that were taken, and what their average scores.
 
     Raises:
         OSError: a checkpoint has no ``result.json``.
@@ -67,11 +69,11 @@ def write_soup(
     for name in companions:
         if (checkpoints[0] / name).is_file():
             shutil.copyfile(checkpoints[0] / name, output / name)
-    chosen = {str(checkpoints[index]): results[index] for index in taken}
+    chosen = {names[index]: results[index] for index in taken}
     (output / RESULT).write_text(
         json.dumps({"primary": primary, "best_epoch": dict(found), "soup": chosen}, indent=2) + "\n"
     )
-    return [checkpoints[index] for index in taken], found
+    return list(chosen), found
 
 
 def uniform_soup(

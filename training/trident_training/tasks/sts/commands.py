@@ -1,4 +1,4 @@
-"""The commands that only similarity has: ``trident-train vocabulary``, ``distill`` and ``contrast``."""
+"""The commands that only similarity has: ``trident-train vocabulary`` and ``contrast``."""
 
 from __future__ import annotations
 
@@ -78,33 +78,6 @@ def _cut(options: VocabularyOptions, train: Sequence[str], held_out: Sequence[st
         f"{lost['kept']} of {lost['of']} tokens; {lost['cut_otherwise']} of {lost['texts']} held-out texts are cut "
         f"into other pieces, and their embeddings have a mean cosine of {lost['mean_cosine']:.4f} with the former ones"
     )
-
-
-@dataclass(frozen=True, kw_only=True)
-class DistillOptions:
-    """What the student learns from."""
-
-    original: Annotated[str, Option(help="Sentence pairs in the teacher's language, such as STS-B.")]
-    translation: Annotated[str, Option(help="The same rows in the student's, such as KorSTS.")]
-    teacher: Annotated[str, Option(help="A sentence encoder: path, hub name, or small, base, multilingual.")] = (
-        "bundled"
-    )
-
-
-@with_options(options=Group(DistillOptions), settings=training(TASK, "runs/distilled"))
-def distill(options: DistillOptions, settings: Settings) -> None:
-    """Teach a sentence encoder (--model) another language: its embeddings become those of the translated originals."""
-    from trident_training.checkpoints.loading import load_config
-    from trident_training.commands import steps
-    from trident_training.finetune.run import finetune
-    from trident_training.tasks.sts import distillation
-    from trident_training.tasks.sts.data import load_translations
-
-    with reporting("distill"):
-        translations = load_translations(options.original, options.translation)
-        completed = settings.completed(load_config(settings.model))
-        result = finetune(distillation.prepare(translations, options.teacher, completed), completed)
-    steps.print_result(f"{settings.model}: mean cosine with {options.teacher}", result)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from datasets import Dataset, DatasetDict
 
 from trident_training.data.carving import carve
+from trident_training.data.form import AS_IT_IS, Form
 from trident_training.data.problems import DataError, Problems
 from trident_training.data.reading import SPLIT_NAMES, hub_splits, read_splits
 from trident_training.data.splits import Splits
@@ -52,7 +53,14 @@ class SimilarityData(Splits):
         return hashlib.sha256("\n".join(json.dumps(row) for row in columns).encode()).hexdigest()
 
 
-def load_pairs(sources: Sequence[str], *, validation_fraction: float = 0.1, seed: int = 0) -> SimilarityData:
+def load_pairs(
+    sources: Sequence[str],
+    *,
+    validation_fraction: float = 0.1,
+    seed: int = 0,
+    form: Form = AS_IT_IS,
+    scales: Sequence[float] = (),
+) -> SimilarityData:
     """Load, check and join data sets.
 
     Args:
@@ -61,16 +69,30 @@ def load_pairs(sources: Sequence[str], *, validation_fraction: float = 0.1, seed
         validation_fraction: how much of the first source's train set is carved off to choose by, its own validation
             set being kept for the report; 0 chooses by its own. Of further sources only the train set is used.
         seed: of the carving.
+        form: how the files are written.
+        scales: the greatest score of each source, of all of them, or, where there is none, :data:`MOST`.
 
     Raises:
-        DataError: with file, row and reason of every bad row, or with why there is no pair to learn from or choose by.
+        DataError: with file, row and reason of every bad row, or with a source whose scores end at 1 without a scale
+            that says so, or with why there is no pair to learn from or choose by.
         ValueError: a fraction outside 0 to 0.5, or 0 where the first source has no validation set.
     """
     if not 0 <= validation_fraction <= 0.5:
         raise ValueError(f"a validation fraction of {validation_fraction} cannot be carved off; 0 to 0.5 is accepted")
     problems, notes = Problems(), list[str]()
-    read = [{split: _check(rows, file, problems) for split, (file, rows) in _read(each).items()} for each in sources]
+    by_source = [scales[min(place, len(scales) - 1)] if scales else None for place in range(len(sources))]
+    read = [
+        {split: _check(rows, file, problems, scale) for split, (file, rows) in _read(each, form).items()}
+        for each, scale in zip(sources, by_source, strict=True)
+    ]
     problems.check()
+    for source, splits, scale in zip(sources, read, by_source, strict=True):
+        greatest = max(row["score"] for rows in splits.values() for row in rows)
+        if scale is None and greatest <= 1:
+            raise DataError(
+                f"{source}: no score is above {greatest:g}, and {MOST:g} stands for the same meaning; --scale 1 has 1 "
+                f"stand for it, once for each --data where they differ, and --scale {MOST:g} leaves the scores alone"
+            )
     first = read[0]
     train, held_out = first["train"], first.get("validation")
     if validation_fraction:
@@ -90,7 +112,14 @@ def load_pairs(sources: Sequence[str], *, validation_fraction: float = 0.1, seed
     return SimilarityData(DatasetDict({name: Dataset.from_list(rows) for name, rows in splits.items()}), notes)
 
 
-def load_rows(source: str, *, validation_fraction: float = 0.0, seed: int = 0) -> Dataset:
+def load_rows(
+    source: str,
+    *,
+    validation_fraction: float = 0.0,
+    seed: int = 0,
+    form: Form = AS_IT_IS,
+    scale: float | None = None,
+) -> Dataset:
     """Return what a model is scored on.
 
     Args:
@@ -98,12 +127,14 @@ def load_rows(source: str, *, validation_fraction: float = 0.0, seed: int = 0) -
         validation_fraction: when above 0, what :func:`load_pairs` carves off with this fraction and seed; the source's
             own validation set, or all of a single file, otherwise.
         seed: of the carving.
+        form: how the files are written.
+        scale: the greatest score; :data:`MOST` when None.
 
     Raises:
         DataError: with file, row and reason of every bad row.
     """
     problems = Problems()
-    read = {split: _check(rows, file, problems) for split, (file, rows) in _read(source).items()}
+    read = {split: _check(rows, file, problems, scale) for split, (file, rows) in _read(source, form).items()}
     problems.check()
     if validation_fraction:
         return Dataset.from_list(_carve(read["train"], validation_fraction, seed, source)[1])
@@ -147,19 +178,21 @@ def load_translations(original: str, translation: str) -> dict[str, list[Transla
     return result
 
 
-def _read(source: str) -> dict[str, tuple[str, list[dict[str, Any]]]]:
+def _read(source: str, form: Form = AS_IT_IS) -> dict[str, tuple[str, list[dict[str, Any]]]]:
     """Return by split where it was read from and its rows, unchecked: two sentences and what stands for the score."""
     path = Path(source)
     if path.is_dir() or path.is_file():
         files = _files(path)
-        return {split: (str(file), _rows_of(file)) for split, file in files.items()}
+        return {split: (str(file), _rows_of(file, form)) for split, file in files.items()}
     if path.is_absolute() or source.startswith("."):
         raise DataError(f"there is no file or folder {source}")
     splits = hub_splits(source)
     if "train" not in splits:
         raise DataError(f"'{source}' has no split called train")
     return {
-        split: (name := f"{source} ({split})", _named(splits[split], name)) for split in SPLIT_NAMES if split in splits
+        split: (name := f"{source} ({split})", _named(splits[split], name, form))
+        for split in SPLIT_NAMES
+        if split in splits
     }
 
 
@@ -182,15 +215,15 @@ def _stem(file: Path) -> str:
     return file.name.lower().removeprefix("klue-sts-v1.1_").removeprefix("klue-sts_").removeprefix("sts-")
 
 
-def _rows_of(file: Path) -> list[dict[str, Any]]:
-    if file.suffix.lower() in {".tsv", ".csv"}:
+def _rows_of(file: Path, form: Form) -> list[dict[str, Any]]:
+    if file.suffix.lower() in {".tsv", ".csv"} and form == AS_IT_IS:
         own_form = _stsb_rows(file)
         if own_form is not None:
             return own_form
     if file.suffix.lower() == ".json":
-        return _named(_json_rows(file), str(file))
-    (_, rows), *_ = read_splits(str(file), (), ()).values()
-    return _named(rows, str(file))
+        return _named(_json_rows(file), str(file), form)
+    (_, rows), *_ = read_splits(str(file), (), (), form).values()
+    return _named(rows, str(file), form)
 
 
 def _stsb_rows(file: Path) -> list[dict[str, Any]] | None:
@@ -225,23 +258,37 @@ def _json_rows(file: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def _named(rows: Any, file: str) -> list[dict[str, Any]]:
+def _named(rows: Any, file: str, form: Form) -> list[dict[str, Any]]:
     """Give the columns their names here."""
     columns = list(rows[0]) if isinstance(rows, list) and rows else getattr(rows, "column_names", [])
-    names = {}
-    for mine, theirs in (("sentence_1", SENTENCE_1), ("sentence_2", SENTENCE_2), ("score", SCORE)):
-        names[mine] = next((name for name in theirs if name in columns), None)
-        if names[mine] is None:
-            raise DataError(f"{file}: no column {' or '.join(theirs)} among {', '.join(columns) or 'none'}")
+    names: dict[str, str] = {}
+    for mine, known in (("sentence_1", SENTENCE_1), ("sentence_2", SENTENCE_2), ("score", SCORE)):
+        theirs = (form.names[mine],) if mine in form.names else known
+        found = (
+            column
+            for name in theirs
+            for column, plain in zip(columns, form.named(columns, [name]), strict=True)
+            if plain == name
+        )
+        column = next(found, None)
+        if column is None:
+            raise DataError(
+                f"{file}: no column {' or '.join(theirs)} among {', '.join(columns) or 'none'}; name others with "
+                "--text-column, twice, and --label-column, and what parts them with --delimiter"
+            )
+        names[mine] = column
     return [{mine: row.get(theirs) for mine, theirs in names.items()} for row in rows]
 
 
-def _check(rows: Sequence[dict[str, Any]], file: str, problems: Problems) -> list[dict[str, Any]]:
-    good = []
+def _check(
+    rows: Sequence[dict[str, Any]], file: str, problems: Problems, scale: float | None = None
+) -> list[dict[str, Any]]:
+    good, most = [], scale or MOST
     for number, row in enumerate(rows, 1):
-        score = _number(row["score"])
+        score = _number(row["score"], most)
         if score is None:
-            problems.add(file, number, f"the score is {row['score']!r}; 0 to {MOST:g} is accepted")
+            reason = f"the score is {row['score']!r}; 0 to {most:g} is accepted, and another end is told with --scale"
+            problems.add(file, number, reason)
             score = 0.0
         for name in SIDES:
             if not isinstance(row[name], str) or not row[name].strip():
@@ -252,14 +299,20 @@ def _check(rows: Sequence[dict[str, Any]], file: str, problems: Problems) -> lis
     return good
 
 
-def _number(value: Any) -> float | None:
+def _number(value: Any, most: float) -> float | None:
+    """Return a score of 0 to ``most`` on the scale of this module; None for anything else."""
     if isinstance(value, dict):
         value = next((value[name] for name in NESTED_SCORE if name in value), None)
+    if isinstance(value, str):
+        # As much of the world writes it.
+        value = value.strip().replace(",", ".")
     try:
         number = float(value)
     except (TypeError, ValueError):
         return None
-    return number if not math.isnan(number) and 0 <= number <= MOST else None
+    if math.isnan(number) or not 0 <= number <= most:
+        return None
+    return number if most == MOST else number * MOST / most
 
 
 def _texts(row: dict[str, Any]) -> frozenset[str]:
@@ -274,4 +327,5 @@ def _carve(
     accepted = "pairs that do not all share sentences are accepted, or a dev set and a fraction of 0"
     # A group that is most of the data, as a sentence that stands everywhere makes, stays where the others are enough.
     small = max(1, len(train) // 100)
-    return carve(train, links, fraction, seed, source=source, accepted=accepted, small=small)
+    labels = [row["label"] for row in train]
+    return carve(train, links, fraction, seed, source=source, accepted=accepted, small=small, labels=labels)

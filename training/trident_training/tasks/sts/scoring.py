@@ -16,6 +16,7 @@ from tokenizers import Tokenizer
 
 from trident_training.checkpoints.loading import load_tokenizer
 from trident_training.checkpoints.pooling import pooling_of
+from trident_training.checkpoints.prompts import prompts_of, with_prompt
 from trident_training.export.packing import PAIR
 from trident_training.export.parity import ragged
 from trident_training.tasks.base import Predictor
@@ -54,7 +55,7 @@ def checkpoint_predictor(checkpoint: str, max_length: int) -> Predictor:
     """Return what compares pairs with a checkpoint, in float32; errors are :func:`checkpoint_comparer`'s."""
     card = SimilarityCard.read(Path(checkpoint))
     model = load_pair_model(checkpoint, card.kind, max_length, fine_tuned=True).eval()
-    tokenizer = load_tokenizer(checkpoint)
+    tokenizer = with_prompt(load_tokenizer(checkpoint), prompts_of(checkpoint).text)
     collate = collator(tokenizer, card.kind)
 
     def compare(rows: Dataset) -> npt.NDArray[Any]:
@@ -72,20 +73,23 @@ def checkpoint_predictor(checkpoint: str, max_length: int) -> Predictor:
     return Predictor(compare, card.threshold, model, tokenizer)
 
 
-def exported_comparer(module: torch.jit.ScriptModule, tokenizer: str, max_tokens: int) -> Comparer:
+def exported_comparer(module: torch.jit.ScriptModule, tokenizer: str, max_tokens: int, prompt: str = "") -> Comparer:
     """Return the comparer that an exported encoder is, called as Triton calls it.
 
     Args:
         module: the entry: ragged token ids, -2 between the sentences of a pair, to embeddings and cosines.
         tokenizer: in the Rust library's JSON form.
         max_tokens: what a sentence is cut to.
+        prompt: what stands in front of every sentence.
     """
     encoder = Tokenizer.from_str(tokenizer)
     encoder.no_padding()
     encoder.enable_truncation(max_tokens)
 
     def compare(rows: Dataset) -> npt.NDArray[Any]:
-        first, second = (encoder.encode_batch(list(rows[side])) for side in ("sentence_1", "sentence_2"))
+        first, second = (
+            encoder.encode_batch([prompt + text for text in rows[side]]) for side in ("sentence_1", "sentence_2")
+        )
         pairs = [torch.tensor([*one.ids, PAIR, *other.ids]) for one, other in zip(first, second, strict=True)]
         batches = [pairs[start : start + BATCH] for start in range(0, len(pairs), BATCH)]
         with torch.inference_mode():

@@ -12,6 +12,9 @@ from typer import BadParameter, Option
 
 from trident_training.checkpoints.cleaning import Cleaning
 from trident_training.checkpoints.pooling import Pooling
+from trident_training.checkpoints.prompts import Prompts, of_parameters, prompts_of
+from trident_training.data.form import Delimiter, Form, LabelColumn, TextColumns
+from trident_training.finetune.lesson import Lesson
 from trident_training.tasks.base import BUNDLED, Data, Exported, Predictor, Task
 from trident_training.tasks.sts.choices import HEADS, Kind, PairSettings
 
@@ -38,6 +41,30 @@ class SimilarityOptions(Data):
     data: Annotated[list[str], Option(help="STS-B, KLUE-STS or KorSTS: file, folder or hub name; repeatable.")] = field(
         default_factory=lambda: [SOURCE]
     )
+    text_column: TextColumns = field(default_factory=list)
+    label_column: LabelColumn = None
+    delimiter: Delimiter = None
+    scale: Annotated[
+        list[float],
+        Option(min=0.001, help="The greatest score, 5 by default; of each --data where given more than once."),
+    ] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        # Refuses what is no form.
+        self.form()
+        if len(self.scale) > 1 and len(self.scale) != len(self.data):
+            raise ValueError(f"{len(self.scale)} scales for {len(self.data)} sources; one is accepted, or one for each")
+
+    def form(self) -> Form:
+        """Return how the data is written.
+
+        Raises:
+            ValueError: one column of sentences alone is named.
+        """
+        if len(self.text_column) not in {0, 2}:
+            raise ValueError("a pair has two columns of sentences; give --text-column twice")
+        names = dict(zip(("sentence_1", "sentence_2"), self.text_column, strict=False))
+        return Form(names | ({"score": self.label_column} if self.label_column else {}), self.delimiter)
 
 
 @dataclass(frozen=True)
@@ -72,6 +99,24 @@ class SimilarityCandidates:
     metric: Metric = "spearman"
     clean: Clean = Cleaning.NONE
     language: Languages = field(default_factory=list)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SimilarityLesson(Lesson):
+    """Who teaches, and translations that the teacher reads in its own language.
+
+    Raises:
+        ValueError: an original without a translation, or the other way round.
+    """
+
+    original: Annotated[
+        str | None, Option(help="Pairs in the teacher's language, such as STS-B: it reads these and not --data.")
+    ] = None
+    translation: Annotated[str | None, Option(help="The same rows in the student's language, such as KorSTS.")] = None
+
+    def __post_init__(self) -> None:
+        if (self.original is None) != (self.translation is None):
+            raise ValueError("--original and --translation are two sides of the same rows; give both")
 
 
 @dataclass(frozen=True)
@@ -109,8 +154,10 @@ class Similarity(Task):
         "sts-bundled": BUNDLED,
     }
     data = SimilarityOptions
+    form = ("text_column", "label_column", "delimiter", "scale")
     choices = SimilarityChoices
     candidates = SimilarityCandidates
+    lesson = SimilarityLesson
     scoring = SimilarityScoring
     overrides = SimilarityOverrides
     companions = ("similarity.json",)
@@ -119,19 +166,45 @@ class Similarity(Task):
         """Load and join data sets of pairs."""
         from trident_training.tasks.sts.data import load_pairs
 
-        return load_pairs(options.data, validation_fraction=options.validation_fraction, seed=options.split_seed)
+        return load_pairs(
+            options.data,
+            validation_fraction=options.validation_fraction,
+            seed=options.split_seed,
+            form=options.form(),
+            scales=options.scale,
+        )
 
-    def rows(self, source: str, validation_fraction: float, split_seed: int) -> Dataset:
+    def rows(self, source: str, validation_fraction: float, split_seed: int, form: Any = None) -> Dataset:
         """Load pairs with their gold similarity."""
         from trident_training.tasks.sts.data import load_rows
 
-        return load_rows(source, validation_fraction=validation_fraction, seed=split_seed)
+        options: SimilarityOptions = form or SimilarityOptions()
+        return load_rows(
+            source,
+            validation_fraction=validation_fraction,
+            seed=split_seed,
+            form=options.form(),
+            scale=options.scale[0] if options.scale else None,
+        )
 
     def prepare(self, data: SimilarityData, settings: Settings, choices: SimilarityChoices) -> Prepared:
         """Load a model of the chosen kind, and tokenize the pairs."""
         from trident_training.tasks.sts.training import prepare
 
         return prepare(data, settings, choices.pairs())
+
+    def distilled(
+        self,
+        prepared: Prepared,
+        data: SimilarityData,
+        lesson: SimilarityLesson,
+        settings: Settings,
+        choices: SimilarityChoices,
+    ) -> Prepared:
+        """Have a sentence encoder's embeddings learned."""
+        from trident_training.tasks.sts.distillation import distilled
+
+        return distilled(prepared, data, lesson, settings)
 
     def after(
         self,
@@ -184,7 +257,8 @@ class Similarity(Task):
         """Return what predicts cosines with the export."""
         from trident_training.tasks.sts.scoring import exported_comparer
 
-        return Predictor(exported_comparer(export.module, export.tokenizer, export.max_tokens))
+        prompt = of_parameters(export.parameters).text
+        return Predictor(exported_comparer(export.module, export.tokenizer, export.max_tokens, prompt))
 
     def score(self, predictor: Predictor, rows: Dataset, scoring: SimilarityScoring) -> dict[str, Any]:
         """Return correlations, and F1 and accuracy at the threshold: the given one, the model's, or the best one."""
@@ -227,11 +301,15 @@ class Similarity(Task):
         given = {"threshold": overrides.threshold, "languages": ",".join(overrides.language) or None}
         return {name: value for name, value in given.items() if value is not None}
 
+    def prompts(self, weights: str) -> Prompts:
+        """Return the checkpoint's own; one that was fine-tuned here has none."""
+        return prompts_of(weights)
+
     def commands(self) -> Mapping[str, Callable[..., None]]:
         """Return the commands that bring an encoder another language."""
-        from trident_training.tasks.sts.commands import contrast, distill, vocabulary
+        from trident_training.tasks.sts.commands import contrast, vocabulary
 
-        return {"vocabulary": vocabulary, "distill": distill, "contrast": contrast}
+        return {"vocabulary": vocabulary, "contrast": contrast}
 
 
 TASK = Similarity()

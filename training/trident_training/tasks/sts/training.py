@@ -35,7 +35,7 @@ def prepare(data: SimilarityData, settings: Settings, choices: PairSettings) -> 
         if not any(data.splits[split]["label"]):
             raise DataError(
                 f"no pair of the {split} set has a similarity of {SIMILAR:g} or more; scores from 0 to {MOST:g} are "
-                "accepted"
+                "accepted, and others with --scale"
             )
     set_seed(settings.seed)
     tokenizer = with_cleaning(load_tokenizer(settings.model), choices.cleaning)

@@ -57,7 +57,7 @@ def _run(settings: ServerSettings, console: Console) -> None:
     with contextlib.ExitStack() as children, _saying_that_it_stops(console):
         triton = TritonProcess(
             repository=repository,
-            host=settings.triton_address,
+            host=settings.triton_host,
             **settings.triton_ports,
             cache_dir=settings.cache_dir,
             log_file=settings.cache_dir / "triton.log",

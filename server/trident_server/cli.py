@@ -72,7 +72,7 @@ def serve(
     ] = None,
     restarts: Annotated[
         int | None,
-        _option("restarts", "Triton is started again when it dies, so many times before everything is stopped."),
+        _option("restarts", "Triton or the facade is started again when it dies, each so often before all is stopped."),
     ] = None,
     triton_only: Annotated[
         bool | None, _option("triton_only", "The facade is not started.", flag="--triton-only")

@@ -38,7 +38,7 @@ class ServerSettings(BaseSettings):
     ready_timeout: float = Field(
         120.0, gt=0, description="Seconds that Triton, and then the facade, may take to start."
     )
-    restarts: int = Field(5, ge=0, description="How often Triton is started again when it dies time after time.")
+    restarts: int = Field(5, ge=0, description="How often Triton, or the facade, is started again when it dies.")
     shared_memory: bool = Field(False, description="Let clients on this host hand over tensors in shared memory.")
     isolated: bool = Field(False, description="Serve each model from a process of its own.")
     triton_only: bool = Field(False, description="Start Triton without the facade.")

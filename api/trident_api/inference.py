@@ -12,7 +12,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from trident_client import Answer, AsyncTridentClient, DeadlineError, ModelInfo, NotReadyError, TridentError, contract
+from trident_client import (
+    Answer,
+    AsyncTridentClient,
+    DeadlineError,
+    ModelInfo,
+    NotReadyError,
+    OverloadedError,
+    TridentError,
+    contract,
+)
 
 from trident_api.admission import Admission, Kind, RefusedError
 from trident_api.call import Call
@@ -221,7 +230,8 @@ class Inference:
                 self._metrics.queued.labels(task).observe(call.queue_seconds)
                 yield
         except TridentError as error:
-            self._metrics.errors.labels(task, type(error).__name__).inc()
+            kind = OverloadedError if isinstance(error, OverloadedError) else type(error)
+            self._metrics.errors.labels(task, kind.__name__).inc()
             raise
 
     @asynccontextmanager

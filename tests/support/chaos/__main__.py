@@ -15,6 +15,7 @@ from rich.console import Console
 from chaos import faults as fault_table
 from chaos import flood as flooding
 from chaos import soak as soaking
+from chaos import starts
 from chaos.questions import MIXED
 from chaos.stand import Stand
 from chaos.traffic import asked_before
@@ -31,9 +32,9 @@ def faults(
     repository: Repository = Path("model_repository"),
     clients: Clients = 16,
 ) -> None:
-    """Do every fault to a server under load, with models in Triton's process and in processes of their own.
+    """Do every fault to a server under load, and start it on damaged files.
 
-    Exits with status 1 when a request was lost or an answer was wrong.
+    Exits with status 1 when a request was lost, an answer was wrong, or a start did not name the model at fault.
     """
     rows = []
     forms = [(name, "", []) for name in fault_table.FAULTS]
@@ -43,11 +44,12 @@ def faults(
             row = fault_table.suffer(stand, name, asked_before(stand.url, MIXED), clients)
         rows.append(replace(row, fault=name + form))
         console.print(f"{rows[-1].fault}: {row.seconds:.1f} s {list(row.complaints)[:3]}", markup=False)
-    text = fault_table.table(rows)
+    refusals = [starts.refuse(repository, name) for name in starts.DAMAGES]
+    text = f"{fault_table.table(rows)}\n{starts.table(refusals)}"
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(text, "utf-8")
     console.print(text, markup=False)
-    if any(row.lost or row.wrong for row in rows):
+    if any(row.lost or row.wrong for row in rows) or any(each.status != 1 or not each.named for each in refusals):
         raise typer.Exit(1)
 
 

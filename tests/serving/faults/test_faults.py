@@ -58,7 +58,7 @@ def stand(tmp_path_factory, share_backends):
     version.mkdir(parents=True)
     (version / "model.py").write_text(MODEL)
     (version.parent / "config.pbtxt").write_text(CONFIG)
-    with Stand(folder / "models", share_backends(folder / "run")) as stand:
+    with Stand(folder / "models", share_backends(folder / "run"), ["--models=cola"]) as stand:
         yield stand
 
 

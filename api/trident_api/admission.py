@@ -25,6 +25,8 @@ ALWAYS_RUNNING = 2
 MARGIN = 0.8
 #: Seconds after which what was measured counts for about a third.
 MEMORY_SECONDS = 10.0
+#: Seconds without anybody who waits or is refused after which a throughput is not the most there can be.
+WANTED_SECONDS = 1.0
 #: Ends of requests from which a throughput is known: those that run side by side end together, and what the second one
 #: has done is not seen when the first one ends.
 ENOUGH_ENDED = 4
@@ -57,38 +59,43 @@ class RefusedError(OverloadedError):
 
 
 class Throughput:
-    """Work done a second, measured while somebody waits: only then is it as much as there can be."""
+    """Work done a second, measured while somebody waits or is refused: only then is it as much as there can be."""
 
     def __init__(self) -> None:
         self._work = self._seconds = 0.0
         self._ended = 0
-        # Since when somebody waits, and when something ended last; None while nobody does.
-        self._full: tuple[float, float] | None = None
+        # Since when it is measured, and until when that was counted; None while it is not.
+        self._measured: tuple[float, float] | None = None
+        self._wanted = self._counted = 0.0
 
     @property
     def rate(self) -> float | None:
         """Tokens a second; None where too little has ended to know."""
         return self._work / self._seconds if self._seconds and self._ended >= ENOUGH_ENDED else None
 
-    def somebody_waits(self, now: float) -> None:
-        """Begin to measure, if that is not under way."""
-        self._full = self._full or (now, now)
+    def wanted(self, now: float) -> None:
+        """Note that there is more to do than is under way."""
+        self._wanted = now
+        self._measured = self._measured or (now, now)
 
-    def nobody_waits(self) -> None:
-        """Measure no more."""
-        self._full = None
+    def ended(self, done: float, started: float, now: float, *, idle: bool) -> None:
+        """Count a request that has ended: what of its work was done while there was more to do.
 
-    def ended(self, done: float, started: float, now: float) -> None:
-        """Count a request that has ended: what of its work was done while somebody waited."""
-        if self._full is None:
-            return
-        since, last = self._full
-        share = (now - max(started, since)) / (now - started) if now > started else 1.0
-        keep = math.exp((last - now) / MEMORY_SECONDS)
-        self._work = self._work * keep + done * share
-        self._seconds = self._seconds * keep + now - last
-        self._ended += 1
-        self._full = since, now
+        Args:
+            done: tokens; none where it was given up.
+            started: when it began.
+            now: when it ended.
+            idle: whether nothing is under way any more.
+        """
+        if self._measured is not None:
+            since, until = self._measured
+            share = (now - max(started, since)) / (now - started) if now > started else 1.0
+            keep = math.exp((self._counted - now) / MEMORY_SECONDS)
+            self._work = self._work * keep + done * share
+            self._seconds = self._seconds * keep + now - until
+            self._ended += 1
+            self._counted = now
+            self._measured = None if idle or now - self._wanted > WANTED_SECONDS else (since, now)
 
 
 @dataclass
@@ -193,14 +200,17 @@ class Admission:
     def _end(self, line: _Line, work: float, done: float, started: float, now: float) -> None:
         line.running -= 1
         line.running_work -= work
-        line.throughput.ended(done, started, now)
+        waiting = any(each.line is line for each in self._queue)
+        if waiting:
+            line.throughput.wanted(now)
+        line.throughput.ended(done, started, now, idle=not (waiting or line.running))
         self._call_next(now)
 
     async def _wait(self, waiting: _Waiting) -> None:
         line, limit = waiting.line, waiting.line.longest_wait
         self._queue.append(waiting)
         line.waiting_work += waiting.work
-        line.throughput.somebody_waits(waiting.arrived)
+        line.throughput.wanted(waiting.arrived)
         try:
             async with asyncio.timeout(limit):
                 await waiting.turn
@@ -208,6 +218,8 @@ class Admission:
             now = asyncio.get_running_loop().time()
             if waiting in self._queue:
                 self._leave(waiting)
+                # It may have stood in the way of others.
+                self._call_next(now)
             elif waiting.turn.done() and not waiting.turn.cancelled() and waiting.turn.exception() is None:
                 # It was called at the moment in which it gave up.
                 self._end(line, waiting.work, 0.0, now, now)
@@ -220,8 +232,6 @@ class Admission:
     def _leave(self, waiting: _Waiting) -> None:
         self._queue.remove(waiting)
         waiting.line.waiting_work -= waiting.work
-        if not any(each.line is waiting.line for each in self._queue):
-            waiting.line.throughput.nobody_waits()
 
     def _call_next(self, now: float) -> None:
         """Give turns to those that have waited longest, and send away who would be answered too late as it goes now."""
@@ -274,6 +284,7 @@ class Admission:
 
         ``ahead`` is the work before this one, where that is not all there is.
         """
+        line.throughput.wanted(now)
         rate = line.throughput.rate
         after = None
         if rate:

@@ -17,7 +17,7 @@ from trident_server.log import LogFollower, failure_reasons
 from trident_server.ports import check_free, free_ports
 from trident_server.repository import check_repository
 from trident_server.settings import reachable
-from trident_server.stubs import Stubs
+from trident_server.stubs import Stubs, runs
 from trident_server.supervised import new_shm_prefix, remove_abandoned_shared_memory
 from trident_server.wheel import EmbeddedTriton, environment, find_embedded_triton
 
@@ -167,7 +167,8 @@ class TritonProcess(ChildServer):
         Triton itself does not notice the latter: it says that it is ready, and every request of the model fails.
         """
         super().check()
-        if (reason := self._stubs.ended()) is not None:
+        # When Triton is killed, they end with it, and before its supervisor tells.
+        if (reason := self._stubs.ended()) is not None and runs(self.pid):
             raise ServerDiedError(reason)
 
     def _reasons(self, log: list[str]) -> list[str]:

@@ -54,6 +54,14 @@ class Stubs:
         return None
 
 
+def runs(pid: int) -> bool:
+    """Say whether a process runs, or is halted, and is not only waited for."""
+    try:
+        return _state(psutil.Process(pid)) != "ended"
+    except psutil.NoSuchProcess:
+        return False
+
+
 def _state(process: psutil.Process) -> str | None:
     """Return what keeps a process from running, None where nothing does."""
     try:

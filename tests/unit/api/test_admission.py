@@ -200,21 +200,24 @@ def test_after_a_flood_it_is_as_before_within_five_seconds():
     assert max(after.answered) < 0.1
 
 
-def test_a_rate_that_is_not_true_any_more_does_not_close_the_door():
-    counts = Counts()
+@pytest.mark.parametrize(("kind", "work"), [(Kind.SMALL, SINGLE), (Kind.LARGE, LIST)], ids=["singles", "lists"])
+def test_a_rate_that_is_not_true_any_more_does_not_close_the_door(kind, work):
+    during, after = Counts(), Counts()
 
     async def scenario(admission, triton):
-        line = admission._lines[Kind.LARGE]
-        line.throughput.somebody_waits(0.0)
-        for number in range(ENOUGH_ENDED):
-            line.throughput.ended(1.0, 100.0 * number, 100.0 * (number + 1))
-        line.throughput.nobody_waits()
-        assert line.throughput.rate < 0.1
-        for _ in range(3):
-            assert await ask(admission, triton, LIST, counts)
+        throughput = admission._lines[kind].throughput
+        throughput.wanted(-100.0 * ENOUGH_ENDED)
+        for number in range(-ENOUGH_ENDED, 0):
+            throughput.wanted(100.0 * number + 100.0)
+            throughput.ended(1.0, 100.0 * number, 100.0 * number + 100.0, idle=number == -1)
+        assert throughput.rate < 0.1
+        await arrive(admission, triton, work, 0.6, 30.0, during)
+        await arrive(admission, triton, work, 0.6, 30.0, after)
 
     simulate(scenario)
-    assert len(counts.answered) == 3
+    assert during.refused
+    assert len(during.refused) < len(during.answered)
+    assert not after.refused
 
 
 def test_a_cancelled_wait_and_a_cancelled_turn_leave_nothing_behind():

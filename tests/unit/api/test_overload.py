@@ -284,9 +284,10 @@ async def test_no_place_to_wait_means_that_only_running_requests_are_taken():
 @pytest.mark.parametrize("app", [{"max_concurrent": 1, "max_waiting": 0}], indirect=True)
 async def test_who_is_refused_is_told_when_by_the_work_that_is_ahead(http, app, transport):
     throughput = app.state.inference._admission._lines[Kind.SMALL].throughput
-    throughput.somebody_waits(0.0)
+    throughput.wanted(0.0)
     for second in range(ENOUGH_ENDED):
-        throughput.ended(1.0, second, second + 1)
+        throughput.wanted(second + 1)
+        throughput.ended(1.0, second, second + 1, idle=False)
     assert throughput.rate == pytest.approx(1)
     running = asyncio.create_task(http.post("/generate", json=PASSAGE))
     await until(lambda: transport.held == 1)

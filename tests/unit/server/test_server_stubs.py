@@ -7,7 +7,7 @@ import time
 
 import psutil
 import pytest
-from trident_server.stubs import HALTED_SECONDS, STUB, Stubs
+from trident_server.stubs import HALTED_SECONDS, STUB, Stubs, runs
 
 
 class Clock:
@@ -46,8 +46,10 @@ def test_one_that_is_killed_is_told_by_its_models_name(start_stub):
     killed = start_stub("sts_tokenizer")
     stubs.follow(os.getpid())
     assert stubs.ended() is None
+    assert runs(killed.pid)
     killed.kill()
     wait_for_status(killed, psutil.STATUS_ZOMBIE)
+    assert not runs(killed.pid)
     assert stubs.ended() == f"The process of the Python model 'sts_tokenizer' ended (process {killed.pid})."
     killed.wait()
     assert "'sts_tokenizer' ended" in stubs.ended()

@@ -35,7 +35,7 @@ class Row:
         broken: connections that broke, which their clients see at once.
         lost: requests without an answer or an error.
         wrong: other answers.
-        seconds: from the fault to the first right answer to a request that came after it.
+        seconds: the longest time without a right answer.
         complaints: what was said to those that were lost or wrong.
     """
 
@@ -118,20 +118,18 @@ def suffer(stand: Stand, name: str, questions: Sequence[Question], clients: int)
         RuntimeError: it did not answer before, or never again.
     """
     with Traffic(stand.url, questions, clients) as traffic:
-        if traffic.wait_for_answers(0.0, STEADY, RECOVERY_SECONDS) is None:
+        if not traffic.wait_for_answers(0.0, STEADY, RECOVERY_SECONDS):
             raise RuntimeError(f"nothing is answered: {traffic.counts()} {traffic.complaints[:3]}")
         before, in_flight, began = traffic.counts(), traffic.in_flight, time.monotonic()
         FAULTS[name](stand)
-        first = traffic.wait_for_answers(began, STEADY, RECOVERY_SECONDS)
-        if first is None:
-            raise RuntimeError(
-                f"after '{name}' nothing was answered any more: {traffic.counts()}\n{''.join(stand.said)}"
-            )
+        if not traffic.wait_for_answers(time.monotonic(), STEADY, RECOVERY_SECONDS):
+            raise RuntimeError(f"after '{name}' nothing was answered: {traffic.counts()}\n{''.join(stand.said)}")
+        seconds = traffic.longest_pause(began)
     counts = traffic.counts() - before
     return Row(
         name,
         in_flight,
         *(counts[each] for each in (Outcome.RIGHT, Outcome.REFUSED, Outcome.BROKEN, Outcome.LOST, Outcome.WRONG)),
-        first - began,
+        seconds,
         traffic.complaints,
     )

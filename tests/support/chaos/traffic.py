@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import threading
 import time
@@ -112,16 +113,22 @@ class Traffic:
         with self._lock:
             return Counter(outcome for _, _, outcome in self.results)
 
-    def wait_for_answers(self, since: float, count: int, seconds: float) -> float | None:
-        """Wait for right answers to requests that were sent after ``since``, and return the first one's time."""
+    def wait_for_answers(self, since: float, count: int, seconds: float) -> bool:
+        """Wait for so many right answers to requests that were sent after ``since``; say whether they came."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             with self._lock:
-                ended = sorted(end for sent, end, what in self.results if sent > since and what is Outcome.RIGHT)
-            if len(ended) >= count:
-                return ended[0]
+                found = sum(sent > since and what is Outcome.RIGHT for sent, _, what in self.results)
+            if found >= count:
+                return True
             time.sleep(0.02)
-        return None
+        return False
+
+    def longest_pause(self, since: float) -> float:
+        """Return the longest time in seconds, after ``since``, in which there was no right answer."""
+        with self._lock:
+            ends = sorted(end for _, end, what in self.results if end > since and what is Outcome.RIGHT)
+        return max((after - before for before, after in itertools.pairwise([since, *ends])), default=0.0)
 
     def _ask(self, index: int) -> None:
         with httpx.Client(base_url=self._url, timeout=LOST_SECONDS, trust_env=False) as http:

@@ -65,6 +65,10 @@ check: models lint ## lint, type-check and run the tests that need no server and
 load: models ## load tests of every ensemble; the report is bench/results/load/report.html
 	@$(BIN)/trident-bench load $(ARGS)
 
+.PHONY: chaos
+chaos: models ## hurt a server of its own in every way, under load; the table is bench/results/chaos/faults.md
+	@PYTHONPATH=tests/support $(BIN)/python -m chaos faults --out bench/results/chaos/faults.md $(ARGS)
+
 bench: models ## measure Trident beside its peers; a table and pictures in bench/results/compare/
 	@TORCH_INDEX_URL="$(TORCH_INDEX_URL)" exec $(BIN)/trident-bench compare $(ARGS)
 

@@ -30,5 +30,16 @@ arguments=(
   --http-restricted-api="${closed}"
   --grpc-restricted-protocol="${closed}"
 )
+# Triton does not notice when the process of a Python model ends: it calls itself ready, and every request of the model
+# fails. Such a process stays a zombie, for Triton waits for none; whoever started the container starts a new one.
+(
+  while sleep "${TRIDENT_WATCH_SECONDS:-2}" && grep --quiet --no-messages ") [^ZX] " "/proc/$$/stat"; do
+    if grep --quiet --no-messages "(triton_python_b[^)]*) Z $$ " /proc/[0-9]*/stat; then
+      echo "The process of a Python model has ended: Triton is stopped." >&2
+      kill -TERM "$$"
+      exit
+    fi
+  done
+) &
 # exec: signals reach Triton itself, which finishes what it has begun.
 exec tritonserver "${arguments[@]}" "$@"

@@ -75,7 +75,7 @@ def create_app(
         settings = ApiSettings()
         log.configure(settings.log_level)
     chosen = settings
-    admission = Admission(chosen.max_concurrent, chosen.max_waiting, chosen.max_queue_seconds)
+    admission = Admission(chosen.max_concurrent, chosen.max_waiting, chosen.max_queue_seconds, chosen.longest)
     metrics = Metrics(admission)
     provider = tracing.make_provider(chosen.otlp_endpoint) if chosen.otlp_endpoint else None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager
@@ -11,9 +12,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from trident_client import Answer, AsyncTridentClient, DeadlineError, ModelInfo, TridentError, contract
+from trident_client import (
+    Answer,
+    AsyncTridentClient,
+    DeadlineError,
+    ModelInfo,
+    NotReadyError,
+    OverloadedError,
+    TridentError,
+    contract,
+)
 
-from trident_api.admission import Admission
+from trident_api.admission import Admission, Kind, RefusedError
 from trident_api.call import Call
 from trident_api.catalogue import Catalogue
 from trident_api.joining import Joiner
@@ -51,6 +61,12 @@ class PairResult(NamedTuple):
     truncated: bool
 
 
+#: A token is about so many bytes of text, and each text has so many tokens besides.
+BYTES_PER_TOKEN, SPECIAL_TOKENS = 4, 2
+#: What encoders that cut a text look at of it, at most.
+MOST_TOKENS = 512
+#: A request of more tokens, or of more items than a batch, is a large one.
+LARGE_WORK = 4096
 #: Infers the items of one task with a model; and with one model.
 TaskInference = Callable[[str, Sequence[Any]], Awaitable[Sequence[Result]]]
 ModelInference = Callable[[Sequence[Any]], Awaitable[Sequence[Result]]]
@@ -100,12 +116,12 @@ class Inference:
 
     async def acceptability(self, call: Call, sentences: Sequence[str], model: str) -> Values:
         """Return probabilities of being acceptable: float32 ``[n]``, 0 to 1."""
-        async with self._request(call, "cola", len(sentences), model):
+        async with self._request(call, "cola", sentences, model):
             return np.array(await self._values(call, "cola", sentences, model), np.float32)
 
     async def similarity(self, call: Call, pairs: Pairs, model: str) -> tuple[Values, npt.NDArray[np.bool_]]:
         """Return cosines, float32 ``[n]``, -1 to 1, and whether each pair is similar, bool ``[n]``."""
-        async with self._request(call, "sts", len(pairs), model) as info:
+        async with self._request(call, "sts", pairs, model) as info:
             cosines = np.array(await self._values(call, "sts", pairs, model), np.float32)
         return cosines, cosines >= self._threshold_of(info)
 
@@ -118,7 +134,7 @@ class Inference:
         wait for each, not for all together, and the time in which nobody takes them counts for nothing.
         """
         truncated: set[int] = set()
-        async with self._turn(call, "sts", len(pairs)):
+        async with self._turn(call, "sts", len(pairs), 1.0, Kind.STREAM):
             async with self._in_time(call.queue_seconds or 0.0):
                 threshold = self._threshold_of(await self._catalogue.find(model, "sts"))
             found = self._client.stream_similarity(
@@ -135,7 +151,7 @@ class Inference:
 
     async def embed(self, call: Call, texts: Sequence[str], model: str) -> Values:
         """Return embeddings: float32 ``[n, dim]``, unit norm. How many tokens they took is noted in the call."""
-        async with self._request(call, "embed", len(texts), model):
+        async with self._request(call, "embed", texts, model):
             rows = await self._values(call, "embed", texts, model)
         return np.stack(rows) if rows else np.empty((0, 0), np.float32)
 
@@ -143,14 +159,14 @@ class Inference:
         self, call: Call, questions: Pairs, model: str, top_k: int, max_answer_tokens: int
     ) -> list[list[Answer]]:
         """Return the likeliest answers to each question in its context, the best first."""
-        async with self._request(call, "qa", len(questions), model):
+        async with self._request(call, "qa", questions, model):
             return await self._client.answer_many(questions, top_k, model=model, max_answer_tokens=max_answer_tokens)
 
     async def predict(
         self, call: Call, task: str, items: Sequence[Any], model: str, numbers: Mapping[str, int]
     ) -> list[dict[str, Any]]:
         """Return what any task of the contract says of each item, by field."""
-        async with self._request(call, task, len(items), model):
+        async with self._request(call, task, items, model):
             truncated: set[int] = set()
             found = await self._client.predict(
                 task, items, model=model, numbers=numbers, on_truncation=truncated.update
@@ -193,26 +209,41 @@ class Inference:
         )
 
     @asynccontextmanager
-    async def _request(self, call: Call, task: str, size: int, model: str) -> AsyncIterator[ModelInfo]:
+    async def _request(self, call: Call, task: str, items: Sequence[Any], model: str) -> AsyncIterator[ModelInfo]:
         """Hold a turn, within the deadline and with a model that is served; what happens inside is timed."""
-        async with self._turn(call, task, size), self._in_time(call.queue_seconds or 0.0):
+        work = work_of(task, items)
+        kind = Kind.LARGE if work > LARGE_WORK or len(items) > contract.MAX_BATCH else Kind.SMALL
+        async with self._turn(call, task, len(items), work, kind), self._in_time(call.queue_seconds or 0.0):
             info = await self._catalogue.find(model, contract.ensemble_of(task)[0].name)
             with self._observed(call, task), self._timed(call):
                 yield info
 
     @asynccontextmanager
-    async def _turn(self, call: Call, task: str, size: int) -> AsyncIterator[None]:
+    async def _turn(self, call: Call, task: str, size: int, work: float, kind: Kind) -> AsyncIterator[None]:
         """Hold a turn, and count what fails."""
         call.task, call.size = task, size
         self._metrics.batch.labels(task).observe(size)
         try:
             async with AsyncExitStack() as held:
                 async with self._in_time():
-                    call.queue_seconds = await held.enter_async_context(self._admission.turn())
+                    call.queue_seconds = await held.enter_async_context(self._enter(work, kind))
                 self._metrics.queued.labels(task).observe(call.queue_seconds)
                 yield
         except TridentError as error:
-            self._metrics.errors.labels(task, type(error).__name__).inc()
+            kind = OverloadedError if isinstance(error, OverloadedError) else type(error)
+            self._metrics.errors.labels(task, kind.__name__).inc()
+            raise
+
+    @asynccontextmanager
+    async def _enter(self, work: float, kind: Kind) -> AsyncIterator[float]:
+        """Hold a turn of the queue; a queue that is full because Triton is away is no overload."""
+        try:
+            async with self._admission.turn(work, kind) as waited:
+                yield waited
+        except RefusedError as refusal:
+            if all(each.failures for each in self._client.servers()):
+                away = "Triton is away, or is being started again, and no more requests can wait for it"
+                raise NotReadyError(f"{away}; try again in a moment.") from refusal
             raise
 
     @contextmanager
@@ -244,3 +275,11 @@ class Inference:
             if not limit.expired():
                 raise
             raise DeadlineError(f"No answer within {self._deadline:g} s, the wait for its turn included.") from None
+
+
+def work_of(task: str, items: Sequence[Any]) -> float:
+    """Return about how many tokens a task's items have, by their bytes; counting them is half of what they cost."""
+    # A task of one item a request reads the whole of it; the others' encoders cut a text that is too long.
+    most = math.inf if contract.ensemble_of(task)[1].max_batch == 1 else MOST_TOKENS
+    texts = (text for item in items for text in ((item,) if isinstance(item, str) else item))
+    return sum(min(len(text.encode(errors="replace")) / BYTES_PER_TOKEN, most) + SPECIAL_TOKENS for text in texts)

@@ -66,6 +66,8 @@ class Metrics:
         running.set_function(lambda: admission.running)
         waiting = Gauge("trident_queue_waiting", "Requests that wait for their turn.", registry=registry)
         waiting.set_function(lambda: admission.waiting)
+        work = Gauge("trident_queue_work_tokens", "Tokens under way and waiting, as estimated.", registry=registry)
+        work.set_function(lambda: admission.work)
 
     def text(self) -> bytes:
         """Return all of them in Prometheus' text format."""

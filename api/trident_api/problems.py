@@ -5,6 +5,7 @@ The table below is the one place where the client's errors become HTTP statuses.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
@@ -26,6 +27,7 @@ from trident_client import (
     TridentError,
 )
 
+from trident_api.admission import RefusedError
 from trident_api.schemas import SHAPE_TAG
 
 STATUSES: Mapping[type[TridentError], int] = {
@@ -133,11 +135,14 @@ def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 def install(app: FastAPI, retry_after: int) -> None:
-    """Make every error of ``app`` a problem; tell clients to wait ``retry_after`` seconds when Triton is away."""
+    """Make every error of ``app`` a problem; tell clients to wait ``retry_after`` seconds when nobody knows better."""
 
     def failed_upstream(request: Request, error: Exception) -> Response:
         status = next(status for kind, status in STATUSES.items() if isinstance(error, kind))
-        headers = {"Retry-After": str(retry_after)} if status in RETRIED else None
+        # A request that was refused for the work ahead of it knows better.
+        seconds = error.retry_after if isinstance(error, RefusedError) else None
+        when = str(retry_after if seconds is None else math.ceil(seconds))
+        headers = {"Retry-After": when} if status in RETRIED else None
         return problem(status, str(error), _places(error), headers)
 
     def invalid(request: Request, error: Exception) -> Response:

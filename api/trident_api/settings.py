@@ -30,10 +30,15 @@ class ApiSettings(BaseSettings):
         description="How often a request is made again when Triton is away, after waits that grow to a second; "
         "0 makes it fail at once.",
     )
-    max_concurrent: int = Field(64, ge=1, description="Requests that are with Triton at once.")
+    max_concurrent: int = Field(
+        64, ge=1, description="Requests that are with Triton at once, at most; of long lists and passages fewer."
+    )
     max_waiting: int = Field(256, ge=0, description="Requests that wait for their turn; one more is refused.")
     max_queue_seconds: float = Field(
-        1.0, gt=0, description="Longest wait for a turn; a request that would wait longer is refused."
+        1.0,
+        gt=0,
+        description="Longest wait for a turn; a request that would wait longer is refused. Long lists and passages "
+        "wait while their deadline allows.",
     )
     file_concurrency: int = Field(4, ge=1, le=64, description="Batches of one file that are with Triton at once.")
     max_body_bytes: int = Field(1_000_000, ge=1, description="Longest request body that is read.")
@@ -41,7 +46,9 @@ class ApiSettings(BaseSettings):
     similarity_threshold: float | None = Field(
         None, ge=-1, le=1, description="Cosine from which sentences count as similar, in place of the model's own."
     )
-    retry_after: int = Field(1, ge=0, description="Seconds a client is told to wait when Triton is away or full.")
+    retry_after: int = Field(
+        1, ge=0, description="Seconds a client is told to wait where it cannot be told from the work that is ahead."
+    )
     api_keys_file: Path | None = Field(None, description="File with one accepted key a line; without it all may ask.")
     cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="Origins, separated by commas, whose pages may call the facade."

@@ -50,6 +50,8 @@ def channel_arguments(timeout: Timeout) -> list[tuple[str, int | str]]:
     return [
         ("grpc.max_send_message_length", -1),
         ("grpc.max_receive_message_length", -1),
+        # As over HTTP: a proxy that the environment names is for the web, not for one's own servers.
+        ("grpc.enable_http_proxy", 0),
         # A restarted server is found again at once; gRPC's own pauses between dials grow to two minutes.
         ("grpc.initial_reconnect_backoff_ms", 100),
         ("grpc.max_reconnect_backoff_ms", 200),

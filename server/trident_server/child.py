@@ -61,6 +61,8 @@ class ChildServer(abc.ABC):
         self._ready_timeout = ready_timeout
         self._stop_grace = stop_grace
         self._process: SupervisedProcess | None = None
+        # How long the log was when the server was ready: what is before it explains no death.
+        self._log_at_ready = 0
 
     @abc.abstractmethod
     def _prepare(self) -> Launch:
@@ -112,8 +114,10 @@ class ChildServer(abc.ABC):
             grace=self._stop_grace,
             shm_prefix=launch.shm_prefix,
         )
+        self._log_at_ready = 0
         try:
             self._wait_until_ready(self._process)
+            self._log_at_ready = self.log_file.stat().st_size if self.log_file.exists() else 0
         except BaseException:
             self.stop()
             raise
@@ -144,5 +148,5 @@ class ChildServer(abc.ABC):
                 time.sleep(POLL_SECONDS)
 
     def _explain(self, headline: str) -> str:
-        reasons = self._reasons(read_tail(self.log_file))
+        reasons = self._reasons(read_tail(self.log_file, self._log_at_ready))
         return "\n".join([headline, *(f"  {line}" for line in reasons), f"The whole log: {self.log_file}"])

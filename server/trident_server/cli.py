@@ -33,11 +33,11 @@ def serve(
     context: typer.Context,
     host: Annotated[
         str | None,
-        _option("host", "IPv4 address that the facade and Triton bind; 0.0.0.0 opens them to the whole network."),
+        _option("host", "IPv4 address that the facade binds; 0.0.0.0 opens it to the whole network."),
     ] = None,
     triton_host: Annotated[
         str | None,
-        _option("triton_host", "Triton binds this IPv4 address instead; 127.0.0.1 where the facade asks for keys."),
+        _option("triton_host", "Triton binds this IPv4 address; who reaches it needs none of the facade's keys."),
     ] = None,
     api_keys_file: Annotated[
         Path | None,
@@ -72,7 +72,7 @@ def serve(
     ] = None,
     restarts: Annotated[
         int | None,
-        _option("restarts", "Triton is started again when it dies, so many times before everything is stopped."),
+        _option("restarts", "Triton or the facade is started again when it dies, each so often before all is stopped."),
     ] = None,
     triton_only: Annotated[
         bool | None, _option("triton_only", "The facade is not started.", flag="--triton-only")

@@ -106,6 +106,8 @@ def _backend(machine: Machine, settings: ServerSettings) -> Finding:
 
 def _processor(machine: Machine) -> Finding:
     cores = f"{machine.cores} core{'s' if machine.cores != 1 else ''}"
+    if machine.quota is not None and machine.quota < machine.cores:
+        cores += f", of which a limit on processor time allows {machine.quota:g}"
     if machine.bfloat16:
         return Finding("processor", State.OK, f"{cores}, bfloat16 in hardware ({', '.join(machine.bfloat16)})")
     advice = (
@@ -153,7 +155,7 @@ def _sized(subject: str, free: int, found: str, bounds: tuple[int, int], advice:
 
 def _ports(settings: ServerSettings) -> Iterator[Finding]:
     for name, port in settings.ports.items():
-        host = settings.host if name == "port" else settings.triton_address
+        host = settings.host if name == "port" else settings.triton_host
         subject = f"port {port}"
         try:
             check_free(host, {name: port})

@@ -46,12 +46,14 @@ class LogFollower:
         self._log.close()
 
 
-def read_tail(file: Path) -> list[str]:
-    """Return the last lines of a log, none when there is no log."""
+def read_tail(file: Path, start: int = 0) -> list[str]:
+    """Return the last lines of a log that stand behind its first ``start`` bytes, none when there is no log."""
     if not file.exists():
         return []
+    size = file.stat().st_size
     with file.open("rb") as log:
-        log.seek(max(0, file.stat().st_size - TAIL_BYTES))
+        # Who rotates logs may have cut it off.
+        log.seek(max(0, size - TAIL_BYTES, start if start <= size else 0))
         return log.read().decode(errors="replace").splitlines()
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import psutil
 
+from trident_server.backends.cores import cpu_quota
 from trident_server.compilation import find_toolchain
 from trident_server.errors import CompilationError
 from trident_server.supervisor import SHARED_MEMORY
@@ -30,7 +31,8 @@ class Machine:
         platform: what the embedded Triton needs to run at all.
         processor: its model's name.
         flags: of the processor.
-        cores: that this process may use.
+        cores: that this process may run on.
+        quota: cores' worth of time that a container's limit allows it; None where there is no limit.
         memory: free, in bytes; what is left of a container's limit where there is one.
         shared_memory: size of ``/dev/shm`` and what of it is free, in bytes; None where there is none.
         gpus: models of the NVIDIA GPUs whose driver is loaded.
@@ -42,6 +44,7 @@ class Machine:
     processor: str = field(default_factory=lambda: processor())
     flags: frozenset[str] = field(default_factory=lambda: processor_flags())
     cores: int = field(default_factory=lambda: len(os.sched_getaffinity(0)))
+    quota: float | None = field(default_factory=cpu_quota)
     memory: int = field(default_factory=lambda: free_memory())
     shared_memory: tuple[int, int] | None = field(default_factory=lambda: shared_memory())
     gpus: tuple[str, ...] = field(default_factory=lambda: gpus())

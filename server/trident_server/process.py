@@ -3,29 +3,28 @@
 from __future__ import annotations
 
 import contextlib
-import re
 import secrets
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-
-import psutil
 
 from trident_server.assembly import assemble_backends, check_path
 from trident_server.child import ChildServer, Launch
 from trident_server.compilation import find_toolchain
-from trident_server.errors import CompilationError, ServerDiedError
+from trident_server.errors import CompilationError, ServerDiedError, ServerStartError
 from trident_server.files import ELSEWHERE, using
 from trident_server.log import LogFollower, failure_reasons
 from trident_server.ports import check_free, free_ports
 from trident_server.repository import check_repository
 from trident_server.settings import reachable
+from trident_server.stubs import Stubs, runs
 from trident_server.supervised import new_shm_prefix, remove_abandoned_shared_memory
 from trident_server.wheel import EmbeddedTriton, environment, find_embedded_triton
 
 # Seconds that Triton gives requests in flight when it is stopped.
 EXIT_TIMEOUT_SECONDS = 10
-# How the Python backend names an instance of a model to its process.
-INSTANCE = re.compile(r"[^/]+_\d+_\d+")
+# Seconds that Triton gets to say itself why a model's process ended while it was loaded.
+STUB_GRACE_SECONDS = 10.0
 # Whoever can reach Triton could map shared memory of other processes or write trace and log files with these.
 RESTRICTED_APIS = ("shared-memory", "trace", "logging")
 
@@ -119,7 +118,7 @@ class TritonProcess(ChildServer):
         self._isolated = isolated
         self._extra_args = extra_args
         self._on_model_loaded = on_model_loaded
-        self._stubs: list[tuple[str, psutil.Process]] = []
+        self._stubs = Stubs(STUB_GRACE_SECONDS)
         address = reachable(host)
         self.http_url = f"{address}:{self.ports['http_port']}"
         self.grpc_url = f"{address}:{self.ports['grpc_port']}"
@@ -140,18 +139,27 @@ class TritonProcess(ChildServer):
     @contextlib.contextmanager
     def _progress(self) -> Iterator[Callable[[], None]]:
         with contextlib.closing(LogFollower(self.log_file)) as log:
+            looked = time.monotonic()
 
-            def tell_loaded() -> None:
+            def look() -> None:
+                nonlocal looked
                 for name in log.newly_loaded():
                     self._on_model_loaded(name)
+                # Finding processes means to read the whole of /proc.
+                if time.monotonic() - looked > 1.0:
+                    looked = time.monotonic()
+                    self._stubs.follow(self.pid)
+                    if (reason := self._stubs.ended()) is not None:
+                        raise ServerStartError(self._explain(reason))
 
-            yield tell_loaded
+            yield look
 
     def start(self) -> None:
         """Start Triton and return when it is ready; see :meth:`ChildServer.start`."""
-        self._stubs = []
+        self._stubs = Stubs(STUB_GRACE_SECONDS)
         super().start()
-        self._stubs = _stubs_of(self.pid)
+        self._stubs.follow(self.pid)
+        self._stubs.grace = 0.0
 
     def check(self) -> None:
         """Raise ServerDiedError, with the reason, when Triton or a Python model's process does not run any more.
@@ -159,9 +167,9 @@ class TritonProcess(ChildServer):
         Triton itself does not notice the latter: it says that it is ready, and every request of the model fails.
         """
         super().check()
-        for model, stub in self._stubs:
-            if not is_alive(stub):
-                raise ServerDiedError(f"The process of the Python model '{model}' ended (process {stub.pid}).")
+        # When Triton is killed, they end with it, and before its supervisor tells.
+        if (reason := self._stubs.ended()) is not None and runs(self.pid):
+            raise ServerDiedError(reason)
 
     def _reasons(self, log: list[str]) -> list[str]:
         return failure_reasons(log)
@@ -200,25 +208,3 @@ class TritonProcess(ChildServer):
         }
         given = [f"--{name}={value}" for name, value in arguments.items() if value is not None]
         return ["--disable-auto-complete-config", *given, *self._extra_args]
-
-
-def is_alive(process: psutil.Process) -> bool:
-    """Whether a process runs, or is halted, and is not only waiting to be reaped."""
-    try:
-        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
-    except psutil.NoSuchProcess:
-        return False
-
-
-def _stubs_of(triton: int) -> list[tuple[str, psutil.Process]]:
-    """Return the processes of Python models, each with its model's name; none where Triton is gone already."""
-    found: list[tuple[str, psutil.Process]] = []
-    with contextlib.suppress(psutil.Error):
-        for child in psutil.Process(triton).children():
-            with contextlib.suppress(psutil.Error):
-                command = child.cmdline()
-                if command and command[0].endswith("triton_python_backend_stub"):
-                    # Its last argument but one or two is <model>_<group>_<instance>.
-                    names = [each.rsplit("_", 2)[0] for each in command[1:] if INSTANCE.fullmatch(each)]
-                    found.append((names[-1] if names else "of unknown name", child))
-    return found

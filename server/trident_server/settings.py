@@ -17,10 +17,8 @@ class ServerSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="TRIDENT_", extra="ignore", str_strip_whitespace=True)
 
-    host: str = Field("127.0.0.1", description="IPv4 address that the facade and all of Triton's services bind.")
-    triton_host: str | None = Field(
-        None, description="IPv4 address that Triton binds instead; this machine's own where the facade asks for keys."
-    )
+    host: str = Field("127.0.0.1", description="IPv4 address that the facade binds.")
+    triton_host: str = Field("127.0.0.1", description="IPv4 address that all of Triton's services bind.")
     api_keys_file: Path | None = Field(None, description="The facade's file of keys: Triton itself asks for none.")
     port: Port = Field(8000, description="The facade's port.")
     http_port: Port = Field(8010, description="Triton's HTTP port.")
@@ -40,7 +38,7 @@ class ServerSettings(BaseSettings):
     ready_timeout: float = Field(
         120.0, gt=0, description="Seconds that Triton, and then the facade, may take to start."
     )
-    restarts: int = Field(5, ge=0, description="How often Triton is started again when it dies time after time.")
+    restarts: int = Field(5, ge=0, description="How often Triton, or the facade, is started again when it dies.")
     shared_memory: bool = Field(False, description="Let clients on this host hand over tensors in shared memory.")
     isolated: bool = Field(False, description="Serve each model from a process of its own.")
     triton_only: bool = Field(False, description="Start Triton without the facade.")
@@ -48,10 +46,8 @@ class ServerSettings(BaseSettings):
 
     @field_validator("host", "triton_host")
     @classmethod
-    def _host_is_ipv4(cls, host: str | None) -> str | None:
+    def _host_is_ipv4(cls, host: str) -> str:
         # Triton's HTTP server takes nothing but a dotted quad.
-        if host is None:
-            return None
         if host == "localhost":
             return "127.0.0.1"
         try:
@@ -63,13 +59,6 @@ class ServerSettings(BaseSettings):
     def sets(self) -> list[str]:
         """The sets of models to serve; none for all."""
         return [name for each in self.models.split(",") if (name := each.strip())]
-
-    @property
-    def triton_address(self) -> str:
-        """IPv4 address that Triton binds: beside a facade that asks for keys, nobody else's machine gets past it."""
-        if self.triton_host is not None:
-            return self.triton_host
-        return self.host if self.api_keys_file is None or self.triton_only else "127.0.0.1"
 
     @property
     def triton_ports(self) -> dict[str, int]:

@@ -57,7 +57,7 @@ def _run(settings: ServerSettings, console: Console) -> None:
     with contextlib.ExitStack() as children, _saying_that_it_stops(console):
         triton = TritonProcess(
             repository=repository,
-            host=settings.triton_address,
+            host=settings.triton_host,
             **settings.triton_ports,
             cache_dir=settings.cache_dir,
             log_file=settings.cache_dir / "triton.log",
@@ -87,12 +87,13 @@ def _run(settings: ServerSettings, console: Console) -> None:
             console.print("Starting the facade ...")
             running.append(children.enter_context(facade))
         _announce(settings, triton, facade, time.monotonic() - started, console)
-        again = Restarter(triton, settings.restarts, lambda text: console.print(text, markup=False))
+        watched = [
+            Restarter(child, settings.restarts, lambda text: console.print(text, markup=False)) for child in running
+        ]
         while True:
-            # The facade says meanwhile that Triton is away, and finds it again by itself.
-            again.check()
-            for child in running[1:]:
-                child.check()
+            # Triton first, which the facade needs to start; meanwhile the facade says that Triton is away.
+            for each in watched:
+                each.check()
             time.sleep(WATCH_SECONDS)
 
 

@@ -204,8 +204,8 @@ def test_a_dead_triton_that_is_not_to_be_restarted_ends_it_with_the_reason(serve
     assert "Triton was killed by SIGKILL." in errors
 
 
-def test_a_dead_facade_takes_triton_with_it(serve, triton):
-    server = serve(MODEL_REPOSITORY)
+def test_a_dead_facade_that_is_not_to_be_restarted_takes_triton_with_it(serve, triton):
+    server = serve(MODEL_REPOSITORY, "--restarts=0")
     said = server.read_until("Ctrl-C stops it.")
     address = f"http://127.0.0.1:{server.ports['port']}"
     assert f"Trident is ready: {address}" in said

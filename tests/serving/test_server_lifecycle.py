@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import psutil
 import pytest
+from trident_server import process as triton_process
 from trident_server.errors import PathError, PortInUseError, ServerDiedError, ServerStartError
 from trident_server.ports import check_free
 from trident_server.process import TritonProcess
@@ -144,6 +145,18 @@ def test_a_model_that_does_not_come_up_in_time_is_stopped(new_triton, identity_r
     with pytest.raises(ServerStartError, match=r"Triton was not ready after 3 s\."):
         triton.start()
     assert time.monotonic() - started < 20
+    assert not psutil.pid_exists(triton.pid)
+    assert not new_regions()
+
+
+def test_a_model_whose_process_ends_while_it_is_loaded_is_named(
+    new_triton, identity_repository, add_model, new_regions, monkeypatch
+):
+    monkeypatch.setattr(triton_process, "STUB_GRACE_SECONDS", 1.0)
+    add_model("killed", "import os, time; time.sleep(4); os.kill(os.getpid(), 9)")
+    triton = new_triton(identity_repository, stop_grace=1)
+    with pytest.raises(ServerStartError, match=r"The process of the Python model 'killed' ended \(process \d+\)\."):
+        triton.start()
     assert not psutil.pid_exists(triton.pid)
     assert not new_regions()
 

@@ -6,11 +6,10 @@ from collections.abc import AsyncIterator, Iterator
 
 import httpx
 import pytest
-from trident_api import admission as admission_module
-from trident_api.admission import Admission
+from trident_api.admission import ENOUGH_ENDED, Admission, Kind
 from trident_api.app import create_app
 from trident_api.settings import ApiSettings
-from trident_client import AsyncFakeTransport, AsyncTridentClient, OverloadedError
+from trident_client import AsyncFakeTransport, AsyncTridentClient, OverloadedError, Retry, TransportError
 
 PASSAGE = {"passage": "I are a boy"}
 
@@ -53,7 +52,8 @@ def transport(answer_by_length) -> HeldTransport:
 def app(transport, request):
     settings = getattr(request, "param", {"max_concurrent": 2, "max_waiting": 3})
     return create_app(
-        ApiSettings(**{"max_queue_seconds": 60} | settings), lambda settings: AsyncTridentClient(transport=transport)
+        ApiSettings(**{"max_queue_seconds": 60} | settings),
+        lambda settings: AsyncTridentClient(transport=transport, retry=Retry(attempts=100, longest_wait=0.1)),
     )
 
 
@@ -254,7 +254,7 @@ async def test_who_waited_as_long_as_one_may_is_refused(http, transport):
 
 
 async def test_turns_are_taken_in_the_order_of_arrival_and_survive_cancellation():
-    admission = Admission(1, 10, 60)
+    admission = Admission(1, 10, 60, 60)
     order: list[int] = []
 
     async def take(number: int) -> None:
@@ -272,7 +272,7 @@ async def test_turns_are_taken_in_the_order_of_arrival_and_survive_cancellation(
 
 
 async def test_no_place_to_wait_means_that_only_running_requests_are_taken():
-    admission = Admission(1, 0, 60)
+    admission = Admission(1, 0, 60, 60)
     async with admission.turn():
         with pytest.raises(OverloadedError):
             async with admission.turn():
@@ -281,45 +281,42 @@ async def test_no_place_to_wait_means_that_only_running_requests_are_taken():
         assert waited >= 0
 
 
-class Clock:
-    """Stands in for the time that turns take."""
+@pytest.mark.parametrize("app", [{"max_concurrent": 1, "max_waiting": 0}], indirect=True)
+async def test_who_is_refused_is_told_when_by_the_work_that_is_ahead(http, app, transport):
+    throughput = app.state.inference._admission._lines[Kind.SMALL].throughput
+    throughput.wanted(0.0)
+    for second in range(ENOUGH_ENDED):
+        throughput.wanted(second + 1)
+        throughput.ended(1.0, second, second + 1, idle=False)
+    assert throughput.rate == pytest.approx(1)
+    running = asyncio.create_task(http.post("/generate", json=PASSAGE))
+    await until(lambda: transport.held == 1)
+    refused = [await http.post("/generate", json=PASSAGE) for _ in range(3)]
+    assert [answer.status_code for answer in refused] == [429] * 3
+    # Each after the one before: 4.75 tokens, at one a second.
+    assert [answer.headers["retry-after"] for answer in refused] == ["1", "6", "11"]
+    assert "trident_queue_work_tokens 4.75\n" in (await http.get("/metrics")).text
+    transport.go.set()
+    assert (await running).status_code == 200
 
-    now = 0.0
 
-    def perf_counter(self) -> float:
-        return self.now
+@pytest.mark.parametrize("app", [{"max_concurrent": 1, "max_waiting": 0}], indirect=True)
+async def test_a_queue_that_is_full_because_triton_is_away_is_a_503(http, transport):
+    back = asyncio.Event()
+    answer = transport._answer
 
+    def away(request):
+        if not back.is_set():
+            raise TransportError("nobody listens")
+        return answer(request)
 
-async def test_who_would_wait_too_long_by_the_turns_lately_taken_is_refused_at_once(monkeypatch):
-    clock = Clock()
-    monkeypatch.setattr(admission_module, "time", clock)
-    admission = Admission(2, 100, 60)
-
-    async def take(seconds: float) -> None:
-        async with admission.turn():
-            clock.now += seconds
-
-    go = asyncio.Event()
-
-    async def hold() -> None:
-        async with admission.turn():
-            await go.wait()
-
-    for _ in range(30):
-        await take(25.0)
-    assert admission.expected_wait == 0
-    held = [asyncio.create_task(hold()) for _ in range(2)]
-    await until(lambda: admission.running == 2)
-    # Two turns of 25 seconds each are one every 12.5 seconds: four wait at most 50, a fifth would wait longer.
-    waiting = [asyncio.create_task(hold()) for _ in range(4)]
-    await until(lambda: admission.waiting == 4)
-    assert admission.expected_wait == pytest.approx(62.5)
-    with pytest.raises(OverloadedError, match="2 requests are being answered and 4 wait"):
-        await asyncio.wait_for(take(1.0), timeout=5)
-    go.set()
-    await asyncio.gather(*held, *waiting)
-    for _ in range(30):
-        await take(0.01)
-    held = [asyncio.create_task(hold()) for _ in range(2)]
-    await asyncio.gather(*held)
-    assert admission._seconds_per_turn < 0.02
+    transport._answer = away
+    transport.go.set()
+    client = http._transport.app.state.client
+    waiting = asyncio.create_task(http.post("/generate", json=PASSAGE))
+    await until(lambda: client.servers()[0].failures)
+    refused = await http.post("/generate", json=PASSAGE)
+    assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+    assert refused.json()["detail"].startswith("Triton is away")
+    back.set()
+    assert (await waiting).status_code == 200

@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -103,7 +104,7 @@ def run_script(tmp_path):
     fake.chmod(0o755)
 
     def run(*extra: str, **settings: str) -> dict[str, str]:
-        environment = {"PATH": f"{fake.parent}:{os.environ['PATH']}"} | settings
+        environment = {"PATH": f"{fake.parent}:{os.environ['PATH']}", "TRIDENT_WATCH_SECONDS": "0.1"} | settings
         done = subprocess.run(
             [DOCKER / "serve-triton.sh", *extra],
             env=environment,
@@ -162,3 +163,27 @@ def test_make_images_says_clearly_that_there_is_no_docker(tmp_path):
     assert done.returncode == 1
     assert "need a Docker engine" in done.stderr
     assert "'make serve' needs none" in done.stderr
+
+
+def test_triton_is_stopped_in_its_container_when_a_python_models_process_ends(tmp_path):
+    stub = tmp_path / "triton_python_backend_stub"
+    stub.write_text("#!/bin/sh\nexit 0\n")
+    # As Triton: it waits for none of its models' processes.
+    server = (
+        f"#!{sys.executable}\nimport os, time\nif os.fork() == 0: os.execv({str(stub)!r}, ['stub'])\ntime.sleep(60)\n"
+    )
+    (tmp_path / "tritonserver").write_text(server)
+    for each in (stub, tmp_path / "tritonserver"):
+        each.chmod(0o755)
+    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "TRIDENT_WATCH_SECONDS": "0.1"}
+    done = subprocess.run(
+        [DOCKER / "serve-triton.sh"], env=environment, capture_output=True, text=True, timeout=50, check=False
+    )
+    assert done.returncode == -signal.SIGTERM
+    assert "The process of a Python model has ended: Triton is stopped." in done.stderr
+
+
+def test_no_proxy_is_asked_for_the_health_of_an_image():
+    checks = {name: dict(instructions(name))["HEALTHCHECK"] for name in DOCKERFILES}
+    assert '"--noproxy", "*"' in checks["Dockerfile.triton"]
+    assert "ProxyHandler({})" in checks["Dockerfile.api"]

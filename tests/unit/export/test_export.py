@@ -1,6 +1,7 @@
 """Exports of every architecture answer like the plain Hugging Face model: packed where they fit, padded elsewhere."""
 
 import dataclasses
+import fcntl
 import subprocess
 import sys
 from collections.abc import Callable
@@ -397,3 +398,19 @@ def test_batches_hold_every_length_and_every_batch_size() -> None:
     assert {len(sequence) for batch in batches for sequence in batch} == set(range(1, 101))
     assert {len(batch) for batch in batches} == set(range(1, 65))
     assert all(1 not in sequence for batch in batches for sequence in batch)
+
+
+def test_what_a_killed_export_left_is_removed_by_the_next_and_another_ones_draft_is_not(tmp_path):
+    file = tmp_path / "1" / "model.pt"
+    file.parent.mkdir()
+    abandoned, held = file.with_name(".model.pt.dead"), file.with_name(".model.pt.alive")
+    for each in (abandoned, held):
+        each.write_bytes(b"half")
+    with held.open("rb") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        pipeline._replace(file, lambda draft: draft.write_bytes(b"whole"))
+        assert sorted(each.name for each in file.parent.iterdir()) == [".model.pt.alive", "model.pt"]
+    assert file.read_bytes() == b"whole"
+    # Its owner is dead now.
+    pipeline._replace(file, lambda draft: draft.write_bytes(b"new"))
+    assert [each.name for each in file.parent.iterdir()] == ["model.pt"]

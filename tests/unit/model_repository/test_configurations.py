@@ -75,6 +75,19 @@ def test_every_model_batches_and_has_its_version_folder(folder: Path) -> None:
     assert not config.name, "a name in config.pbtxt would break the folder's copies under other names"
 
 
+def test_what_nobody_waits_for_any_more_leaves_every_queue() -> None:
+    policies = {
+        name: config.dynamic_batching.default_queue_policy
+        for name, config in CONFIGURATIONS.items()
+        if config.HasField("dynamic_batching")
+    }
+    assert {"sts_tokenizer", "sts_encoder", "qa_reader"} <= set(policies)
+    for name, policy in policies.items():
+        assert policy.timeout_action == policy.REJECT, name
+        assert policy.default_timeout_microseconds == 60_000_000, name
+        assert policy.allow_timeout_override, name
+
+
 @pytest.mark.parametrize("folder", FOLDERS, ids=named(FOLDERS))
 def test_every_model_is_an_ensemble_or_names_a_backend_that_the_container_has(folder: Path) -> None:
     config = CONFIGURATIONS[folder.name]

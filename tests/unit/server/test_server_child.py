@@ -7,7 +7,7 @@ import psutil
 import pytest
 from trident_server.child import ChildServer, Launch
 from trident_server.errors import ServerDiedError, ServerStartError
-from trident_server.ports import free_ports
+from trident_server.ports import ask_ready, free_ports
 from trident_server.process import TritonProcess
 from trident_server.supervised import new_shm_prefix
 
@@ -21,6 +21,8 @@ if stubborn:
 
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
+        if self.path == "/last-words":
+            print("out of memory", flush=True)
         self.send_response(status)
         self.end_headers()
         self.wfile.write(b"still warming up")
@@ -76,13 +78,14 @@ def test_who_exits_before_it_is_ready_is_told_with_its_log(tmp_path):
         server.start()
 
 
-def test_who_dies_while_it_serves_is_told(tmp_path):
+def test_who_dies_while_it_serves_is_told_with_what_it_said_since_it_was_ready(tmp_path):
     with WebServer(tmp_path / "log") as server:
+        ask_ready(server.pid, "127.0.0.1", server._port, "/last-words")
         psutil.Process(server.pid).kill()
         deadline = time.monotonic() + 10
         while (error := death_of(server)) is None and time.monotonic() < deadline:
             time.sleep(0.01)
-    assert str(error).startswith("The web server was killed by SIGKILL.\n  listening\n")
+    assert str(error) == f"The web server was killed by SIGKILL.\n  out of memory\nThe whole log: {tmp_path / 'log'}"
 
 
 def death_of(server):

@@ -1,11 +1,13 @@
 """The doctor: what it makes of a machine's facts, and that it changes nothing."""
 
 import json
+import os
 import re
 import socket
 from dataclasses import replace
 
 import pytest
+from trident_server.backends import cores
 from trident_server.cli import app
 from trident_server.doctor import GIB, MIB, State, examine
 from trident_server.machine import Machine, free_memory, gpus, processor_flags, shared_memory
@@ -18,6 +20,7 @@ GOOD = Machine(
     platform=Platform(system="Linux", machine="x86_64", glibc="2.36", python="3.11"),
     flags=frozenset({"avx2", "amx_bf16"}),
     cores=2,
+    quota=None,
     memory=16 * GIB,
     shared_memory=(8 * GIB, 8 * GIB),
     gpus=(),
@@ -177,3 +180,34 @@ def test_the_command_exits_with_1_when_something_is_missing_and_0_when_not(setti
 def test_a_wrong_option_is_told_before_anything_is_looked_at():
     assert CliRunner().invoke(app, ["--port=0", "doctor"]).exit_code == 2
     assert CliRunner().invoke(app, ["doctors"]).exit_code == 2
+
+
+def test_a_limit_on_processor_time_is_told(settings):
+    assert "a limit" not in found(settings)["processor"].found
+    limited = found(settings, replace(GOOD, cores=8, quota=1.5))["processor"].found
+    assert limited.startswith("8 cores, of which a limit on processor time allows 1.5, bfloat16")
+
+
+@pytest.mark.parametrize(
+    ("files", "membership", "quota"),
+    [
+        ({}, "", None),
+        ({"cpu.max": "max 100000\n"}, "0::/\n", None),
+        ({"cpu.max": "150000 100000\n"}, "0::/\n", 1.5),
+        # The least of a group and those above it, in version 2 without a namespace and in version 1.
+        ({"a/cpu.max": "max 100000", "a/b/cpu.max": "400000 100000"}, "0::/a/b\n", 4.0),
+        ({"a/cpu.max": "200000 100000", "a/b/cpu.max": "400000 100000"}, "0::/a/b\n", 2.0),
+        ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, "3:cpu,cpuacct:/\n", None),
+        ({"cpu/d/cpu.cfs_quota_us": "50000\n", "cpu/d/cpu.cfs_period_us": "100000\n"}, "3:cpu:/d\n1:name=x:/\n", 0.5),
+        ({"cpu.max": "what is this"}, "nonsense\n0::/\n", None),
+    ],
+)
+def test_a_containers_quota_is_read(tmp_path, monkeypatch, files, membership, quota):
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    (tmp_path / "membership").write_text(membership)
+    assert cores.cpu_quota(tmp_path, tmp_path / "membership") == quota
+    monkeypatch.setattr(cores, "cpu_quota", lambda: quota)
+    everything = len(os.sched_getaffinity(0))
+    assert cores.usable_cores() == (everything if quota is None else max(1, min(everything, int(quota))))

@@ -51,20 +51,11 @@ def test_localhost_is_an_address():
     assert ServerSettings(host="localhost").host == "127.0.0.1"
 
 
-@pytest.mark.parametrize(
-    ("given", "address"),
-    [
-        ({}, "127.0.0.1"),
-        ({"host": "0.0.0.0"}, "0.0.0.0"),
-        ({"host": "0.0.0.0", "triton_host": "localhost"}, "127.0.0.1"),
-        # Past the facade there is nobody who asks for a key.
-        ({"host": "0.0.0.0", "api_keys_file": "keys"}, "127.0.0.1"),
-        ({"host": "0.0.0.0", "api_keys_file": "keys", "triton_host": "10.0.0.1"}, "10.0.0.1"),
-        ({"host": "0.0.0.0", "api_keys_file": "keys", "triton_only": True}, "0.0.0.0"),
-    ],
-)
-def test_triton_is_not_open_where_the_facade_asks_for_keys(given, address):
-    assert ServerSettings(**given).triton_address == address
+def test_triton_is_open_to_this_machine_alone_unless_it_is_told_otherwise():
+    for given in ({}, {"host": "0.0.0.0"}, {"host": "0.0.0.0", "triton_only": True}, {"api_keys_file": "keys"}):
+        assert ServerSettings(**given).triton_host == "127.0.0.1"
+    assert ServerSettings(host="0.0.0.0", triton_host="localhost").triton_host == "127.0.0.1"
+    assert ServerSettings(triton_host="10.0.0.1").triton_host == "10.0.0.1"
 
 
 def test_a_server_on_every_address_is_reached_on_the_local_one():

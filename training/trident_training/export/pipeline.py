@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import fcntl
 import functools
 import json
 import os
@@ -150,13 +152,24 @@ def _compare(module: torch.jit.ScriptModule, head: Head, batches: list[list[torc
 
 def _replace(file: Path, write: Callable[[Path], object]) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
+    _remove_abandoned_drafts(file)
     handle, name = tempfile.mkstemp(prefix=f".{file.name}.", dir=file.parent)
-    os.close(handle)
     draft = Path(name)
     try:
+        # As long as this process lives, whatever becomes of it.
+        fcntl.flock(handle, fcntl.LOCK_EX)
         write(draft)
         # Triton may run as another user than the one who exports.
         draft.chmod(0o644)
         draft.replace(file)
     finally:
         draft.unlink(missing_ok=True)
+        os.close(handle)
+
+
+def _remove_abandoned_drafts(file: Path) -> None:
+    """Remove what exports left that were killed: drafts that nobody holds."""
+    for draft in file.parent.glob(f".{file.name}.*"):
+        with contextlib.suppress(BlockingIOError, FileNotFoundError), draft.open("rb") as held:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            draft.unlink(missing_ok=True)

@@ -7,11 +7,11 @@ backend's source, and that backend itself, run on models of the kind.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from trident_server.backends.cores import usable_cores
 from trident_server.backends.pytorch.errors import ConfigurationError
 from trident_server.backends.pytorch.parameters import Parameters
 from trident_server.backends.pytorch.sequences import State, controls_of, states_of
@@ -110,7 +110,7 @@ class ModelConfiguration:
         """Threads inside an operation: as configured, else the cores of this process shared among the instances."""
         if self.parameters.intra_op_threads > 0:
             return self.parameters.intra_op_threads
-        return max(1, len(os.sched_getaffinity(0)) // self.instances)
+        return max(1, usable_cores() // self.instances)
 
     def _check_scattered(self, output: Tensor) -> None:
         source = self.scattered.get(output.name)

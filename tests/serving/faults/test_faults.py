@@ -1,0 +1,167 @@
+"""The server is hurt under load: every answer is right, no request is lost, and it serves again by itself."""
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+import pytest
+from chaos import soak
+from chaos.faults import FAULTS, STEADY, suffer, table
+from chaos.stand import Stand
+from chaos.traffic import Outcome, Question, Traffic, asked_before, same
+from trident_client import TridentClient
+from trident_server.facade import FacadeProcess
+
+FLOOD_SECONDS = 6.0
+pytestmark = pytest.mark.serving
+
+# Stands in for the model of acceptability, in a process of its own, and answers with the text's length.
+CONFIG = """
+backend: "python"
+max_batch_size: 64
+input [ { name: "TEXT" data_type: TYPE_STRING dims: [ 1 ] } ]
+output [
+  { name: "PROBABILITY" data_type: TYPE_FP32 dims: [ 1 ] },
+  { name: "TRUNCATED_TOKENS" data_type: TYPE_INT32 dims: [ 1 ] }
+]
+dynamic_batching { }
+instance_group [ { count: 1 kind: KIND_CPU } ]
+"""
+MODEL = """
+import time
+
+import numpy as np
+import triton_python_backend_utils as pb_utils
+
+
+class TritonPythonModel:
+    def execute(self, requests):
+        time.sleep(0.02)
+        responses = []
+        for request in requests:
+            texts = pb_utils.get_input_tensor_by_name(request, "TEXT").as_numpy()
+            lengths = np.array([[len(text) / 100] for text in texts[:, 0]], dtype=np.float32)
+            tensors = [
+                pb_utils.Tensor("PROBABILITY", lengths),
+                pb_utils.Tensor("TRUNCATED_TOKENS", np.zeros_like(lengths, dtype=np.int32)),
+            ]
+            responses.append(pb_utils.InferenceResponse(tensors))
+        return responses
+"""
+#: One of each kind; all of them with the real models are `make chaos`.
+SHORT = ("Triton killed", "a Python model's process killed", "the facade killed")
+
+
+@pytest.fixture(scope="module")
+def stand(tmp_path_factory, share_backends):
+    folder = tmp_path_factory.mktemp("faults")
+    version = folder / "models" / "cola" / "1"
+    version.mkdir(parents=True)
+    (version / "model.py").write_text(MODEL)
+    (version.parent / "config.pbtxt").write_text(CONFIG)
+    with Stand(folder / "models", share_backends(folder / "run"), ["--models=cola"]) as stand:
+        yield stand
+
+
+@pytest.fixture(scope="module")
+def questions(stand):
+    texts = ["x" * length for length in range(1, 98, 7)]
+    bad = Question("/generate", {"passage": ""}, status=422)
+    return asked_before(stand.url, [Question("/generate", {"passage": text}) for text in texts] + [bad])
+
+
+@pytest.mark.parametrize("name", SHORT)
+def test_every_answer_is_right_none_is_lost_and_it_serves_again_by_itself(stand, questions, name):
+    assert name in FAULTS
+    row = suffer(stand, name, questions, clients=8)
+    assert row.in_flight > 0
+    assert (row.lost, row.wrong) == (0, 0), row.complaints
+    assert row.right >= STEADY
+    # It takes a second at least to start anything again.
+    assert row.seconds > 1.0
+    # Only a facade that is gone leaves its clients without a word of its own.
+    assert row.broken == 0 or name == "the facade killed"
+    assert f"| {name} | {row.in_flight} | {row.right} |" in table([row])
+
+
+def test_what_ended_was_told_by_its_name(stand):
+    said = "".join(stand.said)
+    assert "Triton was killed by SIGKILL." in said
+    assert "The process of the Python model 'cola' ended" in said
+    assert "The facade was killed by SIGKILL." in said
+    assert said.count("is ready again.") == len(SHORT)
+
+
+def test_lists_that_are_too_many_are_refused_with_a_time_and_leave_nothing_in_triton(stand, tmp_path):
+    texts = ["x" * (1 + index % 97) for index in range(2048)]
+    triton = {
+        f"triton_{name}url": f"127.0.0.1:{stand.ports[f'{port}-port']}"
+        for name, port in (("", "http"), ("grpc_", "grpc"))
+    }
+    settings = {"deadline": FLOOD_SECONDS, "models": "cola"}
+    with (
+        FacadeProcess(**triton, log_file=tmp_path / "facade.log", stop_grace=0.0, settings=settings) as facade,
+        httpx.Client(
+            base_url=facade.url, timeout=120, limits=httpx.Limits(max_connections=64), trust_env=False
+        ) as http,
+        ThreadPoolExecutor(64) as clients,
+    ):
+        # 32 batches of 20 ms each: so many at once would take some forty seconds.
+        answers = list(clients.map(lambda _: http.post("/acceptability", json={"sentences": texts}), range(64)))
+        time.sleep(1.0)
+        assert soak_of_nobody(stand)["pending in Triton"] == [0.0]
+    by_status = {status: [each for each in answers if each.status_code == status] for status in (200, 429, 504)}
+    assert sum(map(len, by_status.values())) == 64
+    assert by_status[200]
+    for each in by_status[200]:
+        assert each.json()["probs"] == pytest.approx([len(text) / 100 for text in texts])
+    waits = sorted(int(each.headers["retry-after"]) for each in by_status[429])
+    assert len(waits) > 32
+    assert waits[0] >= 1
+    assert waits[-1] > 5, "they are to come one after the other"
+    assert len(by_status[504]) < len(by_status[429])
+
+
+def soak_of_nobody(stand):
+    samples = {name: [] for name in soak.NAMES}
+    soak.sample(stand, samples)
+    return samples
+
+
+def test_a_soak_looks_at_every_answer_and_at_what_grows(stand, questions, tmp_path):
+    found = soak.run(stand, questions, clients=4, seconds=3.0, every=0.5)
+    assert found.counts["answered right"] > 0
+    assert found.failures() == [], found.complaints
+    assert len(found.seconds) == len(found.samples["threads"]) >= 2
+    soak.plot(found, tmp_path / "soak.png")
+    assert (tmp_path / "soak.png").read_bytes().startswith(b"\x89PNG")
+    leaking = {name: [100.0 * (1 + index) for index in range(8)] for name in soak.NAMES}
+    failures = soak.Soak(range(8), leaking, {"lost": 1, "wrong": 0}, []).failures()
+    assert failures[0] == "1 lost"
+    assert "memory, MiB grew from 350 to 750" in failures
+    assert failures[-1] == "Triton's queue was not empty at the end"
+
+
+@pytest.mark.parametrize("protocol", ["http", "grpc"])
+def test_a_proxy_in_the_environment_is_not_asked_for_triton(stand, monkeypatch, protocol):
+    for name in ("http_proxy", "https_proxy", "grpc_proxy", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    with TridentClient(f"127.0.0.1:{stand.ports[f'{protocol}-port']}", protocol=protocol) as client:
+        assert client.acceptability(["x" * 5]) == pytest.approx([0.05])
+
+
+def test_another_answer_is_called_wrong(stand, questions):
+    other = [Question(each.path, each.body, each.status, {"prob": 0.5}) for each in questions[:1]]
+    with Traffic(stand.url, other, clients=1) as traffic:
+        while not traffic.counts():
+            time.sleep(0.01)
+    assert set(traffic.counts()) == {Outcome.WRONG}
+    assert "/generate" in traffic.complaints[0]
+
+
+def test_answers_are_the_same_where_numbers_nearly_are():
+    assert same({"a": [1.0, "x"], "runtime(sec)": 1.0}, {"a": [1.001, "x"], "runtime(sec)": 2.0})
+    assert not same({"a": 1.0}, {"a": 1.1})
+    assert not same({"a": 1.0}, {"b": 1.0})
+    assert not same([1.0], [1.0, 1.0])
+    assert not same("x", "y")

@@ -1,0 +1,106 @@
+"""``python -m chaos``: the long forms of faults, floods and the soak, each on a server of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from chaos import faults as fault_table
+from chaos import flood as flooding
+from chaos import soak as soaking
+from chaos import starts
+from chaos.questions import MIXED
+from chaos.stand import Stand
+from chaos.traffic import asked_before
+
+app = typer.Typer(add_completion=False, help=__doc__)
+console = Console(highlight=False, soft_wrap=True)
+Repository = Annotated[Path, typer.Option(help="The model repository that is served.")]
+Clients = Annotated[int, typer.Option(help="Clients that ask at once.")]
+
+
+@app.command()
+def faults(
+    out: Annotated[Path, typer.Option(help="The table goes here, as Markdown.")],
+    repository: Repository = Path("model_repository"),
+    clients: Clients = 16,
+) -> None:
+    """Do every fault to a server under load, and start it on damaged files.
+
+    Exits with status 1 when a request was lost, an answer was wrong, or a start did not name the model at fault.
+    """
+    rows = []
+    forms = [(name, "", []) for name in fault_table.FAULTS]
+    for name, form, options in [*forms, ("a Python model's process killed", " (isolated)", ["--isolated"])]:
+        # A new one each time: pauses grow from death to death.
+        with tempfile.TemporaryDirectory() as folder, Stand(repository, Path(folder), options) as stand:
+            row = fault_table.suffer(stand, name, asked_before(stand.url, MIXED), clients)
+        rows.append(replace(row, fault=name + form))
+        console.print(f"{rows[-1].fault}: {row.seconds:.1f} s {list(row.complaints)[:3]}", markup=False)
+    refusals = [starts.refuse(repository, name) for name in starts.DAMAGES]
+    text = f"{fault_table.table(rows)}\n{starts.table(refusals)}"
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(text, "utf-8")
+    console.print(text, markup=False)
+    if any(row.lost or row.wrong for row in rows) or any(each.status != 1 or not each.named for each in refusals):
+        raise typer.Exit(1)
+
+
+@app.command()
+def flood(
+    out: Annotated[Path, typer.Option(help="The points go here, as JSON.")],
+    repository: Repository = Path("model_repository"),
+    url: Annotated[str | None, typer.Option(help="A facade that runs already, in place of one of its own.")] = None,
+    seconds: Annotated[float, typer.Option(help="How long each load is offered.")] = 60.0,
+) -> None:
+    """Offer up to ten times the sustained load of single texts and of lists."""
+    if url is not None:
+        points = asyncio.run(flooding.measure(url, seconds))
+    else:
+        with tempfile.TemporaryDirectory() as folder, Stand(repository, Path(folder)) as stand:
+            points = asyncio.run(flooding.measure(stand.url, seconds))
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps(points, indent=1), "utf-8")
+
+
+@app.command()
+def picture(
+    files: Annotated[list[Path], typer.Argument(help="What `flood` wrote; a line each, called by the file's name.")],
+    out: Annotated[Path, typer.Option(help="The picture.")],
+) -> None:
+    """Draw goodput and p99 against the offered load."""
+    flooding.plot({file.stem: json.loads(file.read_text("utf-8")) for file in files}, out)
+
+
+@app.command()
+def soak(
+    out: Annotated[Path, typer.Option(help="The plot goes here.")],
+    repository: Repository = Path("model_repository"),
+    minutes: Annotated[float, typer.Option(help="How long.")] = 20.0,
+    clients: Clients = 8,
+) -> None:
+    """Ask everything for a long time, and look at every answer and at what grows.
+
+    Exits with status 1 when an answer was wrong, a request was lost, or something grew.
+    """
+    with tempfile.TemporaryDirectory() as folder, Stand(repository, Path(folder)) as stand:
+        found = soaking.run(stand, asked_before(stand.url, MIXED), clients, 60 * minutes)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    soaking.plot(found, out)
+    console.print(f"{found.counts} {list(found.complaints)[:3]}", markup=False)
+    failures = found.failures()
+    for each in failures:
+        console.print(each, style="red", markup=False)
+    if failures:
+        raise typer.Exit(1)
+
+
+if __name__ == "__main__":
+    app()

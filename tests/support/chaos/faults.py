@@ -1,0 +1,135 @@
+"""What is done to a server that answers, and what became of its requests: the table of faults."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import signal
+import socket
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import psutil
+
+from chaos.stand import Stand
+from chaos.traffic import Outcome, Question, Traffic
+
+#: Right answers that must come before and after.
+STEADY = 40
+RECOVERY_SECONDS = 180.0
+HALT_SECONDS = 3.0
+DEEP_BYTES = 400_000
+CHUNKS = 600_000
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table.
+
+    Attributes:
+        fault: what was done.
+        in_flight: requests under way at that moment.
+        right: answers that were those of before, from the fault to the recovery and a moment beyond.
+        refused: errors that say what is the matter.
+        broken: connections that broke, which their clients see at once.
+        lost: requests without an answer or an error.
+        wrong: other answers.
+        seconds: the longest time without a right answer.
+        complaints: what was said to those that were lost or wrong.
+    """
+
+    fault: str
+    in_flight: int
+    right: int
+    refused: int
+    broken: int
+    lost: int
+    wrong: int
+    seconds: float
+    complaints: Sequence[str] = ()
+
+
+HEAD = ("fault", "requests in flight", "answered right", "refused clearly", "connection broken", "lost", "wrong")
+
+
+def table(rows: Sequence[Row]) -> str:
+    """Return rows as a table in Markdown."""
+    lines = [f"| {' | '.join(HEAD)} | seconds to recover |", "|---|" + "---:|" * 7]
+    for each in rows:
+        numbers = (each.in_flight, each.right, each.refused, each.broken, each.lost, each.wrong)
+        lines.append(f"| {each.fault} | {' | '.join(map(str, numbers))} | {each.seconds:.1f} |")
+    return "\n".join(lines) + "\n"
+
+
+def kill(find: Callable[[Stand], psutil.Process]) -> Callable[[Stand], None]:
+    """Make a fault of a process's sudden end."""
+    return lambda stand: find(stand).kill()
+
+
+def halt(find: Callable[[Stand], psutil.Process]) -> Callable[[Stand], None]:
+    """Make a fault of a process that is halted for a moment and goes on."""
+
+    def act(stand: Stand) -> None:
+        process = find(stand)
+        process.send_signal(signal.SIGSTOP)
+        time.sleep(HALT_SECONDS)
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.send_signal(signal.SIGCONT)
+
+    return act
+
+
+def nested_deeply(stand: Stand) -> None:
+    """Send Triton JSON that is nested too deeply."""
+    connection = http.client.HTTPConnection("127.0.0.1", stand.ports["http-port"], timeout=30)
+    with contextlib.suppress(OSError, http.client.HTTPException), contextlib.closing(connection):
+        connection.request("POST", "/v2/models/cola/infer", body=b"[" * DEEP_BYTES)
+        connection.getresponse().read()
+
+
+def many_chunks(stand: Stand) -> None:
+    """Send Triton a body in chunks of one byte."""
+    head = b"POST /v2/models/cola/infer HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n"
+    with (
+        contextlib.suppress(OSError),
+        socket.create_connection(("127.0.0.1", stand.ports["http-port"]), timeout=60) as connection,
+    ):
+        connection.sendall(head + b"1\r\n \r\n" * CHUNKS + b"0\r\n\r\n")
+        connection.recv(1000)
+
+
+FAULTS: dict[str, Callable[[Stand], None]] = {
+    "Triton killed": kill(lambda stand: stand.triton),
+    "a Python model's process killed": kill(lambda stand: stand.stub),
+    "the facade killed": kill(lambda stand: stand.facade),
+    "Triton halted for 3 s": halt(lambda stand: stand.triton),
+    "a Python model's process halted for 3 s": halt(lambda stand: stand.stub),
+    "the facade halted for 3 s": halt(lambda stand: stand.facade),
+    "400 KB of `[` to Triton": nested_deeply,
+    "600,000 chunks of a byte to Triton": many_chunks,
+}
+
+
+def suffer(stand: Stand, name: str, questions: Sequence[Question], clients: int) -> Row:
+    """Do a fault to a server under load, and wait until it answers as before.
+
+    Raises:
+        RuntimeError: it did not answer before, or never again.
+    """
+    with Traffic(stand.url, questions, clients) as traffic:
+        if not traffic.wait_for_answers(0.0, STEADY, RECOVERY_SECONDS):
+            raise RuntimeError(f"nothing is answered: {traffic.counts()} {traffic.complaints[:3]}")
+        before, in_flight, began = traffic.counts(), traffic.in_flight, time.monotonic()
+        FAULTS[name](stand)
+        if not traffic.wait_for_answers(time.monotonic(), STEADY, RECOVERY_SECONDS):
+            raise RuntimeError(f"after '{name}' nothing was answered: {traffic.counts()}\n{''.join(stand.said)}")
+        seconds = traffic.longest_pause(began)
+    counts = traffic.counts() - before
+    return Row(
+        name,
+        in_flight,
+        *(counts[each] for each in (Outcome.RIGHT, Outcome.REFUSED, Outcome.BROKEN, Outcome.LOST, Outcome.WRONG)),
+        seconds,
+        traffic.complaints,
+    )

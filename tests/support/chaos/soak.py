@@ -1,0 +1,101 @@
+"""A long run of mixed traffic: no answer is wrong, and nothing grows."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import numpy as np
+import psutil
+
+from chaos.stand import Stand
+from chaos.traffic import Outcome, Question, Traffic
+
+PENDING = re.compile(r"^nv_inference_pending_request_count\{.*\} (\S+)$", re.MULTILINE)
+#: What may come on top of the first quarter's value: a part of it, and a constant for what is small.
+GROWTH = {"memory, MiB": (0.1, 64.0), "descriptors": (0.1, 32.0), "threads": (0.1, 16.0), "/dev/shm, MiB": (0.1, 16.0)}
+NAMES = (*GROWTH, "pending in Triton")
+
+
+@dataclass(frozen=True)
+class Soak:
+    """What was measured.
+
+    Attributes:
+        seconds: when, from the beginning.
+        samples: by what was measured, a value for each of these moments.
+        counts: requests by what became of them.
+        complaints: what was said to those that were lost or wrong.
+    """
+
+    seconds: Sequence[float]
+    samples: dict[str, list[float]]
+    counts: dict[str, int]
+    complaints: Sequence[str]
+
+    def failures(self) -> list[str]:
+        """Return what is not as it should be."""
+        found = [f"{count} {name}" for name, count in self.counts.items() if name in {"lost", "wrong"} and count]
+        quarter = max(1, len(self.seconds) // 4)
+        for name, (part, constant) in GROWTH.items():
+            # Caches fill in the first quarter: what the second one holds may not grow any more.
+            early = float(np.median(self.samples[name][quarter : 2 * quarter]))
+            late = float(np.median(self.samples[name][-quarter:]))
+            if late > early * (1 + part) + constant:
+                found.append(f"{name} grew from {early:.0f} to {late:.0f}")
+        if self.samples["pending in Triton"][-1]:
+            found.append("Triton's queue was not empty at the end")
+        return found
+
+
+def run(stand: Stand, questions: Sequence[Question], clients: int, seconds: float, every: float = 1.0) -> Soak:
+    """Ask for so many seconds, and measure all processes of the server every so often."""
+    samples: dict[str, list[float]] = {name: [] for name in NAMES}
+    times: list[float] = []
+    started = time.monotonic()
+    with Traffic(stand.url, questions, clients) as traffic:
+        while time.monotonic() - started < seconds:
+            time.sleep(every)
+            sample(stand, samples)
+            times.append(time.monotonic() - started)
+    # With nobody asking any more.
+    sample(stand, samples)
+    times.append(time.monotonic() - started)
+    counts = {str(each): traffic.counts()[each] for each in Outcome}
+    return Soak(times, samples, counts, traffic.complaints)
+
+
+def sample(stand: Stand, samples: dict[str, list[float]]) -> None:
+    """Measure once, and append each value to its list."""
+    memory = descriptors = threads = 0
+    for process in stand.family():
+        with contextlib.suppress(psutil.Error), process.oneshot():
+            memory += process.memory_info().rss
+            descriptors += process.num_fds()
+            threads += process.num_threads()
+    shm = os.statvfs("/dev/shm")
+    metrics = httpx.get(stand.metrics_url, trust_env=False, timeout=30).text
+    pending = sum(float(each) for each in PENDING.findall(metrics))
+    used = (shm.f_blocks - shm.f_bfree) * shm.f_frsize
+    for name, value in zip(NAMES, (memory / 2**20, descriptors, threads, used / 2**20, pending), strict=True):
+        samples[name].append(float(value))
+
+
+def plot(soak: Soak, file: Path) -> None:
+    """Draw each of the values over time."""
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(len(NAMES), 1, figsize=(9, 10), sharex=True)
+    for axis, name in zip(axes, NAMES, strict=True):
+        axis.plot(soak.seconds, soak.samples[name])
+        axis.set(ylabel=name, ylim=(0, None))
+    axes[-1].set(xlabel="seconds")
+    figure.tight_layout()
+    figure.savefig(file, dpi=80)
+    plt.close(figure)

@@ -12,6 +12,9 @@ TORCH_INDEX_URL ?=
 TRITON_TAG  ?= 24.10
 TRIDENT_TAG ?= latest
 
+# Set, `make test` measures which lines it runs and fails below the floor in pyproject.toml; it takes longer so.
+COVERAGE ?=
+
 # Arguments handed on to trident-serve, pytest and trident-bench: make serve ARGS="--port 9000", make test ARGS="-k offsets".
 ARGS ?=
 
@@ -43,15 +46,13 @@ serve: models ## start Triton and the facade; Ctrl-C stops both
 stop: ## stop a server that `make serve` left in the background
 	@if test -x $(BIN)/trident-serve; then $(BIN)/trident-serve --stop; fi
 
-# The slowest tests are told. Tests that use servers run one after the other, for two servers share the cores badly.
+# The slowest tests are told. Two workers, for two cores; what shares a server stays together, see tests/conftest.py.
 PYTEST := -m pytest --durations 25
-# Files of tests that need no server, on two cores.
-BESIDE := --numprocesses 2 --dist loadfile
+BESIDE := --numprocesses 2 --dist loadgroup --no-loadscope-reorder
 
 test: models lint ## lint, type-check and run the suite against a real Triton, but the bench's own runs
 ifeq ($(ARGS),)
-	@$(BIN)/python $(PYTEST) $(BESIDE) -m "not (serving or browser or bench)"
-	@$(BIN)/python $(PYTEST) -m "(serving or browser) and not bench"
+	@$(BIN)/python $(PYTEST) $(BESIDE) $(if $(COVERAGE),--cov) -m "not bench"
 else
 	@$(BIN)/python $(PYTEST) -m "not bench" $(ARGS)
 endif
@@ -59,7 +60,7 @@ endif
 test-bench: models ## the bench from its command lines to its reports, against a real Triton
 	@$(BIN)/python -m pytest --durations 10 -m bench $(ARGS)
 
-check: models lint ## lint, type-check and run the tests that need no server and no training
+check: models lint ## lint, type-check and run the tests that need no server and make no model
 	@$(BIN)/python $(PYTEST) $(BESIDE) -m "not (serving or browser or bench or slow)" $(ARGS)
 
 load: models ## load tests of every ensemble; the report is bench/results/load/report.html

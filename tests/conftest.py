@@ -23,9 +23,15 @@ from served_models import (  # noqa: F401
     triton,
 )
 
+TESTS = Path(__file__).parent
+
 # Servers, trainings and tests compute at the same time: a thread of torch that spins while it waits for another one
 # takes the core from whoever works. Set before torch is loaded, for every process that a test starts.
 os.environ.setdefault("GOMP_SPINCOUNT", "0")
+
+# Workers share the cores among each other: of models so small, a second thread waits more than it computes.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # `nohup` starts a run with SIGHUP ignored, a shell in the background with SIGINT: what is ignored stays so in every
 # child, and servers that must obey a signal would not get it. What has a handler begins anew in children.
@@ -41,6 +47,53 @@ hypothesis.settings.register_profile(
     suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture, hypothesis.HealthCheck.too_slow],
 )
 hypothesis.settings.load_profile("repeatable")
+
+
+# These take longest, though some have few tests: begun last, they would keep one core waiting for the other.
+LONGEST = (
+    "serving/pytorch_backend",
+    "serving/test_architectures.py",
+    "unit/training/test_tuning.py",
+    "unit/training/test_matrix.py",
+    "unit/training/test_finetune.py",
+    "unit/training/test_finetune_similarity.py",
+    "unit/training/test_sweep.py",
+    "unit/client/cli/test_resuming.py",
+)
+
+
+# Fixtures that make models of transformers.
+MAKERS = {"tiny_checkpoint", "tiny_encoder", "tiny_classifier", "tiny_reader"}
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep together, for ``--dist loadgroup``, what shares servers and files, and begin with what takes longest.
+
+    What makes a model is slow, whether it says so or not.
+
+    A file's tests are a group; those of all files that use the session's Triton are one, so that there is one of it,
+    and so are those of the package that has Tritons of its own. Within a group the order stays as it was.
+    """
+    with_triton = {item.path for item in items if _uses_sessions_triton(item)}
+    places: dict[str, int] = {}
+    for item in items:
+        path = item.path.relative_to(TESTS).as_posix()
+        place = next((number for number, name in enumerate(LONGEST) if path.startswith(name)), len(LONGEST))
+        group = "pytorch_backend" if path.startswith(LONGEST[0]) else item.path.stem
+        if item.path in with_triton:
+            group, place = "triton", -1
+        item.add_marker(pytest.mark.xdist_group(group))
+        if MAKERS & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.slow)
+        places[item.nodeid] = place
+    items.sort(key=lambda item: places[item.nodeid])
+
+
+def _uses_sessions_triton(item: pytest.Item) -> bool:
+    # Some files have servers of their own by that name.
+    found = getattr(item, "_fixtureinfo", None)
+    return found is not None and any(each.scope == "session" for each in found.name2fixturedefs.get("triton", ())[-1:])
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

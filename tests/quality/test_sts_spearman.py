@@ -55,6 +55,8 @@ def plain_cosines(pairs: list[tuple[str, str]]) -> np.ndarray:
 def test_served_spearman_is_the_plain_models(triton: TritonProcess, record_property) -> None:
     scores, pairs = read_pairs(DEV)
     assert len(pairs) > 1000
+    # Of every kind of source, which stand one behind the other.
+    scores, pairs = scores[::3], pairs[::3]
     with TridentClient(triton.grpc_url, protocol="grpc") as client:
         served = client.similarity(pairs)
     plain = plain_cosines(pairs)

@@ -1,9 +1,5 @@
 """The facade in front of the real Triton."""
 
-import contextlib
-import time
-from pathlib import Path
-
 import pytest
 from fastapi.testclient import TestClient
 from trident_api.app import create_app
@@ -65,30 +61,3 @@ def test_long_sentences_are_answered_and_said_to_be_cut(api):
     answer = api.post("/pred/sentences", json={"sentence_1": "word " * 500, "sentence_2": "b"})
     assert answer.status_code == 200
     assert answer.headers["x-truncated"] == "true"
-
-
-def test_triton_stopped_in_between_is_a_503_until_it_is_back(new_triton):
-    first = new_triton(Path("model_repository"))
-    with contextlib.ExitStack() as running:
-        # Each protocol notices by itself.
-        asked = [settings(first, protocol).model_copy(update={"retries": 8}) for protocol in ("http", "grpc")]
-        apps = [create_app(each) for each in asked]
-        apis = [running.enter_context(TestClient(app, raise_server_exceptions=False)) for app in apps]
-        for api in apis:
-            assert api.get("/health/ready").status_code == 503
-        with first:
-            for api in apis:
-                # A gRPC channel that found nobody waits a moment before it looks again.
-                deadline = time.monotonic() + 10
-                while (answer := api.get("/health/ready")).status_code != 200 and time.monotonic() < deadline:
-                    time.sleep(0.05)
-                assert answer.status_code == 200, answer.text
-                assert api.post("/generate", json=SIMILAR).status_code == 200
-        for api in apis:
-            answer = api.post("/generate", json=SIMILAR)
-            assert answer.status_code == 503
-            assert answer.headers["retry-after"]
-            assert api.get("/health/live").status_code == 200
-        with new_triton(Path("model_repository"), **first.ports):
-            for api in apis:
-                assert api.post("/generate", json=SIMILAR).status_code == 200

@@ -23,7 +23,7 @@ NAMES = {"bert": "cola", "distilbert": "cola_distilbert", "roberta": "cola_rober
     "mpnet": "cola_mpnet",
 }
 MAX_TOKENS = 40
-FINETUNE = ["--epochs", 10, "--learning-rate", "3e-3", "--batch-size", 16, "--max-length", MAX_TOKENS]
+FINETUNE = ["--epochs", 6, "--learning-rate", "3e-3", "--batch-size", 16, "--max-length", MAX_TOKENS]
 EXPORT = ["--dtype", "float32"]
 SENTENCES = [
     "the dog sleeps today.",

@@ -11,6 +11,7 @@ from trident_client import (
     AsyncTridentClient,
     BadInputError,
     NotReadyError,
+    ServerError,
     Timeout,
     TransportError,
     TridentClient,
@@ -174,3 +175,12 @@ def test_an_unknown_model_is_not_ready_at_once(client):
 def test_a_model_that_nobody_serves_is_not_ready_whatever_its_name(client, model):
     with pytest.raises(NotReadyError):
         client.acceptability(["I am a boy."], model=model)
+
+
+@pytest.mark.parametrize("protocol", ["http", "grpc"])
+def test_a_server_that_does_not_let_clients_use_shared_memory_is_a_clear_error(triton, own_processes, protocol):
+    with TridentClient(url(triton, protocol), protocol=protocol, shared_memory=True) as client:
+        with pytest.raises(ServerError, match="does not let clients use shared memory"):
+            client.embed(["long enough to be handed over: " + "x" * 1000] * 64)
+        assert client.embed(["short"]).shape == (1, 384)
+    assert own_processes.regions("client-") == []

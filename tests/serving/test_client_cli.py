@@ -1,5 +1,6 @@
 """The command line against a real Triton: every example of its help, a run killed in the middle, and figures."""
 
+import functools
 import json
 import os
 import re
@@ -52,12 +53,16 @@ def shell(line: str, folder: Path, *options: str) -> subprocess.CompletedProcess
     )
 
 
+@functools.cache
+def help_of(command: str) -> str:
+    return shell(f"trident {command} --help", CLIENT).stdout
+
+
 @pytest.mark.parametrize(
     ("command", "example"), [(command, example) for command, examples in EXAMPLES.items() for example in examples]
 )
 def test_every_example_of_the_help_runs(triton, folder, command, example):
-    reported = shell(f"trident {command} --help", folder).stdout
-    assert f"  {example}\n" in reported
+    assert f"  {example}\n" in help_of(command)
     options = ["--url", triton.http_url]
     if command == "watch":
         options += ["--metrics-url", triton.metrics_url]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from trident_client import AsyncTridentClient, BadInputError, ReadTimeoutError, ServerError, Timeout, TridentClient
+from trident_client import AsyncTridentClient, BadInputError, ReadTimeoutError, Timeout, TridentClient
 
 pytestmark = pytest.mark.serving
 
@@ -66,12 +66,6 @@ def repository(tmp_path_factory):
 @pytest.fixture(scope="module")
 def server(serve_models, repository):
     with serve_models(repository, shared_memory=True) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def closed(serve_models, repository):
-    with serve_models(repository) as server:
         yield server
 
 
@@ -140,14 +134,17 @@ def test_a_batch_that_is_refused_harms_no_other(server, named, protocol):
     assert (regions(server), named()) == ([], [])
 
 
-@pytest.mark.parametrize("protocol", ["http", "grpc"])
-def test_a_restarted_server_is_handed_new_regions(server, named, protocol):
+def test_a_restarted_server_is_handed_new_regions(server, named):
     sent = texts(64 * 4)
-    with TridentClient(url(server, protocol), protocol=protocol, shared_memory=True) as client:
-        client.embed(sent)
+    with (
+        TridentClient(server.http_url, protocol="http", shared_memory=True) as over_http,
+        TridentClient(server.grpc_url, protocol="grpc", shared_memory=True) as over_grpc,
+    ):
+        for client in (over_http, over_grpc):
+            client.embed(sent)
         server.stop()
         server.start()
-        for _ in range(2):
+        for client in (over_http, over_grpc) * 2:
             assert np.array_equal(client.embed(sent), expected(sent))
     assert (regions(server), named()) == ([], [])
 
@@ -225,12 +222,3 @@ def test_a_client_that_is_killed_while_it_makes_a_region_leaves_none(server, nam
     )
     assert (killed.returncode, killed.stdout) == (-signal.SIGKILL, "made\n")
     wait_until(lambda: not named())
-
-
-@pytest.mark.parametrize("protocol", ["http", "grpc"])
-def test_a_server_that_does_not_let_clients_is_a_clear_error(closed, named, protocol):
-    with TridentClient(url(closed, protocol), protocol=protocol, shared_memory=True) as client:
-        with pytest.raises(ServerError, match="does not let clients use shared memory"):
-            client.embed(texts(64))
-        assert np.array_equal(client.embed(["short"]), expected(["short"]))
-    assert named() == []

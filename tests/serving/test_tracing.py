@@ -11,10 +11,11 @@ from fastapi.testclient import TestClient
 from trident_api.app import create_app
 from trident_api.settings import ApiSettings
 from trident_server.process import trace_arguments
+from trident_server.repository import chosen_models, link_models
 
 pytestmark = pytest.mark.serving
 
-MODEL_REPOSITORY = Path("model_repository")
+MODEL_REPOSITORY = Path(__file__).resolve().parents[2] / "model_repository"
 TRACE = "ab" * 16
 CALLER = "cd" * 8
 # Triton sends what it has every few seconds.
@@ -56,9 +57,10 @@ def wait_for(spans, name):
         time.sleep(0.05)
 
 
-def test_a_request_is_one_trace_over_either_protocol(new_triton, collector):
+def test_a_request_is_one_trace_over_either_protocol(new_triton, collector, tmp_path):
     endpoint, spans = collector
-    with new_triton(MODEL_REPOSITORY, extra_args=trace_arguments(endpoint), ready_timeout=240) as triton:
+    repository = link_models(MODEL_REPOSITORY, chosen_models(MODEL_REPOSITORY, ["cola"]), tmp_path / "models")
+    with new_triton(repository, extra_args=trace_arguments(endpoint), ready_timeout=240) as triton:
         for protocol in ("grpc", "http"):
             spans.clear()
             settings = ApiSettings(

@@ -16,6 +16,8 @@ from trident_training.tasks.sts.card import SimilarityCard
 from trident_training.tasks.sts.pairs import MODULES
 from typer.testing import CliRunner
 
+pytestmark = pytest.mark.serving
+
 MODEL_REPOSITORY = Path(__file__).resolve().parents[2] / "model_repository"
 PAIRS = [("the dog sleeps today.", "a cat laughs."), ("고양이 runs.", "고양이 runs."), ("Mary", "every student sings")]
 

@@ -25,12 +25,16 @@ def run(*arguments: object, code: int = 0) -> str:
     return " ".join(result.output.split())
 
 
+def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder that all workers of a run share."""
+    own = tmp_path_factory.getbasetemp()
+    # A worker's own folder is in the run's.
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+
 def fine_tune_once(task: str, model: Path, data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
     """Return what ``finetune`` printed, and the best checkpoint; workers of one run wait for the one that trains."""
-    root = tmp_path_factory.getbasetemp()
-    # A worker's own folder is in the run's.
-    root = root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
-    output = root / f"fine-tuned-{task}"
+    output = run_folder(tmp_path_factory) / f"fine-tuned-{task}"
     printed = output.with_suffix(".txt")
     with FileLock(output.with_suffix(".lock")):
         if not printed.is_file():

@@ -13,7 +13,7 @@ FILLER = "Nothing much happened in the village that year, and the harvest was go
 FOUNDED = "The observatory was founded by Clara Whitmore in 1874."
 
 
-def ask_beside_a_long_passage(triton: TritonProcess, client: TridentClient, characters: int = 100_000) -> None:
+def ask_beside_a_long_passage(triton: TritonProcess, client: TridentClient, characters: int = 30_000) -> None:
     """Ask about a short passage while the reader has a long one; fail where the short one waits for it."""
     context = FILLER * (characters // len(FILLER)) + FOUNDED
     with InferenceServerClient(triton.grpc_url) as statistics, ThreadPoolExecutor(1) as pool:

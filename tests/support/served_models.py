@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fine_tuned import run_folder
 from image_context import stage
 from own_processes import OwnProcesses, wait_until_nothing_is_left
 from trident_server.errors import ServerError
@@ -40,8 +41,10 @@ def nothing_is_left(own_processes: OwnProcesses) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the backends of all servers of the session are assembled, so that they are compiled once."""
-    return tmp_path_factory.mktemp("cache")
+    """Where the backends of all servers of a run are assembled, so that they are compiled once for all workers."""
+    folder = run_folder(tmp_path_factory) / "cache"
+    folder.mkdir(exist_ok=True)
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,7 @@
 """One Triton with all models of the contract: once with the backend in its process, once with a process for each."""
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from trident_server.process import TritonProcess
@@ -16,10 +17,15 @@ def isolated(request: pytest.FixtureRequest) -> bool:
 
 
 @pytest.fixture(scope="package")
+def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """All models of the contract, which no server changes."""
+    return write_repository(tmp_path_factory.mktemp("pytorch_backend") / "models")
+
+
+@pytest.fixture(scope="package")
 def backend_triton(
-    isolated: bool, serve_models: Callable[..., TritonProcess], tmp_path_factory: pytest.TempPathFactory
+    isolated: bool, serve_models: Callable[..., TritonProcess], repository: Path
 ) -> Iterator[TritonProcess]:
-    repository = write_repository(tmp_path_factory.mktemp("pytorch_backend") / "models")
     # Models that must not load are no reason to stop, nor to be unready.
     # Warm-ups are logged only where it is asked for.
     lenient = ["--exit-on-error=false", "--strict-readiness=false", "--log-verbose=1"]

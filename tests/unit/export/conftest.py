@@ -39,7 +39,7 @@ CONFIGURATIONS = {
 }
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def tiny_encoder() -> Callable[[str], transformers.PreTrainedModel]:
     """Make an encoder without a head."""
 
@@ -59,13 +59,13 @@ def long_windows() -> transformers.PreTrainedModel:
     return transformers.AutoModel.from_config(config).eval()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def tiny_classifier() -> Callable[[str], transformers.PreTrainedModel]:
     """Make a sequence classifier whose probabilities differ clearly from one half."""
     return lambda architecture: _strong(transformers.AutoModelForSequenceClassification, architecture)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def tiny_reader() -> Callable[[str], transformers.PreTrainedModel]:
     """Make a span reader whose logits differ clearly between tokens."""
     return lambda architecture: _strong(transformers.AutoModelForQuestionAnswering, architecture)

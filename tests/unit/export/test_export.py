@@ -2,10 +2,12 @@
 
 import dataclasses
 import fcntl
+import functools
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -16,13 +18,41 @@ from trident_training.export import pipeline
 from trident_training.export.heads import Head, embedding_head, probability_head, span_head
 from trident_training.export.packing import PAIR
 from trident_training.export.parity import ParityError, Tolerance, ragged, sample_batches
-from trident_training.export.pipeline import export
+from trident_training.export.pipeline import Export, export
 from trident_training.export.quantizing import QuantizedLinear
 
 Maker = Callable[[str], PreTrainedModel]
+#: Makes a head of an architecture and what is exported of it; further options are the head's.
+Exporter = Callable[..., tuple[Head, Export]]
 PACKED = ("bert", "roberta", "electra", "albert", "distilbert", "mpnet")
 PADDED = ("modernbert",)
 LONGEST = 48
+
+
+def _once(make: Maker, head: Callable[..., Head]) -> Exporter:
+    """Return what makes each export in float32 once: nobody may change it."""
+
+    @functools.cache
+    def exported(architecture: str, **options: Any) -> tuple[Head, Export]:
+        made = head(make(architecture), **options)
+        return made, export(made, Precision.FLOAT32, LONGEST)
+
+    return exported
+
+
+@pytest.fixture(scope="module")
+def embedding(tiny_encoder: Maker) -> Exporter:
+    return _once(tiny_encoder, embedding_head)
+
+
+@pytest.fixture(scope="module")
+def probability(tiny_classifier: Maker) -> Exporter:
+    return _once(tiny_classifier, probability_head)
+
+
+@pytest.fixture(scope="module")
+def spans(tiny_reader: Maker) -> Exporter:
+    return _once(tiny_reader, span_head)
 
 
 def mixed_batch(lengths: list[int]) -> list[torch.Tensor]:
@@ -44,10 +74,9 @@ def plain_answers(head: Head, batch: list[torch.Tensor]) -> torch.Tensor:
     ],
 )
 def test_embedding_equals_the_plain_model_one_sequence_at_a_time(
-    tiny_encoder: Maker, architecture: str, pooling: Pooling
+    embedding: Exporter, architecture: str, pooling: Pooling
 ) -> None:
-    head = embedding_head(tiny_encoder(architecture), pooling)
-    exported = export(head, Precision.FLOAT32, LONGEST)
+    head, exported = embedding(architecture, pooling=pooling)
     batch = mixed_batch([1, 48, 7, 7, 1, 30, 2, 19])
     with torch.inference_mode():
         answers = head.call(exported.module, batch)
@@ -59,10 +88,9 @@ def test_embedding_equals_the_plain_model_one_sequence_at_a_time(
 @pytest.mark.parametrize("pooling", list(Pooling))
 @pytest.mark.parametrize("architecture", ["bert", "mpnet", *PADDED])
 def test_a_pairs_cosine_is_that_of_its_sentences_and_sentences_join_pairs(
-    tiny_encoder: Maker, architecture: str, pooling: Pooling
+    embedding: Exporter, architecture: str, pooling: Pooling
 ) -> None:
-    head = embedding_head(tiny_encoder(architecture), pooling)
-    exported = export(head, Precision.FLOAT32, LONGEST)
+    head, exported = embedding(architecture, pooling=pooling)
     firsts, seconds = mixed_batch([3, 48, 9, 1, 20, 6]), mixed_batch([30, 2, 9, 17, 1, 48])
     mark = torch.tensor([PAIR])
     # The fourth item is one sentence among pairs; the last one has a second mark, which parts nothing.
@@ -78,9 +106,8 @@ def test_a_pairs_cosine_is_that_of_its_sentences_and_sentences_join_pairs(
 
 
 @pytest.mark.parametrize("architecture", [*PACKED, *PADDED])
-def test_probability_equals_the_plain_classifier(tiny_classifier: Maker, architecture: str) -> None:
-    head = probability_head(tiny_classifier(architecture))
-    exported = export(head, Precision.FLOAT32, LONGEST)
+def test_probability_equals_the_plain_classifier(probability: Exporter, architecture: str) -> None:
+    head, exported = probability(architecture)
     batch = mixed_batch([3, 48, 12, 5, 5, 1])
     with torch.inference_mode():
         answers = exported.module(*ragged(batch))
@@ -94,10 +121,9 @@ def test_probability_equals_the_plain_classifier(tiny_classifier: Maker, archite
 # ModernBERT's reader has more than one layer behind its encoder.
 @pytest.mark.parametrize("architecture", PACKED)
 def test_span_logits_equal_the_plain_readers_however_many_windows_are_read_at_a_time(
-    tiny_reader: Maker, architecture: str, slice_tokens: int
+    spans: Exporter, architecture: str, slice_tokens: int
 ) -> None:
-    head = span_head(tiny_reader(architecture), slice_tokens=slice_tokens)
-    exported = export(head, Precision.FLOAT32, LONGEST)
+    head, exported = spans(architecture, slice_tokens=slice_tokens)
     batch = mixed_batch([3, 48, 12, 5, 5, 1, 48, 30])
     with torch.inference_mode():
         answers = head.call(exported.module, batch)
@@ -110,9 +136,9 @@ def test_span_logits_equal_the_plain_readers_however_many_windows_are_read_at_a_
 
 @pytest.mark.parametrize("architecture", ["bert", "roberta", "mpnet", *PADDED])
 def test_ids_and_lengths_that_the_model_has_no_place_for_harm_no_neighbour(
-    tiny_encoder: Maker, architecture: str
+    embedding: Exporter, architecture: str
 ) -> None:
-    exported = export(embedding_head(tiny_encoder(architecture)), Precision.FLOAT32, LONGEST)
+    _, exported = embedding(architecture, pooling=Pooling.MEAN)
     good, other = mixed_batch([12, 30])
     bad = [torch.tensor([5, 97, 2**31 - 1, 6]), torch.arange(500_000) % 90]
     with torch.inference_mode():
@@ -137,10 +163,10 @@ def spoilt(lengths: list[int], first_empty: int) -> tuple[torch.Tensor, torch.Te
 @pytest.mark.parametrize("architecture", ["bert", "mpnet"])
 @pytest.mark.parametrize(("lengths", "empty"), [([4, 0, 6, 3], 1), ([0, 3], 0), ([4, 3, 0], 2), ([0], 0)])
 def test_from_the_first_empty_item_of_a_batch_on_nobody_is_told_another_ones_answer(
-    tiny_encoder: Maker, tiny_classifier: Maker, architecture: str, lengths: list[int], empty: int
+    embedding: Exporter, probability: Exporter, architecture: str, lengths: list[int], empty: int
 ) -> None:
-    for head in (embedding_head(tiny_encoder(architecture)), probability_head(tiny_classifier(architecture))):
-        module = export(head, Precision.FLOAT32, LONGEST).module
+    for _, exported in (embedding(architecture, pooling=Pooling.MEAN), probability(architecture)):
+        module = exported.module
         with torch.inference_mode():
             answers = module(*spoilt(lengths, empty))
             answers = answers if isinstance(answers, tuple) else (answers,)
@@ -172,9 +198,9 @@ def read(module: torch.nn.Module, items: list[tuple[list[int], list[int], list[i
 
 @pytest.mark.parametrize("architecture", ["bert", "mpnet"])
 def test_a_request_whose_lengths_do_not_fit_its_ids_is_answered_with_nan_and_moves_nobodys_answer(
-    tiny_reader: Maker, architecture: str
+    spans: Exporter, architecture: str
 ) -> None:
-    module = export(span_head(tiny_reader(architecture)), Precision.FLOAT32, LONGEST).module
+    module = spans(architecture)[1].module
     first, last = ([9, 8, 7, 6, 5], [0, 0, 1, 1, 1], [2, 3]), ([20, 21, 22], [0, 1, 1], [3])
     expected = [read(module, [item])[0] for item in (first, last)]
     for unfit in UNFIT.values():
@@ -193,8 +219,8 @@ def test_a_request_whose_lengths_do_not_fit_its_ids_is_answered_with_nan_and_mov
 
 
 @pytest.mark.parametrize("part", range(3), ids=["ids", "types", "lengths"])
-def test_from_an_item_on_that_lacks_one_of_its_inputs_a_reader_answers_nan(tiny_reader: Maker, part: int) -> None:
-    module = export(span_head(tiny_reader("bert")), Precision.FLOAT32, LONGEST).module
+def test_from_an_item_on_that_lacks_one_of_its_inputs_a_reader_answers_nan(spans: Exporter, part: int) -> None:
+    module = spans("bert")[1].module
     first, other = ([9, 8, 7, 6, 5], [0, 0, 1, 1, 1], [2, 3]), ([20, 21, 22], [0, 1, 1], [3])
     lacking = ([5, 6, 7, 8], [0, 0, 1, 1], [4])
     lacking = tuple([] if place == part else each for place, each in enumerate(lacking))
@@ -284,8 +310,8 @@ def test_what_int8_changes_too_much_is_refused_or_computed_in_float32(tiny_encod
     ("architecture", "pooling"), [("roberta", "mean"), ("mpnet", "mean"), ("modernbert", "cls"), ("bert", "max")]
 )
 @pytest.mark.parametrize("lengths", [[1] * 64, [1], [0], [0, 0, 0], [5, 0, 1]])
-def test_edges_answer_finite_rows(tiny_encoder: Maker, architecture: str, pooling: str, lengths: list[int]) -> None:
-    exported = export(embedding_head(tiny_encoder(architecture), Pooling(pooling)), Precision.FLOAT32, 8)
+def test_edges_answer_finite_rows(embedding: Exporter, architecture: str, pooling: str, lengths: list[int]) -> None:
+    _, exported = embedding(architecture, pooling=Pooling(pooling))
     # An item without any element is another matter, see below.
     for padding in (0, 3) if all(lengths) else (3,):
         ids = torch.cat([torch.tensor([9] * length + [-1] * padding, dtype=torch.int32) for length in lengths])
@@ -297,17 +323,16 @@ def test_edges_answer_finite_rows(tiny_encoder: Maker, architecture: str, poolin
         torch.testing.assert_close(answers.norm(dim=1), norms, atol=1e-5, rtol=0)
 
 
-def test_an_answer_does_not_depend_on_the_company_in_its_batch(tiny_encoder: Maker) -> None:
-    head = embedding_head(tiny_encoder("electra"))
-    exported = export(head, Precision.FLOAT32, LONGEST)
+def test_an_answer_does_not_depend_on_the_company_in_its_batch(embedding: Exporter) -> None:
+    head, exported = embedding("electra", pooling=Pooling.MEAN)
     batch = mixed_batch([6, 40, 6, 11])
     together = head.call(exported.module, batch)
     alone = torch.cat([head.call(exported.module, [each]) for each in batch])
     torch.testing.assert_close(together, alone, atol=1e-6, rtol=0)
 
 
-def test_the_bias_on_distances_is_computed_once_and_projections_at_once(tiny_encoder: Maker) -> None:
-    module = export(embedding_head(tiny_encoder("mpnet")), Precision.FLOAT32, LONGEST).module
+def test_the_bias_on_distances_is_computed_once_and_projections_at_once(embedding: Exporter) -> None:
+    module = embedding("mpnet", pooling=Pooling.MEAN)[1].module
     nodes = all_nodes(module.graph)
     # Of words, of positions and of distances.
     assert sum(node.kind() == "aten::embedding" for node in nodes) == 3
@@ -364,8 +389,8 @@ def test_exporting_leaves_the_plain_model_as_it_was(tiny_encoder: Maker) -> None
     torch.testing.assert_close(plain_answers(head, batch), before, atol=0, rtol=0)
 
 
-def test_the_file_needs_nothing_but_torch(tiny_encoder: Maker, tmp_path: Path) -> None:
-    exported = export(embedding_head(tiny_encoder("bert")), Precision.FLOAT32, 16)
+def test_the_file_needs_nothing_but_torch(embedding: Exporter, tmp_path: Path) -> None:
+    _, exported = embedding("bert", pooling=Pooling.MEAN)
     exported.module.save(str(tmp_path / "model.pt"))
     script = (
         "import sys, torch\n"
@@ -381,8 +406,8 @@ def test_the_file_needs_nothing_but_torch(tiny_encoder: Maker, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("architecture", ["bert", "mpnet", *PADDED])
-def test_the_graph_has_no_operation_that_another_backend_lacks(tiny_encoder: Maker, architecture: str) -> None:
-    exported = export(embedding_head(tiny_encoder(architecture)), Precision.FLOAT32, 16)
+def test_the_graph_has_no_operation_that_another_backend_lacks(embedding: Exporter, architecture: str) -> None:
+    _, exported = embedding(architecture, pooling=Pooling.MEAN)
     kinds = {node.kind() for node in all_nodes(exported.module.graph)}
     assert {kind.partition("::")[0] for kind in kinds} <= {"aten", "prim"}
     assert "prim::PythonOp" not in kinds

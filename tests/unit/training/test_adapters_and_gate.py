@@ -149,26 +149,6 @@ def test_an_adapter_that_does_not_fit_is_refused(classifier, tiny_checkpoint, tm
         merge_adapter(tmp_path, base)
 
 
-def test_a_worse_model_does_not_replace_a_better_one(classifier, toy_data, repository, tmp_path):
-    bad = tmp_path / "bad"
-    shutil.copytree(classifier, bad)
-    weights = load_file(bad / "model.safetensors")
-    weights["classifier.bias"], weights["classifier.weight"] = torch.tensor([9.0, -9.0]), torch.zeros(2, 32)
-    save_file(weights, bad / "model.safetensors", metadata={"format": "pt"})
-    export = ["export", "cola", "--repository", repository, "--dtype", "float32", "--checkpoint"]
-    run(*export, classifier)
-    network = repository / "cola_classifier" / "1" / "model.pt"
-    served = network.read_bytes()
-    assert "cola is served already; --data compares" in run(*export, bad, code=1)
-    printed = run(*export, bad, "--data", toy_data, code=1)
-    assert "matthews_correlation is 0.0000 over 41 sentences" in printed
-    assert "--replace" in printed
-    assert network.read_bytes() == served
-    run(*export, classifier, "--data", toy_data)
-    run(*export, bad, "--replace")
-    assert network.read_bytes() != served
-
-
 def test_a_variant_that_the_gate_refuses_stays_as_it_is_served(classifier, toy_data, repository, tmp_path):
     export = ["export", "cola", "--repository", repository, "--dtype", "float32", "--name", "cola_own"]
     run(*export, "--checkpoint", classifier)

@@ -60,7 +60,7 @@ def test_the_best_epoch_is_kept_scored_and_not_trained_again(tiny_checkpoint, to
 
 @pytest.mark.slow
 def test_a_killed_run_goes_on_and_ends_as_an_uninterrupted_one(tiny_checkpoint, toy_data, tmp_path):
-    settings = ("--epochs", "5", "--save-steps", "7", "--seed", "11", "--average", "0.8")
+    settings = ("--epochs", "4", "--save-steps", "7", "--seed", "11", "--average", "0.8")
     finetune(tiny_checkpoint("bert"), toy_data, tmp_path / "whole", *settings)
     killed = command(tiny_checkpoint("bert"), toy_data, tmp_path / "killed", *settings)
     process = subprocess.Popen(

@@ -87,7 +87,7 @@ def test_a_sweep_of_models_and_heads(tiny_checkpoint, pairs, tmp_path):
     like_klue = with_bert_tokenizer(tiny_checkpoint, tmp_path / "roberta")
     models = f"{tiny_checkpoint('bert')},{like_klue}"
     heads = ["--heads", "max-cosent, cross-encoder,next-sentence", "--metric", "f1", "--language", "en"]
-    options = ["--epochs", "2", "--learning-rate", "3e-3", "--batch-size", "32", "--max-length", "24"]
+    options = ["--epochs", "1", "--learning-rate", "3e-3", "--batch-size", "32", "--max-length", "24"]
     arguments = ["sweep", "sts", "--models", models, "--data", str(pairs), "--output", str(tmp_path / "all")]
     done = CliRunner().invoke(app, arguments + heads + options)
     assert done.exit_code == 0, done.output

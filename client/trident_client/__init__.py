@@ -25,6 +25,7 @@ from trident_client.errors import (
     TransportError,
     TridentError,
     TruncationWarning,
+    UsageError,
 )
 from trident_client.pipelines import pipeline
 
@@ -54,5 +55,6 @@ __all__ = [
     "TridentClient",
     "TridentError",
     "TruncationWarning",
+    "UsageError",
     "pipeline",
 ]

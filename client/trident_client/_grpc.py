@@ -50,6 +50,12 @@ def channel_arguments(timeout: Timeout) -> list[tuple[str, int | str]]:
     return [
         ("grpc.max_send_message_length", -1),
         ("grpc.max_receive_message_length", -1),
+        # Channels share connections otherwise, and what replaces a silent one, or a parent process's, would get it.
+        ("grpc.use_local_subchannel_pool", 1),
+        # With these, what was sent and not acknowledged for so long breaks the connection (TCP_USER_TIMEOUT). The pings
+        # themselves are as rare as servers demand, five minutes, and only while a call is under way.
+        ("grpc.keepalive_time_ms", 330_000),
+        ("grpc.keepalive_timeout_ms", round(timeout.connect * 1000)),
         # A restarted server is found again at once; gRPC's own pauses between dials grow to two minutes.
         ("grpc.initial_reconnect_backoff_ms", 100),
         ("grpc.max_reconnect_backoff_ms", 200),

@@ -7,9 +7,23 @@ from collections.abc import Mapping, Sequence
 
 from trident_client import contract
 from trident_client._types import Configuration, ModelInfo, ModelStatistics, Statistics
-from trident_client.errors import ServerError
+from trident_client.errors import NotReadyError, ServerError
 
 NANOSECONDS = 1e9
+
+
+def not_served(error: NotReadyError, ready: Sequence[str]) -> str:
+    """Return an error's message with the sets of models that are served, where the model is none of them.
+
+    Args:
+        error: of a request for a model.
+        ready: names of all models that are ready, the parts of sets among them.
+    """
+    if not ready or error.model in ready:
+        return error.message
+    parts = {f"_{part}" for task in contract.TASKS.values() for part in task.parts}
+    sets = [name for name in sorted(ready) if not any(name.removesuffix(part) in {*ready} - {name} for part in parts)]
+    return f"{error.message}; served are: {', '.join(sets)}"
 
 
 def model_infos(configurations: Mapping[str, Configuration]) -> list[ModelInfo]:

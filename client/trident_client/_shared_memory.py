@@ -29,6 +29,9 @@ MIN_BYTES = 32 * 1024
 ALIGNMENT = 64
 #: Regions of this process whose requests were given up. The server may use one yet, and lets go of it only afterwards.
 ABANDONED: set[str] = set()
+if hasattr(os, "register_at_fork"):
+    # The parent's are the parent's to take away.
+    os.register_at_fork(after_in_child=ABANDONED.clear)
 NAME = re.compile(r"trident-client-(\d+)-(\d+)-[0-9a-f]+")
 
 Shapes = dict[str, tuple[int, ...]]

@@ -10,6 +10,7 @@
     │   ├── ConnectTimeoutError  there was no connection in time; the request was not sent
     │   └── ReadTimeoutError     the request was sent, and no answer came in time
     ├── TransportError           the server cannot be reached or is stopping, or the connection broke
+    ├── UsageError               the client is closed, or in use where it cannot be (a RuntimeError too)
     └── ServerError              the server failed on a request that was fine
 
     TruncationWarning            a text was longer than the encoder takes, and its end was not looked at
@@ -99,6 +100,10 @@ class ReadTimeoutError(DeadlineError):
 
 class TransportError(TridentError):
     """The server cannot be reached."""
+
+
+class UsageError(TridentError, RuntimeError):
+    """The client is closed, in use in another event loop, or its stream was begun in another process."""
 
 
 class ServerError(TridentError):

@@ -8,7 +8,11 @@ from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Coroutine, Iterable
 from typing import Any, TypeVar
 
+from trident_client.errors import UsageError
+
 Background = asyncio.Task[None]
+#: What connections belong to within a process.
+Home = asyncio.AbstractEventLoop | None
 Item = TypeVar("Item")
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -34,6 +38,18 @@ class Event:
             async with asyncio.timeout(timeout):
                 await self._event.wait()
         return self._event.is_set()
+
+
+def home_of(last: Home) -> Home:
+    """Return the event loop that runs.
+
+    Raises:
+        UsageError: ``last``, where what asks is at home, is another that runs.
+    """
+    loop = asyncio.get_running_loop()
+    if last is not None and last is not loop and last.is_running():
+        raise UsageError("the client is used in another event loop, which still runs; each needs a client of its own")
+    return loop
 
 
 def start(name: str, function: Callable[..., Coroutine[Any, Any, None]], *arguments: Any) -> Background:

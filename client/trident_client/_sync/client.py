@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import closing
+from functools import partial
 from types import TracebackType
 from typing import Any
 
@@ -64,15 +65,29 @@ class TridentClient:
             "http": HttpTransport,
             "grpc": GrpcTransport,
         }
-        timeout = timeout or Timeout()
         _settings.check(protocol, concurrency)
         self._sender = Sender(
-            _settings.transports(url, protocol, timeout, transport, factories, shared_memory),
-            timeout,
+            *_settings.servers(url, protocol, timeout or Timeout(), transport, factories, shared_memory),
+            timeout or Timeout(),
             retry or Retry(),
             balancing or Balancing(),
         )
         self._concurrency = concurrency
+        self._remade = partial(
+            type(self),
+            url,
+            protocol=protocol,
+            timeout=timeout,
+            concurrency=concurrency,
+            transport=transport,
+            retry=retry,
+            balancing=balancing,
+            shared_memory=shared_memory,
+        )
+
+    def __reduce__(self) -> tuple[partial[TridentClient], tuple[()]]:
+        """Pickle how the client was made; what comes of it has connections of its own."""
+        return self._remade, ()
 
     def __enter__(self) -> TridentClient:
         """Return the client; leaving closes it."""

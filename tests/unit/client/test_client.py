@@ -68,6 +68,7 @@ def test_public_surface_is_pinned():
         "TridentClient",
         "TridentError",
         "TruncationWarning",
+        "UsageError",
         "pipeline",
     ]
     assert all(hasattr(trident_client, name) for name in trident_client.__all__)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Coroutine, Iterable
 from typing import Any, TypeVar
@@ -34,9 +33,12 @@ class Event:
 
     async def wait(self, timeout: float) -> bool:
         """Wait so many seconds at most; say whether it was set."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(timeout):
-                await self._event.wait()
+        # Not asyncio.timeout, which Python 3.10 has not.
+        waiting = asyncio.ensure_future(self._event.wait())
+        try:
+            await asyncio.wait({waiting}, timeout=timeout)
+        finally:
+            waiting.cancel()
         return self._event.is_set()
 
 

@@ -24,6 +24,7 @@ from trident_client import (
     ServerError,
     TransportError,
     TridentError,
+    UsageError,
 )
 
 from trident_api.schemas import SHAPE_TAG
@@ -35,6 +36,8 @@ STATUSES: Mapping[type[TridentError], int] = {
     TransportError: 503,
     DeadlineError: 504,
     ServerError: 502,
+    # The facade's client is closed only while the facade stops.
+    UsageError: 503,
 }
 
 

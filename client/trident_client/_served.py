@@ -40,6 +40,13 @@ def model_infos(configurations: Mapping[str, Configuration]) -> list[ModelInfo]:
     ]
 
 
+def dimension(embedding: Configuration) -> int | None:
+    """Return how many numbers an embedding of a model has, which its configuration says; None where it does not."""
+    widths = (each["dims"][-1] for each in embedding["output"] if each["name"] == contract.EMBED.output.tensor)
+    # Numbers over HTTP, text over gRPC.
+    return next(map(int, widths), None)
+
+
 def model_statistics(statistics: Mapping[str, Sequence[Statistics]]) -> list[ModelStatistics]:
     """Return each server's counts of each model, by server and name."""
     each_model = [_model_statistics(server, each) for server, models in statistics.items() for each in models]
@@ -48,16 +55,12 @@ def model_statistics(statistics: Mapping[str, Sequence[Statistics]]) -> list[Mod
 
 def _model_info(name: str, configuration: Configuration, embedding: Configuration | None) -> ModelInfo:
     parameters = {key: value.get("string_value", "") for key, value in configuration["parameters"].items()}
-    outputs = embedding["output"] if embedding else []
     try:
         return ModelInfo(
             name=name,
             task=parameters["task"],
             languages=tuple(filter(None, parameters.get("languages", "").split(","))),
-            # Numbers over HTTP, text over gRPC.
-            dimension=next(
-                (int(each["dims"][-1]) for each in outputs if each["name"] == contract.EMBED.output.tensor), None
-            ),
+            dimension=dimension(embedding) if embedding else None,
             threshold=float(parameters["threshold"]) if "threshold" in parameters else None,
             metrics=json.loads(parameters.get("metrics", "{}")),
         )

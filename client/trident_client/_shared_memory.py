@@ -29,9 +29,6 @@ MIN_BYTES = 32 * 1024
 ALIGNMENT = 64
 #: Regions of this process whose requests were given up. The server may use one yet, and lets go of it only afterwards.
 ABANDONED: set[str] = set()
-if hasattr(os, "register_at_fork"):
-    # The parent's are the parent's to take away.
-    os.register_at_fork(after_in_child=ABANDONED.clear)
 NAME = re.compile(r"trident-client-(\d+)-(\d+)-[0-9a-f]+")
 
 Shapes = dict[str, tuple[int, ...]]
@@ -89,6 +86,10 @@ class Regions:
         self._used = False
         self._lock = threading.Lock()
 
+    def __del__(self) -> None:
+        """Leave the regions of a client that nobody closed to the next."""
+        ABANDONED.update(memory.name for memory in self._free)
+
     def steps(self, request: Request) -> Generator[Step, Reply | None, Response]:
         """Yield what to do for a request and return its outputs.
 
@@ -137,7 +138,7 @@ class Regions:
             free, self._free = self._free, []
         for memory in free:
             memory.close()
-        return [*(Unregister(memory.name) for memory in free), *([Clean()] if self._used else [])]
+        return [*(Unregister(memory.name) for memory in free), *([Clean()] if self._used or ABANDONED else [])]
 
     def _plain(self, request: Request) -> Generator[Step, Reply | None, Response]:
         answer = yield Infer(request)
@@ -207,10 +208,10 @@ def orphaned(names: Iterable[str]) -> list[str]:
     orphans = []
     for name in names:
         parsed = NAME.fullmatch(name)
-        # A process id of another container says nothing here.
-        if name in ABANDONED or (
-            parsed and int(parsed[1]) == _process_ids() and not os.path.exists(f"/proc/{parsed[2]}")
-        ):
+        # A process id of another container says nothing here. What was given up before a fork is the parent's.
+        if not parsed or int(parsed[1]) != _process_ids():
+            continue
+        if int(parsed[2]) == os.getpid() if name in ABANDONED else not os.path.exists(f"/proc/{parsed[2]}"):
             orphans.append(name)
     return orphans
 

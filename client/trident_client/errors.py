@@ -14,6 +14,7 @@
     └── ServerError              the server failed on a request that was fine
 
     TruncationWarning            a text was longer than the encoder takes, and its end was not looked at
+    UnknownTokensWarning         a text has words or symbols that the model's vocabulary cannot read
 
 Each says which model was asked, on which attempt it came, of which server, and what caused it. What is tried again, and
 where, stands in :class:`trident_client.Retry`.
@@ -112,3 +113,7 @@ class ServerError(TridentError):
 
 class TruncationWarning(UserWarning):
     """A text's end was cut off because the encoder does not take that many tokens."""
+
+
+class UnknownTokensWarning(UserWarning):
+    """A text has words or symbols that the model's vocabulary cannot read, and takes all of them for the same."""

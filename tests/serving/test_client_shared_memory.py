@@ -31,7 +31,8 @@ max_batch_size: 64
 input [ { name: "TEXT" data_type: TYPE_STRING dims: [ 1 ] } ]
 output [
   { name: "EMBEDDING" data_type: TYPE_FP32 dims: [ 384 ] },
-  { name: "TRUNCATED_TOKENS" data_type: TYPE_INT32 dims: [ 1 ] }
+  { name: "TRUNCATED_TOKENS" data_type: TYPE_INT32 dims: [ 1 ] },
+  { name: "UNKNOWN_TOKENS" data_type: TYPE_INT32 dims: [ 1 ] }
 ]
 instance_group [ { count: 1 kind: KIND_CPU } ]
 """
@@ -56,7 +57,8 @@ class TritonPythonModel:
             rows = np.array([[len(text)] for text in texts], dtype=np.float32)
             cut = np.zeros_like(rows, dtype=np.int32)
             embedding = rows + np.arange(384, dtype=np.float32)
-            tensors = [pb_utils.Tensor("EMBEDDING", embedding), pb_utils.Tensor("TRUNCATED_TOKENS", cut)]
+            tensors = [pb_utils.Tensor("EMBEDDING", embedding)]
+            tensors += [pb_utils.Tensor(name, cut) for name in ("TRUNCATED_TOKENS", "UNKNOWN_TOKENS")]
             responses.append(pb_utils.InferenceResponse(tensors))
         return responses
 """

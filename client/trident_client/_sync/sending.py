@@ -138,23 +138,29 @@ class Sender:
 
     def close(self) -> None:
         """Stop asking, and release connections."""
+        servers = list(self._transports)
+        self._come_home()
         self._is_closed = True
         self._closed.set()
         with self._lock:
             health_checks, self._health_checks = self._health_checks, None
         if health_checks is not None:
             cancel(health_checks)
-        for transport in self._transports.values():
-            transport.close()
+        for server in servers:
+            self._transport(server).close()
 
     def _enter(self) -> None:
-        """Refuse a client that is closed; in another event loop than before, own nothing of the last.
+        """Refuse a client that is closed, and make what runs now its home.
 
         Raises:
             UsageError: the client is closed, or used in an event loop while another that it is used in runs.
         """
         if self._is_closed:
             raise UsageError("the client is closed; a new one is needed")
+        self._come_home()
+
+    def _come_home(self) -> None:
+        """In another event loop than before, own nothing of the last, whose connections cannot even be closed here."""
         home = home_of(self._home)
         if self._home is not None and home is not self._home:
             self._begin()

@@ -7,6 +7,7 @@ import random
 from collections.abc import Mapping
 
 from datasets import Dataset, DatasetDict
+from trident_client.text import is_blank
 
 from trident_training.data.problems import DataError, Problems
 from trident_training.data.reading import read_splits
@@ -99,7 +100,7 @@ def _check(rows: Dataset, file: str, labels: Mapping[int, str], problems: Proble
         number = LABELS.get(str(label).strip())
         if number is None:
             problems.add(file, row, f"the label is {label!r}; {accepted} are accepted")
-        if not isinstance(sentence, str) or not sentence.strip():
+        if not isinstance(sentence, str) or is_blank(sentence):
             problems.add(file, row, f"the sentence is {sentence!r}; text is accepted")
         for name, value in (("sentence", sentence), ("label", number), ("source", source or "")):
             good[name].append(value)

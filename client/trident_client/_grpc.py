@@ -32,7 +32,7 @@ ERRORS: dict[str, type[TridentError]] = {
 
 
 # What gRPC says of a server that answers as HTTP does.
-NO_GRPC = ("http1.x server",)
+NO_GRPC = ("http1.x server", "Expected SETTINGS frame")
 
 
 def translate(error: InferenceServerException, model: str | None) -> TridentError:

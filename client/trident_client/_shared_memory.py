@@ -29,6 +29,11 @@ MIN_BYTES = 32 * 1024
 ALIGNMENT = 64
 #: Regions of this process whose requests were given up. The server may use one yet, and lets go of it only afterwards.
 ABANDONED: set[str] = set()
+#: Held while Python's resource tracker is told of a region. A fork waits for it: of a lock that the tracker holds then,
+#: a child would have a copy, which nobody releases.
+TELLING = threading.Lock()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=TELLING.acquire, after_in_parent=TELLING.release, after_in_child=TELLING.release)
 NAME = re.compile(r"trident-client-(\d+)-(\d+)-[0-9a-f]+")
 
 Shapes = dict[str, tuple[int, ...]]
@@ -150,9 +155,10 @@ class Regions:
         with self._lock:
             has_orphans, self._has_orphans, self._used = self._has_orphans, False, True
         name = _new_name()
-        # Python tells its tracker only of what was made, and this process may be killed just between.
-        resource_tracker.register(f"/{name}", "shared_memory")
-        memory = SharedMemory(name, create=True, size=1 << (size - 1).bit_length())
+        with TELLING:
+            # Python tells its tracker only of what was made, and this process may be killed just between.
+            resource_tracker.register(f"/{name}", "shared_memory")
+            memory = SharedMemory(name, create=True, size=1 << (size - 1).bit_length())
         try:
             if has_orphans:
                 yield Clean()
@@ -164,7 +170,8 @@ class Regions:
                 raise _refusal(error, model) from error
             raise
         finally:
-            memory.unlink()
+            with TELLING:
+                memory.unlink()
         return memory
 
     def _expected(self, request: Request, rows: int) -> tuple[dict[str, np.dtype[Any]], dict[str, int]]:

@@ -7,13 +7,13 @@ import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from trident_client.errors import UsageError
 
 Background = threading.Thread
 #: What connections belong to within a process: all of it.
-Home = None
+Home: TypeAlias = None
 Event = threading.Event
 Item = TypeVar("Item")
 Job = TypeVar("Job")

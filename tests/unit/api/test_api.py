@@ -21,6 +21,8 @@ from trident_client import (
     Retry,
     ServerError,
     TransportError,
+    UsageError,
+    _http,
 )
 
 PAIR = {"sentence_1": "A man is playing a guitar.", "sentence_2": "Someone plays an instrument."}
@@ -379,3 +381,9 @@ async def test_requests_that_come_together_share_the_failure_too(described, monk
     with pytest.raises(TransportError):
         await catalogue.find("sts", "sts")
     assert len(asked) == 2, "later ones ask anew"
+
+
+def test_the_client_is_told_that_it_was_given_the_facades_port(api):
+    for answer in (api.get("/v2/health/ready"), api.get("/v2/models/stats"), api.post("/v2/models/cola/infer")):
+        with pytest.raises(UsageError, match="port of Trident's facade"):
+            _http.is_ready(answer)

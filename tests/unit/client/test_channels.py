@@ -208,3 +208,10 @@ def test_an_asynchronous_client_serves_one_event_loop_after_the_other(unused):
         assert asyncio.run(unused.ready())
     asyncio.run(ask_in_another_loop_meanwhile())
     asyncio.run(unused.close())
+
+
+@pytest.mark.parametrize("unused", ["http"], indirect=True)
+def test_a_port_of_http_is_no_port_of_grpc(unused):
+    (server,) = unused.servers()
+    with TridentClient(server.url, protocol="grpc") as client, pytest.raises(UsageError, match="port of HTTP"):
+        client.ready()

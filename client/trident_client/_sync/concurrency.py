@@ -7,13 +7,13 @@ import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeVar
 
 from trident_client.errors import UsageError
 
 Background = threading.Thread
 #: What connections belong to within a process: all of it.
-Home: TypeAlias = None
+Home = object | None
 Event = threading.Event
 Item = TypeVar("Item")
 Job = TypeVar("Job")
@@ -21,7 +21,8 @@ Result = TypeVar("Result")
 
 
 def home_of(last: Home) -> Home:
-    """Return None: threads share connections."""
+    """Return what it was: threads share connections."""
+    return last
 
 
 def start(name: str, function: Callable[..., None], *arguments: Any) -> Background:

@@ -218,7 +218,11 @@ def test_a_client_that_is_forked_answers_rightly_in_children_and_parent(server, 
             with pytest.raises(UsageError, match="forked"):
                 list(stream)
             ask_rightly(client, 3)
-            asyncio.run(ask_rightly_in_a_loop(alone))
+            if protocol == "http":
+                asyncio.run(ask_rightly_in_a_loop(alone))
+            else:
+                with pytest.raises(UsageError, match="before a fork"):
+                    asyncio.run(alone.ready())
             # What the child registered goes, and nothing else does.
             client.close()
             asyncio.run(alone.close())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Coroutine, Iterable
 from typing import Any, TypeVar
@@ -15,6 +16,8 @@ Home = asyncio.AbstractEventLoop | None
 Item = TypeVar("Item")
 Job = TypeVar("Job")
 Result = TypeVar("Result")
+#: The process in which the first channel of grpc.aio was made.
+_CHANNELS_OF: dict[str, int] = {}
 
 
 class Event:
@@ -52,6 +55,20 @@ def home_of(last: Home) -> Home:
     if last is not None and last is not loop and last.is_running():
         raise UsageError("the client is used in another event loop, which still runs; each needs a client of its own")
     return loop
+
+
+def check_channels() -> None:
+    """Refuse channels of gRPC in a child of the process that made the first.
+
+    Raises:
+        UsageError: what waits for gRPC's events is one thread for all loops of a process, which a fork leaves behind;
+            a call in the child would never end, not even at its deadline.
+    """
+    if os.getpid() != _CHANNELS_OF.setdefault("process", os.getpid()):
+        raise UsageError(
+            "gRPC's asyncio, used before a fork, cannot be used in the child; protocol='http' can, and so can "
+            "TridentClient, or a process that is not forked (multiprocessing's 'spawn')"
+        )
 
 
 def start(name: str, function: Callable[..., Coroutine[Any, Any, None]], *arguments: Any) -> Background:

@@ -9,6 +9,7 @@ import tritonclient.grpc.aio as triton_grpc
 from tritonclient.utils import InferenceServerException
 
 from trident_client import _forking, _grpc, _http
+from trident_client._async.concurrency import check_channels
 from trident_client._async.driving import drive
 from trident_client._shared_memory import (
     Clean,
@@ -116,4 +117,5 @@ class AsyncGrpcTransport:
         return answer
 
     def _connect(self) -> triton_grpc.InferenceServerClient:
+        check_channels()
         return triton_grpc.InferenceServerClient(self._url, channel_args=_grpc.channel_arguments(self._timeout))

@@ -25,6 +25,10 @@ def home_of(last: Home) -> Home:
     return last
 
 
+def check_channels() -> None:
+    """Take channels of gRPC in any process."""
+
+
 def start(name: str, function: Callable[..., None], *arguments: Any) -> Background:
     """Run a function beside its caller."""
     thread = threading.Thread(target=function, args=arguments, name=name, daemon=True)

@@ -21,6 +21,7 @@ from trident_client._shared_memory import (
     Unregister,
     orphaned,
 )
+from trident_client._sync.concurrency import check_channels
 from trident_client._sync.driving import drive
 from trident_client._types import Configuration, Request, Response, Statistics, Timeout
 from trident_client.errors import ReadTimeoutError, TridentError
@@ -115,4 +116,5 @@ class GrpcTransport:
         return answer
 
     def _connect(self) -> triton_grpc.InferenceServerClient:
+        check_channels()
         return triton_grpc.InferenceServerClient(self._url, channel_args=_grpc.channel_arguments(self._timeout))

@@ -129,7 +129,7 @@ def table_of(previous: Snapshot, current: Snapshot) -> Group:
         "queue\nms",
         "model\nms",
     ]
-    table = Table(*(["server"] if several else []), box=None)
+    table = Table(*(["server"] if several else []), box=None, pad_edge=False, collapse_padding=True)
     for heading in [*headings, "failed"]:
         table.add_column(heading, justify="left" if heading == "model" else "right", no_wrap=True)
     for key, model in current.models.items():

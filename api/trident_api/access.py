@@ -58,7 +58,7 @@ class Keys:
             seen = (facts.st_mtime_ns, facts.st_size, facts.st_ino)
             if seen == self._seen:
                 return
-            lines = [line.strip() for line in self._file.read_text("utf-8").splitlines()]
+            lines = [line.strip() for line in self._file.read_text("utf-8-sig").splitlines()]
         except (OSError, UnicodeDecodeError) as error:
             if self._seen != seen:
                 LOG.warning("keys cannot be read", extra={"reason": type(error).__name__})

@@ -26,7 +26,7 @@ DESCRIPTION = (
     "also `x-queue-time` and `x-inference-time`, in milliseconds."
 )
 #: Headers that a page of another origin may read.
-EXPOSED = ("x-request-id", "x-queue-time", "x-inference-time", "x-truncated", "retry-after")
+EXPOSED = ("x-request-id", "x-queue-time", "x-inference-time", "x-truncated", "x-unknown-tokens", "retry-after")
 
 
 def make_client(settings: ApiSettings) -> AsyncTridentClient:

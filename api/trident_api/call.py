@@ -17,6 +17,7 @@ class Call:
         inference_seconds: from its turn to Triton's answer; the wait for the call that it was joined in,
             tokenization, Triton's own queue and the network are in it.
         truncated: a text was longer than the model takes.
+        unknown: a text has tokens that the model's vocabulary does not know.
         tokens: how many the encoder read, specials included; told of embeddings alone.
         disconnected: the client closed the connection before it was answered.
     """
@@ -27,5 +28,6 @@ class Call:
     queue_seconds: float | None = None
     inference_seconds: float | None = None
     truncated: bool = False
+    unknown: bool = False
     tokens: int = 0
     disconnected: bool = False

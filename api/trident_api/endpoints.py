@@ -119,7 +119,8 @@ async def qa(
 async def predict_sentences(body: SentencePair, request: Request) -> PredictedPair:
     """Compare two sentences.
 
-    The header `x-truncated: true` says that a sentence was longer than the encoder takes and its end was ignored.
+    The header `x-truncated: true` says that a sentence was longer than the encoder takes and its end was ignored, and
+    `x-unknown-tokens: true` that one has words or symbols that the model's vocabulary cannot read.
     """
     call, inference = call_and_inference(request)
     started = time.perf_counter()
@@ -129,7 +130,7 @@ async def predict_sentences(body: SentencePair, request: Request) -> PredictedPa
         sentence_2=body.sentence_2,
         score=answer.score,
         pred=answer.pred,
-        runtime=time.perf_counter() - started,
+        runtime=round(time.perf_counter() - started, 6),
     )
 
 

@@ -85,7 +85,7 @@ async def _predict(request: Request, file: UploadFile, model: str, accept: str, 
                 yield answer.part(part, [await anext(found) for _ in part])
             # Also of a file without rows, the model is looked for.
             await anext(found, None)
-        yield answer.end(time.perf_counter() - started)
+        yield answer.end(round(time.perf_counter() - started, 6))
 
     found = parts()
     if len(pairs) <= STREAM_THRESHOLD:

@@ -39,11 +39,13 @@ class Result(NamedTuple):
     Attributes:
         value: a number, float32, or an embedding, float32 ``[dim]``.
         truncated: whether it was longer than the model takes.
+        unknown: whether it has tokens that the model's vocabulary does not know.
         tokens: how many the encoder read, specials included; told of embeddings alone.
     """
 
     value: Any
     truncated: bool
+    unknown: bool
     tokens: int = 0
 
 
@@ -134,11 +136,16 @@ class Inference:
         wait for each, not for all together, and the time in which nobody takes them counts for nothing.
         """
         truncated: set[int] = set()
+        unknown: set[int] = set()
         async with self._turn(call, "sts", len(pairs), 1.0, Kind.STREAM):
             async with self._in_time(call.queue_seconds or 0.0):
                 threshold = self._threshold_of(await self._catalogue.find(model, "sts"))
             found = self._client.stream_similarity(
-                pairs, model=model, on_truncation=truncated.update, concurrency=concurrency
+                pairs,
+                model=model,
+                on_truncation=truncated.update,
+                on_unknown=unknown.update,
+                concurrency=concurrency,
             )
             with self._observed(call, "sts"):
                 async with aclosing(found):
@@ -147,6 +154,7 @@ class Inference:
                             async with self._in_time():
                                 score = await anext(found)
                         call.truncated |= index in truncated
+                        call.unknown |= index in unknown
                         yield PairResult(score, score >= threshold, index in truncated)
 
     async def embed(self, call: Call, texts: Sequence[str], model: str) -> Values:
@@ -168,10 +176,17 @@ class Inference:
         """Return what any task of the contract says of each item, by field."""
         async with self._request(call, task, items, model):
             truncated: set[int] = set()
+            unknown: set[int] = set()
             found = await self._client.predict(
-                task, items, model=model, numbers=numbers, on_truncation=truncated.update
+                task,
+                items,
+                model=model,
+                numbers=numbers,
+                on_truncation=truncated.update,
+                on_unknown=unknown.update,
             )
         call.truncated |= bool(truncated)
+        call.unknown |= bool(unknown)
         return found
 
     async def _values(self, call: Call, task: str, items: Sequence[Any], model: str) -> list[Any]:
@@ -181,6 +196,7 @@ class Inference:
             self._inferences[task, model] = Joiner(infer) if self._joining else infer
         found = await self._inferences[task, model](items)
         call.truncated |= any(each.truncated for each in found)
+        call.unknown |= any(each.unknown for each in found)
         call.tokens += sum(each.tokens for each in found)
         return [each.value for each in found]
 
@@ -190,17 +206,24 @@ class Inference:
 
     async def _numbers(self, ask: Callable[..., Awaitable[Values]], model: str, items: Sequence[Any]) -> list[Result]:
         truncated: set[int] = set()
-        values = await ask(items, model=model, on_truncation=truncated.update)
-        return [Result(value, index in truncated) for index, value in enumerate(values)]
+        unknown: set[int] = set()
+        values = await ask(items, model=model, on_truncation=truncated.update, on_unknown=unknown.update)
+        return [Result(value, index in truncated, index in unknown) for index, value in enumerate(values)]
 
     async def _embed(self, model: str, texts: Sequence[str]) -> list[Result]:
         truncated: set[int] = set()
+        unknown: set[int] = set()
         tokens: list[int] = []
         rows = await self._client.embed(
-            texts, model=model, on_truncation=truncated.update, on_token_counts=tokens.extend
+            texts,
+            model=model,
+            on_truncation=truncated.update,
+            on_unknown=unknown.update,
+            on_token_counts=tokens.extend,
         )
         return [
-            Result(row, index in truncated, count) for index, (row, count) in enumerate(zip(rows, tokens, strict=True))
+            Result(row, index in truncated, index in unknown, count)
+            for index, (row, count) in enumerate(zip(rows, tokens, strict=True))
         ]
 
     def _threshold_of(self, info: ModelInfo) -> float:

@@ -90,6 +90,7 @@ class Observe:
             "task": call.task,
             "size": call.size,
             "truncated": call.truncated or None,
+            "unknown_tokens": call.unknown or None,
         }
         LOG.log(level, "request", extra={name: value for name, value in facts.items() if value is not None})
 
@@ -107,4 +108,5 @@ def _headers(call: Call) -> list[tuple[bytes, bytes]]:
     headers = [(b"x-request-id", call.request_id.encode())]
     times = {b"x-queue-time": call.queue_seconds, b"x-inference-time": call.inference_seconds}
     headers += [(name, b"%.3f" % (1000 * value)) for name, value in times.items() if value is not None]
-    return headers + ([(b"x-truncated", b"true")] if call.truncated else [])
+    told = {b"x-truncated": call.truncated, b"x-unknown-tokens": call.unknown}
+    return headers + [(name, b"true") for name, holds in told.items() if holds]

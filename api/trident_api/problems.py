@@ -25,6 +25,7 @@ from trident_client import (
     ServerError,
     TransportError,
     TridentError,
+    UsageError,
 )
 
 from trident_api.admission import RefusedError
@@ -37,6 +38,8 @@ STATUSES: Mapping[type[TridentError], int] = {
     TransportError: 503,
     DeadlineError: 504,
     ServerError: 502,
+    # The facade's client is closed only while the facade stops.
+    UsageError: 503,
 }
 
 

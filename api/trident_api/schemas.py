@@ -7,15 +7,16 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
 from pydantic.config import JsonDict
 from trident_client import contract
+from trident_client.text import is_blank
 
 
 def _check(text: str) -> str:
-    if not text.strip():
-        raise ValueError("must hold at least one visible character")
     try:
         size = len(text.encode())
     except UnicodeEncodeError:
         raise ValueError("holds a lone surrogate, which is not a character") from None
+    if is_blank(text):
+        raise ValueError("must hold at least one visible character")
     if size > contract.MAX_TEXT_BYTES:
         raise ValueError(f"has {size} bytes; at most {contract.MAX_TEXT_BYTES} are accepted")
     return text

@@ -25,6 +25,8 @@ from trident_client.errors import (
     TransportError,
     TridentError,
     TruncationWarning,
+    UnknownTokensWarning,
+    UsageError,
 )
 from trident_client.pipelines import pipeline
 
@@ -54,5 +56,7 @@ __all__ = [
     "TridentClient",
     "TridentError",
     "TruncationWarning",
+    "UnknownTokensWarning",
+    "UsageError",
     "pipeline",
 ]

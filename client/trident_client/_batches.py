@@ -28,7 +28,7 @@ class Batch(Generic[Item]):
 
 @dataclass(frozen=True)
 class BatchResult:
-    """What became of items from ``start``: a value each, and the places in the list of those not taken or cut.
+    """What became of items from ``start``: a value each, and the places of those not taken, cut or not read in full.
 
     Where tokens are counted there is a number of them for each too, 0 for one that was not taken.
     """
@@ -37,6 +37,7 @@ class BatchResult:
     values: Sequence[Any]
     bad: dict[int, BadInputError]
     truncated: list[int]
+    unknown: list[int]
     token_counts: list[int]
 
 
@@ -65,7 +66,7 @@ def steps(
                 error.args = (f"{task.items}[{batch.start}]: {error.message}",)
             error.index = batch.start
             if keep_going:
-                return BatchResult(batch.start, [task.missing], {batch.start: error}, [], [0])
+                return BatchResult(batch.start, [task.missing], {batch.start: error}, [], [], [0])
             raise
         half = len(batch.items) // 2
         lower, upper = Batch(batch.start, batch.items[:half]), Batch(batch.start + half, batch.items[half:])
@@ -76,7 +77,9 @@ def steps(
             [*first.values, *second.values],
             first.bad | second.bad,
             first.truncated + second.truncated,
+            first.unknown + second.unknown,
             first.token_counts + second.token_counts,
         )
     truncated = [batch.start + place for place in task.truncated(response)]
-    return BatchResult(batch.start, task.values(response), {}, truncated, task.token_counts(response))
+    unknown = [batch.start + place for place in task.unknown(response)]
+    return BatchResult(batch.start, task.values(response), {}, truncated, unknown, task.token_counts(response))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from trident_client._types import Configuration, Request, Response, Statistics
+from trident_client.errors import NotReadyError
 
 
 class FakeTransport:
@@ -47,6 +48,8 @@ class FakeTransport:
 
     def configuration(self, model: str) -> Configuration:
         """Return one of the configurations."""
+        if model not in self.configurations:
+            raise NotReadyError(f"model {model} is not found: no configuration of it was given", model)
         return self.configurations[model]
 
     def statistics(self) -> list[Statistics]:

@@ -7,7 +7,7 @@ from typing import Any
 import tritonclient.grpc as triton_grpc
 from tritonclient.utils import InferenceServerException
 
-from trident_client._http import NOT_READY, OVERLOADED, STOPPING
+from trident_client._http import NOT_READY, OVERLOADED, PORTS, STOPPING
 from trident_client._shared_memory import Placement, Reply, Shapes
 from trident_client._types import Array, Request, Timeout, triton_type
 from trident_client.errors import (
@@ -18,6 +18,7 @@ from trident_client.errors import (
     ServerError,
     TransportError,
     TridentError,
+    UsageError,
 )
 
 ERRORS: dict[str, type[TridentError]] = {
@@ -30,6 +31,10 @@ ERRORS: dict[str, type[TridentError]] = {
 }
 
 
+# What gRPC says of a server that answers as HTTP does.
+NO_GRPC = ("http1.x server", "Expected SETTINGS frame")
+
+
 def translate(error: InferenceServerException, model: str | None) -> TridentError:
     """Return this package's error for one of tritonclient's."""
     message = str(error.message())
@@ -37,6 +42,8 @@ def translate(error: InferenceServerException, model: str | None) -> TridentErro
     def contains(phrases: tuple[str, ...]) -> bool:
         return any(phrase in message for phrase in phrases)
 
+    if contains(NO_GRPC):
+        return UsageError(f"this is a port of HTTP, not of gRPC; {PORTS}: {message}", model)
     kind = ERRORS.get(str(error.status()).removeprefix("StatusCode."), ServerError)
     # gRPC has one status for a server that is away and one that does not want to.
     if contains(STOPPING):
@@ -52,6 +59,12 @@ def channel_arguments(timeout: Timeout) -> list[tuple[str, int | str]]:
         ("grpc.max_receive_message_length", -1),
         # As over HTTP: a proxy that the environment names is for the web, not for one's own servers.
         ("grpc.enable_http_proxy", 0),
+        # Channels share connections otherwise, and what replaces a silent one, or a parent process's, would get it.
+        ("grpc.use_local_subchannel_pool", 1),
+        # With these, what was sent and not acknowledged for so long breaks the connection (TCP_USER_TIMEOUT). The pings
+        # themselves are as rare as servers demand, five minutes, and only while a call is under way.
+        ("grpc.keepalive_time_ms", 330_000),
+        ("grpc.keepalive_timeout_ms", round(timeout.connect * 1000)),
         # A restarted server is found again at once; gRPC's own pauses between dials grow to two minutes.
         ("grpc.initial_reconnect_backoff_ms", 100),
         ("grpc.max_reconnect_backoff_ms", 200),

@@ -23,6 +23,7 @@ from trident_client.errors import (
     ServerError,
     TransportError,
     TridentError,
+    UsageError,
 )
 
 INDEX = "/v2/repository/index"
@@ -39,6 +40,7 @@ ERRORS: dict[int, type[TridentError]] = {
     503: OverloadedError,
     504: ReadTimeoutError,
 }
+PORTS = "the client asks Triton itself, on its port for HTTP (8010 unless told otherwise) or for gRPC (8011)"
 # What Triton says when a queue is full, or a request stood in it too long.
 OVERLOADED = ("maximum queue size", "timeout expired")
 NOT_READY = ("is not found", "is not ready", "unknown model")
@@ -103,6 +105,14 @@ def decode(request: Request, response: httpx.Response, placement: Placement | No
     return outputs, shapes
 
 
+def is_ready(response: httpx.Response) -> bool:
+    """Return what the server says of its readiness, or of a model's."""
+    if response.status_code == 200:
+        return True
+    _refuse_facade(response, None)
+    return False
+
+
 def ready_models(index: list[dict[str, Any]]) -> list[str]:
     """Return the names of the models that Triton's index calls ready."""
     return [entry["name"] for entry in index if entry.get("state") == "READY"]
@@ -115,6 +125,7 @@ def content(response: httpx.Response, model: str | None) -> Any:
 
 
 def _failure(response: httpx.Response, model: str | None) -> TridentError:
+    _refuse_facade(response, model)
     try:
         message = str(response.json()["error"])
     except (ValueError, KeyError, TypeError):
@@ -124,3 +135,9 @@ def _failure(response: httpx.Response, model: str | None) -> TridentError:
     if any(phrase in message for phrase in NOT_READY):
         return NotReadyError(message, model)
     return ERRORS.get(response.status_code, ServerError)(message, model)
+
+
+def _refuse_facade(response: httpx.Response, model: str | None) -> None:
+    """Refuse an answer of Trident's facade, whose errors are problems as RFC 9457 has them; Triton's never are."""
+    if response.headers.get("content-type", "").startswith("application/problem+json"):
+        raise UsageError(f"this is the port of Trident's facade; {PORTS}", model)

@@ -7,9 +7,23 @@ from collections.abc import Mapping, Sequence
 
 from trident_client import contract
 from trident_client._types import Configuration, ModelInfo, ModelStatistics, Statistics
-from trident_client.errors import ServerError
+from trident_client.errors import NotReadyError, ServerError
 
 NANOSECONDS = 1e9
+
+
+def not_served(error: NotReadyError, ready: Sequence[str]) -> str:
+    """Return an error's message with the sets of models that are served, where the model is none of them.
+
+    Args:
+        error: of a request for a model.
+        ready: names of all models that are ready, the parts of sets among them.
+    """
+    if not ready or error.model in ready:
+        return error.message
+    parts = {f"_{part}" for task in contract.TASKS.values() for part in task.parts}
+    sets = [name for name in sorted(ready) if not any(name.removesuffix(part) in {*ready} - {name} for part in parts)]
+    return f"{error.message}; served are: {', '.join(sets)}"
 
 
 def model_infos(configurations: Mapping[str, Configuration]) -> list[ModelInfo]:
@@ -26,6 +40,13 @@ def model_infos(configurations: Mapping[str, Configuration]) -> list[ModelInfo]:
     ]
 
 
+def dimension(embedding: Configuration) -> int | None:
+    """Return how many numbers an embedding of a model has, which its configuration says; None where it does not."""
+    widths = (each["dims"][-1] for each in embedding["output"] if each["name"] == contract.EMBED.output.tensor)
+    # Numbers over HTTP, text over gRPC.
+    return next(map(int, widths), None)
+
+
 def model_statistics(statistics: Mapping[str, Sequence[Statistics]]) -> list[ModelStatistics]:
     """Return each server's counts of each model, by server and name."""
     each_model = [_model_statistics(server, each) for server, models in statistics.items() for each in models]
@@ -34,16 +55,12 @@ def model_statistics(statistics: Mapping[str, Sequence[Statistics]]) -> list[Mod
 
 def _model_info(name: str, configuration: Configuration, embedding: Configuration | None) -> ModelInfo:
     parameters = {key: value.get("string_value", "") for key, value in configuration["parameters"].items()}
-    outputs = embedding["output"] if embedding else []
     try:
         return ModelInfo(
             name=name,
             task=parameters["task"],
             languages=tuple(filter(None, parameters.get("languages", "").split(","))),
-            # Numbers over HTTP, text over gRPC.
-            dimension=next(
-                (int(each["dims"][-1]) for each in outputs if each["name"] == contract.EMBED.output.tensor), None
-            ),
+            dimension=dimension(embedding) if embedding else None,
             threshold=float(parameters["threshold"]) if "threshold" in parameters else None,
             metrics=json.loads(parameters.get("metrics", "{}")),
         )

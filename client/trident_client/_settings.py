@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Literal, TypeVar
 
 from trident_client._types import Timeout
+from trident_client.errors import BadInputError
 
 Protocol = Literal["http", "grpc"]
 
@@ -25,43 +27,47 @@ class TransportFactory(typing.Protocol[AnyTransport]):
 
 
 def check(protocol: str, concurrency: int) -> None:
-    """Refuse arguments that mean nothing, with a ValueError."""
+    """Refuse arguments that mean nothing, with a BadInputError."""
     if protocol not in DEFAULT_URLS:
-        raise ValueError(f"protocol must be 'http' or 'grpc', got {protocol!r}")
+        raise BadInputError(f"protocol must be 'http' or 'grpc', got {protocol!r}", field="protocol")
     check_concurrency(concurrency)
 
 
 def check_concurrency(concurrency: int) -> None:
-    """Refuse that nothing may be under way, with a ValueError."""
+    """Refuse that nothing may be under way, with a BadInputError."""
     if concurrency < 1:
-        raise ValueError(f"concurrency must be at least 1, got {concurrency}")
+        raise BadInputError(f"concurrency must be at least 1, got {concurrency}", field="concurrency")
 
 
-def transports(
+def servers(
     url: str | Sequence[str] | None,
     protocol: Protocol,
     timeout: Timeout,
     transport: AnyTransport | Mapping[str, AnyTransport] | None,
     factories: Mapping[str, TransportFactory[AnyTransport]],
     shared_memory: bool,
-) -> dict[str, AnyTransport]:
-    """Return a transport for each server, by the server's name.
+) -> tuple[dict[str, Callable[[], AnyTransport]], dict[str, AnyTransport]]:
+    """Return what makes a transport to each server, by the server's name, or the transports that were given.
 
     Raises:
-        ValueError: there is no server, one is named twice, or one is not ``host:port``.
+        BadInputError: there is no server, one is named twice, or one is not ``host:port``.
     """
     if isinstance(transport, Mapping):
         if not transport:
-            raise ValueError("transport must be one transport or a mapping of names to at least one, got none")
-        return dict(transport)
+            raise BadInputError(
+                "transport must be one transport or a mapping of names to at least one, got none", field="transport"
+            )
+        return {}, dict(transport)
     if transport is not None:
-        return {url if isinstance(url, str) else "transport": transport}
+        return {}, {url if isinstance(url, str) else "transport": transport}
     urls = [url or DEFAULT_URLS[protocol]] if isinstance(url, str | None) else list(url)
     if not urls:
-        raise ValueError("url must be host:port or a list of at least one, got an empty list")
+        raise BadInputError("url must be host:port or a list of at least one, got an empty list", field="url")
     if len(set(urls)) < len(urls):
-        raise ValueError(f"every server must be given once, got {', '.join(urls)}")
+        raise BadInputError(f"every server must be given once, got {', '.join(urls)}", field="url")
     for each in urls:
         if not isinstance(each, str) or "://" in each or not each.rpartition(":")[2].isdigit() or " " in each:
-            raise ValueError(f"url must be host:port such as 127.0.0.1:8010, without http://, got {each!r}")
-    return {each: factories[protocol](each, timeout, shared_memory=shared_memory) for each in urls}
+            raise BadInputError(
+                f"url must be host:port such as 127.0.0.1:8010, without http://, got {each!r}", field="url"
+            )
+    return {each: partial(factories[protocol], each, timeout, shared_memory=shared_memory) for each in urls}, {}

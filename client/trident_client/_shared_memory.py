@@ -29,6 +29,11 @@ MIN_BYTES = 32 * 1024
 ALIGNMENT = 64
 #: Regions of this process whose requests were given up. The server may use one yet, and lets go of it only afterwards.
 ABANDONED: set[str] = set()
+#: Held while Python's resource tracker is told of a region. A fork waits for it: of a lock that the tracker holds then,
+#: a child would have a copy, which nobody releases.
+TELLING = threading.Lock()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=TELLING.acquire, after_in_parent=TELLING.release, after_in_child=TELLING.release)
 NAME = re.compile(r"trident-client-(\d+)-(\d+)-[0-9a-f]+")
 
 Shapes = dict[str, tuple[int, ...]]
@@ -86,6 +91,10 @@ class Regions:
         self._used = False
         self._lock = threading.Lock()
 
+    def __del__(self) -> None:
+        """Leave the regions of a client that nobody closed to the next."""
+        ABANDONED.update(memory.name for memory in self._free)
+
     def steps(self, request: Request) -> Generator[Step, Reply | None, Response]:
         """Yield what to do for a request and return its outputs.
 
@@ -134,7 +143,7 @@ class Regions:
             free, self._free = self._free, []
         for memory in free:
             memory.close()
-        return [*(Unregister(memory.name) for memory in free), *([Clean()] if self._used else [])]
+        return [*(Unregister(memory.name) for memory in free), *([Clean()] if self._used or ABANDONED else [])]
 
     def _plain(self, request: Request) -> Generator[Step, Reply | None, Response]:
         answer = yield Infer(request)
@@ -146,9 +155,10 @@ class Regions:
         with self._lock:
             has_orphans, self._has_orphans, self._used = self._has_orphans, False, True
         name = _new_name()
-        # Python tells its tracker only of what was made, and this process may be killed just between.
-        resource_tracker.register(f"/{name}", "shared_memory")
-        memory = SharedMemory(name, create=True, size=1 << (size - 1).bit_length())
+        with TELLING:
+            # Python tells its tracker only of what was made, and this process may be killed just between.
+            resource_tracker.register(f"/{name}", "shared_memory")
+            memory = SharedMemory(name, create=True, size=1 << (size - 1).bit_length())
         try:
             if has_orphans:
                 yield Clean()
@@ -160,7 +170,8 @@ class Regions:
                 raise _refusal(error, model) from error
             raise
         finally:
-            memory.unlink()
+            with TELLING:
+                memory.unlink()
         return memory
 
     def _expected(self, request: Request, rows: int) -> tuple[dict[str, np.dtype[Any]], dict[str, int]]:
@@ -204,10 +215,10 @@ def orphaned(names: Iterable[str]) -> list[str]:
     orphans = []
     for name in names:
         parsed = NAME.fullmatch(name)
-        # A process id of another container says nothing here.
-        if name in ABANDONED or (
-            parsed and int(parsed[1]) == _process_ids() and not os.path.exists(f"/proc/{parsed[2]}")
-        ):
+        # A process id of another container says nothing here. What was given up before a fork is the parent's.
+        if not parsed or int(parsed[1]) != _process_ids():
+            continue
+        if int(parsed[2]) == os.getpid() if name in ABANDONED else not os.path.exists(f"/proc/{parsed[2]}"):
             orphans.append(name)
     return orphans
 

@@ -15,12 +15,14 @@ import numpy.typing as npt
 from trident_client import contract
 from trident_client._types import Answer, Array, Request, Response, text_column
 from trident_client.contract import Ensemble, TextInput
-from trident_client.errors import BadInputError, TruncationWarning
+from trident_client.errors import BadInputError, TruncationWarning, UnknownTokensWarning
+from trident_client.text import is_blank
 
 # What the tensors of numbers can hold; the server's own limits are lower.
 MAX_INT32 = 2**31 - 1
 
 OnTruncation = Callable[[list[int]], None]
+OnUnknown = Callable[[list[int]], None]
 OnTokenCounts = Callable[[list[int]], None]
 OnBadItem = Callable[[int, BadInputError], None]
 Values = npt.NDArray[np.float32]
@@ -68,6 +70,9 @@ class Task(Protocol, Generic[Item, Value, Result]):
     def truncated(self, response: Response) -> list[int]:
         """Return which items, counted from 0 in the request, were longer than the model takes."""
 
+    def unknown(self, response: Response) -> list[int]:
+        """Return which items, counted so, have tokens that the model's vocabulary does not know."""
+
     def token_counts(self, response: Response) -> list[int]:
         """Return how many tokens of each item the model read; nothing where that was not asked for."""
 
@@ -77,12 +82,18 @@ class Task(Protocol, Generic[Item, Value, Result]):
 
 def warn_of_truncation(truncated: list[int]) -> None:
     """Warn which items were longer than the encoder takes."""
-    shown = ", ".join(map(str, truncated[:10])) + (", ..." if len(truncated) > 10 else "")
-    warnings.warn(
-        f"{len(truncated)} item(s) were longer than the encoder takes and their ends were ignored: {shown}",
-        TruncationWarning,
-        stacklevel=4,
-    )
+    what = f"were longer than the encoder takes and their ends were ignored: {_first(truncated)}"
+    warnings.warn(f"{len(truncated)} item(s) {what}", TruncationWarning, stacklevel=4)
+
+
+def warn_of_unknown(unknown: list[int]) -> None:
+    """Warn which items have tokens that the vocabulary does not know."""
+    what = f"have words or symbols that the model's vocabulary cannot read, and takes for the same: {_first(unknown)}"
+    warnings.warn(f"{len(unknown)} item(s) {what}", UnknownTokensWarning, stacklevel=4)
+
+
+def _first(indices: list[int]) -> str:
+    return ", ".join(map(str, indices[:10])) + (", ..." if len(indices) > 10 else "")
 
 
 class _Ensemble:
@@ -104,7 +115,7 @@ class _Ensemble:
     @property
     def outputs(self) -> tuple[str, ...]:
         answers = (each.tensor for each in self.ensemble.outputs if each.field is not None)
-        return (*answers, *self.ensemble.truncations, *self.counts)
+        return (*answers, *self.ensemble.truncations, *self.ensemble.unknowns, *self.counts)
 
     def request(self, items: Sequence[Any], start: int) -> Request:
         """Return the request for some items, each a text, or as many texts as the ensemble has inputs."""
@@ -119,8 +130,10 @@ class _Ensemble:
         return Request(self.model, columns | self.numbers, self.outputs)
 
     def truncated(self, response: Response) -> list[int]:
-        truncated: Any = sum((response[name] for name in self.ensemble.truncations), 0)
-        return [int(place) for place in np.flatnonzero(truncated)]
+        return _rows_that_count(response, self.ensemble.truncations)
+
+    def unknown(self, response: Response) -> list[int]:
+        return _rows_that_count(response, self.ensemble.unknowns)
 
     def token_counts(self, response: Response) -> list[int]:
         return [int(count) for name in self.counts for count in response[name][:, 0]]
@@ -140,8 +153,6 @@ class _Ensemble:
         reason = None
         if not isinstance(text, str):
             reason = f"must be str, got {type(text).__name__}"
-        elif not text or text.isspace():
-            reason = "is empty; text with a character that is not white space is accepted"
         else:
             try:
                 encoded = text.encode()
@@ -149,7 +160,9 @@ class _Ensemble:
                 reason = (
                     "holds a lone surrogate, which is not a character; text that can be written as UTF-8 is accepted"
                 )
-            if len(encoded) > text_input.max_bytes:
+            if reason is None and is_blank(text):
+                reason = "is empty; text with at least one visible character is accepted"
+            elif len(encoded) > text_input.max_bytes:
                 reason = f"has {len(encoded)} bytes; at most {text_input.max_bytes} are accepted"
         if reason is not None:
             message = f"{text_input.texts}[{index}] {reason}"
@@ -282,6 +295,12 @@ class Prediction(_Lists):
             {field: _unboxed(row) for field, row in zip(fields, rows, strict=True)}
             for rows in zip(*fields.values(), strict=True)
         ]
+
+
+def _rows_that_count(response: Response, names: Sequence[str]) -> list[int]:
+    # A transport that stands in for a server need not count.
+    counted: Any = sum((response[name] for name in names if name in response), 0)
+    return [int(place) for place in np.flatnonzero(counted)]
 
 
 def _unboxed(row: Array) -> Any:

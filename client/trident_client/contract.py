@@ -102,6 +102,7 @@ class Ensemble:
         inputs: texts, in the order of an item's texts.
         outputs: the answer, the first being that which no other ensemble has.
         truncations: outputs, int32 ``[n, 1]``, that count what was cut of each text.
+        unknowns: outputs, int32 ``[n, 1]``, that count the tokens of each text that the vocabulary does not know.
         counts: outputs, int32 ``[n, 1]``, that count the tokens that were read.
         numbers: further inputs.
         max_batch: items of a request.
@@ -123,6 +124,7 @@ class Ensemble:
     item: str = ""
     suffix: str = ""
     truncations: tuple[str, ...] = ()
+    unknowns: tuple[str, ...] = ()
     counts: tuple[str, ...] = ()
     numbers: tuple[NumberInput, ...] = ()
     max_batch: int = MAX_BATCH
@@ -184,6 +186,7 @@ class TaskSpec:
 
 
 _TRUNCATED = Output("TRUNCATED_TOKENS", "INT32")
+_UNKNOWN = Output("UNKNOWN_TOKENS", "INT32")
 _COUNTED = Output("TOKEN_COUNT", "INT32")
 _SENTENCE = TextInput("TEXT", "sentence", ("text", "passage"))
 
@@ -193,8 +196,9 @@ COLA = TaskSpec(
         Ensemble(
             name="cola",
             inputs=(_SENTENCE,),
-            outputs=(Output("PROBABILITY", "FP32", "probability"), _TRUNCATED),
+            outputs=(Output("PROBABILITY", "FP32", "probability"), _TRUNCATED, _UNKNOWN),
             truncations=("TRUNCATED_TOKENS",),
+            unknowns=("UNKNOWN_TOKENS",),
             items="sentences",
             path="/generate",
             list_path="/acceptability",
@@ -222,8 +226,11 @@ STS = TaskSpec(
                 Output("SIMILARITY", "FP32", "similarity"),
                 Output("TRUNCATED_TOKENS_1", "INT32"),
                 Output("TRUNCATED_TOKENS_2", "INT32"),
+                Output("UNKNOWN_TOKENS_1", "INT32"),
+                Output("UNKNOWN_TOKENS_2", "INT32"),
             ),
             truncations=("TRUNCATED_TOKENS_1", "TRUNCATED_TOKENS_2"),
+            unknowns=("UNKNOWN_TOKENS_1", "UNKNOWN_TOKENS_2"),
             items="pairs",
             item="two sentences",
             path="/pred/sentences",
@@ -235,8 +242,9 @@ STS = TaskSpec(
             name="embed",
             suffix="_embedding",
             inputs=(TextInput("TEXT", "text", ("sentence", "passage")),),
-            outputs=(Output("EMBEDDING", "FP32", "embedding"), _COUNTED, _TRUNCATED),
+            outputs=(Output("EMBEDDING", "FP32", "embedding"), _COUNTED, _TRUNCATED, _UNKNOWN),
             truncations=("TRUNCATED_TOKENS",),
+            unknowns=("UNKNOWN_TOKENS",),
             counts=("TOKEN_COUNT",),
             items="texts",
             path="/embed",

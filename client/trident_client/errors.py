@@ -10,9 +10,11 @@
     │   ├── ConnectTimeoutError  there was no connection in time; the request was not sent
     │   └── ReadTimeoutError     the request was sent, and no answer came in time
     ├── TransportError           the server cannot be reached or is stopping, or the connection broke
+    ├── UsageError               the client is closed, or in use where it cannot be (a RuntimeError too)
     └── ServerError              the server failed on a request that was fine
 
     TruncationWarning            a text was longer than the encoder takes, and its end was not looked at
+    UnknownTokensWarning         a text has words or symbols that the model's vocabulary cannot read
 
 Each says which model was asked, on which attempt it came, of which server, and what caused it. What is tried again, and
 where, stands in :class:`trident_client.Retry`.
@@ -101,9 +103,17 @@ class TransportError(TridentError):
     """The server cannot be reached."""
 
 
+class UsageError(TridentError, RuntimeError):
+    """The client is closed, in use in another event loop, or its stream was begun in another process."""
+
+
 class ServerError(TridentError):
     """The server failed."""
 
 
 class TruncationWarning(UserWarning):
     """A text's end was cut off because the encoder does not take that many tokens."""
+
+
+class UnknownTokensWarning(UserWarning):
+    """A text has words or symbols that the model's vocabulary cannot read, and takes all of them for the same."""

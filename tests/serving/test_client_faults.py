@@ -29,7 +29,8 @@ max_batch_size: 64
 input [ { name: "TEXT" data_type: TYPE_STRING dims: [ 1 ] } ]
 output [
   { name: "PROBABILITY" data_type: TYPE_FP32 dims: [ 1 ] },
-  { name: "TRUNCATED_TOKENS" data_type: TYPE_INT32 dims: [ 1 ] }
+  { name: "TRUNCATED_TOKENS" data_type: TYPE_INT32 dims: [ 1 ] },
+  { name: "UNKNOWN_TOKENS" data_type: TYPE_INT32 dims: [ 1 ] }
 ]
 instance_group [ { count: 1 kind: KIND_CPU } ]
 """
@@ -51,7 +52,8 @@ class TritonPythonModel:
             time.sleep(SECONDS)
             lengths = np.array([[len(text)] for text in texts[:, 0]], dtype=np.float32)
             cut = np.zeros_like(lengths, dtype=np.int32)
-            tensors = [pb_utils.Tensor("PROBABILITY", lengths), pb_utils.Tensor("TRUNCATED_TOKENS", cut)]
+            tensors = [pb_utils.Tensor("PROBABILITY", lengths)]
+            tensors += [pb_utils.Tensor(name, cut) for name in ("TRUNCATED_TOKENS", "UNKNOWN_TOKENS")]
             responses.append(pb_utils.InferenceResponse(tensors))
         return responses
 """

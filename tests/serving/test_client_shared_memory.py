@@ -1,5 +1,7 @@
 """Large batches through system shared memory: the same answers, and nothing left, whatever happens."""
 
+import asyncio
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -10,7 +12,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from trident_client import AsyncTridentClient, BadInputError, ReadTimeoutError, Timeout, TridentClient
+from trident_client import (
+    AsyncTridentClient,
+    BadInputError,
+    ReadTimeoutError,
+    Timeout,
+    TridentClient,
+    UsageError,
+)
 
 pytestmark = pytest.mark.serving
 
@@ -21,7 +30,8 @@ max_batch_size: 64
 input [ { name: "TEXT" data_type: TYPE_STRING dims: [ 1 ] } ]
 output [
   { name: "EMBEDDING" data_type: TYPE_FP32 dims: [ 384 ] },
-  { name: "TRUNCATED_TOKENS" data_type: TYPE_INT32 dims: [ 1 ] }
+  { name: "TRUNCATED_TOKENS" data_type: TYPE_INT32 dims: [ 1 ] },
+  { name: "UNKNOWN_TOKENS" data_type: TYPE_INT32 dims: [ 1 ] }
 ]
 instance_group [ { count: 1 kind: KIND_CPU } ]
 """
@@ -46,7 +56,8 @@ class TritonPythonModel:
             rows = np.array([[len(text)] for text in texts], dtype=np.float32)
             cut = np.zeros_like(rows, dtype=np.int32)
             embedding = rows + np.arange(384, dtype=np.float32)
-            tensors = [pb_utils.Tensor("EMBEDDING", embedding), pb_utils.Tensor("TRUNCATED_TOKENS", cut)]
+            tensors = [pb_utils.Tensor("EMBEDDING", embedding)]
+            tensors += [pb_utils.Tensor(name, cut) for name in ("TRUNCATED_TOKENS", "UNKNOWN_TOKENS")]
             responses.append(pb_utils.InferenceResponse(tensors))
         return responses
 """
@@ -165,6 +176,70 @@ def test_a_request_that_was_given_up_harms_neither_server_nor_client(server, nam
         for _ in range(3):
             assert np.array_equal(client.embed(texts(64)), expected(texts(64)))
     server.check()
+    assert (regions(server), named()) == ([], [])
+
+
+def ask_rightly(client, rounds):
+    """Ask for a list of several batches and for single texts, many times, from threads; every answer is checked."""
+    sent = texts(64 * 3)
+    wanted = expected(sent)
+    with ThreadPoolExecutor(4) as pool:
+        for _ in range(rounds):
+            assert np.array_equal(client.embed(sent), wanted)
+            singles = list(pool.map(client.embed, ([text] for text in sent[:40])))
+            assert np.array_equal(np.concatenate(singles), wanted[:40])
+
+
+async def ask_rightly_in_a_loop(client):
+    sent = texts(64 * 3)
+    assert np.array_equal(await client.embed(sent), expected(sent))
+
+
+# Python warns of a fork beside threads from 3.12 on, which is what is tried here.
+@pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
+@pytest.mark.parametrize("shared_memory", [True, False])
+@pytest.mark.parametrize("protocol", ["http", "grpc"])
+def test_a_client_that_is_forked_answers_rightly_in_children_and_parent(server, named, protocol, shared_memory):
+    fork = multiprocessing.get_context("fork")
+    options = {"protocol": protocol, "shared_memory": shared_memory}
+    alone = AsyncTridentClient(url(server, protocol), **options)
+    with TridentClient(url(server, protocol), **options) as client:
+        ask_rightly(client, 1)
+        asyncio.run(ask_rightly_in_a_loop(alone))
+        mine = set(regions(server))
+        stream = client.stream_embeddings(texts(64 * 30))
+        next(stream)
+
+        def ask_in_a_child():
+            with pytest.raises(UsageError, match="forked"):
+                list(stream)
+            ask_rightly(client, 3)
+            if protocol == "http":
+                asyncio.run(ask_rightly_in_a_loop(alone))
+            else:
+                with pytest.raises(UsageError, match="before a fork"):
+                    asyncio.run(alone.ready())
+            # What the child registered goes, and nothing else does.
+            client.close()
+            asyncio.run(alone.close())
+            assert mine <= set(regions(server))
+
+        children = [fork.Process(target=ask_in_a_child) for _ in range(3)]
+        for child in children:
+            child.start()
+        try:
+            ask_rightly(client, 3)
+            assert len(list(stream)) == 64 * 30 - 1
+            for child in children:
+                child.join(120)
+            assert [child.exitcode for child in children] == [0, 0, 0]
+        finally:
+            for child in children:
+                child.kill()
+            left = set(regions(server))
+            asyncio.run(alone.close())
+        assert mine <= left
+        ask_rightly(client, 1)
     assert (regions(server), named()) == ([], [])
 
 

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import os
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Coroutine, Iterable
 from typing import Any, TypeVar
 
+from trident_client.errors import UsageError
+
 Background = asyncio.Task[None]
+#: What connections belong to within a process.
+Home = asyncio.AbstractEventLoop | None
 Item = TypeVar("Item")
 Job = TypeVar("Job")
 Result = TypeVar("Result")
+#: The process in which the first channel of grpc.aio was made.
+_CHANNELS_OF: dict[str, int] = {}
 
 
 class Event:
@@ -30,10 +36,39 @@ class Event:
 
     async def wait(self, timeout: float) -> bool:
         """Wait so many seconds at most; say whether it was set."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(timeout):
-                await self._event.wait()
+        # Not asyncio.timeout, which Python 3.10 has not.
+        waiting = asyncio.ensure_future(self._event.wait())
+        try:
+            await asyncio.wait({waiting}, timeout=timeout)
+        finally:
+            waiting.cancel()
         return self._event.is_set()
+
+
+def home_of(last: Home) -> Home:
+    """Return the event loop that runs.
+
+    Raises:
+        UsageError: ``last``, where what asks is at home, is another that runs.
+    """
+    loop = asyncio.get_running_loop()
+    if last is not None and last is not loop and last.is_running():
+        raise UsageError("the client is used in another event loop, which still runs; each needs a client of its own")
+    return loop
+
+
+def check_channels() -> None:
+    """Refuse channels of gRPC in a child of the process that made the first.
+
+    Raises:
+        UsageError: what waits for gRPC's events is one thread for all loops of a process, which a fork leaves behind;
+            a call in the child would never end, not even at its deadline.
+    """
+    if os.getpid() != _CHANNELS_OF.setdefault("process", os.getpid()):
+        raise UsageError(
+            "gRPC's asyncio, used before a fork, cannot be used in the child; protocol='http' can, and so can "
+            "TridentClient, or a process that is not forked (multiprocessing's 'spawn')"
+        )
 
 
 def start(name: str, function: Callable[..., Coroutine[Any, Any, None]], *arguments: Any) -> Background:

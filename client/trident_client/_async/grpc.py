@@ -8,7 +8,8 @@ from typing import Any, cast
 import tritonclient.grpc.aio as triton_grpc
 from tritonclient.utils import InferenceServerException
 
-from trident_client import _grpc, _http
+from trident_client import _forking, _grpc, _http
+from trident_client._async.concurrency import check_channels
 from trident_client._async.driving import drive
 from trident_client._shared_memory import (
     Clean,
@@ -22,16 +23,22 @@ from trident_client._shared_memory import (
     orphaned,
 )
 from trident_client._types import Configuration, Request, Response, Statistics, Timeout
-from trident_client.errors import TridentError
+from trident_client.errors import ReadTimeoutError, TridentError
 
 
 class AsyncGrpcTransport:
     """gRPC, from one event loop."""
 
     def __init__(self, url: str, timeout: Timeout, *, shared_memory: bool = False) -> None:
+        self._url, self._timeout = url, timeout
         self._regions = Regions() if shared_memory else None
-        self._client = triton_grpc.InferenceServerClient(url, channel_args=_grpc.channel_arguments(timeout))
-        self._timeout = timeout
+        self._client = self._connect()
+        self._last_answer = object()
+        _forking.register(self)
+
+    def after_fork(self) -> None:
+        """Keep the parent's channel from being closed."""
+        _forking.KEPT.append(self._client)
 
     async def infer(self, request: Request) -> Response:
         """Run one inference."""
@@ -42,30 +49,26 @@ class AsyncGrpcTransport:
 
     async def ready(self, models: tuple[str, ...]) -> bool:
         """Ask for each model's readiness, or for the server's."""
-        seconds = self._timeout.connect
-        try:
-            if not models:
-                return bool(await self._client.is_server_ready(client_timeout=seconds))
-            for model in models:
-                if not await self._client.is_model_ready(model, client_timeout=seconds):
-                    return False
-        except InferenceServerException as error:
-            raise _grpc.translate(error, None) from error
-        return True
+        if not models:
+            return bool(await self._call("is_server_ready", None))
+        ready = True
+        for model in models:
+            ready = ready and bool(await self._call("is_model_ready", None, model))
+        return ready
 
     async def index(self) -> list[str]:
         """Ask for the models that are ready."""
-        index = await self._call("get_model_repository_index")
+        index = await self._call("get_model_repository_index", None, as_json=True)
         return _http.ready_models(index.get("models", []))
 
     async def configuration(self, model: str) -> Configuration:
         """Ask for a model's configuration."""
-        answer = await self._call("get_model_config", model)
+        answer = await self._call("get_model_config", model, model, as_json=True)
         return cast(Configuration, answer["config"])
 
     async def statistics(self) -> list[Statistics]:
         """Ask for every model's statistics."""
-        answer = await self._call("get_inference_statistics")
+        answer = await self._call("get_inference_statistics", None, as_json=True)
         return cast(list[Statistics], answer.get("model_stats", []))
 
     async def close(self) -> None:
@@ -78,34 +81,41 @@ class AsyncGrpcTransport:
     async def _infer(self, request: Request, placement: Placement | None) -> Reply:
         inputs, outputs = _grpc.tensors(request, placement)
         seconds = self._timeout.read if request.timeout is None else min(self._timeout.read, request.timeout)
-        try:
-            result = await self._client.infer(request.model, inputs, outputs=outputs, client_timeout=seconds)
-        except InferenceServerException as error:
-            raise _grpc.translate(error, request.model) from error
+        result = await self._call(
+            "infer", request.model, request.model, inputs, outputs=outputs, client_timeout=seconds
+        )
         return _grpc.outputs_of(request, result, placement)
 
     async def _perform(self, step: Step) -> Reply | None:
         if isinstance(step, Infer):
             return await self._infer(step.request, step.placement)
-        client, seconds = self._client, self._timeout.connect
-        try:
-            if isinstance(step, Register):
-                await client.register_system_shared_memory(
-                    step.name, f"/{step.name}", step.size, client_timeout=seconds
-                )
-            elif isinstance(step, Unregister):
-                await client.unregister_system_shared_memory(step.name, client_timeout=seconds)
-            elif isinstance(step, Clean):
-                status = await client.get_system_shared_memory_status(client_timeout=seconds)
-                for name in orphaned(status.regions):
-                    with contextlib.suppress(InferenceServerException):
-                        await client.unregister_system_shared_memory(name, client_timeout=seconds)
-        except InferenceServerException as error:
-            raise _grpc.translate(error, None) from error
+        if isinstance(step, Register):
+            await self._call("register_system_shared_memory", None, step.name, f"/{step.name}", step.size)
+        elif isinstance(step, Unregister):
+            await self._call("unregister_system_shared_memory", None, step.name)
+        elif isinstance(step, Clean):
+            status = await self._call("get_system_shared_memory_status", None)
+            for name in orphaned(status.regions):
+                with contextlib.suppress(TridentError):
+                    await self._call("unregister_system_shared_memory", None, name)
         return None
 
-    async def _call(self, method: str, *models: str) -> Any:
+    async def _call(self, method: str, model: str | None, *arguments: Any, **options: Any) -> Any:
+        """Call a method of tritonclient's, for ``model``; a channel that no answer came over meanwhile is replaced."""
+        client, last_answer = self._client, self._last_answer
         try:
-            return await getattr(self._client, method)(*models, as_json=True, client_timeout=self._timeout.connect)
+            answer = await getattr(client, method)(*arguments, **{"client_timeout": self._timeout.connect} | options)
         except InferenceServerException as error:
-            raise _grpc.translate(error, models[0] if models else None) from error
+            failure = _grpc.translate(error, model)
+            if not isinstance(failure, ReadTimeoutError):
+                self._last_answer = object()
+            elif self._client is client and self._last_answer is last_answer:
+                # A network that drops what it is given tells nobody. The old channel closes when its last call ends.
+                self._client = self._connect()
+            raise failure from error
+        self._last_answer = object()
+        return answer
+
+    def _connect(self) -> triton_grpc.InferenceServerClient:
+        check_channels()
+        return triton_grpc.InferenceServerClient(self._url, channel_args=_grpc.channel_arguments(self._timeout))

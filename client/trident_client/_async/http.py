@@ -45,8 +45,7 @@ class AsyncHttpTransport:
         """Ask for each model's readiness, or for the server's."""
         try:
             for path in _http.ready_paths(models):
-                response = await self._client.get(path)
-                if response.status_code != 200:
+                if not _http.is_ready(await self._client.get(path)):
                     return False
         except httpx.HTTPError as error:
             raise _http.translate(error, None) from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import closing
+from functools import partial
 from types import TracebackType
 from typing import Any
 
@@ -64,15 +65,29 @@ class TridentClient:
             "http": HttpTransport,
             "grpc": GrpcTransport,
         }
-        timeout = timeout or Timeout()
         _settings.check(protocol, concurrency)
         self._sender = Sender(
-            _settings.transports(url, protocol, timeout, transport, factories, shared_memory),
-            timeout,
+            *_settings.servers(url, protocol, timeout or Timeout(), transport, factories, shared_memory),
+            timeout or Timeout(),
             retry or Retry(),
             balancing or Balancing(),
         )
         self._concurrency = concurrency
+        self._remade = partial(
+            type(self),
+            url,
+            protocol=protocol,
+            timeout=timeout,
+            concurrency=concurrency,
+            transport=transport,
+            retry=retry,
+            balancing=balancing,
+            shared_memory=shared_memory,
+        )
+
+    def __reduce__(self) -> tuple[partial[TridentClient], tuple[()]]:
+        """Pickle how the client was made; what comes of it has connections of its own."""
+        return self._remade, ()
 
     def __enter__(self) -> TridentClient:
         """Return the client; leaving closes it."""
@@ -94,6 +109,7 @@ class TridentClient:
         *,
         model: str = contract.COLA.name,
         on_truncation: _tasks.OnTruncation = _tasks.warn_of_truncation,
+        on_unknown: _tasks.OnUnknown = _tasks.warn_of_unknown,
     ) -> npt.NDArray[np.float32]:
         """Return each sentence's probability of being grammatically acceptable, float32 ``[n]``, 0 to 1.
 
@@ -101,8 +117,9 @@ class TridentClient:
             sentences: any number of sentences, none of them empty.
             model: the set of models that judges, as :meth:`models` lists them.
             on_truncation: called with the indices of sentences longer than the model takes; warns by default.
+            on_unknown: the same of those with words or symbols that the vocabulary cannot read.
         """
-        return self._list(_tasks.Acceptability(model), sentences, on_truncation)
+        return self._list(_tasks.Acceptability(model), sentences, on_truncation, on_unknown)
 
     def answer(
         self,
@@ -150,6 +167,7 @@ class TridentClient:
         *,
         model: str = contract.STS.name,
         on_truncation: _tasks.OnTruncation = _tasks.warn_of_truncation,
+        on_unknown: _tasks.OnUnknown = _tasks.warn_of_unknown,
         on_token_counts: _tasks.OnTokenCounts | None = None,
     ) -> npt.NDArray[np.float32]:
         """Return each text's embedding, float32 ``[n, dim]``, unit norm.
@@ -158,11 +176,16 @@ class TridentClient:
             texts: any number of texts, none of them empty.
             model: the set of models that embeds, as :meth:`models` lists them.
             on_truncation: called with the indices of texts longer than the encoder takes; warns by default.
+            on_unknown: the same of those with words or symbols that the vocabulary cannot read.
             on_token_counts: called with how many tokens of each text the encoder read, specials included; in a stream
                 with those of the next few texts, before their results come, and 0 for one that is not taken.
         """
         task = _tasks.Embedding(model, count_tokens=on_token_counts is not None)
-        return self._list(task, texts, on_truncation, on_token_counts)
+        found = self._list(task, texts, on_truncation, on_unknown, on_token_counts)
+        if len(found):
+            return found
+        configuration = self._sender.call(lambda transport, seconds: transport.configuration(task.model), task.model)
+        return np.empty((0, _served.dimension(configuration) or 0), dtype=np.float32)
 
     def predict(
         self,
@@ -172,6 +195,7 @@ class TridentClient:
         model: str | None = None,
         numbers: Mapping[str, int] | None = None,
         on_truncation: _tasks.OnTruncation = _tasks.warn_of_truncation,
+        on_unknown: _tasks.OnUnknown = _tasks.warn_of_unknown,
     ) -> list[dict[str, Any]]:
         """Return what any task of :mod:`trident_client.contract` says of each item, by the names of its fields.
 
@@ -183,8 +207,9 @@ class TridentClient:
             model: the set of models that answers, as :meth:`models` lists them; the task's own when None.
             numbers: further inputs by name, such as ``{"top_k": 3}``.
             on_truncation: called with the indices of items longer than the model takes; warns by default.
+            on_unknown: the same of those with words or symbols that the vocabulary cannot read.
         """
-        return self._list(_tasks.Prediction(task, model, numbers), items, on_truncation)
+        return self._list(_tasks.Prediction(task, model, numbers), items, on_truncation, on_unknown)
 
     def similarity(
         self,
@@ -192,6 +217,7 @@ class TridentClient:
         *,
         model: str = contract.STS.name,
         on_truncation: _tasks.OnTruncation = _tasks.warn_of_truncation,
+        on_unknown: _tasks.OnUnknown = _tasks.warn_of_unknown,
     ) -> npt.NDArray[np.float32]:
         """Return each pair's cosine, float32 ``[n]``, -1 to 1.
 
@@ -199,8 +225,9 @@ class TridentClient:
             pairs: any number of pairs of sentences, none of them empty.
             model: the set of models that compares, as :meth:`models` lists them.
             on_truncation: called with the indices of pairs longer than the encoder takes; warns by default.
+            on_unknown: the same of those with words or symbols that the vocabulary cannot read.
         """
-        return self._list(_tasks.Similarity(model), pairs, on_truncation)
+        return self._list(_tasks.Similarity(model), pairs, on_truncation, on_unknown)
 
     def stream_acceptability(
         self,
@@ -208,6 +235,7 @@ class TridentClient:
         *,
         model: str = contract.COLA.name,
         on_truncation: _tasks.OnTruncation = _tasks.warn_of_truncation,
+        on_unknown: _tasks.OnUnknown = _tasks.warn_of_unknown,
         on_bad_item: _tasks.OnBadItem | None = None,
         concurrency: int | None = None,
     ) -> Generator[float, None, None]:
@@ -217,12 +245,15 @@ class TridentClient:
             sentences: as many as there are; read while the results are taken.
             model: see :meth:`acceptability`.
             on_truncation: called with the indices, counted from the stream's beginning, before their results come.
+            on_unknown: the same.
             on_bad_item: called with the index of a sentence that the model does not take, and the error, before its
                 result, which is NaN; where it is not given, the error is raised and the stream ends.
             concurrency: how many requests of this stream are under way at once; as many as of the client's others when
                 None.
         """
-        return self._stream(_tasks.Acceptability(model), sentences, on_truncation, on_bad_item, concurrency=concurrency)
+        return self._stream(
+            _tasks.Acceptability(model), sentences, on_truncation, on_unknown, on_bad_item, concurrency=concurrency
+        )
 
     def stream_answers(
         self,
@@ -248,6 +279,7 @@ class TridentClient:
         *,
         model: str = contract.STS.name,
         on_truncation: _tasks.OnTruncation = _tasks.warn_of_truncation,
+        on_unknown: _tasks.OnUnknown = _tasks.warn_of_unknown,
         on_token_counts: _tasks.OnTokenCounts | None = None,
         on_bad_item: _tasks.OnBadItem | None = None,
         concurrency: int | None = None,
@@ -257,7 +289,7 @@ class TridentClient:
         The embedding of a text that is not taken is empty: ``[0]``.
         """
         task = _tasks.Embedding(model, count_tokens=on_token_counts is not None)
-        return self._stream(task, texts, on_truncation, on_bad_item, on_token_counts, concurrency)
+        return self._stream(task, texts, on_truncation, on_unknown, on_bad_item, on_token_counts, concurrency)
 
     def stream_predictions(
         self,
@@ -267,6 +299,7 @@ class TridentClient:
         model: str | None = None,
         numbers: Mapping[str, int] | None = None,
         on_truncation: _tasks.OnTruncation = _tasks.warn_of_truncation,
+        on_unknown: _tasks.OnUnknown = _tasks.warn_of_unknown,
         on_bad_item: _tasks.OnBadItem | None = None,
         concurrency: int | None = None,
     ) -> Generator[dict[str, Any], None, None]:
@@ -275,7 +308,12 @@ class TridentClient:
         Of an item that is not taken nothing is said: its mapping is empty.
         """
         return self._stream(
-            _tasks.Prediction(task, model, numbers), items, on_truncation, on_bad_item, concurrency=concurrency
+            _tasks.Prediction(task, model, numbers),
+            items,
+            on_truncation,
+            on_unknown,
+            on_bad_item,
+            concurrency=concurrency,
         )
 
     def stream_similarity(
@@ -284,11 +322,14 @@ class TridentClient:
         *,
         model: str = contract.STS.name,
         on_truncation: _tasks.OnTruncation = _tasks.warn_of_truncation,
+        on_unknown: _tasks.OnUnknown = _tasks.warn_of_unknown,
         on_bad_item: _tasks.OnBadItem | None = None,
         concurrency: int | None = None,
     ) -> Generator[float, None, None]:
         """Yield each pair's cosine, in order; see :meth:`similarity` and :meth:`stream_acceptability`."""
-        return self._stream(_tasks.Similarity(model), pairs, on_truncation, on_bad_item, concurrency=concurrency)
+        return self._stream(
+            _tasks.Similarity(model), pairs, on_truncation, on_unknown, on_bad_item, concurrency=concurrency
+        )
 
     def infer(self, request: Request) -> Response:
         """Return the outputs of any model that is served; nothing is split, checked or joined.
@@ -339,6 +380,7 @@ class TridentClient:
         task: _tasks.Task[_tasks.Item, _tasks.Value, _tasks.Result],
         items: Iterable[_tasks.Item],
         on_truncation: _tasks.OnTruncation = _tasks.warn_of_truncation,
+        on_unknown: _tasks.OnUnknown = _tasks.warn_of_unknown,
         on_token_counts: _tasks.OnTokenCounts | None = None,
     ) -> _tasks.Result:
         # Every item is looked at before the first is sent.
@@ -350,6 +392,8 @@ class TridentClient:
         results = [self._send(task, jobs[0])] if len(jobs) == 1 else list(self._send_all(task, jobs))
         if truncated := [index for result in results for index in result.truncated]:
             on_truncation(truncated)
+        if unknown := [index for result in results for index in result.unknown]:
+            on_unknown(unknown)
         if on_token_counts is not None:
             on_token_counts([count for result in results for count in result.token_counts])
         return task.join([result.values for result in results])
@@ -359,6 +403,7 @@ class TridentClient:
         task: _tasks.Task[_tasks.Item, _tasks.Value, _tasks.Result],
         items: Iterable[_tasks.Item],
         on_truncation: _tasks.OnTruncation = _tasks.warn_of_truncation,
+        on_unknown: _tasks.OnUnknown = _tasks.warn_of_unknown,
         on_bad_item: _tasks.OnBadItem | None = None,
         on_token_counts: _tasks.OnTokenCounts | None = None,
         concurrency: int | None = None,
@@ -369,6 +414,8 @@ class TridentClient:
             for result in results:
                 if result.truncated:
                     on_truncation(result.truncated)
+                if result.unknown:
+                    on_unknown(result.unknown)
                 if on_token_counts is not None:
                     on_token_counts(result.token_counts)
                 for index, value in enumerate(result.values, result.start):

@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
+from trident_client.errors import UsageError
+
 Background = threading.Thread
+#: What connections belong to within a process: all of it.
+Home = object | None
 Event = threading.Event
 Item = TypeVar("Item")
 Job = TypeVar("Job")
 Result = TypeVar("Result")
+
+
+def home_of(last: Home) -> Home:
+    """Return what it was: threads share connections."""
+    return last
+
+
+def check_channels() -> None:
+    """Take channels of gRPC in any process."""
 
 
 def start(name: str, function: Callable[..., None], *arguments: Any) -> Background:
@@ -41,17 +55,27 @@ def in_order(
         jobs: read while results are taken.
         concurrency: how many are run at once.
         prefetch: how many at most are begun and not yielded.
+
+    Raises:
+        UsageError: results are taken in another process than the first was.
     """
-    stop = Event()
+
+    def result() -> Result:
+        if os.getpid() != process:
+            raise UsageError("this stream was begun before the process was forked, and its threads are the parent's")
+        return pending.popleft().result()
+
+    stop, process = Event(), os.getpid()
     pending: deque[Future[Result]] = deque()
     pool = ThreadPoolExecutor(concurrency, thread_name_prefix="trident")
     try:
         for job in jobs:
             pending.append(pool.submit(function, job, stop))
             if len(pending) >= prefetch:
-                yield pending.popleft().result()
+                yield result()
         while pending:
-            yield pending.popleft().result()
+            yield result()
     finally:
-        stop.set()
-        pool.shutdown(cancel_futures=True)
+        if os.getpid() == process:
+            stop.set()
+            pool.shutdown(cancel_futures=True)

@@ -9,7 +9,7 @@ from typing import Any, cast
 import tritonclient.grpc as triton_grpc
 from tritonclient.utils import InferenceServerException
 
-from trident_client import _grpc, _http
+from trident_client import _forking, _grpc, _http
 from trident_client._shared_memory import (
     Clean,
     Infer,
@@ -21,18 +21,25 @@ from trident_client._shared_memory import (
     Unregister,
     orphaned,
 )
+from trident_client._sync.concurrency import check_channels
 from trident_client._sync.driving import drive
 from trident_client._types import Configuration, Request, Response, Statistics, Timeout
-from trident_client.errors import TridentError
+from trident_client.errors import ReadTimeoutError, TridentError
 
 
 class GrpcTransport:
     """gRPC, from any number of threads."""
 
     def __init__(self, url: str, timeout: Timeout, *, shared_memory: bool = False) -> None:
+        self._url, self._timeout = url, timeout
         self._regions = Regions() if shared_memory else None
-        self._client = triton_grpc.InferenceServerClient(url, channel_args=_grpc.channel_arguments(timeout))
-        self._timeout = timeout
+        self._client = self._connect()
+        self._last_answer = object()
+        _forking.register(self)
+
+    def after_fork(self) -> None:
+        """Keep the parent's channel from being closed."""
+        _forking.KEPT.append(self._client)
 
     def infer(self, request: Request) -> Response:
         """Run one inference."""
@@ -43,30 +50,26 @@ class GrpcTransport:
 
     def ready(self, models: tuple[str, ...]) -> bool:
         """Ask for each model's readiness, or for the server's."""
-        seconds = self._timeout.connect
-        try:
-            if not models:
-                return bool(self._client.is_server_ready(client_timeout=seconds))
-            for model in models:
-                if not self._client.is_model_ready(model, client_timeout=seconds):
-                    return False
-        except InferenceServerException as error:
-            raise _grpc.translate(error, None) from error
-        return True
+        if not models:
+            return bool(self._call("is_server_ready", None))
+        ready = True
+        for model in models:
+            ready = ready and bool(self._call("is_model_ready", None, model))
+        return ready
 
     def index(self) -> list[str]:
         """Ask for the models that are ready."""
-        index = self._call("get_model_repository_index")
+        index = self._call("get_model_repository_index", None, as_json=True)
         return _http.ready_models(index.get("models", []))
 
     def configuration(self, model: str) -> Configuration:
         """Ask for a model's configuration."""
-        answer = self._call("get_model_config", model)
+        answer = self._call("get_model_config", model, model, as_json=True)
         return cast(Configuration, answer["config"])
 
     def statistics(self) -> list[Statistics]:
         """Ask for every model's statistics."""
-        answer = self._call("get_inference_statistics")
+        answer = self._call("get_inference_statistics", None, as_json=True)
         return cast(list[Statistics], answer.get("model_stats", []))
 
     def close(self) -> None:
@@ -79,32 +82,39 @@ class GrpcTransport:
     def _infer(self, request: Request, placement: Placement | None) -> Reply:
         inputs, outputs = _grpc.tensors(request, placement)
         seconds = self._timeout.read if request.timeout is None else min(self._timeout.read, request.timeout)
-        try:
-            result = self._client.infer(request.model, inputs, outputs=outputs, client_timeout=seconds)
-        except InferenceServerException as error:
-            raise _grpc.translate(error, request.model) from error
+        result = self._call("infer", request.model, request.model, inputs, outputs=outputs, client_timeout=seconds)
         return _grpc.outputs_of(request, result, placement)
 
     def _perform(self, step: Step) -> Reply | None:
         if isinstance(step, Infer):
             return self._infer(step.request, step.placement)
-        client, seconds = self._client, self._timeout.connect
-        try:
-            if isinstance(step, Register):
-                client.register_system_shared_memory(step.name, f"/{step.name}", step.size, client_timeout=seconds)
-            elif isinstance(step, Unregister):
-                client.unregister_system_shared_memory(step.name, client_timeout=seconds)
-            elif isinstance(step, Clean):
-                status = client.get_system_shared_memory_status(client_timeout=seconds)
-                for name in orphaned(status.regions):
-                    with contextlib.suppress(InferenceServerException):
-                        client.unregister_system_shared_memory(name, client_timeout=seconds)
-        except InferenceServerException as error:
-            raise _grpc.translate(error, None) from error
+        if isinstance(step, Register):
+            self._call("register_system_shared_memory", None, step.name, f"/{step.name}", step.size)
+        elif isinstance(step, Unregister):
+            self._call("unregister_system_shared_memory", None, step.name)
+        elif isinstance(step, Clean):
+            status = self._call("get_system_shared_memory_status", None)
+            for name in orphaned(status.regions):
+                with contextlib.suppress(TridentError):
+                    self._call("unregister_system_shared_memory", None, name)
         return None
 
-    def _call(self, method: str, *models: str) -> Any:
+    def _call(self, method: str, model: str | None, *arguments: Any, **options: Any) -> Any:
+        """Call a method of tritonclient's, for ``model``; a channel that no answer came over meanwhile is replaced."""
+        client, last_answer = self._client, self._last_answer
         try:
-            return getattr(self._client, method)(*models, as_json=True, client_timeout=self._timeout.connect)
+            answer = getattr(client, method)(*arguments, **{"client_timeout": self._timeout.connect} | options)
         except InferenceServerException as error:
-            raise _grpc.translate(error, models[0] if models else None) from error
+            failure = _grpc.translate(error, model)
+            if not isinstance(failure, ReadTimeoutError):
+                self._last_answer = object()
+            elif self._client is client and self._last_answer is last_answer:
+                # A network that drops what it is given tells nobody. The old channel closes when its last call ends.
+                self._client = self._connect()
+            raise failure from error
+        self._last_answer = object()
+        return answer
+
+    def _connect(self) -> triton_grpc.InferenceServerClient:
+        check_channels()
+        return triton_grpc.InferenceServerClient(self._url, channel_args=_grpc.channel_arguments(self._timeout))

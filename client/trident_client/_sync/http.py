@@ -46,8 +46,7 @@ class HttpTransport:
         """Ask for each model's readiness, or for the server's."""
         try:
             for path in _http.ready_paths(models):
-                response = self._client.get(path)
-                if response.status_code != 200:
+                if not _http.is_ready(self._client.get(path)):
                     return False
         except httpx.HTTPError as error:
             raise _http.translate(error, None) from error

@@ -3,19 +3,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TypeVar
 
+from trident_client import _forking, _served
 from trident_client._attempts import Attempts
 from trident_client._balancing import Balancer, Balancing, ServerStatus
 from trident_client._retry import Budget, Retry
-from trident_client._sync.concurrency import Background, Event, cancel, start
+from trident_client._sync.concurrency import Background, Event, Home, cancel, home_of, start
 from trident_client._sync.transport import Transport
 from trident_client._types import Request, Response, Timeout
-from trident_client.errors import NotReadyError, TridentError
+from trident_client.errors import NotReadyError, TridentError, UsageError
 
 Result = TypeVar("Result")
 
@@ -23,31 +25,58 @@ Result = TypeVar("Result")
 class Sender:
     """Sends, from any number of threads.
 
+    Connections are made when they are first used, and belong to the process, and to the event loop, that made them: in
+    another they are made anew.
+
     Args:
-        transports: one for each server, by the server's name.
+        factories: make a transport to each server, by the server's name.
+        given: transports that were made already, in the place of ``factories``; they are not made anew.
         timeout: holds the deadline of each request.
         retry: what is done when a request fails.
         balancing: what is done when a server fails.
     """
 
     def __init__(
-        self, transports: Mapping[str, Transport], timeout: Timeout, retry: Retry, balancing: Balancing
+        self,
+        factories: Mapping[str, Callable[[], Transport]],
+        given: Mapping[str, Transport],
+        timeout: Timeout,
+        retry: Retry,
+        balancing: Balancing,
     ) -> None:
-        self._transports = dict(transports)
-        self._timeout, self._retry, self._interval = timeout, retry, balancing.health_check_interval
+        self._factories, self._given, self._servers = factories, given, [*factories, *given]
+        self._timeout, self._retry, self._balancing = timeout, retry, balancing
         # Waiting does not tell how a server is now.
-        self._one_round = replace(retry, attempts=len(transports))
-        self._balancer = Balancer(list(transports), balancing)
-        self._budget = Budget(retry)
+        self._one_round = replace(retry, attempts=len(self._servers))
+        self._is_closed = False
+        self._begin()
+        _forking.register(self)
+
+    def _begin(self) -> None:
+        """Own nothing, as at the beginning."""
+        self._transports = dict(self._given)
+        self._balancer = Balancer(self._servers, self._balancing)
+        self._budget = Budget(self._retry)
         self._closed = Event()
-        self._health_checks_lock = threading.Lock()
+        self._lock = threading.Lock()
         self._health_checks: Background | None = None
+        self._home: Home = None
+
+    def after_fork(self) -> None:
+        """Leave to the parent what is the parent's."""
+        self._begin()
 
     def infer(self, request: Request, stop: Event | None = None) -> Response:
         """Return the outputs; when ``stop`` is set meanwhile, nothing is tried again."""
-        return self.call(
-            lambda transport, seconds: transport.infer(replace(request, timeout=seconds)), request.model, stop
-        )
+        try:
+            return self.call(
+                lambda transport, seconds: transport.infer(replace(request, timeout=seconds)), request.model, stop
+            )
+        except NotReadyError as error:
+            with contextlib.suppress(TridentError):
+                served = self._transport(error.server or self._servers[0]).index()
+                error.args = (_served.not_served(error, served),)
+            raise
 
     def call(
         self,
@@ -57,13 +86,16 @@ class Sender:
         retry: Retry | None = None,
     ) -> Result:
         """Ask one server, and others or again where it fails; the question is given the seconds that are left."""
+        self._enter()
         stop = stop or self._closed
         attempts = Attempts(model, self._balancer, retry or self._retry, self._budget, self._timeout)
         while True:
             server, seconds = attempts.start()
             try:
-                answer = operation(self._transports[server], seconds)
+                answer = operation(self._transport(server), seconds)
             except BaseException as error:
+                if self._is_closed and isinstance(error, Exception) and not isinstance(error, TridentError):
+                    raise UsageError("the client was closed while this was under way", model) from error
                 wait = attempts.failed(error)
                 self._start_health_checks()
                 if wait is None or stop.wait(wait) or self._closed.is_set():
@@ -87,11 +119,12 @@ class Sender:
 
     def call_each(self, operation: Callable[[Transport], Result]) -> dict[str, Result]:
         """Ask every server once and return the answers of those that gave one; raise where none did."""
+        self._enter()
         answers: dict[str, Result] = {}
         errors: list[TridentError] = []
-        for server, transport in self._transports.items():
+        for server in self._servers:
             try:
-                answers[server] = operation(transport)
+                answers[server] = operation(self._transport(server))
             except TridentError as error:
                 error.server = server
                 errors.append(error)
@@ -105,27 +138,54 @@ class Sender:
 
     def close(self) -> None:
         """Stop asking, and release connections."""
+        servers = list(self._transports)
+        self._come_home()
+        self._is_closed = True
         self._closed.set()
-        with self._health_checks_lock:
+        with self._lock:
             health_checks, self._health_checks = self._health_checks, None
         if health_checks is not None:
             cancel(health_checks)
-        for transport in self._transports.values():
-            transport.close()
+        for server in servers:
+            self._transport(server).close()
+
+    def _enter(self) -> None:
+        """Refuse a client that is closed, and make what runs now its home.
+
+        Raises:
+            UsageError: the client is closed, or used in an event loop while another that it is used in runs.
+        """
+        if self._is_closed:
+            raise UsageError("the client is closed; a new one is needed")
+        self._come_home()
+
+    def _come_home(self) -> None:
+        """In another event loop than before, own nothing of the last, whose connections cannot even be closed here."""
+        home = home_of(self._home)
+        if self._home is not None and home is not self._home:
+            self._begin()
+        self._home = home
+
+    def _transport(self, server: str) -> Transport:
+        with self._lock:
+            if server not in self._transports:
+                self._transports[server] = self._factories[server]()
+            return self._transports[server]
 
     def _start_health_checks(self) -> None:
-        with self._health_checks_lock:
+        with self._lock:
             if self._health_checks is None and self._balancer.ejected() and not self._closed.is_set():
                 # The checks must not keep a client alive that nobody closed.
+                interval = self._balancing.health_check_interval
                 self._health_checks = start(
-                    "trident-health", _run_health_checks, weakref.ref(self), self._closed, self._interval
+                    "trident-health", _run_health_checks, weakref.ref(self), self._closed, interval
                 )
 
     def _restore_ready(self) -> bool:
         """Give servers that are ready requests again; say whether any is still left out."""
         for server in self._balancer.ejected():
             try:
-                if self._transports[server].ready(()):
+                if self._transport(server).ready(()):
                     self._balancer.restore(server)
             except TridentError:
                 pass
@@ -134,7 +194,7 @@ class Sender:
                 if not self._closed.is_set():
                     self._health_checks = None
                     raise
-        with self._health_checks_lock:
+        with self._lock:
             if not self._balancer.ejected():
                 self._health_checks = None
             return self._health_checks is not None
@@ -143,6 +203,6 @@ class Sender:
 def _run_health_checks(reference: weakref.ref[Sender], closed: Event, interval: float) -> None:
     while not closed.wait(interval):
         sender = reference()
-        if sender is None or not sender._restore_ready():
+        if sender is None or sender._closed is not closed or not sender._restore_ready():
             return
         del sender

@@ -65,6 +65,7 @@ def answer(
     ``settings`` are further options that change the answers: a run is resumed only with the same. The other arguments
     are the options above.
     """
+    given = [{name: _as_utf8(text) for name, text in row.items()} for row in given]
     column_names = columns.split(",") if columns else None
     with exit_on_failure(input, output):
         if column_names and len(column_names) != len(task.columns):
@@ -110,6 +111,14 @@ def answer(
                     report = processor.to_stream(rows, stream, kind, source)
             progress_report.end(report)
     raise typer.Exit(failures.BAD_ROWS if report.bad else failures.OK)
+
+
+def _as_utf8(argument: str) -> str:
+    """Return an argument's bytes read as UTF-8, where they are that, whatever the locale took them for."""
+    try:
+        return os.fsencode(argument).decode("utf-8")
+    except UnicodeError:
+        return argument
 
 
 def _standard_input(format: Kind | None, task: tasks.Task) -> Source:

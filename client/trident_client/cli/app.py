@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+from importlib import metadata
 from typing import Annotated
 
 import typer
@@ -36,6 +37,26 @@ app = typer.Typer(
     rich_markup_mode=None,
     help="Ask a running Trident server.\n\n" + failures.EXIT_CODES,
 )
+
+
+def _print_version(wanted: bool) -> None:
+    if not wanted:
+        return
+    # The client is installed alone, or with all of Trident.
+    for name in ("trident-client", "trident"):
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            typer.echo(f"trident {metadata.version(name)}")
+            raise typer.Exit
+    fail("it is not installed as a package, and has no version", failures.USAGE)
+
+
+@app.callback()
+def root(
+    show_version: Annotated[
+        bool, typer.Option("--version", help="Print the version and end.", is_eager=True, callback=_print_version)
+    ] = False,
+) -> None:
+    """Take the options that stand before a command."""
 
 
 @app.command(help=page("cola"))

@@ -36,6 +36,8 @@ class Report:
         bad: how many have no answer, of both.
         truncated_rows: numbers of the first rows of which a text was longer than the model takes.
         truncated: how many such rows.
+        unknown_rows: numbers of the first rows with text that the model's vocabulary cannot read.
+        unknown: how many such rows.
     """
 
     rows: int = 0
@@ -43,6 +45,8 @@ class Report:
     bad: int = 0
     truncated_rows: list[int] = field(default_factory=list)
     truncated: int = 0
+    unknown_rows: list[int] = field(default_factory=list)
+    unknown: int = 0
 
 
 @dataclass(frozen=True)
@@ -98,7 +102,10 @@ class RowProcessor:
         while True:
             rejected: dict[int, str] = {}
             truncated: set[int] = set()
-            values = self.task.stream(self.client, items(), truncated.update, partial(_reject, rejected))
+            unknown: set[int] = set()
+            values = self.task.stream(
+                self.client, items(), truncated.update, unknown.update, partial(_reject, rejected)
+            )
             for index, value in enumerate(values):
                 yield from bad_rows()
                 row, _ = pending.popleft()
@@ -106,6 +113,10 @@ class RowProcessor:
                     truncated.discard(index)
                     report.truncated += 1
                     report.truncated_rows += [row.number] if len(report.truncated_rows) < 10 else []
+                if index in unknown:
+                    unknown.discard(index)
+                    report.unknown += 1
+                    report.unknown_rows += [row.number] if len(report.unknown_rows) < 10 else []
                 problem = rejected.pop(index, None)
                 yield count(row, None if problem else self.task.fields(value), problem)
             if not pending:

@@ -70,11 +70,13 @@ class ProgressReport:
     def end(self, report: Report) -> None:
         """Tell what became of the rows."""
         seconds = max(time.monotonic() - self._started, 1e-9)
-        if report.truncated:
-            rows = ", ".join(map(str, report.truncated_rows)) + (
-                ", ..." if report.truncated > len(report.truncated_rows) else ""
-            )
-            self._print(f"longer than the model takes, and answered from the beginning: rows {rows}", "yellow")
+        for what, count, first in (
+            ("longer than the model takes, and answered from the beginning", report.truncated, report.truncated_rows),
+            ("with words or symbols that the model's vocabulary cannot read", report.unknown, report.unknown_rows),
+        ):
+            if count:
+                rows = ", ".join(map(str, first)) + (", ..." if count > len(first) else "")
+                self._print(f"{what}: rows {rows}", "yellow")
         if self._quiet:
             return
         resumed = f", {report.resumed:,} from before" if report.resumed else ""

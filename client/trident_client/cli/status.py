@@ -118,10 +118,20 @@ def table_of(previous: Snapshot, current: Snapshot) -> Group:
     """Return a table of what happened between two snapshots."""
     seconds = max(current.taken_at - previous.taken_at, 1e-9)
     several = len({server for server, _ in current.models}) > 1
-    headings = ["model", "requests/s", "items/s", "items/run", "waiting", "in all ms", "queue ms", "model ms", "failed"]
-    table = Table(*(["server"] if several else []), box=None)
-    for heading in headings:
-        table.add_column(heading, justify="left" if heading == "model" else "right")
+    # Two lines a heading, and so at most 80 columns with numbers of six digits, of one server.
+    headings = [
+        "model",
+        "requests\n/s",
+        "items\n/s",
+        "items\n/run",
+        "wait-\ning",
+        "in all\nms",
+        "queue\nms",
+        "model\nms",
+    ]
+    table = Table(*(["server"] if several else []), box=None, pad_edge=False, collapse_padding=True)
+    for heading in [*headings, "failed"]:
+        table.add_column(heading, justify="left" if heading == "model" else "right", no_wrap=True)
     for key, model in current.models.items():
         earlier = previous.models.get(key, model)
         if model.successes < earlier.successes:

@@ -12,8 +12,8 @@ from trident_client import Answer, TridentClient, contract
 from trident_client.errors import BadInputError
 
 OnBadItem = Callable[[int, BadInputError], None]
-OnTruncation = Callable[[list[int]], None]
-Stream = Callable[[TridentClient, Iterable[Any], OnTruncation, OnBadItem], Iterator[Any]]
+OnIndices = Callable[[list[int]], None]
+Stream = Callable[[TridentClient, Iterable[Any], OnIndices, OnIndices, OnBadItem], Iterator[Any]]
 
 
 @dataclass(frozen=True)
@@ -52,8 +52,8 @@ def cola(model: str) -> Task:
         model,
         _columns(contract.COLA.main),
         _results(contract.COLA.main),
-        lambda client, items, on_truncation, on_bad_item: client.stream_acceptability(
-            items, model=model, on_truncation=on_truncation, on_bad_item=on_bad_item
+        lambda client, items, on_truncation, on_unknown, on_bad_item: client.stream_acceptability(
+            items, model=model, on_truncation=on_truncation, on_unknown=on_unknown, on_bad_item=on_bad_item
         ),
         lambda value: {"probability": single_precision(value)},
     )
@@ -67,8 +67,8 @@ def sts(model: str) -> Task:
         model,
         _columns(contract.STS.main),
         _results(contract.STS.main),
-        lambda client, items, on_truncation, on_bad_item: client.stream_similarity(
-            items, model=model, on_truncation=on_truncation, on_bad_item=on_bad_item
+        lambda client, items, on_truncation, on_unknown, on_bad_item: client.stream_similarity(
+            items, model=model, on_truncation=on_truncation, on_unknown=on_unknown, on_bad_item=on_bad_item
         ),
         lambda value: {"similarity": single_precision(value)},
     )
@@ -82,8 +82,8 @@ def embed(model: str) -> Task:
         model,
         _columns(contract.EMBED),
         {"embedding": "list<float>"},
-        lambda client, items, on_truncation, on_bad_item: client.stream_embeddings(
-            items, model=model, on_truncation=on_truncation, on_bad_item=on_bad_item
+        lambda client, items, on_truncation, on_unknown, on_bad_item: client.stream_embeddings(
+            items, model=model, on_truncation=on_truncation, on_unknown=on_unknown, on_bad_item=on_bad_item
         ),
         lambda value: {"embedding": value},
     )
@@ -101,7 +101,7 @@ def qa(model: str, top_k: int, max_answer_tokens: int | None) -> Task:
         model,
         _columns(contract.QA.main),
         _results(contract.QA.main) if top_k == 1 else {"answers": "list<span>"},
-        lambda client, items, on_truncation, on_bad_item: client.stream_answers(
+        lambda client, items, on_truncation, on_unknown, on_bad_item: client.stream_answers(
             items, top_k, model=model, max_answer_tokens=max_answer_tokens, on_bad_item=on_bad_item
         ),
         lambda spans: span(spans[0]) if top_k == 1 else {"answers": [span(each) for each in spans]},

@@ -3,11 +3,14 @@
 import json
 import math
 import os
+import unicodedata
 from pathlib import Path
 
 import numpy as np
 import triton_python_backend_utils as pb_utils
-from tokenizers import Tokenizer
+from tokenizers import Regex, Tokenizer
+from tokenizers.models import WordPiece
+from tokenizers.pre_tokenizers import Sequence, Split
 
 MOST_BYTES = {"QUESTION": 10_000, "CONTEXT": 1_000_000}
 # Tokens in all windows of a request: a question so long that each window holds little of the passage makes many.
@@ -16,6 +19,8 @@ MOST_WINDOW_TOKENS = 1 << 18
 MOST_CHARACTERS_A_BYTE = 6
 # Bytes that are tokenized at a time: an encoding takes a hundred times its text in memory.
 BYTES_AT_A_TIME = 1_000_000
+# Characters of a text's beginning that are looked at for a known token before all of it is.
+BEGINNING = 200
 # Tokens of context that a question must leave room for in every window, beside those that windows share.
 LEAST_CONTEXT = 16
 
@@ -33,7 +38,8 @@ class TritonPythonModel:
         os.environ["TOKENIZERS_PARALLELISM"] = "false"
         parameters = json.loads(args["model_config"])["parameters"]
         max_length, self.doc_stride = (int(parameters[key]["string_value"]) for key in ("max_length", "doc_stride"))
-        self.tokenizer, self.untruncated = load_tokenizer(), load_tokenizer()
+        self.tokenizer, *_ = load_tokenizer()
+        self.untruncated, _, self.untold = load_tokenizer()
         self.most_tokens = max_length - self.untruncated.num_special_tokens_to_add(is_pair=True)
         self.max_length = max_length
         self.most_question_tokens = self.most_tokens - self.doc_stride - LEAST_CONTEXT
@@ -63,11 +69,16 @@ class TritonPythonModel:
         ]
 
     def check_lengths(self, question, context):
-        """Refuse a question that leaves too little room for its passage, and a passage of too many windows.
+        """Refuse texts that cannot be read, a question that leaves too little room, and a passage of too many windows.
 
         Raises:
             BadTextError: with the tokens and the limit.
         """
+        for name, text in (("QUESTION", question), ("CONTEXT", context)):
+            if not self.tells(text):
+                raise BadTextError(
+                    f"{name} has nothing that the vocabulary can read; text with a known token is accepted"
+                )
         tokens = self.count(question)
         if tokens > self.most_question_tokens:
             raise BadTextError(f"QUESTION has {tokens} tokens; at most {self.most_question_tokens} are accepted")
@@ -80,6 +91,15 @@ class TritonPythonModel:
                 f"CONTEXT, with QUESTION beside each part of it, has {in_windows} tokens; at most "
                 f"{MOST_WINDOW_TOKENS} are accepted, which a shorter one of the two has"
             )
+
+    def tells(self, text):
+        """Say whether a text has a token that is known, by its first words where one of those is."""
+        beginnings = (text[:BEGINNING], text) if len(text) > BEGINNING else (text,)
+        return any(
+            token not in self.untold
+            for part in beginnings
+            for token in self.untruncated.encode(part, add_special_tokens=False).ids
+        )
 
     def count(self, text):
         """Return how many tokens a text has."""
@@ -129,13 +149,39 @@ def slices(items, sizes, most):
 
 
 def load_tokenizer():
-    """Load the tokenizer, with nothing of what its checkpoint pads and cuts off by."""
-    tokenizer = Tokenizer.from_file(str(Path(__file__).with_name("tokenizer.json")))
+    """Load the tokenizer, with nothing of what its checkpoint pads and cuts off by.
+
+    Returns:
+        The tokenizer, the id of its unknown token, and the ids of the tokens that tell nothing: that one, and the mark
+        that stands for a space where a word begins.
+    """
+    content = Path(__file__).with_name("tokenizer.json").read_text("utf-8")
+    tokenizer = Tokenizer.from_str(content)
     tokenizer.no_padding()
     tokenizer.no_truncation()
     # "[SEP]" in somebody's text is five characters, not a control token.
     tokenizer.encode_special_tokens = True
-    return tokenizer
+    if isinstance(tokenizer.model, WordPiece):
+        # A word that is longer would be one unknown token; it is read in pieces.
+        pieces = Split(Regex(f".{{{tokenizer.model.max_input_chars_per_word}}}"), "isolated")
+        tokenizer.pre_tokenizer = Sequence([tokenizer.pre_tokenizer, pieces] if tokenizer.pre_tokenizer else [pieces])
+    model = json.loads(content)["model"]
+    unknown = model["unk_id"] if "unk_id" in model else tokenizer.token_to_id(model["unk_token"])
+    return tokenizer, unknown, {unknown, tokenizer.token_to_id("\u2581")}
+
+
+def is_blank(text: str) -> bool:
+    """Say whether a text has no visible character: no letter, number, punctuation mark or symbol.
+
+    Spaces and controls are none, nor are format characters such as the zero-width joiner, variation selectors and other
+    marks without a letter, private use, lone surrogates, and letters and symbols that are drawn as nothing: the fillers
+    of Hangul and the empty Braille pattern.
+    """
+    # What is not assigned (Cn) may be a letter of a Unicode that is newer than Python's.
+    return not any(
+        (category[0] in "LNPS" or category == "Cn") and character not in "\u115f\u1160\u2800\u3164\uffa0"
+        for character, category in zip(text, map(unicodedata.category, text), strict=True)
+    )
 
 
 def read(request, name):
@@ -154,6 +200,6 @@ def read(request, name):
         decoded = text.decode()
     except UnicodeDecodeError as error:
         raise BadTextError(f"{name} is not UTF-8 at byte {error.start}; text is accepted in UTF-8 only") from None
-    if not decoded.strip():
-        raise BadTextError(f"{name} is empty; text with a character that is not white space is accepted")
+    if is_blank(decoded):
+        raise BadTextError(f"{name} is empty; text with at least one visible character is accepted")
     return decoded

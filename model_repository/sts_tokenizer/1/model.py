@@ -2,11 +2,14 @@
 
 import json
 import os
+import unicodedata
 from pathlib import Path
 
 import numpy as np
 import triton_python_backend_utils as pb_utils
-from tokenizers import Tokenizer
+from tokenizers import Regex, Tokenizer
+from tokenizers.models import WordPiece
+from tokenizers.pre_tokenizers import Sequence, Split
 
 # Marks padding inside one request; no vocabulary holds it, and the encoder drops it.
 PADDING = -1
@@ -29,19 +32,16 @@ class TritonPythonModel:
         # Threads of its own would only get in the encoder's way.
         os.environ["TOKENIZERS_PARALLELISM"] = "false"
         config = json.loads(args["model_config"])
-        self.tokenizer = Tokenizer.from_file(str(Path(__file__).with_name("tokenizer.json")))
-        self.tokenizer.no_padding()
+        self.tokenizer, self.unknown, self.untold = load_tokenizer()
         self.tokenizer.enable_truncation(int(config["parameters"]["max_length"]["string_value"]))
         # What the encoder was trained to find in front of a text, where it was.
         prompts = json.loads(config["parameters"].get("prompts", {"string_value": "{}"})["string_value"])
         default = config["parameters"].get("default_prompt_name", {"string_value": ""})["string_value"]
         self.prompt = prompts.get(default, "")
-        # "[SEP]" in somebody's text is five characters, not a control token.
-        self.tokenizer.encode_special_tokens = True
 
     def execute(self, requests):
         """Answer each request with its own ids; a request with a bad text gets an error and harms no other."""
-        texts, spans, errors = [], [], {}
+        texts, names, spans, errors = [], [], [], {}
         for index, request in enumerate(requests):
             spans.append([])
             try:
@@ -50,20 +50,33 @@ class TritonPythonModel:
                     if tensor is not None:
                         start = len(texts)
                         texts += [self.prompt + text for text in decode(tensor.as_numpy(), name)]
+                        names += [f"{name} {row}" for row in range(len(texts) - start)]
                         spans[index].append(slice(start, len(texts)))
             except BadTextError as error:
                 errors[index] = pb_utils.TritonError(str(error), pb_utils.TritonError.INVALID_ARG)
         encoded = [
-            (encoding.ids, truncated_tokens(encoding))
+            (encoding.ids, truncated_tokens(encoding), encoding.ids.count(self.unknown), self.tells(encoding))
             for part in slices(texts, CHARACTERS_AT_A_TIME)
             for encoding in self.tokenizer.encode_batch_fast(part)
         ]
+        for index, sides in enumerate(spans):
+            untold = (place for span in sides for place in range(span.start, span.stop) if not encoded[place][-1])
+            if index not in errors and (place := next(untold, None)) is not None:
+                errors[index] = pb_utils.TritonError(
+                    f"{names[place]} has nothing that the vocabulary can read; text with a known token is accepted",
+                    pb_utils.TritonError.INVALID_ARG,
+                )
         return [
             pb_utils.InferenceResponse(error=errors[index])
             if index in errors
             else pb_utils.InferenceResponse(output_tensors([encoded[span] for span in sides]))
             for index, sides in enumerate(spans)
         ]
+
+    def tells(self, encoding):
+        """Say whether a text has a token that was known; the specials that frame it are no text."""
+        tokens = zip(encoding.ids, encoding.special_tokens_mask, strict=True)
+        return any(not special and token not in self.untold for token, special in tokens)
 
 
 def decode(texts, name):
@@ -85,8 +98,8 @@ def decode_one(text, name):
         decoded = text.decode()
     except UnicodeDecodeError as error:
         raise BadTextError(f"{name} is not UTF-8 at byte {error.start}; text is accepted in UTF-8 only") from None
-    if not decoded.strip():
-        raise BadTextError(f"{name} is empty; text with a character that is not white space is accepted")
+    if is_blank(decoded):
+        raise BadTextError(f"{name} is empty; text with at least one visible character is accepted")
     return decoded
 
 
@@ -106,12 +119,13 @@ def slices(texts, most):
 def output_tensors(sides):
     """Make one request's outputs: a row for each text or pair, padded to the longest.
 
-    ``sides``: of the texts, or of the first and of the second ones of pairs, the ids and how many more were cut off.
+    ``sides``: of the texts, or of the first and of the second ones of pairs, the ids, how many more were cut off, and
+    how many of the ids are the unknown token's.
     """
     rows = []
-    for (first, _), *others in zip(*sides, strict=True):
+    for (first, *_), *others in zip(*sides, strict=True):
         ids = list(first)
-        for second, _ in others:
+        for second, *_ in others:
             ids += [PAIR, *second]
         rows.append(ids)
     padded = np.full((len(rows), max(map(len, rows))), PADDING, dtype=np.int32)
@@ -123,8 +137,9 @@ def output_tensors(sides):
         pb_utils.Tensor("INPUT_IDS", padded),
         pb_utils.Tensor("TOKEN_COUNT", counts),
         *(
-            pb_utils.Tensor(name, np.array([[cut] for _, cut in side], dtype=np.int32))
-            for name, side in zip(("TRUNCATED_TOKENS", "TRUNCATED_TOKENS_2"), sides, strict=False)
+            pb_utils.Tensor(f"{name}{suffix}", np.array([[row[column]] for row in side], dtype=np.int32))
+            for suffix, side in zip(("", "_2"), sides, strict=False)
+            for column, name in ((1, "TRUNCATED_TOKENS"), (2, "UNKNOWN_TOKENS"))
         ),
     ]
 
@@ -132,3 +147,39 @@ def output_tensors(sides):
 def truncated_tokens(encoding):
     """Count a text's tokens that were cut off; the specials that frame every piece are no text."""
     return sum(len(piece.ids) - sum(piece.special_tokens_mask) for piece in encoding.overflowing)
+
+
+def load_tokenizer():
+    """Load the tokenizer, with nothing of what its checkpoint pads and cuts off by.
+
+    Returns:
+        The tokenizer, the id of its unknown token, and the ids of the tokens that tell nothing: that one, and the mark
+        that stands for a space where a word begins.
+    """
+    content = Path(__file__).with_name("tokenizer.json").read_text("utf-8")
+    tokenizer = Tokenizer.from_str(content)
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    # "[SEP]" in somebody's text is five characters, not a control token.
+    tokenizer.encode_special_tokens = True
+    if isinstance(tokenizer.model, WordPiece):
+        # A word that is longer would be one unknown token; it is read in pieces.
+        pieces = Split(Regex(f".{{{tokenizer.model.max_input_chars_per_word}}}"), "isolated")
+        tokenizer.pre_tokenizer = Sequence([tokenizer.pre_tokenizer, pieces] if tokenizer.pre_tokenizer else [pieces])
+    model = json.loads(content)["model"]
+    unknown = model["unk_id"] if "unk_id" in model else tokenizer.token_to_id(model["unk_token"])
+    return tokenizer, unknown, {unknown, tokenizer.token_to_id("\u2581")}
+
+
+def is_blank(text: str) -> bool:
+    """Say whether a text has no visible character: no letter, number, punctuation mark or symbol.
+
+    Spaces and controls are none, nor are format characters such as the zero-width joiner, variation selectors and other
+    marks without a letter, private use, lone surrogates, and letters and symbols that are drawn as nothing: the fillers
+    of Hangul and the empty Braille pattern.
+    """
+    # What is not assigned (Cn) may be a letter of a Unicode that is newer than Python's.
+    return not any(
+        (category[0] in "LNPS" or category == "Cn") and character not in "\u115f\u1160\u2800\u3164\uffa0"
+        for character, category in zip(text, map(unicodedata.category, text), strict=True)
+    )

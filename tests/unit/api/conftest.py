@@ -24,7 +24,9 @@ def _answer_by_length(request: Request) -> Response:
     """
     if request.model == "cola":
         lengths = np.array([[len(text)] for text in request.inputs["TEXT"][:, 0]])
-        return {"PROBABILITY": np.float32(lengths / 100), "TRUNCATED_TOKENS": np.int32(lengths > 500)}
+        unknown = np.array([["👍".encode() in text] for text in request.inputs["TEXT"][:, 0]], dtype=np.int32)
+        counts = {"TRUNCATED_TOKENS": np.int32(lengths > 500), "UNKNOWN_TOKENS": unknown}
+        return {"PROBABILITY": np.float32(lengths / 100), **counts}
     if request.model == "qa":
         places = np.arange(request.inputs["TOP_K"][0, 0], dtype=np.int32)[None]
         words = np.array([[f"{place}".encode() for place in places[0]]], dtype=np.object_)

@@ -33,6 +33,11 @@ def test_each_key_of_the_file_is_accepted(guarded, key):
     assert ask(guarded, key).status_code == 200
 
 
+def test_a_byte_order_mark_is_no_part_of_a_key(make_api, keys_file):
+    replace(keys_file, "\ufefffirst-key\n")
+    assert ask(make_api(api_keys_file=keys_file), "Bearer first-key").status_code == 200
+
+
 @pytest.mark.parametrize(
     "key",
     [None, "", "Bearer", "Bearer ", "first-key", "Basic first-key", "Bearer first-ke", "Bearer first-keyy",

@@ -21,6 +21,8 @@ from trident_client import (
     Retry,
     ServerError,
     TransportError,
+    UsageError,
+    _http,
 )
 
 PAIR = {"sentence_1": "A man is playing a guitar.", "sentence_2": "Someone plays an instrument."}
@@ -103,6 +105,11 @@ def test_json_is_taken_under_any_content_type(api, content_type):
     assert api.post("/generate", content=json.dumps(PAIR), headers=headers).status_code == 200
 
 
+def test_what_the_vocabulary_cannot_read_is_told(api):
+    assert "x-unknown-tokens" not in api.post("/generate", json={"passage": "Good."}).headers
+    assert api.post("/generate", json={"passage": "Good 👍."}).headers["x-unknown-tokens"] == "true"
+
+
 def test_truncation_is_told(api):
     assert "x-truncated" not in api.post("/generate", json=PAIR).headers
     long = {**PAIR, "sentence_1": "x" * 600}
@@ -114,6 +121,7 @@ def test_truncation_is_told(api):
     [
         ({"sentence_1": "", "sentence_2": "b"}, "sentence_1: must hold at least one visible character"),
         ({"sentence_1": "a", "sentence_2": " \t\n"}, "sentence_2: must hold at least one visible character"),
+        ({"sentence_1": "\u200b\ufeff", "sentence_2": "a"}, "sentence_1: must hold at least one visible character"),
         ({"sentence_1": "a"}, "sentence_2: Field required"),
         ({"sentence_1": 3, "sentence_2": "b"}, "sentence_1: Input should be a valid string"),
         ({"sentence_1": None, "sentence_2": "b"}, "sentence_1: Input should be a valid string"),
@@ -373,3 +381,9 @@ async def test_requests_that_come_together_share_the_failure_too(described, monk
     with pytest.raises(TransportError):
         await catalogue.find("sts", "sts")
     assert len(asked) == 2, "later ones ask anew"
+
+
+def test_the_client_is_told_that_it_was_given_the_facades_port(api):
+    for answer in (api.get("/v2/health/ready"), api.get("/v2/models/stats"), api.post("/v2/models/cola/infer")):
+        with pytest.raises(UsageError, match="port of Trident's facade"):
+            _http.is_ready(answer)

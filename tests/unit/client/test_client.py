@@ -1,6 +1,7 @@
 """The clients over a fake transport: splitting, order, joining, errors."""
 
 import asyncio
+import pickle
 import threading
 import warnings
 
@@ -22,6 +23,8 @@ from trident_client import (
     TransportError,
     TridentClient,
     TruncationWarning,
+    UnknownTokensWarning,
+    UsageError,
 )
 
 DIM = 3
@@ -32,6 +35,8 @@ def answer(request: Request) -> dict[str, np.ndarray]:
     columns = list(request.inputs.values())
     lengths = np.array([[len(text)] for text in columns[0][:, 0]], dtype=np.float32)
     cut = {name: (lengths > 1000).astype(np.int32) for name in request.outputs if name.startswith("TRUNCATED")}
+    unknown = np.array([["👍".encode() in text] for text in columns[0][:, 0]], dtype=np.int32)
+    cut |= {name: unknown for name in request.outputs if name.startswith("UNKNOWN")}
     value = lengths.repeat(DIM, axis=1) if request.outputs[0] == "EMBEDDING" else lengths
     return {request.outputs[0]: value, **cut}
 
@@ -68,6 +73,8 @@ def test_public_surface_is_pinned():
         "TridentClient",
         "TridentError",
         "TruncationWarning",
+        "UnknownTokensWarning",
+        "UsageError",
         "pipeline",
     ]
     assert all(hasattr(trident_client, name) for name in trident_client.__all__)
@@ -130,7 +137,7 @@ async def test_async_concurrency_is_bounded():
 def test_empty_lists_ask_nothing(transport):
     with TridentClient(transport=transport) as client:
         assert client.similarity([]).shape == (0,)
-        assert client.embed([]).shape[0] == 0
+        assert client.acceptability([]).shape == (0,)
     assert transport.requests == []
 
 
@@ -150,7 +157,7 @@ def test_text_travels_as_utf8(transport):
         (["fine", 3], r"texts\[1\] must be str, got int"),
         ([b"bytes"], r"texts\[0\] must be str, got bytes"),
         (["\ud800"], r"texts\[0\] holds a lone surrogate"),
-        (["fine", ""], r"texts\[1\] is empty; text with a character that is not white space is accepted"),
+        (["fine", ""], r"texts\[1\] is empty; text with at least one visible character is accepted"),
         (["\u3000\n"], r"texts\[0\] is empty"),
         (["a" * 1_000_001], r"texts\[0\] has 1000001 bytes; at most 1000000 are accepted"),
     ],
@@ -210,6 +217,62 @@ def test_questions_that_cannot_be_asked_are_named(transport, questions, numbers,
 def test_a_pair_is_two_sentences(transport, pair):
     with TridentClient(transport=transport) as client, pytest.raises(BadInputError, match=r"pairs\[1\] must be two"):
         client.similarity([("a", "b"), pair])
+
+
+def test_what_the_vocabulary_cannot_read_is_reported_with_the_index(transport):
+    texts = ["x"] * 70 + ["x 👍"]
+    with TridentClient(transport=transport) as client:
+        with pytest.warns(UnknownTokensWarning, match=": 70$"):
+            client.acceptability(texts)
+        unknown: list[int] = []
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            client.embed(texts, on_unknown=unknown.extend)
+            list(client.stream_similarity([(each, "x") for each in texts], on_unknown=unknown.extend))
+            client.predict("cola", texts, on_unknown=unknown.extend)
+            client.embed(["x"])
+    assert unknown == [70, 70, 70]
+
+
+@pytest.mark.parametrize("protocol", ["http", "grpc"])
+def test_a_client_pickles_to_its_settings(protocol):
+    with TridentClient("127.0.0.1:1", protocol=protocol, timeout=Timeout(connect=1), retry=Retry(attempts=1)) as client:
+        with pytest.raises(TransportError):
+            client.ready()
+        twin = pickle.loads(pickle.dumps(client))
+    # What it was made of, and not that the other is closed.
+    with twin, pytest.raises(TransportError):
+        twin.ready()
+    assert [each.url for each in pickle.loads(pickle.dumps(AsyncTridentClient("127.0.0.1:1"))).servers()] == [
+        "127.0.0.1:1"
+    ]
+
+
+def test_a_closed_client_says_so(transport):
+    client = TridentClient(transport=transport)
+    client.close()
+    for ask in (client.ready, client.models, client.statistics, lambda: client.embed(["x"])):
+        with pytest.raises(UsageError, match="closed"):
+            ask()
+
+
+def test_no_texts_have_embeddings_of_the_models_width(transport):
+    transport.configurations["sts_embedding"] = {"output": [{"name": "EMBEDDING", "dims": ["384"]}]}
+    with TridentClient(transport=transport) as client:
+        assert client.embed([]).shape == (0, 384)
+        with pytest.raises(NotReadyError):
+            client.embed([], model="unheard_of")
+    assert transport.requests == []
+
+
+def test_a_model_that_nobody_serves_is_told_with_those_that_are_served():
+    def unknown(request: Request) -> dict[str, np.ndarray]:
+        raise NotReadyError("unknown model", request.model)
+
+    names = ("sts", "sts_embedding", "sts_encoder", "sts_tokenizer", "cola", "cola_classifier", "cola_tokenizer")
+    fake = FakeTransport(unknown, configurations={name: {} for name in names})
+    with TridentClient(transport=fake) as client, pytest.raises(NotReadyError, match=r"served are: cola, sts$"):
+        client.embed(["x"], model="unheard_of")
 
 
 def test_truncation_is_reported_with_the_index(transport):

@@ -1,5 +1,6 @@
 """The tokenizer model, run in this process with a tiny word-piece vocabulary of the test's own."""
 
+import ast
 import json
 import shutil
 from collections.abc import Callable
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+from trident_client import text
 
 WORDS = [
     "[PAD]",
@@ -30,6 +32,9 @@ WORDS = [
 ]
 CLS, SEP = WORDS.index("[CLS]"), WORDS.index("[SEP]")
 MAX_LENGTH = 6
+
+#: Zero width, byte-order mark, soft hyphen, control, private use, variation selectors, a mark alone, fillers.
+INVISIBLE = ("\u200b", "\u200d", "\ufeff", "\xad", "\x00", "\ue000", "\ufe0f", "\U000e0100", "\u0301", "\u3164 \u2800")
 
 Ask = Callable[..., Any]
 Execute = Callable[..., list[Any]]
@@ -125,6 +130,31 @@ def test_truncation_says_how_many_tokens_were_lost(ask: Ask, words: int, lost: i
     assert response.outputs["TRUNCATED_TOKENS"].tolist() == [[lost]]
 
 
+def test_tokens_that_the_vocabulary_does_not_know_are_counted(model: Any, ask: Ask, fake_triton: Any) -> None:
+    texts = fake_triton.texts
+    response = ask("the 👍 xylophone", "the cat")
+    assert response.outputs["UNKNOWN_TOKENS"].tolist() == [[2], [0]]
+    pair = fake_triton.request(TEXT=texts("the cat", "the"), TEXT_2=texts("the 👍", "sat"))
+    bad = fake_triton.request(TEXT=texts("the cat", "the"), TEXT_2=texts("the", "👍 👎"))
+    answered, refused = model.execute([pair, bad])
+    assert answered.outputs["UNKNOWN_TOKENS"].tolist() == [[0], [0]]
+    assert answered.outputs["UNKNOWN_TOKENS_2"].tolist() == [[1], [0]]
+    assert "TEXT_2 1 has nothing that the vocabulary can read" in str(refused.error)
+
+
+def test_what_is_blank_is_one_rule_everywhere(repository: Path) -> None:
+    def rule(file: Path) -> str:
+        tree = ast.parse(file.read_text("utf-8"))
+        return next(ast.unparse(each) for each in tree.body if getattr(each, "name", None) == "is_blank")
+
+    files = [*repository.glob("*/1/model.py"), Path(str(text.__file__))]
+    rules = [rule(file) for file in files if "def is_blank" in file.read_text("utf-8")]
+    assert len(rules) >= 4
+    assert set(rules) == {rule(files[-1])}
+    assert all(map(text.is_blank, ("", *INVISIBLE)))
+    assert not any(map(text.is_blank, ("a", "고", "?", "👍", "\u200ba", " \u0e01", "1\ufe0f\u20e3")))
+
+
 def test_control_tokens_in_a_text_are_ordinary_text(ask: Ask) -> None:
     assert pieces(ask("[SEP]")) == ["[CLS]", "[", "sep", "]", "[SEP]"]
 
@@ -135,9 +165,9 @@ def test_control_tokens_in_a_text_are_ordinary_text(ask: Ask) -> None:
         ("고양이", ["고", "##양", "##이"]),
         ("😀", ["😀"]),
         ("é", ["é"]),
-        ("cat\x00sat", ["[UNK]"]),
-        ("\x00", []),
-        ("\u200b", []),
+        ("cat\x00sat the", ["[UNK]", "the"]),
+        # A word of more than a hundred letters, in pieces; as one it would be unknown.
+        ("é" + "s" * 99 + "cat", ["é", *["##s"] * 3]),
     ],
 )
 def test_any_unicode_text_is_taken(ask: Ask, text: str, expected: list[str]) -> None:
@@ -147,8 +177,10 @@ def test_any_unicode_text_is_taken(ask: Ask, text: str, expected: list[str]) -> 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (b"", "TEXT 0 is empty; text with a character that is not white space is accepted"),
+        (b"", "TEXT 0 is empty; text with at least one visible character is accepted"),
         (" \t\n\u3000".encode(), "TEXT 0 is empty"),
+        *((text.encode(), "TEXT 0 is empty") for text in INVISIBLE),
+        ("xylophone 👍".encode(), "TEXT 0 has nothing that the vocabulary can read"),
         (b"cat \xff", "TEXT 0 is not UTF-8 at byte 4; text is accepted in UTF-8 only"),
         ("\ud800".encode("utf-8", "surrogatepass"), "TEXT 0 is not UTF-8 at byte 0"),
         (b"a" * 1_000_001, "TEXT 0 has 1000001 bytes; at most 1000000 are accepted"),

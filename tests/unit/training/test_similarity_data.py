@@ -118,6 +118,7 @@ def test_only_the_first_source_is_carved(tmp_path):
     [
         ("sentence1,sentence2,label\na,b,5.1\na,b,nan\na,,1\n", "row 1: the score is '5.1'; 0 to 5 is accepted"),
         ("sentence1,sentence2,label\na,,1\n", "row 1: sentence_2 is ''; text is accepted"),
+        ("sentence1,sentence2,label\n\xad,a,1\n", "row 1: sentence_1 is .*; text is accepted"),
         ("sentence1,label\na,1\n", "no column sentence2 or sentence_2 among sentence1, label"),
         ("x\tx\tx\tx\t1\ta\tb\nx\tx\n", "row 2: 2 column.s.; 7 or more are accepted"),
         ("", "the file is empty"),

@@ -7,6 +7,7 @@ import random
 from collections.abc import Mapping
 
 from datasets import Dataset, DatasetDict
+from trident_client.text import is_blank
 
 from trident_training.data.form import AS_LABELLED, LabelledForm
 from trident_training.data.problems import DataError, Problems
@@ -117,7 +118,7 @@ def _check(rows: Dataset, file: str, labels: Mapping[int, str], problems: Proble
         if number is None:
             reason = f"the label is {label!r}; {accepted} are accepted, and words that --label-map gives a number"
             problems.add(file, row, reason)
-        if not isinstance(sentence, str) or not sentence.strip():
+        if not isinstance(sentence, str) or is_blank(sentence):
             problems.add(file, row, f"the sentence is {sentence!r}; text is accepted")
         for name, value in (("sentence", sentence), ("label", number), ("source", source or "")):
             good[name].append(value)

@@ -22,6 +22,8 @@ def answer(request: Request) -> dict[str, np.ndarray]:
         raise BadInputError(f"TEXT {list(texts).index(b'refuse')} is refused", request.model, server="a:1")
     values = np.array([[len(text) / 100] for text in texts], dtype=np.float32)
     cut = {name: (values > 10).astype(np.int32) for name in request.outputs if name.startswith("TRUNCATED")}
+    unknown = np.array([["👍".encode() in text] for text in texts], dtype=np.int32)
+    cut |= {name: unknown for name in request.outputs if name.startswith("UNKNOWN")}
     return {request.outputs[0]: values.repeat(3, axis=1) if request.outputs[0] == "EMBEDDING" else values, **cut}
 
 

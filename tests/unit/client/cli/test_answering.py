@@ -4,12 +4,13 @@ import csv
 import errno
 import json
 import os
+import re
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from trident_client import BadInputError, OverloadedError, ReadTimeoutError, ServerError, TransportError, TridentClient
-from trident_client.cli import processing, tasks
+from trident_client.cli import answering, processing, tasks
 from trident_client.cli.journal import Journal
 from trident_client.cli.readers import Row
 
@@ -92,7 +93,7 @@ def test_embeddings_and_lists_of_answers_are_written_in_every_format(trident, tm
     good, bad = read(tmp_path / output)
     vector = json.loads(good["embedding"]) if output.endswith("csv") else good["embedding"]
     assert vector == pytest.approx([0.02] * 3)
-    assert bad["error"] == "text is empty; text with a character that is not white space is accepted"
+    assert bad["error"] == "text is empty; text with at least one visible character is accepted"
     write(tmp_path / "in.jsonl", [{"question": "Who?", "context": "a b"}])
     assert trident("qa", "-i", "in.jsonl", "-o", output, "--top-k", "2").exit_code == 0
     (row,) = read(tmp_path / output)
@@ -220,7 +221,7 @@ BAD_JSONL = b"""{"sentence": "good"}
             "in.csv",
             BAD_CSV,
             {
-                2: "sentence is empty; text with a character that is not white space is accepted",
+                2: "sentence is empty; text with at least one visible character is accepted",
                 3: "the row has 1 fields; the header has 2",
                 4: "sentence holds bytes that are not UTF-8",
                 5: "TEXT 0 is refused",
@@ -370,3 +371,21 @@ def test_a_broken_run_leaves_no_output_and_says_how_to_go_on(trident, transport,
     assert result.exit_code == 5
     assert "--resume goes on" in result.stderr
     assert not (tmp_path / "out.csv").exists()
+
+
+def test_arguments_are_utf8_whatever_the_locale_takes_them_for():
+    assert answering._as_utf8("고양이".encode().decode("ascii", "surrogateescape")) == "고양이"
+    assert answering._as_utf8("고양이") == "고양이"
+    # No UTF-8, which the client says then.
+    assert answering._as_utf8("\udcff") == "\udcff"
+
+
+def test_what_the_vocabulary_cannot_read_is_told_with_the_rows(trident, tmp_path):
+    write(tmp_path / "in.jsonl", [{"sentence": each} for each in ("Fine.", "Fine 👍.", "Good.", "👍 Good.")])
+    result = trident("cola", "--input", str(tmp_path / "in.jsonl"))
+    assert "vocabulary cannot read: rows 2, 4" in result.stderr
+    assert len(lines(result.stdout)) == 4
+
+
+def test_the_version_is_told(trident):
+    assert re.fullmatch(r"trident \d+\.\d+\S*\n", trident("--version").stdout)

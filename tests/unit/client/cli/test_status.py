@@ -34,11 +34,11 @@ BEFORE = ModelStatistics("a:1", "sts", "1", 100, 10, 20, 0, 1.0, 0.5, 0.0, 0.4, 
 NOW = ModelStatistics("a:1", "sts", "1", 228, 12, 24, 3, 1.04, 0.52, 0.0, 0.412, 0.0)
 
 
-def shown(before: ModelStatistics, now: ModelStatistics, metrics: str = METRICS) -> str:
+def shown(before: ModelStatistics, now: ModelStatistics, metrics: str = METRICS, width: int = 200) -> str:
     def snapshot(at, each):
         return status.Snapshot(at, {(each.server, each.name): each}, {each.server: status.read_metrics(metrics)})
 
-    console = Console(file=io.StringIO(), width=200)
+    console = Console(file=io.StringIO(), width=width)
     console.print(status.table_of(snapshot(0.0, before), snapshot(2.0, now)))
     return console.file.getvalue()
 
@@ -61,20 +61,29 @@ def test_what_is_not_prometheus_counts_nothing(text: str):
 
 
 def test_the_table_shows_what_happened_between_two_looks():
-    _, row, machine = shown(BEFORE, NOW).splitlines()
+    *_, row, machine = shown(BEFORE, NOW).splitlines()
     assert row.split() == ["sts", "2.0", "64.0", "64.0", "3", "10.00", "5.00", "3.00", "3"]
     assert machine.strip() == "a:1: processors 25%, memory in use 8.0 GB, GPU 50%"
 
 
 def test_a_model_at_rest_and_metrics_that_are_away_are_shown_as_such():
-    _, row, machine = shown(BEFORE, BEFORE, "").splitlines()
+    *_, row, machine = shown(BEFORE, BEFORE, "").splitlines()
     assert row.split() == ["sts", "0.0", "0.0"]
     assert machine.strip() == "a:1: its metrics cannot be read"
 
 
 def test_a_restarted_server_has_no_negative_rates():
     restarted = replace(NOW, inferences=5, executions=1, successes=1, failures=0, request_seconds=0.1, queue_seconds=0)
-    assert "-" not in shown(BEFORE, restarted).splitlines()[1]
+    assert "-" not in shown(BEFORE, restarted).splitlines()[-2]
+
+
+def test_the_table_fits_80_columns():
+    busy = replace(NOW, name="qa_span_decoder", inferences=700_100, successes=99_900, request_seconds=9_990.0)
+    busy = replace(busy, queue_seconds=8_880.0, compute_infer_seconds=900.0, executions=30_000)
+    rows = shown(replace(BEFORE, name="qa_span_decoder"), busy, width=80).splitlines()
+    assert max(map(len, rows)) <= 80
+    assert "…" not in "".join(rows)
+    assert len(rows) == 4
 
 
 def test_models_are_listed_as_a_table_and_as_json(capsys, monkeypatch):

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from datasets import Dataset, DatasetDict
+from trident_client.text import is_blank
 
 from trident_training.data.carving import carve
 from trident_training.data.form import AS_IT_IS, Form
@@ -291,7 +292,7 @@ def _check(
             problems.add(file, number, reason)
             score = 0.0
         for name in SIDES:
-            if not isinstance(row[name], str) or not row[name].strip():
+            if not isinstance(row[name], str) or is_blank(row[name]):
                 problems.add(file, number, f"{name} is {row[name]!r}; text is accepted")
         good.append({**row, "score": score, "label": int(score >= SIMILAR)})
     if not rows:

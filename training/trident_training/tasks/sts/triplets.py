@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from trident_client.text import is_blank
+
 from trident_training.data.problems import DataError, Problems
 from trident_training.data.reading import read_file
 
@@ -78,7 +80,7 @@ def _texts(
     """Yield rows as lists of these columns; one that is blank is a problem, but a negative."""
     for number, row in enumerate(rows, 1):
         values = [str(row[name]) if row[name] is not None else "" for name in columns]
-        blank = next((name for name, value in zip(columns, values, strict=True) if not value.strip()), None)
+        blank = next((name for name, value in zip(columns, values, strict=True) if is_blank(value)), None)
         if blank == TRIPLETS[2]:
             yield [*values[:2], None]
         elif blank is not None:

@@ -253,8 +253,8 @@ class Inference:
                 self._metrics.queued.labels(task).observe(call.queue_seconds)
                 yield
         except TridentError as error:
-            kind = OverloadedError if isinstance(error, OverloadedError) else type(error)
-            self._metrics.errors.labels(task, kind.__name__).inc()
+            counted = OverloadedError if isinstance(error, OverloadedError) else type(error)
+            self._metrics.errors.labels(task, counted.__name__).inc()
             raise
 
     @asynccontextmanager

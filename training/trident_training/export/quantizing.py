@@ -44,7 +44,7 @@ def quantize_linears(encoder: nn.Module, *arguments: Tensor, steps: int | None =
         encoder(*arguments)
     for module in list(encoder.modules()):
         for name, child in module.named_children():
-            if child in sizes:
+            if isinstance(child, nn.Linear) and child in sizes:
                 setattr(module, name, QuantizedLinear(child, sizes[child], steps or weight_steps()))
 
 

@@ -243,7 +243,9 @@ def widen(context: str, start: int, end: int) -> tuple[int, int]:
         start: of a span that is not empty.
         end: of the same.
     """
-    return _letter(context, start)[0], _letter(context, end)[1]
+    first = _letter(context, start)[0]
+    # A mark behind a space stands on it, and an answer begins with no space.
+    return start if context[first].isspace() else first, _letter(context, end)[1]
 
 
 def _letter(context: str, place: int) -> tuple[int, int]:

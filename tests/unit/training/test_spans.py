@@ -116,6 +116,7 @@ def test_an_answer_that_is_hardly_one_ends_the_list():
         ("\u1109\u1165\u110b\u116e\u11af.", [(1, 5), (5, 6)], "\u1109\u1165\u110b\u116e\u11af"),
         ("👩\u200d👧 came", [(0, 1), (1, 3), (4, 8)], "👩\u200d👧"),
         ("서울에서", [(0, 2), (2, 4)], "서울"),
+        (" \u0903 came", [(1, 2), (3, 7)], "\u0903"),
     ],
 )
 def test_an_answer_neither_begins_nor_ends_inside_a_letter(context, offsets, expected):

@@ -43,7 +43,10 @@ def train(
 ) -> tuple[Result, str | None]:
     """Run one fine-tuning, or go on with it, or return its result; and what is to be said of the finished model."""
     completed = settings.completed(load_config(settings.model))
-    result = finetune(task.prepare(data, completed, choices), completed, callbacks)
+    prepared = task.prepare(data, completed, choices)
+    if prepared.remark:
+        console.print(prepared.remark, soft_wrap=True)
+    result = finetune(prepared, completed, callbacks)
     return result, task.after(data, result.best, settings.max_length, task.scoring_of(choices), choices)
 
 

@@ -44,7 +44,7 @@ def without_answer(rows: Sequence[dict[str, Any]], share: float, seed: int = 0) 
         far = generator.choices(passages, k=TRIES)
         for passage in [*near, *far]:
             if passage != row["context"] and not any(answer in plain[passage] for answer in answers):
-                empty = {"text": [], "answer_start": []}
+                empty: dict[str, list[Any]] = {"text": [], "answer_start": []}
                 made.append({**row, "id": f"{row['id']}-no-answer", "context": passage, "answers": empty})
                 break
     return made

@@ -124,7 +124,8 @@ def test_what_is_learned_of_an_answer_is_what_is_answered(questions: list[dict[s
         same = context[best.start : best.end] == wanted and best.start == begins
         assert same or each.rounded, question
         exact += same
-    assert exact > 0.5 * PASSAGES
+    # Pieces of this vocabulary often hold a noun and its particle, and often do not.
+    assert 0.2 * PASSAGES < exact < 0.8 * PASSAGES
     assert any(unicodedata.is_normalized("NFC", each["context"]) for each in questions)
     assert not all(unicodedata.is_normalized("NFC", each["context"]) for each in questions)
 

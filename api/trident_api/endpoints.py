@@ -14,7 +14,7 @@ from trident_client import contract
 
 from trident_api import problems
 from trident_api.call import Call
-from trident_api.inference import Inference
+from trident_api.inference import Inference, Pairs
 from trident_api.schemas import (
     EXAMPLE_PAIR,
     EXAMPLE_PASSAGE,
@@ -106,12 +106,17 @@ async def qa(
 ) -> Answer | list[Answer] | Answers:
     """Find the answer to a question in a context of any length; a list, the best first, when `top_k` is above 1.
 
+    A model that was taught that some questions have no answer says so by an empty `answer` at 0, whose `score` is the
+    probability of that; `no_answer: false` asks for the best one all the same. A list ends with the last answer that
+    has a hundredth of the first one's score.
+
     `{"questions": [{"question", "context"}, ...]}` is answered by `{"answers": [[...], ...]}`, one list a question.
     """
     call, inference = call_and_inference(request)
     if isinstance(body, Question):
         return await _answer(body, call, inference)
-    return Answers(answers=[_spans(each) for each in await _ask(body, call, inference)])
+    pairs = [(each.question, each.context) for each in body.questions]
+    return Answers(answers=[_spans(each) for each in await _ask(pairs, body, call, inference)])
 
 
 @router.post("/pred/sentences/", include_in_schema=False)
@@ -180,15 +185,15 @@ async def _similarity(pair: SentencePair, call: Call, inference: Inference) -> S
 
 
 async def _answer(body: Question, call: Call, inference: Inference) -> Answer | list[Answer]:
-    pairs = [(body.question, body.context)]
-    (found,) = await inference.answers(call, pairs, body.model, body.top_k, body.max_answer_tokens)
+    (found,) = await _ask([(body.question, body.context)], body, call, inference)
     spans = _spans(found)
     return spans if body.top_k > 1 else spans[0]
 
 
-async def _ask(body: Questions, call: Call, inference: Inference) -> list[list[Span]]:
-    pairs = [(each.question, each.context) for each in body.questions]
-    return await inference.answers(call, pairs, body.model, body.top_k, body.max_answer_tokens)
+async def _ask(pairs: Pairs, body: Question | Questions, call: Call, inference: Inference) -> list[list[Span]]:
+    return await inference.answers(
+        call, pairs, body.model, body.top_k, body.max_answer_tokens, no_answer=body.no_answer
+    )
 
 
 def _spans(found: Sequence[Span]) -> list[Answer]:

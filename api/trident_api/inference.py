@@ -164,11 +164,13 @@ class Inference:
         return np.stack(rows) if rows else np.empty((0, 0), np.float32)
 
     async def answers(
-        self, call: Call, questions: Pairs, model: str, top_k: int, max_answer_tokens: int
+        self, call: Call, questions: Pairs, model: str, top_k: int, max_answer_tokens: int, *, no_answer: bool
     ) -> list[list[Answer]]:
         """Return the likeliest answers to each question in its context, the best first."""
         async with self._request(call, "qa", questions, model):
-            return await self._client.answer_many(questions, top_k, model=model, max_answer_tokens=max_answer_tokens)
+            return await self._client.answer_many(
+                questions, top_k, model=model, max_answer_tokens=max_answer_tokens, no_answer=no_answer
+            )
 
     async def predict(
         self, call: Call, task: str, items: Sequence[Any], model: str, numbers: Mapping[str, int]

@@ -48,6 +48,11 @@ def _model(default: str | None) -> Any:
     return Field(default, max_length=100, description="The set of models that answers, as `/models` lists them.")
 
 
+_NO_ANSWER = Field(
+    True, description="Whether a model that was taught so may say, by an empty answer, that there is none."
+)
+
+
 class Pair(BaseModel):
     """Two sentences."""
 
@@ -130,6 +135,7 @@ class Question(BaseModel):
     max_answer_tokens: Whole = Field(
         30, ge=1, le=contract.MAX_ANSWER_TOKENS, description="Tokens in the longest answer."
     )
+    no_answer: bool = _NO_ANSWER
     model: str = _model(contract.QA.name)
 
 
@@ -145,6 +151,7 @@ class Questions(BaseModel):
     max_answer_tokens: Whole = Field(
         30, ge=1, le=contract.MAX_ANSWER_TOKENS, description="Tokens in the longest answer."
     )
+    no_answer: bool = _NO_ANSWER
     model: str = _model(contract.QA.name)
 
 
@@ -240,7 +247,7 @@ class Embeddings(BaseModel):
 
 
 class Answer(BaseModel):
-    """A span of the context that answers the question."""
+    """A span of the context that answers the question; an empty one at 0 where there is no answer."""
 
     answer: str = Field(description="The span's text: context[start:end].")
     score: float = Field(description="Probability of being the answer, 0 to 1, among all spans of the context.")

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from trident_client import contract
 from trident_client._types import Answer, Array, Request, Response, text_column
-from trident_client.contract import Ensemble, TextInput
+from trident_client.contract import Ensemble, NumberInput, TextInput
 from trident_client.errors import BadInputError, TruncationWarning, UnknownTokensWarning
 from trident_client.text import is_blank
 
@@ -239,9 +239,18 @@ class Answers(_Lists):
         BadInputError: a number is not one that a tensor can hold.
     """
 
-    def __init__(self, model: str = contract.QA.name, top_k: int = 1, max_answer_tokens: int | None = None) -> None:
+    def __init__(
+        self,
+        model: str = contract.QA.name,
+        top_k: int = 1,
+        max_answer_tokens: int | None = None,
+        *,
+        no_answer: bool = True,
+    ) -> None:
         super().__init__(contract.QA.main, model)
-        self.numbers = _numbers(self.ensemble, self.model, {"top_k": top_k, "max_answer_tokens": max_answer_tokens})
+        # Only what is not the model's own way is sent: it may have been exported before there was the input.
+        numbers = {"top_k": top_k, "max_answer_tokens": max_answer_tokens, "no_answer": None if no_answer else 0}
+        self.numbers = _numbers(self.ensemble, self.model, numbers)
 
     @property
     def missing(self) -> list[Answer]:
@@ -322,18 +331,19 @@ def checked(items: Items, task: Task[Any, Any, Any]) -> Items:
 
 
 def _numbers(ensemble: Ensemble, model: str, values: Mapping[str, int | None]) -> dict[str, Array]:
-    names = {each.field: each.tensor for each in ensemble.numbers}
+    inputs = {each.field: each for each in ensemble.numbers}
     tensors = {}
     for field, value in values.items():
-        if field not in names:
+        if field not in inputs:
             raise BadInputError(f"{ensemble.name} takes no {field}", model)
         if value is not None:
-            tensors[names[field]] = _number(value, field, model)
+            tensors[inputs[field].tensor] = _number(value, inputs[field], model)
     return tensors
 
 
-def _number(value: int, field: str, model: str) -> Array:
-    if not isinstance(value, int | np.integer) or isinstance(value, bool) or not 1 <= value <= MAX_INT32:
-        reason = f"must be a whole number of 1 or more, got {value!r}"
-        raise BadInputError(f"{field} {reason}", model, field=field, reason=reason)
+def _number(value: int, number: NumberInput, model: str) -> Array:
+    is_whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    if not is_whole or not number.minimum <= value <= MAX_INT32:
+        reason = f"must be a whole number of {number.minimum} or more, got {value!r}"
+        raise BadInputError(f"{number.field} {reason}", model, field=number.field, reason=reason)
     return np.array([[value]], dtype=np.int32)

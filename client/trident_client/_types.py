@@ -19,7 +19,7 @@ Statistics = Mapping[str, Any]
 
 
 class Answer(NamedTuple):
-    """A span of a context that answers a question.
+    """A span of a context that answers a question; an empty one at 0 where the model says that there is no answer.
 
     Attributes:
         answer: the span's text, ``context[start:end]``.

@@ -64,12 +64,14 @@ class NumberInput:
     Attributes:
         tensor: name of the input.
         field: what it is called in JSON and in the client.
-        maximum: the greatest that is taken; the least is 1.
+        maximum: the greatest that is taken.
+        minimum: the least.
     """
 
     tensor: str
     field: str
     maximum: int
+    minimum: int = 1
 
 
 @dataclass(frozen=True)
@@ -277,6 +279,7 @@ QA = TaskSpec(
             numbers=(
                 NumberInput("TOP_K", "top_k", MAX_ANSWERS),
                 NumberInput("MAX_ANSWER_TOKENS", "max_answer_tokens", MAX_ANSWER_TOKENS),
+                NumberInput("NO_ANSWER", "no_answer", 1, minimum=0),
             ),
             max_batch=1,
             items="questions",

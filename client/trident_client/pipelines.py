@@ -142,20 +142,20 @@ class QuestionAnsweringPipeline:
         Args:
             question: one question, or any iterable of them.
             context: the question's context, or as many as there are questions.
-            kwargs: ``handle_impossible_answer``, which must be false: every question is taken to have an answer.
+            kwargs: ``handle_impossible_answer``: whether a model that was taught so may answer with an empty text;
+                False by default, as transformers has it.
 
         Raises:
-            ValueError: answers that may be missing are asked for, or questions and contexts are not as many.
+            ValueError: questions and contexts are not as many.
             TridentError: see :mod:`trident_client.errors`.
         """
-        if kwargs.get("handle_impossible_answer"):
-            raise ValueError("questions without an answer are not served; handle_impossible_answer must be False")
         if isinstance(question, str) and isinstance(context, str):
-            return self(question=[question], context=[context])[0]
+            return self(question=[question], context=[context], **kwargs)[0]
         if isinstance(question, str) or isinstance(context, str):
             raise ValueError("question and context must be two strings, or as many questions as contexts")
         pairs = zip(question, context, strict=True)
-        answers = self._client.stream_answers(pairs, model=self._model)
+        no_answer = bool(kwargs.get("handle_impossible_answer"))
+        answers = self._client.stream_answers(pairs, model=self._model, no_answer=no_answer)
         return [
             {"answer": best.answer, "score": best.score, "start": best.start, "end": best.end}
             for best in (spans[0] for spans in answers)

@@ -27,14 +27,18 @@ CONFIGURATIONS = {
     "sts": {"parameters": {"task": {"string_value": "sts"}, "languages": {"string_value": "en"}}},
     "sts_ko": {"parameters": {"task": {"string_value": "sts"}, "languages": {"string_value": "ko"}}},
     "qa": {"parameters": {"task": {"string_value": "qa"}, "languages": {"string_value": "en"}}},
+    "qa_ko": {"parameters": {"task": {"string_value": "qa"}, "languages": {"string_value": "ko"}}},
 }
 
 
 def answer(request: Request) -> Response:
-    """Call sentences with "are" unacceptable, texts with one first letter similar, and places in a passage answers."""
-    if request.model == "qa":
+    """Call sentences with "are" unacceptable, texts with one first letter similar, and places in a passage answers.
+
+    A passage without places has no answer; its first word is the next best one.
+    """
+    if request.model.startswith("qa"):
         context = request.inputs["CONTEXT"][0, 0].decode()
-        found = [each for each in ANSWERS if each in context] or [context.split()[0]]
+        found = [each for each in ANSWERS if each in context] or ["", context.split()[0]]
         starts = [context.index(each) for each in found]
         return {
             "ANSWER": np.array([[each.encode() for each in found]], dtype=np.object_),

@@ -61,6 +61,22 @@ def test_the_answer_is_marked_and_a_runner_up_can_be_chosen(open_page):
     expect(choices.nth(0)).to_have_attribute("aria-pressed", "false")
 
 
+def test_a_passage_without_an_answer_says_so_in_words(open_page):
+    page = ready(open_page(locale="ko-KR"))
+    page.get_by_role("tab", name="질의응답").click()
+    expect(page.locator("#question select")).to_have_value("qa_ko")
+    page.locator("#question-context").fill("그날은 비가 왔다.")
+    page.get_by_role("button", name="질문하기").click()
+    choices = page.locator(".answers button")
+    expect(choices).to_have_count(2)
+    expect(choices.nth(0)).to_contain_text("지문에 답이 없습니다")
+    expect(choices.nth(0)).to_contain_text("70.0 %")
+    expect(page.locator(".passage")).to_have_text("그날은 비가 왔다.")
+    expect(page.locator("mark")).to_have_count(0)
+    choices.nth(1).click()
+    expect(page.locator("mark")).to_have_text("그날은")
+
+
 def test_markup_that_people_type_is_shown_and_not_run(open_page):
     page = ready(open_page())
     page.locator("#acceptability-text").fill("<img src=x onerror=alert(1)> are")

@@ -175,7 +175,9 @@ def test_the_facade_answers_with_one_span_or_several(api):
     assert set(one) == set(generated) == {"answer", "score", "start", "end"}
     assert one["answer"] == DANUBE[one["start"] : one["end"]]
     several = api.post("/generate", json=question | {"top_k": 3}).json()
-    assert len(several) == 3
+    # Answers that are hardly ones are not told.
+    assert 0 < len(several) <= 3
+    assert min(each["score"] for each in several) >= several[0]["score"] / 101
     assert several[0]["answer"] == one["answer"]
     assert sum(each["score"] for each in several) <= 1.001
 

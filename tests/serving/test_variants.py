@@ -2,11 +2,14 @@
 
 import json
 import shutil
+import unicodedata
 from pathlib import Path
 
 import numpy as np
 import pytest
+import regex
 from fastapi.testclient import TestClient
+from tiny_variants import add_head
 from trident_api.app import create_app
 from trident_api.settings import ApiSettings
 from trident_client import ModelInfo, NotReadyError, TridentClient
@@ -34,8 +37,14 @@ def checkpoint(tiny_checkpoint, tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def triton(checkpoint, tmp_path_factory, serve_models):
-    """A server of the project's own models of similarity and of the variant."""
+def reader(tiny_checkpoint, tmp_path_factory) -> Path:
+    """A tiny reader with a vocabulary of pieces, as multilingual encoders have it."""
+    return add_head(tiny_checkpoint("albert"), "qa", tmp_path_factory.mktemp("reader") / "checkpoint")
+
+
+@pytest.fixture(scope="module")
+def triton(checkpoint, reader, tmp_path_factory, serve_models):
+    """A server of the project's own models of similarity, and of variants of theirs and of the reader's."""
     repository = tmp_path_factory.mktemp("repository")
     for folder in MODEL_REPOSITORY.glob("sts*"):
         if not folder.name.startswith("sts_ko"):
@@ -43,8 +52,26 @@ def triton(checkpoint, tmp_path_factory, serve_models):
     options = ["--name", "sts_tiny", "--checkpoint", checkpoint, "--max-tokens", 24, "--dtype", "float32"]
     done = CliRunner().invoke(app, ["export", "sts", *map(str, options), "--repository", str(repository)])
     assert done.exit_code == 0, done.output
+    export_korean_reader(reader, repository)
     with serve_models(repository) as process:
         yield process
+
+
+def export_korean_reader(reader, repository):
+    """Export a reader that always says that there is no answer, unless that is ruled out."""
+    own = [folder for folder in MODEL_REPOSITORY.glob("qa*") if not folder.name.startswith("qa_ko")]
+    for folder in own:
+        shutil.copytree(
+            folder, repository / folder.name, ignore=shutil.ignore_patterns("model.pt", "*.json", "__pycache__")
+        )
+    file = repository / "qa_tokenizer" / "config.pbtxt"
+    file.write_text(file.read_text().replace('"96"', '"8"'))
+    options = ["--name", "qa_ko", "--checkpoint", reader, "--max-tokens", 60, "--dtype", "float32", "--language", "ko"]
+    further = ["--unanswerable", "--no-answer-threshold", -1000, "--repository", repository]
+    done = CliRunner().invoke(app, ["export", "qa", *map(str, [*options, *further])])
+    assert done.exit_code == 0, done.output
+    for folder in own:
+        shutil.rmtree(repository / folder.name)
 
 
 @pytest.mark.parametrize("protocol", ["http", "grpc"])
@@ -53,7 +80,7 @@ def test_both_sets_are_listed_and_answer(triton, checkpoint, protocol):
 
     url = triton.http_url if protocol == "http" else triton.grpc_url
     with TridentClient(url, protocol=protocol) as client:
-        sts, tiny = client.models()
+        _, sts, tiny = client.models()
         assert (sts.name, sts.task, sts.dimension) == ("sts", "sts", 384)
         assert tiny == ModelInfo("sts_tiny", "sts", ("ko",), 32, 0.99, {"f1": 0.7})
         theirs = SentenceTransformer(str(checkpoint))
@@ -72,7 +99,7 @@ def test_the_facade_takes_the_models_name_and_its_threshold(triton):
     settings = ApiSettings(triton_url=triton.http_url, triton_grpc_url=triton.grpc_url)
     pair = {"sentence_1": PAIRS[0][0], "sentence_2": PAIRS[0][1], "model": "sts_tiny"}
     with TestClient(create_app(settings)) as api:
-        assert [model["name"] for model in api.get("/models").json()["models"]] == ["sts", "sts_tiny"]
+        assert [model["name"] for model in api.get("/models").json()["models"]] == ["qa_ko", "sts", "sts_tiny"]
         answer = api.post("/generate", json=pair).json()
         assert answer["pred"] == int(answer["score"] >= 0.99) == 0
         same = api.post("/generate", json=pair | {"sentence_2": PAIRS[0][0]}).json()
@@ -80,3 +107,25 @@ def test_the_facade_takes_the_models_name_and_its_threshold(triton):
         refused = api.post("/generate", json=pair | {"model": "sts_none"})
         assert refused.status_code == 422
         assert refused.json()["detail"].endswith("accepted are sts, sts_tiny")
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_a_korean_reader_answers_under_its_name_and_may_decline(triton, form):
+    context = unicodedata.normalize(form, "한강은 태백시에서\r\n시작하여 서울을 지나 José의 황해로 흐른다. ") * 12
+    asked = {"question": unicodedata.normalize(form, "한강은 어디에서 시작하는가?"), "context": context}
+    letters = {0, *(found.end() for found in regex.finditer(r"\X", context))}
+    with TridentClient(triton.http_url) as client:
+        assert client.models()[0] == ModelInfo("qa_ko", "qa", ("ko",))
+        (declined,) = client.answer(**asked, model="qa_ko")
+        assert (declined.answer, declined.start, declined.end, declined.score) == ("", 0, 0, pytest.approx(1))
+        answers = client.answer(**asked, top_k=5, model="qa_ko", no_answer=False)
+        assert answers
+        for each in answers:
+            assert each.answer == context[each.start : each.end] != ""
+            assert {each.start, each.end} <= letters
+    settings = ApiSettings(triton_url=triton.http_url, triton_grpc_url=triton.grpc_url)
+    with TestClient(create_app(settings)) as api:
+        body = asked | {"model": "qa_ko"}
+        assert api.post("/generate", json=body).json() == declined._asdict()
+        found = api.post("/qa", json=body | {"no_answer": False}).json()
+        assert (found["start"], found["end"]) == (answers[0].start, answers[0].end)

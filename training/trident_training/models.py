@@ -65,6 +65,13 @@ class Recipe:
         """The folder of the fine-tuned weights and of what was noted beside them."""
         return self.adapter or Path(self.checkpoint)
 
+    @property
+    def tokenizer(self) -> str:
+        """The folder, or the name, that has the tokenizer: the adapter's where it brings its own."""
+        if self.adapter is not None and (self.adapter / TOKENIZER).is_file():
+            return str(self.adapter)
+        return self.checkpoint
+
     def width(self) -> int:
         """Return how wide the encoder is: the last dimension of an embedding."""
         return int(json.loads((self.weights / "config.json").read_text())["hidden_size"])
@@ -228,8 +235,7 @@ def build(
     longest = sized.max_tokens() if max_tokens is None else max_tokens
     resolved = resolve(precision)
     exported = export(head, resolved, longest, or_float32=precision is Precision.AUTO)
-    own_tokenizer = recipe.adapter is not None and (recipe.adapter / TOKENIZER).is_file()
-    tokenizer = tokenizer_json(recipe.adapter if recipe.adapter and own_tokenizer else recipe.checkpoint)
+    tokenizer = tokenizer_json(recipe.tokenizer)
     files = recipe.task.files(recipe.weights, overrides)
     texts = {target.tokenizer_file: tokenizer} | {target.further_files[name]: text for name, text in files.items()}
     described = recipe.facts() | recipe.task.overridden_metadata(overrides)

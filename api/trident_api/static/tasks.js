@@ -64,12 +64,14 @@ export async function question(form, model) {
   // The offsets count characters; a string here counts halves of some of them.
   const characters = Array.from(context);
   const passage = make("p", { class: "passage", "aria-label": word("passage"), tabindex: 0 });
+  // A reader that was taught to may say that there is no answer, by an empty one.
+  const title = (span) => span.answer || word("noAnswer");
   const choices = content.map((span, index) => {
     const button = make(
       "button",
       { type: "button", "aria-pressed": "false" },
-      make("span", { class: "sentence" }, span.answer),
-      make("span", { class: "gauge" }, bar(span.score, span.answer), make("output", {}, `${(100 * span.score).toFixed(1)} %`)),
+      make("span", { class: "sentence" }, title(span)),
+      make("span", { class: "gauge" }, bar(span.score, title(span)), make("output", {}, `${(100 * span.score).toFixed(1)} %`)),
     );
     button.addEventListener("click", () => choose(index));
     return make("li", {}, button);
@@ -77,7 +79,7 @@ export async function question(form, model) {
   function choose(index) {
     const { start, end } = content[index];
     const text = (from, to) => characters.slice(from, to).join("");
-    passage.replaceChildren(text(0, start), make("mark", {}, text(start, end)), text(end));
+    passage.replaceChildren(text(0, start), ...(end > start ? [make("mark", {}, text(start, end))] : []), text(end));
     choices.forEach((each, place) => each.firstChild.setAttribute("aria-pressed", String(place === index)));
   }
   choose(0);

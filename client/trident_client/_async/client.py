@@ -128,18 +128,25 @@ class AsyncTridentClient:
         *,
         model: str = contract.QA.name,
         max_answer_tokens: int | None = None,
+        no_answer: bool = True,
     ) -> list[Answer]:
         """Return the likeliest answers to a question, the best first; ``context[start:end]`` is each answer's text.
+
+        A model that was taught that some questions have no answer in their context says so by an empty text at 0, which
+        then comes first: its score is the probability that there is none.
 
         Args:
             question: not empty.
             context: the text that holds the answer, of any length up to the server's limit in bytes; not empty.
-            top_k: how many answers are wanted, 1 to 100; fewer come where the context has no more.
+            top_k: how many answers are wanted, 1 to 100; fewer come where the context has no more, or none with a
+                hundredth of the first one's score.
             model: the set of models that answers, as :meth:`models` lists them.
             max_answer_tokens: tokens in the longest answer, 1 to 512; 30 when None.
+            no_answer: whether the model may say that there is none.
         """
-        questions = [(question, context)]
-        [answers] = await self.answer_many(questions, top_k, model=model, max_answer_tokens=max_answer_tokens)
+        [answers] = await self.answer_many(
+            [(question, context)], top_k, model=model, max_answer_tokens=max_answer_tokens, no_answer=no_answer
+        )
         return answers
 
     async def answer_many(
@@ -149,6 +156,7 @@ class AsyncTridentClient:
         *,
         model: str = contract.QA.name,
         max_answer_tokens: int | None = None,
+        no_answer: bool = True,
     ) -> list[list[Answer]]:
         """Return each question's likeliest answers; as many questions as ``concurrency`` allows are under way at once.
 
@@ -157,8 +165,9 @@ class AsyncTridentClient:
             top_k: answers wanted for each; see :meth:`answer`.
             model: the set of models that answers; see :meth:`models`.
             max_answer_tokens: tokens in the longest answer; see :meth:`answer`.
+            no_answer: whether the model may say that there is none; see :meth:`answer`.
         """
-        return await self._list(_tasks.Answers(model, top_k, max_answer_tokens), questions)
+        return await self._list(_tasks.Answers(model, top_k, max_answer_tokens, no_answer=no_answer), questions)
 
     async def embed(
         self,
@@ -263,6 +272,7 @@ class AsyncTridentClient:
         *,
         model: str = contract.QA.name,
         max_answer_tokens: int | None = None,
+        no_answer: bool = True,
         on_bad_item: _tasks.OnBadItem | None = None,
         concurrency: int | None = None,
     ) -> AsyncGenerator[list[Answer], None]:
@@ -270,9 +280,8 @@ class AsyncTridentClient:
 
         A question that is not taken has no answers.
         """
-        return self._stream(
-            _tasks.Answers(model, top_k, max_answer_tokens), questions, on_bad_item=on_bad_item, concurrency=concurrency
-        )
+        task = _tasks.Answers(model, top_k, max_answer_tokens, no_answer=no_answer)
+        return self._stream(task, questions, on_bad_item=on_bad_item, concurrency=concurrency)
 
     def stream_embeddings(
         self,

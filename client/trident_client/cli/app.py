@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 from importlib import metadata
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -133,6 +133,9 @@ def qa(
     max_answer_tokens: Annotated[
         int | None, typer.Option(min=1, max=contract.MAX_ANSWER_TOKENS, help="In the longest answer; 30.")
     ] = None,
+    no_answer: Annotated[
+        Literal["on", "off"], typer.Option(help="Whether a model that was taught so may say that there is none.")
+    ] = "on",
     model: Annotated[str, typer.Option(help="The set of models that answers; see trident models.")] = contract.QA.name,
     input: Input = None,
     output: Output = None,
@@ -153,7 +156,10 @@ def qa(
         context = sys.stdin.buffer.read().decode("utf-8", "surrogateescape")
     rows = [] if question is None else [{"question": question, "context": context}]
     settings = {"top_k": top_k, "max_answer_tokens": max_answer_tokens}
-    answer(tasks.qa(model, top_k, max_answer_tokens), rows, settings=settings, **common_options(locals()))
+    if no_answer == "off":
+        settings["no_answer"] = False
+    task = tasks.qa(model, top_k, max_answer_tokens, no_answer=no_answer == "on")
+    answer(task, rows, settings=settings, **common_options(locals()))
 
 
 @app.command(help=page("models"))

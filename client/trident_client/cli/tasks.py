@@ -89,7 +89,7 @@ def embed(model: str) -> Task:
     )
 
 
-def qa(model: str, top_k: int, max_answer_tokens: int | None) -> Task:
+def qa(model: str, top_k: int, max_answer_tokens: int | None, *, no_answer: bool = True) -> Task:
     """Questions with their contexts to spans; a list of them where several are wanted."""
 
     def span(answer: Answer) -> dict[str, Any]:
@@ -102,7 +102,12 @@ def qa(model: str, top_k: int, max_answer_tokens: int | None) -> Task:
         _columns(contract.QA.main),
         _results(contract.QA.main) if top_k == 1 else {"answers": "list<span>"},
         lambda client, items, on_truncation, on_unknown, on_bad_item: client.stream_answers(
-            items, top_k, model=model, max_answer_tokens=max_answer_tokens, on_bad_item=on_bad_item
+            items,
+            top_k,
+            model=model,
+            max_answer_tokens=max_answer_tokens,
+            no_answer=no_answer,
+            on_bad_item=on_bad_item,
         ),
         lambda spans: span(spans[0]) if top_k == 1 else {"answers": [span(each) for each in spans]},
     )

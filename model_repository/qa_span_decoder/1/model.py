@@ -11,8 +11,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from spans import MAX_ANSWER_TOKENS, Window, find_spans
 
-MOST = {"TOP_K": 100, "MAX_ANSWER_TOKENS": 512}
-DEFAULTS = {"TOP_K": 1, "MAX_ANSWER_TOKENS": MAX_ANSWER_TOKENS}
+#: The least and the most that is accepted of each number, and what it is where it is not given.
+ACCEPTED = {"TOP_K": (1, 100), "MAX_ANSWER_TOKENS": (1, 512), "NO_ANSWER": (0, 1)}
+DEFAULTS = {"TOP_K": 1, "MAX_ANSWER_TOKENS": MAX_ANSWER_TOKENS, "NO_ANSWER": 1}
 
 
 class BadNumberError(ValueError):
@@ -31,6 +32,7 @@ class TritonPythonModel:
             "temperature": float(calibration["temperature"]),
             "length_penalty": float(calibration.get("length_penalty", 0.0)),
             "may_be_unanswerable": bool(calibration["may_be_unanswerable"]),
+            "no_answer_threshold": float(calibration.get("no_answer_threshold", 0.0)),
             "strip": parameters["strip"].split(),
             "longest_answer": longest if longest > 0 else None,
         }
@@ -46,7 +48,7 @@ class TritonPythonModel:
     def answer(self, request):
         """Answer one request with its spans, the best first."""
         try:
-            top_k, most_tokens = (number(request, name) for name in ("TOP_K", "MAX_ANSWER_TOKENS"))
+            top_k, most_tokens, no_answer = (number(request, name) for name in ACCEPTED)
         except BadNumberError as error:
             return refusal(str(error))
         context = tensor(request, "CONTEXT").reshape(-1)[0].decode()
@@ -57,7 +59,8 @@ class TritonPythonModel:
             for begin, place, count, first in tensor(request, "WINDOWS")[0].tolist()
         ]
         offsets = tensor(request, "OFFSETS")[0]
-        spans = find_spans(context, offsets, windows, top_k=top_k, max_answer_tokens=most_tokens, **self.options)
+        options = self.options if no_answer else self.options | {"may_be_unanswerable": False}
+        spans = find_spans(context, offsets, windows, top_k=top_k, max_answer_tokens=most_tokens, **options)
         if not spans:
             return refusal("CONTEXT holds no text that the model reads; text with a letter or a digit is accepted")
         return pb_utils.InferenceResponse(
@@ -79,14 +82,15 @@ def number(request, name):
     """Return an optional input's number, or its default.
 
     Raises:
-        BadNumberError: it is not one number from 1 to the most that is accepted.
+        BadNumberError: it is not one number that is accepted.
     """
     given = pb_utils.get_input_tensor_by_name(request, name)
     if given is None:
         return DEFAULTS[name]
     values = given.as_numpy().reshape(-1).tolist()
-    if len(values) != 1 or not 1 <= values[0] <= MOST[name]:
-        raise BadNumberError(f"{name} is {', '.join(map(str, values))}; one number from 1 to {MOST[name]} is accepted")
+    least, most = ACCEPTED[name]
+    if len(values) != 1 or not least <= values[0] <= most:
+        raise BadNumberError(f"{name} is {', '.join(map(str, values))}; one number from {least} to {most} is accepted")
     return values[0]
 
 

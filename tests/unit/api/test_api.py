@@ -79,10 +79,22 @@ def test_a_question_is_answered_with_its_span(api, path):
     ]
 
 
+@pytest.mark.parametrize("path", ["/qa", "/generate"])
+def test_no_answer_may_be_ruled_out(api, transport, path):
+    question = {"question": "Which?", "context": "0123"}
+    assert api.post(path, json=question | {"no_answer": False}).status_code == 200
+    assert api.post(path, json=question | {"no_answer": True}).status_code == 200
+    assert ["NO_ANSWER" in request.inputs for request in transport.requests] == [True, False]
+    if path == "/qa":
+        api.post(path, json={"questions": [question], "no_answer": False})
+        assert transport.requests[-1].inputs["NO_ANSWER"].tolist() == [[0]]
+
+
 @pytest.mark.parametrize(
     ("change", "field"),
     [
         ({"question": " "}, "question"),
+        ({"no_answer": 0}, "no_answer"),
         ({"context": ""}, "context"),
         ({"context": None}, "context"),
         ({"top_k": 0}, "top_k"),

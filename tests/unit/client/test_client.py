@@ -195,6 +195,18 @@ async def test_questions_are_asked_one_a_request_and_answered_in_order():
         assert await client.answer_many([]) == []
 
 
+def test_whether_there_may_be_no_answer_is_the_models_matter_unless_it_may_not():
+    transport = FakeTransport(answer_first_words)
+    with TridentClient(transport=transport) as client:
+        client.answer("Who?", "a b")
+        client.answer("Who?", "a b", no_answer=False)
+        list(client.stream_answers([("Who?", "a b")], no_answer=False))
+        client.predict("qa", [("Who?", "a b")], numbers={"top_k": 1, "no_answer": 0})
+    sent = [request.inputs.get("NO_ANSWER") for request in transport.requests]
+    assert sent[0] is None
+    assert [each.tolist() for each in sent[1:]] == [[[0]]] * 3
+
+
 @pytest.mark.parametrize(
     ("questions", "numbers", "message"),
     [

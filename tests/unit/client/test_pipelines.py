@@ -106,6 +106,16 @@ def test_one_input_has_one_output_and_many_have_many(client):
     assert compare([("good", "b"), {"text": "a", "text_pair": "b"}]) == [0.75, 0.25]
 
 
+@pytest.mark.parametrize("handled", [False, True])
+@pytest.mark.parametrize("question", ["Who?", ["Who?"]])
+def test_an_answer_may_be_missing_where_that_is_handled(client, question, handled):
+    context = "a b" if isinstance(question, str) else ["a b"]
+    options = {"handle_impossible_answer": True} if handled else {}
+    pipeline("question-answering", client)(question=question, context=context, **options)
+    sent = client._sender._transports["transport"].requests[-1].inputs
+    assert ("NO_ANSWER" in sent) == (not handled)
+
+
 def test_model_and_threshold_are_chosen(client):
     strict = pipeline("text-classification", client, model="cola_other", threshold=0.8)
     assert strict("good")["label"] == "LABEL_0"
@@ -126,12 +136,6 @@ def test_truncation_that_was_asked_for_is_not_warned_of(client):
     [
         (lambda client: pipeline("translation", client), "task must be text-classification"),
         (lambda client: pipeline("text-classification", client, threshold=2), "threshold must be"),
-        (
-            lambda client: pipeline("question-answering", client)(
-                question=["a"], context=["b"], handle_impossible_answer=True
-            ),
-            "handle_impossible_answer must be False",
-        ),
         (lambda client: pipeline("question-answering", client)(question="a", context=["b"]), "must be two strings"),
     ],
 )

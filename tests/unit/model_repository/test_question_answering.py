@@ -287,10 +287,18 @@ def test_numbers_ask_for_more_and_shorter_answers(decode: Ask) -> None:
     assert (np.diff(more["SCORE"][0]) < 0).all()
 
 
-@pytest.mark.parametrize(("name", "value"), [("TOP_K", 0), ("TOP_K", 101), ("MAX_ANSWER_TOKENS", -1)])
-def test_a_number_out_of_range_is_refused(decode: Ask, name: str, value: int) -> None:
+@pytest.mark.parametrize(
+    ("name", "value", "accepted"),
+    [
+        ("TOP_K", 0, "1 to 100"),
+        ("TOP_K", 101, "1 to 100"),
+        ("MAX_ANSWER_TOKENS", -1, "1 to 512"),
+        ("NO_ANSWER", 2, "0 to 1"),
+    ],
+)
+def test_a_number_out_of_range_is_refused(decode: Ask, name: str, value: int, accepted: str) -> None:
     error = decode("one two", [0, 0], [0, 0], **{name: value}).error
-    assert f"{name} is {value}; one number from 1 to" in str(error)
+    assert f"{name} is {value}; one number from {accepted} is accepted" in str(error)
 
 
 def test_a_context_that_the_model_cannot_read_is_refused(decode: Ask, load_decoder: Ask, fake_triton: Any) -> None:
@@ -317,6 +325,10 @@ def test_calibration_and_clean_up_are_configured(decode: Ask, load_decoder: Ask)
     null = load_decoder({"may_be_unanswerable": True})
     answer = decode("one two", [-4, -4], [-4, -4], model=null).outputs
     assert (answer["ANSWER"].tolist(), answer["START"].tolist(), answer["END"].tolist()) == ([[b""]], [[0]], [[0]])
+    # Who asks may want an answer all the same, and a threshold may want more of the null logits.
+    assert decode("one two", [-4, -4], [-4, -4], model=null, NO_ANSWER=0).outputs["ANSWER"].tolist() == [[b"one"]]
+    wary = load_decoder({"may_be_unanswerable": True, "no_answer_threshold": 9})
+    assert decode("one two", [-4, -4], [-4, -4], model=wary, NO_ANSWER=1).outputs["ANSWER"].tolist() == [[b"one"]]
     clean = load_decoder(strip="one", longest_answer="3")
     assert decode("one two", [9, 0], [0, 9], model=clean).outputs["ANSWER"].tolist() == [[b"two"]]
     assert decode("one two six", [0, 9, 0], [0, 0, 9], model=clean).outputs["ANSWER"].tolist() == [[b""]]

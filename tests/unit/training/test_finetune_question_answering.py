@@ -106,3 +106,39 @@ def test_a_reader_learns_from_the_command_line(tiny_checkpoint, toy_squad, tmp_p
     assert json.loads((tmp_path / "soup" / "calibration.json").read_text())["length_penalty"] >= 0
     done = CliRunner().invoke(app, ["evaluate", "qa", "--checkpoint", str(tmp_path / "soup"), *scored])
     assert done.exit_code == 0, done.output
+
+
+def test_the_commands_of_korean_readers_have_their_counterparts(tiny_checkpoint, toy_squad, tmp_path):
+    """KorQuAD's trainer evaluates every so many steps; a study accumulates gradients and blanks long answers."""
+    best = tmp_path / "run" / "best"
+    data = ["--data", toy_squad, "--validation-fraction", 0.1, "--max-length", 48, "--doc-stride", 8]
+    options = ["--model", tiny_checkpoint("bert"), "--output", tmp_path / "run", "--questions", 40, "--epochs", 1]
+    further = [
+        "--batch-size",
+        16,
+        "--accumulation",
+        2,
+        "--evaluate-every",
+        3,
+        "--save-steps",
+        3,
+        "--learning-rate",
+        1e-3,
+    ]
+    taught = ["--metric", "korquad", "--no-answer", 0.5]
+    done = CliRunner().invoke(app, ["finetune", "qa", *map(str, [*data, *options, *further, *taught])])
+    assert done.exit_code == 0, done.output
+    assert "40 questions put to a passage" in " ".join(done.output.split()), "of 40 to learn from and 40 to choose by"
+    assert "of the questions without one" in " ".join(done.output.split())
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert len(result["epochs"]) > 1, "evaluated after the epoch alone"
+    assert {"f1", "exact_match", "refused", "answered"} <= result["best_epoch"].keys()
+    assert result["settings"]["metric"] == "korquad"
+    calibration = json.loads((best / "calibration.json").read_text())
+    assert calibration["may_be_unanswerable"]
+    scored = ["--checkpoint", best, "--metric", "korquad", "--strip", "[CLS] [SEP]", "--longest-answer", 19]
+    done = CliRunner().invoke(app, ["evaluate", "qa", *map(str, [*data, *scored, "--no-answer", 1])])
+    assert done.exit_code == 0, done.output
+    assert "400 answers exact" in done.output
+    for column in ("edit distance", "refused", "answered"):
+        assert column in " ".join(done.output.split())

@@ -8,13 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
-from transformers import AutoModel, BertConfig, BertModel, PreTrainedTokenizerFast
+from transformers import AutoModel, AutoModelForQuestionAnswering, BertConfig, BertModel, PreTrainedTokenizerFast
 from trident_training.checkpoints.adapters import TOKENIZER, WEIGHTS, merge_adapter, save_adapter
 from trident_training.checkpoints.errors import CheckpointError
 from trident_training.checkpoints.loading import load_tokenizer, tokenizer_json
 from trident_training.checkpoints.pruning import differing, is_kept, prune
 from trident_training.checkpoints.vocabulary import texts_of
 from trident_training.cli import app
+from trident_training.models import Recipe
+from trident_training.tasks import find_tasks
+from trident_training.tasks.qa.calibration import FILE, Calibration
 from typer.testing import CliRunner
 
 KOREAN = ["고양이가 잔다", "강아지가 잔다", "고양이가 웃는다", "강아지가 the dog 웃는다"] * 3
@@ -171,6 +174,40 @@ def test_an_adapter_of_a_cut_vocabulary_holds_no_embedding(checkpoint, tmp_path)
     save_adapter(output, str(checkpoint), tmp_path / "whole", {})
     assert "embeddings.word_embeddings.weight" in load_file(tmp_path / "whole" / WEIGHTS)
     assert json.loads(tokenizer_json(tmp_path / "adapter")) == json.loads(tokenizer_json(output))
+
+
+def test_a_readers_adapter_brings_its_own_tokenizer(checkpoint, tmp_path):
+    output, adapter = tmp_path / "cut", tmp_path / "qa_ko"
+    cut_by_command(checkpoint, output, "--keep")
+    torch.manual_seed(0)
+    reader = AutoModelForQuestionAnswering.from_pretrained(output).eval()
+    with torch.no_grad():
+        reader.bert.encoder.layer[0].output.dense.bias += 0.5
+    reader.save_pretrained(output)
+    (output / FILE).write_text(Calibration(1.5, 0.1, True, 0.25).to_json())
+    named = ["--checkpoint", output, "--base", checkpoint, "--output", adapter]
+    done = CliRunner().invoke(app, ["adapter", *map(str, named)])
+    assert done.exit_code == 0, done.output
+    assert not any("embeddings" in name for name in load_file(adapter / WEIGHTS))
+    task = find_tasks()["qa"]
+    recipe = Recipe("qa_ko", task, str(checkpoint), "tiny", adapter, ("ko",))
+    assert json.loads(tokenizer_json(recipe.tokenizer)) == json.loads(tokenizer_json(output))
+    found = task.head(recipe)
+    row = load_tokenizer(recipe.tokenizer)("강아지가?", KOREAN[0], return_tensors="pt")
+    (logits,) = found.plain(row["input_ids"], row["attention_mask"])
+    with torch.no_grad():
+        expected = reader(**row)
+    stacked = torch.stack([expected.start_logits[0], expected.end_logits[0]], dim=1)
+    # Heads are kept in float16.
+    torch.testing.assert_close(logits, stacked, atol=1e-3, rtol=1e-3)
+    assert not found.entry(torch.nn.Identity()).token_types
+    # Whether the reader is told question and context apart, the adapter's tokenizer says and not the base's.
+    config = json.loads((adapter / "tokenizer_config.json").read_text())
+    config["model_input_names"] = ["input_ids", "token_type_ids", "attention_mask"]
+    (adapter / "tokenizer_config.json").write_text(json.dumps(config))
+    assert task.head(recipe).entry(torch.nn.Identity()).token_types
+    noted = json.loads(task.files(recipe.weights, task.overrides())[FILE])
+    assert (noted["may_be_unanswerable"], noted["no_answer_threshold"]) == (True, 0.25)
 
 
 def test_text_is_every_string_or_every_line(tmp_path):

@@ -68,13 +68,62 @@ def test_of_two_answers_near_each_other_a_length_penalty_keeps_one_from_swallowi
 
 
 def test_further_answers_do_not_overlap_better_ones_and_scores_sum_to_one_at_most():
-    spans = find_spans(CONTEXT, OFFSETS, [window(*logits(6, 3))], top_k=10)
+    spans = find_spans(CONTEXT, OFFSETS, [window(*logits(6, 5))], top_k=10)
     assert [span.score for span in spans] == sorted((span.score for span in spans), reverse=True)
     assert sum(span.score for span in spans) <= 1 + 1e-9
     for one, other in itertools.combinations(spans, 2):
         assert one.end <= other.start or other.end <= one.start
     assert len(spans) > 1
-    assert find_spans(CONTEXT, OFFSETS, [window(*logits(6, 3))], top_k=2) == spans[:2]
+    assert find_spans(CONTEXT, OFFSETS, [window(*logits(6, 5))], top_k=2) == spans[:2]
+
+
+@given(st.integers(0, 10_000), st.integers(1, 40), st.integers(1, 40))
+@settings(max_examples=60)
+def test_as_many_answers_are_given_as_the_passage_has(seed, most, top_k):
+    offsets = np.stack([np.arange(40) * 5, np.arange(40) * 5 + 4], axis=1)
+    windows = [window(*logits(16, seed + first), first) for first in range(0, 25, 8)]
+    scores = by_hand(windows, 40, most)
+    expected = []
+    for first, last in sorted(scores, key=scores.get, reverse=True):
+        if len(expected) < top_k and all(last < other[0] or other[1] < first for other in expected):
+            expected.append((first, last))
+    best = scores[expected[0]]
+    expected = [span for span in expected if scores[span] >= best + math.log(0.01)]
+    found = find_spans("word " * 40, offsets, windows, top_k=top_k, max_answer_tokens=most)
+    assert [span[:2] for span in found] == [(first * 5, last * 5 + 4) for first, last in expected]
+
+
+def test_an_answer_that_is_hardly_one_ends_the_list():
+    sure = window([9, 0, 4.5, 0, 0, 0], [9, 0, 4.5, 0, 0, 0])
+    assert [span[:2] for span in find_spans(CONTEXT, OFFSETS, [sure], top_k=5, max_answer_tokens=1)] == [(0, 3)]
+    less = window([6, 0, 4.5, 0, 0, 0], [6, 0, 4.5, 0, 0, 0])
+    found = find_spans(CONTEXT, OFFSETS, [less], top_k=5, max_answer_tokens=1)
+    assert [span[:2] for span in found] == [(0, 3), (10, 15)]
+
+
+@pytest.mark.parametrize(
+    ("context", "offsets", "expected"),
+    [
+        # The mark is no part of the token, as of a tokenizer that strips accents.
+        ("Jose\u0301 came", [(0, 4), (6, 10)], "Jose\u0301"),
+        # "서울에서" in decomposed Hangul: what composes it gives the syllable's first letter alone.
+        (
+            "\u1109\u1165\u110b\u116e\u11af\u110b\u1166\u1109\u1165",
+            [(0, 3), (5, 8)],
+            "\u1109\u1165\u110b\u116e\u11af",
+        ),
+        # Its answer would begin at a vowel.
+        ("\u1109\u1165\u110b\u116e\u11af.", [(1, 5), (5, 6)], "\u1109\u1165\u110b\u116e\u11af"),
+        ("👩\u200d👧 came", [(0, 1), (1, 3), (4, 8)], "👩\u200d👧"),
+        ("서울에서", [(0, 2), (2, 4)], "서울"),
+        (" \u0903 came", [(1, 2), (3, 7)], "\u0903"),
+    ],
+)
+def test_an_answer_neither_begins_nor_ends_inside_a_letter(context, offsets, expected):
+    scores = [9] + [0] * (len(offsets) - 1)
+    first, *rest = find_spans(context, np.array(offsets), [window(scores, scores)], top_k=5, max_answer_tokens=1)
+    assert context[first.start : first.end] == expected
+    assert all(span.start >= first.end for span in rest)
 
 
 def test_an_answer_over_a_window_border_is_found_in_the_window_that_holds_it():
@@ -99,6 +148,21 @@ def test_no_answer_competes_where_the_reader_was_trained_with_it():
     sure = window([9, 0], [9, 0], first=4, null=-8.0)
     assert find_spans(CONTEXT, OFFSETS, [unsure, sure], may_be_unanswerable=True)[0][:2] == (20, 25)
     assert find_spans(CONTEXT, OFFSETS, [unsure])[0].end > 0
+
+
+def test_no_answer_is_given_first_or_not_at_all():
+    def ask(null, **options):
+        asked = [window([4, 0, 3, 0, 0, 0], [4, 0, 3, 0, 0, 0], null=null)]
+        return find_spans(CONTEXT, OFFSETS, asked, top_k=3, max_answer_tokens=1, may_be_unanswerable=True, **options)
+
+    declined = ask(9.0)
+    assert [span[:2] for span in declined] == [(0, 0), (0, 3), (10, 15)]
+    answered = ask(7.0)
+    assert [span[:2] for span in answered] == [(0, 3), (10, 15)]
+    # A probability that it has none is still taken off the others'.
+    assert ask(-9.0)[0].score > answered[0].score
+    assert ask(9.0, no_answer_threshold=1.5)[0][:2] == (0, 3)
+    assert ask(7.0, no_answer_threshold=-1.5)[0][:2] == (0, 0)
 
 
 @pytest.mark.parametrize("context", ["", "   "])

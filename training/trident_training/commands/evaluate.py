@@ -50,6 +50,8 @@ def command(task: Task) -> Callable[..., None]:
             if (options.checkpoint is None) == (options.server is None):
                 raise ValueError("give either a checkpoint or a server's address")
             rows = task.rows(options.data, options.validation_fraction, options.split_seed, form)
+            if rows.info.description:
+                console.print(rows.info.description, soft_wrap=True)
             if options.limit is not None:
                 rows = rows.select(range(min(options.limit, len(rows))))
             if options.checkpoint:

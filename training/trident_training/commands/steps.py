@@ -52,6 +52,8 @@ def train(
     prepared = task.prepare(data, completed, choices)
     if lesson is not None:
         prepared = task.distilled(prepared, data, lesson, completed, choices)
+    if prepared.remark:
+        console.print(prepared.remark, soft_wrap=True)
     result = finetune(prepared, completed, callbacks)
     return result, task.after(data, result.best, settings.max_length, task.scoring_of(choices), choices)
 

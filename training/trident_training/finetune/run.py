@@ -65,6 +65,7 @@ class Prepared:
         facts: what else decides the result, for the settings file.
         loss: of the model's outputs and the labels, as ``Trainer`` takes its ``compute_loss_func``; the model's own
             when None.
+        remark: what is to be said of the data as it was tokenized, if anything.
     """
 
     model: TrainedModel
@@ -77,6 +78,7 @@ class Prepared:
     collapsed: Callable[[Mapping[str, float]], str | None]
     facts: dict[str, Any]
     loss: Callable[..., torch.Tensor] | None = None
+    remark: str | None = None
 
 
 @dataclass(frozen=True)

@@ -85,7 +85,10 @@ class Settings:
         float | None, Option(min=0.01, max=1, help="Average the weights of the last steps, this share of all.")
     ] = None
     patience: Annotated[int | None, Option(min=1, help="Stop after so many epochs without a better one.")] = None
-    eval_steps: Annotated[int | None, Option(min=1, help="Evaluate every so many steps, not after every epoch.")] = None
+    eval_steps: Annotated[
+        int | None,
+        Option("--eval-steps", "--evaluate-every", min=1, help="Evaluate every so many steps, not after every epoch."),
+    ] = None
     save_steps: Annotated[int | None, Option(min=1, help="Save every so many steps, not after every epoch.")] = None
 
     def __post_init__(self) -> None:

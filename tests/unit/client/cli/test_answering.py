@@ -62,6 +62,13 @@ def test_arguments_are_answered_as_json_lines(trident):
     assert [each["answer"] for each in answer["answers"]] == ["a", "b"]
 
 
+def test_a_reader_may_be_kept_from_saying_that_there_is_no_answer(trident, transport):
+    assert trident("qa", "Who?", "a b").exit_code == 0
+    assert trident("qa", "Who?", "a b", "--no-answer", "off").exit_code == 0
+    assert ["NO_ANSWER" in request.inputs for request in transport.requests] == [False, True]
+    assert trident("qa", "Who?", "a b", "--no-answer", "maybe").exit_code == 2
+
+
 def test_standard_input_has_a_row_a_line(trident):
     assert [row["probability"] for row in lines(trident("cola", stdin="하나\ntwo\r\n".encode()).stdout)] == [0.06, 0.03]
     (row,) = lines(trident("sts", stdin=b"one\ttwo\n").stdout)

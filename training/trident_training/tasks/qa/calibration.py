@@ -26,17 +26,21 @@ class Calibration:
         temperature: what the logits are divided by.
         length_penalty: what each token of an answer but its first takes off the logits.
         may_be_unanswerable: whether it was trained with questions that have no answer, and may answer with none.
+        no_answer_threshold: how much more than the best answer's the logits of none must be for that.
     """
 
     temperature: float = 1.0
     length_penalty: float = 0.0
     may_be_unanswerable: bool = False
+    no_answer_threshold: float = 0.0
 
     def __post_init__(self) -> None:
         if not (self.temperature > 0 and math.isfinite(self.temperature)):
             raise ValueError(f"temperature is {self.temperature}; a number above 0 is accepted")
         if not (self.length_penalty >= 0 and math.isfinite(self.length_penalty)):
             raise ValueError(f"length_penalty is {self.length_penalty}; a number of 0 or more is accepted")
+        if not math.isfinite(self.no_answer_threshold):
+            raise ValueError(f"no_answer_threshold is {self.no_answer_threshold}; a finite number is accepted")
 
     @classmethod
     def read(cls, folder: Path) -> Calibration:
@@ -80,6 +84,29 @@ def fit_temperature(scores: Callable[[float], Sequence[float]], right: Sequence[
         loss, bounds=(math.log(LOWEST), math.log(HIGHEST)), method="bounded", options={"maxiter": 20, "xatol": 0.01}
     )
     return math.exp(found.x)
+
+
+def fit_threshold(margins: Sequence[float], answered: Sequence[float], declined: Sequence[float]) -> float:
+    """Return the threshold of no answer with which questions are answered best.
+
+    Source: SQuAD 2.0's evaluation script (2018), ``find_best_thresh``.
+
+    Args:
+        margins: by how much the logits of no answer are more than the best answer's, of each question.
+        answered: what its best answer scores.
+        declined: what no answer scores there.
+    """
+    # What cannot be answered at all says nothing of a threshold.
+    order = [place for place in np.argsort(margins, kind="stable") if np.isfinite(margins[place])]
+    if not order:
+        return 0.0
+    margin, gain = np.asarray(margins)[order], (np.asarray(answered) - np.asarray(declined))[order]
+    # Of all thresholds, those between two margins, and one at each end: how much is won by answering what lies below.
+    won = np.concatenate([[0.0], np.cumsum(gain)])
+    borders = np.concatenate([[margin[0] - 1], (margin[:-1] + margin[1:]) / 2, [margin[-1] + 1]])
+    # Equal margins are not parted.
+    possible = np.concatenate([[True], margin[1:] > margin[:-1], [True]])
+    return float(borders[np.where(possible, won, -np.inf).argmax()])
 
 
 def calibration_error(scores: Sequence[float], right: Sequence[bool]) -> float:

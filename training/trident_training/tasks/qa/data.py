@@ -1,6 +1,6 @@
-"""Extractive question answering data in SQuAD's form: SQuAD 1.1 and 2.0, KorQuAD 1.0, KLUE-MRC, TyDi QA GoldP.
+"""Extractive question answering data: SQuAD 1.1 and 2.0, KorQuAD 1.0, KLUE-MRC, AI Hub's, TyDi QA GoldP.
 
-Source of the form: Rajpurkar et al., SQuAD (2016) and Know What You Don't Know (2018).
+Source of their common form: Rajpurkar et al., SQuAD (2016) and Know What You Don't Know (2018).
 """
 
 from __future__ import annotations
@@ -18,16 +18,19 @@ from typing import Any
 from datasets import Dataset, DatasetDict
 
 from trident_training.data.carving import carve
-from trident_training.data.problems import DataError, Problems
+from trident_training.data.problems import DataError
 from trident_training.data.reading import hub_splits
 from trident_training.data.splits import Splits
+from trident_training.tasks.qa.forms import ENDINGS, check_rows, read_questions
+from trident_training.tasks.qa.unanswerable import without_answer
 
 FILES = {"train": ("train",), "validation": ("dev", "validation")}
 #: What is done about an answer that does not stand where its start says.
-EXACT, MOVED, UNFOUND, EMPTY = (
+EXACT, MOVED, UNFOUND, AMBIGUOUS, EMPTY = (
     "exact",
     "moved to where its text stands nearest",
     "left out: not in its context",
+    "left out: more than once in its context, and no start",
     "empty",
 )
 
@@ -40,13 +43,17 @@ class QuestionData(Splits):
 
     Attributes:
         offsets: how many answers stood where they said, were moved, or were left out.
+        paired: how many questions are put to a second passage, which does not answer them.
     """
 
     offsets: Counter[str] = field(default_factory=Counter)
+    paired: int = 0
 
     def summary(self) -> str:
-        """Return how many answers stood where they said, were moved, or were left out."""
-        return ", ".join(f"{number} answers {how}" for how, number in self.offsets.items())
+        """Return how many answers stood where they said, were moved, or were left out, and what was added."""
+        told = [f"{number} answers {how}" for how, number in self.offsets.items()]
+        told += [f"{self.paired} questions put to a passage without their answer"] if self.paired else []
+        return ", ".join(told)
 
     def digest(self, split: str) -> str:
         """Return SHA-256 over a split's rows: two scores may be compared where it is the same."""
@@ -63,6 +70,7 @@ def load_questions(
     seed: int = 0,
     unambiguous: bool = False,
     most_questions: int | None = None,
+    no_answer: float = 0.0,
 ) -> QuestionData:
     """Load, check and join data sets.
 
@@ -70,7 +78,8 @@ def load_questions(
     Unicode's composed form or without surrounding spaces, does stand; one whose text is nowhere is left out.
 
     Args:
-        sources: JSON files, folders with ``train*.json`` and perhaps ``dev*.json``, or hub names, ``name`` or
+        sources: files of any form in :mod:`trident_training.tasks.qa.forms`, folders with ``train*.json`` (``.jsonl``,
+            ``.parquet``) and perhaps ``dev*.json``, or hub names, ``name`` or
             ``name:configuration``.
         validation_fraction: how much of the train sets is carved off to choose by, whole articles at a time and
             with them those that share a context, the sources' own validation sets being kept for the report; 0 chooses
@@ -78,9 +87,11 @@ def load_questions(
         seed: of the carving.
         unambiguous: leaves out of the train set what cannot be pinned down: answers whose text stands more than once.
         most_questions: draws so many from the train set, where it has more.
+        no_answer: share of the questions to learn from, and of those to choose by, that are put to a passage without
+            their answer as well.
 
     Raises:
-        DataError: nothing there, not SQuAD's form, or no question to learn from or to choose by.
+        DataError: nothing there, none of the forms that are read, or no question to learn from or to choose by.
         ValueError: a fraction outside 0 to 0.5, or 0 where no source has a validation set.
     """
     if not 0 <= validation_fraction <= 0.5:
@@ -105,6 +116,10 @@ def load_questions(
             raise DataError(f"{', '.join(sources)}: no answer's text stands just once in its context; one is needed")
     if most_questions is not None and len(train) > most_questions:
         train = random.Random(seed).sample(train, most_questions)
+    if no_answer:
+        added = [without_answer(rows, no_answer, seed) for rows in (train, validation)]
+        data.paired = sum(map(len, added))
+        train, validation = train + added[0], validation + added[1]
     parts = {"train": train, "validation": validation} | ({"test": held_out} if held_out else {})
     for split, chosen in parts.items():
         data.splits[split] = Dataset.from_list(chosen)
@@ -112,7 +127,7 @@ def load_questions(
 
 
 def load_rows(source: str, *, validation_fraction: float = 0.0, seed: int = 0) -> Dataset:
-    """Return what a model is scored on.
+    """Return what a model is scored on; its description says which answers were moved or left out in reading.
 
     Args:
         source: as :func:`load_questions` takes it.
@@ -133,42 +148,9 @@ def load_rows(source: str, *, validation_fraction: float = 0.0, seed: int = 0) -
         chosen = rows.get("validation") or rows.get("train", [])
     if not chosen:
         raise DataError(f"{source}: no questions to be scored on")
-    return Dataset.from_list(chosen)
-
-
-def read_questions(file: Path) -> list[dict[str, Any]]:
-    """Return the questions of one JSON file in SQuAD's form, as they stand there.
-
-    Raises:
-        DataError: the file is not JSON, or not in that form; the place is named.
-    """
-    try:
-        content = json.loads(file.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{file}: cannot be read as JSON: {error}") from error
-    if not isinstance(content, dict) or not isinstance(content.get("data"), list):
-        raise DataError(f"{file}: SQuAD's form is accepted, an object whose 'data' lists articles")
-    try:
-        return list(_questions(content["data"]))
-    except (KeyError, TypeError, AttributeError) as error:
-        raise DataError(f"{file}: SQuAD's form is accepted; an article, paragraph or question lacks {error}") from error
-
-
-def _questions(articles: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    for article in articles:
-        for paragraph in article["paragraphs"]:
-            for question in paragraph["qas"]:
-                answers = [] if question.get("is_impossible") else question["answers"]
-                yield {
-                    "id": str(question.get("id", question.get("guid"))),
-                    "title": article.get("title") or "",
-                    "question": question["question"],
-                    "context": paragraph["context"],
-                    "answers": {
-                        "text": [answer["text"] for answer in answers],
-                        "answer_start": [answer["answer_start"] for answer in answers],
-                    },
-                }
+    found = Dataset.from_list(chosen)
+    found.info.description = data.summary()
+    return found
 
 
 def _read(source: str) -> Iterator[tuple[str, str, Iterable[dict[str, Any]]]]:
@@ -177,15 +159,15 @@ def _read(source: str) -> Iterator[tuple[str, str, Iterable[dict[str, Any]]]]:
         yield "train", str(path), read_questions(path)
     elif path.is_dir():
         found = {
-            split: sorted(file for name in names for file in path.glob(f"*{name}*.json"))
+            split: sorted({file for name in names for ending in ENDINGS for file in path.glob(f"*{name}*{ending}")})
             for split, names in FILES.items()
         }
         if not any(found.values()):
-            raise DataError(f"{path} holds no *train*.json and no *dev*.json")
+            raise DataError(f"{path} holds no *train*.json and no *dev*.json; {', '.join(ENDINGS)} are accepted")
         for split, files in found.items():
             for file in files:
                 yield split, str(file), read_questions(file)
-    elif path.is_absolute() or source.startswith(".") or path.suffix == ".json":
+    elif path.is_absolute() or source.startswith(".") or path.suffix in ENDINGS:
         raise DataError(f"there is no file or folder {source}")
     else:
         yield from _from_hub(source)
@@ -195,39 +177,26 @@ def _from_hub(source: str) -> Iterator[tuple[str, str, Iterable[dict[str, Any]]]
     splits = hub_splits(source)
     for split in ("train", "validation"):
         if split in splits:
-            rows = (
-                {
-                    "id": str(row.get("id", row.get("guid"))),
-                    "title": row.get("title") or "",
-                    "question": row["question"],
-                    "context": row["context"],
-                    "answers": {name: list(row["answers"][name]) for name in ("text", "answer_start")},
-                }
-                for row in splits[split]
-            )
-            yield split, f"{source} ({split})", rows
+            file = f"{source} ({split})"
+            yield split, file, check_rows(iter(splits[split]), file)
 
 
 def _check(questions: Iterable[dict[str, Any]], file: str, data: QuestionData) -> list[dict[str, Any]]:
-    problems, good = Problems(), []
-    for row, question in enumerate(questions, 1):
-        wrong = [name for name in ("question", "context") if not isinstance(question[name], str)]
-        if wrong:
-            problems.add(file, row, f"{wrong[0]} of id {question['id']} is no text")
-            continue
+    good = []
+    for question in questions:
         answers = question["answers"]
         kept: dict[str, list[Any]] = {"text": [], "answer_start": []}
         for text, start in zip(answers["text"], answers["answer_start"], strict=True):
             found = align(question["context"], text, start)
             data.offsets[found.how] += 1
             if found.how != EXACT:
-                data.notes.append(f"{file}, id {question['id']}: {text[:40]!r} at {start}: {found.how}")
+                place = "" if start is None else f" at {start}"
+                data.notes.append(f"{file}, id {question['id']}: {text[:40]!r}{place}: {found.how}")
             if found.start is not None:
                 kept["text"].append(found.text)
                 kept["answer_start"].append(found.start)
         if kept["text"] or not answers["text"]:
             good.append({**question, "answers": kept})
-    problems.check()
     return good
 
 
@@ -240,17 +209,37 @@ class Aligned:
     how: str
 
 
-def align(context: str, text: str, start: int) -> Aligned:
-    """Find an answer in its context: where it says, or else at the nearest place where its text stands."""
+def align(context: str, text: str, start: int | None) -> Aligned:
+    """Find an answer in its context: where it says, or else at the nearest place where its text stands.
+
+    One that does not say where is found where its text stands once.
+    """
     if not text.strip():
         return Aligned(text, None, EMPTY)
-    if context[start : start + len(text)] == text:
+    if start is not None and context[start : start + len(text)] == text:
         return Aligned(text, start, EXACT)
-    for candidate in dict.fromkeys((text, text.strip(), unicodedata.normalize("NFC", text).strip())):
+    if start is not None and "\r\n" in context:
+        # Whoever counted one character for a line's end meant a place further on.
+        start = _with_line_ends(context, start)
+    forms = (text, text.strip(), *(unicodedata.normalize(form, text).strip() for form in ("NFC", "NFD")))
+    for candidate in dict.fromkeys(forms):
         places = list(_occurrences(context, candidate))
+        if len(places) == 1 or (places and start is not None):
+            return Aligned(candidate, min(places, key=lambda place: abs(place - (start or 0))), MOVED)
         if places:
-            return Aligned(candidate, min(places, key=lambda place: abs(place - start)), MOVED)
+            return Aligned(text, None, AMBIGUOUS)
     return Aligned(text, None, UNFOUND)
+
+
+def _with_line_ends(context: str, place: int) -> int:
+    """Return the place in a context whose line ends of two characters were counted as one."""
+    passed = 0
+    for line in context.split("\r\n"):
+        if place <= len(line):
+            return passed + place
+        place -= len(line) + 1
+        passed += len(line) + 2
+    return passed
 
 
 def _occurrences(context: str, text: str) -> Iterator[int]:

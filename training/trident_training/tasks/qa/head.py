@@ -12,5 +12,5 @@ from trident_training.models import Recipe
 def head(recipe: Recipe) -> heads.Head:
     """Return start and end logits on the recipe's encoder, with the token types that its tokenizer gives."""
     model = recipe.fine_tuned(AutoModelForQuestionAnswering)
-    tokenizer = load_tokenizer(recipe.checkpoint)
+    tokenizer = load_tokenizer(recipe.tokenizer)
     return heads.span_head(model, token_types="token_type_ids" in tokenizer.model_input_names)

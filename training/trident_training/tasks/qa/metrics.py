@@ -6,7 +6,7 @@ import re
 import string
 from abc import abstractmethod
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from datasets import Features, List, Value
@@ -46,14 +46,23 @@ class _BestOfReferences(TridentMetric):
     def parts(text: str) -> Sequence[str]:
         """Return what the overlap is counted in."""
 
+    @classmethod
+    def matches(cls, prediction: str, accepted: Sequence[str]) -> bool:
+        """Return whether a prediction is one of the references, or empty where there is none."""
+        return cls.normalize(prediction) in {cls.normalize(each) for each in accepted or [""]}
+
+    @classmethod
+    def overlap(cls, prediction: str, accepted: Sequence[str]) -> float:
+        """Return a prediction's F1, 0 to 1, with the reference that it fits best."""
+        found = cls.parts(cls.normalize(prediction))
+        return max(_overlap_f1(found, cls.parts(cls.normalize(each))) for each in accepted or [""])
+
     def _compute(self, predictions: Sequence[str], references: Sequence[Sequence[str]]) -> dict[str, Any]:
-        exact, overlap = [], []
-        for prediction, accepted in zip(predictions, references, strict=True):
-            found = self.normalize(prediction)
-            expected = [self.normalize(each) for each in accepted or [""]]
-            exact.append(found in expected)
-            overlap.append(max(_overlap_f1(self.parts(found), self.parts(each)) for each in expected))
-        return {"f1": 100 * sum(overlap) / len(overlap), "exact_match": 100 * sum(exact) / len(exact)}
+        pairs = list(zip(predictions, references, strict=True))
+        return {
+            "f1": 100 * sum(self.overlap(*pair) for pair in pairs) / len(pairs),
+            "exact_match": 100 * sum(self.matches(*pair) for pair in pairs) / len(pairs),
+        }
 
 
 class SquadScore(_BestOfReferences):
@@ -108,6 +117,24 @@ class EditScore(TridentMetric):
             for prediction, accepted in zip(predictions, references, strict=True)
         ]
         return {self.primary: sum(distances) / len(distances)}
+
+
+#: By the name of whose they are.
+SCORES: Mapping[str, type[_BestOfReferences]] = {"squad": SquadScore, "korquad": KorquadScore}
+
+
+def refusals(predictions: Sequence[str], references: Sequence[Sequence[str]]) -> dict[str, float]:
+    """Return how many questions without an answer have none, and how many with one have some, in percent.
+
+    Returns:
+        ``refused`` and ``answered``; nothing where every question has an answer.
+    """
+    pairs = list(zip(predictions, references, strict=True))
+    without = [not prediction for prediction, accepted in pairs if not accepted]
+    having = [bool(prediction) for prediction, accepted in pairs if accepted]
+    if not without:
+        return {}
+    return {name: 100 * sum(each) / len(each) for name, each in (("refused", without), ("answered", having)) if each}
 
 
 def _overlap_f1(found: Sequence[str], expected: Sequence[str]) -> float:

@@ -18,14 +18,28 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, PreTrainedTok
 from trident_training.checkpoints.loading import load_question_answerer, load_tokenizer
 from trident_training.finetune.run import RESULT
 from trident_training.tasks.base import Exported, Predictor
-from trident_training.tasks.qa.calibration import FILE, PENALTIES, Calibration, calibration_error, fit_temperature
+from trident_training.tasks.qa.calibration import (
+    FILE,
+    PENALTIES,
+    Calibration,
+    calibration_error,
+    fit_temperature,
+    fit_threshold,
+)
 from trident_training.tasks.qa.data import QuestionData
-from trident_training.tasks.qa.metrics import EditScore, KorquadScore, SquadScore
+from trident_training.tasks.qa.metrics import SCORES, EditScore
 from trident_training.tasks.qa.spans import Span
-from trident_training.tasks.qa.training import best_texts, cut, decode, may_be_unanswerable, score
+from trident_training.tasks.qa.training import (
+    PassageWindows,
+    best_texts,
+    cut,
+    decode,
+    may_be_unanswerable,
+    no_answer_margins,
+    score,
+)
 
 BATCH = 32
-SCORES = {"squad": SquadScore, "korquad": KorquadScore}
 
 #: A question with ``question``, ``context`` and ``answers``.
 Question = Mapping[str, Any]
@@ -36,6 +50,9 @@ Answerer = Callable[[Sequence[Question]], list[tuple[str, float]]]
 def evaluate_answers(answerer: Answerer, questions: Sequence[Question], metric: str) -> dict[str, float]:
     """Return exact match and F1 in percent, the edit distance, and how far the scores are from being right.
 
+    Where there are questions without an answer, also ``refused``, how many of them are answered with none, and
+    ``answered``, how many of the others are not, in percent.
+
     Args:
         answerer: what is scored.
         questions: with the answers that are accepted.
@@ -44,17 +61,17 @@ def evaluate_answers(answerer: Answerer, questions: Sequence[Question], metric: 
     found = answerer(questions)
     predictions = [text for text, _ in found]
     references = [question["answers"]["text"] for question in questions]
-    result: dict[str, float] = {}
-    for each in (SCORES[metric](), EditScore()):
-        result |= each.compute(predictions=predictions, references=references)
-    result["calibration_error"] = calibration_error([score for _, score in found], right(predictions, questions))
+    result = score(predictions, questions, metric)
+    result |= EditScore().compute(predictions=predictions, references=references)
+    chances = [chance for _, chance in found]
+    result["calibration_error"] = calibration_error(chances, right(predictions, questions, metric))
     return result
 
 
-def right(predictions: Sequence[str], questions: Sequence[Question]) -> list[bool]:
-    """Return which predictions match an accepted answer exactly, after SQuAD's normalisation."""
+def right(predictions: Sequence[str], questions: Sequence[Question], metric: str = "squad") -> list[bool]:
+    """Return which predictions match an accepted answer exactly, after the metric's normalisation."""
     return [
-        SquadScore.normalize(prediction) in {SquadScore.normalize(each) for each in question["answers"]["text"] or [""]}
+        SCORES[metric].matches(prediction, question["answers"]["text"])
         for prediction, question in zip(predictions, questions, strict=True)
     ]
 
@@ -98,19 +115,39 @@ class CheckpointReader:
         self.tokenizer = load_tokenizer(checkpoint)
         self._max_length, self._doc_stride = max_length, doc_stride
 
-    def read(self, questions: Sequence[Question]) -> Callable[..., list[list[Span]]]:
-        """Read every question's windows once; the result decodes them under any calibration."""
+    def read(self, questions: Sequence[Question]) -> Reading:
+        """Read every question's windows once."""
         windows, passages = cut(questions, self.tokenizer, self._max_length, self._doc_stride)
-        start, end = _logits(self.model, self.tokenizer, windows)
-
-        def spans(calibration: Calibration, **options: Any) -> list[list[Span]]:
-            return decode(questions, passages, start, end, **asdict(calibration), **options)
-
-        return spans
+        return Reading(questions, passages, *_logits(self.model, self.tokenizer, windows))
 
     def answerer(self, calibration: Calibration, **options: Any) -> Answerer:
         """Return the answerer that the checkpoint is; arguments as :func:`checkpoint_answerer` has them."""
-        return lambda questions: _best(questions, self.read(questions)(calibration, **options))
+        return lambda questions: _best(questions, self.read(questions).spans(calibration, **options))
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a reader made of questions: logits, which any calibration can be tried on.
+
+    Attributes:
+        questions: that were read.
+        passages: their windows.
+        start: logits of each window's tokens.
+        end: the same.
+    """
+
+    questions: Sequence[Question]
+    passages: list[PassageWindows]
+    start: list[npt.NDArray[Any]]
+    end: list[npt.NDArray[Any]]
+
+    def spans(self, calibration: Calibration, **options: Any) -> list[list[Span]]:
+        """Return each question's likeliest spans; options as :func:`trident_training.tasks.qa.training.decode`'s."""
+        return decode(self.questions, self.passages, self.start, self.end, **asdict(calibration), **options)
+
+    def margins(self, length_penalty: float) -> tuple[list[str], list[float]]:
+        """Return what :func:`trident_training.tasks.qa.training.no_answer_margins` does."""
+        return no_answer_margins(self.questions, self.passages, self.start, self.end, length_penalty)
 
 
 def exported_answerer(export: Exported) -> Answerer:
@@ -154,10 +191,12 @@ def plain_scores(predictor: Predictor, data: QuestionData) -> dict[str, float]:
         raise TypeError("only a checkpoint's predictor has logits")
     questions = list(data.splits["validation"])
     plain = Calibration(may_be_unanswerable=may_be_unanswerable(data))
-    return score(best_texts(questions, predictor.reader.read(questions)(plain)), questions)
+    return score(best_texts(questions, predictor.reader.read(questions).spans(plain)), questions)
 
 
-def write_calibration(data: QuestionData, checkpoint: Path, max_length: int, doc_stride: int) -> str:
+def write_calibration(
+    data: QuestionData, checkpoint: Path, max_length: int, doc_stride: int, metric: str = "squad"
+) -> str:
     """Calibrate a finished reader on the validation set, and note it, and what it scores so, beside the weights.
 
     Args:
@@ -165,51 +204,65 @@ def write_calibration(data: QuestionData, checkpoint: Path, max_length: int, doc
         checkpoint: its folder, with its ``result.json``.
         max_length: tokens in a window.
         doc_stride: tokens that neighbouring windows share.
+        metric: whose exact match and F1 are to be the best.
 
     Returns:
         What was found, in a sentence.
     """
-    questions = list(data.splits["validation"])
-    spans = CheckpointReader(str(checkpoint), max_length, doc_stride).read(questions)
-    found, scores = calibrate(spans, questions, may_be_unanswerable(data))
+    reading = CheckpointReader(str(checkpoint), max_length, doc_stride).read(list(data.splits["validation"]))
+    found, scores = calibrate(reading, may_be_unanswerable(data), metric)
     (checkpoint / FILE).write_text(found.to_json())
     # What is told of the checkpoint is what it answers so.
     result = json.loads((checkpoint / RESULT).read_text())
     result["best_epoch"] |= scores
     (checkpoint / RESULT).write_text(json.dumps(result, indent=2) + "\n")
-    return (
+    told = (
         f"Answers are best with a length penalty of {found.length_penalty:g}, and scores probabilities at temperature "
         f"{found.temperature:g}: F1 {scores['f1']:.1f}, exact match {scores['exact_match']:.1f}."
     )
+    if "refused" in scores and "answered" in scores:
+        told += (
+            f" There is no answer from a threshold of {found.no_answer_threshold:g} on: of the questions without one "
+            f"{scores['refused']:.1f} % are refused, and of the others {scores['answered']:.1f} % answered."
+        )
+    return told
 
 
 def calibrate(
-    spans: Callable[..., list[list[Span]]], questions: Sequence[Question], may_be_unanswerable: bool
+    reading: Reading, may_be_unanswerable: bool, metric: str = "squad"
 ) -> tuple[Calibration, dict[str, float]]:
     """Find the calibration with which the answers to questions are best, and their scores right.
 
     Args:
-        spans: what :meth:`CheckpointReader.read` returned for the questions.
-        questions: with the answers that are accepted.
+        reading: of the questions, with the answers that are accepted.
         may_be_unanswerable: whether the reader was trained with questions that have no answer.
+        metric: ``squad`` or ``korquad``.
 
     Returns:
-        The calibration, and SQuAD's exact match and F1 with it, in percent, whose sum is the highest.
+        The calibration, and exact match and F1 with it, in percent, whose sum is the highest.
     """
+    questions = reading.questions
+    accepted = [question["answers"]["text"] for question in questions]
     tried = {}
     for length_penalty in PENALTIES:
-        plain = Calibration(length_penalty=length_penalty, may_be_unanswerable=may_be_unanswerable)
-        texts = best_texts(questions, spans(plain))
-        tried[plain] = (texts, score(texts, questions))
+        threshold = 0.0
+        texts, margins = reading.margins(length_penalty)
+        if may_be_unanswerable:
+            if not all(accepted):
+                overlap = SCORES[metric].overlap
+                answered = [overlap(*pair) for pair in zip(texts, accepted, strict=True)]
+                threshold = round(fit_threshold(margins, answered, [float(not each) for each in accepted]), 3)
+            texts = ["" if margin >= threshold else text for text, margin in zip(texts, margins, strict=True)]
+        tried[Calibration(1.0, length_penalty, may_be_unanswerable, threshold)] = texts, score(texts, questions, metric)
     # Of equal ones the first, which has the least penalty.
-    chosen = max(tried, key=lambda each: sum(tried[each][1].values()))
+    chosen = max(tried, key=lambda each: tried[each][1]["f1"] + tried[each][1]["exact_match"])
     texts, scores = tried[chosen]
 
     def chances(temperature: float) -> list[float]:
-        return [found[0].score if found else 0.0 for found in spans(replace(chosen, temperature=temperature))]
+        return [found[0].score if found else 0.0 for found in reading.spans(replace(chosen, temperature=temperature))]
 
     # Which answer is the best, no temperature changes.
-    temperature = round(fit_temperature(chances, right(texts, questions)), 3)
+    temperature = round(fit_temperature(chances, right(texts, questions, metric)), 3)
     return replace(chosen, temperature=temperature), scores
 
 

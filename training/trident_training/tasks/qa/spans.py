@@ -22,9 +22,12 @@ def _load() -> ModuleType:
 
 
 _spans = _load()
-Span, Window, find_spans, MAX_ANSWER_TOKENS = (
+Span, Window, find_spans, rank_spans, null_logit, widen, MAX_ANSWER_TOKENS = (
     _spans.Span,
     _spans.Window,
     _spans.find_spans,
+    _spans.rank_spans,
+    _spans.null_logit,
+    _spans.widen,
     _spans.MAX_ANSWER_TOKENS,
 )

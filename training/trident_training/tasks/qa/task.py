@@ -26,17 +26,24 @@ SOURCE = "squad"
 CALIBRATION = "calibration.json"
 DocStride = Annotated[int, Option(min=1, help="Tokens that neighbouring windows share.")]
 DOC_STRIDE = 96
+Metric = Annotated[Literal["squad", "korquad"], Option(help="Whose normalisation, exact match and F1.")]
 
 
 @dataclass(frozen=True)
 class QuestionOptions(Data):
     """Which questions are learned from."""
 
-    data: Annotated[list[str], Option(help="SQuAD-form JSON, folder, or hub name; repeatable.")] = field(
+    data: Annotated[list[str], Option(help="JSON, JSON lines, Parquet, folder, or hub name; repeatable.")] = field(
         default_factory=lambda: [SOURCE]
     )
     unambiguous: Annotated[bool, Option(help="Leave out answers whose text stands more than once.")] = False
     questions: Annotated[int | None, Option(min=1, help="Learn from so many, drawn from the train set.")] = None
+    no_answer: Annotated[
+        float,
+        Option(
+            min=0, max=1, help="Put this share of the questions to passages without their answer, too: it learns no."
+        ),
+    ] = 0.0
     validation_fraction: Annotated[
         float, Option(min=0, max=0.5, help="Carved off the train set to choose by; 0 chooses by the data's dev set.")
     ] = 0.05
@@ -47,6 +54,7 @@ class QuestionChoices:
     """What decides a fine-tuning beside its settings."""
 
     doc_stride: DocStride = DOC_STRIDE
+    metric: Metric = "squad"
 
 
 @dataclass(frozen=True)
@@ -54,7 +62,10 @@ class QuestionScoring:
     """How a reader answers and is scored."""
 
     doc_stride: DocStride = DOC_STRIDE
-    metric: Annotated[Literal["squad", "korquad"], Option(help="Whose normalisation and F1.")] = "squad"
+    metric: Metric = "squad"
+    no_answer: Annotated[
+        float, Option(min=0, max=1, help="Put this share of the questions to passages without their answer, too.")
+    ] = 0.0
     strip: Annotated[str, Option(help="Texts no answer begins or ends with, such as '[CLS] [SEP]'.")] = ""
     longest_answer: Annotated[int | None, Option(min=1, help="Characters above which an answer is none.")] = None
 
@@ -69,6 +80,12 @@ class QuestionOverrides:
     unanswerable: Annotated[
         bool | None, Option(help="Whether it may answer with none; as the checkpoint's folder says by default.")
     ] = None
+    no_answer_threshold: Annotated[
+        float | None, Option(help="How much more than the best answer's the logits of none must be; the same.")
+    ] = None
+    language: Annotated[
+        list[str], Option(help="BCP 47 tag of a language that it is for; repeatable.", show_default=False)
+    ] = field(default_factory=list)
 
 
 class QuestionAnswering(Task):
@@ -78,9 +95,16 @@ class QuestionAnswering(Task):
     model = "a span reader"
     unit = "questions"
     source = SOURCE
-    source_help = "SQuAD-form JSON, folder, or hub name."
+    source_help = "JSON, JSON lines, Parquet, folder, or hub name."
     max_length = 256
-    columns: ClassVar = {"f1": ".2f", "exact_match": ".2f", "edit_distance": ".2f", "calibration_error": ".3f"}
+    columns: ClassVar = {
+        "f1": ".2f",
+        "exact_match": ".2f",
+        "edit_distance": ".2f",
+        "calibration_error": ".3f",
+        "refused": ".1f",
+        "answered": ".1f",
+    }
     label_smoothing = False
     presets: ClassVar = {
         "squad-base": ("bert-base-uncased", "distilbert-base-uncased", "roberta-base"),
@@ -104,6 +128,7 @@ class QuestionAnswering(Task):
             seed=options.split_seed,
             unambiguous=options.unambiguous,
             most_questions=options.questions,
+            no_answer=options.no_answer,
         )
 
     def rows(self, source: str, validation_fraction: float, split_seed: int, form: Any = None) -> Dataset:
@@ -116,7 +141,7 @@ class QuestionAnswering(Task):
         """Load a span reader, and cut the passages into windows."""
         from trident_training.tasks.qa.training import prepare
 
-        return prepare(data, settings, choices.doc_stride)
+        return prepare(data, settings, choices.doc_stride, choices.metric)
 
     def distilled(
         self,
@@ -137,15 +162,15 @@ class QuestionAnswering(Task):
         """Calibrate the reader's scores on the validation set."""
         from trident_training.tasks.qa.scoring import write_calibration
 
-        return write_calibration(data, best, max_length, scoring.doc_stride)
+        return write_calibration(data, best, max_length, scoring.doc_stride, scoring.metric)
 
     def scoring_of(self, choices: QuestionChoices) -> QuestionScoring:
-        """Return how a reader of such windows is scored."""
-        return QuestionScoring(choices.doc_stride)
+        """Return how a reader of such windows is scored, by the metric that it was chosen by."""
+        return QuestionScoring(choices.doc_stride, choices.metric)
 
     def facts(self, choices: QuestionChoices) -> dict[str, Any]:
         """Return the windows' overlap."""
-        return {"doc_stride": choices.doc_stride}
+        return {"doc_stride": choices.doc_stride} | ({"metric": choices.metric} if choices.metric != "squad" else {})
 
     def predictor(self, checkpoint: str, max_length: int, scoring: QuestionScoring) -> Predictor:
         """Return what predicts each question's best answer and its score."""
@@ -171,8 +196,11 @@ class QuestionAnswering(Task):
     def score(self, predictor: Predictor, rows: Dataset, scoring: QuestionScoring) -> dict[str, Any]:
         """Return exact match and F1 in percent, the edit distance, and how far the scores are from being right."""
         from trident_training.tasks.qa.scoring import evaluate_answers
+        from trident_training.tasks.qa.unanswerable import without_answer
 
-        return evaluate_answers(predictor.predict, list(rows), scoring.metric)
+        questions = list(rows)
+        questions += without_answer(questions, scoring.no_answer)
+        return evaluate_answers(predictor.predict, questions, scoring.metric)
 
     def validate(self, predictor: Predictor, data: QuestionData) -> dict[str, Any]:
         """Return exact match and F1 before any calibration."""
@@ -190,10 +218,18 @@ class QuestionAnswering(Task):
         """Return the calibration beside the weights, with what was given in its place."""
         from trident_training.tasks.qa.calibration import Calibration
 
-        given = {"temperature": overrides.temperature, "may_be_unanswerable": overrides.unanswerable}
+        given = {
+            "temperature": overrides.temperature,
+            "may_be_unanswerable": overrides.unanswerable,
+            "no_answer_threshold": overrides.no_answer_threshold,
+        }
         chosen = {name: value for name, value in given.items() if value is not None}
         calibration: Calibration = replace(Calibration.read(weights), **chosen)  # type: ignore[arg-type]
         return {CALIBRATION: calibration.to_json()}
+
+    def overridden_metadata(self, overrides: QuestionOverrides) -> dict[str, Any]:
+        """Return the languages that were given."""
+        return {"languages": ",".join(overrides.language)} if overrides.language else {}
 
 
 TASK = QuestionAnswering()

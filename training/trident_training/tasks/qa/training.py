@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,8 +17,8 @@ from trident_training.data.problems import DataError
 from trident_training.finetune.run import Prepared
 from trident_training.finetune.settings import Settings
 from trident_training.tasks.qa.data import QuestionData
-from trident_training.tasks.qa.metrics import SquadScore
-from trident_training.tasks.qa.spans import Span, Window, find_spans
+from trident_training.tasks.qa.metrics import SCORES, SquadScore, refusals
+from trident_training.tasks.qa.spans import Span, Window, find_spans, null_logit, rank_spans, widen
 
 #: Tokens that a question must leave for its context, the overlap of two windows not counted.
 LEAST_CONTEXT = 16
@@ -34,20 +35,23 @@ class PassageWindows:
         offsets: where the context's tokens stand, start and end in characters; int ``[tokens, 2]``.
         places: for each window, its first context token's place in the row, how many it has, and which of ``offsets``
             the first one is.
+        rounded: whether the answer begins or ends inside a token, so that what is learned is a little more or less.
     """
 
     rows: list[int]
     offsets: npt.NDArray[Any]
     places: list[tuple[int, int, int]]
+    rounded: bool = False
 
 
-def prepare(data: QuestionData, settings: Settings, doc_stride: int) -> Prepared:
+def prepare(data: QuestionData, settings: Settings, doc_stride: int, metric: str = "squad") -> Prepared:
     """Load model and tokenizer and cut the contexts into windows.
 
     Args:
         data: questions to learn from and to choose by.
         settings: completed ones.
         doc_stride: tokens that neighbouring windows share.
+        metric: ``squad`` or ``korquad``, whose exact match and F1 epochs are compared by.
 
     Raises:
         CheckpointError: the checkpoint cannot be loaded, or takes fewer tokens than ``settings.max_length``.
@@ -59,7 +63,7 @@ def prepare(data: QuestionData, settings: Settings, doc_stride: int) -> Prepared
     model = load_question_answerer(
         settings.model, settings.max_length, dropout=Dropout(settings.dropout, settings.attention_dropout)
     )
-    train, _ = cut(data.splits["train"], tokenizer, settings.max_length, doc_stride)
+    train, learned = cut(data.splits["train"], tokenizer, settings.max_length, doc_stride)
     validation, passages = cut(data.splits["validation"], tokenizer, settings.max_length, doc_stride)
     for split, rows in (("train", train), ("validation", validation)):
         if not len(rows):
@@ -73,8 +77,9 @@ def prepare(data: QuestionData, settings: Settings, doc_stride: int) -> Prepared
     def compute_metrics(prediction: EvalPrediction) -> dict[str, float]:
         start, end, *_ = tuple(prediction.predictions)
         found = decode(questions, passages, start, end, may_be_unanswerable=may_be_unanswerable(data))
-        return score(best_texts(questions, found), questions)
+        return score(best_texts(questions, found), questions, metric)
 
+    rounded = sum(passage.rounded for passage in learned)
     return Prepared(
         model=model,
         tokenizer=tokenizer,
@@ -88,7 +93,11 @@ def prepare(data: QuestionData, settings: Settings, doc_stride: int) -> Prepared
             "train_data": data.digest("train"),
             "validation_data": data.digest("validation"),
             "doc_stride": doc_stride,
-        },
+        }
+        | ({"metric": metric} if metric != "squad" else {}),
+        remark=f"{rounded} of {len(learned)} answers begin or end inside a token; the nearest border of one is learned"
+        if rounded
+        else None,
     )
 
 
@@ -139,26 +148,55 @@ def _windows(
     first = 0
     for index, offsets in enumerate(encoded["offset_mapping"]):
         inside = [place for place, sequence in enumerate(encoded.sequence_ids(index)) if sequence == 1]
-        start, end = _label(question["answers"], offsets, inside)
+        start, end, rounded = _label(question, offsets, inside)
         row = {name: encoded[name][index] for name in ROW if name in encoded}
         row |= {"start_positions": start, "end_positions": end, "length": len(offsets)}
         row |= {"first": first, "place": inside[0] if inside else 0, "offsets": [offsets[place] for place in inside]}
+        row |= {"rounded": rounded}
         windows.append(row)
         first += len(inside) - doc_stride
     return windows
 
 
 def _label(
-    answers: Mapping[str, list[Any]], offsets: Sequence[tuple[int, int]], inside: Sequence[int]
-) -> tuple[int, int]:
-    """Return the places of the first answer's first and last token; 0 and 0 where the window does not hold it all."""
-    if not answers["text"] or not inside:
-        return 0, 0
-    begins = answers["answer_start"][0]
-    ends = begins + len(answers["text"][0])
-    start = next((place for place in inside if offsets[place][0] <= begins < offsets[place][1]), None)
-    end = next((place for place in inside if offsets[place][0] < ends <= offsets[place][1]), None)
-    return (0, 0) if start is None or end is None else (start, end)
+    question: Mapping[str, Any], offsets: Sequence[tuple[int, int]], inside: Sequence[int]
+) -> tuple[int, int, bool]:
+    """Return the places of the first answer's first and last token, and whether it begins or ends inside one.
+
+    An answer that ends inside a token, as one before a particle of Korean may, is learned up to the nearest end of a
+    token, and likewise from the nearest start; of two as near, with the token that it ends inside.
+
+    Returns:
+        0, 0 and False where the window does not hold all of the answer.
+    """
+    context, answers = question["context"], question["answers"]
+    # Some have no letter of the context.
+    filled = [place for place in inside if offsets[place][0] < offsets[place][1]]
+    if not answers["text"] or not filled:
+        return 0, 0, False
+    text = answers["text"][0]
+    begins = answers["answer_start"][0] + len(text) - len(text.lstrip())
+    ends = begins + len(text.strip())
+    starts, stops = [offsets[place][0] for place in filled], [offsets[place][1] for place in filled]
+    # A token may lack what stands on its last letter, or the end of a syllable: the decoder widens it, too.
+    first = max(bisect.bisect_right(starts, begins) - 1, 0)
+    last = min(bisect.bisect_left(stops, ends), len(filled) - 1)
+    if begins < widen(context, starts[0], stops[0])[0] or ends > widen(context, starts[-1], stops[-1])[1]:
+        return 0, 0, False
+
+    def start_of(token: int) -> int:
+        return int(widen(context, starts[token], stops[token])[0])
+
+    def end_of(token: int) -> int:
+        return int(widen(context, starts[token], stops[token])[1])
+
+    start = min(range(first, min(first + 2, len(filled))), key=lambda token: abs(start_of(token) - begins))
+    end = min(range(last, max(last - 2, -1), -1), key=lambda token: abs(end_of(token) - ends))
+    if start > end:
+        start, end = first, last
+    # A tokenizer may count a space to the word behind it.
+    rounded = context[start_of(start) : end_of(end)].strip() != context[begins:ends]
+    return filled[start], filled[end], rounded
 
 
 def _place(windows: Sequence[Mapping[str, Any]], row: int) -> PassageWindows:
@@ -169,12 +207,31 @@ def _place(windows: Sequence[Mapping[str, Any]], row: int) -> PassageWindows:
         rows=list(range(row, row + len(windows))),
         offsets=np.array(offsets, dtype=np.int64).reshape(-1, 2),
         places=[(window["place"], len(window["offsets"]), window["first"]) for window in windows],
+        rounded=any(window["rounded"] for window in windows),
     )
 
 
 def may_be_unanswerable(data: QuestionData) -> bool:
     """Return whether there are questions without an answer to learn from."""
     return any(not answers["text"] for answers in data.splits["train"]["answers"])
+
+
+def windows_of(
+    passages: Sequence[PassageWindows], start: Sequence[npt.NDArray[Any]], end: Sequence[npt.NDArray[Any]]
+) -> list[list[Window]]:
+    """Return each question's windows as the decoder takes them; arguments as in :func:`decode`."""
+    return [
+        [
+            Window(
+                start[row][place : place + count],
+                end[row][place : place + count],
+                first,
+                float(start[row][0] + end[row][0]),
+            )
+            for row, (place, count, first) in zip(passage.rows, passage.places, strict=True)
+        ]
+        for passage in passages
+    ]
 
 
 def decode(
@@ -193,19 +250,38 @@ def decode(
         end: the same.
         options: :func:`trident_training.tasks.qa.spans.find_spans`'s.
     """
-    result = []
-    for question, passage in zip(questions, passages, strict=True):
-        windows = [
-            Window(
-                start[row][place : place + count],
-                end[row][place : place + count],
-                first,
-                float(start[row][0] + end[row][0]),
-            )
-            for row, (place, count, first) in zip(passage.rows, passage.places, strict=True)
-        ]
-        result.append(find_spans(question["context"], passage.offsets, windows, **options))
-    return result
+    windows = windows_of(passages, start, end)
+    return [
+        find_spans(question["context"], passage.offsets, each, **options)
+        for question, passage, each in zip(questions, passages, windows, strict=True)
+    ]
+
+
+def no_answer_margins(
+    questions: Sequence[Mapping[str, Any]],
+    passages: Sequence[PassageWindows],
+    start: Sequence[npt.NDArray[Any]],
+    end: Sequence[npt.NDArray[Any]],
+    length_penalty: float,
+) -> tuple[list[str], list[float]]:
+    """Return each question's best answer, and by how much the logits of there being none are more than its own.
+
+    Args:
+        questions: and the next three, as :func:`decode` takes them.
+        passages: the same.
+        start: the same.
+        end: the same.
+        length_penalty: of the calibration.
+
+    Returns:
+        Empty texts, with an infinite margin, of questions without windows.
+    """
+    texts, margins = [], []
+    for question, passage, windows in zip(questions, passages, windows_of(passages, start, end), strict=True):
+        spans, _ = rank_spans(question["context"], passage.offsets, windows, length_penalty=length_penalty)
+        texts += best_texts([question], [spans])
+        margins.append(null_logit(windows) - spans[0].score if spans else np.inf)
+    return texts, margins
 
 
 def best_texts(questions: Sequence[Mapping[str, Any]], found: Sequence[Sequence[Span]]) -> list[str]:
@@ -216,13 +292,13 @@ def best_texts(questions: Sequence[Mapping[str, Any]], found: Sequence[Sequence[
     ]
 
 
-def score(predictions: Sequence[str], questions: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """Return SQuAD's F1 and exact match in percent."""
-    return dict(
-        SquadScore().compute(
-            predictions=list(predictions), references=[question["answers"]["text"] for question in questions]
-        )
-    )
+def score(
+    predictions: Sequence[str], questions: Sequence[Mapping[str, Any]], metric: str = "squad"
+) -> dict[str, float]:
+    """Return F1 and exact match in percent, SQuAD's or KorQuAD's, and how well questions without an answer are told."""
+    references = [question["answers"]["text"] for question in questions]
+    found = SCORES[metric]().compute(predictions=list(predictions), references=references)
+    return dict(found) | refusals(predictions, references)
 
 
 def collapsed(scores: Mapping[str, float]) -> str | None:

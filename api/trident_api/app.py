@@ -16,6 +16,7 @@ from trident_api.admission import Admission
 from trident_api.body import BoundedBody
 from trident_api.catalogue import Catalogue
 from trident_api.disconnect import CancelWhenGone
+from trident_api.draining import ReadToTheEnd
 from trident_api.inference import Inference
 from trident_api.metrics import Metrics
 from trident_api.observe import Observe
@@ -135,4 +136,5 @@ def create_app(
             expose_headers=EXPOSED,
         )
     app.add_middleware(Observe, metrics=metrics)
+    app.add_middleware(ReadToTheEnd)
     return app

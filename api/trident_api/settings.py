@@ -38,6 +38,13 @@ class ApiSettings(BaseSettings):
     file_concurrency: int = Field(4, ge=1, le=64, description="Batches of one file that are with Triton at once.")
     max_body_bytes: int = Field(1_000_000, ge=1, description="Longest request body that is read.")
     max_file_bytes: int = Field(20_000_000, ge=1, description="Longest upload of a file that is read.")
+    keep_alive: int = Field(
+        75,
+        ge=1,
+        # uvicorn's own name: most start it by its command line, which reads it too.
+        validation_alias="UVICORN_TIMEOUT_KEEP_ALIVE",
+        description="Seconds that an idle connection is kept; longer than a balancer in front keeps one.",
+    )
     similarity_threshold: float | None = Field(
         None, ge=-1, le=1, description="Cosine from which sentences count as similar, in place of the model's own."
     )

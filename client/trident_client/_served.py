@@ -46,6 +46,7 @@ def _model_info(name: str, configuration: Configuration, embedding: Configuratio
             ),
             threshold=float(parameters["threshold"]) if "threshold" in parameters else None,
             metrics=json.loads(parameters.get("metrics", "{}")),
+            dimensions=tuple(int(each) for each in filter(None, parameters.get("dimensions", "").split(","))),
         )
     except ValueError as error:
         raise ServerError(f"the model's parameters cannot be read: {error}", name) from error

@@ -155,7 +155,7 @@ class Inference:
             found = await self._client.predict(
                 task, items, model=model, numbers=numbers, on_truncation=truncated.update
             )
-        call.truncated |= bool(truncated)
+        call.note_truncated(truncated)
         return found
 
     async def _values(self, call: Call, task: str, items: Sequence[Any], model: str) -> list[Any]:
@@ -164,7 +164,7 @@ class Inference:
             infer = partial(self._infer, task, model)
             self._inferences[task, model] = Joiner(infer) if self._joining else infer
         found = await self._inferences[task, model](items)
-        call.truncated |= any(each.truncated for each in found)
+        call.note_truncated(index for index, each in enumerate(found) if each.truncated)
         call.tokens += sum(each.tokens for each in found)
         return [each.value for each in found]
 

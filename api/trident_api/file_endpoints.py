@@ -14,7 +14,8 @@ from starlette.datastructures import UploadFile as UploadedFile
 from starlette.types import Send
 
 from trident_api import files
-from trident_api.endpoints import INFERENCE_ERRORS, call_and_inference, one_model
+from trident_api.endpoints import call_and_inference, one_model
+from trident_api.hub_endpoints import INFERENCE_ERRORS
 from trident_api.problems import FieldProblem, InvalidRequestError
 
 #: Paths that take a form.

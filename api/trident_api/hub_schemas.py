@@ -19,7 +19,7 @@ from trident_api.schemas import (
 )
 
 MAX_ITEMS = contract.EMBED.max_items
-TEXTS = ["A man is playing a guitar.", "Someone plays an instrument."]
+TEXTS: list[Any] = ["A man is playing a guitar.", "Someone plays an instrument."]
 Model = Annotated[str | None, Field(max_length=100, description="The set of models; the task's own by default.")]
 
 

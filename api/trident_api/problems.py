@@ -108,7 +108,9 @@ class ProblemResponse(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send it."""
-        if scope.get("path", "").startswith(OPENAI_PATH) and self.problem.error is None:
+        path = scope.get("path", "")
+        # Its clients show an error's own member alone, also where they were given the wrong address.
+        if (path.startswith(OPENAI_PATH) or path in OPENAI_ENDPOINTS) and self.problem.error is None:
             headers = {name: value for name, value in self.headers.items() if not name.startswith("content-")}
             await ProblemResponse(_as_openai(self.problem, self.code), headers)(scope, receive, send)
             return

@@ -20,6 +20,7 @@ def main() -> None:
         host=settings.host,
         port=settings.port,
         log_level="warning",
+        timeout_keep_alive=settings.keep_alive,
         # Requests under way are answered; a client that takes nothing keeps nobody from stopping.
         timeout_graceful_shutdown=math.ceil(settings.longest),
     )

@@ -80,7 +80,7 @@ class RequireKey:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
-        if scope["type"] != "http" or scope["path"] in OPEN or scope["path"].startswith(OPEN_BELOW):
+        if scope["type"] != "http" or _is_open(scope["method"], scope["path"]):
             await self.app(scope, receive, send)
             return
         kind, _, key = dict(scope["headers"]).get(b"authorization", b"").partition(b" ")
@@ -92,3 +92,7 @@ class RequireKey:
         )
         headers = {"www-authenticate": "Bearer", "connection": "close"}
         await problem(401, detail, headers=headers)(scope, receive, send)
+
+
+def _is_open(method: str, path: str) -> bool:
+    return method in {"GET", "HEAD"} and (path in OPEN or path.startswith(OPEN_BELOW))

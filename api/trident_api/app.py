@@ -5,28 +5,50 @@ from __future__ import annotations
 import gc
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from functools import partial
 
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 from trident_client import AsyncTridentClient, Retry, Timeout
 
-from trident_api import endpoints, file_endpoints, log, openai_endpoints, pages, problems, state_endpoints, tracing
+from trident_api import (
+    endpoints,
+    file_endpoints,
+    hub_endpoints,
+    log,
+    openai_endpoints,
+    pages,
+    problems,
+    state_endpoints,
+    tracing,
+)
 from trident_api.access import Keys, RequireKey
 from trident_api.admission import Admission
 from trident_api.body import BoundedBody
 from trident_api.catalogue import Catalogue
 from trident_api.disconnect import CancelWhenGone
+from trident_api.draining import ReadToTheEnd
 from trident_api.inference import Inference
 from trident_api.metrics import Metrics
 from trident_api.observe import Observe
+from trident_api.paths import OneSpelling
 from trident_api.settings import ApiSettings
 
 DESCRIPTION = (
     "Sentence-level NLP from NVIDIA Triton Inference Server. Every answer carries `x-request-id`; one of an inference "
-    "also `x-queue-time` and `x-inference-time`, in milliseconds."
+    "also `x-queue-time` and `x-inference-time`, in milliseconds. `x-truncated: true` says that a text was longer than "
+    "the model takes, and `x-truncated-items`, such as `0,3-7`, which items of a list were."
 )
 #: Headers that a page of another origin may read.
-EXPOSED = ("x-request-id", "x-queue-time", "x-inference-time", "x-truncated", "x-unknown-tokens", "retry-after")
+EXPOSED = (
+    "x-request-id",
+    "x-queue-time",
+    "x-inference-time",
+    "x-truncated",
+    "x-truncated-items",
+    "x-unknown-tokens",
+    "retry-after",
+)
 
 
 def make_client(settings: ApiSettings) -> AsyncTridentClient:
@@ -56,6 +78,14 @@ def _left_out_of_garbage_collection() -> Iterator[None]:
         yield
     finally:
         gc.unfreeze()
+
+
+def _longest_body(settings: ApiSettings, path: str) -> int:
+    if path in file_endpoints.UPLOADS:
+        return settings.max_file_bytes
+    lists = {*endpoints.LISTS, *hub_endpoints.LISTS, *openai_endpoints.LISTS}
+    is_list = path in lists or path.startswith(endpoints.LISTS_BELOW)
+    return settings.max_list_bytes if is_list else settings.max_body_bytes
 
 
 def create_app(
@@ -107,10 +137,12 @@ def create_app(
         strict_content_type=False,
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,
+        servers=[{"url": chosen.root_path}] if chosen.root_path else None,
         telemetry=tracing.settings_of(provider),
     )
     app.state.settings, app.state.metrics = chosen, metrics
-    for module in (endpoints, file_endpoints, openai_endpoints, state_endpoints):
+    for module in (endpoints, hub_endpoints, file_endpoints, openai_endpoints, state_endpoints):
         app.include_router(module.router)
     pages.install(app)
     pages.describe(app, keys_needed=chosen.api_keys_file is not None)
@@ -120,19 +152,24 @@ def create_app(
     app.add_middleware(CancelWhenGone, send_timeout=chosen.longest)
     app.add_middleware(
         BoundedBody,
-        max_bytes=chosen.max_body_bytes,
+        limit_of=partial(_longest_body, chosen),
+        max_held=chosen.max_held_bytes,
         uploads=file_endpoints.UPLOADS,
-        max_file_bytes=chosen.max_file_bytes,
+        retry_after=chosen.retry_after,
     )
     if chosen.api_keys_file is not None:
         app.add_middleware(RequireKey, keys=Keys(chosen.api_keys_file))
+    app.add_middleware(Observe, metrics=metrics)
+    app.add_middleware(OneSpelling, prefix=chosen.root_path)
     if chosen.cors_origins:
+        # Around what answers to failures: a page may read those too. Who may ask is said by the origins; packages for
+        # browsers add headers of their own to every request.
         app.add_middleware(
             CORSMiddleware,
             allow_origins=chosen.cors_origins,
             allow_methods=["GET", "POST"],
-            allow_headers=["authorization", "content-type", "x-request-id"],
+            allow_headers=["*"],
             expose_headers=EXPOSED,
         )
-    app.add_middleware(Observe, metrics=metrics)
+    app.add_middleware(ReadToTheEnd)
     return app

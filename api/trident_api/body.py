@@ -5,100 +5,157 @@ Plain ASGI, so that an oversized body is refused as soon as it is known to be to
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from trident_api.inflating import inflated
 from trident_api.problems import problem
 
 
 class BoundedBody:
     """Bounds every body; reads one of JSON, requires UTF-8, and declares it JSON whatever the client called it.
 
-    The systems Trident replaces are called with ``data=json.dumps(...)`` and any content type at all.
+    The systems Trident replaces are called with ``data=json.dumps(...)`` and any content type at all. What is
+    compressed by gzip is bounded as it comes out.
 
     Args:
         app: the application behind.
-        max_bytes: the longest body that is accepted.
-        uploads: paths, without a closing slash, that take a form with a file, which passes through as it arrives.
-        max_file_bytes: the longest of those.
+        limit_of: the longest body that a path accepts, in bytes.
+        max_held: bytes of all bodies of the requests under way; one that would not fit is refused.
+        uploads: paths that take a form with a file, which passes through as it arrives.
+        retry_after: seconds after which one that did not fit may be sent again.
     """
 
-    def __init__(self, app: ASGIApp, max_bytes: int, uploads: Collection[str] = (), max_file_bytes: int = 0) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        limit_of: Callable[[str], int],
+        max_held: int,
+        uploads: Collection[str] = (),
+        retry_after: int = 1,
+    ) -> None:
         self.app = app
-        self.max_bytes = max_bytes
+        self.limit_of = limit_of
+        self.max_held = max_held
         self.uploads = frozenset(uploads)
-        self.max_file_bytes = max_file_bytes
+        self.retry_after = retry_after
+        self._held = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
         if scope["type"] != "http" or scope["method"] not in {"POST", "PUT", "PATCH", "DELETE"}:
             await self.app(scope, receive, send)
             return
-        is_upload = scope["path"].rstrip("/") in self.uploads
-        limit = self.max_file_bytes if is_upload else self.max_bytes
-        declared = dict(scope["headers"]).get(b"content-length", b"0")
-        # Beyond this many digits int() refuses.
-        if declared.isdigit() and (len(declared) > 20 or int(declared) > limit):
-            await problem(413, _too_long(limit), headers={"connection": "close"})(scope, receive, send)
-        elif is_upload:
-            await self.app(scope, _counting(receive, limit), send)
-        else:
-            await self._json(scope, receive, send)
+        limit = self.limit_of(scope["path"])
+        read = 0
 
-    async def _json(self, scope: Scope, receive: Receive, send: Send) -> None:
-        body = bytearray()
-        while True:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                scope["state"]["call"].disconnected = True
-                return
-            body += message.get("body", b"")
-            if len(body) > self.max_bytes:
-                # The rest of the body is not read, so the connection cannot be used again.
-                await problem(413, _too_long(self.max_bytes), headers={"connection": "close"})(scope, receive, send)
-                return
-            if not message.get("more_body", False):
-                break
+        async def counted() -> Message:
+            nonlocal read
+            message = await source()
+            size = len(message.get("body", b""))
+            read += size
+            self._held += size
+            if read > limit:
+                raise _too_long(limit)
+            if self._held > self.max_held:
+                detail = f"The requests under way hold {self.max_held} bytes, the most there may be; try again later."
+                headers = {"retry-after": str(self.retry_after), "connection": "close"}
+                raise HTTPException(429, detail, headers=headers)
+            return message
+
         try:
-            body.decode()
-        except UnicodeDecodeError as error:
-            detail = f"The body is not UTF-8 at byte {error.start}; JSON in UTF-8 is accepted."
-            await problem(422, detail)(scope, receive, send)
-            return
-        headers = [(name, value) for name, value in scope["headers"] if name != b"content-type"]
-        # In place: what is outside learns from the scope which route was taken.
-        scope["headers"] = [*headers, (b"content-type", b"application/json")]
-        await self.app(scope, _replay(bytes(body), receive), send)
+            source = _decoded(scope, receive, limit)
+            if scope["path"] in self.uploads:
+                await self.app(scope, counted, send)
+            elif (body := await _whole(scope, counted)) is not None:
+                await self.app(scope, _replay(body, receive), send)
+        except _RefusedError as error:
+            refused = error.refused
+            await problem(refused.status_code, refused.detail, headers=refused.headers)(scope, receive, send)
+        finally:
+            self._held -= read
 
 
-def _too_long(limit: int) -> str:
-    return f"The body is longer than {limit} bytes, the most that is accepted."
+class _RefusedError(Exception):
+    """A body is refused before the application is asked; what the application raises is its own matter."""
+
+    def __init__(self, refused: HTTPException) -> None:
+        super().__init__(refused.detail)
+        self.refused = refused
 
 
-def _counting(receive: Receive, limit: int) -> Receive:
-    read = 0
+def _decoded(scope: Scope, receive: Receive, limit: int) -> Receive:
+    """Return what gives the body as it was before it was compressed.
 
-    async def counting() -> Message:
-        nonlocal read
-        message = await receive()
-        read += len(message.get("body", b""))
-        if read > limit:
-            raise HTTPException(413, _too_long(limit), headers={"connection": "close"})
-        return message
+    Raises:
+        _RefusedError: it is compressed otherwise, or declared to be too long.
+    """
+    headers = dict(scope["headers"])
+    declared = headers.get(b"content-length", b"0")
+    # Beyond this many digits int() refuses.
+    if declared.isdigit() and (len(declared) > 20 or int(declared) > limit):
+        raise _RefusedError(_too_long(limit))
+    encoding = headers.get(b"content-encoding", b"identity").strip().lower()
+    if encoding == b"identity":
+        return receive
+    if encoding not in {b"gzip", b"x-gzip"}:
+        raise _RefusedError(
+            HTTPException(
+                415,
+                "The body's content-encoding is not known; gzip is accepted, or none.",
+                headers={"accept-encoding": "gzip, identity", "connection": "close"},
+            )
+        )
+    # Its length is no longer the one that was declared. In place, as below.
+    gone = {b"content-encoding", b"content-length"}
+    scope["headers"] = [each for each in scope["headers"] if each[0] not in gone]
+    return inflated(receive)
 
-    return counting
+
+async def _whole(scope: Scope, receive: Receive) -> bytearray | None:
+    """Return a body of JSON, and declare it such; None when its sender went away.
+
+    Raises:
+        _RefusedError: it is too long, or is not UTF-8.
+    """
+    body = bytearray()
+    more = True
+    while more:
+        try:
+            message = await receive()
+        except HTTPException as error:
+            raise _RefusedError(error) from None
+        if message["type"] == "http.disconnect":
+            scope["state"]["call"].disconnected = True
+            return None
+        body += message.get("body", b"")
+        more = message.get("more_body", False)
+    try:
+        body.decode()
+    except UnicodeDecodeError as error:
+        detail = f"The body is not UTF-8 at byte {error.start}; JSON in UTF-8 is accepted."
+        raise _RefusedError(HTTPException(422, detail)) from None
+    headers = [(name, value) for name, value in scope["headers"] if name != b"content-type"]
+    # In place: what is outside learns from the scope which route was taken.
+    scope["headers"] = [*headers, (b"content-type", b"application/json")]
+    return body
 
 
-def _replay(body: bytes, receive: Receive) -> Receive:
-    sent = False
+def _too_long(limit: int) -> HTTPException:
+    # The rest of the body is not read, so the connection cannot be used again.
+    detail = f"The body is longer than {limit} bytes, the most that is accepted."
+    return HTTPException(413, detail, headers={"connection": "close"})
+
+
+def _replay(body: bytearray, receive: Receive) -> Receive:
+    pieces = [body]
 
     async def replay() -> Message:
-        nonlocal sent
-        if sent:
+        if not pieces:
             return await receive()
-        sent = True
-        return {"type": "http.request", "body": body, "more_body": False}
+        # Held no longer here than it is needed.
+        return {"type": "http.request", "body": bytes(pieces.pop()), "more_body": False}
 
     return replay

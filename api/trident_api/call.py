@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 
 
 @dataclass
@@ -18,6 +19,8 @@ class Call:
             tokenization, Triton's own queue and the network are in it.
         truncated: a text was longer than the model takes.
         unknown: a text has tokens that the model's vocabulary does not know.
+        truncated_items: which items of a list had such a text, from 0 on and in order; those of a file are told in
+            its answer.
         tokens: how many the encoder read, specials included; told of embeddings alone.
         disconnected: the client closed the connection before it was answered.
     """
@@ -29,5 +32,11 @@ class Call:
     inference_seconds: float | None = None
     truncated: bool = False
     unknown: bool = False
+    truncated_items: list[int] = field(default_factory=list)
     tokens: int = 0
     disconnected: bool = False
+
+    def note_truncated(self, items: Iterable[int]) -> None:
+        """Note which items had a text that was longer than the model takes."""
+        self.truncated_items = sorted(items)
+        self.truncated |= bool(self.truncated_items)

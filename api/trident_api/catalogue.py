@@ -12,6 +12,10 @@ from trident_client import AsyncTridentClient, BadInputError, ModelInfo
 MAX_AGE, MAX_AGE_UNKNOWN = 30.0, 1.0
 
 
+class UnknownModelError(BadInputError):
+    """No set of models of the name is served for the task; the message names those that are."""
+
+
 class Catalogue:
     """The sets of models by name.
 
@@ -35,7 +39,7 @@ class Catalogue:
         """Return the set of models of a task.
 
         Raises:
-            BadInputError: no such set is served for the task; those that are, are named.
+            UnknownModelError: no such set is served for the task; those that are, are named.
         """
         age = time.monotonic() - self._fetched_at
         if age >= MAX_AGE or (name not in self._models and age >= MAX_AGE_UNKNOWN):
@@ -52,4 +56,4 @@ class Catalogue:
         if name == task and model is None:
             return ModelInfo(name, task)
         served = sorted(each.name for each in self._models.values() if each.task == task) or [task]
-        raise BadInputError(f"model '{name}' is not served for {task}; accepted are {', '.join(served)}", name)
+        raise UnknownModelError(f"model '{name}' is not served for {task}; accepted are {', '.join(served)}", name)

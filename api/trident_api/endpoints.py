@@ -7,13 +7,22 @@ from collections.abc import Sequence
 from typing import Annotated, Any
 
 import orjson
-from fastapi import APIRouter, Body, Request, Response
+from fastapi import APIRouter, Body, Query, Request, Response
 from starlette.exceptions import HTTPException
 from trident_client import Answer as Span
 from trident_client import contract
 
-from trident_api import problems
+from trident_api import hub_endpoints, problems
 from trident_api.call import Call
+from trident_api.hub_endpoints import INFERENCE_ERRORS
+from trident_api.hub_schemas import (
+    EmbedRequest,
+    HubQuestion,
+    HubSimilarity,
+    HubTexts,
+    QuestionRequest,
+    SimilarityRequest,
+)
 from trident_api.inference import Inference, Pairs
 from trident_api.schemas import (
     EXAMPLE_PAIR,
@@ -29,17 +38,18 @@ from trident_api.schemas import (
     Probabilities,
     Probability,
     Question,
-    QuestionRequest,
     Questions,
     SentencePair,
-    SentencePairs,
     Sentences,
     Similarities,
     Similarity,
-    Texts,
 )
 
-INFERENCE_ERRORS = problems.responses(413, 422, 429, 500, 502, 503, 504)
+#: Paths, and those below, that take many texts or a long one.
+LISTS = ("/acceptability", "/similarity", "/embed", "/qa")
+LISTS_BELOW = "/predict/"
+
+ModelInQuery = Annotated[str | None, Query(max_length=100, description="As `model` in the body.")]
 
 router = APIRouter(tags=["tasks"])
 
@@ -47,6 +57,18 @@ router = APIRouter(tags=["tasks"])
 def call_and_inference(request: Request) -> tuple[Call, Inference]:
     """Return what every endpoint works with. No dependencies: FastAPI solves them anew for each request."""
     return request.state.call, request.app.state.inference
+
+
+def one_model(in_body: str | None, in_query: str | None) -> str:
+    """Return the set of models that a body or a query names; that of similarity where neither does.
+
+    Raises:
+        InvalidRequestError: they name two.
+    """
+    if None not in {in_body, in_query} and in_body != in_query:
+        problem = problems.FieldProblem(field="model", detail=f"is {in_body} in the body and {in_query} in the query")
+        raise problems.InvalidRequestError([problem])
+    return next((each for each in (in_body, in_query) if each is not None), contract.STS.name)
 
 
 SHAPES = {
@@ -57,6 +79,7 @@ SHAPES = {
 QUESTIONS = {
     "one question": {"value": EXAMPLE_QUESTION},
     "a list": {"value": {"questions": [EXAMPLE_QUESTION], "top_k": 3}},
+    "as Hugging Face's clients ask": {"value": {"inputs": EXAMPLE_QUESTION}},
 }
 
 
@@ -82,17 +105,27 @@ async def acceptability(body: Sentences, request: Request) -> Probabilities:
 
 
 @router.post("/similarity", responses=INFERENCE_ERRORS)
-async def similarity(body: SentencePairs, request: Request) -> Similarities:
-    """Compare the sentences of each pair of a list."""
+async def similarity(body: SimilarityRequest, request: Request) -> Similarities | list[float]:
+    """Compare the sentences of each pair of a list.
+
+    `{"inputs": {"source_sentence", "sentences"}}` is answered by the cosine of each, as Hugging Face's clients ask.
+    """
+    if isinstance(body, HubSimilarity):
+        return await hub_endpoints.compare(body, request)
     call, inference = call_and_inference(request)
     pairs = [(each.sentence_1, each.sentence_2) for each in body.pairs]
     scores, preds = await inference.similarity(call, pairs, body.model)
     return Similarities(scores=scores.tolist(), preds=preds.astype(int).tolist())
 
 
-@router.post("/embed", responses=INFERENCE_ERRORS, response_model=Embeddings)
-async def embed(body: Texts, request: Request) -> Response:
-    """Return the embedding of each sentence of a list."""
+@router.post("/embed", responses=INFERENCE_ERRORS, response_model=Embeddings | list[list[float]])
+async def embed(body: EmbedRequest, request: Request) -> Response:
+    """Return the embedding of each sentence of a list.
+
+    `{"inputs": ...}`, a text or a list, is answered by a list of embeddings, as text-embeddings-inference does.
+    """
+    if isinstance(body, HubTexts):
+        return await hub_endpoints.embed(body, request)
     call, inference = call_and_inference(request)
     found = await inference.embed(call, body.sentences, body.model)
     # Past pydantic, which would look at every number.
@@ -110,8 +143,12 @@ async def qa(
     probability of that; `no_answer: false` asks for the best one all the same. A list ends with the last answer that
     has a hundredth of the first one's score.
 
-    `{"questions": [{"question", "context"}, ...]}` is answered by `{"answers": [[...], ...]}`, one list a question.
+    `{"questions": [{"question", "context"}, ...]}` is answered by `{"answers": [[...], ...]}`, one list a question;
+    `{"inputs": {"question", "context"}, "parameters": {"top_k", "max_answer_len"}}`, as Hugging Face's clients ask,
+    like one question.
     """
+    if isinstance(body, HubQuestion):
+        return await hub_endpoints.answer(body, request)
     call, inference = call_and_inference(request)
     if isinstance(body, Question):
         return await _answer(body, call, inference)
@@ -119,9 +156,8 @@ async def qa(
     return Answers(answers=[_spans(each) for each in await _ask(pairs, body, call, inference)])
 
 
-@router.post("/pred/sentences/", include_in_schema=False)
 @router.post("/pred/sentences", responses=INFERENCE_ERRORS)
-async def predict_sentences(body: SentencePair, request: Request) -> PredictedPair:
+async def predict_sentences(body: SentencePair, request: Request, model: ModelInQuery = None) -> PredictedPair:
     """Compare two sentences.
 
     The header `x-truncated: true` says that a sentence was longer than the encoder takes and its end was ignored, and
@@ -129,6 +165,8 @@ async def predict_sentences(body: SentencePair, request: Request) -> PredictedPa
     """
     call, inference = call_and_inference(request)
     started = time.perf_counter()
+    named = body.model if "model" in body.model_fields_set else None
+    body.model = one_model(named, model)
     answer = await _similarity(body, call, inference)
     return PredictedPair(
         sentence_1=body.sentence_1,

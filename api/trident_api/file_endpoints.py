@@ -8,14 +8,17 @@ import time
 from collections.abc import AsyncGenerator
 from typing import Annotated, Any
 
-from fastapi import APIRouter, File, Form, Header, Request, Response, UploadFile
+from fastapi import APIRouter, File, Form, Header, Query, Request, Response, UploadFile
 from fastapi.responses import StreamingResponse
+from starlette.datastructures import UploadFile as UploadedFile
 from starlette.types import Send
 
 from trident_api import files
-from trident_api.endpoints import INFERENCE_ERRORS, call_and_inference
+from trident_api.endpoints import call_and_inference, one_model
+from trident_api.hub_endpoints import INFERENCE_ERRORS
+from trident_api.problems import FieldProblem, InvalidRequestError
 
-#: Paths that take a form, without a closing slash.
+#: Paths that take a form.
 UPLOADS = ("/pred/file", "/pred/multi", "/pred/file/multi")
 #: A file of more pairs is answered while it is worked on.
 STREAM_THRESHOLD = 1024
@@ -24,7 +27,11 @@ PAIRS_PER_WRITE = 64
 
 router = APIRouter(tags=["files"])
 Upload = Annotated[UploadFile, File(description=f"Accepted is {files.ACCEPTED}.")]
-Model = Annotated[str, Form(max_length=100, description="The set of models that compares, as `/models` lists them.")]
+Model = Annotated[
+    str | None,
+    Form(max_length=100, description="The set of models that compares, as `/models` lists them; `sts` by default."),
+]
+InQuery = Annotated[str | None, Query(alias="model", max_length=100, description="As `model` in the form.")]
 Accept = Annotated[str, Header(include_in_schema=False)]
 DESCRIBED: dict[str, Any] = {
     "responses": {
@@ -43,35 +50,39 @@ DESCRIBED: dict[str, Any] = {
 }
 
 
-@router.post("/pred/file", include_in_schema=False)
-@router.post("/pred/file/", **DESCRIBED)
-async def predict_file(request: Request, file: Upload, model: Model = "sts", accept: Accept = "") -> Response:
+@router.post("/pred/file", **DESCRIBED)
+async def predict_file(
+    request: Request, file: Upload, model: Model = None, in_query: InQuery = None, accept: Accept = ""
+) -> Response:
     """Compare the pairs of a file, batch after batch.
 
     The answer is in the file's order; ask with `Accept: application/x-ndjson` or `text/csv` for one row a pair. Files
     of more than 1,024 pairs are answered while they are worked on; should that fail half-way, the connection breaks.
     """
-    return await _predict(request, file, model, accept, concurrency=1)
+    return await _predict(request, file, one_model(model, in_query), accept, concurrency=1)
 
 
-@router.post("/pred/multi", include_in_schema=False)
-@router.post("/pred/multi/", **DESCRIBED)
-@router.post("/pred/file/multi", include_in_schema=False)
-@router.post("/pred/file/multi/", **DESCRIBED)
+@router.post("/pred/multi", **DESCRIBED)
+@router.post("/pred/file/multi", **DESCRIBED)
 async def predict_file_concurrently(
-    request: Request, file: Upload, model: Model = "sts", accept: Accept = ""
+    request: Request, file: Upload, model: Model = None, in_query: InQuery = None, accept: Accept = ""
 ) -> Response:
     """Compare the pairs of a file, several batches at once.
 
-    Otherwise the same as `/pred/file/`.
+    Otherwise the same as `/pred/file`.
     """
     concurrency: int = request.app.state.settings.file_concurrency
-    return await _predict(request, file, model, accept, concurrency)
+    return await _predict(request, file, one_model(model, in_query), accept, concurrency)
 
 
 async def _predict(request: Request, file: UploadFile, model: str, accept: str, concurrency: int) -> Response:
     started = time.perf_counter()
     call, inference = call_and_inference(request)
+    # The form that was read for this endpoint already.
+    form = await request.form()
+    if (files_given := sum(isinstance(each, UploadedFile) for _, each in form.multi_items())) > 1:
+        detail = f"{files_given} files came in one form; one is accepted"
+        raise InvalidRequestError([FieldProblem(field="file", detail=detail)])
     content = await file.read()
     # A file of many rows would hold up everybody else's requests.
     rows = await asyncio.to_thread(files.read_pairs, file.filename, file.content_type, content)

@@ -187,7 +187,7 @@ class Inference:
                 on_truncation=truncated.update,
                 on_unknown=unknown.update,
             )
-        call.truncated |= bool(truncated)
+        call.note_truncated(truncated)
         call.unknown |= bool(unknown)
         return found
 
@@ -197,7 +197,7 @@ class Inference:
             infer = partial(self._infer, task, model)
             self._inferences[task, model] = Joiner(infer) if self._joining else infer
         found = await self._inferences[task, model](items)
-        call.truncated |= any(each.truncated for each in found)
+        call.note_truncated(index for index, each in enumerate(found) if each.truncated)
         call.unknown |= any(each.unknown for each in found)
         call.tokens += sum(each.tokens for each in found)
         return [each.value for each in found]

@@ -7,6 +7,7 @@ import re
 import time
 import traceback
 import uuid
+from collections.abc import Sequence
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -19,6 +20,8 @@ REQUEST_ID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
 METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 #: As nginx calls a request whose client went away before it was answered.
 CLIENT_GONE = 499
+#: Characters of a header that names items of a list: all headers together may have 4,096 with many proxies.
+MAX_RANGES = 2000
 #: Asked for by machines every few seconds: logged at debug.
 QUIET = ("/health/", "/metrics", "/static/")
 
@@ -108,5 +111,22 @@ def _headers(call: Call) -> list[tuple[bytes, bytes]]:
     headers = [(b"x-request-id", call.request_id.encode())]
     times = {b"x-queue-time": call.queue_seconds, b"x-inference-time": call.inference_seconds}
     headers += [(name, b"%.3f" % (1000 * value)) for name, value in times.items() if value is not None]
-    told = {b"x-truncated": call.truncated, b"x-unknown-tokens": call.unknown}
-    return headers + [(name, b"true") for name, holds in told.items() if holds]
+    if call.truncated:
+        headers.append((b"x-truncated", b"true"))
+    if call.unknown:
+        headers.append((b"x-unknown-tokens", b"true"))
+    if call.truncated_items and (call.size or 0) > 1:
+        headers.append((b"x-truncated-items", _ranges(call.truncated_items).encode()))
+    return headers
+
+
+def _ranges(items: Sequence[int]) -> str:
+    """Return numbers that rise, as ``0,3-7``; one list that would be longer than proxies take ends in ``...``."""
+    ranges: list[list[int]] = []
+    for each in items:
+        if ranges and each == ranges[-1][1] + 1:
+            ranges[-1][1] = each
+        else:
+            ranges.append([each, each])
+    text = ",".join(str(first) if first == last else f"{first}-{last}" for first, last in ranges)
+    return text if len(text) <= MAX_RANGES else text[:MAX_RANGES].rpartition(",")[0] + ",..."

@@ -8,19 +8,33 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import orjson
 from fastapi import APIRouter, Path, Request, Response
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
-from starlette.exceptions import HTTPException
-from trident_client import ModelInfo
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
+from trident_client import ModelInfo, contract
 
 from trident_api import problems
-from trident_api.catalogue import Catalogue
-from trident_api.endpoints import INFERENCE_ERRORS, call_and_inference
+from trident_api.catalogue import Catalogue, UnknownModelError
 from trident_api.schemas import SHAPE_TAG, Sentence, Whole
 
 #: As many as OpenAI takes.
 MAX_INPUTS = 2048
+#: Paths that take many texts.
+LISTS = ("/v1/embeddings",)
+#: What is not accepted is a 400 to OpenAI's clients, and an unknown model a 404.
+OPENAI_ERRORS = problems.responses(400, 404, 413, 415, 429, 500, 502, 503, 504)
 
 router = APIRouter(prefix="/v1", tags=["OpenAI"])
+
+
+def _no_token_ids(given: Any) -> Any:
+    first = given[0] if isinstance(given, list) and given else None
+    if isinstance(first, list) and first:
+        first = first[0]
+    if isinstance(first, int):
+        raise ValueError(
+            "holds token ids, which are of another model's vocabulary; texts are accepted. LangChain sends them with "
+            "OpenAIEmbeddings(..., check_embedding_ctx_length=False)"
+        )
+    return given
 
 
 class EmbeddingRequest(BaseModel):
@@ -32,16 +46,25 @@ class EmbeddingRequest(BaseModel):
     )
 
     input: Annotated[
-        Annotated[Sentence, Tag(SHAPE_TAG + "text")]
-        | Annotated[list[Sentence], Field(min_length=1, max_length=MAX_INPUTS), Tag(SHAPE_TAG + "texts")],
-        Discriminator(lambda given: SHAPE_TAG + ("texts" if isinstance(given, list) else "text")),
+        Annotated[
+            Annotated[Sentence, Tag(SHAPE_TAG + "text")]
+            | Annotated[list[Sentence], Field(min_length=1, max_length=MAX_INPUTS), Tag(SHAPE_TAG + "texts")],
+            Discriminator(lambda given: SHAPE_TAG + ("texts" if isinstance(given, list) else "text")),
+        ],
+        BeforeValidator(_no_token_ids),
     ] = Field(description="A text, or a list of texts; token ids are not accepted.")
-    model: str = Field("sts", max_length=100, description="The set of models that embeds, as `/v1/models` lists them.")
-    encoding_format: Literal["float", "base64"] = Field(
-        "float", description="Numbers, or little-endian float32 in base64."
+    # As in all of OpenAI's requests, null is as good as absent.
+    model: str | None = Field(
+        None, max_length=100, description="The set of models that embeds, as `/v1/models` lists them; `sts` by default."
+    )
+    encoding_format: Literal["float", "base64"] | None = Field(
+        None, description="Numbers, or little-endian float32 in base64; numbers by default."
     )
     dimensions: Whole | None = Field(
-        None, ge=1, description="Keep the first so many components and make the vector's norm 1 again."
+        None,
+        ge=1,
+        description="Keep the first so many components and make the vector's norm 1 again; only such as `/models` "
+        "names as the set's `dimensions`, for which it was trained.",
     )
 
 
@@ -85,22 +108,25 @@ class ModelList(BaseModel):
     data: list[ModelObject]
 
 
-@router.post("/embeddings", responses=INFERENCE_ERRORS, response_model=EmbeddingList)
+@router.post("/embeddings", responses=OPENAI_ERRORS, response_model=EmbeddingList)
 async def create_embeddings(body: EmbeddingRequest, request: Request) -> Response:
     """Embed texts; `usage` counts the tokens that the encoder read, specials included."""
-    call, inference = call_and_inference(request)
+    call, inference = request.state.call, request.app.state.inference
     texts = [body.input] if isinstance(body.input, str) else body.input
-    found = await inference.embed(call, texts, body.model)
+    model = contract.STS.name if body.model is None else body.model
+    if body.dimensions is not None:
+        await _check_dimensions(request, model, body.dimensions)
+    found = await inference.embed(call, texts, model)
     if body.dimensions is not None:
         found = _shorten(found, body.dimensions)
     # Past pydantic, which would look at every number.
     content = {
         "object": "list",
         "data": [
-            {"object": "embedding", "index": index, "embedding": _encode(each, body.encoding_format)}
+            {"object": "embedding", "index": index, "embedding": _encode(each, body.encoding_format or "float")}
             for index, each in enumerate(found)
         ],
-        "model": body.model,
+        "model": model,
         "usage": {"prompt_tokens": call.tokens, "total_tokens": call.tokens},
     }
     return Response(orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY), media_type="application/json")
@@ -119,7 +145,7 @@ async def retrieve_model(
     """Describe one set of models that embeds."""
     names = [each.name for each in await _embedding_models(request)]
     if model not in names:
-        raise HTTPException(404, f"No set of models of this name embeds; there are: {', '.join(names) or 'none'}.")
+        raise UnknownModelError(f"No set of models of this name embeds; there are: {', '.join(names) or 'none'}.")
     return ModelObject(id=model)
 
 
@@ -128,12 +154,21 @@ async def _embedding_models(request: Request) -> list[ModelInfo]:
     return [each for each in await catalogue.models() if each.task == "sts"]
 
 
+async def _check_dimensions(request: Request, model: str, dimensions: int) -> None:
+    """Refuse a length of vectors that a set of models neither has nor was trained for."""
+    catalogue: Catalogue = request.app.state.catalogue
+    info = await catalogue.find(model, contract.STS.name)
+    accepted = sorted({*info.dimensions, *([] if info.dimension is None else [info.dimension])})
+    if dimensions not in accepted:
+        detail = (
+            f"model '{model}' was not trained for vectors of {dimensions} components; accepted are "
+            f"{', '.join(map(str, accepted)) or 'those of its own length'} (`dimensions` in its config.pbtxt)"
+        )
+        raise problems.InvalidRequestError([problems.FieldProblem(field="dimensions", detail=detail)])
+
+
 def _shorten(embeddings: Any, dimensions: int) -> Any:
     """Return the first components of each row at unit norm: float32 ``[n, dimensions]``."""
-    most = embeddings.shape[1]
-    if dimensions > most:
-        detail = f"must be at most {most}, the dimension of this model"
-        raise problems.InvalidRequestError([problems.FieldProblem(field="dimensions", detail=detail)])
     kept = embeddings[:, :dimensions]
     norms = np.linalg.norm(kept, axis=1, keepdims=True)
     return np.ascontiguousarray(kept / np.where(norms > 0, norms, 1), dtype=np.float32)

@@ -69,6 +69,8 @@ def describe(app: FastAPI, *, keys_needed: bool) -> None:
             for path, operation in operations:
                 if operation["responses"].get("422", {}).get("content", {}).keys() == {"application/json"}:
                     operation["responses"] |= {str(key): value for key, value in problems.responses(422).items()}
+                if path.startswith(problems.OPENAI_PATH):
+                    operation["responses"].pop("422", None)
                 if keys_needed and not path.startswith("/health/"):
                     operation["security"] = [{"key": []}]
                     operation["responses"] |= {str(key): value for key, value in problems.responses(401).items()}

@@ -29,6 +29,7 @@ from trident_client import (
 )
 
 from trident_api.admission import RefusedError
+from trident_api.catalogue import UnknownModelError
 from trident_api.schemas import SHAPE_TAG
 
 STATUSES: Mapping[type[TridentError], int] = {
@@ -45,6 +46,11 @@ STATUSES: Mapping[type[TridentError], int] = {
 
 #: Below it, errors are such as OpenAI's clients show.
 OPENAI_PATH = "/v1/"
+MODEL_NOT_FOUND = "model_not_found"
+#: What OpenAI's clients find as ``code``, by status, where an error has none of its own.
+OPENAI_CODES = {401: "invalid_api_key", 413: "request_too_large", 429: "rate_limit_exceeded"}
+#: Where its clients ask that are told another address than they need.
+OPENAI_ENDPOINTS = {"/embeddings", "/chat/completions", "/completions", "/responses"}
 #: Fields at fault that are named; a file may have any number.
 MAX_PROBLEMS = 20
 #: Every answer of these tells the client when to ask again.
@@ -62,6 +68,9 @@ class OpenAIError(BaseModel):
     """An error as OpenAI's clients read it."""
 
     message: str
+    type: str = Field(description="`invalid_request_error`, `rate_limit_error` or `server_error`.")
+    param: str | None = Field(None, description="The first field at fault, if any.")
+    code: str | None = Field(None, description="Such as `model_not_found`; absent where there is none.")
 
 
 EXAMPLE: JsonDict = {
@@ -87,22 +96,40 @@ class Problem(BaseModel):
 
 
 class ProblemResponse(Response):
-    """A problem; below ``/v1`` with the member that OpenAI's clients show (RFC 9457 calls it an extension)."""
+    """A problem; below ``/v1`` with the member that OpenAI's clients show (RFC 9457 calls it an extension).
+
+    Args:
+        content: the problem.
+        headers: of the response.
+        code: what OpenAI's clients find as ``code``.
+    """
 
     media_type = "application/problem+json"
 
-    def __init__(self, content: Problem, headers: Mapping[str, str] | None = None) -> None:
+    def __init__(self, content: Problem, headers: Mapping[str, str] | None = None, code: str | None = None) -> None:
         self.problem = content
+        self.code = code
         super().__init__(orjson.dumps(content.model_dump(exclude_none=True)), content.status, headers)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send it."""
-        if scope.get("path", "").startswith(OPENAI_PATH) and self.problem.error is None:
-            error = OpenAIError(message=self.problem.detail)
+        path = scope.get("path", "")
+        # Its clients show an error's own member alone, also where they were given the wrong address.
+        if (path.startswith(OPENAI_PATH) or path in OPENAI_ENDPOINTS) and self.problem.error is None:
             headers = {name: value for name, value in self.headers.items() if not name.startswith("content-")}
-            await ProblemResponse(self.problem.model_copy(update={"error": error}), headers)(scope, receive, send)
+            await ProblemResponse(_as_openai(self.problem, self.code), headers)(scope, receive, send)
             return
         await super().__call__(scope, receive, send)
+
+
+def _as_openai(given: Problem, code: str | None) -> Problem:
+    """Return a problem with the status and the member by which OpenAI's clients tell errors apart."""
+    unprocessable = given.status == HTTPStatus.UNPROCESSABLE_ENTITY
+    status = 404 if code == MODEL_NOT_FOUND else 400 if unprocessable else given.status
+    kind = "rate_limit_error" if status == 429 else "server_error" if status >= 500 else "invalid_request_error"
+    param = "model" if code == MODEL_NOT_FOUND else given.errors[0].field if given.errors else None
+    error = OpenAIError(message=given.detail, type=kind, param=param, code=code or OPENAI_CODES.get(status))
+    return given.model_copy(update={"status": status, "title": HTTPStatus(status).phrase, "error": error})
 
 
 class InvalidRequestError(Exception):
@@ -120,11 +147,15 @@ class InvalidRequestError(Exception):
 
 
 def problem(
-    status: int, detail: str, errors: Sequence[FieldProblem] = (), headers: Mapping[str, str] | None = None
+    status: int,
+    detail: str,
+    errors: Sequence[FieldProblem] = (),
+    headers: Mapping[str, str] | None = None,
+    code: str | None = None,
 ) -> Response:
     """Return an error response."""
     return ProblemResponse(
-        Problem(title=HTTPStatus(status).phrase, status=status, detail=detail, errors=list(errors)), headers
+        Problem(title=HTTPStatus(status).phrase, status=status, detail=detail, errors=list(errors)), headers, code
     )
 
 
@@ -146,7 +177,8 @@ def install(app: FastAPI, retry_after: int) -> None:
         seconds = error.retry_after if isinstance(error, RefusedError) else None
         when = str(retry_after if seconds is None else math.ceil(seconds))
         headers = {"Retry-After": when} if status in RETRIED else None
-        return problem(status, str(error), _places(error), headers)
+        code = MODEL_NOT_FOUND if isinstance(error, UnknownModelError) else None
+        return problem(status, str(error), _places(error), headers, code)
 
     def invalid(request: Request, error: Exception) -> Response:
         details = error.errors() if isinstance(error, RequestValidationError) else []
@@ -162,8 +194,16 @@ def install(app: FastAPI, retry_after: int) -> None:
     def http_error(request: Request, error: Exception) -> Response:
         if not isinstance(error, HTTPException):
             raise error
+        if error.status_code == HTTPStatus.NOT_FOUND and request.url.path in OPENAI_ENDPOINTS:
+            return problem(404, "OpenAI's clients need a base_url that ends in /v1; there is /v1/embeddings.")
+        if error.status_code == HTTPStatus.BAD_REQUEST and is_form(request):
+            return problem(
+                422,
+                "The form cannot be read; accepted is multipart/form-data, with its boundary in the content-type and "
+                "one file as `file`, as `curl -F file=@pairs.csv` sends it.",
+            )
         if error.status_code == HTTPStatus.BAD_REQUEST:
-            # What reads bodies says so of JSON nested too deeply, numbers too long and a broken multipart form.
+            # What reads bodies says so of JSON nested too deeply and of numbers too long.
             return problem(422, f"The body cannot be read: {error.detail}")
         return problem(error.status_code, str(error.detail), headers=error.headers)
 
@@ -171,6 +211,11 @@ def install(app: FastAPI, retry_after: int) -> None:
     app.add_exception_handler(RequestValidationError, invalid)
     app.add_exception_handler(HTTPException, http_error)
     app.add_exception_handler(InvalidRequestError, refused)
+
+
+def is_form(request: Request) -> bool:
+    """Say whether a request declares a form."""
+    return request.headers.get("content-type", "").startswith("multipart/")
 
 
 def _places(error: Exception) -> list[FieldProblem]:
@@ -199,6 +244,7 @@ def field_problems(details: Sequence[Mapping[str, Any]], where: str = "") -> lis
 
 
 def _explained(message: str) -> str:
+    # Of a form with a text in the file's place.
     if message.startswith("Expected UploadFile"):
         return "must be an uploaded file with a name"
     return message.removeprefix("Value error, ")

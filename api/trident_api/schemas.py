@@ -187,15 +187,6 @@ GenerateRequest = Annotated[
 """The fields of exactly one task."""
 
 
-QuestionRequest = Annotated[
-    Annotated[Question, Tag(SHAPE_TAG + "question")] | Annotated[Questions, Tag(SHAPE_TAG + "questions")],
-    Discriminator(
-        lambda body: SHAPE_TAG + ("questions" if isinstance(body, dict) and "questions" in body else "question")
-    ),
-]
-"""One question or a list of them."""
-
-
 class Predictions(BaseModel):
     """Items for a task of any kind."""
 
@@ -278,6 +269,7 @@ class Model(BaseModel):
     task: str = Field(description="`cola`, `sts` or `qa`.")
     languages: list[str] = Field(description="BCP 47 tags; empty where it was not said.")
     dimension: int | None = Field(description="Numbers in an embedding; null for a task without.")
+    dimensions: list[int] = Field(description="Shorter vectors that its embeddings were trained for.")
     threshold: float | None = Field(description="Score from which `pred` is 1; null where there is none.")
     metrics: dict[str, float] = Field(description="What it scored when it was made.")
 

@@ -41,8 +41,24 @@ class ApiSettings(BaseSettings):
         "wait while their deadline allows.",
     )
     file_concurrency: int = Field(4, ge=1, le=64, description="Batches of one file that are with Triton at once.")
-    max_body_bytes: int = Field(1_000_000, ge=1, description="Longest request body that is read.")
+    max_body_bytes: int = Field(1_000_000, ge=1, description="Longest request body that is read, where it is no list.")
+    max_list_bytes: int = Field(
+        16_000_000,
+        ge=1,
+        description="Longest body of a list, or of a question and its context: 2,048 texts of 1,000 characters fit, "
+        "also where each is written as \\uXXXX.",
+    )
+    max_held_bytes: int = Field(
+        256_000_000, ge=1, description="Bytes of all bodies under way; a request beyond them is refused."
+    )
     max_file_bytes: int = Field(20_000_000, ge=1, description="Longest upload of a file that is read.")
+    keep_alive: int = Field(
+        75,
+        ge=1,
+        # uvicorn's own name: most start it by its command line, which reads it too.
+        validation_alias="UVICORN_TIMEOUT_KEEP_ALIVE",
+        description="Seconds that an idle connection is kept; longer than a balancer in front keeps one.",
+    )
     similarity_threshold: float | None = Field(
         None, ge=-1, le=1, description="Cosine from which sentences count as similar, in place of the model's own."
     )
@@ -52,6 +68,11 @@ class ApiSettings(BaseSettings):
     api_keys_file: Path | None = Field(None, description="File with one accepted key a line; without it all may ask.")
     cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="Origins, separated by commas, whose pages may call the facade."
+    )
+    root_path: str = Field(
+        "",
+        pattern="^(/[^/?#]+)*$",
+        description="Prefix below which a proxy publishes the facade, such as /nlp; the proxy may take it off or not.",
     )
     models: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="Sets of models, separated by commas, that are to be ready; each task's own by default."

@@ -23,12 +23,14 @@ async def models(request: Request) -> Models:
     return Models(models=[Model.model_validate(each, from_attributes=True) for each in found])
 
 
+@router.head("/health/live", include_in_schema=False)
 @router.get("/health/live")
 async def live() -> Health:
     """Say that the facade runs."""
     return Health(status="live")
 
 
+@router.head("/health/ready", include_in_schema=False)
 @router.get("/health/ready", responses=problems.responses(429, 500, 502, 503, 504))
 async def ready(request: Request) -> Health:
     """Say whether Triton answers for every model that is to be served."""

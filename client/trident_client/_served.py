@@ -63,6 +63,7 @@ def _model_info(name: str, configuration: Configuration, embedding: Configuratio
             dimension=dimension(embedding) if embedding else None,
             threshold=float(parameters["threshold"]) if "threshold" in parameters else None,
             metrics=json.loads(parameters.get("metrics", "{}")),
+            dimensions=tuple(int(each) for each in filter(None, parameters.get("dimensions", "").split(","))),
         )
     except ValueError as error:
         raise ServerError(f"the model's parameters cannot be read: {error}", name) from error

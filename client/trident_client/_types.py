@@ -45,6 +45,7 @@ class ModelInfo:
         dimension: numbers in an embedding; None for a task without embeddings.
         threshold: similarity from which two sentences are called similar; None where there is none.
         metrics: what it scored, by name.
+        dimensions: shorter vectors that its embeddings were trained for.
     """
 
     name: str
@@ -53,6 +54,7 @@ class ModelInfo:
     dimension: int | None = None
     threshold: float | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
+    dimensions: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,8 @@ APPLICATION = "trident_api.app:create_app"
 STOP_GRACE_SECONDS = 10.0
 # Open requests get less than the whole grace, so that uvicorn closes them itself.
 DRAIN_SECONDS = 5
+# Idle connections outlive those of a balancer in front, which are kept for a minute.
+KEPT_ALIVE = {"UVICORN_TIMEOUT_KEEP_ALIVE": "75"}
 
 
 class FacadeProcess(ChildServer):
@@ -64,7 +66,7 @@ class FacadeProcess(ChildServer):
         options = {"host": self._host, "port": self._port, "timeout-graceful-shutdown": DRAIN_SECONDS}
         command = [sys.executable, "-m", "uvicorn", "--factory", self._application, "--no-access-log"]
         command += [f"--{name}={value}" for name, value in options.items()]
-        environment = {**os.environ, **without_proxy(self._triton_hosts), **self._settings}
+        environment = {**KEPT_ALIVE, **os.environ, **without_proxy(self._triton_hosts), **self._settings}
         return Launch(command, environment, new_shm_prefix())
 
 

@@ -24,7 +24,14 @@ MILLISECONDS_TO_APPEAR = 30_000
 ANSWERS = ("Black Forest", "Germany", "Black Sea")
 CONFIGURATIONS = {
     "cola": {"parameters": {"task": {"string_value": "cola"}, "languages": {"string_value": "en"}}},
-    "sts": {"parameters": {"task": {"string_value": "sts"}, "languages": {"string_value": "en"}}},
+    "sts": {
+        "parameters": {
+            "task": {"string_value": "sts"},
+            "languages": {"string_value": "en"},
+            "metrics": {"string_value": '{"spearman": 0.8899, "pearson": 0.8903}'},
+        }
+    },
+    "sts_embedding": {"output": [{"name": "EMBEDDING", "dims": [7]}]},
     "sts_ko": {"parameters": {"task": {"string_value": "sts"}, "languages": {"string_value": "ko"}}},
     "qa": {"parameters": {"task": {"string_value": "qa"}, "languages": {"string_value": "en"}}},
     "qa_ko": {"parameters": {"task": {"string_value": "qa"}, "languages": {"string_value": "ko"}}},

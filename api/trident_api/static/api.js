@@ -25,8 +25,22 @@ export async function get(path) {
   }
 }
 
+// What a status means to who reads the page; the server's own words where they name what to change.
+const REASONS = {
+  401: () => word("keyNeeded"),
+  413: () => word("tooLong"),
+  429: () => word("busy"),
+  502: () => word("broken"),
+  503: () => word("notNow"),
+  504: () => word("tooSlow"),
+};
+
+/** The last request that was made. */
+export let last = null;
+
 /** Return what an endpoint answers; throws an Error whose message is for the reader. */
 export async function post(path, body) {
+  last = { path, body, keyed: "authorization" in headers() };
   const started = performance.now();
   let response;
   try {
@@ -38,13 +52,14 @@ export async function post(path, body) {
   } catch {
     throw new Error(word("failed"));
   }
-  const content = await response.json();
+  // A proxy in between answers in its own way.
+  const content = await response.json().catch(() => ({}));
   const part = (name) => (response.headers.has(name) ? shown(response.headers.get(name) / 1000) : "–");
   document.getElementById("last-total").textContent = shown((performance.now() - started) / 1000);
   document.getElementById("last-queue").textContent = part("x-queue-time");
   document.getElementById("last-inference").textContent = part("x-inference-time");
   wantKey(response.status);
-  if (!response.ok) throw new Error(`${response.status}: ${content.detail}`);
+  if (!response.ok) throw new Error(REASONS[response.status]?.() ?? content.detail ?? word("broken"));
   return { content, truncated: response.headers.get("x-truncated") === "true" };
 }
 

@@ -17,7 +17,11 @@ const WORDS = {
     truncated: "A text was longer than the model takes; its end was not looked at.",
     runnersUp: "Answers, the likeliest first", noAnswer: "The passage holds no answer", passage: "The passage", similar: "Bold where they are similar: from",
     heatmap: "Cosine of each sentence with each", atLeastTwo: "Give at least two sentences.",
-    tooMany: "At most 40 sentences are shown.", notKorean: "The text is Korean, which this model was not made for: take its answers with care.", failed: "The server cannot be reached.", ms: "ms", s: "s",
+    tooMany: "At most 40 sentences are shown.", notKorean: "The text is Korean, which this model was not made for: take its answers with care.", failed: "The server cannot be reached.",
+    blank: "There is nothing to read yet: write something first.", tooLong: "That is more text than the server takes at once.",
+    busy: "The server is busy; try again in a moment.", notNow: "The models are not ready; try again in a moment.",
+    tooSlow: "The server did not answer in time; try a shorter text.", broken: "The server failed; its operator finds why in its log.",
+    asCommand: "This request as a command", copy: "Copy", components: "components a vector", ms: "ms", s: "s",
   },
   ko: {
     skip: "입력란으로 건너뛰기", docs: "API 문서", keyNeeded: "이 서버에는 키가 필요합니다", keySave: "사용",
@@ -35,7 +39,11 @@ const WORDS = {
     truncated: "모델이 받는 길이보다 긴 글이 있어 끝부분은 보지 않았습니다.",
     runnersUp: "가능성이 높은 순서의 답", noAnswer: "지문에 답이 없습니다", passage: "지문", similar: "굵은 글씨는 유사한 문장, 기준",
     heatmap: "문장 사이의 코사인 유사도", atLeastTwo: "문장을 두 개 이상 넣어 주세요.",
-    tooMany: "문장은 40개까지 보여 줍니다.", notKorean: "한국어용으로 만든 모델이 아니므로 답이 정확하지 않을 수 있습니다.", failed: "서버에 연결할 수 없습니다.", ms: "ms", s: "초",
+    tooMany: "문장은 40개까지 보여 줍니다.", notKorean: "한국어용으로 만든 모델이 아니므로 답이 정확하지 않을 수 있습니다.", failed: "서버에 연결할 수 없습니다.",
+    blank: "아직 읽을 글이 없습니다. 먼저 입력해 주세요.", tooLong: "서버가 한 번에 받는 것보다 긴 글입니다.",
+    busy: "서버가 바쁩니다. 잠시 뒤에 다시 시도해 주세요.", notNow: "모델이 아직 준비되지 않았습니다. 잠시 뒤에 다시 시도해 주세요.",
+    tooSlow: "서버가 제때 답하지 않았습니다. 더 짧은 글로 시도해 주세요.", broken: "서버에 문제가 생겼습니다. 원인은 서버의 기록에 있습니다.",
+    asCommand: "이 요청을 명령으로 보기", copy: "복사", components: "차원의 벡터", ms: "ms", s: "초",
   },
 };
 

@@ -6,7 +6,7 @@ const EVERY = 2000;
 const SAMPLES = 60;
 // The differences of this many samples make the figures, so that they do not flicker.
 const WINDOW = 5;
-const TASKS = /route="\/(generate|acceptability|similarity|embed|qa|pred\/[^"]*|v1\/embeddings)"/;
+const TASKS = /route="\/(generate|acceptability|similarity|embed|qa|pred\/[^"]*|predict[^"]*|rerank|v[12]\/rerank|v1\/embeddings)"/;
 
 const samples = [];
 const rates = [];

@@ -1,6 +1,7 @@
 // The page: tabs, language, key, and one form a task.
 
-import { get } from "./api.js";
+import { get, last } from "./api.js";
+import { commands } from "./commands.js";
 import { make } from "./dom.js";
 import { speak, spoken, toggle, word } from "./i18n.js";
 import { watch } from "./live.js";
@@ -24,11 +25,12 @@ function select(tab, focus = true) {
 }
 
 function moveBetweenTabs(event) {
-  const place = tabs.indexOf(event.target);
-  const next = { ArrowRight: place + 1, ArrowLeft: place - 1, Home: 0, End: tabs.length - 1 }[event.key];
+  const shown = tabs.filter((tab) => !tab.hidden);
+  const place = shown.indexOf(event.target);
+  const next = { ArrowRight: place + 1, ArrowLeft: place - 1, Home: 0, End: shown.length - 1 }[event.key];
   if (next === undefined) return;
   event.preventDefault();
-  select(tabs[(next + tabs.length) % tabs.length]);
+  select(shown[(next + shown.length) % shown.length]);
 }
 
 async function submit(event) {
@@ -43,6 +45,7 @@ async function submit(event) {
   button.disabled = true;
   answer.setAttribute("aria-busy", "true");
   if (!answer.hasChildNodes()) answer.replaceChildren(make("p", { class: "note" }, word("working")));
+  const before = last;
   try {
     answer.replaceChildren(...(await tasks[section.id](form, model, threshold ?? THRESHOLD)));
     if (languages?.length && !languages.includes("ko") && HANGUL.test(text)) answer.prepend(make("p", { class: "note" }, word("notKorean")));
@@ -51,6 +54,7 @@ async function submit(event) {
   } finally {
     button.disabled = false;
     answer.removeAttribute("aria-busy");
+    if (last !== before) section.querySelector(".request").replaceChildren(commands(last));
   }
 }
 
@@ -60,8 +64,34 @@ async function listModels() {
   offerModels();
 }
 
+const speaks = (each) => !each.languages.length || each.languages.includes(spoken());
+
+/** Show the tasks that have a model of the page's language; all where none has. */
+function offerTasks() {
+  const has = (task) => models.some((each) => each.task === task && speaks(each));
+  const task = (tab) => document.getElementById(tab.getAttribute("aria-controls")).querySelector("select.model").dataset.task;
+  const known = tabs.filter((tab) => has(task(tab)));
+  for (const tab of tabs) tab.hidden = known.length > 0 && !known.includes(tab);
+  const chosen = tabs.find((tab) => tab.getAttribute("aria-selected") === "true");
+  if (chosen.hidden) select(known[0], false);
+}
+
+/** Say what a list's chosen model is for, and how good it is. */
+function describe(list) {
+  const model = models.find((each) => each.name === list.value);
+  const languages = new Intl.DisplayNames(spoken(), { type: "language" });
+  const [measure, value] = Object.entries(model?.metrics ?? {})[0] ?? [];
+  const parts = [
+    model?.languages.map((each) => languages.of(each)).join(", "),
+    measure && `${measure.replaceAll("_", " ")} ${value.toFixed(3)}`,
+    model?.dimension && `${model.dimension} ${word("components")}`,
+  ].filter(Boolean);
+  list.closest("form").querySelector(".about").textContent = parts.length ? `${model.name}: ${parts.join("; ")}` : "";
+}
+
 /** Offer each task's models, first the one that knows the page's language. */
 function offerModels() {
+  offerTasks();
   for (const list of document.querySelectorAll("select.model")) {
     const served = models.filter((each) => each.task === list.dataset.task);
     const own = { name: list.dataset.task, languages: [] };
@@ -72,6 +102,7 @@ function offerModels() {
     const best = offered.find((each) => each.name === own.name && knows(each)) ?? offered.find(knows);
     list.value = (best ?? offered.find((each) => each.name === own.name) ?? offered[0]).name;
     list.hidden = offered.length < 2;
+    describe(list);
   }
 }
 
@@ -93,6 +124,7 @@ for (const tab of tabs) {
   tab.addEventListener("click", () => select(tab));
   tab.addEventListener("keydown", moveBetweenTabs);
 }
+for (const list of document.querySelectorAll("select.model")) list.addEventListener("change", () => describe(list));
 for (const form of document.querySelectorAll("section form")) {
   form.addEventListener("submit", submit);
   form.addEventListener("keydown", (event) => {

@@ -7,11 +7,20 @@ import { word } from "./i18n.js";
 const MOST_SHOWN = 40;
 const ANSWERS = 5;
 
+/** Return a field's text; throws an Error for the reader where nothing in it can be seen. */
+function filled(field) {
+  if (!field.value.trim()) {
+    field.focus();
+    throw new Error(word("blank"));
+  }
+  return field.value;
+}
+
 const withNote = (truncated, ...elements) => (truncated ? [make("p", { class: "note" }, word("truncated")), ...elements] : elements);
 
 /** One gauge a sentence. */
 export async function acceptability(form, model) {
-  const sentences = lines(form.querySelector("textarea").value);
+  const sentences = lines(filled(form.querySelector("textarea")));
   const { content, truncated } = await post("acceptability", { sentences, model });
   const rows = sentences.map((sentence, index) => {
     const value = content.probs[index];
@@ -29,7 +38,7 @@ export async function acceptability(form, model) {
 
 /** A heat map of all pairs. */
 export async function similarity(form, model, threshold) {
-  const sentences = lines(form.querySelector("textarea").value);
+  const sentences = lines(filled(form.querySelector("textarea")));
   if (sentences.length < 2) throw new Error(word("atLeastTwo"));
   if (sentences.length > MOST_SHOWN) throw new Error(word("tooMany"));
   const { content, truncated } = await post("embed", { sentences, model });
@@ -58,8 +67,8 @@ function heat(value, threshold, title) {
 
 /** The passage with the chosen answer marked, and all answers to choose from. */
 export async function question(form, model) {
-  const context = form.querySelector("textarea").value;
-  const asked = { question: form.querySelector("input").value, context, top_k: ANSWERS, model };
+  const context = filled(form.querySelector("textarea"));
+  const asked = { question: filled(form.querySelector("input")), context, top_k: ANSWERS, model };
   const { content, truncated } = await post("qa", asked);
   // The offsets count characters; a string here counts halves of some of them.
   const characters = Array.from(context);

@@ -195,11 +195,28 @@ class Source:
         rows_read = 0
         try:
             for batch in file.iter_batches(batch_size=ROWS_PER_BATCH):
-                for values in batch.to_pylist():
+                columns = [_values(column) for column in batch.columns]
+                for values in zip(*columns, strict=True):
                     rows_read += 1
-                    yield Row(rows_read, values)
+                    yield Row(rows_read, dict(zip(batch.schema.names, values, strict=True)))
         except (OSError, UnicodeError, pa.ArrowException) as error:
             raise UsageError(f"the file is broken behind row {rows_read}: {error}") from error
+
+
+def _values(column: pa.Array) -> list[Any]:
+    """Return a column's values as Python has them; those that it has not, such as nanoseconds, as Arrow's own."""
+    if getattr(column.type, "unit", None) == "ns":
+        return [each if each.is_valid else None for each in column]
+    values: list[Any] = column.to_pylist()
+    # Text that was written without saying so; other bytes stay what they are.
+    return [_as_text(each) if isinstance(each, bytes) else each for each in values]
+
+
+def _as_text(value: bytes) -> str | bytes:
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value
 
 
 class _Raw(io.RawIOBase):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 from collections.abc import Container, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -59,7 +60,7 @@ class JsonWriter:
             row[unused_name(self._names[name], values)] = plain(value)
         if self._list:
             self._text.write(",\n" if self._count else "[\n")
-        self._text.write(json.dumps(row, ensure_ascii=False, default=str) + ("" if self._list else "\n"))
+        self._text.write(_json(row) + ("" if self._list else "\n"))
         self._count += 1
 
     def flush(self) -> None:
@@ -98,7 +99,7 @@ class CsvWriter:
     def cell(value: Any) -> Any:
         """Return what stands in a value's cell."""
         value = plain(value)
-        return json.dumps(value, ensure_ascii=False, default=str) if isinstance(value, list | dict) else value
+        return _json(value) if isinstance(value, list | dict) else value
 
     def close(self) -> None:
         """Write what is left."""
@@ -216,14 +217,37 @@ def unused_name(name: str, taken: Container[str]) -> str:
 
 
 def plain(value: Any) -> Any:
-    """Return an embedding as a list of the shortest numbers that are the same in float32."""
+    """Return an embedding as the shortest numbers that are the same in float32, and a value of Arrow's as text."""
+    if isinstance(value, pa.Scalar):
+        return value.cast(pa.string()).as_py()
     return [float(str(each)) for each in value] if isinstance(value, np.ndarray) else value
+
+
+def _json(value: Any) -> str:
+    """Return JSON that strict readers take: what is no number, or infinite, is null."""
+    try:
+        return json.dumps(value, ensure_ascii=False, default=_default, allow_nan=False)
+    except ValueError:
+        return json.dumps(_finite(value), ensure_ascii=False, default=_default)
+
+
+def _default(value: Any) -> Any:
+    text = plain(value)
+    return text if isinstance(text, str) else str(value)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _finite(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_finite(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _text(value: Any) -> str | None:
     if value is None:
         return None
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    text = value if isinstance(value, str) else _json(value)
     return text.encode("utf-8", "backslashreplace").decode()
 
 

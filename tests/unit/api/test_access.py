@@ -117,3 +117,18 @@ def test_pages_of_named_origins_may(make_api, keys_file, monkeypatch):
     assert api.post("/generate", json=PASSAGE, headers=ORIGIN).headers["access-control-allow-origin"]
     answer = api.post("/generate", json=PASSAGE, headers={"origin": "https://example.net"})
     assert "access-control-allow-origin" not in answer.headers
+
+
+def test_a_page_may_send_what_packages_add_and_read_a_failure(make_api, transport):
+    api = make_api(cors_origins=("https://example.org",))
+    asked = "authorization, content-type, x-stainless-lang, x-stainless-retry-count"
+    answer = api.options("/v1/embeddings", headers=PREFLIGHT | {"access-control-request-headers": asked})
+    assert answer.status_code == 200
+    assert set(asked.split(", ")) <= set(answer.headers["access-control-allow-headers"].split(", "))
+
+    def break_down(request):
+        raise RuntimeError
+
+    transport._answer = break_down
+    answer = api.post("/generate", json=PASSAGE, headers=ORIGIN)
+    assert (answer.status_code, answer.headers["access-control-allow-origin"]) == (500, "https://example.org")

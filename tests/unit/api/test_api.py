@@ -295,7 +295,7 @@ def described(answer_by_length: Callable[[Request], Response]) -> AsyncFakeTrans
 def test_models_are_listed_with_what_is_known_of_them(described):
     with described_api(described) as api:
         models = api.get("/models").json()["models"]
-    nothing = {"languages": [], "dimension": None, "threshold": None, "metrics": {}}
+    nothing = {"languages": [], "dimension": None, "dimensions": [], "threshold": None, "metrics": {}}
     assert models == [
         {"name": "qa", "task": "qa"} | nothing,
         {"name": "sts", "task": "sts"} | nothing | {"threshold": 0.5},

@@ -28,7 +28,7 @@ CHECKS = [
 ]
 TOO_LARGE = 413
 # A schema can say neither what a file holds nor that fields of another shape are refused.
-BEYOND_A_SCHEMA = ("/pred/file/", "/pred/multi/", "/pred/file/multi/", "/generate")
+BEYOND_A_SCHEMA = ("/pred/file", "/pred/multi", "/pred/file/multi", "/generate")
 
 
 TRANSPORT = AsyncFakeTransport(lambda request: {})

@@ -141,7 +141,7 @@ def test_each_pair_that_was_cut_is_told_even_in_a_streamed_answer(api):
 
 
 def test_the_documentation_asks_for_json(api):
-    responses = api.get("/openapi.json").json()["paths"]["/pred/file/"]["post"]["responses"]
+    responses = api.get("/openapi.json").json()["paths"]["/pred/file"]["post"]["responses"]
     assert next(iter(responses["200"]["content"])) == "application/json"
 
 
@@ -262,6 +262,23 @@ def test_a_bad_form_is_a_422(api, request_options):
     assert answer.headers["content-type"] == "application/problem+json"
 
 
+@pytest.mark.parametrize("names", [("file", "file"), ("file", "other")])
+def test_a_second_file_is_not_dropped_without_a_word(api, transport, names):
+    sent = [(name, (f"{index}.json", as_json(ROWS[:1]))) for index, name in enumerate(names)]
+    answer = api.post("/pred/multi", files=sent)
+    assert answer.status_code == 422
+    assert answer.json()["detail"] == "file: 2 files came in one form; one is accepted"
+    assert transport.requests == []
+
+
+@pytest.mark.parametrize("content", [b"no boundary in here", b""])
+@pytest.mark.parametrize("media_type", ["multipart/form-data; boundary=x", "multipart/form-data"])
+def test_a_form_that_cannot_be_read_is_told_in_words_for_its_sender(api, content, media_type):
+    detail = api.post("/pred/file", content=content, headers={"content-type": media_type}).json()["detail"]
+    assert "curl -F file=@pairs.csv" in detail or detail == "file: Field required"
+    assert "at index" not in detail
+
+
 @pytest.mark.parametrize("path", PATHS)
 def test_a_file_has_a_limit_of_its_own(make_api, path):
     api = make_api(max_body_bytes=100, max_file_bytes=50_000)
@@ -289,3 +306,14 @@ def test_another_model_may_be_named(api, transport):
     answer = api.post("/pred/multi/", files={"file": ("a.json", as_json(ROWS[:1]))}, data={"model": "sts_ko"})
     assert answer.status_code == 200
     assert transport.requests[0].model == "sts_ko"
+
+
+def test_it_may_be_named_in_the_query(api, transport):
+    pair = {"sentence_1": "a", "sentence_2": "b"}
+    for given in ({"files": {"file": ("a.json", as_json(ROWS[:1]))}}, {"json": pair}):
+        path = "/pred/sentences" if "json" in given else "/pred/file"
+        assert api.post(f"{path}?model=sts_ko", **given).status_code == 200
+        assert transport.requests[-1].model == "sts_ko"
+        assert "accepted are sts, sts_ko" in api.post(f"{path}?model=none", **given).json()["detail"]
+    two = api.post("/pred/sentences?model=sts_ko", json=pair | {"model": "sts"})
+    assert two.json()["detail"] == "model: is sts in the body and sts_ko in the query"

@@ -29,6 +29,27 @@ def test_embed_tells_truncation(api):
     assert api.post("/embed", json={"sentences": ["short", "x" * 600]}).headers["x-truncated"] == "true"
 
 
+@pytest.mark.parametrize(
+    ("path", "key"), [("/acceptability", "sentences"), ("/embed", "sentences"), ("/predict/cola", "items")]
+)
+@pytest.mark.parametrize(
+    ("cut", "told"), [([], None), ([0], "0"), ([1, 2, 3, 70, 72, 73], "1-3,70,72-73"), (range(100), "0-99")]
+)
+def test_which_items_were_cut_is_told(api, path, key, cut, told):
+    answer = api.post(path, json={key: ["x" * (600 if index in cut else 5) for index in range(100)]})
+    assert answer.headers.get("x-truncated-items") == told
+    assert answer.headers.get("x-truncated") == (told and "true")
+
+
+def test_a_header_is_no_longer_than_proxies_take(api):
+    answer = api.post("/acceptability", json={"sentences": ["x" * (600 if index % 2 else 5) for index in range(4096)]})
+    told = answer.headers["x-truncated-items"]
+    assert told.startswith("1,3,5,")
+    assert told.endswith(",...")
+    assert len(told) < 2010
+    assert all(int(each) % 2 for each in told.split(",")[:-1])
+
+
 def test_questions_are_answered_in_order(api, transport):
     questions = [{"question": f"{number}?", "context": "0123"} for number in range(5)]
     answer = api.post("/qa", json={"questions": questions, "top_k": 2}).json()

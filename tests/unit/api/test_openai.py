@@ -5,6 +5,7 @@ import base64
 import numpy as np
 import openai
 import pytest
+from trident_client import OverloadedError, ServerError, TransportError
 
 TEXTS = ["a b c", "고양이 🐟", "x" * 20]
 
@@ -42,37 +43,93 @@ def test_one_text_is_a_list_of_one(client):
     assert len(client.embeddings.create(model="sts", input="a").data) == 1
 
 
-def test_fewer_dimensions_are_the_first_ones_at_unit_norm(client):
+def test_vectors_that_a_model_was_trained_for_are_the_first_components_at_unit_norm(client, transport, monkeypatch):
+    sts = {"parameters": {"task": {"string_value": "sts"}, "dimensions": {"string_value": "3,5"}}}
+    monkeypatch.setattr(transport, "configurations", transport.configurations | {"sts": sts})
     whole = np.array(client.embeddings.create(model="sts", input="a b").data[0].embedding)
     short = np.array(client.embeddings.create(model="sts", input="a b", dimensions=3).data[0].embedding)
     assert short == pytest.approx(whole[:3] / np.linalg.norm(whole[:3]))
     assert len(client.embeddings.create(model="sts", input="a b", dimensions=8).data[0].embedding) == 8
+    with pytest.raises(openai.BadRequestError, match=r"not trained for vectors of 4 components; accepted are 3, 5, 8"):
+        client.embeddings.create(model="sts", input="a", dimensions=4)
+
+
+INVALID = "invalid_request_error"
 
 
 @pytest.mark.parametrize(
-    ("change", "says"),
+    ("change", "says", "param"),
     [
-        ({"dimensions": 9}, "dimensions: must be at most 8"),
-        ({"dimensions": 0}, "dimensions"),
-        ({"input": []}, "input"),
-        ({"input": ""}, "input"),
-        ({"input": [1, 2]}, "input"),
-        ({"input": ["a"] * 2049}, "input"),
-        ({"encoding_format": "hex"}, "encoding_format"),
-        ({"model": "text-embedding-3-small"}, "accepted are sts, sts_ko"),
+        ({"dimensions": 3}, "not trained for vectors of 3 components; accepted are 8", "dimensions"),
+        ({"dimensions": 0}, "greater than or equal to 1", "dimensions"),
+        ({"input": []}, "at least 1 item", "input"),
+        ({"input": ""}, "visible character", "input"),
+        ({"input": ["a"] * 2049}, "at most 2048 items", "input"),
+        ({"encoding_format": "hex"}, "'float' or 'base64'", "encoding_format"),
+        # As LangChain sends them unless it is told not to.
+        ({"input": [[9906, 1917], [1]]}, r"check_embedding_ctx_length=False", "input"),
+        ({"input": [9906, 1917]}, r"check_embedding_ctx_length=False", "input"),
     ],
 )
-def test_what_is_not_accepted_is_a_422_that_the_package_raises(client, change, says):
-    with pytest.raises(openai.UnprocessableEntityError, match=says):
+def test_what_is_not_accepted_is_a_400_with_type_and_parameter(client, change, says, param):
+    with pytest.raises(openai.BadRequestError, match=says) as caught:
         client.embeddings.create(**{"model": "sts", "input": "a"} | change)
+    assert (caught.value.type, caught.value.param, caught.value.code) == (INVALID, param, None)
+
+
+def test_a_model_that_is_not_served_is_a_404_with_those_that_are(client):
+    for ask in (lambda name: client.embeddings.create(model=name, input="a"), client.models.retrieve):
+        with pytest.raises(openai.NotFoundError, match="sts, sts_ko") as caught:
+            ask("text-embedding-3-small")
+        assert (caught.value.type, caught.value.param, caught.value.code) == (INVALID, "model", "model_not_found")
 
 
 @pytest.mark.parametrize(
-    ("given", "field"), [("", "input"), (["a", ""], "input.1"), ([1], "input.0"), (None, "input"), ([["a"]], "input.0")]
+    ("error", "kind", "type_", "code"),
+    [
+        (OverloadedError("full"), openai.RateLimitError, "rate_limit_error", "rate_limit_exceeded"),
+        (TransportError("away"), openai.InternalServerError, "server_error", None),
+        (ServerError("broken"), openai.InternalServerError, "server_error", None),
+    ],
+)
+def test_failures_are_of_the_kinds_that_the_package_tells_apart(client, transport, error, kind, type_, code):
+    def fail(request):
+        raise error
+
+    transport._answer = fail
+    with pytest.raises(kind, match=str(error)) as caught:
+        client.embeddings.create(model="sts", input="a")
+    assert (caught.value.type, caught.value.code) == (type_, code)
+
+
+def test_a_body_that_is_too_long_is_a_413_of_its_shape_too(make_api):
+    answer = make_api(max_list_bytes=100).post("/v1/embeddings", json={"input": "x" * 100})
+    assert answer.status_code == 413
+    assert answer.json()["error"] == {
+        "message": answer.json()["detail"], "type": INVALID, "code": "request_too_large"
+    }  # fmt: skip
+
+
+def test_explicit_nulls_are_absent_fields(api):
+    nothing = dict.fromkeys(("model", "encoding_format", "dimensions", "user"))
+    answer = api.post("/v1/embeddings", json={"input": "a"} | nothing)
+    assert answer.json() == api.post("/v1/embeddings", json={"input": "a"}).json()
+    assert answer.json()["model"] == "sts"
+
+
+def test_a_base_url_without_v1_is_told(api):
+    client = openai.OpenAI(base_url="http://testserver", api_key="x", http_client=api, max_retries=0)
+    with pytest.raises(openai.NotFoundError, match="ends in /v1"):
+        client.embeddings.create(model="sts", input="a")
+
+
+@pytest.mark.parametrize(
+    ("given", "field"), [("", "input"), (["a", ""], "input.1"), (None, "input"), ([["a"]], "input.0")]
 )
 def test_the_text_at_fault_is_named(api, given, field):
-    (error,) = api.post("/v1/embeddings", json={"model": "sts", "input": given}).json()["errors"]
-    assert error["field"] == field
+    answer = api.post("/v1/embeddings", json={"model": "sts", "input": given})
+    (error,) = answer.json()["errors"]
+    assert (answer.status_code, answer.json()["error"]["param"], error["field"]) == (400, field, field)
 
 
 def test_fields_of_other_servers_are_ignored(api):
@@ -91,5 +148,6 @@ def test_the_package_sends_its_key(keys_file, transport, make_api):
     api = make_api(api_keys_file=keys_file)
     options = {"base_url": "http://testserver/v1", "http_client": api, "max_retries": 0}
     assert openai.OpenAI(api_key="first-key", **options).embeddings.create(model="sts", input="a").data
-    with pytest.raises(openai.AuthenticationError):
+    with pytest.raises(openai.AuthenticationError, match="A key is needed") as caught:
         openai.OpenAI(api_key="wrong", **options).embeddings.create(model="sts", input="a")
+    assert (caught.value.type, caught.value.code) == (INVALID, "invalid_api_key")

@@ -119,6 +119,48 @@ def test_parquet_keeps_the_types_of_its_columns(trident, tmp_path):
     assert read(tmp_path / "out.jsonl")[0]["when"].startswith("1970-01-01")
 
 
+def test_parquet_text_that_is_not_declared_as_text_is_read(trident, tmp_path):
+    kinds = (pa.binary(), pa.large_binary())
+    columns = {
+        "sentence": pa.array(["고양이", "a"], pa.string()).cast(kinds[0]),
+        "picture": pa.array([b"\xff\xd8", None], kinds[1]),
+    }
+    pq.write_table(pa.table(columns), tmp_path / "in.parquet")
+    assert trident("cola", "-i", "in.parquet", "-o", "out.parquet").exit_code == 0
+    written = pq.read_table(tmp_path / "out.parquet")
+    assert written["probability"].to_pylist() == pytest.approx([0.09, 0.01])
+    for name, column in columns.items():
+        assert written[name].combine_chunks().equals(column), "what is carried on is what was there"
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [
+        (pa.timestamp("ns"), "1970-01-01 00:00:00.000000001"),
+        (pa.time64("ns"), "00:00:00.000000001"),
+        (pa.duration("ns"), "1"),
+    ],
+    ids=str,
+)
+def test_nanoseconds_are_carried_on_as_they_are(trident, tmp_path, kind, text):
+    column = pa.array([1, None], kind)
+    pq.write_table(pa.table({"sentence": ["a", "b"], "when": column}), tmp_path / "in.parquet")
+    assert trident("cola", "-i", "in.parquet", "-o", "out.parquet").exit_code == 0
+    assert pq.read_table(tmp_path / "out.parquet")["when"].combine_chunks().equals(column)
+    for output in ("out.jsonl", "out.csv"):
+        assert trident("cola", "-i", "in.parquet", "-o", output).exit_code == 0
+        assert [row["when"] for row in read(tmp_path / output)] == [text, None if output == "out.jsonl" else ""]
+
+
+def test_what_is_no_number_is_null_in_json(trident, tmp_path):
+    (tmp_path / "in.jsonl").write_text('{"sentence": "a", "n": NaN, "more": [Infinity, {"x": -Infinity, "y": 1.5}]}\n')
+    for output in ("out.jsonl", "out.json"):
+        assert trident("cola", "-i", "in.jsonl", "-o", output).exit_code == 0
+        text = (tmp_path / output).read_text()
+        (row,) = [json.loads(text, parse_constant=pytest.fail)] if output == "out.jsonl" else json.loads(text)
+        assert (row["n"], row["more"]) == (None, [None, {"x": None, "y": 1.5}])
+
+
 def test_the_predecessors_uploaded_form_is_read(trident, tmp_path):
     rows = [{"idx": 0, "sentence1": "a", "sentence2": "b"}]
     (tmp_path / "in.json").write_text(json.dumps({"results": rows}))

@@ -1,0 +1,167 @@
+"""The tasks as Hugging Face's clients, text-embeddings-inference's (TEI) and rerankers' ask for them.
+
+Where a path is also this facade's own, the endpoint of that path calls what answers here. TEI's ``/tokenize``,
+``/decode`` and ``/embed_all`` are not served: the facade holds no tokenizer, and no model gives embeddings of tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
+from fastapi import APIRouter, Request, Response
+from starlette.exceptions import HTTPException
+from trident_client import contract
+
+from trident_api import problems
+from trident_api.call import Call
+from trident_api.hub_schemas import (
+    Document,
+    HubJudged,
+    HubOptions,
+    HubQuestion,
+    HubRequest,
+    HubRerank,
+    HubSimilarity,
+    HubTexts,
+    Info,
+    Label,
+    Ranked,
+    RankedDocument,
+    RankedDocuments,
+    Rerank,
+    Tokens,
+)
+from trident_api.inference import Inference
+from trident_api.openai_endpoints import OPENAI_ERRORS
+from trident_api.schemas import Answer
+from trident_api.settings import ApiSettings
+
+#: Paths that take many texts.
+LISTS = ("/", "/predict", "/rerank", "/v1/rerank", "/v2/rerank")
+INFERENCE_ERRORS = problems.responses(413, 415, 422, 429, 500, 502, 503, 504)
+
+router = APIRouter(tags=["Hugging Face"])
+
+
+@router.post("/", responses=INFERENCE_ERRORS, response_model=list[list[float]] | list[float] | Answer | list[Answer])
+async def root(body: HubRequest, request: Request) -> Any:
+    """Embed, compare or answer, whichever task the inputs belong to: clients that know only a server's address."""
+    if isinstance(body, HubQuestion):
+        return await answer(body, request)
+    return await (compare(body, request) if isinstance(body, HubSimilarity) else embed(body, request))
+
+
+async def embed(body: HubTexts, request: Request) -> Response:
+    """Return the embedding of each text, as a list."""
+    call, inference = _call_and_inference(request)
+    found = await inference.embed(call, body.texts, body.model or contract.STS.name)
+    _refuse_truncated(body, call)
+    # Past pydantic, which would look at every number.
+    return Response(orjson.dumps(found, option=orjson.OPT_SERIALIZE_NUMPY), media_type="application/json")
+
+
+async def compare(body: HubSimilarity, request: Request) -> list[float]:
+    """Return the cosine of a sentence and each of some others."""
+    given = body.inputs
+    return await _cosines(request, body, given.source_sentence, given.sentences, body.model)
+
+
+async def answer(body: HubQuestion, request: Request) -> Answer | list[Answer]:
+    """Return the best answer, or a list of them where more than one was asked for."""
+    call, inference = _call_and_inference(request)
+    wanted = body.parameters
+    top_k = wanted.top_k if wanted and wanted.top_k else 1
+    longest = wanted.max_answer_len if wanted and wanted.max_answer_len else 30
+    pairs = [(body.inputs.question, body.inputs.context)]
+    model = body.model or contract.QA.name
+    # As transformers' pipeline has it: a reader declines where it is asked to.
+    declines = bool(wanted and wanted.handle_impossible_answer)
+    (found,) = await inference.answers(call, pairs, model, top_k, longest, no_answer=declines)
+    spans = [Answer(**each._asdict()) for each in found]
+    return spans if top_k > 1 else spans[0]
+
+
+@router.post("/predict", responses=INFERENCE_ERRORS)
+async def predict(body: HubJudged, request: Request) -> list[Label] | list[list[Label]]:
+    """Judge whether sentences are acceptable: each label with its probability, the likelier first."""
+    call, inference = _call_and_inference(request)
+    found = await inference.acceptability(call, body.texts, body.model or contract.COLA.name)
+    _refuse_truncated(body, call)
+    labels = [_labels(float(each)) for each in found]
+    # TEI answers one text with its labels, the hub with a list of those of each text.
+    return labels[0] if isinstance(body.inputs, str) and body.parameters is None else labels
+
+
+@router.post("/rerank", responses=INFERENCE_ERRORS, response_model_exclude_none=True)
+async def rerank(body: HubRerank, request: Request) -> list[Ranked]:
+    """Put texts in order of their likeness to a query, by the embeddings of a bi-encoder; no cross-encoder reads both.
+
+    The scores are cosines.
+    """
+    scores = await _cosines(request, body, body.query, body.texts, body.model)
+    return [
+        Ranked(index=each, score=scores[each], text=body.texts[each] if body.return_text else None)
+        for each in _best_first(scores)
+    ]
+
+
+@router.post("/v1/rerank", responses=OPENAI_ERRORS, response_model_exclude_none=True)
+@router.post("/v2/rerank", responses=INFERENCE_ERRORS, response_model_exclude_none=True)
+async def rerank_documents(body: Rerank, request: Request) -> RankedDocuments:
+    """Put documents in order, as `/rerank` does, for the clients of Cohere and Jina."""
+    call, _ = _call_and_inference(request)
+    scores = await _cosines(request, HubOptions(), body.query, body.texts, body.model)
+    results = [
+        RankedDocument(
+            index=each,
+            relevance_score=scores[each],
+            document=Document(text=body.texts[each]) if body.return_documents else None,
+        )
+        for each in _best_first(scores)[: body.top_n]
+    ]
+    return RankedDocuments(
+        id=call.request_id,
+        model=body.model or contract.STS.name,
+        results=results,
+        usage=Tokens(total_tokens=call.tokens),
+    )
+
+
+@router.get("/info")
+async def info(request: Request) -> Info:
+    """Say what TEI's clients ask about a server."""
+    settings: ApiSettings = request.app.state.settings
+    return Info(model_id=contract.STS.name, max_concurrent_requests=settings.max_concurrent)
+
+
+def _call_and_inference(request: Request) -> tuple[Call, Inference]:
+    return request.state.call, request.app.state.inference
+
+
+async def _cosines(
+    request: Request, options: HubOptions, text: str, others: Sequence[str], model: str | None
+) -> list[float]:
+    call, inference = _call_and_inference(request)
+    vectors = await inference.embed(call, [text, *others], model or contract.STS.name)
+    # The text itself is no item of the list.
+    call.note_truncated(each - 1 for each in call.truncated_items if each)
+    _refuse_truncated(options, call)
+    cosines: list[float] = (vectors[1:] @ vectors[0]).tolist()
+    return cosines
+
+
+def _best_first(scores: Sequence[float]) -> list[int]:
+    """Return the places of scores, the greatest first; equal ones as they were given."""
+    return sorted(range(len(scores)), key=lambda each: -scores[each])
+
+
+def _labels(probability: float) -> list[Label]:
+    labels = [Label(label="acceptable", score=probability), Label(label="unacceptable", score=1 - probability)]
+    return sorted(labels, key=lambda each: -each.score)
+
+
+def _refuse_truncated(body: HubOptions, call: Call) -> None:
+    if body.truncate is False and call.truncated:
+        raise HTTPException(413, "A text is longer than the model takes, and `truncate` is false.")

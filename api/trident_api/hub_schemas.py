@@ -1,0 +1,263 @@
+"""Requests and responses as Hugging Face's clients and text-embeddings-inference (TEI) have them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+from trident_client import contract
+
+from trident_api.schemas import (
+    EXAMPLE_QUESTION,
+    SHAPE_TAG,
+    Question,
+    Questions,
+    Sentence,
+    SentencePairs,
+    Texts,
+    Whole,
+)
+
+MAX_ITEMS = contract.EMBED.max_items
+TEXTS: list[Any] = ["A man is playing a guitar.", "Someone plays an instrument."]
+Model = Annotated[str | None, Field(max_length=100, description="The set of models; the task's own by default.")]
+
+
+class HubOptions(BaseModel):
+    """What TEI's requests may say beside their inputs; null is as good as absent."""
+
+    model_config = ConfigDict(strict=True)
+
+    model: Model = None
+    truncate: bool | None = Field(
+        None, description="`false` refuses a text that is longer than the model takes; else its end is ignored."
+    )
+    truncation_direction: Literal["right", "Right"] | None = Field(None, description="Only an end is ignored.")
+    normalize: Literal[True] | None = Field(None, description="Vectors have unit norm.")
+    prompt_name: None = Field(None, description="No set of models has prompts.")
+
+
+def _one_or_more(given: Any) -> str:
+    return SHAPE_TAG + ("texts" if isinstance(given, list) else "text")
+
+
+OneOrMore = Annotated[
+    Annotated[Sentence, Tag(SHAPE_TAG + "text")]
+    | Annotated[list[Sentence], Field(min_length=1, max_length=MAX_ITEMS), Tag(SHAPE_TAG + "texts")],
+    Discriminator(_one_or_more),
+]
+
+
+class HubTexts(HubOptions):
+    """A text or a list of texts."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"inputs": TEXTS}]})
+
+    inputs: OneOrMore = Field(description="A text, or a list of texts; token ids are not accepted.")
+
+    @property
+    def texts(self) -> list[str]:
+        """The texts as a list."""
+        return [self.inputs] if isinstance(self.inputs, str) else self.inputs
+
+
+class HubJudged(HubTexts):
+    """A sentence or a list of sentences to judge."""
+
+    parameters: dict[str, Any] | None = Field(
+        None, description="As the hub's clients send it; an answer to it has the hub's shape."
+    )
+
+
+class SourceAndSentences(BaseModel):
+    """A sentence, and those that it is compared with."""
+
+    model_config = ConfigDict(strict=True)
+
+    source_sentence: Sentence
+    sentences: list[Sentence] = Field(min_length=1, max_length=MAX_ITEMS - 1)
+
+
+class HubSimilarity(HubOptions):
+    """A sentence, and those that it is compared with."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"inputs": {"source_sentence": TEXTS[0], "sentences": TEXTS[1:]}}]}
+    )
+
+    inputs: SourceAndSentences
+
+
+class QuestionAndContext(BaseModel):
+    """A question, and the text that holds its answer."""
+
+    model_config = ConfigDict(strict=True)
+
+    question: Sentence
+    context: Sentence
+
+
+class HubAnswering(BaseModel):
+    """How a question is answered; what else the hub's clients may say says how windows are cut, and is ignored."""
+
+    model_config = ConfigDict(strict=True)
+
+    top_k: Annotated[Whole, Field(ge=1, le=contract.MAX_ANSWERS)] | None = None
+    max_answer_len: Annotated[Whole, Field(ge=1, le=contract.MAX_ANSWER_TOKENS)] | None = None
+    handle_impossible_answer: bool | None = None
+
+
+class HubQuestion(BaseModel):
+    """A question, and the text that holds its answer."""
+
+    model_config = ConfigDict(strict=True, json_schema_extra={"examples": [{"inputs": EXAMPLE_QUESTION}]})
+
+    inputs: QuestionAndContext
+    parameters: HubAnswering | None = None
+    model: Model = None
+
+
+class HubRerank(HubOptions):
+    """A query, and texts to put in order."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"query": TEXTS[0], "texts": TEXTS[1:]}]})
+
+    query: Sentence
+    texts: list[Sentence] = Field(min_length=1, max_length=MAX_ITEMS - 1)
+    raw_scores: bool | None = Field(None, description="Makes no difference: scores are cosines.")
+    return_text: bool | None = Field(None, description="Whether each text is in the answer.")
+
+
+class Document(BaseModel):
+    """A text."""
+
+    model_config = ConfigDict(strict=True)
+
+    text: Sentence
+
+
+def _text_or_document(given: Any) -> str:
+    return SHAPE_TAG + ("document" if isinstance(given, dict | Document) else "text")
+
+
+class Rerank(BaseModel):
+    """A query, and documents to put in order, as Cohere's and Jina's clients ask."""
+
+    model_config = ConfigDict(
+        strict=True, json_schema_extra={"examples": [{"model": "sts", "query": TEXTS[0], "documents": TEXTS[1:]}]}
+    )
+
+    query: Sentence
+    documents: list[
+        Annotated[
+            Annotated[Sentence, Tag(SHAPE_TAG + "text")] | Annotated[Document, Tag(SHAPE_TAG + "document")],
+            Discriminator(_text_or_document),
+        ]
+    ] = Field(min_length=1, max_length=MAX_ITEMS - 1)
+    model: Model = None
+    top_n: Annotated[Whole, Field(ge=1)] | None = Field(None, description="So many of the best; all by default.")
+    return_documents: bool | None = Field(None, description="Whether each document is in the answer.")
+
+    @property
+    def texts(self) -> list[str]:
+        """The documents' texts."""
+        return [each if isinstance(each, str) else each.text for each in self.documents]
+
+
+class Ranked(BaseModel):
+    """One text's place in the list given, and its score."""
+
+    index: int
+    score: float = Field(description="Cosine of its embedding and the query's, -1 to 1.")
+    text: str | None = None
+
+
+class RankedDocument(BaseModel):
+    """One document's place in the list given, and its score."""
+
+    index: int
+    relevance_score: float = Field(description="Cosine of its embedding and the query's, -1 to 1.")
+    document: Document | None = None
+
+
+class Tokens(BaseModel):
+    """Tokens that the encoder read."""
+
+    total_tokens: int
+
+
+class RankedDocuments(BaseModel):
+    """Documents, the best first."""
+
+    id: str
+    model: str
+    results: list[RankedDocument]
+    usage: Tokens
+
+
+class Label(BaseModel):
+    """A label and its probability."""
+
+    label: Literal["acceptable", "unacceptable"]
+    score: float
+
+
+class Info(BaseModel):
+    """What TEI's clients ask a server about itself."""
+
+    model_id: str = Field(description="The set of models that embeds where none is named.")
+    model_type: dict[str, dict[str, str]] = Field({"embedding": {}}, description="What the set is for.")
+    max_concurrent_requests: int
+    max_client_batch_size: int = Field(MAX_ITEMS, description="Texts of a request.")
+    auto_truncate: bool = Field(True, description="A text's end that the model does not take is ignored.")
+
+
+def _either(own: str, tag: str) -> Discriminator:
+    """Tell a body of this facade's own shape from one with ``inputs``."""
+
+    def tell(body: Any) -> str:
+        return SHAPE_TAG + (tag if isinstance(body, dict) and "inputs" in body else own)
+
+    return Discriminator(tell)
+
+
+EmbedRequest = Annotated[
+    Annotated[Texts, Tag(SHAPE_TAG + "sentences")] | Annotated[HubTexts, Tag(SHAPE_TAG + "inputs")],
+    _either("sentences", "inputs"),
+]
+"""This facade's own body, or TEI's."""
+
+SimilarityRequest = Annotated[
+    Annotated[SentencePairs, Tag(SHAPE_TAG + "pairs")] | Annotated[HubSimilarity, Tag(SHAPE_TAG + "inputs")],
+    _either("pairs", "inputs"),
+]
+"""This facade's own body, or TEI's."""
+
+
+def _question_shape(body: Any) -> str:
+    given = body if isinstance(body, dict) else {}
+    return SHAPE_TAG + next((each for each in ("inputs", "questions") if each in given), "question")
+
+
+QuestionRequest = Annotated[
+    Annotated[Question, Tag(SHAPE_TAG + "question")]
+    | Annotated[Questions, Tag(SHAPE_TAG + "questions")]
+    | Annotated[HubQuestion, Tag(SHAPE_TAG + "inputs")],
+    Discriminator(_question_shape),
+]
+"""One question, a list of them, or one as the hub's clients ask it."""
+
+
+def _task_of(body: Any) -> str:
+    inputs = body.get("inputs") if isinstance(body, dict) else None
+    keys = inputs.keys() if isinstance(inputs, dict) else ()
+    return SHAPE_TAG + ("question" if "question" in keys else "similarity" if "sentences" in keys else "texts")
+
+
+HubRequest = Annotated[
+    Annotated[HubTexts, Tag(SHAPE_TAG + "texts")]
+    | Annotated[HubSimilarity, Tag(SHAPE_TAG + "similarity")]
+    | Annotated[HubQuestion, Tag(SHAPE_TAG + "question")],
+    Discriminator(_task_of),
+]
+"""A request of any task that its inputs tell."""

@@ -1,0 +1,162 @@
+"""Hugging Face's task forms: as huggingface_hub sends them, text-embeddings-inference answers, and rerankers ask."""
+
+import numpy as np
+import pytest
+from huggingface_hub import InferenceClient
+from huggingface_hub.inference._providers import get_provider_helper
+
+QUESTION = {"question": "Which?", "context": "0123"}
+TEXTS = ["a b c", "고양이 🐟", "x" * 20]
+
+
+def cosines(first, others):
+    """Return what the stand-in's embeddings give: their first component is a length, seven more are 1."""
+    vectors = [np.array([len(each.encode()), *[1] * 7]) for each in (first, *others)]
+    first, *others = (each / np.linalg.norm(each) for each in vectors)
+    return pytest.approx([first @ each for each in others])
+
+
+class HubClient(InferenceClient):
+    """The package's own client; what it would send goes to the application that is tested."""
+
+    def __init__(self, api, path):
+        super().__init__(f"http://testserver{path}", token="x")
+        self.api = api
+
+    def _inner_post(self, request_parameters, *, stream=False):
+        answer = self.api.post(request_parameters.url, json=request_parameters.json)
+        assert answer.status_code == 200, answer.text
+        return answer.content
+
+
+@pytest.mark.parametrize("path", ["/embed", "/", "/embed/"])
+def test_the_hubs_client_embeds(api, path):
+    client = HubClient(api, path)
+    assert client.feature_extraction("a b").shape == (1, 8)
+    found = client.feature_extraction(TEXTS, truncate=True, normalize=True)
+    assert found.shape == (3, 8)
+    own = api.post("/embed", json={"sentences": TEXTS}).json()["embeddings"]
+    assert np.array_equal(found, np.float32(own))
+
+
+@pytest.mark.parametrize("path", ["/similarity", "/"])
+def test_the_hubs_client_compares(api, path):
+    assert HubClient(api, path).sentence_similarity("a", other_sentences=TEXTS) == cosines("a", TEXTS)
+
+
+@pytest.mark.parametrize("path", ["/qa", "/"])
+def test_the_hubs_client_asks_questions(api, path):
+    client = HubClient(api, path)
+    found = client.question_answering(**QUESTION)
+    assert (found.answer, found.score, found.start, found.end) == ("0", pytest.approx(0.3), 0, 1)
+    several = client.question_answering(**QUESTION, top_k=2, max_answer_len=10, doc_stride=64)
+    assert [(each.answer, each.score) for each in several] == [("0", pytest.approx(0.1)), ("1", pytest.approx(0.05))]
+
+
+def test_the_hubs_client_classifies(api):
+    found = HubClient(api, "/predict").text_classification("x" * 25)
+    assert [(each.label, each.score) for each in found] == [
+        ("unacceptable", pytest.approx(0.75)),
+        ("acceptable", pytest.approx(0.25)),
+    ]
+
+
+def test_its_parameters_are_those_that_are_recorded_here():
+    # What test requests below are made of, should the package change.
+    sent = get_provider_helper("hf-inference", task="text-classification", model="http://x").prepare_request(
+        inputs="a", parameters={"top_k": None}, headers={}, model="http://x", api_key="x"
+    )
+    assert sent.json == {"inputs": "a", "parameters": {}}
+
+
+def test_labels_have_teis_shapes_for_teis_requests(api):
+    assert [each["label"] for each in api.post("/predict", json={"inputs": "x" * 75}).json()] == [
+        "acceptable", "unacceptable"
+    ]  # fmt: skip
+    several = api.post("/predict", json={"inputs": ["x" * 75, "x"]}).json()
+    assert [each[0]["label"] for each in several] == ["acceptable", "unacceptable"]
+
+
+def test_texts_are_put_in_order_as_tei_does(api, transport):
+    texts = ["x" * 20, "a b", "x" * 3, "a b"]
+    expected = cosines("a b", texts).expected
+    found = api.post("/rerank", json={"query": "a b", "texts": texts, "return_text": True, "raw_scores": False}).json()
+    assert [each["index"] for each in found] == [1, 2, 3, 0], "the best first, equal ones as they came"
+    assert [each["score"] for each in found] == pytest.approx([expected[each["index"]] for each in found])
+    assert [each["text"] for each in found] == [texts[each["index"]] for each in found]
+    # Encoded once, whatever the number of texts.
+    assert [len(each.inputs["TEXT"]) for each in transport.requests] == [5]
+    assert set(api.post("/rerank", json={"query": "a", "texts": texts}).json()[0]) == {"index", "score"}
+
+
+@pytest.mark.parametrize("path", ["/v1/rerank", "/v2/rerank"])
+def test_documents_are_put_in_order_as_cohere_and_jina_do(api, path):
+    body = {"model": "sts_ko", "query": "a b", "documents": ["x" * 20, {"text": "a b"}, "x"]}
+    answer = api.post(path, json=body | {"top_n": 2, "return_documents": True}).json()
+    assert [(each["index"], each["document"]) for each in answer["results"]] == [
+        (1, {"text": "a b"}),
+        (2, {"text": "x"}),
+    ]
+    assert answer["results"][0]["relevance_score"] == pytest.approx(1)
+    assert (answer["model"], answer["usage"]) == ("sts_ko", {"total_tokens": 4 + 3 + 4 + 3})
+    assert [set(each) for each in api.post(path, json=body).json()["results"]] == [{"index", "relevance_score"}] * 3
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/embed", {"inputs": ["short", "x" * 600]}),
+        ("/similarity", {"inputs": {"source_sentence": "a", "sentences": ["short", "x" * 600]}}),
+        ("/predict", {"inputs": ["short", "x" * 600]}),
+        ("/rerank", {"query": "a", "texts": ["short", "x" * 600]}),
+    ],
+)
+def test_a_text_that_is_too_long_is_cut_and_told_or_refused(api, path, body):
+    assert api.post(path, json=body).headers["x-truncated-items"] == "1"
+    answer = api.post(path, json=body | {"truncate": False})
+    assert (answer.status_code, "truncate" in answer.json()["detail"]) == (413, True)
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "field"),
+    [
+        ("/embed", {"inputs": ""}, "inputs"),
+        ("/embed", {"inputs": []}, "inputs"),
+        ("/embed", {"inputs": ["a", ""]}, "inputs.1"),
+        ("/embed", {"inputs": [1, 2]}, "inputs.0"),
+        ("/embed", {"inputs": "a", "normalize": False}, "normalize"),
+        ("/embed", {"inputs": "a", "prompt_name": "query"}, "prompt_name"),
+        ("/embed", {"inputs": "a", "truncation_direction": "Left"}, "truncation_direction"),
+        ("/similarity", {"inputs": {"source_sentence": "a", "sentences": []}}, "inputs.sentences"),
+        ("/similarity", {"inputs": "a"}, "inputs"),
+        ("/qa", {"inputs": {"question": "a"}}, "inputs.context"),
+        ("/qa", {"inputs": QUESTION, "parameters": {"top_k": 0}}, "parameters.top_k"),
+        ("/predict", {"inputs": [["a", "b"]]}, "inputs.0"),
+        ("/rerank", {"query": "a", "texts": []}, "texts"),
+        ("/v2/rerank", {"query": "a", "documents": ["a", {"txt": "b"}]}, "documents.1.text"),
+        ("/", {"inputs": {}}, "inputs"),
+        ("/", {"sentences": ["a"]}, "inputs"),
+    ],
+)
+def test_what_is_not_served_is_refused_by_its_name(api, transport, path, body, field):
+    answer = api.post(path, json=body)
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["field"] == field
+    assert transport.requests == []
+
+
+def test_info_says_what_is_known(api):
+    assert api.get("/info").json() == {
+        "model_id": "sts",
+        "model_type": {"embedding": {}},
+        "max_concurrent_requests": 64,
+        "max_client_batch_size": 4096,
+        "auto_truncate": True,
+    }
+
+
+def test_a_server_s_address_is_asked_with_a_key_too(make_api, keys_file):
+    api = make_api(api_keys_file=keys_file)
+    assert api.get("/").status_code == 200
+    assert api.post("/", json={"inputs": "a"}).status_code == 401
+    assert api.post("/", json={"inputs": "a"}, headers={"authorization": "Bearer first-key"}).status_code == 200

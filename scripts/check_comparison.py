@@ -22,7 +22,7 @@ AT_LEAST = {
     "facade/infinity": 3.0,
     "qa/engine": 0.8,
 }
-AT_MOST = {"http/engine, one at a time": 1.5, "padding": 0.10}
+AT_MOST = {"http/engine, one at a time": 1.5}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

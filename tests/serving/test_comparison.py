@@ -66,8 +66,6 @@ def test_our_contenders_are_measured_in_every_round(
     # Served and bare, all embed as the plain model does.
     assert set(found["least_cosines"]) == {"engine", "ensemble", "facade"}
     assert min(found["least_cosines"].values()) > 0.99
-    padding = found["padding"]
-    assert padding["real"] <= padding["attention"] <= padding["linear"] <= 1.1 * padding["real"]
     assert (tmp_path / "out" / PICTURE).stat().st_size > 10_000
     assert "our ensemble, HTTP" in output
 

@@ -37,7 +37,7 @@ class Inputs:
     Attributes:
         repository: the built model repository.
         checkpoint: folder of the Hugging Face model that holds the weights that ``sts`` serves.
-        texts: JSON file of ``sentences``, ``windows`` and ``passages``, for programs in other environments.
+        texts: JSON file of ``sentences`` and ``windows``, for programs in other environments.
         sentences: of mixed lengths, in no order.
         windows: a question and as much of a passage as fills one window each.
         onnx: where the encoder's export to ONNX is, or will be.
@@ -56,11 +56,6 @@ class Inputs:
         found: npt.NDArray[np.float32] = np.load(self.checkpoint / EXPECTED)
         return found
 
-    @property
-    def layers(self) -> int:
-        """Layers of the encoder."""
-        return int(json.loads((self.checkpoint / "config.json").read_text())["num_hidden_layers"])
-
 
 def prepare(repository: Path, folder: Path, sentences: int, windows: int) -> Inputs:
     """Write the texts into a folder; :func:`write_checkpoint` adds the weights.
@@ -69,7 +64,7 @@ def prepare(repository: Path, folder: Path, sentences: int, windows: int) -> Inp
         repository: the built model repository.
         folder: where to; what an earlier run has left there is replaced.
         sentences: how many.
-        windows: how many full windows, and how many questions on passages of 20 to 400 tokens.
+        windows: how many full windows.
     """
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -82,7 +77,7 @@ def prepare(repository: Path, folder: Path, sentences: int, windows: int) -> Inp
         windows=full_windows(tokenizer, windows, WINDOW_TOKENS),
         onnx=folder / "encoder.onnx",
     )
-    content = {"sentences": found.sentences, "windows": found.windows, "passages": texts.questions(windows)}
+    content = {"sentences": found.sentences, "windows": found.windows}
     found.texts.write_text(json.dumps(content))
     return found
 

@@ -70,12 +70,9 @@ RATIOS = (
 )
 
 
-def measured(
-    samples: Mapping[str, Sequence[Sample | None]], padding: Mapping[str, int | None] | None = None
-) -> list[Outcome]:
-    """Return every ratio of the rows' samples, one a round, and the share of padding."""
-    found = [Outcome(each.name, each.title, _of(each, samples)) for each in RATIOS]
-    return [*found, Outcome("padding", "mixed passages of 20 to 400 tokens: padding", _padding(padding or {}))]
+def measured(samples: Mapping[str, Sequence[Sample | None]]) -> list[Outcome]:
+    """Return every ratio of the rows' samples, one a round."""
+    return [Outcome(each.name, each.title, _of(each, samples)) for each in RATIOS]
 
 
 def ratios(above: Sequence[float | None], below: Sequence[Sequence[float | None]]) -> list[float]:
@@ -103,9 +100,3 @@ def _of(ratio: Ratio, samples: Mapping[str, Sequence[Sample | None]]) -> Spread 
 
     found = ratios(values(ratio.above), [values(name) for name in ratio.below])
     return Spread.of(found) if found else None
-
-
-def _padding(tokens: Mapping[str, int | None]) -> Spread | None:
-    """Return how much of what is computed is padding, in the layers that have the most of it."""
-    real, linear, attention = (tokens.get(name) for name in ("real", "linear", "attention"))
-    return Spread.of([1 - real / max(linear, attention)]) if real and linear and attention else None

@@ -18,12 +18,6 @@ from trident_bench.report import Report, Section, Spread, Table, figure
 
 TITLE, PICTURE = "Trident beside its peers", "comparison.png"
 HEADINGS = ("", "a second", "spread", "median ms", "p99 ms", "MB", "load's cores")
-#: What is counted of padding, and of what it is a share.
-PADDING = (
-    ("linear layers", "linear", "real"),
-    ("attention's tokens", "attention", "real"),
-    ("attention's products", "products", "real_products"),
-)
 #: What a server is called where its protocol does not matter.
 SERVERS = {"ensemble": "our ensemble", "facade": "our facade, and Triton with all three tasks"}
 LEGEND = (("Trident", OURS), ("others", OTHERS), ("the ceiling", CEILING))
@@ -46,14 +40,12 @@ class Comparison:
         outcomes: the ratios.
         seconds: of each measurement.
         threads: of everybody.
-        padding: what was counted of it, or None.
     """
 
     results: Results
     outcomes: Sequence[Outcome]
     seconds: float
     threads: int
-    padding: dict[str, int | None] | None = None
 
     def spread(self, row: Row, value: str) -> Spread | None:
         """Return a row's spread of one of the :data:`VALUES`; None where it was not measured."""
@@ -72,7 +64,6 @@ class Comparison:
             "not_measured": self.results.failures,
             "least_cosines": self.results.cosines,
             "contenders": self.results.facts,
-            "padding": self.padding,
         }
 
     def _row(self, row: Row) -> dict[str, Any]:
@@ -120,12 +111,7 @@ def remarks(comparison: Comparison) -> list[str]:
     ]
     if comparison.results.interrupted:
         found.append("Interrupted: what was measured until then.")
-    found += [f"{name} was not measured: {reason}" for name, reason in comparison.results.failures.items()]
-    padding = comparison.padding
-    if padding and padding["real"]:
-        shares = ", ".join(f"{title} {_share(padding[key], padding[real])}" for title, key, real in PADDING)
-        found.append(f"Padding on mixed passages, as shares of what is computed: {shares}.")
-    return found
+    return found + [f"{name} was not measured: {reason}" for name, reason in comparison.results.failures.items()]
 
 
 def draw(comparison: Comparison, file: Path) -> None:
@@ -194,7 +180,3 @@ def _shown(spread: Spread | None) -> tuple[str, str]:
     if spread is None:
         return "not measured", ""
     return figure(spread.median), f"{figure(spread.low)} to {figure(spread.high)}"
-
-
-def _share(computed: int | None, real: int | None) -> str:
-    return f"{1 - real / computed:.1%}" if real and computed else "not counted"

@@ -130,18 +130,6 @@ def test_ctrl_c_stops_everybody_and_keeps_what_was_measured() -> None:
     assert log[-3:] == ["stop three", "stop two", "stop one"]
 
 
-def test_a_failure_after_the_rounds_keeps_the_rounds() -> None:
-    log: list[str] = []
-
-    def fails(running: object) -> None:
-        raise MeasurementError("it died")
-
-    results = Rounds([row("a", Fake("one", log))], rounds=1, seconds=1.0, afterwards=fails).run()
-    assert len(results.measured("a")) == 1
-    assert results.failures == {rounds.AFTERWARDS: "it died"}
-    assert log[-1] == "stop one"
-
-
 def test_who_is_not_measured_is_paused(monkeypatch: pytest.MonkeyPatch) -> None:
     log: list[str] = []
     monkeypatch.setattr(rounds, "pause", lambda pids: log.append(f"pause {[*pids]}"))

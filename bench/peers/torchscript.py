@@ -90,7 +90,7 @@ def main() -> None:
         __doc__ or "",
         model={"type": Path, "required": True},
         tokenizer={"type": Path, "required": True},
-        task={"choices": ("sts", "cola", "qa"), "required": True},
+        task={"choices": ("sts", "sts_ko", "cola", "qa"), "required": True},
         most_tokens={"type": int, "required": True},
     )
     # Tokenizing uses the calling thread alone, as the served tokenizer does.

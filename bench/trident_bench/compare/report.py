@@ -111,6 +111,9 @@ def remarks(comparison: Comparison) -> list[str]:
     ]
     if comparison.results.interrupted:
         found.append("Interrupted: what was measured until then.")
+    if cosines := comparison.results.cosines:
+        least = ", ".join(f"{name} {cosine:.4f}" for name, cosine in cosines.items())
+        found.append(f"Least cosine to the plain model's embeddings in float32: {least}.")
     return found + [f"{name} was not measured: {reason}" for name, reason in comparison.results.failures.items()]
 
 
@@ -120,20 +123,22 @@ def draw(comparison: Comparison, file: Path) -> None:
         ["bare", "bare", "served", "served"],
         ["alone", "alone", "memory", "memory"],
         ["cola", "qa", "ratios", "ratios"],
+        ["korean", "korean", "ratios", "ratios"],
     ]
     rounds = max((len(samples) for samples in comparison.results.samples.values()), default=0)
-    with picture(file, 14, 12.5, TITLE) as canvas:
+    with picture(file, 14, 15.5, TITLE) as canvas:
         caption = f"the same weights and sentences on {name_tag()}; bars: median of {rounds} rounds, whiskers: all"
         canvas.supxlabel(caption, x=0.01, ha="left", color=FAINT, fontsize=9.5)
         for place, (name, colour) in enumerate(reversed(LEGEND)):
             canvas.text(0.975 - 0.095 * place, 0.978, f"■ {name}", color=colour, fontweight="bold", ha="right")
-        axes = canvas.subplot_mosaic(layout, height_ratios=(5, 4.2, 4.4))
+        axes = canvas.subplot_mosaic(layout, height_ratios=(7, 4.2, 2.6, 2.6))
         for name, group, title, value, number_format in (
             ("bare", Group.BARE, "Without a server: sentences a second", "rate", "{:,.0f}"),
             ("served", Group.SERVED, "Served, 64 requests under way: sentences a second", "rate", "{:,.0f}"),
             ("alone", Group.ALONE, "One request at a time: median milliseconds", "median_ms", "{:,.1f}"),
             ("cola", Group.COLA, "Acceptability: sentences a second", "rate", "{:,.0f}"),
             ("qa", Group.QA, "Reading: windows of 384 a second", "rate", "{:,.0f}"),
+            ("korean", Group.KOREAN, "Korean: sentences a second", "rate", "{:,.0f}"),
         ):
             rows = [row for row in comparison.results.rows if row.group is group]
             lines = [(row.title, comparison.spread(row, value), _colour(row)) for row in rows]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from trident_bench.compare import rounds
 from trident_bench.compare.rounds import Rounds
-from trident_bench.compare.rows import Group, Row, check_embeddings
+from trident_bench.compare.rows import SAME_IN_FEW_BITS, Group, Row, check_embeddings
 from trident_bench.errors import MeasurementError
 from trident_bench.generator.loop import Sample
 
@@ -108,6 +108,15 @@ def test_the_same_answers_pass_at_any_length() -> None:
     assert check_embeddings(3 * expected, expected) == pytest.approx(1.0)
     with pytest.raises(MeasurementError, match=r"shape \(1, 2\)"):
         check_embeddings(expected[:1], expected)
+
+
+def test_few_bits_keep_less_of_an_embedding() -> None:
+    expected = np.array([[1.0, 0.0]], dtype=np.float32)
+    # Cosine 0.9701.
+    found = [[4.0, 1.0]]
+    with pytest.raises(MeasurementError, match="differ"):
+        check_embeddings(found, expected)
+    assert check_embeddings(found, expected, SAME_IN_FEW_BITS) == pytest.approx(0.9701, abs=1e-4)
 
 
 @pytest.mark.parametrize("answer", [float("nan"), 0.0])

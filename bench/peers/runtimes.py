@@ -1,17 +1,25 @@
-"""ONNX Runtime and OpenVINO in a loop: the same encoder with its pooling, exported to ONNX, on padded batches."""
+"""ONNX Runtime and OpenVINO in a loop: the same encoder with its pooling, exported to ONNX, on padded batches.
+
+int8 is what sentence-transformers makes of a model: dynamic for ONNX Runtime (``export_dynamic_quantized_onnx_model``),
+static and calibrated for OpenVINO (``export_static_quantized_openvino_model``). Both are made with what these call in
+the end, without optimum, whose packages for the two exclude each other.
+"""
 
 from __future__ import annotations
 
 import json
 import multiprocessing
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import loop
 import numpy as np
 from tokenizers import Tokenizer
 
-Embed = Callable[[dict[str, np.ndarray]], np.ndarray]
+Inputs = dict[str, np.ndarray]
+Embed = Callable[[Inputs], np.ndarray]
+#: Sentences that activations are calibrated on, as many as sentence-transformers takes.
+CALIBRATED = 300
 
 
 def export(checkpoint: Path, file: Path) -> None:
@@ -43,36 +51,72 @@ def export(checkpoint: Path, file: Path) -> None:
     )
 
 
+def quantize_onnx(source: Path, file: Path, inputs: Sequence[Inputs]) -> None:
+    """Write the ONNX model with int8 weights, by channel; activations are quantized as they come, without calibration.
+
+    Without VNNI, products of unsigned and signed bytes saturate: both are unsigned there, as for sentence-transformers'
+    ``avx2``, and else the weights are signed, as for its ``avx512_vnni``.
+    """
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    signed = "vnni" in Path("/proc/cpuinfo").read_text()
+    weights = QuantType.QInt8 if signed else QuantType.QUInt8
+    quantize_dynamic(source, file, per_channel=True, weight_type=weights, extra_options={"WeightSymmetric": True})
+
+
+def quantize_openvino(source: Path, file: Path, inputs: Sequence[Inputs]) -> None:
+    """Write OpenVINO's form of the model with int8 weights and activations, whose scales are calibrated on inputs."""
+    import nncf
+    import openvino as ov
+
+    model, dataset = ov.Core().read_model(source), nncf.Dataset([*inputs])
+    ov.save_model(nncf.quantize(model, dataset, subset_size=len(inputs), model_type=nncf.ModelType.TRANSFORMER), file)
+
+
 def onnxruntime(file: Path, dtype: str, threads: int) -> tuple[Embed, dict[str, str]]:
-    """Load into ONNX Runtime, float32, all graph optimisations on."""
+    """Load into ONNX Runtime, all graph optimisations on; what is not int8 is float32."""
     import onnxruntime as ort
 
-    if dtype != "float32":
-        raise ValueError(f"ONNX Runtime computes this graph in float32 on a processor, and {dtype} is asked for")
     options = ort.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     session = ort.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
-    return lambda inputs: session.run(None, inputs)[0], {"dtype": "float32", "onnxruntime": ort.__version__}
+    return lambda inputs: session.run(None, inputs)[0], {"dtype": dtype, "onnxruntime": ort.__version__}
 
 
 def openvino(file: Path, dtype: str, threads: int) -> tuple[Embed, dict[str, str]]:
-    """Load into OpenVINO with a hint at the dtype, which it follows where the processor can."""
+    """Load into OpenVINO with a hint at the dtype, which it follows where the processor can.
+
+    What is not int8 in an int8 model is of the dtype that OpenVINO chooses for the processor.
+    """
     import openvino as ov
 
     core = ov.Core()
-    hints = {
-        "INFERENCE_PRECISION_HINT": {"bfloat16": "bf16", "float32": "f32"}[dtype],
-        "INFERENCE_NUM_THREADS": threads,
-        "PERFORMANCE_HINT": "LATENCY",
-    }
+    hints = {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY"}
+    if dtype != "int8":
+        hints["INFERENCE_PRECISION_HINT"] = {"bfloat16": "bf16", "float32": "f32"}[dtype]
     compiled = core.compile_model(core.read_model(file), "CPU", hints)
-    used = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
+    used = {"bf16": "bfloat16", "f32": "float32"}[compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()]
     request = compiled.create_infer_request()
-    facts = {"dtype": {"bf16": "bfloat16", "f32": "float32"}.get(used, used), "openvino": ov.__version__}
+    facts = {"dtype": "int8" if dtype == "int8" else used, "openvino": ov.__version__}
     return lambda inputs: request.infer(inputs)[0], facts
 
 
 RUNTIMES = {"onnxruntime": onnxruntime, "openvino": openvino}
+#: How each makes int8 of the exported model, and what its file ends with.
+QUANTIZED = {"onnxruntime": (quantize_onnx, ".int8.onnx"), "openvino": (quantize_openvino, ".int8.xml")}
+
+
+def make(function: Callable[..., None], *arguments: object) -> None:
+    """Write a file in a process of its own: the memory of torch and of calibration is no runtime's.
+
+    Raises:
+        RuntimeError: it failed; the log says why.
+    """
+    process = multiprocessing.get_context("spawn").Process(target=function, args=arguments)
+    process.start()
+    process.join()
+    if process.exitcode:
+        raise RuntimeError(f"{function.__name__} failed")
 
 
 def main() -> None:
@@ -80,26 +124,27 @@ def main() -> None:
     arguments = loop.arguments(
         __doc__ or "",
         runtime={"choices": RUNTIMES, "required": True},
-        dtype={"choices": ("float32", "bfloat16"), "required": True},
+        dtype={"choices": ("float32", "bfloat16", "int8"), "required": True},
         onnx={"type": Path, "required": True, "help": "the exported model; made when it is not there"},
     )
-    if not arguments.onnx.is_file():
-        draft = arguments.onnx.with_suffix(".draft")
-        # In a process of its own: torch's memory is no runtime's.
-        exporter = multiprocessing.get_context("spawn").Process(target=export, args=(arguments.checkpoint, draft))
-        exporter.start()
-        exporter.join()
-        draft.replace(arguments.onnx)
-    embed, facts = RUNTIMES[arguments.runtime](arguments.onnx, arguments.dtype, arguments.threads)
     tokenizer = Tokenizer.from_file(str(arguments.checkpoint / "tokenizer.json"))
     tokenizer.enable_padding()
     tokenizer.enable_truncation(256)
     texts = json.loads(arguments.texts.read_text())["sentences"]
 
-    def inputs(batch: list[str]) -> dict[str, np.ndarray]:
+    def inputs(batch: list[str]) -> Inputs:
         encodings = tokenizer.encode_batch(batch)
         arrays = {"input_ids": [e.ids for e in encodings], "attention_mask": [e.attention_mask for e in encodings]}
         return {name: np.array(rows, dtype=np.int64) for name, rows in arrays.items()}
+
+    file = arguments.onnx
+    if not file.is_file():
+        make(export, arguments.checkpoint, file)
+    if arguments.dtype == "int8":
+        quantize, ending = QUANTIZED[arguments.runtime]
+        source, file = file, file.with_suffix(ending)
+        make(quantize, source, file, [inputs([text]) for text in texts[:CALIBRATED]])
+    embed, facts = RUNTIMES[arguments.runtime](file, arguments.dtype, arguments.threads)
 
     def tokens(batch: int, seconds: float) -> dict[str, object]:
         return loop.timed(embed, [(len(each), inputs(each)) for each in loop.cut(texts, batch)], seconds)

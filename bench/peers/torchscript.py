@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -13,16 +12,11 @@ import loop
 import torch
 from tokenizers import Encoding, Tokenizer
 from torch import Tensor
-from torch.profiler import ProfilerActivity, profile
 from trident_server.backends.pytorch.prepacking import prepack
 
 Texts = Sequence[Any]
 #: Tokens that neighbouring windows of a passage share, as the served tokenizer has it.
 STRIDE = 96
-#: What computes attention, once of queries ``[rows, heads, longest, dim]`` and, where it is written out, of scores
-#: ``[rows, heads, longest, longest]``.
-ATTENTION = ("aten::scaled_dot_product_attention", "aten::softmax")
-LINEAR = ("aten::linear", "mkldnn::_linear_pointwise")
 
 
 class Engine:
@@ -87,48 +81,7 @@ def jobs(engine: Engine, texts: Mapping[str, Texts]) -> dict[str, loop.Job]:
         embeddings, _ = engine(engine.arguments(engine.encode(texts["sentences"][:count])))
         return {"embeddings": embeddings.tolist()}
 
-    def padding(what: str, batch: int, layers: int) -> Mapping[str, Any]:
-        batches = [engine.encode(each) for each in loop.cut(texts[what], batch)]
-        return count_padding(engine, batches, layers)
-
-    return {"tokens": tokens, "text": through_text, "embed": embed, "padding": padding}
-
-
-def count_padding(engine: Engine, batches: Sequence[Sequence[Encoding]], layers: int) -> dict[str, Any]:
-    """Count what is computed of what is asked, by the shapes that the running model hands to its operations.
-
-    Args:
-        engine: the model.
-        batches: sequences that are computed together.
-        layers: of the encoder.
-
-    Returns:
-        ``real`` tokens; ``linear`` and ``attention``: tokens that these operations compute a layer; ``real_products``
-        and ``products``: the same of attention's products of queries and keys. None where an operation was not seen.
-    """
-    found = {"real": 0, "real_products": 0, "linear": 0, "attention": 0, "products": 0}
-    for encodings in batches:
-        arguments = engine.arguments(encodings)
-        with profile(activities=[ProfilerActivity.CPU], record_shapes=True) as record:
-            engine(arguments)
-        seen = {
-            name: [each.input_shapes for each in record.events() if each.name == name] for name in (*LINEAR, *ATTENTION)
-        }
-        rectangles = [_first(shapes, 4) for shapes in seen[ATTENTION[0]] or seen[ATTENTION[1]]]
-        rectangles = [shape for shape in rectangles if shape]
-        linear = [_first(shapes, 2) for name in LINEAR for shapes in seen[name]]
-        lengths = [len(each.ids) for each in encodings]
-        found["real"] += sum(lengths)
-        found["real_products"] += sum(length * length for length in lengths)
-        found["linear"] += max((math.prod(shape[:-1]) for shape in linear if shape), default=0)
-        found["attention"] += sum(rows * longest for rows, _, longest, _ in rectangles) // layers
-        found["products"] += sum(rows * longest * longest for rows, _, longest, _ in rectangles) // layers
-    return {name: value or None for name, value in found.items()}
-
-
-def _first(shapes: Sequence[Sequence[int]], dimensions: int) -> Sequence[int]:
-    """Return the first tensor's shape of at least so many dimensions; other arguments stand among them as empty."""
-    return next((shape for shape in shapes if len(shape) >= dimensions), [])
+    return {"tokens": tokens, "text": through_text, "embed": embed}
 
 
 def main() -> None:
@@ -137,7 +90,7 @@ def main() -> None:
         __doc__ or "",
         model={"type": Path, "required": True},
         tokenizer={"type": Path, "required": True},
-        task={"choices": ("sts", "cola", "qa"), "required": True},
+        task={"choices": ("sts", "sts_ko", "cola", "qa"), "required": True},
         most_tokens={"type": int, "required": True},
     )
     # Tokenizing uses the calling thread alone, as the served tokenizer does.

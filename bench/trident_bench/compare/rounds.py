@@ -22,8 +22,6 @@ from trident_bench.generator.loop import Sample
 FAILURES = (BenchError, ServerError, OSError)
 #: Of a reason; a log says the rest.
 MOST_CHARACTERS = 400
-#: What is measured once, after the rounds, fails under this name.
-AFTERWARDS = "padding"
 
 Log = Callable[[str], None]
 
@@ -72,7 +70,6 @@ class Rounds:
         seconds: that each row is measured for in a round.
         log: called with what is done.
         step: is called after every measurement.
-        afterwards: measures more while the contenders still run; called with what runs, by name.
     """
 
     rows: Sequence[Row]
@@ -82,7 +79,6 @@ class Rounds:
     environments: Mapping[str, Environment] = field(default_factory=dict)
     log: Log = lambda text: None
     step: Callable[[], None] = lambda: None
-    afterwards: Callable[[Mapping[str, Contender]], None] = lambda running: None
 
     def run(self) -> Results:
         """Measure everybody; a contender that fails is left out from there on, and Ctrl-C ends it early.
@@ -102,7 +98,6 @@ class Rounds:
                     self.log(f"round {number + 1} of {self.rounds}: {row.title}")
                     results.samples[row.name].append(self._measure(row, results))
                     self.step()
-            self._finish(contenders, results)
         except KeyboardInterrupt:
             results.interrupted = True
         finally:
@@ -140,15 +135,8 @@ class Rounds:
         results.memory[row.name] = max(results.memory.get(row.name, 0), held)
         return sample
 
-    def _finish(self, contenders: Mapping[str, Contender], results: Results) -> None:
-        try:
-            with _running(list(contenders.values())):
-                self.afterwards({name: each for name, each in contenders.items() if name not in results.failures})
-        except FAILURES as error:
-            results.failures[AFTERWARDS] = _shortened(error)
-
     def _drop(self, contender: Contender, error: BaseException, results: Results) -> None:
-        results.failures[contender.name] = _shortened(error)
+        results.failures[contender.name] = textwrap.shorten(str(error), MOST_CHARACTERS, placeholder=" ...")
         self.log(f"{contender.name} is not measured: {results.failures[contender.name]}")
         self._stop(contender)
 
@@ -156,10 +144,6 @@ class Rounds:
         # Who is paused cannot hear that it shall stop.
         resume(contender.pids())
         contender.stop()
-
-
-def _shortened(error: BaseException) -> str:
-    return textwrap.shorten(str(error), MOST_CHARACTERS, placeholder=" ...")
 
 
 @contextlib.contextmanager

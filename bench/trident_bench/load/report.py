@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from trident_bench.drawing import COLOURS, INK, picture
 from trident_bench.load.plan import Mode, Protocol
 from trident_bench.load.summary import Curve, Sweep, facade_share
+from trident_bench.load.window import StageUsage
 from trident_bench.report import Section, Table, figure
 
 if TYPE_CHECKING:
@@ -33,7 +34,6 @@ OVERVIEW = (
     "highest, requests/s",
     "open loop, requests/s",
 )
-STAGES = ("stage, at the knee", "busy", "waits ms", "computes ms", "items a batch")
 POINTS = (
     "load",
     "requests/s",
@@ -68,8 +68,8 @@ def sections(sweeps: Sequence[Sweep], multiple: float, notes: Sequence[str], fol
     for name, of_ensemble in ensembles.items():
         file = f"{name}.png"
         draw(of_ensemble, folder / file)
-        tables = [table for sweep in of_ensemble for table in _tables(sweep)]
-        found.append(Section(name, _remarks(of_ensemble), pictures=[file], details=tables))
+        details = [_table(sweep) for sweep in of_ensemble]
+        found.append(Section(name, _remarks(of_ensemble), pictures=[file], details=details))
     return found
 
 
@@ -129,36 +129,24 @@ def _remarks(sweeps: Sequence[Sweep]) -> list[str]:
     found = []
     for sweep in sweeps:
         for curve in sweep.curves:
-            title, limit, point = f"{NAMES[sweep.protocol]}, {LOOPS[curve.mode]}", curve.knee.limit_ms, curve.knee.point
-            if point is None or curve.bottleneck is None:
-                found.append(f"{title}: no point without failures has a p99 of at most {figure(limit)} ms.")
-                continue
-            knee = "the sweep ended before its knee, at" if curve.knee.within else "knee at"
-            load, bottleneck = point.load, curve.bottleneck
-            level = f"{figure(point.value)} {UNITS[curve.mode]}"
-            p99 = f"p99 {figure(load.latency.p99)} of at most {figure(limit)} ms"
-            found.append(f"{title}: {knee} {figure(load.throughput)} requests/s ({level}; {p99}).")
-            found.append(
-                f"{title}: {'no bottleneck yet' if bottleneck.kind == 'none' else 'bottleneck'}: {bottleneck.why}."
-            )
+            title, bottleneck = f"{NAMES[sweep.protocol]}, {LOOPS[curve.mode]}", curve.bottleneck
+            if bottleneck is None:
+                limit = figure(curve.knee.limit_ms)
+                found.append(f"{title}: no point without failures has a p99 of at most {limit} ms.")
+            else:
+                kind = "no bottleneck yet" if bottleneck.kind == "none" else "bottleneck"
+                found.append(f"{title}: {kind}: {bottleneck.why}.")
     if share := facade_share(sweeps):
         found.append(f"With {figure(share[0])} requests under way, the facade answers {share[1]:.0%} of gRPC's.")
     return found
 
 
-def _tables(sweep: Sweep) -> list[Table]:
-    name = NAMES[sweep.protocol]
-    found = []
-    point = sweep.curves[0].knee.point
-    if point is not None:
-        rows = [
-            [each.name, f"{each.busy:.0%}", *map(figure, (each.queue_ms, each.compute_ms, each.batch))]
-            for each in point.window.stages
-        ]
-        found.append(Table(f"{name}: stages", STAGES, rows))
+def _table(sweep: Sweep) -> Table:
     stages = [each.name for each in sweep.curves[0].points[0].window.stages]
-    headings = (*POINTS, *(f"{each}: queue + compute ms, busy" for each in stages))
-    return [*found, Table(f"{name}: all points", headings, [row for each in sweep.curves for row in _points(each)])]
+    headings = (*POINTS, *(f"{each}: queue + compute ms, items a batch, busy" for each in stages))
+    return Table(
+        f"{NAMES[sweep.protocol]}: all points", headings, [row for each in sweep.curves for row in _points(each)]
+    )
 
 
 def _points(curve: Curve) -> list[list[str]]:
@@ -175,7 +163,11 @@ def _points(curve: Curve) -> list[list[str]]:
                 f"{load.late:.0%}" if curve.mode == "rate" else "",
                 f"{window.cores_busy:.0%}",
                 f"{window.generator_busy:.0%}",
-                *(f"{figure(each.queue_ms)} + {figure(each.compute_ms)}, {each.busy:.0%}" for each in window.stages),
+                *map(_stage, window.stages),
             ]
         )
     return rows
+
+
+def _stage(stage: StageUsage) -> str:
+    return f"{figure(stage.queue_ms)} + {figure(stage.compute_ms)}, {figure(stage.batch)}, {stage.busy:.0%}"

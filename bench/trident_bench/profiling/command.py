@@ -17,9 +17,8 @@ from trident_bench import console
 from trident_bench.ensembles import Ensemble, choose
 from trident_bench.errors import BenchError
 from trident_bench.machine import name_tag
-from trident_bench.profiling.measure import Level, Measurement, cut, measure, new_client
+from trident_bench.profiling.measure import Level, measure, new_client
 from trident_bench.profiling.report import sections
-from trident_bench.profiling.trace import read_trace, trace_arguments
 from trident_bench.report import Report
 from trident_bench.repository import CONFIGURATIONS, ensembles, link_models
 from trident_bench.servers import served
@@ -44,7 +43,7 @@ def profile(
     ] = None,
     url: Annotated[
         str | None,
-        typer.Option(help="Profile the Triton that runs at host:port, by its statistics, instead of one's own."),
+        typer.Option(help="Profile the Triton that runs at host:port, instead of one of this command's own."),
     ] = None,
     protocol: Annotated[Protocol, typer.Option(help="How the client talks to Triton.")] = "grpc",
     in_flight: console.InFlightOption = 32,
@@ -56,8 +55,8 @@ def profile(
 ) -> None:
     """Say where a request's microseconds go, stage by stage, at 1 request in flight and at more.
 
-    The server's stages come from Triton's trace of every request where the server is this command's own, and from its
-    statistics where it is given by --url. Load and server share the machine, which should have nothing else to do.
+    The server's stages come from Triton's statistics. Load and server share the machine, which should have nothing else
+    to do.
     """
     plan = Plan(protocol, tuple(dict.fromkeys((1, in_flight))), warm_up, seconds)
     with console.reporting("profile"):
@@ -80,22 +79,16 @@ def _own(repository: Path, names: Sequence[str], config_name: str | None, plan: 
     with TemporaryDirectory(prefix="trident-profile-") as name:
         folder = Path(name)
         copy = link_models(repository, models, folder / "models")
-        arguments = trace_arguments(folder / "trace.json")
-        serving = served(copy, folder, config_name=config_name, extra_args=arguments)
-        with serving as addresses, TritonState(addresses.http) as state:
-            measurements = asyncio.run(_measure(addresses.of(plan.protocol), state, chosen, plan))
-        # Triton writes what it has of the trace when it stops.
-        trace = read_trace(folder / "trace.json")
-    return [cut(each, trace) for each in measurements]
+        with served(copy, folder, config_name=config_name) as addresses, TritonState(addresses.http) as state:
+            return asyncio.run(_measure(addresses.of(plan.protocol), state, chosen, plan))
 
 
 def _running(url: str, names: Sequence[str], plan: Plan) -> list[Level]:
     with TritonState(url, plan.protocol) as state:
-        measurements = asyncio.run(_measure(url, state, choose(state.ensembles(), names), plan))
-    return [cut(each, None) for each in measurements]
+        return asyncio.run(_measure(url, state, choose(state.ensembles(), names), plan))
 
 
-async def _measure(url: str, state: TritonState, chosen: Sequence[Ensemble], plan: Plan) -> list[Measurement]:
+async def _measure(url: str, state: TritonState, chosen: Sequence[Ensemble], plan: Plan) -> list[Level]:
     found = []
     try:
         async with new_client(url, plan.protocol) as client:

@@ -14,26 +14,12 @@ from trident_client import AsyncTridentClient, Retry, Timeout
 from trident_bench.ensembles import Ensemble
 from trident_bench.errors import BenchError
 from trident_bench.generator.loop import Connector, Send, closed_loop
-from trident_bench.profiling.stages import Stage, by_statistics, by_trace
-from trident_bench.profiling.trace import TracedRequest, between
+from trident_bench.profiling.stages import Stage, cut
 from trident_bench.triton import Protocol, TritonState
-from trident_bench.usage import ModelUsage, usage
+from trident_bench.usage import usage
 
-NANOSECONDS_PER_MICROSECOND = 1e3
+MICROSECONDS = 1e6
 READ_TIMEOUT = 120.0
-
-
-@dataclass(frozen=True)
-class Measurement:
-    """One ensemble under one load, before its times (microseconds) are cut into stages."""
-
-    ensemble: Ensemble
-    in_flight: int
-    throughput: float
-    times: Sequence[float]
-    models: Mapping[str, ModelUsage]
-    begin: int
-    end: int
 
 
 @dataclass(frozen=True)
@@ -44,10 +30,9 @@ class Level:
         ensemble: its name.
         in_flight: requests under way at once.
         throughput: requests a second.
-        mean: of a request, in microseconds; the stages add up to it.
+        mean: of a request, in microseconds; the stages add up to it, or to a little more.
         p50: median, in microseconds.
         p99: in microseconds.
-        source: of the server's stages: ``trace`` or ``statistics``.
         alone: whether nobody else used the server's models meanwhile.
         stages: in the order of the request's way.
         batches: mean items of an execution, by composing model.
@@ -59,9 +44,8 @@ class Level:
     mean: float
     p50: float
     p99: float
-    source: str
     alone: bool
-    stages: tuple[Stage, ...]
+    stages: Sequence[Stage]
     batches: Mapping[str, float]
 
 
@@ -88,45 +72,34 @@ def through(send: Send) -> Connector:
 
 async def measure(
     client: AsyncTridentClient, state: TritonState, ensemble: Ensemble, in_flight: int, warm_up: float, seconds: float
-) -> Measurement:
-    """Load one ensemble, and take the times of all requests once it is warm."""
+) -> Level:
+    """Load one ensemble, and cut the time of its requests into stages once it is warm."""
     times: list[float] = []
 
     async def infer(item: Any) -> None:
-        begin = time.monotonic_ns()
+        begin = time.perf_counter()
         await ensemble.infer(client, item)
-        times.append((time.monotonic_ns() - begin) / NANOSECONDS_PER_MICROSECOND)
+        times.append(MICROSECONDS * (time.perf_counter() - begin))
 
     items = ensemble.items()
     if warm_up > 0:
         await closed_loop(through(infer), items, in_flight, warm_up, turns=1, warm_up=0)
     times.clear()
     before = state.statistics(ensemble.models)
-    begin = time.monotonic_ns()
     sample = await closed_loop(through(infer), items, in_flight, seconds, turns=1, warm_up=0)
-    end = time.monotonic_ns()
     after = state.statistics(ensemble.models)
     models = {name: usage(before[name], after[name]) for name in ensemble.models}
-    return Measurement(ensemble, in_flight, sample.rate, times, models, begin, end)
-
-
-def cut(measurement: Measurement, trace: Sequence[TracedRequest] | None) -> Level:
-    """Cut a measurement's times into stages, by the trace where there is one."""
-    ensemble, times, models = measurement.ensemble, measurement.times, measurement.models
-    own = between(trace, ensemble, measurement.begin, measurement.end) if trace is not None else []
     steps = [models[name] for name in ensemble.steps]
     mean, p50, p99 = float(np.mean(times)), *(float(each) for each in np.quantile(times, (0.5, 0.99)))
-    stages = by_trace(ensemble, mean, own) if own else by_statistics(ensemble, mean, models)
     return Level(
         ensemble=ensemble.name,
-        in_flight=measurement.in_flight,
-        throughput=measurement.throughput,
+        in_flight=in_flight,
+        throughput=sample.rate,
         mean=mean,
         p50=p50,
         p99=p99,
-        source="trace" if own else "statistics",
         # Triton counts a request a moment after it was answered: a few may be missing, or belong to the warm-up.
         alone=all(abs(each.requests - len(times)) <= max(2, len(times) // 20) for each in steps),
-        stages=tuple(stages),
+        stages=cut(ensemble, mean, models),
         batches={each.name: each.batch for each in steps},
     )

@@ -16,12 +16,7 @@ PICTURE = "profile.png"
 #: Hues of a stage's part; of a model's four stages the lightest is waiting, the strongest computing.
 HUES = {CLIENT: "#4a6fa5", TRITON: "#d8a539"}
 MODEL_HUES = {"tokenizer": "#3f8f6b", "model": "#c4512f", "decoder": "#7d5ba6"}
-STRENGTHS = {
-    "queue": 0.30,
-    "compute input": 0.50,
-    "compute output": 0.65,
-    "front end": 0.55,
-}
+STRENGTHS = {"queue": 0.30, "compute input": 0.50, "compute output": 0.65}
 MILLISECOND = 1_000.0
 
 

@@ -55,10 +55,8 @@ class Tuning:
         """
         pictures = [PICTURE] if self.search.finished else []
         if pictures:
-            with picture(folder / PICTURE, 11, 4.6, str(facts["machine"])) as canvas:
-                left, right = canvas.subplots(1, 2, width_ratios=(3, 2))
-                self._draw_trials(left)
-                self._draw_rounds(right)
+            with picture(folder / PICTURE, 7, 4.6, str(facts["machine"])) as canvas:
+                self._draw(canvas.subplots())
         results = {
             "conditions": facts,
             "p99_bound_seconds": self.search.p99_bound,
@@ -81,7 +79,7 @@ class Tuning:
             rows.append([choice, str(trial.number), f"{rate:,.0f}", f"{p99:,.0f}"])
         return Table(title, ("configuration", "trial", "requests/s", "p99, ms"), rows)
 
-    def _draw_trials(self, axes: Axes) -> None:
+    def _draw(self, axes: Axes) -> None:
         trials, bound = self.search.finished, (self.search.p99_bound or 0.0) * MILLISECONDS
         for trial in trials:
             place = ((trial.p99 or 0.0) * MILLISECONDS, trial.throughput or 0.0)
@@ -93,15 +91,3 @@ class Tuning:
         axes.set(xlabel="p99, milliseconds", ylabel="requests a second", xlim=(0, None), ylim=(0, None))
         axes.set_title(f"{len(trials)} configurations")
         axes.legend()
-
-    def _draw_rounds(self, axes: Axes) -> None:
-        axes.set_title("best against as configured, in turns")
-        axes.set(xlabel="round", ylabel="requests a second, ratio")
-        axes.axhline(1.0, color=INK, linewidth=1.5)
-        if self.verdict is not None:
-            numbers = range(1, len(self.verdict.ratios) + 1)
-            axes.plot(numbers, self.verdict.ratios, "o", color=BAD)
-            median = self.verdict.spread.median
-            axes.axhline(median, color=BAD, linestyle=":", label=f"median {median:.2f}")
-            axes.set_xticks(list(numbers))
-            axes.legend()

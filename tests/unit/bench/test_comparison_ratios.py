@@ -8,12 +8,12 @@ from trident_bench.generator.loop import Sample
 from trident_bench.report import Spread
 
 
-def found(padding: dict[str, int | None] | None = None, **rates: list[float | None]) -> dict[str, Outcome]:
+def found(**rates: list[float | None]) -> dict[str, Outcome]:
     samples = {
         name.replace("_", "-"): [None if rate is None else Sample(rate, times=[1 / rate]) for rate in values]
         for name, values in rates.items()
     }
-    return {each.name: each for each in measured(samples, padding)}
+    return {each.name: each for each in measured(samples)}
 
 
 def test_drift_of_the_machine_cancels_in_ratios() -> None:
@@ -38,15 +38,3 @@ def test_a_ratio_of_latencies_is_one_of_median_times() -> None:
     outcome = found(ensemble_http_1=[100.0], engine_1=[140.0])["http/engine, one at a time"]
     assert outcome.found is not None
     assert outcome.found.median == pytest.approx(1.4)
-
-
-@pytest.mark.parametrize("where", ["linear", "attention"])
-def test_padding_is_the_share_of_what_is_computed_where_there_is_the_most(where: str) -> None:
-    outcome = found({"real": 1000, "linear": 1000, "attention": 1000} | {where: 1050})["padding"]
-    assert outcome.found is not None
-    assert outcome.found.median == pytest.approx(1 - 1000 / 1050)
-
-
-def test_padding_that_was_not_counted_is_not_called_none() -> None:
-    assert found({"real": 1000, "linear": 1000, "attention": None})["padding"].found is None
-    assert found(None)["padding"].found is None

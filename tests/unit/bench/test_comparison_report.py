@@ -49,17 +49,11 @@ def comparison() -> Comparison:
         rows,
         samples=samples,
         facts={"engine": {"dtype": "bfloat16"}},
+        cosines={"engine": 0.99982},
         failures={"infinity": "infinity.txt cannot be installed: no network"},
         memory={row.name: 500_000_000 for row in rows if row.name != "infinity-64"},
     )
-    padding = {"real": 900, "attention": 1000, "linear": 900, "real_products": 80, "products": 100}
-    return Comparison(
-        results=results,
-        outcomes=measured(samples, padding),
-        seconds=2.0,
-        threads=2,
-        padding=padding,
-    )
+    return Comparison(results=results, outcomes=measured(samples), seconds=2.0, threads=2)
 
 
 def test_json_holds_every_round_and_why_something_was_not_measured(comparison: Comparison, tmp_path: Path) -> None:
@@ -72,7 +66,7 @@ def test_json_holds_every_round_and_why_something_was_not_measured(comparison: C
     assert rows["infinity-64"]["not_measured"] == "infinity.txt cannot be installed: no network"
     ratios = {each["name"]: each["found"] for each in found["ratios"]}
     assert ratios["engine/products"] == {"median": 1.0, "low": 1.0, "high": 1.0}
-    assert ratios["facade/infinity"] is None
+    assert ratios["facade/peers"] is None
     assert found["contenders"]["engine"] == {"dtype": "bfloat16"}
 
 
@@ -82,8 +76,8 @@ def test_the_page_has_a_line_for_every_row_and_a_picture(comparison: Comparison,
     assert "| title of infinity-64 | not measured |" in page
     assert "infinity was not measured: infinity.txt cannot be installed: no network" in page
     assert "| bare engine, share of the matrix products alone | 1 | 1 to 1 |" in page
-    assert "| bare engine, times OpenVINO | not measured |" in page
-    assert "linear layers 0.0%, attention's tokens 10.0%, attention's products 20.0%" in page
+    assert "| ensemble over gRPC at 64 under way, times the best served peer | not measured |" in page
+    assert "in float32: engine 0.9998." in page
     assert "Interrupted" not in page
     assert matplotlib.image.imread(tmp_path / PICTURE).std() > 0.02
 

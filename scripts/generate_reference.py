@@ -73,7 +73,8 @@ def _table(settings: type[BaseSettings]) -> str:
     for name, field in settings.model_fields.items():
         default = field.get_default(call_default_factory=True)
         shown = "" if default in (None, "", ()) else f"`{default}`"
-        rows.append(f"| `TRIDENT_{name.upper()}` | {shown} | {field.description or ''} |")
+        variable = field.validation_alias or f"TRIDENT_{name.upper()}"
+        rows.append(f"| `{variable}` | {shown} | {field.description or ''} |")
     return "\n".join(rows) + "\n"
 
 

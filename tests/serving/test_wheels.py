@@ -112,24 +112,24 @@ def test_the_client_is_written_for_its_oldest_python(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def installed(wheels, tmp_path_factory) -> Path:
-    """The folder of the commands of an environment that has the wheels, and of this one all but the checkout."""
-    environment = tmp_path_factory.mktemp("environment")
-    venv.create(environment, symlinks=True)
-    python = environment / "bin" / "python"
-    command = [sys.executable, "-m", "pip", "--python", python, "install", "--quiet", "--no-deps", "--no-index"]
-    subprocess.run([*command, *wheels.values()], check=True, timeout=SECONDS)
-    (packages,) = environment.glob("lib/python*/site-packages")
-    # A folder that a .pth file names is searched, and its own .pth files, which name the checkout, are not read.
-    (packages / "others.pth").write_text(f"{sysconfig.get_path('purelib')}\n")
-    return python.parent
-
-
-@pytest.fixture(scope="module")
 def environment(tmp_path_factory) -> dict[str, str]:
     """Variables of somebody who has just come: an empty home, and no folder of sources on any path."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("TRIDENT_", "PYTHON"))}
     return kept | {"HOME": str(tmp_path_factory.mktemp("home")), "HF_HUB_OFFLINE": "1"}
+
+
+@pytest.fixture(scope="module")
+def installed(wheels, environment, tmp_path_factory) -> Path:
+    """The folder of the commands of an environment that has the wheels, and of this one all but the checkout."""
+    folder = tmp_path_factory.mktemp("environment")
+    venv.create(folder, symlinks=True)
+    python = folder / "bin" / "python"
+    command = [sys.executable, "-m", "pip", "--python", python, "install", "--quiet", "--no-deps", "--no-index"]
+    subprocess.run([*command, *wheels.values()], env=environment, check=True, timeout=SECONDS)
+    (packages,) = folder.glob("lib/python*/site-packages")
+    # A folder that a .pth file names is searched, and its own .pth files, which name the checkout, are not read.
+    (packages / "others.pth").write_text(f"{sysconfig.get_path('purelib')}\n")
+    return python.parent
 
 
 def test_the_checkout_is_out_of_reach(installed, environment, tmp_path):

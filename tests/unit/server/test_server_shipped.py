@@ -1,6 +1,7 @@
 """Where the project's own files are: in a checkout, and as a wheel has them."""
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -55,13 +56,13 @@ def test_a_repository_in_the_folder_or_one_that_is_named_comes_first(packed, tmp
 
 
 def test_a_copy_that_another_process_makes_meanwhile_is_taken(packed, monkeypatch):
-    copytree = shipped.shutil.copytree
+    sources = shipped.repository_sources()
 
-    def slow(source, target):
-        copytree(source, target)
-        copytree(source, packed)
+    def meanwhile() -> Path:
+        shutil.copytree(sources, packed)
+        return sources
 
-    monkeypatch.setattr(shipped.shutil, "copytree", slow)
+    monkeypatch.setattr(shipped, "repository_sources", meanwhile)
     shipped.make_copy(packed)
     assert os.listdir(packed.parent) == [packed.name]
 

@@ -19,13 +19,13 @@ COVERAGE ?=
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test test-bench check bench load lint models images check-docker stop lock clean distclean
+.PHONY: help docs release serve test test-bench check bench load lint models images check-docker stop lock clean distclean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
 
-$(STAMP): pyproject.toml requirements.lock scripts/fetch_tcmalloc.sh
+$(STAMP): pyproject.toml client/pyproject.toml setup.py requirements.lock scripts/fetch_tcmalloc.sh
 	@command -v $(PYTHON) >/dev/null || { echo "Trident needs Python 3.11; '$(PYTHON)' was not found. Set PYTHON=/path/to/python3.11." >&2; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check "pip>=25,<26"
@@ -33,7 +33,7 @@ $(STAMP): pyproject.toml requirements.lock scripts/fetch_tcmalloc.sh
 	@echo "Installing the pinned packages into $(VENV) (a few minutes the first time) ..."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --progress-bar on \
 		$(if $(TORCH_INDEX_URL),--extra-index-url $(TORCH_INDEX_URL)) --requirement requirements.lock
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable ./client --editable .
 	@sh scripts/fetch_tcmalloc.sh $(VENV)/lib || echo "Without tcmalloc, which apt would have, Trident works as well, a little slower." >&2
 	@touch $@
 
@@ -90,11 +90,19 @@ lint: $(STAMP) ## ruff, mypy, the generated client, and C without a warning
 	@$(BIN)/mypy
 	@$(BIN)/python scripts/compile_strictly.py
 
+docs: $(STAMP) ## make a site of docs/, with the reference from the code; build/site/index.html
+	@$(BIN)/python scripts/generate_reference.py
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+
+release: $(STAMP) ## build both wheels into dist/, check them, and write the version's notes
+	@$(BIN)/python scripts/release.py
+
 lock: $(STAMP) ## resolve requirements.lock anew from pyproject.toml
+	@$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir .trident/lock ./client
 	@$(BIN)/pip-compile --quiet --all-extras --strip-extras --no-header --no-annotate \
 		--no-emit-index-url --no-emit-find-links --no-emit-trusted-host --allow-unsafe \
-		--output-file requirements.lock pyproject.toml
-	@sed -i -e 's/^\(torch==[0-9.]*\)+.*/\1/' -e '/^trident @/d' -e '/^pip==/d' -e '/^#/d' requirements.lock
+		--find-links .trident/lock --output-file requirements.lock pyproject.toml
+	@sed -i -e 's/^\(torch==[0-9.]*\)+.*/\1/' -e '/^trident-/d' -e '/^pip==/d' -e '/^#/d' requirements.lock
 
 clean: stop ## remove built models, logs and caches
 	@rm -rf .trident .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -35,7 +35,7 @@ def make_provider(endpoint: str) -> TracerProvider:
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
     except ImportError as error:
         raise RuntimeError(
-            f"TRIDENT_OTLP_ENDPOINT needs the extra `tracing`: pip install trident[tracing] ({error})"
+            f"TRIDENT_OTLP_ENDPOINT needs the extra `tracing`: pip install 'trident-nlp[tracing]' ({error})"
         ) from None
     provider = TracerProvider(resource=Resource.create({"service.name": "trident-api"}))
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(f"{endpoint.rstrip('/')}/v1/traces")))

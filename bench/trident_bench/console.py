@@ -14,13 +14,14 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from trident_server.errors import ServerError
+from trident_server.shipped import default_repository
 
 from trident_bench.errors import BenchError
 from trident_bench.report import Report
 
 INTERRUPTED = 130
 RESULTS = Path("bench/results")
-MODELS = Path("model_repository")
+MODELS = default_repository()
 #: A log has no width of its own, and tables want more than the default.
 LOG_WIDTH = 130
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 from trident_server.machine import MEMORY_LIMIT, Machine
 
-PACKAGES = ("trident", "nvidia-pytriton", "torch", "tokenizers", "tritonclient")
+PACKAGES = ("trident-nlp", "nvidia-pytriton", "torch", "tokenizers", "tritonclient")
 
 
 def name_tag(machine: Machine | None = None) -> str:

@@ -1,5 +1,12 @@
 """``python -m trident_client`` is the command line ``trident``."""
 
-from trident_client.cli import main
+from trident_client.commands import run
 
-main()
+
+def main() -> None:
+    """Entry point of ``trident``."""
+    run("trident_client.cli.app", "trident", "trident-client[cli]")
+
+
+if __name__ == "__main__":
+    main()

@@ -20,11 +20,11 @@ STYLES = {doctor.State.OK: "", doctor.State.SLOW: "yellow", doctor.State.MISSING
 
 def _option(name: str, help_text: str, flag: str | None = None) -> Any:
     """An option that overrides a setting; without it the environment and then the setting's default decide."""
-    field = ServerSettings.model_fields[name]
+    default = ServerSettings.model_fields[name].get_default(call_default_factory=True)
     return typer.Option(
         flag or f"--{name.replace('_', '-')}",
         help=f"{help_text} (TRIDENT_{name.upper()})",
-        show_default=False if field.default in (None, False, "") else str(field.default),
+        show_default=False if default in (None, False, "") else str(default),
     )
 
 

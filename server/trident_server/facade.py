@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import sys
 from collections.abc import Iterable, Mapping
@@ -9,6 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from trident_server.child import ChildServer, Launch
+from trident_server.errors import ServerError
 from trident_server.ports import free_ports
 from trident_server.settings import reachable
 from trident_server.supervised import new_shm_prefix
@@ -68,6 +70,20 @@ class FacadeProcess(ChildServer):
         command += [f"--{name}={value}" for name, value in options.items()]
         environment = {**KEPT_ALIVE, **os.environ, **without_proxy(self._triton_hosts), **self._settings}
         return Launch(command, environment, new_shm_prefix())
+
+
+def check_installed() -> None:
+    """Refuse to go on without the facade's packages.
+
+    Raises:
+        ServerError: one is missing; says which extra brings it.
+    """
+    for name in ("fastapi", "orjson", "uvicorn"):
+        if importlib.util.find_spec(name) is None:
+            raise ServerError(
+                f"The facade needs the package {name}, which is not installed: pip install 'trident-nlp[server,api]', "
+                "or serve Triton alone with --triton-only."
+            )
 
 
 def without_proxy(hosts: Iterable[str]) -> dict[str, str]:

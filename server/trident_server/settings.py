@@ -9,6 +9,8 @@ from typing import Annotated
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from trident_server import shipped
+
 Port = Annotated[int, Field(ge=1, le=65535)]
 
 
@@ -24,7 +26,10 @@ class ServerSettings(BaseSettings):
     http_port: Port = Field(8010, description="Triton's HTTP port.")
     grpc_port: Port = Field(8011, description="Triton's gRPC port.")
     metrics_port: Port = Field(8012, description="Triton's Prometheus port.")
-    repository: Path = Field(Path("model_repository"), description="The Triton model repository to serve.")
+    repository: Path = Field(
+        default_factory=shipped.default_repository,
+        description="The Triton model repository to serve; where none is near, that of the installed wheel.",
+    )
     models: str = Field(
         "", description="Sets of models to serve, with commas between; all of the repository's when empty."
     )

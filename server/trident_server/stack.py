@@ -10,9 +10,10 @@ from types import FrameType
 
 from rich.console import Console
 
-from trident_server import pidfile
+from trident_server import pidfile, shipped
+from trident_server.building import build_models
 from trident_server.child import ChildServer
-from trident_server.facade import FacadeProcess
+from trident_server.facade import FacadeProcess, check_installed
 from trident_server.ports import check_free
 from trident_server.process import TritonProcess, trace_arguments
 from trident_server.repository import check_repository, chosen_models, link_models
@@ -39,9 +40,16 @@ def serve(settings: ServerSettings, console: Console) -> None:
         ServerError: nothing could be started, or what was started died. Everything is stopped.
     """
     find_embedded_triton()
-    check_repository(settings.repository, settings.config_name, settings.sets)
+    if not settings.triton_only:
+        check_installed()
+    copied = shipped.is_copy(settings.repository)
+    if not copied:
+        check_repository(settings.repository, settings.config_name, settings.sets)
     try:
         with _stop_signals(), pidfile.hold(settings.cache_dir):
+            if copied:
+                build_models(settings.repository, settings.sets, console)
+                check_repository(settings.repository, settings.config_name, settings.sets)
             check_free(settings.host, settings.ports)
             _run(settings, console)
     except _StopRequested:

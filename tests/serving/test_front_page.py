@@ -19,6 +19,7 @@ from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "README.md").read_text("utf-8")
+OTHER_MODELS = (ROOT / "docs" / "other-models.md").read_text("utf-8")
 #: Digits after which an answer may differ with the processor.
 TOLERANCE = 0.1
 SECONDS = 120
@@ -127,17 +128,24 @@ def test_the_figures_of_the_table_are_those_that_the_models_tell_of_themselves()
             assert any(math.isclose(metric, float(figure), rel_tol=0.005) for metric in metrics), (name, figure)
 
 
-OTHERS = [
-    line
-    for block in blocks("options are tested", "sh")
-    for line in block.splitlines()
-    if line.startswith("trident-train ")
-]
+TRAININGS = sorted(
+    {
+        line
+        for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
+        for block in re.findall(r"^```sh\n(.*?)^```$", page.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+        for line in block.replace("\\\n", " ").splitlines()
+        if line.startswith("trident-train ")
+    }
+)
 
 
-@pytest.mark.parametrize("line", OTHERS)
-def test_the_commands_for_other_models_have_options_that_there_are(line):
-    _, *arguments = shlex.split(line)
+def test_the_pages_have_the_commands_of_training():
+    assert len(TRAININGS) > 20
+
+
+@pytest.mark.parametrize("line", TRAININGS)
+def test_the_commands_of_training_have_options_that_there_are(line):
+    _, *arguments = shlex.split(line, comments=True)
     command = typer.main.get_command(app)
     while hasattr(command, "commands"):
         name, *arguments = arguments
@@ -147,6 +155,5 @@ def test_the_commands_for_other_models_have_options_that_there_are(line):
 
 
 def test_the_commands_for_other_models_name_those_that_the_page_promises():
-    text = "\n".join(blocks("options are tested", "sh"))
     for name in ("klue/bert-base", "kobert", "kcbert", "koelectra", "bert-base-uncased", "roberta-base", "albert-base"):
-        assert name in text
+        assert name in OTHER_MODELS

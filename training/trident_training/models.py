@@ -15,6 +15,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from trident_server import shipped
+
 from trident_training.checkpoints import bundled
 from trident_training.checkpoints.precision import Precision, resolve, weight_steps
 from trident_training.repository import ModelSet
@@ -29,7 +31,7 @@ Gate = Callable[[Exported], None]
 
 #: Whose code decides what an export is.
 EXPORTER = [Path(__file__).parent / name for name in ("checkpoints", "export")]
-ADAPTERS = Path(__file__).resolve().parents[1] / "adapters"
+ADAPTERS = shipped.adapters()
 TOKENIZER = "tokenizer.json"
 #: Where a fine-tuning notes what it scored, on data that nothing was chosen by or else on what it was chosen by.
 METRICS, TEST_METRICS, RESULT = "metrics.json", "test_metrics.json", "result.json"

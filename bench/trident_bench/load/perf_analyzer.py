@@ -54,7 +54,7 @@ def environment() -> Iterator[dict[str, str]]:
     """
     spec = find_spec("pytriton")
     if spec is None or spec.origin is None or not BINARY.is_file():
-        raise FileNotFoundError("perf_analyzer was not found; install trident[server,client]")
+        raise FileNotFoundError("perf_analyzer was not found; pip install 'trident-nlp[server]'")
     with TemporaryDirectory(prefix="trident-perf-") as folder:
         for library in Path(spec.origin).parents[1].joinpath("nvidia_pytriton.libs").iterdir():
             for start, name in LIBRARIES.items():

@@ -36,12 +36,9 @@ class Event:
 
     async def wait(self, timeout: float) -> bool:
         """Wait so many seconds at most; say whether it was set."""
-        # Not asyncio.timeout, which Python 3.10 has not.
-        waiting = asyncio.ensure_future(self._event.wait())
-        try:
-            await asyncio.wait({waiting}, timeout=timeout)
-        finally:
-            waiting.cancel()
+        # In Python 3.10 this is an exception of its own, and there is no asyncio.timeout().
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(self._event.wait(), timeout)
         return self._event.is_set()
 
 

@@ -205,3 +205,8 @@ def watch(
     """Watch what the models do: a live table from Triton's statistics and metrics."""
     with exit_on_failure(), make_client(url, protocol, timeout, 1) as client, contextlib.suppress(KeyboardInterrupt):
         status.watch(client, metrics or [], interval, count)
+
+
+def main() -> None:
+    """Run the command line."""
+    app()

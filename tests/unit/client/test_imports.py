@@ -13,7 +13,7 @@ def test_the_client_imports_nothing_heavy():
 
 
 def test_without_its_extra_the_command_line_says_what_to_install():
-    code = "import sys; sys.modules['typer'] = None; from trident_client.cli import main; main()"
+    code = "import sys; sys.modules['typer'] = None; from trident_client.__main__ import main; main()"
     done = subprocess.run([sys.executable, "-c", code], check=False, timeout=60, capture_output=True, text=True)
     assert done.returncode == 1
-    assert done.stderr == "The command line needs typer: install Trident with its extra 'cli', trident[cli].\n"
+    assert done.stderr == "trident needs the package typer, which is not installed: pip install 'trident-client[cli]'\n"

@@ -56,6 +56,7 @@ def test_the_context_has_the_whole_repository_and_nothing_that_is_not_needed(con
     assert tops <= {"LICENSE", "README.md", "api", "client", "docker", "model_repository"} | {
         "pyproject.toml",
         "requirements.lock",
+        "setup.py",
     }
 
 

@@ -28,8 +28,9 @@ def test_help_names_every_setting_and_its_default(run):
     for name, field in ServerSettings.model_fields.items():
         assert f"--{name.replace('_', '-')} " in text
         assert f"(TRIDENT_{name.upper()})" in text
-        if field.default not in (None, False):
-            assert re.search(rf"TRIDENT_{name.upper()}\).*{re.escape(str(field.default))}", text)
+        default = field.get_default(call_default_factory=True)
+        if default not in (None, False):
+            assert re.search(rf"TRIDENT_{name.upper()}\).*{re.escape(str(default))}", text)
 
 
 def test_a_missing_repository_is_one_line_and_status_1(run):

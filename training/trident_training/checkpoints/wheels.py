@@ -17,7 +17,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field
+from trident_server import shipped
 
 from trident_training.checkpoints.errors import CheckpointError
 
@@ -25,18 +26,12 @@ from trident_training.checkpoints.errors import CheckpointError
 PIECE = 1 << 20
 
 
-class CacheSettings(BaseSettings):
-    """Where encoders are kept, by the environment.
+class CacheSettings(shipped.CacheSettings):
+    """Where what is fetched and built is kept, and what was fetched before."""
 
-    Attributes:
-        cache_dir: ``TRIDENT_CACHE_DIR``; ``~/.cache/trident`` when not set.
-        wheels: ``TRIDENT_WHEELS``, a folder of wheels that were fetched before; pip fetches what it lacks.
-    """
-
-    model_config = SettingsConfigDict(env_prefix="TRIDENT_")
-
-    cache_dir: Path = Path("~/.cache/trident")
-    wheels: Path | None = None
+    wheels: Path | None = Field(
+        None, description="Folder of wheels that were fetched before; pip fetches what it lacks."
+    )
 
 
 @dataclass(frozen=True)

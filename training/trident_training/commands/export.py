@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 import typer
+from trident_server import shipped
 from typer import Option
 
 from trident_training.commands.building import build_model
@@ -49,7 +50,8 @@ def command(task: Task) -> Callable[..., None]:
     )
     def export(options: ExportOptions, overrides: Any, where: RepositoryOptions) -> None:
         recipe = _recipe(task, options.name, options.checkpoint)
-        with reporting("export"):
+        with reporting("export", OSError):
+            shipped.make_copy(where.repository)
             target = ModelSet(where.repository, task.spec, options.name)
             if target.is_variant:
                 target.check_variant()

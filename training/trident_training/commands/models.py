@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from trident_server import shipped
 from typer import Option
 
 from trident_training.checkpoints.precision import Precision
@@ -22,7 +23,7 @@ class RepositoryOptions:
 
     repository: Annotated[
         Path, Option(envvar="TRIDENT_REPOSITORY", help="The Triton model repository to install into.")
-    ] = Path("model_repository")
+    ] = field(default_factory=shipped.default_repository)
     dtype: Annotated[
         Precision,
         Option(
@@ -53,7 +54,8 @@ class ChosenModels:
 def models(options: RepositoryOptions, chosen: ChosenModels) -> None:
     """Build the served models that are missing or stale."""
     refused = False
-    with reporting("models"):
+    with reporting("models", OSError):
+        shipped.make_copy(options.repository)
         planned = list(plan(options.repository, options.dtype, chosen.names()))
     for recipe, target, state in planned:
         if state in {State.FRESH, State.OWN}:

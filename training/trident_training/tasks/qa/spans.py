@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-from pathlib import Path
 from types import ModuleType
 
-SOURCE = Path(__file__).resolve().parents[4] / "model_repository" / "qa_span_decoder" / "1" / "spans.py"
+from trident_server.shipped import repository_sources
+
+SOURCE = repository_sources() / "qa_span_decoder" / "1" / "spans.py"
 
 
 def _load() -> ModuleType:
     spec = importlib.util.spec_from_file_location("trident_spans", SOURCE)
     if spec is None or spec.loader is None:
-        raise ImportError(f"{SOURCE} is missing; trident-train runs in a checkout of the project")
+        raise ImportError(f"{SOURCE} is missing")
     module = importlib.util.module_from_spec(spec)
     # Where its named tuples look for their module.
     sys.modules[spec.name] = module

@@ -1,0 +1,157 @@
+"""Writes ``docs/reference/`` from the code: every request, command line and setting.
+
+``--check`` writes nothing, and fails where a page is not what the code says.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import typer
+from pydantic_settings import BaseSettings
+from typer.cli import get_docs_for_click
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = ROOT / "docs" / "reference"
+MADE = "<!-- Written by scripts/generate_reference.py; change the code, and run it. -->\n\n"
+#: Groups of commands that have a page of their own, for a page of all would be too long to read.
+OWN_PAGES = {
+    "trident": ("cola", "sts", "embed", "qa"),
+    "trident-train": ("finetune", "sweep", "tune", "evaluate", "soup", "export"),
+}
+
+
+def command_pages() -> Iterator[tuple[str, str]]:
+    """Yield the pages of the command lines."""
+    from trident_bench.cli import app as bench
+    from trident_client.cli.app import app as client
+    from trident_server.cli import app as server
+    from trident_training.cli import app as training
+
+    for name, app in {
+        "trident": client,
+        "trident-serve": server,
+        "trident-train": training,
+        "trident-bench": bench,
+    }.items():
+        command: Any = typer.main.get_command(app)
+        for verb in OWN_PAGES.get(name, ()):
+            yield f"{name}-{verb}", _command(command.commands.pop(verb), f"{name} {verb}")
+        yield name, _command(command, name)
+
+
+def _command(command: Any, name: str) -> str:
+    text = get_docs_for_click(obj=command, ctx=typer.Context(command), name=name)
+    # Examples in a help text keep their lines.
+    return text.replace("\b\n", "")
+
+
+def settings_page() -> str:
+    """Return the page of the settings."""
+    from trident_api.settings import ApiSettings
+    from trident_server.settings import ServerSettings
+    from trident_training.checkpoints.wheels import CacheSettings
+
+    text = "# Settings\n\nEach is an environment variable; those of the server are options of `trident-serve` too.\n"
+    for title, settings in {
+        "trident-serve": ServerSettings,
+        "The facade": ApiSettings,
+        "Encoders and models that are kept": CacheSettings,
+    }.items():
+        text += f"\n## {title}\n\n{settings.__doc__.splitlines()[0]}\n\n" + _table(settings)
+    return text
+
+
+def _table(settings: type[BaseSettings]) -> str:
+    rows = ["| variable | default | |", "|---|---|---|"]
+    for name, field in settings.model_fields.items():
+        default = field.get_default(call_default_factory=True)
+        shown = "" if default in (None, "", ()) else f"`{default}`"
+        variable = field.validation_alias or f"TRIDENT_{name.upper()}"
+        rows.append(f"| `{variable}` | {shown} | {field.description or ''} |")
+    return "\n".join(rows) + "\n"
+
+
+def http_page() -> str:
+    """Return the page of the facade's requests, of its OpenAPI document."""
+    from trident_api.app import create_app
+    from trident_api.settings import ApiSettings
+
+    document = create_app(ApiSettings()).openapi()
+    text = f"# Requests of the facade\n\n{document['info'].get('description', '')}\n"
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            text += f"\n## {method.upper()} {path}\n\n{operation.get('description') or operation['summary']}\n"
+            for kind, content in operation.get("requestBody", {}).get("content", {}).items():
+                text += f"\nBody, `{kind}`:\n\n" + _fields(document, content["schema"])
+            text += f"\nAnswers: {', '.join(operation['responses'])}.\n"
+    return text
+
+
+def _fields(document: dict[str, Any], schema: dict[str, Any]) -> str:
+    rows = ["| field | type | |", "|---|---|---|"]
+    choices = schema.get("anyOf") or schema.get("oneOf") or [schema]
+    for choice in choices:
+        resolved = _resolve(document, choice)
+        for name, field in resolved.get("properties", {}).items():
+            needed = "" if name in resolved.get("required", ()) else "optional. "
+            told = " ".join(str(field.get("description", "")).split())
+            rows.append(f"| `{name}` | {_type(document, field)} | {needed}{told} |")
+    return "\n".join(dict.fromkeys(rows)) + "\n"
+
+
+def _resolve(document: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
+    reference = schema.get("$ref")
+    return document["components"]["schemas"][reference.rpartition("/")[2]] if reference else schema
+
+
+def _type(document: dict[str, Any], field: dict[str, Any]) -> str:
+    if "anyOf" in field:
+        return " or ".join(_type(document, each) for each in field["anyOf"] if each.get("type") != "null")
+    resolved = _resolve(document, field)
+    if resolved.get("type") == "array":
+        return f"list of {_type(document, resolved['items'])}" if "items" in resolved else "list"
+    return str(resolved.get("type") or resolved.get("title") or "any")
+
+
+def pages() -> dict[str, str]:
+    """Return all pages by their names."""
+    made = {"http": http_page(), "settings": settings_page(), **dict(command_pages())}
+    listed = "\n".join(f"- [{text.splitlines()[0].lstrip('# ')}]({name}.md)" for name, text in made.items())
+    made["index"] = f"# Reference\n\nMade from the code, and tested to be what it says.\n\n{listed}\n"
+    return {f"{name}.md": f"{MADE}{text.rstrip()}\n" for name, text in made.items()}
+
+
+def main() -> None:
+    """Write the pages, or check them."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true")
+    check = parser.parse_args().check
+    # What a checkout has, whoever runs this and with whatever settings.
+    os.chdir(ROOT)
+    for name in [each for each in os.environ if each.startswith("TRIDENT_")]:
+        del os.environ[name]
+    made = pages()
+    there = {file.name: file.read_text("utf-8") for file in PAGES.glob("*.md")}
+    if check:
+        for name in sorted(made.keys() | there.keys()):
+            before, after = there.get(name, "").splitlines(), made.get(name, "").splitlines()
+            sys.stderr.writelines(f"{line}\n" for line in difflib.unified_diff(before, after, name, name, lineterm=""))
+        if made != there:
+            sys.exit("docs/reference/ is not what the code says: run scripts/generate_reference.py")
+        return
+    PAGES.mkdir(parents=True, exist_ok=True)
+    for name in there.keys() - made.keys():
+        (PAGES / name).unlink()
+    for name, text in made.items():
+        (PAGES / name).write_text(text, "utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,183 @@
+"""The wheels: what is in them, what they say of themselves, and that they serve where there is no checkout."""
+
+import configparser
+import email.parser
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import sysconfig
+import urllib.request
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+from trident_client import contract
+from trident_server.ports import free_ports
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+
+ROOT = Path(__file__).resolve().parents[2]
+SECONDS = 900
+
+
+@pytest.fixture(scope="module")
+def wheels(tmp_path_factory) -> dict[str, Path]:
+    """Both wheels by the distribution's name, built as `make release` builds them."""
+    folder = tmp_path_factory.mktemp("wheels")
+    command = [sys.executable, ROOT / "scripts" / "release.py", "--output", folder]
+    subprocess.run(command, check=True, timeout=SECONDS)
+    return {file.name.partition("-")[0].replace("_", "-"): file for file in folder.glob("*.whl")}
+
+
+def member(wheel: Path, name: str) -> str:
+    with zipfile.ZipFile(wheel) as archive:
+        (found,) = [each for each in archive.namelist() if each.endswith(f".dist-info/{name}")]
+        return archive.read(found).decode()
+
+
+def names(wheel: Path) -> set[str]:
+    with zipfile.ZipFile(wheel) as archive:
+        return {each for each in archive.namelist() if ".dist-info/" not in each}
+
+
+def tracked(folder: str) -> set[str]:
+    done = subprocess.run(["git", "ls-files", "-z", folder], cwd=ROOT, capture_output=True, text=True, check=True)
+    return {name.removeprefix(f"{folder}/") for name in done.stdout.split("\0") if name}
+
+
+def test_no_file_is_in_both_and_every_package_is_typed(wheels):
+    assert set(wheels) == {"trident-client", "trident-nlp"}
+    assert not names(wheels["trident-client"]) & names(wheels["trident-nlp"])
+    tops = {name: {each.partition("/")[0] for each in names(wheel)} for name, wheel in wheels.items()}
+    assert tops["trident-client"] == {"trident_client"}
+    assert tops["trident-nlp"] == {"trident_api", "trident_bench", "trident_server", "trident_training"}
+    for name, wheel in wheels.items():
+        assert {f"{package}/py.typed" for package in tops[name]} <= names(wheel)
+
+
+def test_the_repository_and_the_weights_are_there_as_they_are_in_the_source_and_nothing_that_was_built(wheels):
+    packed = "trident_server/shipped/"
+    inside = {each.removeprefix(packed) for each in names(wheels["trident-nlp"]) if each.startswith(packed)}
+    assert inside == {f"model_repository/{each}" for each in tracked("model_repository")} | {
+        f"adapters/{each}" for each in tracked("training/adapters")
+    }
+    # Weights of others come as packages of their own, under their own licences.
+    assert {each for each in inside if each.endswith(".safetensors")} == {
+        f"adapters/{folder.name}/adapter.safetensors" for folder in (ROOT / "training" / "adapters").iterdir()
+    }
+
+
+def test_what_they_say_of_themselves(wheels):
+    for name, wheel in wheels.items():
+        told = email.parser.Parser().parsestr(member(wheel, "METADATA"))
+        assert (told["Name"], told["License-Expression"]) == (name, "Apache-2.0")
+        assert told["Author"] == "The Trident authors"
+        assert told["Description-Content-Type"] == "text/markdown"
+        assert told.get_payload().startswith("# ")
+        assert "Typing :: Typed" in told.get_all("Classifier")
+        assert "Apache License" in member(wheel, "licenses/LICENSE")
+    client = email.parser.Parser().parsestr(member(wheels["trident-client"], "METADATA"))
+    whole = email.parser.Parser().parsestr(member(wheels["trident-nlp"], "METADATA"))
+    assert client["Version"] == whole["Version"]
+    assert client["Requires-Python"] == ">=3.10"
+    needed = [each for each in client.get_all("Requires-Dist") if "extra ==" not in each]
+    assert {re.match(r"[\w-]+", each)[0] for each in needed} == {"httpx", "numpy", "tritonclient"}
+    assert f"trident-client=={client['Version']}" in whole.get_all("Requires-Dist")
+    assert set(whole.get_all("Provides-Extra")) >= {"api", "cli", "server", "tracing", "training"}
+
+
+def test_the_notes_of_the_release_are_those_of_its_version(wheels):
+    told = email.parser.Parser().parsestr(member(wheels["trident-client"], "METADATA"))
+    notes = wheels["trident-client"].with_name(f"notes-{told['Version']}.md").read_text("utf-8")
+    assert notes.strip()
+    assert notes in (ROOT / "CHANGELOG.md").read_text("utf-8")
+
+
+def test_the_client_alone_brings_no_command(wheels):
+    with pytest.raises(ValueError, match="not enough values"):
+        member(wheels["trident-client"], "entry_points.txt")
+    commands = configparser.ConfigParser()
+    commands.read_string(member(wheels["trident-nlp"], "entry_points.txt"))
+    assert set(commands["console_scripts"]) == {"trident", "trident-bench", "trident-serve", "trident-train"}
+
+
+def test_the_client_is_written_for_its_oldest_python(tmp_path):
+    command = [sys.executable, "-m", "mypy", "--python-version", "3.10", "--package", "trident_client"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=SECONDS)
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory) -> dict[str, str]:
+    """Variables of somebody who has just come: an empty home, and no folder of sources on any path."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("TRIDENT_", "PYTHON"))}
+    return kept | {"HOME": str(tmp_path_factory.mktemp("home")), "HF_HUB_OFFLINE": "1"}
+
+
+@pytest.fixture(scope="module")
+def installed(wheels, environment, tmp_path_factory) -> Path:
+    """The folder of the commands of an environment that has the wheels, and of this one all but the checkout."""
+    folder = tmp_path_factory.mktemp("environment")
+    venv.create(folder, symlinks=True)
+    python = folder / "bin" / "python"
+    command = [sys.executable, "-m", "pip", "--python", python, "install", "--quiet", "--no-deps", "--no-index"]
+    subprocess.run([*command, *wheels.values()], env=environment, check=True, timeout=SECONDS)
+    (packages,) = folder.glob("lib/python*/site-packages")
+    # A folder that a .pth file names is searched, and its own .pth files, which name the checkout, are not read.
+    (packages / "others.pth").write_text(f"{sysconfig.get_path('purelib')}\n")
+    return python.parent
+
+
+def test_the_checkout_is_out_of_reach(installed, environment, tmp_path):
+    code = (
+        "import json, trident_api, trident_bench, trident_client, trident_server, trident_training\n"
+        "print(json.dumps([each.__file__ for name, each in globals().items() if name.startswith('trident')]))"
+    )
+    done = subprocess.run(
+        [installed / "python", "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120
+    )
+    files = json.loads(done.stdout)
+    assert len(files) == 5
+    assert all(Path(each).is_relative_to(installed.parent) for each in files)
+
+
+@pytest.mark.serving
+def test_it_serves_from_an_empty_folder_and_builds_its_models_when_it_is_first_started(
+    installed, environment, tmp_path
+):
+    ports = dict(zip(["port", "http-port", "grpc-port", "metrics-port"], free_ports(4), strict=True))
+    command = [installed / "trident-serve", "--models=cola", *(f"--{name}={port}" for name, port in ports.items())]
+    with subprocess.Popen(
+        [*command, f"--ready-timeout={SECONDS}"], cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            said = ""
+            for line in process.stdout:
+                said += line
+                if "Ctrl-C stops it." in line:
+                    break
+            assert "Ctrl-C stops it." in said, said
+            assert "cola: built from" in said
+            request = urllib.request.Request(
+                f"http://127.0.0.1:{ports['port']}/generate", json.dumps({"passage": "I am a boy."}).encode()
+            )
+            with urllib.request.urlopen(request, timeout=60) as answer:
+                assert json.load(answer)["prob"] > 0.9
+        finally:
+            process.send_signal(signal.SIGINT)
+            process.communicate(timeout=120)
+    assert process.returncode == 0
+    # The checkout's of this folder, if anybody's, would have been served in its place.
+    assert {each.name for each in tmp_path.iterdir()} == {".trident"}
+    (repository,) = Path(environment["HOME"]).glob(".cache/trident/model_repository-*")
+    assert {each.parents[1].name for each in repository.glob("*/1/model.pt")} == {
+        f"cola_{contract.TASKS['cola'].network}"
+    }
+    # Training finds the same one, and that nothing is left to do.
+    train = [installed / "trident-train", "models", "--models", "cola"]
+    done = subprocess.run(train, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=SECONDS)
+    assert (done.returncode, done.stdout) == (0, "✓ cola: fresh\n")

@@ -1,0 +1,80 @@
+"""The pages: short enough to read, without a link to nowhere, and true to the code where a test can tell."""
+
+import os
+import re
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+from trident_api.settings import ApiSettings
+from trident_server.settings import ServerSettings
+from trident_training.checkpoints.wheels import CacheSettings
+from trident_training.commands.models import RepositoryOptions
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCS = sorted((ROOT / "docs").rglob("*.md"))
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", ROOT / "CHANGELOG.md", *DOCS]
+NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
+
+
+def test_the_front_page_has_150_lines_at_most_and_every_other_300():
+    assert len((ROOT / "README.md").read_text("utf-8").splitlines()) <= 150
+    assert {page.name: lines for page in PAGES if (lines := len(page.read_text("utf-8").splitlines())) > 300} == {}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_link_leads_to_a_file(name):
+    page = ROOT / name
+    for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text("utf-8")):
+        if "://" not in link:
+            assert (page.parent / link.partition("#")[0]).exists(), link
+
+
+def test_every_setting_that_a_page_names_is_one():
+    known = {
+        f"TRIDENT_{name.upper()}"
+        for settings in (ApiSettings, ServerSettings, CacheSettings)
+        for name in settings.model_fields
+    } | {f"TRIDENT_{name.upper()}" for name in RepositoryOptions.__dataclass_fields__}
+    for page in PAGES:
+        assert set(re.findall(r"TRIDENT_[A-Z_]*[A-Z]", page.read_text("utf-8"))) <= known, page
+
+
+def test_no_hint_installs_the_other_trident_of_the_package_index():
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    wrong = [
+        name
+        for name in listed.split("\0")
+        if name.endswith((".py", ".md", ".toml", ".txt", ".yaml", ".sh"))
+        and re.search(r"(?<![-_.\w])trident\[|pip install '?trident\b(?!-)", (ROOT / name).read_text("utf-8"))
+        and name != str(Path(__file__).relative_to(ROOT))
+    ]
+    assert wrong == []
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_the_reference_is_what_the_code_says():
+    command = [sys.executable, ROOT / "scripts" / "generate_reference.py", "--check"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=900)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.skipif(find_spec("mkdocs") is None, reason="mkdocs is not installed")
+def test_the_site_is_built_without_a_warning_and_asks_no_other_host_for_anything(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", tmp_path],
+        cwd=ROOT,
+        env=os.environ | {"NO_MKDOCS_2_WARNING": "1"},
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "WARNING" not in done.stderr
+    loads = re.compile(r"<(?:script|img|link)\b[^>]*?\b(?:src|href)=\"?https?://")
+    assert not [page for page in tmp_path.rglob("*.html") if loads.search(page.read_text("utf-8"))]

@@ -78,7 +78,7 @@ check-docker:
 
 # In this order: without an engine, nothing is built.
 images: check-docker ## build the models, then the images of Triton, of the models alone and of the facade
-	@$(MAKE) --no-print-directory models
+	@$(MAKE) --no-print-directory models TRIDENT_DTYPE=$(or $(TRIDENT_DTYPE),portable)
 	docker build --file docker/Dockerfile.triton --target models --tag trident-models:$(TRIDENT_TAG) .
 	docker build --file docker/Dockerfile.triton --build-arg TRITON_TAG=$(TRITON_TAG) --tag trident-triton:$(TRIDENT_TAG) .
 	docker build --file docker/Dockerfile.api --tag trident-api:$(TRIDENT_TAG) .

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from trident_server import shipped
 
 from trident_training.checkpoints import bundled
-from trident_training.checkpoints.precision import Precision, resolve, weight_steps
+from trident_training.checkpoints.precision import Precision, resolve
 from trident_training.repository import ModelSet
 from trident_training.tasks import find_tasks
 from trident_training.tasks.base import Exported, Task
@@ -169,7 +169,7 @@ def digest(recipe: Recipe, target: ModelSet, precision: Precision) -> str:
     facts = {
         "task": recipe.task.name,
         "checkpoint": bundled.pinned(recipe.checkpoint) or ("" if folder.is_dir() else recipe.checkpoint),
-        "dtype": precision.value + (f" of {weight_steps()} steps" if precision is Precision.INT8 else ""),
+        "dtype": precision.value,
         "max_tokens": target.max_tokens(),
         "torch": metadata.version("torch"),
         "transformers": metadata.version("transformers"),

@@ -21,7 +21,7 @@ from trident_server.machine import Machine
 from trident_training import models as served
 from trident_training.checkpoints.loading import load_encoder
 from trident_training.checkpoints.pooling import Pooling
-from trident_training.checkpoints.precision import Precision, processor_flags, resolve, weight_steps
+from trident_training.checkpoints.precision import Precision, processor_flags, resolve
 from trident_training.checkpoints.prompts import NO_PROMPTS
 from trident_training.cli import app
 from trident_training.export import heads, pipeline
@@ -314,14 +314,6 @@ def test_auto_takes_what_the_processor_is_fast_at(tmp_path: Path, flags: str, ex
     assert Machine(flags=frozenset(processor_flags(cpuinfo))).dtype == expected.value
     assert resolve(Precision.FLOAT16, cpuinfo) is Precision.FLOAT16
     assert resolve(Precision.AUTO, tmp_path / "missing") is Precision.FLOAT32
-
-
-@pytest.mark.parametrize(
-    ("flags", "steps"), [("avx2", 63), ("avx2 avx512_vnni", 127), ("avx2 avx_vnni", 127), ("avx2 avx512f", 63)]
-)
-def test_weights_in_int8_are_as_wide_as_the_processors_sums(tmp_path: Path, flags: str, steps: int) -> None:
-    (tmp_path / "cpuinfo").write_text(f"flags\t\t: {flags}\n")
-    assert weight_steps(tmp_path / "cpuinfo") == steps
 
 
 def test_what_auto_computes_less_exactly_than_accepted_is_served_in_float32_and_stays_fresh(

@@ -10,8 +10,6 @@ CPUINFO = Path("/proc/cpuinfo")
 FAST_BFLOAT16 = {"amx_bf16", "avx512_bf16", "bf16"}
 #: The flag that int8 products need.
 FAST_INT8 = {"avx2"}
-#: Flags that stand for products of int8 that add up in 32 bits.
-WIDE_SUMS = {"avx512_vnni", "avx_vnni", "amx_int8"}
 
 
 class Precision(StrEnum):
@@ -37,14 +35,6 @@ def resolve(precision: Precision, cpuinfo: Path = CPUINFO) -> Precision:
     if flags & FAST_BFLOAT16:
         return Precision.BFLOAT16
     return Precision.INT8 if precision is Precision.AUTO and flags & FAST_INT8 else Precision.FLOAT32
-
-
-def weight_steps(cpuinfo: Path = CPUINFO) -> int:
-    """Return the largest whole number that a weight in int8 may become on this processor.
-
-    It is of 8 bits, and of 7 where the processor adds two products up in 16 bits, which 8 would overflow.
-    """
-    return 127 if processor_flags(cpuinfo) & WIDE_SUMS else 63
 
 
 def processor_flags(cpuinfo: Path = CPUINFO) -> set[str]:

@@ -17,23 +17,22 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from trident_training.checkpoints.precision import weight_steps
-
 #: Largest whole number that a token's values become.
 TOKEN_STEPS = 127
+#: The same of a weight, 7 bits of 8: processors without VNNI add two products up in 16 bits, which more would overflow.
+WEIGHT_STEPS = 63
 #: How much of an input's size moves into the weight.
 SMOOTHING = 0.5
 #: Least scale and size: nothing is divided by zero.
 LEAST = 1e-5
 
 
-def quantize_linears(encoder: nn.Module, *arguments: Tensor, steps: int | None = None) -> None:
+def quantize_linears(encoder: nn.Module, *arguments: Tensor) -> None:
     """Replace every linear layer, in place.
 
     Args:
         encoder: what to change; float32, on the CPU.
         arguments: what to call it with to see how large the layers' inputs are.
-        steps: largest whole number of a weight; this processor's by default.
 
     Raises:
         ValueError: libtorch has no int8 products for this processor.
@@ -45,7 +44,7 @@ def quantize_linears(encoder: nn.Module, *arguments: Tensor, steps: int | None =
     for module in list(encoder.modules()):
         for name, child in module.named_children():
             if isinstance(child, nn.Linear) and child in sizes:
-                setattr(module, name, QuantizedLinear(child, sizes[child], steps or weight_steps()))
+                setattr(module, name, QuantizedLinear(child, sizes[child]))
 
 
 class QuantizedLinear(nn.Module):
@@ -54,15 +53,14 @@ class QuantizedLinear(nn.Module):
     Args:
         linear: the layer that it stands for.
         sizes: largest absolute value of each input; float32 ``[in]``.
-        steps: largest whole number of a weight.
     """
 
-    def __init__(self, linear: nn.Linear, sizes: Tensor, steps: int) -> None:
+    def __init__(self, linear: nn.Linear, sizes: Tensor) -> None:
         super().__init__()
         weight = linear.weight.detach()
         smoothing = sizes.clamp(min=LEAST) ** SMOOTHING / weight.abs().amax(0).clamp(min=LEAST) ** (1 - SMOOTHING)
         weight = weight * smoothing
-        scales = (weight.abs().amax(1) / steps).clamp(min=LEAST**2).double()
+        scales = (weight.abs().amax(1) / WEIGHT_STEPS).clamp(min=LEAST**2).double()
         zeros = torch.zeros(len(weight), dtype=torch.int64)
         with warnings.catch_warnings():
             # Tensors of int8 are to go one day; the operators, which what is exported uses, are older than that.

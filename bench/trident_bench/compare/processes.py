@@ -21,7 +21,8 @@ from trident_bench.compare.memory import tree
 from trident_bench.errors import MeasurementError
 from trident_bench.servers import HOST
 
-START_SECONDS = 180.0
+#: A peer may calibrate its int8 model first.
+START_SECONDS = 600.0
 POLL_SECONDS = 0.1
 GRACE_SECONDS = 10.0
 READY_TIMEOUT = 2.0

@@ -62,7 +62,7 @@ def ask(port, path, body, *headers, size=None):
     [("/pred/file/", ["content-type: multipart/form-data; boundary=x"], None), ("/qa", [], "chunked")],
 )
 def test_who_writes_a_body_that_is_too_long_and_reads_then_gets_the_refusal(serve, path, headers, size):
-    port = serve(max_file_bytes=LIMIT)
+    port = serve(max_file_bytes=LIMIT, max_list_bytes=LIMIT)
     body = FORM + b"x" * BODY_BYTES
     status, content = ask(port, path, body, *headers, size=size)
     assert (status, content["status"]) == (413, 413)

@@ -146,7 +146,8 @@ class TritonProcess(ChildServer):
                 for name in log.newly_loaded():
                     self._on_model_loaded(name)
                 # Finding processes means to read the whole of /proc.
-                if time.monotonic() - looked > 1.0:
+                # Where models may fail to load, their processes end, and Triton tells why.
+                if time.monotonic() - looked > 1.0 and "--exit-on-error=false" not in self._extra_args:
                     looked = time.monotonic()
                     self._stubs.follow(self.pid)
                     if (reason := self._stubs.ended()) is not None:
@@ -158,8 +159,8 @@ class TritonProcess(ChildServer):
         """Start Triton and return when it is ready; see :meth:`ChildServer.start`."""
         self._stubs = Stubs(STUB_GRACE_SECONDS)
         super().start()
+        self._stubs = Stubs(grace=0.0)
         self._stubs.follow(self.pid)
-        self._stubs.grace = 0.0
 
     def check(self) -> None:
         """Raise ServerDiedError, with the reason, when Triton or a Python model's process does not run any more.

@@ -30,7 +30,7 @@ SENTENCES = [
     "sleeps the dog the dog today.",
     "고양이 laughs 🐟 e\u0301.",
     "Mary sees the dog in the park " * 9,
-    "x",
+    "dog",
 ]
 
 

@@ -52,7 +52,7 @@ def test_a_list_is_answered_in_its_order_whatever_its_size(api, client):
 
 
 def test_ordinary_text_of_any_kind_has_a_probability(client):
-    texts = ["고양이가 잠을 잔다.", "🙂", "e\u0301", "a\0b", "!", "word " * 60]
+    texts = ["고양이가 잠을 잔다.", "Fine 🙂", "e\u0301", "a\0b", "!", "word " * 60]
     probabilities = client.acceptability(texts)
     assert probabilities.dtype == np.float32
     assert ((probabilities > 0) & (probabilities < 1)).all()
@@ -66,7 +66,12 @@ def test_what_the_model_does_not_see_is_told(client, api):
     assert "x-truncated" not in api.post("/generate", json={"passage": "Short."}).headers
 
 
-@pytest.mark.parametrize("text", ["", " \t\n"])
+def test_text_of_nothing_that_the_vocabulary_knows_is_refused_with_its_place(client):
+    with pytest.raises(BadInputError, match=r"sentences\[1\].* has nothing that the vocabulary can read"):
+        client.acceptability(["Fine.", "🙂"])
+
+
+@pytest.mark.parametrize("text", ["", " \t\n", "\u200b"])
 def test_text_without_a_visible_character_is_refused_and_the_next_is_answered(client, api, text):
     with pytest.raises(BadInputError, match=r"sentences\[1\] is empty"):
         client.acceptability(["Fine.", text])

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.serving
 PAIRS = [
     ("A man is playing a guitar.", "A man plays the guitar."),
     ("A man is playing a guitar.", "The stock market fell sharply."),
-    ('He said "no", twice.', "고양이 🐟"),
+    ('He said "no", twice.', "고양이, a cat 🐟"),
 ]
 SAMPLE = {"results": [{"idx": index, "sentence1": a, "sentence2": b} for index, (a, b) in enumerate(PAIRS * 25)]}
 SECONDS_TO_TIDY_UP = 60.0

@@ -1,6 +1,7 @@
 """Question answering as it is served, from Triton up to the facade."""
 
 import random
+import re
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -60,8 +61,8 @@ def test_answers_are_cut_out_of_any_text_to_the_character(client, context):
     try:
         answers = client.answer("Where does the Danube rise?", context, top_k=5)
     except BadInputError as error:
-        # A text of spaces, or of what the tokenizer drops.
-        assert "contexts[0] is empty" in str(error) or "CONTEXT holds no text" in str(error)  # noqa: PT017
+        # A text of spaces, or of what the tokenizer drops or does not know.
+        assert re.search(r"contexts\[0\] is empty|CONTEXT has nothing|CONTEXT holds no text", str(error))  # noqa: PT017
         return
     assert answers
     for answer in answers:
@@ -152,7 +153,7 @@ def test_many_questions_join_in_few_executions_and_are_answered_as_if_alone(trit
         ("", DANUBE, r"questions\[0\] is empty"),
         ("Who?", " \n", r"contexts\[0\] is empty"),
         ("why " * 300, DANUBE, "QUESTION has 300 tokens; at most 141 are accepted"),
-        ("Who?", "\u200b\u200b", "CONTEXT holds no text that the model reads"),
+        ("Who?", "\u200b\u200b", r"contexts\[0\] is empty"),
     ],
 )
 def test_what_cannot_be_asked_is_refused_and_the_next_is_answered(client, api, question, context, says):

@@ -82,11 +82,10 @@ def test_a_text_beyond_the_encoder_is_cut_and_says_so(client: InferenceServerCli
     "text",
     [
         pytest.param("한국어 문장입니다.", id="korean"),
-        pytest.param("🙂🙃👩\u200d👩\u200d👧", id="emoji"),
+        pytest.param("a 🙂🙃👩\u200d👩\u200d👧", id="emoji"),
         pytest.param("e\u0301a\u0300\u0316", id="combining marks"),
         pytest.param("a\0b", id="nul inside"),
-        pytest.param("\0", id="nul"),
-        pytest.param("\u200b", id="zero width"),
+        pytest.param("a\u200bb", id="zero width inside"),
         pytest.param("مرحبا", id="right to left"),
         pytest.param("word " * 20_000, id="100,000 characters"),
         pytest.param("a" * 1_000_000, id="1 MB"),

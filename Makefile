@@ -48,7 +48,7 @@ stop: ## stop a server that `make serve` left in the background
 
 # The slowest tests are told. Two workers, for two cores; what shares a server stays together, see tests/conftest.py.
 PYTEST := -m pytest --durations 25
-BESIDE := --numprocesses 2 --dist loadgroup --no-loadscope-reorder
+BESIDE := --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 test: models lint ## lint, type-check and run the suite against a real Triton, but the bench's own runs
 ifeq ($(ARGS),)

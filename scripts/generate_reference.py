@@ -23,8 +23,10 @@ MADE = "<!-- Written by scripts/generate_reference.py; change the code, and run 
 #: Groups of commands that have a page of their own, for a page of all would be too long to read.
 OWN_PAGES = {
     "trident": ("cola", "sts", "embed", "qa"),
-    "trident-train": ("finetune", "sweep", "tune", "evaluate", "soup", "export"),
+    "trident-train": ("finetune", "sweep", "tune", "evaluate", "soup", "export", "distill"),
 }
+#: Tags of the requests that other services' clients make.
+OTHERS = ("Hugging Face", "OpenAI")
 
 
 def command_pages() -> Iterator[tuple[str, str]]:
@@ -78,20 +80,23 @@ def _table(settings: type[BaseSettings]) -> str:
     return "\n".join(rows) + "\n"
 
 
-def http_page() -> str:
-    """Return the page of the facade's requests, of its OpenAPI document."""
+def http_pages() -> Iterator[tuple[str, str]]:
+    """Yield the pages of the facade's requests, of its OpenAPI document: its own, and those of others' clients."""
     from trident_api.app import create_app
     from trident_api.settings import ApiSettings
 
     document = create_app(ApiSettings()).openapi()
-    text = f"# Requests of the facade\n\n{document['info'].get('description', '')}\n"
+    made = {"http": f"# Requests of the facade\n\n{document['info'].get('description', '')}\n"}
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
+            tag = operation.get("tags", [""])[0]
+            name = f"http-{tag.lower().replace(' ', '-')}" if tag in OTHERS else "http"
+            text = made.get(name, f"# Requests of the facade, as {tag}'s clients make them\n")
             text += f"\n## {method.upper()} {path}\n\n{operation.get('description') or operation['summary']}\n"
             for kind, content in operation.get("requestBody", {}).get("content", {}).items():
                 text += f"\nBody, `{kind}`:\n\n" + _fields(document, content["schema"])
-            text += f"\nAnswers: {', '.join(operation['responses'])}.\n"
-    return text
+            made[name] = text + f"\nAnswers: {', '.join(operation['responses'])}.\n"
+    yield from made.items()
 
 
 def _fields(document: dict[str, Any], schema: dict[str, Any]) -> str:
@@ -122,7 +127,7 @@ def _type(document: dict[str, Any], field: dict[str, Any]) -> str:
 
 def pages() -> dict[str, str]:
     """Return all pages by their names."""
-    made = {"http": http_page(), "settings": settings_page(), **dict(command_pages())}
+    made = {**dict(http_pages()), "settings": settings_page(), **dict(command_pages())}
     listed = "\n".join(f"- [{text.splitlines()[0].lstrip('# ')}]({name}.md)" for name, text in made.items())
     made["index"] = f"# Reference\n\nMade from the code, and tested to be what it says.\n\n{listed}\n"
     return {f"{name}.md": f"{MADE}{text.rstrip()}\n" for name, text in made.items()}

@@ -17,7 +17,7 @@ def main() -> None:
     schemas = sorted(
         str(schema)
         for schema in torch._C._jit_get_all_schemas()
-        if schema.name.startswith(("aten::", "prim::"))
+        if schema.name.startswith(("aten::", "prim::", "quantized::linear"))
         and not schema.overload_name.endswith(UNUSED)
         and not schema.name.endswith(UNUSED)
     )

@@ -22,6 +22,7 @@ from served_models import (  # noqa: F401
     share_backends,
     triton,
 )
+from xdist.scheduler import LoadScopeScheduling
 
 TESTS = Path(__file__).parent
 
@@ -66,34 +67,31 @@ LONGEST = (
 MAKERS = {"tiny_checkpoint", "tiny_encoder", "tiny_classifier", "tiny_reader"}
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep together, for ``--dist loadgroup``, what shares servers and files, and begin with what takes longest.
-
-    What makes a model is slow, whether it says so or not.
-
-    A file's tests are a group; those of all files that use the session's Triton are one, so that there is one of it,
-    and so are those of the package that has Tritons of its own. Within a group the order stays as it was.
-    """
-    with_triton = {item.path for item in items if _uses_sessions_triton(item)}
-    places: dict[str, int] = {}
+    """Begin with what takes longest. What makes a model is slow, whether it says so or not."""
     for item in items:
-        path = item.path.relative_to(TESTS).as_posix()
-        place = next((number for number, name in enumerate(LONGEST) if path.startswith(name)), len(LONGEST))
-        group = "pytorch_backend" if path.startswith(LONGEST[0]) else item.path.stem
-        if item.path in with_triton:
-            group, place = "triton", -1
-        item.add_marker(pytest.mark.xdist_group(group))
         if MAKERS & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.slow)
-        places[item.nodeid] = place
-    items.sort(key=lambda item: places[item.nodeid])
+    # Files stay together, and in their order, for sorting is stable.
+    items.sort(key=lambda item: _place(item.path.relative_to(TESTS).as_posix()))
 
 
-def _uses_sessions_triton(item: pytest.Item) -> bool:
-    # Some files have servers of their own by that name.
-    found = getattr(item, "_fixtureinfo", None)
-    return found is not None and any(each.scope == "session" for each in found.name2fixturedefs.get("triton", ())[-1:])
+def _place(path: str) -> int:
+    return next((number for number, name in enumerate(LONGEST) if path.startswith(name)), len(LONGEST))
+
+
+class ByFile(LoadScopeScheduling):
+    """A worker takes whole files, and the package that has Tritons of its own whole."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        package = (TESTS / LONGEST[0]).relative_to(TESTS.parent).as_posix()
+        return package if file.startswith(package) else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile | None:
+    """Take ``--dist loadfile`` for that; its own scheduler would part the package."""
+    return ByFile(config, log) if config.getoption("dist") == "loadfile" else None
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

@@ -10,12 +10,12 @@ from trident_client import contract
 from trident_api.schemas import (
     EXAMPLE_QUESTION,
     SHAPE_TAG,
+    WHOLE,
     Question,
     Questions,
     Sentence,
     SentencePairs,
     Texts,
-    Whole,
 )
 
 MAX_ITEMS = contract.EMBED.max_items
@@ -102,8 +102,8 @@ class HubAnswering(BaseModel):
 
     model_config = ConfigDict(strict=True)
 
-    top_k: Annotated[Whole, Field(ge=1, le=contract.MAX_ANSWERS)] | None = None
-    max_answer_len: Annotated[Whole, Field(ge=1, le=contract.MAX_ANSWER_TOKENS)] | None = None
+    top_k: Annotated[int, Field(ge=1, le=contract.MAX_ANSWERS), WHOLE] | None = None
+    max_answer_len: Annotated[int, Field(ge=1, le=contract.MAX_ANSWER_TOKENS), WHOLE] | None = None
     handle_impossible_answer: bool | None = None
 
 
@@ -155,7 +155,7 @@ class Rerank(BaseModel):
         ]
     ] = Field(min_length=1, max_length=MAX_ITEMS - 1)
     model: Model = None
-    top_n: Annotated[Whole, Field(ge=1)] | None = Field(None, description="So many of the best; all by default.")
+    top_n: Annotated[int, Field(ge=1), WHOLE] | None = Field(None, description="So many of the best; all by default.")
     return_documents: bool | None = Field(None, description="Whether each document is in the answer.")
 
     @property

@@ -30,7 +30,8 @@ def _whole(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-Whole = Annotated[int, BeforeValidator(_whole)]
+WHOLE = BeforeValidator(_whole)
+Whole = Annotated[int, WHOLE]
 
 # Begins the tags that tell shapes apart; they stand in the location of an error and are no field.
 SHAPE_TAG = "shape:"

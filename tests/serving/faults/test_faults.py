@@ -22,7 +22,8 @@ max_batch_size: 64
 input [ { name: "TEXT" data_type: TYPE_STRING dims: [ 1 ] } ]
 output [
   { name: "PROBABILITY" data_type: TYPE_FP32 dims: [ 1 ] },
-  { name: "TRUNCATED_TOKENS" data_type: TYPE_INT32 dims: [ 1 ] }
+  { name: "TRUNCATED_TOKENS" data_type: TYPE_INT32 dims: [ 1 ] },
+  { name: "UNKNOWN_TOKENS" data_type: TYPE_INT32 dims: [ 1 ] }
 ]
 dynamic_batching { }
 instance_group [ { count: 1 kind: KIND_CPU } ]
@@ -41,10 +42,9 @@ class TritonPythonModel:
         for request in requests:
             texts = pb_utils.get_input_tensor_by_name(request, "TEXT").as_numpy()
             lengths = np.array([[len(text) / 100] for text in texts[:, 0]], dtype=np.float32)
-            tensors = [
-                pb_utils.Tensor("PROBABILITY", lengths),
-                pb_utils.Tensor("TRUNCATED_TOKENS", np.zeros_like(lengths, dtype=np.int32)),
-            ]
+            none = np.zeros_like(lengths, dtype=np.int32)
+            tensors = [pb_utils.Tensor("PROBABILITY", lengths)]
+            tensors += [pb_utils.Tensor(name, none) for name in ("TRUNCATED_TOKENS", "UNKNOWN_TOKENS")]
             responses.append(pb_utils.InferenceResponse(tensors))
         return responses
 """
@@ -93,7 +93,7 @@ def test_what_ended_was_told_by_its_name(stand):
 
 
 def test_lists_that_are_too_many_are_refused_with_a_time_and_leave_nothing_in_triton(stand, tmp_path):
-    texts = ["x" * (1 + index % 97) for index in range(2048)]
+    texts = ["x" * (1 + index % 97) for index in range(1024)]
     triton = {
         f"triton_{name}url": f"127.0.0.1:{stand.ports[f'{port}-port']}"
         for name, port in (("", "http"), ("grpc_", "grpc"))
@@ -106,7 +106,7 @@ def test_lists_that_are_too_many_are_refused_with_a_time_and_leave_nothing_in_tr
         ) as http,
         ThreadPoolExecutor(64) as clients,
     ):
-        # 32 batches of 20 ms each: so many at once would take some forty seconds.
+        # 16 batches of 20 ms each: so many at once would take some twenty seconds.
         answers = list(clients.map(lambda _: http.post("/acceptability", json={"sentences": texts}), range(64)))
         time.sleep(1.0)
         assert soak_of_nobody(stand)["pending in Triton"] == [0.0]

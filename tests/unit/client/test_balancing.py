@@ -170,7 +170,8 @@ async def test_health_checks_end_with_the_asynchronous_client_too(async_faulty):
     before = asyncio.all_tasks()
     await client.embed(["a"])
     await client.embed(["a"])
-    assert {task.get_name() for task in asyncio.all_tasks() - before} == {"trident-health"}
+    # Beside it there may be the task of its wait.
+    assert "trident-health" in {task.get_name() for task in asyncio.all_tasks() - before}
     await client.close()
     assert asyncio.all_tasks() == before
 

@@ -127,7 +127,7 @@ def test_truncation_that_was_asked_for_is_not_warned_of(client):
     with pytest.warns(TruncationWarning):
         classify("cut")
     with warnings.catch_warnings():
-        warnings.simplefilter("error")
+        warnings.simplefilter("error", TruncationWarning)
         classify("cut", truncation=True)
 
 

@@ -212,9 +212,11 @@ async def test_tokens_are_counted_where_that_is_asked_for(client):
     assert "TOKEN_COUNT" not in transport.requests[0].outputs
 
 
-def test_nothing_to_embed_has_no_tokens(client):
+def test_nothing_to_embed_has_no_tokens():
     reported: list[list[int]] = []
-    client.embed([], on_token_counts=reported.append)
+    described = {"sts_embedding": {"output": [{"name": "EMBEDDING", "dims": ["384"]}]}}
+    with TridentClient(transport=FakeTransport(lengths, configurations=described)) as client:
+        client.embed([], on_token_counts=reported.append)
     assert reported == [[]]
 
 

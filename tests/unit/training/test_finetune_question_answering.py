@@ -140,5 +140,6 @@ def test_the_commands_of_korean_readers_have_their_counterparts(tiny_checkpoint,
     done = CliRunner().invoke(app, ["evaluate", "qa", *map(str, [*data, *scored, "--no-answer", 1])])
     assert done.exit_code == 0, done.output
     assert "400 answers exact" in done.output
-    for column in ("edit distance", "refused", "answered"):
-        assert column in " ".join(done.output.split())
+    # A narrow terminal breaks headings.
+    for column in ("edit", "distance", "refused", "answered"):
+        assert column in done.output

@@ -104,7 +104,7 @@ def test_distill(task, fine_tuned, sources, tiny_checkpoint, tmp_path, monkeypat
 @pytest.mark.slow
 @pytest.mark.parametrize("task", TASKS)
 def test_tune(task, sources, tiny_checkpoint, tmp_path):
-    study = ["--trials", 1, "--most-epochs", 1, "--learning-rates", "1e-3", "4e-3", "--batch-sizes", 32, *SIZES]
+    study = ["--trials", 1, "--most-epochs", 4, "--learning-rates", "1e-3", "4e-3", "--batch-sizes", 8, *SIZES]
     model = ["--model", tiny_checkpoint("bert"), "--data", sources[task], "--output", tmp_path]
     printed = run("tune", task, *model, *study, *FURTHER.get(task, []))
     assert "best: trial 0" in printed

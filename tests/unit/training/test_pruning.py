@@ -122,7 +122,9 @@ def cut_by_command(checkpoint, output, *options, code=0):
 
 
 def test_an_encoder_embeds_as_before_and_the_loss_is_noted(checkpoint, tmp_path):
-    (tmp_path / "more.json").write_text(json.dumps({"data": [{"context": "강아지가 мороженое"}]}))
+    # Some of the pairs are held out, and their words with them.
+    texts = [*KOREAN[:4], "강아지가 мороженое"]
+    (tmp_path / "more.json").write_text(json.dumps({"data": [{"context": each} for each in texts]}))
     output = tmp_path / "cut"
     said = cut_by_command(checkpoint, output, "--keep", "--text", tmp_path / "more.json")
     noted = json.loads((output / "vocabulary.json").read_text())
@@ -132,7 +134,7 @@ def test_an_encoder_embeds_as_before_and_the_loss_is_noted(checkpoint, tmp_path)
     assert (output / "similarity.json").is_file()
     small, large = (AutoModel.from_pretrained(folder).eval() for folder in (output, checkpoint))
     assert small.get_input_embeddings().weight.shape == (noted["kept"], 16)
-    for text in [*KOREAN[:4], "강아지가 мороженое"]:
+    for text in texts:
         ours, theirs = (
             model(**load_tokenizer(folder)(text, return_tensors="pt")).last_hidden_state
             for model, folder in ((small, output), (large, checkpoint))

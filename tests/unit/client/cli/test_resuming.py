@@ -157,4 +157,6 @@ def test_memory_does_not_grow_with_the_file(trident, transport, tmp_path, name):
             tracemalloc.stop()
 
     peak(100)
-    assert peak(6_000) < 1.5 * peak(1_500)
+    # JSON is read a megabyte at a time: it takes as much to see that it takes no more.
+    rows = 6_000 if name == "in.json" else 1_500
+    assert peak(4 * rows) < 1.5 * peak(rows)

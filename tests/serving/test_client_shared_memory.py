@@ -207,12 +207,14 @@ def test_a_client_that_is_forked_answers_rightly_in_children_and_parent(server, 
         ask_rightly(client, 1)
         asyncio.run(ask_rightly_in_a_loop(alone))
         mine = set(regions(server))
-        stream = client.stream_embeddings(texts(64 * 30))
-        next(stream)
+        # grpcio promises nothing where calls are under way, as a stream's are: such a child may be aborted.
+        stream = client.stream_embeddings(texts(64 * 30)) if protocol == "http" else iter(())
+        next(stream, None)
 
         def ask_in_a_child():
-            with pytest.raises(UsageError, match="forked"):
-                list(stream)
+            if protocol == "http":
+                with pytest.raises(UsageError, match="forked"):
+                    list(stream)
             ask_rightly(client, 3)
             if protocol == "http":
                 asyncio.run(ask_rightly_in_a_loop(alone))
@@ -229,7 +231,7 @@ def test_a_client_that_is_forked_answers_rightly_in_children_and_parent(server, 
             child.start()
         try:
             ask_rightly(client, 3)
-            assert len(list(stream)) == 64 * 30 - 1
+            assert len(list(stream)) == (64 * 30 - 1 if protocol == "http" else 0)
             for child in children:
                 child.join(120)
             assert [child.exitcode for child in children] == [0, 0, 0]

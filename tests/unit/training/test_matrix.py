@@ -106,7 +106,8 @@ def test_distill(task, fine_tuned, sources, tiny_checkpoint, tmp_path, monkeypat
 def test_tune(task, sources, tiny_checkpoint, tmp_path):
     study = ["--trials", 1, "--most-epochs", 4, "--learning-rates", "1e-3", "4e-3", "--batch-sizes", 8, *SIZES]
     model = ["--model", tiny_checkpoint("bert"), "--data", sources[task], "--output", tmp_path]
-    printed = run("tune", task, *model, *study, *FURTHER.get(task, []))
+    # One short trial may answer everything alike, which is told by status 1.
+    printed = run("tune", task, *model, *study, *FURTHER.get(task, []), code=(0, 1))
     assert "best: trial 0" in printed
     assert all((tmp_path / "best" / name).is_file() for name in ("model.safetensors", *TASKS[task].companions))
 

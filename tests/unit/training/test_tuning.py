@@ -122,6 +122,10 @@ def test_of_trials_that_all_failed_there_is_a_report_too(tmp_path):
     assert not list(tmp_path.glob("*.png"))
 
 
+# Trials as short as these may answer everything alike, which is told by status 1.
+COLLAPSED = "the model collapsed"
+
+
 def command(checkpoint, data, output, trials, *options):
     fixed = ["--model", checkpoint, "--data", data, "--output", output, "--trials", trials, "--max-length", 24]
     return ["tune", "cola", *map(str, [*fixed, "--learning-rates", "1e-4", "5e-3", *options])]
@@ -134,7 +138,7 @@ def test_the_command_reports_prunes_and_keeps_a_checkpoint_to_export(tiny_checkp
     sizes = ("--batch-sizes", 16, "--batch-sizes", 32, "--most-epochs", 2)
     arguments = command(tiny_checkpoint("bert"), toy_data, tmp_path, trials, *sizes)
     done = CliRunner().invoke(app, arguments)
-    assert done.exit_code == 0, done.output
+    assert done.exit_code == 0 or COLLAPSED in " ".join(done.output.split()), done.output
     study = open_study_of(tmp_path, "cola")
     states = [trial.state for trial in study.trials]
     assert len(states) == trials
@@ -146,7 +150,7 @@ def test_the_command_reports_prunes_and_keeps_a_checkpoint_to_export(tiny_checkp
     assert "matthews correlation" in page
     # The next call finds enough trials, and says the same.
     again = CliRunner().invoke(app, arguments)
-    assert again.exit_code == 0
+    assert again.exit_code == done.exit_code
     assert len(open_study_of(tmp_path, "cola").trials) == trials
     refused = CliRunner().invoke(app, [*arguments, "--seed", "5"])
     assert refused.exit_code == 1
@@ -221,8 +225,7 @@ def test_a_killed_search_continues_the_same_study(tiny_checkpoint, toy_data, tmp
     before = open_study_of(tmp_path, "cola").trials
     assert [trial.state for trial in before][:2] == [TrialState.COMPLETE, TrialState.RUNNING]
     done = CliRunner().invoke(app, arguments)
-    # Trials as short as these may answer everything alike, which is told.
-    assert done.exit_code == 0 or "the model collapsed" in " ".join(done.output.split()), done.output
+    assert done.exit_code == 0 or COLLAPSED in " ".join(done.output.split()), done.output
     after = open_study_of(tmp_path, "cola").trials
     assert len(after) == 3
     assert not any(trial.state is TrialState.RUNNING for trial in after)

@@ -7,7 +7,7 @@ import sys
 
 import numpy as np
 import pytest
-from trident_client import ReadTimeoutError, Request, TransportError
+from trident_client import ReadTimeoutError, Request, TransportError, _shared_memory
 from trident_client._shared_memory import Clean, Infer, Regions, Register, _new_name, orphaned
 from trident_client._sync.driving import drive
 
@@ -46,7 +46,9 @@ def test_only_regions_of_dead_clients_are_left_behind():
     assert orphaned([dead, living, other_container, "somebody-elses", ""]) == [dead]
 
 
-def test_regions_that_were_never_used_are_closed_without_a_word():
+def test_regions_that_were_never_used_are_closed_without_a_word(monkeypatch):
+    # What clients of other tests left.
+    monkeypatch.setattr(_shared_memory, "ABANDONED", type(_shared_memory.ABANDONED)())
     assert list(Regions().closing()) == []
 
 

@@ -16,7 +16,8 @@ from transformers import TrainerCallback
 from trident_training.checkpoints.loading import load_classifier
 from trident_training.cli import app
 from trident_training.commands import steps
-from trident_training.finetune.run import rank, with_lora
+from trident_training.finetune.epochs import rank
+from trident_training.finetune.lora import with_lora
 from trident_training.finetune.settings import Settings
 from trident_training.tasks.base import NoOptions
 from trident_training.tasks.cola.task import TASK

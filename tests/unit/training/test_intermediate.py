@@ -8,7 +8,7 @@ import pytest
 from trident_training.checkpoints.loading import load_classifier
 from trident_training.cli import app
 from trident_training.data.problems import DataError
-from trident_training.finetune.run import merged, with_lora
+from trident_training.finetune.lora import merged, with_lora
 from trident_training.finetune.settings import Settings
 from trident_training.tasks.cola.intermediate import minimal_pairs
 from trident_training.tasks.cola.intermediate.corruption import Corrupter, words

@@ -8,9 +8,10 @@ import pytest
 from safetensors import SafetensorError
 from transformers import TrainerCallback, TrainerState
 from trident_training.commands import steps
-from trident_training.finetune import run
+from trident_training.finetune import callbacks, run
+from trident_training.finetune.callbacks import Patience
 from trident_training.finetune.folder import alone
-from trident_training.finetune.run import Patience, Result, last_checkpoint
+from trident_training.finetune.run import Result, last_checkpoint
 from trident_training.finetune.settings import Settings, SettingsError
 from trident_training.tasks.base import NoOptions
 from trident_training.tasks.cola.task import TASK, AcceptabilityOptions
@@ -71,7 +72,7 @@ def test_a_run_that_is_killed_before_its_result_is_not_trained_again(train, tmp_
     def kill(*arguments):
         raise Killed
 
-    monkeypatch.setattr(run, "AVERAGE_STEPS", 1)
+    monkeypatch.setattr(callbacks, "AVERAGE_STEPS", 1)
     with monkeypatch.context() as patched:
         patched.setattr(run, "plot_training", kill)
         with pytest.raises(Killed):

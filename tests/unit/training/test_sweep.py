@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 from trident_training.cli import app
-from trident_training.finetune.run import Result, rank
+from trident_training.finetune.epochs import rank
+from trident_training.finetune.run import Result
 from trident_training.finetune.sweep import Failed, Trained, best_of, markdown, sweep
 from typer.testing import CliRunner
 

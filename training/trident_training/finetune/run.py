@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-import math
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,39 +10,35 @@ from typing import TYPE_CHECKING, Any, TypedDict, cast
 
 import torch
 from datasets import Dataset
-from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import (
     EvalPrediction,
     PreTrainedTokenizerBase,
     Trainer,
     TrainerCallback,
-    TrainerControl,
     TrainerState,
     TrainingArguments,
 )
 from transformers.trainer_pt_utils import LengthGroupedSampler
 
 from trident_training.checkpoints.precision import Precision, resolve
+from trident_training.finetune.callbacks import AVERAGE, KeepBest, Patience, WeightAverage
+from trident_training.finetune.epochs import epoch_name, evaluated, evaluations, rank
 from trident_training.finetune.folder import alone, reporting_a_full_disk
+from trident_training.finetune.lora import with_lora
 from trident_training.finetune.memory import keep_freed_memory
-from trident_training.finetune.model import TrainedModel, WrappedModel
+from trident_training.finetune.model import TrainedModel
 from trident_training.finetune.plots import plot_training
 from trident_training.finetune.settings import Settings, read_json, write_json
 
 if TYPE_CHECKING:
-    from peft import PeftModel
+    pass
 
 RESULT = "result.json"
 TEST_METRICS = "test_metrics.json"
 CURVES = "training.png"
 BEST = "best"
-LOSS = "loss"
-AVERAGE = "average-{}.safetensors"
-TAKEN = "taken"
 STATE = "trainer_state.json"
-#: Steps from one set of weights to the next that an average takes in.
-AVERAGE_STEPS = 20
 #: Sequences in one forward pass of an evaluation.
 EVALUATION_BATCH = 64
 
@@ -132,17 +126,6 @@ class Result:
         return cls(output / BEST, content["primary"], content["epochs"], content["settings"], content["collapsed"])
 
 
-def epoch_name(epoch: Mapping[str, float]) -> str:
-    """Return what the metrics of a run's epoch are called."""
-    return "average" if epoch.get("averaged") else f"epoch {epoch['epoch']:g}"
-
-
-def rank(epoch: Mapping[str, float], primary: str) -> tuple[float, float]:
-    """Return what epochs and models are ordered by: the primary metric, then the smaller loss; NaN comes last."""
-    value, loss = epoch[primary], epoch[LOSS]
-    return (-math.inf if math.isnan(value) else value, -math.inf if math.isnan(loss) else -loss)
-
-
 def finetune(prepared: Prepared, settings: Settings, callbacks: Sequence[TrainerCallback] = ()) -> Result:
     """Train, or go on training, or return the result where training has ended.
 
@@ -175,7 +158,7 @@ def _finetune(prepared: Prepared, settings: Settings, callbacks: Sequence[Traine
             average.resume(stopped)
     else:
         trainer.train(resume_from_checkpoint=checkpoint)
-        if not settings.eval_steps and not _evaluated(trainer.state):
+        if not settings.eval_steps and not evaluated(trainer.state):
             # Killed between the last step, which is saved, and its evaluation.
             trainer.evaluate()
     averaged = bool(average and average.weights)
@@ -229,167 +212,10 @@ class EpochLengthSampler(LengthGroupedSampler):
         return order
 
 
-class KeepBest(TrainerCallback):
-    """Writes model and tokenizer to ``best/`` whenever an epoch is better than all before it; LoRA merged in."""
-
-    def __init__(self, folder: Path, prepared: Prepared) -> None:
-        self._folder, self._prepared = folder, prepared
-
-    def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Compare the epoch just evaluated with those before, which a resumed run knows too."""
-        ranks = [rank(epoch, self._prepared.primary) for epoch in evaluations(state)]
-        if ranks[-1] > max(ranks[:-1], default=(-math.inf, -math.inf)) or not self._folder.is_dir():
-            draft = self._folder.with_name(f".{self._folder.name}")
-            shutil.rmtree(draft, ignore_errors=True)
-            merged(kwargs["model"]).save_pretrained(draft)
-            self._prepared.tokenizer.save_pretrained(draft)
-            shutil.rmtree(self._folder, ignore_errors=True)
-            draft.rename(self._folder)
-
-    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Let the trainer know no best checkpoint: at its end it would leave that one in place of the last.
-
-        A run that is killed before its result goes on from the last one.
-        """
-        state.best_model_checkpoint = None
-
-
-class WeightAverage(TrainerCallback):
-    """Takes the mean of a model's weights over the last steps; it goes on after an interruption.
-
-    Source: Izmailov et al., Averaging Weights Leads to Wider Optima and Better Generalization (2018).
-
-    Args:
-        share: of all steps, the last ones, that the mean is taken over.
-        folder: the run's.
-
-    Attributes:
-        weights: the mean, by name; none before the first step that counts.
-    """
-
-    def __init__(self, share: float, folder: Path) -> None:
-        self._share, self._folder = share, folder
-        self._taken = 0
-        self.weights: dict[str, torch.Tensor] = {}
-
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        """Take up the mean that was saved for the step that training goes on from."""
-        self.resume(state)
-
-    def resume(self, state: TrainerState) -> None:
-        """Take up the mean that was saved beside a checkpoint."""
-        saved = self._file(state)
-        if saved.is_file():
-            self.weights = load_file(saved)
-            self._taken = int(self.weights.pop(TAKEN))
-
-    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Add the weights of every twentieth step."""
-        if state.global_step >= (1 - self._share) * state.max_steps and state.global_step % AVERAGE_STEPS == 0:
-            self._taken += 1
-            for name, tensor in kwargs["model"].state_dict().items():
-                if self._taken == 1:
-                    self.weights[name] = tensor.detach().clone()
-                elif tensor.is_floating_point():
-                    self.weights[name] += (tensor.detach() - self.weights[name]) / self._taken
-        self._save_before(state, control)
-
-    def on_epoch_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        """Save the mean where the epoch's checkpoint follows."""
-        self._save_before(state, control)
-
-    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Remove the means of older checkpoints, now that the new one is whole."""
-        for file in self._folder.glob(AVERAGE.format("*")):
-            if file != self._file(state):
-                file.unlink()
-
-    def _save_before(self, state: TrainerState, control: TrainerControl) -> None:
-        # Before the checkpoint and not within it: a run killed in between still has the older pair.
-        if control.should_save and self.weights:
-            save_file(self.weights | {TAKEN: torch.tensor(self._taken)}, self._file(state))
-
-    def _file(self, state: TrainerState) -> Path:
-        return self._folder / AVERAGE.format(state.global_step)
-
-
-class Patience(TrainerCallback):
-    """Stops after some evaluations without a better one; what was evaluated before an interruption counts too."""
-
-    def __init__(self, most: int, primary: str) -> None:
-        self._most, self._primary = most, primary
-
-    def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Stop where it is enough."""
-        if self.exhausted(state):
-            control.should_training_stop = True
-
-    def exhausted(self, state: TrainerState) -> bool:
-        """Whether so many evaluations as were to be borne came after the best one."""
-        ranks = [rank(epoch, self._primary) for epoch in evaluations(state)]
-        return bool(ranks) and len(ranks) - 1 - ranks.index(max(ranks)) >= self._most
-
-
 def last_checkpoint(output: Path) -> str | None:
     """Return the newest checkpoint that was written to its end, which is where the trainer's state is written."""
     whole = [file.parent for file in output.glob(f"checkpoint-*/{STATE}")]
     return str(max(whole, key=lambda folder: int(folder.name.rpartition("-")[2]))) if whole else None
-
-
-def merged(model: TrainedModel | PeftModel) -> TrainedModel:
-    """Return a model whose LoRA adapters, if it has any, are part of its weights; the given one keeps training."""
-    from peft import PeftModel
-
-    if not isinstance(model, PeftModel):
-        return model
-    # Found by name at run time, so that it passes for a tensor.
-    tuner: Any = copy.deepcopy(model).base_model
-    whole: TrainedModel = tuner.merge_and_unload()
-    return whole
-
-
-def with_lora(model: TrainedModel, settings: Settings) -> nn.Module:
-    """Return the model with LoRA adapters on linear layers other than the head's, which is trained whole.
-
-    Source: Hu et al., LoRA (2021); on all linear layers: Dettmers et al., QLoRA (2023), with alpha = 2 rank; scaled for
-    high ranks: Kalajdzievski, A Rank Stabilization Scaling Factor for Fine-Tuning with LoRA (2023).
-
-    Raises:
-        ValueError: no layer has a name that the settings target.
-    """
-    from peft import LoraConfig, get_peft_model
-
-    rank = settings.lora_rank or 1
-    heads = _heads(model)
-    return get_peft_model(
-        model,
-        LoraConfig(
-            r=rank,
-            # peft declares whole numbers and computes with any.
-            lora_alpha=2 * rank if settings.lora_alpha is None else settings.lora_alpha,  # type: ignore[arg-type]
-            lora_dropout=settings.lora_dropout,
-            use_rslora=settings.rslora,
-            target_modules=settings.lora_targets.split(",") if settings.lora_targets else "all-linear",
-            exclude_modules=heads,
-            modules_to_save=heads,
-        ),
-    )
-
-
-def _heads(model: TrainedModel) -> list[str]:
-    """Return the names of what stands on an encoder, also of what a wrapped model has on its own one."""
-    heads = [
-        name
-        for name, child in model.named_children()
-        if name != model.base_model_prefix and next(child.parameters(), None) is not None
-    ]
-    if isinstance(model, WrappedModel) and model.encoder.base_model is not model.encoder:
-        heads += _heads(model.encoder)
-    return heads
 
 
 def _trainer(prepared: Prepared, settings: Settings, further: Sequence[TrainerCallback]) -> Trainer:
@@ -457,21 +283,3 @@ def _device() -> _Device:
         bfloat16 = torch.cuda.is_bf16_supported()
         return {"bf16": bfloat16, "fp16": not bfloat16}
     return {"use_cpu": True, "bf16": resolve(Precision.AUTO) is Precision.BFLOAT16}
-
-
-def _evaluated(state: TrainerState) -> bool:
-    """Whether the last step was evaluated."""
-    return any("eval_loss" in entry and entry["step"] == state.global_step for entry in state.log_history)
-
-
-def evaluations(state: TrainerState) -> list[dict[str, float]]:
-    """Return the metrics of every evaluation so far, those before an interruption among them."""
-    return [
-        {
-            name.removeprefix("eval_"): value
-            for name, value in entry.items()
-            if name == "epoch" or name.startswith("eval_")
-        }
-        for entry in state.log_history
-        if "eval_loss" in entry
-    ]

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trident_training.data.problems import one_line
-from trident_training.finetune.run import BEST, LOSS, Result, epoch_name, rank
+from trident_training.finetune.epochs import LOSS, epoch_name, rank
+from trident_training.finetune.run import BEST, Result
 
 
 @dataclass(frozen=True)

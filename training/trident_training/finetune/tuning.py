@@ -19,7 +19,8 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, Trial, TrialState
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from trident_training.finetune.run import BEST, Result, evaluations
+from trident_training.finetune.epochs import evaluations
+from trident_training.finetune.run import BEST, Result
 from trident_training.finetune.settings import Settings, SettingsError
 from trident_training.finetune.space import Space
 

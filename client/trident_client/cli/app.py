@@ -42,12 +42,11 @@ app = typer.Typer(
 def _print_version(wanted: bool) -> None:
     if not wanted:
         return
-    # The client is installed alone, or with all of Trident.
-    for name in ("trident-client", "trident"):
-        with contextlib.suppress(metadata.PackageNotFoundError):
-            typer.echo(f"trident {metadata.version(name)}")
-            raise typer.Exit
-    fail("it is not installed as a package, and has no version", failures.USAGE)
+    try:
+        typer.echo(f"trident {metadata.version('trident-client')}")
+    except metadata.PackageNotFoundError:
+        fail("it is not installed as a package, and has no version", failures.USAGE)
+    raise typer.Exit
 
 
 @app.callback()

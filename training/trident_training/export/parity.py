@@ -1,4 +1,4 @@
-"""Compares an exported model with the plain Hugging Face model in float32, over every length and many batch sizes."""
+"""Compares an exported model with the plain Hugging Face model in float32, over many lengths and every batch size."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ from trident_training.export.packing import PADDING
 #: The largest batch Triton makes.
 LARGEST_BATCH = 64
 #: Length up to which sequences fill the batches of every size: short, for there are some two thousand of them.
-SHORT = 24
+SHORT = 12
+#: Length up to which every one is compared; of longer ones each 17th is, which is odd so that no power of two hides.
+EVERY_LENGTH, LENGTH_STEP = 64, 17
 #: Rows the plain model runs at a time.
 REFERENCE_ROWS = 32
 
@@ -45,7 +47,7 @@ class Parity:
     """What a comparison found.
 
     Attributes:
-        sequences: sequences compared, every length from 1 to the longest and every batch size among them.
+        sequences: sequences compared, short lengths all, the longest and every batch size among them.
         longest: tokens in the longest.
         largest_difference: largest absolute difference of any output element.
         smallest_cosine: smallest cosine of a sequence's answer with the plain model's.
@@ -94,23 +96,24 @@ Exported = Callable[[Sequence[Tensor]], Tensor]
 
 
 def sample_batches(vocabulary: int, avoid: int | None, longest: int, seed: int = 7) -> list[list[Tensor]]:
-    """Draw batches of random sequences: every length from 1 to ``longest`` in mixed order, and every batch size to 64.
+    """Draw batches of random sequences: all short lengths and some longer ones mixed, and every batch size to 64.
 
     Args:
         vocabulary: number of token ids.
         avoid: the padding id, which some models treat apart; never drawn.
-        longest: tokens in the longest sequence.
+        longest: tokens in the longest sequence, which is among them.
         seed: of the draw.
     """
     generator = torch.Generator().manual_seed(seed)
     allowed = torch.tensor([each for each in range(vocabulary) if each != avoid])
-    batches = list((torch.randperm(longest, generator=generator) + 1).split(LARGEST_BATCH))
+    lengths = torch.tensor([*range(1, min(EVERY_LENGTH, longest) + 1), *range(longest, EVERY_LENGTH, -LENGTH_STEP)])
+    batches = list(lengths[torch.randperm(len(lengths), generator=generator)].split(LARGEST_BATCH))
     batches += [
         torch.randint(1, min(SHORT, longest) + 1, (size,), generator=generator) for size in range(1, LARGEST_BATCH)
     ]
     return [
-        [allowed[torch.randint(len(allowed), (length,), generator=generator)] for length in lengths.tolist()]
-        for lengths in batches
+        [allowed[torch.randint(len(allowed), (length,), generator=generator)] for length in batch.tolist()]
+        for batch in batches
     ]
 
 

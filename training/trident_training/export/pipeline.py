@@ -85,8 +85,8 @@ def export(head: Head, precision: Precision, max_tokens: int, *, or_float32: boo
         raise ValueError(f"the encoder takes {most_tokens(head.encoder)} tokens, and max_length asks for {max_tokens}")
     config = head.encoder.config
     batches = sample_batches(config.vocab_size, config.pad_token_id, max_tokens)
-    # A sliding window changes nothing in a sequence that it takes in whole.
-    trial = max(batches, key=lambda batch: max(map(len, batch)))
+    # A sliding window changes nothing in a sequence that it takes in whole: the longest is among the trial's.
+    trial = [max((each for batch in batches for each in batch), key=len), *batches[-1][:3]]
     trace, reason = _choose_layout(head, trial)
     refused = None
     while True:

@@ -106,20 +106,20 @@ class Recipe:
 
 def shipped_recipes() -> dict[str, Recipe]:
     """Return the models that the project ships, by name."""
-    base, title = bundled.location("bundled"), bundled.title()
-    tasks = find_tasks()
-    recipes = (
-        Recipe("cola", tasks["cola"], base, f"{title} with adapters/cola", ADAPTERS / "cola", ("en",)),
-        Recipe("qa", tasks["qa"], base, f"{title} with adapters/qa", ADAPTERS / "qa", ("en",)),
-        Recipe("sts", tasks["sts"], base, f"{title} with adapters/sts", ADAPTERS / "sts"),
+    small, tasks = bundled.location("small"), find_tasks()
+
+    def recipe(name: str, task: str, encoder: str, *languages: str) -> Recipe:
         # An encoder that is made in the cache is named: it is fetched when a model is built from it, and not to look.
-        Recipe(
-            "sts_ko",
-            tasks["sts"],
-            "multilingual",
-            f"{bundled.title('multilingual')} with adapters/sts_ko",
-            ADAPTERS / "sts_ko",
-        ),
+        checkpoint = small if encoder == "small" else encoder
+        title = f"{bundled.title(encoder)} with adapters/{name}"
+        return Recipe(name, tasks[task], checkpoint, title, ADAPTERS / name, languages)
+
+    recipes = (
+        recipe("cola", "cola", "base", "en"),
+        recipe("cola_small", "cola", "small", "en"),
+        recipe("qa", "qa", "small", "en"),
+        recipe("sts", "sts", "small"),
+        recipe("sts_ko", "sts", "multilingual"),
     )
     return {recipe.name: recipe for recipe in recipes}
 

@@ -86,7 +86,7 @@ def export(head: Head, precision: Precision, max_tokens: int, *, or_float32: boo
     config = head.encoder.config
     batches = sample_batches(config.vocab_size, config.pad_token_id, max_tokens)
     # A sliding window changes nothing in a sequence that it takes in whole: the longest is among the trial's.
-    trial = [max((each for batch in batches for each in batch), key=len), *batches[-1][:3]]
+    trial = [max((each for batch in batches for each in batch), key=len), *batches[-1]]
     trace, reason = _choose_layout(head, trial)
     refused = None
     while True:

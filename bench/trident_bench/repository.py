@@ -28,7 +28,7 @@ def configuration(repository: Path, model: str) -> ModelConfig:
         return text_format.Parse(file.read_text("utf-8"), ModelConfig())
     except OSError as error:
         raise BenchError(f"{file} cannot be read ({error.strerror}).") from error
-    except text_format.ParseError as error:
+    except (text_format.ParseError, UnicodeDecodeError) as error:
         raise BenchError(f"{file} is not a model configuration of Triton's: {error}") from error
 
 

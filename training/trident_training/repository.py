@@ -250,7 +250,7 @@ class ModelSet:
             raise RepositoryError(f"{file} is missing; name a complete model repository with --repository")
         try:
             return text_format.Parse(file.read_text(), model_config_pb2.ModelConfig())
-        except text_format.ParseError as error:
+        except (text_format.ParseError, UnicodeDecodeError) as error:
             raise RepositoryError(f"{file} is no model configuration of Triton's: {error}") from error
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from transformers import (
     AutoConfig,
@@ -52,11 +53,15 @@ def merge_adapter(adapter: Path, base: str) -> PreTrainedModel:
         base: path, hub name or bundled name of the checkpoint it was fine-tuned from.
 
     Raises:
-        CheckpointError: a tensor is in neither, or in the adapter alone and not in the model, or of another shape.
+        CheckpointError: a file cannot be read; a tensor is in neither, or in the adapter alone and not in the model, or
+            of another shape.
     """
     base = location(base)
-    model = _with_head(base, AutoConfig.from_pretrained(adapter))
-    changed = {name: tensor.to(torch.float32) for name, tensor in load_file(adapter / WEIGHTS).items()}
+    try:
+        model = _with_head(base, AutoConfig.from_pretrained(adapter))
+        changed = {name: tensor.to(torch.float32) for name, tensor in load_file(adapter / WEIGHTS).items()}
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{adapter} cannot be read: {error}") from error
     changed = _kept_embeddings(model, base, adapter) | changed
     drawn = _drawn_at_random(model, base) - set(changed)
     if drawn:

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from datasets import Dataset, DatasetDict, Features, Value, load_dataset
 from datasets.exceptions import DatasetGenerationError
+from datasets.table import CastError
+from pyarrow import ArrowException
 
 from trident_training.data.form import AS_IT_IS, Form
 from trident_training.data.problems import DataError, one_line
@@ -63,7 +65,7 @@ def read_file(file: Path, columns: Sequence[str], headerless: Sequence[str], for
         raise DataError(f"{file}: not UTF-8 at byte {error.start}; UTF-8 is accepted") from error
     except csv.Error as error:
         raise DataError(f"{file}: cannot be read as csv: {error}") from error
-    except DatasetGenerationError as error:
+    except (DatasetGenerationError, CastError, ArrowException) as error:
         reason = str(error.__cause__ or error).strip().splitlines()[-1]
         raise DataError(f"{file}: cannot be read as {reader}: {reason}") from error
     if not len(rows):

@@ -24,6 +24,7 @@ from trident_api import (
 )
 from trident_api.access import Keys, RequireKey
 from trident_api.admission import Admission
+from trident_api.allowance import Allowance
 from trident_api.body import BoundedBody
 from trident_api.catalogue import Catalogue
 from trident_api.disconnect import CancelWhenGone
@@ -122,6 +123,7 @@ def create_app(
                 catalogue,
                 admission,
                 metrics,
+                Allowance(chosen.key_tokens_per_minute, "tokens"),
                 chosen.longest,
                 chosen.similarity_threshold,
                 # A trace is one request's.
@@ -158,7 +160,8 @@ def create_app(
         retry_after=chosen.retry_after,
     )
     if chosen.api_keys_file is not None:
-        app.add_middleware(RequireKey, keys=Keys(chosen.api_keys_file))
+        requests = Allowance(chosen.key_requests_per_minute, "requests")
+        app.add_middleware(RequireKey, keys=Keys(chosen.api_keys_file), requests=requests)
     app.add_middleware(Observe, metrics=metrics)
     app.add_middleware(OneSpelling, prefix=chosen.root_path)
     if chosen.cors_origins:

@@ -12,6 +12,7 @@ class Call:
 
     Attributes:
         request_id: the client's own, or one made for it.
+        key: SHA-256 of the key that was shown; None where none is asked for.
         task: ``cola``, ``sts``, ``embed`` or ``qa``.
         size: sentences, pairs or questions in it.
         queue_seconds: the wait for a turn in the facade's queue.
@@ -26,6 +27,7 @@ class Call:
     """
 
     request_id: str
+    key: bytes | None = None
     task: str | None = None
     size: int | None = None
     queue_seconds: float | None = None

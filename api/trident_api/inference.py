@@ -24,6 +24,7 @@ from trident_client import (
 )
 
 from trident_api.admission import Admission, Kind, RefusedError
+from trident_api.allowance import Allowance
 from trident_api.call import Call
 from trident_api.catalogue import Catalogue
 from trident_api.joining import Joiner
@@ -82,6 +83,7 @@ class Inference:
         catalogue: knows which sets of models are served.
         admission: the queue in front of Triton.
         metrics: counts.
+        tokens: what each key has left of its tokens.
         deadline: seconds that a request may take, its wait included.
         threshold: cosine from which sentences are similar, in place of the model's own.
         joining: whether requests that come together are carried to Triton together.
@@ -96,6 +98,7 @@ class Inference:
         catalogue: Catalogue,
         admission: Admission,
         metrics: Metrics,
+        tokens: Allowance,
         deadline: float,
         threshold: float | None,
         *,
@@ -105,6 +108,7 @@ class Inference:
         self._catalogue = catalogue
         self._admission = admission
         self._metrics = metrics
+        self._tokens = tokens
         self._deadline = deadline
         self._threshold = threshold
         self._joining = joining
@@ -137,7 +141,7 @@ class Inference:
         """
         truncated: set[int] = set()
         unknown: set[int] = set()
-        async with self._turn(call, "sts", len(pairs), 1.0, Kind.STREAM):
+        async with self._turn(call, "sts", pairs, Kind.STREAM):
             async with self._in_time(call.queue_seconds or 0.0):
                 threshold = self._threshold_of(await self._catalogue.find(model, "sts"))
             found = self._client.stream_similarity(
@@ -236,22 +240,30 @@ class Inference:
     @asynccontextmanager
     async def _request(self, call: Call, task: str, items: Sequence[Any], model: str) -> AsyncIterator[ModelInfo]:
         """Hold a turn, within the deadline and with a model that is served; what happens inside is timed."""
-        work = work_of(task, items)
-        kind = Kind.LARGE if work > LARGE_WORK or len(items) > contract.MAX_BATCH else Kind.SMALL
-        async with self._turn(call, task, len(items), work, kind), self._in_time(call.queue_seconds or 0.0):
+        async with self._turn(call, task, items), self._in_time(call.queue_seconds or 0.0):
             info = await self._catalogue.find(model, contract.ensemble_of(task)[0].name)
             with self._observed(call, task), self._timed(call):
                 yield info
 
     @asynccontextmanager
-    async def _turn(self, call: Call, task: str, size: int, work: float, kind: Kind) -> AsyncIterator[None]:
-        """Hold a turn, and count what fails."""
-        call.task, call.size = task, size
-        self._metrics.batch.labels(task).observe(size)
+    async def _turn(self, call: Call, task: str, items: Sequence[Any], kind: Kind | None = None) -> AsyncIterator[None]:
+        """Hold a turn, of the kind that the items' work makes it where none is given, and count what fails."""
+        call.task, call.size = task, len(items)
+        work = work_of(task, items)
+        large = work > LARGE_WORK or len(items) > contract.MAX_BATCH
+        kind = kind or (Kind.LARGE if large else Kind.SMALL)
+        self._metrics.batch.labels(task).observe(len(items))
         try:
+            self._tokens.take(call.key, work)
             async with AsyncExitStack() as held:
-                async with self._in_time():
-                    call.queue_seconds = await held.enter_async_context(self._enter(work, kind))
+                try:
+                    async with self._in_time():
+                        # Streams share their line as equals: how long one lasts is its reader's matter.
+                        turn = self._enter(1.0 if kind is Kind.STREAM else work, kind)
+                        call.queue_seconds = await held.enter_async_context(turn)
+                except TridentError:
+                    self._tokens.give_back(call.key, work)
+                    raise
                 self._metrics.queued.labels(task).observe(call.queue_seconds)
                 yield
         except TridentError as error:

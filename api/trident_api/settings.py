@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 
@@ -65,7 +65,17 @@ class ApiSettings(BaseSettings):
     retry_after: int = Field(
         1, ge=0, description="Seconds a client is told to wait where it cannot be told from the work that is ahead."
     )
-    api_keys_file: Path | None = Field(None, description="File with one accepted key a line; without it all may ask.")
+    api_keys_file: Path | None = Field(
+        None, description="File with one accepted key a line, or its SHA-256; without it all may ask."
+    )
+    key_requests_per_minute: int | None = Field(
+        None, ge=1, description="Requests that each key may make in a minute; one more is refused with 429."
+    )
+    key_tokens_per_minute: int | None = Field(
+        None,
+        ge=1,
+        description="Tokens, estimated from bytes, that each key may have read in a minute; refused as requests are.",
+    )
     cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="Origins, separated by commas, whose pages may call the facade."
     )
@@ -90,6 +100,12 @@ class ApiSettings(BaseSettings):
     def longest(self) -> float:
         """Seconds that a request may take in all."""
         return self.deadline or self.read_timeout
+
+    @model_validator(mode="after")
+    def _limits_need_keys(self) -> Self:
+        if self.api_keys_file is None and (self.key_requests_per_minute or self.key_tokens_per_minute):
+            raise ValueError("a limit of each key needs keys: TRIDENT_API_KEYS_FILE")
+        return self
 
     @field_validator("cors_origins", "models", mode="before")
     @classmethod

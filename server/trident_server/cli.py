@@ -9,7 +9,7 @@ import typer
 from pydantic import ValidationError
 from rich.console import Console
 
-from trident_server import doctor, pidfile, stack
+from trident_server import doctor, keys, pidfile, stack
 from trident_server.errors import NotRunningError, ServerError
 from trident_server.machine import Machine
 from trident_server.settings import ServerSettings
@@ -137,6 +137,29 @@ def diagnose(context: typer.Context) -> None:
             console.print(f"{'':<21} {each.advice}", markup=False)
     if any(each.state is doctor.State.MISSING for each in findings):
         raise typer.Exit(1)
+
+
+@app.command("key")
+def make_key(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="Whose it is, to be told apart by; any words.")] = "",
+) -> None:
+    """Make a key for the facade, print it once, and note its digest in the file of --api-keys-file, or print that too.
+
+    The facade reads the file again when it changes; a key ends when its line goes.
+    """
+    key, line = keys.new_key()
+    line = " ".join([line, *name.split()])
+    file = context.obj.api_keys_file
+    try:
+        if file is not None:
+            keys.append_line(file, line)
+    except ServerError as error:
+        _console(stderr=True).print(str(error), style="red", markup=False)
+        raise typer.Exit(1) from error
+    _console().print(key, markup=False)
+    if file is None:
+        _console(stderr=True).print(f"For the file of keys: {line}", markup=False)
 
 
 def _stop(cache_dir: Path) -> None:

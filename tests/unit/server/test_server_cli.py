@@ -1,5 +1,6 @@
 """What the command line does before anything is started."""
 
+import hashlib
 import os
 import re
 import resource
@@ -122,3 +123,15 @@ def test_stop_says_what_keeps_it_from_looking(run):
     result = run("--stop", "--cache-dir", "taken")
     assert (result.exit_code, result.stdout) == (1, "")
     assert result.stderr == "Cannot use taken/trident-serve.pid: Not a directory.\n"
+
+
+def test_a_key_is_printed_once_and_only_its_digest_is_noted(run, tmp_path):
+    file = tmp_path / "keys"
+    printed = run(f"--api-keys-file={file}", "key", "the second team")
+    assert (printed.exit_code, printed.stderr) == (0, "")
+    key = printed.stdout.strip()
+    assert file.read_text() == f"sha256:{hashlib.sha256(key.encode()).hexdigest()} the second team\n"
+    alone = run("key")
+    assert hashlib.sha256(alone.stdout.strip().encode()).hexdigest() in alone.stderr
+    nowhere = run(f"--api-keys-file={tmp_path / 'no' / 'keys'}", "key")
+    assert (nowhere.exit_code, nowhere.stdout) == (1, "")

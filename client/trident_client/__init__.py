@@ -13,7 +13,7 @@ from trident_client._fake import AsyncFakeTransport, FakeTransport
 from trident_client._retry import Retry
 from trident_client._sync.client import TridentClient
 from trident_client._sync.transport import Transport
-from trident_client._types import Answer, ModelInfo, ModelStatistics, Request, Response, Timeout
+from trident_client._types import Answer, ModelInfo, ModelStatistics, Request, Response, Timeout, Tls
 from trident_client.errors import (
     BadInputError,
     ConnectTimeoutError,
@@ -51,6 +51,7 @@ __all__ = [
     "ServerError",
     "ServerStatus",
     "Timeout",
+    "Tls",
     "Transport",
     "TransportError",
     "TridentClient",

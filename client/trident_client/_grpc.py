@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from os import fspath
 from typing import Any
 
 import tritonclient.grpc as triton_grpc
@@ -9,7 +10,7 @@ from tritonclient.utils import InferenceServerException
 
 from trident_client._http import NOT_READY, OVERLOADED, PORTS, STOPPING
 from trident_client._shared_memory import Placement, Reply, Shapes
-from trident_client._types import Array, Request, Timeout, triton_type
+from trident_client._types import Array, Request, Timeout, Tls, triton_type
 from trident_client.errors import (
     BadInputError,
     NotReadyError,
@@ -73,6 +74,18 @@ def channel_arguments(timeout: Timeout) -> list[tuple[str, int | str]]:
         # A name with several addresses, such as a cluster's headless service, is several servers that take turns.
         ("grpc.lb_policy_name", "round_robin"),
     ]
+
+
+def channel_security(tls: Tls | None) -> dict[str, Any]:
+    """Return how tritonclient's client is told of TLS.
+
+    Raises:
+        OSError: a file cannot be read.
+    """
+    if tls is None:
+        return {}
+    files = {"root_certificates": tls.authorities, "private_key": tls.key, "certificate_chain": tls.certificate}
+    return {"ssl": True, **{name: file and fspath(file) for name, file in files.items()}}
 
 
 def tensors(request: Request, placement: Placement | None) -> tuple[list[Any], list[Any]]:

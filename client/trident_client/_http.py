@@ -6,6 +6,7 @@ encoding and decoding remain tritonclient's.
 
 from __future__ import annotations
 
+import ssl
 from typing import Any
 from urllib.parse import quote
 
@@ -13,7 +14,7 @@ import httpx
 import tritonclient.http as triton_http
 
 from trident_client._shared_memory import Placement, Reply, Shapes
-from trident_client._types import Array, Request, Timeout, triton_type
+from trident_client._types import Array, Request, Timeout, Tls, microseconds_in_queue, seconds_to_answer, triton_type
 from trident_client.errors import (
     BadInputError,
     ConnectTimeoutError,
@@ -58,9 +59,23 @@ def translate(error: httpx.HTTPError, model: str | None) -> TridentError:
     return TransportError(message, model)
 
 
-def httpx_timeout(timeout: Timeout, remaining: float | None) -> httpx.Timeout:
-    limit = float("inf") if remaining is None else remaining
-    return httpx.Timeout(min(timeout.read, limit), connect=min(timeout.connect, limit))
+def httpx_timeout(request: Request, timeout: Timeout) -> httpx.Timeout:
+    seconds = seconds_to_answer(request, timeout)
+    return httpx.Timeout(seconds, connect=min(timeout.connect, seconds))
+
+
+def verification(tls: Tls | None) -> ssl.SSLContext | bool:
+    """Return how httpx tells a server's certificate; nothing to do where none is asked for.
+
+    Raises:
+        OSError: a file cannot be read, or is not PEM.
+    """
+    if tls is None:
+        return False
+    context = ssl.create_default_context(cafile=tls.authorities)
+    if tls.certificate is not None:
+        context.load_cert_chain(tls.certificate, tls.key)
+    return context
 
 
 def model_path(model: str, endpoint: str) -> str:
@@ -72,7 +87,7 @@ def ready_paths(models: tuple[str, ...]) -> list[str]:
     return [model_path(model, "ready") for model in models] or ["/v2/health/ready"]
 
 
-def encode(request: Request, placement: Placement | None) -> tuple[bytes, dict[str, str]]:
+def encode(request: Request, placement: Placement | None, timeout: Timeout) -> tuple[bytes, dict[str, str]]:
     inputs, outputs = [], []
     for name, array in request.inputs.items():
         tensor = triton_http.InferInput(name, list(array.shape), triton_type(array))
@@ -88,7 +103,9 @@ def encode(request: Request, placement: Placement | None) -> tuple[bytes, dict[s
             offset, size = placement.outputs[name]
             output.set_shared_memory(placement.region, size, offset)
         outputs.append(output)
-    body, json_size = triton_http.InferenceServerClient.generate_request_body(inputs, outputs=outputs)
+    body, json_size = triton_http.InferenceServerClient.generate_request_body(
+        inputs, outputs=outputs, timeout=microseconds_in_queue(request, timeout)
+    )
     return body, {HEADER_LENGTH: str(json_size)} if json_size is not None else {}
 
 

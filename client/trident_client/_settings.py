@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Literal, TypeVar
 
-from trident_client._types import Timeout
+from trident_client._types import Timeout, Tls
 from trident_client.errors import BadInputError
 
 Protocol = Literal["http", "grpc"]
@@ -22,7 +22,9 @@ AnyTransport = TypeVar("AnyTransport", covariant=True)
 class TransportFactory(typing.Protocol[AnyTransport]):
     """Makes a transport to a server."""
 
-    def __call__(self, url: str, timeout: Timeout, *, shared_memory: bool = False) -> AnyTransport:
+    def __call__(
+        self, url: str, timeout: Timeout, *, shared_memory: bool = False, tls: Tls | None = None
+    ) -> AnyTransport:
         """Return it."""
 
 
@@ -46,6 +48,7 @@ def servers(
     transport: AnyTransport | Mapping[str, AnyTransport] | None,
     factories: Mapping[str, TransportFactory[AnyTransport]],
     shared_memory: bool,
+    tls: Tls | None,
 ) -> tuple[dict[str, Callable[[], AnyTransport]], dict[str, AnyTransport]]:
     """Return what makes a transport to each server, by the server's name, or the transports that were given.
 
@@ -70,4 +73,6 @@ def servers(
             raise BadInputError(
                 f"url must be host:port such as 127.0.0.1:8010, without http://, got {each!r}", field="url"
             )
-    return {each: partial(factories[protocol], each, timeout, shared_memory=shared_memory) for each in urls}, {}
+    return {
+        each: partial(factories[protocol], each, timeout, shared_memory=shared_memory, tls=tls) for each in urls
+    }, {}

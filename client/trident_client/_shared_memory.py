@@ -16,6 +16,7 @@ from collections.abc import Generator, Iterable
 from dataclasses import dataclass, field
 from multiprocessing import resource_tracker
 from multiprocessing.shared_memory import SharedMemory
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,8 @@ ABANDONED: set[str] = set()
 TELLING = threading.Lock()
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=TELLING.acquire, after_in_parent=TELLING.release, after_in_child=TELLING.release)
+#: The host's own namespace of process ids, from which all others are seen (PROC_PID_INIT_INO of Linux).
+HOST_PROCESS_IDS = 0xEFFFFFFC
 NAME = re.compile(r"trident-client-(\d+)-(\d+)-[0-9a-f]+")
 
 Shapes = dict[str, tuple[int, ...]]
@@ -211,16 +214,52 @@ class Regions:
 
 
 def orphaned(names: Iterable[str]) -> list[str]:
-    """Return those of the server's regions that were given up here, or made by clients that do not run any more."""
+    """Return those of the server's regions that were given up here, or made by clients that do not run any more.
+
+    Of clients in containers, whose process ids are of another namespace, only the host knows whether they run.
+    """
+    own, elsewhere = _process_ids(), None
     orphans = []
     for name in names:
-        parsed = NAME.fullmatch(name)
-        # A process id of another container says nothing here. What was given up before a fork is the parent's.
-        if not parsed or int(parsed[1]) != _process_ids():
+        if not (parsed := NAME.fullmatch(name)):
             continue
-        if int(parsed[2]) == os.getpid() if name in ABANDONED else not os.path.exists(f"/proc/{parsed[2]}"):
+        process = int(parsed[1]), int(parsed[2])
+        if process[0] == own:
+            # What was given up before a fork is the parent's.
+            left = process[1] == os.getpid() if name in ABANDONED else not os.path.exists(f"/proc/{process[1]}")
+        elif own == HOST_PROCESS_IDS:
+            elsewhere = elsewhere or _running()
+            left = elsewhere.known and process not in elsewhere.processes
+        else:
+            left = False
+        if left:
             orphans.append(name)
     return orphans
+
+
+@dataclass(frozen=True)
+class _Running:
+    """The processes of a host, each by its namespace of process ids and its id there; and whether all are known."""
+
+    processes: set[tuple[int, int]]
+    known: bool
+
+
+def _running(root: Path = Path("/proc")) -> _Running:
+    processes, known = set(), True
+    for folder in root.glob("[0-9]*"):
+        try:
+            namespace = os.stat(folder / "ns" / "pid").st_ino
+            status = (folder / "status").read_text()
+        except PermissionError:
+            # Another user's: it may be any.
+            known = False
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        else:
+            ids = re.search(r"^NSpid:(.*)$", status, re.MULTILINE)
+            processes.add((namespace, int(ids[1].split()[-1]) if ids else int(folder.name)))
+    return _Running(processes, known)
 
 
 def _new_name() -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from os import PathLike, fspath
+from os.path import isfile
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -130,6 +132,42 @@ class Timeout:
     def longest(self) -> float:
         """Seconds that one request may take in all."""
         return 2 * (self.connect + self.read) if self.deadline is None else self.deadline
+
+
+@dataclass(frozen=True)
+class Tls:
+    """How a server is known, and how this client makes itself known; files are PEM.
+
+    Attributes:
+        authorities: whose certificates are trusted; the operating system's or Python's own list when None.
+        certificate: the client's own, where a server asks for one, with those between it and an authority.
+        key: the private key of ``certificate``.
+    """
+
+    authorities: str | PathLike[str] | None = None
+    certificate: str | PathLike[str] | None = None
+    key: str | PathLike[str] | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what is not there, and half a client's certificate."""
+        for file in (self.authorities, self.certificate, self.key):
+            if file is not None and not isfile(file):
+                raise ValueError(f"{fspath(file)} is no file; certificates and keys are files in PEM")
+        if (self.certificate is None) != (self.key is None):
+            raise ValueError("a client's certificate and its key are given together, or neither is")
+
+
+def seconds_to_answer(request: Request, timeout: Timeout) -> float:
+    """Return how long an answer is waited for: the timeout for one, or what the request's deadline leaves if less."""
+    return timeout.read if request.timeout is None else min(timeout.read, request.timeout)
+
+
+def microseconds_in_queue(request: Request, timeout: Timeout) -> int:
+    """Return what Triton is told as a request's ``timeout``: it throws away what stood in its queues for longer.
+
+    Nobody waits for that any more. Models heed it whose queue policy has ``allow_timeout_override``, as Trident's do.
+    """
+    return max(1, round(seconds_to_answer(request, timeout) * 1e6))
 
 
 def triton_type(array: Array) -> str:

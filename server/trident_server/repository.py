@@ -87,4 +87,6 @@ def check_repository(repository: Path, config_name: str | None = None, sets: Col
 
 def _is_unbuilt(configuration: Path) -> bool:
     # A file that is no text is Triton's to refuse.
-    return bool(PYTORCH.search(configuration.read_text("utf-8", "replace"))) and not any(configuration.parent.glob("[0-9]*/*.pt"))
+    return bool(PYTORCH.search(configuration.read_text("utf-8", "replace"))) and not any(
+        configuration.parent.glob("[0-9]*/*.pt")
+    )

@@ -21,7 +21,7 @@ from trident_client._async.sending import AsyncSender
 from trident_client._async.transport import AsyncTransport
 from trident_client._balancing import Balancing, ServerStatus
 from trident_client._retry import Retry
-from trident_client._types import Answer, ModelInfo, ModelStatistics, Request, Response, Timeout
+from trident_client._types import Answer, ModelInfo, ModelStatistics, Request, Response, Timeout, Tls
 
 
 class AsyncTridentClient:
@@ -42,6 +42,7 @@ class AsyncTridentClient:
         balancing: what is done when one of several servers fails.
         shared_memory: hand large batches over in system shared memory; for a server on this host that lets clients do
             so (``trident-serve --shared-memory``).
+        tls: encrypt, and trust whom this says; Triton itself does so over gRPC alone, a proxy in front over HTTP too.
 
     Raises:
         TridentError: from every method; see :mod:`trident_client.errors` for the tree.
@@ -59,6 +60,7 @@ class AsyncTridentClient:
         retry: Retry | None = None,
         balancing: Balancing | None = None,
         shared_memory: bool = False,
+        tls: Tls | None = None,
     ) -> None:
         factories: dict[str, _settings.TransportFactory[AsyncTransport]] = {
             "http": AsyncHttpTransport,
@@ -66,7 +68,7 @@ class AsyncTridentClient:
         }
         _settings.check(protocol, concurrency)
         self._sender = AsyncSender(
-            *_settings.servers(url, protocol, timeout or Timeout(), transport, factories, shared_memory),
+            *_settings.servers(url, protocol, timeout or Timeout(), transport, factories, shared_memory, tls),
             timeout or Timeout(),
             retry or Retry(),
             balancing or Balancing(),
@@ -82,6 +84,7 @@ class AsyncTridentClient:
             retry=retry,
             balancing=balancing,
             shared_memory=shared_memory,
+            tls=tls,
         )
 
     def __reduce__(self) -> tuple[partial[AsyncTridentClient], tuple[()]]:

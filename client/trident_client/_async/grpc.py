@@ -22,15 +22,25 @@ from trident_client._shared_memory import (
     Unregister,
     orphaned,
 )
-from trident_client._types import Configuration, Request, Response, Statistics, Timeout
+from trident_client._types import (
+    Configuration,
+    Request,
+    Response,
+    Statistics,
+    Timeout,
+    Tls,
+    microseconds_in_queue,
+    seconds_to_answer,
+)
 from trident_client.errors import ReadTimeoutError, TridentError
 
 
 class AsyncGrpcTransport:
     """gRPC, from one event loop."""
 
-    def __init__(self, url: str, timeout: Timeout, *, shared_memory: bool = False) -> None:
+    def __init__(self, url: str, timeout: Timeout, *, shared_memory: bool = False, tls: Tls | None = None) -> None:
         self._url, self._timeout = url, timeout
+        self._security = _grpc.channel_security(tls)
         self._regions = Regions() if shared_memory else None
         self._client = self._connect()
         self._last_answer = object()
@@ -80,9 +90,14 @@ class AsyncGrpcTransport:
 
     async def _infer(self, request: Request, placement: Placement | None) -> Reply:
         inputs, outputs = _grpc.tensors(request, placement)
-        seconds = self._timeout.read if request.timeout is None else min(self._timeout.read, request.timeout)
         result = await self._call(
-            "infer", request.model, request.model, inputs, outputs=outputs, client_timeout=seconds
+            "infer",
+            request.model,
+            request.model,
+            inputs,
+            outputs=outputs,
+            timeout=microseconds_in_queue(request, self._timeout),
+            client_timeout=seconds_to_answer(request, self._timeout),
         )
         return _grpc.outputs_of(request, result, placement)
 
@@ -118,4 +133,6 @@ class AsyncGrpcTransport:
 
     def _connect(self) -> triton_grpc.InferenceServerClient:
         check_channels()
-        return triton_grpc.InferenceServerClient(self._url, channel_args=_grpc.channel_arguments(self._timeout))
+        return triton_grpc.InferenceServerClient(
+            self._url, channel_args=_grpc.channel_arguments(self._timeout), **self._security
+        )

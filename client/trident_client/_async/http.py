@@ -20,18 +20,22 @@ from trident_client._shared_memory import (
     Unregister,
     orphaned,
 )
-from trident_client._types import Configuration, Request, Response, Statistics, Timeout
+from trident_client._types import Configuration, Request, Response, Statistics, Timeout, Tls
 from trident_client.errors import TridentError
 
 
 class AsyncHttpTransport:
     """HTTP, from one event loop."""
 
-    def __init__(self, url: str, timeout: Timeout, *, shared_memory: bool = False) -> None:
+    def __init__(self, url: str, timeout: Timeout, *, shared_memory: bool = False, tls: Tls | None = None) -> None:
         self._timeout = timeout
         self._regions = Regions() if shared_memory else None
         self._client = httpx.AsyncClient(
-            base_url=f"http://{url}", timeout=timeout.connect, limits=_http.LIMITS, trust_env=False
+            base_url=f"{'https' if tls else 'http'}://{url}",
+            verify=_http.verification(tls),
+            timeout=timeout.connect,
+            limits=_http.LIMITS,
+            trust_env=False,
         )
 
     async def infer(self, request: Request) -> Response:
@@ -72,13 +76,13 @@ class AsyncHttpTransport:
         await self._client.aclose()
 
     async def _infer(self, request: Request, placement: Placement | None) -> Reply:
-        body, headers = _http.encode(request, placement)
+        body, headers = _http.encode(request, placement, self._timeout)
         try:
             response = await self._client.post(
                 _http.model_path(request.model, "infer"),
                 content=body,
                 headers=headers,
-                timeout=_http.httpx_timeout(self._timeout, request.timeout),
+                timeout=_http.httpx_timeout(request, self._timeout),
             )
         except httpx.HTTPError as error:
             raise _http.translate(error, request.model) from error

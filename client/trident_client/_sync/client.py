@@ -22,7 +22,7 @@ from trident_client._sync.grpc import GrpcTransport
 from trident_client._sync.http import HttpTransport
 from trident_client._sync.sending import Sender
 from trident_client._sync.transport import Transport
-from trident_client._types import Answer, ModelInfo, ModelStatistics, Request, Response, Timeout
+from trident_client._types import Answer, ModelInfo, ModelStatistics, Request, Response, Timeout, Tls
 
 
 class TridentClient:
@@ -43,6 +43,7 @@ class TridentClient:
         balancing: what is done when one of several servers fails.
         shared_memory: hand large batches over in system shared memory; for a server on this host that lets clients do
             so (``trident-serve --shared-memory``).
+        tls: encrypt, and trust whom this says; Triton itself does so over gRPC alone, a proxy in front over HTTP too.
 
     Raises:
         TridentError: from every method; see :mod:`trident_client.errors` for the tree.
@@ -60,6 +61,7 @@ class TridentClient:
         retry: Retry | None = None,
         balancing: Balancing | None = None,
         shared_memory: bool = False,
+        tls: Tls | None = None,
     ) -> None:
         factories: dict[str, _settings.TransportFactory[Transport]] = {
             "http": HttpTransport,
@@ -67,7 +69,7 @@ class TridentClient:
         }
         _settings.check(protocol, concurrency)
         self._sender = Sender(
-            *_settings.servers(url, protocol, timeout or Timeout(), transport, factories, shared_memory),
+            *_settings.servers(url, protocol, timeout or Timeout(), transport, factories, shared_memory, tls),
             timeout or Timeout(),
             retry or Retry(),
             balancing or Balancing(),
@@ -83,6 +85,7 @@ class TridentClient:
             retry=retry,
             balancing=balancing,
             shared_memory=shared_memory,
+            tls=tls,
         )
 
     def __reduce__(self) -> tuple[partial[TridentClient], tuple[()]]:

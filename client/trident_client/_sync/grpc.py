@@ -23,15 +23,25 @@ from trident_client._shared_memory import (
 )
 from trident_client._sync.concurrency import check_channels
 from trident_client._sync.driving import drive
-from trident_client._types import Configuration, Request, Response, Statistics, Timeout
+from trident_client._types import (
+    Configuration,
+    Request,
+    Response,
+    Statistics,
+    Timeout,
+    Tls,
+    microseconds_in_queue,
+    seconds_to_answer,
+)
 from trident_client.errors import ReadTimeoutError, TridentError
 
 
 class GrpcTransport:
     """gRPC, from any number of threads."""
 
-    def __init__(self, url: str, timeout: Timeout, *, shared_memory: bool = False) -> None:
+    def __init__(self, url: str, timeout: Timeout, *, shared_memory: bool = False, tls: Tls | None = None) -> None:
         self._url, self._timeout = url, timeout
+        self._security = _grpc.channel_security(tls)
         self._regions = Regions() if shared_memory else None
         self._client = self._connect()
         self._last_answer = object()
@@ -81,8 +91,15 @@ class GrpcTransport:
 
     def _infer(self, request: Request, placement: Placement | None) -> Reply:
         inputs, outputs = _grpc.tensors(request, placement)
-        seconds = self._timeout.read if request.timeout is None else min(self._timeout.read, request.timeout)
-        result = self._call("infer", request.model, request.model, inputs, outputs=outputs, client_timeout=seconds)
+        result = self._call(
+            "infer",
+            request.model,
+            request.model,
+            inputs,
+            outputs=outputs,
+            timeout=microseconds_in_queue(request, self._timeout),
+            client_timeout=seconds_to_answer(request, self._timeout),
+        )
         return _grpc.outputs_of(request, result, placement)
 
     def _perform(self, step: Step) -> Reply | None:
@@ -117,4 +134,6 @@ class GrpcTransport:
 
     def _connect(self) -> triton_grpc.InferenceServerClient:
         check_channels()
-        return triton_grpc.InferenceServerClient(self._url, channel_args=_grpc.channel_arguments(self._timeout))
+        return triton_grpc.InferenceServerClient(
+            self._url, channel_args=_grpc.channel_arguments(self._timeout), **self._security
+        )

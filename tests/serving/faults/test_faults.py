@@ -9,7 +9,7 @@ from chaos import soak
 from chaos.faults import FAULTS, STEADY, suffer, table
 from chaos.stand import Stand
 from chaos.traffic import Outcome, Question, Traffic, asked_before, same
-from trident_client import TridentClient
+from trident_client import OverloadedError, ReadTimeoutError, Retry, Timeout, TridentClient
 from trident_server.facade import FacadeProcess
 
 FLOOD_SECONDS = 6.0
@@ -25,10 +25,13 @@ output [
   { name: "TRUNCATED_TOKENS" data_type: TYPE_INT32 dims: [ 1 ] },
   { name: "UNKNOWN_TOKENS" data_type: TYPE_INT32 dims: [ 1 ] }
 ]
-dynamic_batching { }
+dynamic_batching { default_queue_policy { default_timeout_microseconds: 60000000 allow_timeout_override: true } }
 instance_group [ { count: 1 kind: KIND_CPU } ]
 """
-MODEL = """
+SLOW_SECONDS = 3.0
+MODEL = (
+    f"SLOW_SECONDS = {SLOW_SECONDS}\n"
+    + """
 import time
 
 import numpy as np
@@ -38,6 +41,8 @@ import triton_python_backend_utils as pb_utils
 class TritonPythonModel:
     def execute(self, requests):
         time.sleep(0.02)
+        if any(pb_utils.get_input_tensor_by_name(each, "TEXT").as_numpy()[0, 0] == b"slow" for each in requests):
+            time.sleep(SLOW_SECONDS)
         responses = []
         for request in requests:
             texts = pb_utils.get_input_tensor_by_name(request, "TEXT").as_numpy()
@@ -48,6 +53,7 @@ class TritonPythonModel:
             responses.append(pb_utils.InferenceResponse(tensors))
         return responses
 """
+)
 #: One of each kind; all of them with the real models are `make chaos`.
 SHORT = ("Triton killed", "a Python model's process killed", "the facade killed")
 
@@ -140,6 +146,28 @@ def test_a_soak_looks_at_every_answer_and_at_what_grows(stand, questions, tmp_pa
     assert failures[0] == "1 lost"
     assert "memory, MiB grew from 350 to 750" in failures
     assert failures[-1] == "Triton's queue was not empty at the end"
+
+
+@pytest.mark.parametrize("protocol", ["http", "grpc"])
+def test_what_was_given_up_leaves_tritons_queue_and_is_not_computed(stand, protocol):
+    url = f"127.0.0.1:{stand.ports[f'{protocol}-port']}"
+    hasty = {"timeout": Timeout(connect=5, read=1, deadline=1), "retry": Retry(attempts=1)}
+    with (
+        TridentClient(url, protocol=protocol) as patient,
+        TridentClient(url, protocol=protocol, **hasty) as client,
+        ThreadPoolExecutor(9) as pool,
+    ):
+        (before,) = patient.statistics()
+        slow = pool.submit(patient.acceptability, ["slow"])
+        time.sleep(0.5)
+        given_up = [pool.submit(client.acceptability, ["x" * length]) for length in range(1, 9)]
+        for each in given_up:
+            with pytest.raises((ReadTimeoutError, OverloadedError)):
+                each.result()
+        assert slow.result() == pytest.approx([0.04])
+        assert patient.acceptability(["x" * 20]) == pytest.approx([0.2])
+        (after,) = patient.statistics()
+    assert after.inferences - before.inferences == 2, "the slow one and the last one"
 
 
 @pytest.mark.parametrize("protocol", ["http", "grpc"])

@@ -68,6 +68,7 @@ def test_public_surface_is_pinned():
         "ServerError",
         "ServerStatus",
         "Timeout",
+        "Tls",
         "Transport",
         "TransportError",
         "TridentClient",

@@ -4,6 +4,7 @@ import asyncio
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -44,6 +45,50 @@ def test_only_regions_of_dead_clients_are_left_behind():
     living = _new_name()
     assert str(os.getpid()) in living
     assert orphaned([dead, living, other_container, "somebody-elses", ""]) == [dead]
+
+
+@pytest.fixture
+def processes(tmp_path):
+    """Makes processes as /proc shows them, in a namespace that is a file's inode; returns the namespace."""
+
+    def make(host_id: int, own_id: int) -> int:
+        folder = tmp_path / str(host_id)
+        (folder / "ns").mkdir(parents=True)
+        (folder / "ns" / "pid").touch()
+        (folder / "status").write_text(f"Name:\tpython\nNSpid:\t{host_id}\t{own_id}\n")
+        return os.stat(folder / "ns" / "pid").st_ino
+
+    return make
+
+
+def test_the_host_knows_which_clients_in_containers_run(processes, tmp_path, monkeypatch):
+    namespace = processes(4000, 7)
+    names = [f"trident-client-{namespace}-{own_id}-0a" for own_id in (7, 8)]
+    names += [f"trident-client-{namespace + 1}-7-0a"]
+    running = _shared_memory._running(tmp_path)
+    monkeypatch.setattr(_shared_memory, "_running", lambda: running)
+    monkeypatch.setattr(_shared_memory, "HOST_PROCESS_IDS", 1)
+    assert orphaned(names) == [], "in a container nobody is seen of another one"
+    monkeypatch.setattr(_shared_memory, "HOST_PROCESS_IDS", _shared_memory._process_ids())
+    assert orphaned(names) == names[1:]
+
+
+def test_where_somebody_elses_process_cannot_be_looked_at_nothing_is_taken_for_left(processes, tmp_path, monkeypatch):
+    processes(4000, 7)
+
+    def refuse(path, *arguments, real=os.stat, **options):
+        if Path(path).parent.name == "ns":
+            raise PermissionError
+        return real(path, *arguments, **options)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "stat", refuse)
+        running = _shared_memory._running(tmp_path)
+    assert not running.known
+    assert (_shared_memory._process_ids(), os.getpid()) in _shared_memory._running().processes
+    monkeypatch.setattr(_shared_memory, "_running", lambda: running)
+    monkeypatch.setattr(_shared_memory, "HOST_PROCESS_IDS", _shared_memory._process_ids())
+    assert orphaned(["trident-client-1-7-0a"]) == []
 
 
 def test_regions_that_were_never_used_are_closed_without_a_word(monkeypatch):

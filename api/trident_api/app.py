@@ -9,7 +9,7 @@ from functools import partial
 
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
-from trident_client import AsyncTridentClient, Retry, Timeout
+from trident_client import AsyncTridentClient, Retry, Timeout, Tls
 
 from trident_api import (
     endpoints,
@@ -67,7 +67,8 @@ def make_client(settings: ApiSettings) -> AsyncTridentClient:
         budget=2 * settings.retries * settings.max_concurrent,
         overloaded=False,
     )
-    return AsyncTridentClient(url, protocol=settings.triton_protocol, timeout=timeout, retry=retry)
+    tls = Tls(settings.triton_authorities) if settings.triton_authorities else None
+    return AsyncTridentClient(url, protocol=settings.triton_protocol, timeout=timeout, retry=retry, tls=tls)
 
 
 @contextmanager

@@ -19,6 +19,9 @@ class ApiSettings(BaseSettings):
     triton_url: str = Field("127.0.0.1:8010", description="Triton's HTTP address.")
     triton_grpc_url: str = Field("127.0.0.1:8011", description="Triton's gRPC address.")
     triton_protocol: Literal["http", "grpc"] = Field("grpc", description="How the facade talks to Triton.")
+    triton_authorities: Path | None = Field(
+        None, description="PEM file of whom Triton's certificate is of; with it, Triton is asked in TLS."
+    )
     connect_timeout: float = Field(5.0, gt=0, description="Seconds to wait for a connection to Triton.")
     read_timeout: float = Field(30.0, gt=0, description="Seconds to wait for Triton's answer.")
     deadline: float | None = Field(

@@ -47,6 +47,7 @@ class ChildServer(abc.ABC):
         log_file: where its log goes; truncated at start.
         ready_timeout: seconds until it must be ready.
         stop_grace: seconds that a clean stop may take before it is killed; 0 kills it at once.
+        tls: whether it answers in TLS there.
     """
 
     #: How messages call it, at the beginning of a sentence.
@@ -54,9 +55,12 @@ class ChildServer(abc.ABC):
     #: Answers 200 to GET once it is ready.
     READY_PATH: ClassVar[str]
 
-    def __init__(self, *, host: str, port: int, log_file: Path, ready_timeout: float, stop_grace: float) -> None:
+    def __init__(
+        self, *, host: str, port: int, log_file: Path, ready_timeout: float, stop_grace: float, tls: bool = False
+    ) -> None:
         self.log_file = log_file
         self._host = host
+        self._tls = tls
         self._port = port
         self._ready_timeout = ready_timeout
         self._stop_grace = stop_grace
@@ -136,7 +140,7 @@ class ChildServer(abc.ABC):
         deadline = time.monotonic() + self._ready_timeout
         with self._progress() as look:
             while True:
-                answer = ask_ready(process.pid, reachable(self._host), self._port, self.READY_PATH)
+                answer = ask_ready(process.pid, reachable(self._host), self._port, self.READY_PATH, tls=self._tls)
                 look()
                 if answer.ready:
                     return

@@ -41,7 +41,24 @@ def serve(
     ] = None,
     api_keys_file: Annotated[
         Path | None,
-        _option("api_keys_file", "The facade answers only who sends one of this file's keys, one a line."),
+        _option(
+            "api_keys_file", "The facade answers only who sends one of this file's keys, one a line, or its SHA-256."
+        ),
+    ] = None,
+    tls_certificate: Annotated[
+        Path | None,
+        _option(
+            "tls_certificate",
+            "The facade, and Triton's gRPC, take TLS alone, with this certificate; Triton's HTTP then binds 127.0.0.1.",
+        ),
+    ] = None,
+    tls_key: Annotated[Path | None, _option("tls_key", "The certificate's private key.")] = None,
+    triton_client_authorities: Annotated[
+        Path | None,
+        _option(
+            "triton_client_authorities",
+            "Triton's gRPC answers only clients with a certificate of one of these authorities.",
+        ),
     ] = None,
     otlp_endpoint: Annotated[
         str | None,

@@ -12,7 +12,7 @@ from types import MappingProxyType
 from trident_server.child import ChildServer, Launch
 from trident_server.errors import ServerError
 from trident_server.ports import free_ports
-from trident_server.settings import reachable
+from trident_server.settings import Tls, reachable
 from trident_server.supervised import new_shm_prefix
 
 APPLICATION = "trident_api.app:create_app"
@@ -37,6 +37,7 @@ class FacadeProcess(ChildServer):
         application: the factory to serve, ``module:function``.
         settings: further settings of the facade, by their names without ``TRIDENT_``; those that are None, and all
             others, are left to the environment.
+        tls: the files with which it takes HTTPS, and nothing else.
     """
 
     NAME = "The facade"
@@ -54,18 +55,27 @@ class FacadeProcess(ChildServer):
         stop_grace: float = STOP_GRACE_SECONDS,
         application: str = APPLICATION,
         settings: Mapping[str, object] = MappingProxyType({}),
+        tls: Tls | None = None,
     ) -> None:
         if port is None:
             (port,) = free_ports(1, host)
-        super().__init__(host=host, port=port, log_file=log_file, ready_timeout=ready_timeout, stop_grace=stop_grace)
-        self.url = f"http://{reachable(host)}:{port}"
+        super().__init__(
+            host=host,
+            port=port,
+            log_file=log_file,
+            ready_timeout=ready_timeout,
+            stop_grace=stop_grace,
+            tls=tls is not None,
+        )
+        self.url = f"{'https' if tls else 'http'}://{reachable(host)}:{port}"
+        self._files = {"ssl-certfile": tls.certificate, "ssl-keyfile": tls.key} if tls else {}
         self._application = application
         self._triton_hosts = [address.rpartition(":")[0] for address in (triton_url, triton_grpc_url)]
         given = {"host": host, "port": port, "triton_url": triton_url, "triton_grpc_url": triton_grpc_url, **settings}
         self._settings = {f"TRIDENT_{name.upper()}": str(value) for name, value in given.items() if value is not None}
 
     def _prepare(self) -> Launch:
-        options = {"host": self._host, "port": self._port, "timeout-graceful-shutdown": DRAIN_SECONDS}
+        options = {"host": self._host, "port": self._port, "timeout-graceful-shutdown": DRAIN_SECONDS, **self._files}
         command = [sys.executable, "-m", "uvicorn", "--factory", self._application, "--no-access-log"]
         command += [f"--{name}={value}" for name, value in options.items()]
         environment = {**KEPT_ALIVE, **os.environ, **without_proxy(self._triton_hosts), **self._settings}

@@ -16,7 +16,7 @@ from trident_server.files import ELSEWHERE, using
 from trident_server.log import LogFollower, failure_reasons
 from trident_server.ports import check_free, free_ports
 from trident_server.repository import check_repository
-from trident_server.settings import reachable
+from trident_server.settings import Tls, reachable
 from trident_server.stubs import Stubs, runs
 from trident_server.supervised import new_shm_prefix, remove_abandoned_shared_memory
 from trident_server.wheel import EmbeddedTriton, environment, find_embedded_triton
@@ -57,7 +57,7 @@ class TritonProcess(ChildServer):
         grpc_port: Triton's gRPC port.
         metrics_port: Triton's Prometheus port.
         log_file: where Triton's log goes, truncated at start; ``triton.log`` in ``cache_dir`` where none is named.
-        host: IPv4 address that all three services bind.
+        host: IPv4 address that all three services bind; with ``tls``, HTTP binds this machine alone.
         ready_timeout: seconds until every model must be ready.
         stop_grace: seconds that a clean stop may take before Triton is killed, 0 to kill it at once; it takes about
             three, because Triton looks once a second whether its models are unloaded.
@@ -65,6 +65,7 @@ class TritonProcess(ChildServer):
         shared_memory: let clients on this host hand over tensors in system shared memory.
         isolated: serve each model from a process of its own, as is done in any case where backends cannot be compiled
             for Triton's. Slower; a model that crashes takes no other with it.
+        tls: the files with which gRPC takes TLS, and nothing else. Triton's HTTP server knows no TLS.
         extra_args: further tritonserver arguments.
         on_model_loaded: called with each model's name as Triton reports it loaded.
 
@@ -95,6 +96,7 @@ class TritonProcess(ChildServer):
         config_name: str | None = None,
         shared_memory: bool = False,
         isolated: bool = False,
+        tls: Tls | None = None,
         extra_args: Sequence[str] = (),
         on_model_loaded: Callable[[str], None] = lambda name: None,
     ) -> None:
@@ -103,7 +105,8 @@ class TritonProcess(ChildServer):
         #: Port number by the name of its setting.
         self.ports = {name: next(free) if port is None else port for name, port in named.items()}
         super().__init__(
-            host=host,
+            # What it is asked on, over HTTP.
+            host="127.0.0.1" if tls else host,
             port=self.ports["http_port"],
             log_file=log_file or cache_dir / "triton.log",
             ready_timeout=ready_timeout,
@@ -116,11 +119,13 @@ class TritonProcess(ChildServer):
         self._config_name = config_name
         self._shared_memory = shared_memory
         self._isolated = isolated
+        self._open_host = host
+        self._tls_files = tls
         self._extra_args = extra_args
         self._on_model_loaded = on_model_loaded
         self._stubs = Stubs(STUB_GRACE_SECONDS)
         address = reachable(host)
-        self.http_url = f"{address}:{self.ports['http_port']}"
+        self.http_url = f"{reachable(self._host)}:{self.ports['http_port']}"
         self.grpc_url = f"{address}:{self.ports['grpc_port']}"
         self.metrics_url = f"{address}:{self.ports['metrics_port']}"
 
@@ -128,7 +133,7 @@ class TritonProcess(ChildServer):
         triton = find_embedded_triton()
         check_repository(self._repository, self._config_name)
         check_path(self._repository.resolve(), "repository")
-        check_free(self._host, self.ports)
+        check_free(self._open_host, self.ports)
         with using(self._cache_dir, ELSEWHERE):
             backends = self._assemble(triton)
         remove_abandoned_shared_memory()
@@ -199,13 +204,18 @@ class TritonProcess(ChildServer):
             "cache-directory": triton.caches,
             "backend-config": f"python,shm-region-prefix-name={shm_prefix}",
             "http-address": self._host,
-            "grpc-address": self._host,
-            "metrics-address": self._host,
+            "grpc-address": self._open_host,
+            "metrics-address": self._open_host,
             "http-port": self.ports["http_port"],
             "grpc-port": self.ports["grpc_port"],
             "metrics-port": self.ports["metrics_port"],
             "http-restricted-api": closed,
             "grpc-restricted-protocol": closed,
         }
+        if self._tls_files is not None:
+            certificate, key, authorities = self._tls_files
+            arguments |= {"grpc-use-ssl": "true", "grpc-server-cert": certificate, "grpc-server-key": key}
+            if authorities is not None:
+                arguments |= {"grpc-use-ssl-mutual": "true", "grpc-root-cert": authorities}
         given = [f"--{name}={value}" for name, value in arguments.items() if value is not None]
         return ["--disable-auto-complete-config", *given, *self._extra_args]

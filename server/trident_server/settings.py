@@ -4,14 +4,28 @@ from __future__ import annotations
 
 import ipaddress
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from trident_server import shipped
 
 Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+class Tls(NamedTuple):
+    """The files, in PEM, with which servers take TLS.
+
+    Attributes:
+        certificate: with its chain.
+        key: its private key.
+        client_authorities: who must have signed the certificates of clients; None where they need none.
+    """
+
+    certificate: Path
+    key: Path
+    client_authorities: Path | None = None
 
 
 class ServerSettings(BaseSettings):
@@ -22,6 +36,14 @@ class ServerSettings(BaseSettings):
     host: str = Field("127.0.0.1", description="IPv4 address that the facade binds.")
     triton_host: str = Field("127.0.0.1", description="IPv4 address that all of Triton's services bind.")
     api_keys_file: Path | None = Field(None, description="The facade's file of keys: Triton itself asks for none.")
+    tls_certificate: Path | None = Field(
+        None,
+        description="PEM file of the certificate, with its chain, of the facade and of Triton's gRPC: both take TLS.",
+    )
+    tls_key: Path | None = Field(None, description="PEM file of the private key of tls_certificate.")
+    triton_client_authorities: Path | None = Field(
+        None, description="Triton's gRPC answers only clients with a certificate of one of this PEM file's authorities."
+    )
     port: Port = Field(8000, description="The facade's port.")
     http_port: Port = Field(8010, description="Triton's HTTP port.")
     grpc_port: Port = Field(8011, description="Triton's gRPC port.")
@@ -48,6 +70,24 @@ class ServerSettings(BaseSettings):
     isolated: bool = Field(False, description="Serve each model from a process of its own.")
     triton_only: bool = Field(False, description="Start Triton without the facade.")
     log_verbose: int = Field(0, ge=0, le=9, description="Triton's --log-verbose.")
+
+    @model_validator(mode="after")
+    def _tls_is_whole(self) -> Self:
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            raise ValueError("a certificate and its key are given together: TRIDENT_TLS_CERTIFICATE, TRIDENT_TLS_KEY")
+        if self.triton_client_authorities and not self.tls_certificate:
+            raise ValueError("clients are asked for certificates in TLS alone: TRIDENT_TLS_CERTIFICATE")
+        for file in (self.tls_certificate, self.tls_key, self.triton_client_authorities):
+            if file is not None and not file.is_file():
+                raise ValueError(f"{file} is no file; certificates and keys are files in PEM")
+        return self
+
+    @property
+    def tls(self) -> Tls | None:
+        """The files of TLS, if it is wanted."""
+        if self.tls_certificate is None or self.tls_key is None:
+            return None
+        return Tls(self.tls_certificate, self.tls_key, self.triton_client_authorities)
 
     @field_validator("host", "triton_host")
     @classmethod

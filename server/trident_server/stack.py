@@ -73,6 +73,7 @@ def _run(settings: ServerSettings, console: Console) -> None:
             config_name=settings.config_name,
             shared_memory=settings.shared_memory,
             isolated=settings.isolated,
+            tls=settings.tls,
             extra_args=[f"--log-verbose={settings.log_verbose}", *trace_arguments(settings.otlp_endpoint)],
             on_model_loaded=lambda name: console.print(f"  loaded {name}"),
         )
@@ -87,7 +88,10 @@ def _run(settings: ServerSettings, console: Console) -> None:
                 "api_keys_file": settings.api_keys_file,
                 "otlp_endpoint": settings.otlp_endpoint,
                 "models": ",".join(settings.sets) or None,
+                # Where gRPC takes TLS alone, under a name that need not be this machine's, HTTP is this machine's own.
+                "triton_protocol": "http" if settings.tls else None,
             },
+            tls=settings.tls,
         )
         console.print("Starting Triton ...")
         running: list[ChildServer] = [children.enter_context(triton)]

@@ -1,0 +1,145 @@
+"""TLS by option: the facade, Triton's gRPC, and the client's own settings against both."""
+
+import ssl
+import subprocess
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+from chaos.stand import Stand
+from trident_client import (
+    AsyncTridentClient,
+    Retry,
+    Timeout,
+    Tls,
+    TransportError,
+    TridentClient,
+    TridentError,
+    UsageError,
+)
+
+pytestmark = pytest.mark.serving
+
+# Stands in for the model of acceptability, and answers with the text's length.
+CONFIG = """
+backend: "python"
+max_batch_size: 64
+input [ { name: "TEXT" data_type: TYPE_STRING dims: [ 1 ] } ]
+output [
+  { name: "PROBABILITY" data_type: TYPE_FP32 dims: [ 1 ] },
+  { name: "TRUNCATED_TOKENS" data_type: TYPE_INT32 dims: [ 1 ] },
+  { name: "UNKNOWN_TOKENS" data_type: TYPE_INT32 dims: [ 1 ] }
+]
+dynamic_batching { default_queue_policy { default_timeout_microseconds: 60000000 allow_timeout_override: true } }
+instance_group [ { count: 1 kind: KIND_CPU } ]
+"""
+MODEL = """
+import numpy as np
+import triton_python_backend_utils as pb_utils
+
+
+class TritonPythonModel:
+    def execute(self, requests):
+        responses = []
+        for request in requests:
+            texts = pb_utils.get_input_tensor_by_name(request, "TEXT").as_numpy()
+            lengths = np.array([[len(text) / 100] for text in texts[:, 0]], dtype=np.float32)
+            none = np.zeros_like(lengths, dtype=np.int32)
+            tensors = [pb_utils.Tensor("PROBABILITY", lengths)]
+            tensors += [pb_utils.Tensor(name, none) for name in ("TRUNCATED_TOKENS", "UNKNOWN_TOKENS")]
+            responses.append(pb_utils.InferenceResponse(tensors))
+        return responses
+"""
+ONCE = {"retry": Retry(attempts=1), "timeout": Timeout(connect=5, read=10)}
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory):
+    """Makes a certificate that is its own authority, and returns its file and its key's."""
+    folder = tmp_path_factory.mktemp("certificates")
+
+    def make(name: str) -> tuple[Path, Path]:
+        certificate, key = folder / f"{name}.pem", folder / f"{name}.key"
+        options = ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]
+        names = ["-subj", f"/CN={name}", "-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost"]
+        command = ["openssl", *options, *names, "-keyout", key, "-out", certificate]
+        subprocess.run(command, check=True, capture_output=True)
+        return certificate, key
+
+    return {name: make(name) for name in ("server", "client", "stranger")}
+
+
+@pytest.fixture(scope="module")
+def stand(tmp_path_factory, share_backends, certificates):
+    folder = tmp_path_factory.mktemp("tls")
+    version = folder / "models" / "cola" / "1"
+    version.mkdir(parents=True)
+    (version / "model.py").write_text(MODEL)
+    (version.parent / "config.pbtxt").write_text(CONFIG)
+    certificate, key = certificates["server"]
+    options = [f"--tls-certificate={certificate}", f"--tls-key={key}", "--triton-host=0.0.0.0", "--models=cola"]
+    options += [f"--triton-client-authorities={certificates['client'][0]}"]
+    with Stand(folder / "models", share_backends(folder / "run"), options) as stand:
+        yield stand
+
+
+def test_the_facade_takes_tls_alone(stand, certificates):
+    url = stand.url.replace("http://", "https://")
+    assert any(url in line for line in stand.said)
+    (authorities, _), (stranger, _) = certificates["server"], certificates["stranger"]
+    answer = httpx.post(
+        f"{url}/generate",
+        json={"passage": "x" * 50},
+        verify=ssl.create_default_context(cafile=authorities),
+        trust_env=False,
+    )
+    assert answer.json() == {"prob": pytest.approx(0.5)}
+    with pytest.raises(httpx.ConnectError, match="CERTIFICATE_VERIFY_FAILED"):
+        httpx.get(url, verify=ssl.create_default_context(cafile=stranger), trust_env=False)
+    with pytest.raises(httpx.HTTPError):
+        httpx.get(stand.url, trust_env=False)
+
+
+async def test_tritons_grpc_takes_clients_with_a_certificate_alone(stand, certificates):
+    url, (authorities, _) = f"127.0.0.1:{stand.ports['grpc-port']}", certificates["server"]
+    known = Tls(authorities, *certificates["client"])
+    with TridentClient(url, protocol="grpc", tls=known, **ONCE) as client:
+        assert client.acceptability(["x" * 50]) == pytest.approx([0.5])
+    async with AsyncTridentClient(url, protocol="grpc", tls=known, **ONCE) as client:
+        assert await client.acceptability(["x" * 50]) == pytest.approx([0.5])
+    others = [None, Tls(authorities), Tls(authorities, *certificates["stranger"]), Tls(certificates["stranger"][0])]
+    for other in others:
+        with TridentClient(url, protocol="grpc", tls=other, **ONCE) as client, pytest.raises(TridentError):
+            client.acceptability(["x"])
+
+
+def test_the_clients_http_verifies_too(stand, certificates):
+    """Triton's own has no TLS; a proxy in front has, and here the facade, which says that it is another server."""
+    url = f"127.0.0.1:{stand.ports['port']}"
+    with TridentClient(url, tls=Tls(certificates["server"][0]), **ONCE) as client, pytest.raises(UsageError) as said:
+        client.ready()
+    assert "port of Trident's facade" in str(said.value)
+    with (
+        TridentClient(url, tls=Tls(certificates["stranger"][0]), **ONCE) as client,
+        pytest.raises(TransportError, match="CERTIFICATE_VERIFY_FAILED"),
+    ):
+        client.acceptability(["x"])
+
+
+def test_what_tritons_http_cannot_encrypt_is_this_machines_alone(stand):
+    listening = {
+        each.laddr.port: each.laddr.ip
+        for each in psutil.Process(stand.triton.pid).net_connections("tcp")
+        if each.status == psutil.CONN_LISTEN
+    }
+    assert listening[stand.ports["http-port"]] == "127.0.0.1"
+    # gRPC writes it as an address of IPv6.
+    assert listening[stand.ports["grpc-port"]].endswith(("0.0.0.0", "::"))
+
+
+def test_files_that_are_not_there_are_named(tmp_path):
+    with pytest.raises(ValueError, match="nowhere is no file"):
+        Tls(tmp_path / "nowhere")
+    with pytest.raises(ValueError, match="given together"):
+        Tls(certificate=__file__)

@@ -172,7 +172,7 @@ def test_requests_over_http(model, triton, configurations, neighbour):
     configured = configurations[model]
     names = [each["name"] for each in configured["output"]]
 
-    @looking(14)
+    @looking(10)
     @given(
         tensors(configured["input"]),
         st.lists(st.sampled_from([*names, "OTHER", ""]), max_size=2),
@@ -217,7 +217,7 @@ JSON = st.recursive(
 
 
 def test_bodies_over_http(triton, neighbour):
-    @looking(120)
+    @looking(60)
     @given(
         JSON.map(lambda value: json.dumps(value).encode())
         | st.integers(1, 2000).map(lambda depth: b'{"inputs":' + b"[" * depth + b"]" * depth + b"}")
@@ -239,7 +239,7 @@ def test_requests_over_grpc(model, triton, configurations, neighbour):
     configured = configurations[model]
     names = [each["name"] for each in configured["output"]]
 
-    @looking(14)
+    @looking(10)
     @given(
         tensors(configured["input"]),
         st.lists(st.sampled_from([*names, "OTHER", ""]), max_size=2),
@@ -286,7 +286,7 @@ def test_bytes_that_are_no_request_over_grpc(triton, neighbour):
     request = service_pb2.ModelInferRequest(model_name="cola", raw_input_contents=[text_bytes(["A man sings."])])
     request.inputs.add(name="TEXT", datatype="BYTES", shape=[1, 1])
 
-    @looking(60)
+    @looking(30)
     @given(nearly([request.SerializeToString()]))
     def answers(content):
         def bad():

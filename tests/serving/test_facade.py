@@ -13,7 +13,8 @@ import openai
 import pytest
 import requests
 import schemathesis
-from hypothesis import HealthCheck, given, settings
+from fuzzing import looking
+from hypothesis import given
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import status_code_conformance
 from trident_server.errors import ServerStartError
@@ -202,8 +203,8 @@ def test_every_endpoint_keeps_to_its_document_before_the_real_triton(url):
     answered = set()
     for operation in (each.ok() for each in schema.get_all_operations()):
 
+        @looking(10)
         @given(case=operation.as_strategy())
-        @settings(max_examples=10, suppress_health_check=list(HealthCheck))
         def keeps(case):
             answer = case.call_and_validate(checks=[not_a_server_error, status_code_conformance])
             answered.add(answer.status_code)

@@ -2,7 +2,8 @@
 
 import pytest
 import schemathesis
-from hypothesis import HealthCheck, given, settings
+from fuzzing import looking
+from hypothesis import given
 from hypothesis.errors import Unsatisfiable
 from schemathesis import GenerationMode
 from schemathesis.checks import not_a_server_error
@@ -50,8 +51,8 @@ def test_all_endpoints_are_tried():
 @pytest.mark.parametrize("mode", list(GenerationMode))
 @pytest.mark.parametrize("label", OPERATIONS)
 def test_an_endpoint_keeps_to_the_document(label, mode):
+    @looking(25)
     @given(case=OPERATIONS[label].as_strategy(generation_mode=mode))
-    @settings(max_examples=25, suppress_health_check=list(HealthCheck))
     def keeps(case):
         described = mode is GenerationMode.POSITIVE and case.path not in BEYOND_A_SCHEMA
         if described and case.query:

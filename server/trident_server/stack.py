@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import resource
 import signal
 import time
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ from trident_server.settings import ServerSettings
 from trident_server.wheel import find_embedded_triton
 
 WATCH_SECONDS = 0.2
+MANY_FILES = 65_536
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -45,6 +47,7 @@ def serve(settings: ServerSettings, console: Console) -> None:
     copied = shipped.is_copy(settings.repository)
     if not copied:
         check_repository(settings.repository, settings.config_name, settings.sets)
+    _allow_many_connections()
     try:
         with _stop_signals(), pidfile.hold(settings.cache_dir):
             if copied:
@@ -55,6 +58,14 @@ def serve(settings: ServerSettings, console: Console) -> None:
     except _StopRequested:
         with contextlib.suppress(OSError):
             console.print("Stopped.")
+
+
+def _allow_many_connections() -> None:
+    """Let children open as many files as this user may: by default 1,024, which as many idle clients use up."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and (hard == resource.RLIM_INFINITY or soft < hard):
+        wanted = MANY_FILES if hard == resource.RLIM_INFINITY else min(MANY_FILES, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted), hard))
 
 
 def _run(settings: ServerSettings, console: Console) -> None:

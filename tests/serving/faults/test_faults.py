@@ -2,11 +2,12 @@
 
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import httpx
 import pytest
 from chaos import soak
-from chaos.faults import FAULTS, STEADY, suffer, table
+from chaos.faults import FAULTS, GENTLE, STEADY, suffer, table
 from chaos.stand import Stand
 from chaos.traffic import Outcome, Question, Traffic, asked_before, same
 from trident_client import OverloadedError, ReadTimeoutError, Retry, Timeout, TridentClient
@@ -65,7 +66,9 @@ def stand(tmp_path_factory, share_backends):
     version.mkdir(parents=True)
     (version / "model.py").write_text(MODEL)
     (version.parent / "config.pbtxt").write_text(CONFIG)
-    with Stand(folder / "models", share_backends(folder / "run"), ["--models=cola"]) as stand:
+    # As few files as many systems let a process open.
+    few = ["sh", "-c", 'ulimit -Sn 512 && exec "$@"', "sh"]
+    with Stand(folder / "models", share_backends(folder / "run"), ["--models=cola"], wrapper=few) as stand:
         yield stand
 
 
@@ -88,6 +91,14 @@ def test_every_answer_is_right_none_is_lost_and_it_serves_again_by_itself(stand,
     # Only a facade that is gone leaves its clients without a word of its own.
     assert row.broken == 0 or name == "the facade killed"
     assert f"| {name} | {row.in_flight} | {row.right} |" in table([row])
+
+
+@pytest.mark.parametrize("name", ["1,000 idle connections", "200 clients that send a byte in 100 ms"])
+def test_who_only_holds_a_connection_takes_nothing_from_others(stand, questions, name):
+    assert name in GENTLE
+    row = suffer(stand, name, questions, clients=4)
+    assert (row.refused, row.broken, row.lost, row.wrong) == (0, 0, 0, 0), row.complaints
+    assert row.right >= STEADY
 
 
 def test_what_ended_was_told_by_its_name(stand):
@@ -146,6 +157,16 @@ def test_a_soak_looks_at_every_answer_and_at_what_grows(stand, questions, tmp_pa
     assert failures[0] == "1 lost"
     assert "memory, MiB grew from 350 to 750" in failures
     assert failures[-1] == "Triton's queue was not empty at the end"
+
+
+def test_a_facade_whose_log_finds_the_disk_full_answers(stand):
+    triton = {"triton_url": f"127.0.0.1:{stand.ports['http-port']}"}
+    triton["triton_grpc_url"] = f"127.0.0.1:{stand.ports['grpc-port']}"
+    with FacadeProcess(**triton, log_file=Path("/dev/full"), stop_grace=0.0, settings={"models": "cola"}) as facade:
+        for _ in range(3):
+            answer = httpx.post(f"{facade.url}/generate", json={"passage": "x" * 50}, trust_env=False)
+            assert answer.json() == {"prob": pytest.approx(0.5)}
+        facade.check()
 
 
 @pytest.mark.parametrize("protocol", ["http", "grpc"])

@@ -34,17 +34,24 @@ def faults(
 ) -> None:
     """Do every fault to a server under load, and start it on damaged files.
 
-    Exits with status 1 when a request was lost, an answer was wrong, or a start did not name the model at fault.
+    Exits with status 1 when a request was lost, an answer was wrong, or a start did not name what is at fault.
     """
     rows = []
-    forms = [(name, "", []) for name in fault_table.FAULTS]
-    for name, form, options in [*forms, ("a Python model's process killed", " (isolated)", ["--isolated"])]:
-        # A new one each time: pauses grow from death to death.
-        with tempfile.TemporaryDirectory() as folder, Stand(repository, Path(folder), options) as stand:
-            row = fault_table.suffer(stand, name, asked_before(stand.url, MIXED), clients)
+
+    def suffer(stand: Stand, name: str, form: str = "") -> None:
+        row = fault_table.suffer(stand, name, asked_before(stand.url, MIXED), clients)
         rows.append(replace(row, fault=name + form))
         console.print(f"{rows[-1].fault}: {row.seconds:.1f} s {list(row.complaints)[:3]}", markup=False)
-    refusals = [starts.refuse(repository, name) for name in starts.DAMAGES]
+
+    with tempfile.TemporaryDirectory() as folder, Stand(repository, Path(folder)) as stand:
+        for name in fault_table.GENTLE:
+            suffer(stand, name)
+    deadly = [(name, "", []) for name in fault_table.FAULTS if name not in fault_table.GENTLE]
+    for name, form, options in [*deadly, ("a Python model's process killed", " (isolated)", ["--isolated"])]:
+        # A new one each time: pauses grow from death to death.
+        with tempfile.TemporaryDirectory() as folder, Stand(repository, Path(folder), options) as stand:
+            suffer(stand, name, form)
+    refusals = [starts.refuse(repository, name) for name in starts.possible()]
     text = f"{fault_table.table(rows)}\n{starts.table(refusals)}"
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(text, "utf-8")
@@ -59,13 +66,14 @@ def flood(
     repository: Repository = Path("model_repository"),
     url: Annotated[str | None, typer.Option(help="A facade that runs already, in place of one of its own.")] = None,
     seconds: Annotated[float, typer.Option(help="How long each load is offered.")] = 60.0,
+    texts: Annotated[int, typer.Option(help="How many each list has.")] = 2048,
 ) -> None:
     """Offer up to ten times the sustained load of single texts and of lists."""
     if url is not None:
-        points = asyncio.run(flooding.measure(url, seconds))
+        points = asyncio.run(flooding.measure(url, seconds, texts))
     else:
         with tempfile.TemporaryDirectory() as folder, Stand(repository, Path(folder)) as stand:
-            points = asyncio.run(flooding.measure(stand.url, seconds))
+            points = asyncio.run(flooding.measure(stand.url, seconds, texts))
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps(points, indent=1), "utf-8")
 

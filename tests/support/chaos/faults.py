@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import json
+import resource
 import signal
 import socket
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import httpx
 import psutil
 
+from chaos.questions import LIST
 from chaos.stand import Stand
 from chaos.traffic import Outcome, Question, Traffic
 
@@ -21,6 +25,9 @@ RECOVERY_SECONDS = 180.0
 HALT_SECONDS = 3.0
 DEEP_BYTES = 400_000
 CHUNKS = 600_000
+#: What Triton may have more of where it is to run out of memory; a batch of long texts needs more.
+MORE_BYTES = 8 * 2**20
+LONG_LIST = {"model": "sts", "input": ["The river rises in the hills. " * 60] * 512}
 
 
 @dataclass(frozen=True)
@@ -99,13 +106,70 @@ def many_chunks(stand: Stand) -> None:
         connection.recv(1000)
 
 
-FAULTS: dict[str, Callable[[Stand], None]] = {
-    "Triton killed": kill(lambda stand: stand.triton),
-    "a Python model's process killed": kill(lambda stand: stand.stub),
-    "the facade killed": kill(lambda stand: stand.facade),
+def hang(stand: Stand) -> None:
+    """Halt a Python model's process and never let it go on."""
+    stand.stub.send_signal(signal.SIGSTOP)
+
+
+def starve(stand: Stand) -> None:
+    """Give Triton hardly more address space than it has, and a list that needs more."""
+    triton = stand.triton
+    limit = triton.memory_info().vms + MORE_BYTES
+    triton.rlimit(psutil.RLIMIT_AS, (limit, limit))
+    for _ in range(3):
+        with contextlib.suppress(httpx.HTTPError):
+            httpx.post(f"{stand.url}/v1/embeddings", json=LONG_LIST, timeout=30, trust_env=False)
+    with contextlib.suppress(psutil.NoSuchProcess):
+        triton.rlimit(psutil.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+
+
+def connections(count: int, sent: bytes, again: bytes = b"") -> Callable[[Stand], None]:
+    """Make a fault of many connections to the facade that send something, perhaps a little more, and never read."""
+
+    def act(stand: Stand) -> None:
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 4 * count)), hard))
+        with contextlib.ExitStack() as opened:
+            sockets = [
+                opened.enter_context(socket.create_connection(("127.0.0.1", stand.ports["port"]), timeout=30))
+                for _ in range(count)
+            ]
+            for each in sockets:
+                each.setblocking(False)
+                with contextlib.suppress(BlockingIOError):
+                    each.send(sent)
+            until = time.monotonic() + HALT_SECONDS
+            while time.monotonic() < until:
+                for each in sockets if again else ():
+                    with contextlib.suppress(OSError):
+                        each.send(again)
+                time.sleep(0.1)
+
+    return act
+
+
+def _request(body: bytes, length: int | None = None) -> bytes:
+    size = len(body) if length is None else length
+    return b"POST /v1/embeddings HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % size + body
+
+
+#: After which nothing is started again: they may be done to one server, one after the other.
+GENTLE: dict[str, Callable[[Stand], None]] = {
     "Triton halted for 3 s": halt(lambda stand: stand.triton),
     "a Python model's process halted for 3 s": halt(lambda stand: stand.stub),
     "the facade halted for 3 s": halt(lambda stand: stand.facade),
+    "1,000 idle connections": connections(1000, b""),
+    "200 connections with half a request": connections(200, b"POST /v1/embeddings HTTP/1.1\r\nhost: x\r\nconte"),
+    "200 clients that send a byte in 100 ms": connections(200, _request(b"{", 10_000), b" "),
+    "50 clients that ask for lists and never read": connections(50, 4 * _request(json.dumps(LIST).encode())),
+}
+FAULTS: dict[str, Callable[[Stand], None]] = {
+    **GENTLE,
+    "Triton killed": kill(lambda stand: stand.triton),
+    "a Python model's process killed": kill(lambda stand: stand.stub),
+    "the facade killed": kill(lambda stand: stand.facade),
+    "a Python model's process halted for good": hang,
+    "Triton at its limit of memory": starve,
     "400 KB of `[` to Triton": nested_deeply,
     "600,000 chunks of a byte to Triton": many_chunks,
 }

@@ -19,8 +19,7 @@ CLIENTS = 16
 #: Requests that a client gives up after.
 TIMEOUT_SECONDS = 60.0
 SINGLES = ("/v1/embeddings", {"model": "sts", "input": "The river rises in the hills and flows to the east. " * 20})
-LISTS = ("/v1/embeddings", {"model": "sts", "input": [f"A man is playing guitar {each}." for each in range(2048)]})
-KINDS: Mapping[str, tuple[str, Any]] = {"singles": SINGLES, "lists": LISTS}
+KINDS = ("singles", "lists")
 
 
 @dataclass(frozen=True)
@@ -91,13 +90,21 @@ async def _offer(http: httpx.AsyncClient, request: tuple[str, Any], rate: float,
     )
 
 
-async def measure(url: str, seconds: float, loads: Sequence[float] = LOADS) -> dict[str, list[dict[str, float]]]:
-    """Offer each kind of request at each load for so many seconds, and return the points by kind."""
+async def measure(
+    url: str, seconds: float, texts: int, loads: Sequence[float] = LOADS
+) -> dict[str, list[dict[str, float]]]:
+    """Offer each kind of request at each load for so many seconds, and return the points by kind; lists have ``texts``.
+
+    Raises:
+        RuntimeError: not one request was answered in time where nothing else was asked.
+    """
+    lists = ("/v1/embeddings", {"model": "sts", "input": [f"A man is playing guitar {each}." for each in range(texts)]})
     found: dict[str, list[dict[str, float]]] = {}
     limits = httpx.Limits(max_connections=None)
     async with httpx.AsyncClient(base_url=url, timeout=TIMEOUT_SECONDS, limits=limits, trust_env=False) as http:
-        for kind, request in KINDS.items():
-            sustained = await _sustained(http, request, seconds)
+        for kind, request in zip(KINDS, (SINGLES, lists), strict=True):
+            if not (sustained := await _sustained(http, request, seconds)):
+                raise RuntimeError(f"{kind}: not one was answered in time; is this machine busy with something else?")
             found[kind] = [asdict(await _offer(http, request, load * sustained, seconds)) for load in loads]
     return found
 

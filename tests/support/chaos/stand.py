@@ -29,17 +29,27 @@ class Stand:
         repository: what it serves.
         cache_dir: where it writes.
         options: of ``trident-serve``.
+        wrapper: a command that runs it, such as in a namespace of its own.
+        last: options that come behind its own, and win.
     """
 
-    def __init__(self, repository: Path, cache_dir: Path, options: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        repository: Path,
+        cache_dir: Path,
+        options: Sequence[str] = (),
+        *,
+        wrapper: Sequence[str] = (),
+        last: Sequence[str] = (),
+    ) -> None:
         names = ("port", "http-port", "grpc-port", "metrics-port")
         self.ports = dict(zip(names, free_ports(4), strict=True))
         self.url = f"http://127.0.0.1:{self.ports['port']}"
         self.metrics_url = f"http://127.0.0.1:{self.ports['metrics-port']}/metrics"
         self.said: list[str] = []
-        command = [COMMAND, f"--repository={repository}", f"--cache-dir={cache_dir}", *options]
+        command = [*wrapper, COMMAND, f"--repository={repository}", f"--cache-dir={cache_dir}", *options]
         self._process = subprocess.Popen(
-            command + [f"--{name}={port}" for name, port in self.ports.items()],
+            [*command, *(f"--{name}={port}" for name, port in self.ports.items()), *last],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

@@ -1,9 +1,11 @@
-"""Files of a repository are damaged before the start: the start is refused soon, and says whose file it is."""
+"""Files are damaged before the start, or the machine lacks something: it is refused soon, and says what is at fault."""
 
 from __future__ import annotations
 
 import os
 import shutil
+import socket
+import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -41,18 +43,35 @@ DAMAGES: dict[str, tuple[str, Callable[[Path], None]]] = {
     "weights empty": ("qa_reader/1/model.pt", empty),
     "tokenizer cut short": ("sts_tokenizer/1/tokenizer.json", cut),
     "tokenizer empty": ("qa_tokenizer/1/tokenizer.json", empty),
+    "calibration cut short": ("qa_span_decoder/1/calibration.json", cut),
     "configuration cut short": ("cola_tokenizer/config.pbtxt", cut),
 }
 
 
+def in_little_room(folder: str) -> list[str]:
+    """Return a command that runs another where a folder is a file system of a mebibyte."""
+    mount = f'mount -t tmpfs -o size=1m tmpfs {folder} && exec "$@"'
+    return ["unshare", "--mount", "sh", "-c", mount, "sh"]
+
+
+#: What the machine lacks; each with the word that must be said.
+LACKS = {"a port is taken": "--port", "the disk is full": "No space left", "/dev/shm too small": "/dev/shm"}
+
+
+def possible() -> list[str]:
+    """Return what can be tried here: who may not mount cannot make a full disk."""
+    mounts = subprocess.run([*in_little_room("/tmp"), "true"], capture_output=True, check=False).returncode == 0
+    return [*DAMAGES, *(name for name in LACKS if mounts or name == "a port is taken")]
+
+
 @dataclass(frozen=True)
 class Refusal:
-    """What a damaged repository's start said.
+    """What a start said that had to fail.
 
     Attributes:
-        fault: what was damaged.
+        fault: what was damaged, or lacked.
         status: the exit status.
-        named: whether the model was.
+        named: whether that was said.
         seconds: how long it took.
     """
 
@@ -63,28 +82,47 @@ class Refusal:
 
 
 def refuse(repository: Path, fault: str) -> Refusal:
-    """Damage a copy of the repository, start it, and return what became of that.
+    """Start a damaged copy of the repository, or on a machine that lacks something, and return what became of that.
 
     Raises:
         subprocess.TimeoutExpired: it started, or goes on trying.
     """
-    place, damage = DAMAGES[fault]
     with tempfile.TemporaryDirectory(dir=repository.resolve().parent, prefix=".damaged-") as folder:
+        run = Path(folder) / "run"
+        run.mkdir()
+        if fault in LACKS:
+            return _lacking(repository, fault, run)
+        place, damage = DAMAGES[fault]
         # Hard links: the weights are large. Both must lie in one file system.
         copy = shutil.copytree(repository, Path(folder) / "models", copy_function=os.link)
         damage(copy / place)
-        started = time.monotonic()
-        stand = Stand(copy, Path(folder) / "run")
-        try:
-            status = stand.wait(300)
-        finally:
-            stand.stop()
-        return Refusal(fault, status, place.split("/")[0] in "".join(stand.said), time.monotonic() - started)
+        return _started(Stand(copy, run), fault, place.split("/")[0])
+
+
+def _lacking(repository: Path, fault: str, run: Path) -> Refusal:
+    if fault == "/dev/shm too small":
+        # Models in processes of their own need it.
+        return _started(Stand(repository, run, ["--isolated"], wrapper=in_little_room("/dev/shm")), fault, LACKS[fault])
+    if fault == "the disk is full":
+        fill = ["sh", "-c", f'dd if=/dev/zero of={run}/filling bs=4k 2>/dev/null; exec "$@"', "sh"]
+        return _started(Stand(repository, run, wrapper=[*in_little_room(str(run)), *fill]), fault, LACKS[fault])
+    with socket.create_server(("127.0.0.1", 0)) as holder:
+        taken = f"--port={holder.getsockname()[1]}"
+        return _started(Stand(repository, run, last=[taken]), fault, LACKS[fault])
+
+
+def _started(stand: Stand, fault: str, name: str) -> Refusal:
+    started = time.monotonic()
+    try:
+        status = stand.wait(300)
+    finally:
+        stand.stop()
+    return Refusal(fault, status, name in "".join(stand.said), time.monotonic() - started)
 
 
 def table(refusals: Sequence[Refusal]) -> str:
     """Return them as a table in Markdown."""
-    lines = ["| damaged before the start | exit status | model named | seconds |", "|---|---:|---|---:|"]
+    lines = ["| wrong at the start | exit status | named | seconds |", "|---|---:|---|---:|"]
     for each in refusals:
         lines.append(f"| {each.fault} | {each.status} | {'yes' if each.named else 'no'} | {each.seconds:.1f} |")
     return "\n".join(lines) + "\n"

@@ -433,9 +433,11 @@ def test_what_a_killed_export_left_is_removed_by_the_next_and_another_ones_draft
         each.write_bytes(b"half")
     with held.open("rb") as other:
         fcntl.flock(other, fcntl.LOCK_EX)
-        pipeline._replace(file, lambda draft: draft.write_bytes(b"whole"))
+        with pipeline._draft(file, lambda draft: draft.write_bytes(b"whole")) as draft:
+            draft.replace(file)
         assert sorted(each.name for each in file.parent.iterdir()) == [".model.pt.alive", "model.pt"]
     assert file.read_bytes() == b"whole"
     # Its owner is dead now.
-    pipeline._replace(file, lambda draft: draft.write_bytes(b"new"))
+    with pipeline._draft(file, lambda draft: draft.write_bytes(b"new")) as draft:
+        draft.replace(file)
     assert [each.name for each in file.parent.iterdir()] == ["model.pt"]

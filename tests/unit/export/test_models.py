@@ -231,9 +231,55 @@ def test_an_interrupted_install_leaves_the_old_model(recipe: Recipe, target: Mod
 
     exported = pipeline.export(heads.embedding_head(load_encoder(recipe.checkpoint)), Precision.FLOAT32, 40)
     with pytest.raises(OSError, match="No space left"):
-        pipeline.install(dataclasses.replace(exported, module=FullDisk()), "{}", target, {})
+        pipeline.install(dataclasses.replace(exported, module=FullDisk()), {}, target, {})
     assert target.network_file.read_bytes() == before
     assert {file.name for file in target.network_file.parent.iterdir()} == {".gitkeep", "model.pt", "export.json"}
+
+
+def test_an_install_that_ends_at_any_step_leaves_the_old_set_or_one_that_counts_as_missing(
+    recipe: Recipe, target: ModelSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exported = pipeline.export(heads.embedding_head(load_encoder(recipe.checkpoint)), Precision.FLOAT32, 40)
+    files = [target.network_file, target.tokenizer_file, target.report_file]
+
+    class Saved:
+        def __init__(self, content: str) -> None:
+            self.save = lambda file: Path(file).write_text(content)
+
+    def install(content: str) -> None:
+        module: Any = Saved(content)
+        pipeline.install(dataclasses.replace(exported, module=module), {files[1]: content}, target, {"is": content})
+
+    def found() -> list[str]:
+        return [file.read_text() for file in files if file.exists()]
+
+    install("new")
+    new = found()
+    for step in range(100):
+        install("old")
+        old, left = found(), step
+
+        def ends(do: Callable[..., Any]) -> Callable[..., Any]:
+            def doing(*arguments: Any, **options: Any) -> Any:
+                nonlocal left
+                if (left := left - 1) < 0:
+                    raise KeyboardInterrupt
+                return do(*arguments, **options)
+
+            return doing
+
+        with monkeypatch.context() as patched:
+            for name in ("replace", "chmod", "unlink", "write_text"):
+                patched.setattr(Path, name, ends(getattr(Path, name)))
+            try:
+                install("new")
+            except KeyboardInterrupt:
+                pass
+            else:
+                break
+        assert found() in (old, new) or not target.report_file.exists()
+    assert step > 10
+    assert found() == new
 
 
 def test_an_encoder_of_another_width_is_sent_to_a_name_of_its_own(recipe: Recipe, target: ModelSet) -> None:

@@ -9,7 +9,7 @@ import functools
 import json
 import os
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -104,7 +104,10 @@ def export(head: Head, precision: Precision, max_tokens: int, *, or_float32: boo
 
 
 def install(export: Export, texts: Mapping[Path, str], target: ModelSet, facts: dict[str, Any]) -> None:
-    """Write the model and what goes with it, each in one step, the report last: without it the rest counts as missing.
+    """Write the model and what goes with it, and the report last: without it the rest counts as missing.
+
+    Whenever it ends before that, the old files are all there, or there is no report: new files among old ones are never
+    taken for one model.
 
     Args:
         export: what to install.
@@ -112,11 +115,19 @@ def install(export: Export, texts: Mapping[Path, str], target: ModelSet, facts: 
         target: where to.
         facts: further entries of the report.
     """
-    _replace(target.network_file, lambda draft: export.module.save(str(draft)))
-    for file, text in texts.items():
-        _replace(file, functools.partial(Path.write_text, data=text))
-    report = facts | export.report() | {"model_bytes": target.network_file.stat().st_size}
-    _replace(target.report_file, lambda draft: draft.write_text(json.dumps(report, indent=2) + "\n"))
+    writes: dict[Path, Callable[[Path], object]] = {
+        target.network_file: lambda draft: export.module.save(str(draft)),
+        **{file: functools.partial(Path.write_text, data=text) for file, text in texts.items()},
+    }
+    with contextlib.ExitStack() as held:
+        drafts = {file: held.enter_context(_draft(file, write)) for file, write in writes.items()}
+        size = drafts[target.network_file].stat().st_size
+        report = json.dumps(facts | export.report() | {"model_bytes": size}, indent=2) + "\n"
+        drafted_report = held.enter_context(_draft(target.report_file, lambda draft: draft.write_text(report)))
+        target.report_file.unlink(missing_ok=True)
+        for file, draft in drafts.items():
+            draft.replace(file)
+        drafted_report.replace(target.report_file)
 
 
 def _choose_layout(head: Head, trial: list[torch.Tensor]) -> tuple[Trace, str | None]:
@@ -150,7 +161,9 @@ def _compare(module: torch.jit.ScriptModule, head: Head, batches: list[list[torc
     return compare(lambda batch: head.call(module, batch), head.plain, batches)
 
 
-def _replace(file: Path, write: Callable[[Path], object]) -> None:
+@contextlib.contextmanager
+def _draft(file: Path, write: Callable[[Path], object]) -> Iterator[Path]:
+    """Write a file under a name beside its own, and give that; what was not given the file's name in the end goes."""
     file.parent.mkdir(parents=True, exist_ok=True)
     _remove_abandoned_drafts(file)
     handle, name = tempfile.mkstemp(prefix=f".{file.name}.", dir=file.parent)
@@ -161,7 +174,7 @@ def _replace(file: Path, write: Callable[[Path], object]) -> None:
         write(draft)
         # Triton may run as another user than the one who exports.
         draft.chmod(0o644)
-        draft.replace(file)
+        yield draft
     finally:
         draft.unlink(missing_ok=True)
         os.close(handle)

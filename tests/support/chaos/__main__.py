@@ -31,6 +31,7 @@ def faults(
     out: Annotated[Path, typer.Option(help="The table goes here, as Markdown.")],
     repository: Repository = Path("model_repository"),
     clients: Clients = 16,
+    only: Annotated[list[str], typer.Option(help="Faults whose names hold this, and no others.")] = [],  # noqa: B006
 ) -> None:
     """Do every fault to a server under load, and start it on damaged files.
 
@@ -43,15 +44,20 @@ def faults(
         rows.append(replace(row, fault=name + form))
         console.print(f"{rows[-1].fault}: {row.seconds:.1f} s {list(row.complaints)[:3]}", markup=False)
 
-    with tempfile.TemporaryDirectory() as folder, Stand(repository, Path(folder)) as stand:
-        for name in fault_table.GENTLE:
-            suffer(stand, name)
+    def wanted(name: str) -> bool:
+        return not only or any(each in name for each in only)
+
+    if gentle := list(filter(wanted, fault_table.GENTLE)):
+        with tempfile.TemporaryDirectory() as folder, Stand(repository, Path(folder)) as stand:
+            for name in gentle:
+                suffer(stand, name)
     deadly = [(name, "", []) for name in fault_table.FAULTS if name not in fault_table.GENTLE]
-    for name, form, options in [*deadly, ("a Python model's process killed", " (isolated)", ["--isolated"])]:
+    deadly.append(("a Python model's process killed", " (isolated)", ["--isolated"]))
+    for name, form, options in (each for each in deadly if wanted(each[0] + each[1])):
         # A new one each time: pauses grow from death to death.
         with tempfile.TemporaryDirectory() as folder, Stand(repository, Path(folder), options) as stand:
             suffer(stand, name, form)
-    refusals = [starts.refuse(repository, name) for name in starts.possible()]
+    refusals = [starts.refuse(repository, name) for name in filter(wanted, starts.possible())]
     text = f"{fault_table.table(rows)}\n{starts.table(refusals)}"
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(text, "utf-8")

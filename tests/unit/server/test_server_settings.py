@@ -61,3 +61,17 @@ def test_triton_is_open_to_this_machine_alone_unless_it_is_told_otherwise():
 def test_a_server_on_every_address_is_reached_on_the_local_one():
     assert reachable("0.0.0.0") == "127.0.0.1"
     assert reachable("10.1.2.3") == "10.1.2.3"
+
+
+def test_tls_is_wanted_whole(tmp_path):
+    certificate, key = tmp_path / "c.pem", tmp_path / "k.pem"
+    certificate.touch()
+    with pytest.raises(ValidationError, match="given together"):
+        ServerSettings(tls_certificate=certificate)
+    with pytest.raises(ValidationError, match=r"k\.pem is no file"):
+        ServerSettings(tls_certificate=certificate, tls_key=key)
+    with pytest.raises(ValidationError, match="in TLS alone"):
+        ServerSettings(triton_client_authorities=certificate)
+    key.touch()
+    assert ServerSettings(tls_certificate=certificate, tls_key=key).tls == (certificate, key, None)
+    assert ServerSettings().tls is None

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
+import sys
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -117,4 +119,6 @@ def soak(
 
 
 if __name__ == "__main__":
+    # Who is told to stop stops its servers, and removes its copies.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     app()

@@ -55,7 +55,7 @@ def in_little_room(folder: str) -> list[str]:
 
 
 #: What the machine lacks; each with the word that must be said.
-LACKS = {"a port is taken": "--port", "the disk is full": "No space left", "/dev/shm too small": "/dev/shm"}
+LACKS = {"a port is taken": "--port", "the disk is full": "No space left", "/dev/shm too small": "--shm-size"}
 
 
 def possible() -> list[str]:

@@ -114,13 +114,13 @@ def hang(stand: Stand) -> None:
 def starve(stand: Stand) -> None:
     """Give Triton hardly more address space than it has, and a list that needs more."""
     triton = stand.triton
-    limit = triton.memory_info().vms + MORE_BYTES
-    triton.rlimit(psutil.RLIMIT_AS, (limit, limit))
+    before = triton.rlimit(psutil.RLIMIT_AS)
+    triton.rlimit(psutil.RLIMIT_AS, (triton.memory_info().vms + MORE_BYTES, before[1]))
     for _ in range(3):
         with contextlib.suppress(httpx.HTTPError):
             httpx.post(f"{stand.url}/v1/embeddings", json=LONG_LIST, timeout=30, trust_env=False)
     with contextlib.suppress(psutil.NoSuchProcess):
-        triton.rlimit(psutil.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        triton.rlimit(psutil.RLIMIT_AS, before)
 
 
 def connections(count: int, sent: bytes, again: bytes = b"") -> Callable[[Stand], None]:

@@ -119,7 +119,9 @@ def plot(series: Mapping[str, Mapping[str, Sequence[Mapping[str, float]]]], file
             for label, points in series.items():
                 offered = [each["offered"] for each in points[kind]]
                 axes[row][column].plot(offered, [each[name] for each in points[kind]], marker="o", label=label)
-            axes[row][column].set(xlabel="offered, requests a second", ylabel=unit, title=kind, xscale="log")
+            axes[row][column].set(
+                xlabel="offered, requests a second", ylabel=unit, title=kind, xscale="log", ylim=(0, None)
+            )
             axes[row][column].legend()
     figure.tight_layout()
     figure.savefig(file, dpi=80)

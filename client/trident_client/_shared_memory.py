@@ -107,7 +107,7 @@ class Regions:
         """
         inputs = {name: _serialize(array) for name, array in request.inputs.items()}
         rows = len(next(iter(request.inputs.values())))
-        # The server may have been restarted, or serve another model now: then everything is made anew, once.
+        # The server may have been restarted, or an output be larger than it was: then everything is made anew, once.
         for last in (False, True):
             dtypes, outputs = self._expected(request, rows)
             size = sum(map(_aligned, [*map(len, inputs.values()), *outputs.values()]))
@@ -119,9 +119,13 @@ class Regions:
                     memory = yield from self._make(size, request.model)
                 placement = _place(memory, inputs, outputs)
                 answer = yield Infer(request, placement)
-            except BadInputError as error:
+            except (BadInputError, ServerError) as error:
                 if "shared memory" not in error.message:
-                    self._release(memory)
+                    if isinstance(error, ServerError):
+                        # The server may still read from it.
+                        self._abandon(memory)
+                    else:
+                        self._release(memory)
                     raise
                 self._abandon(memory)
                 self._row_sizes.clear()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from trident_client import ReadTimeoutError, Request, TransportError, _shared_memory
+from trident_client import BadInputError, ReadTimeoutError, Request, ServerError, TransportError, _shared_memory
 from trident_client._shared_memory import Clean, Infer, Regions, Register, _new_name, orphaned
 from trident_client._sync.driving import drive
 
@@ -95,6 +95,19 @@ def test_regions_that_were_never_used_are_closed_without_a_word(monkeypatch):
     # What clients of other tests left.
     monkeypatch.setattr(_shared_memory, "ABANDONED", type(_shared_memory.ABANDONED)())
     assert list(Regions().closing()) == []
+
+
+@pytest.mark.parametrize("kind", [BadInputError, ServerError])
+def test_an_output_that_is_larger_than_the_last_one_is_answered(kind):
+    # Triton refuses what has too little room; a Python model's refusal is told as the server's own failure.
+    def do(step):
+        if isinstance(step, Infer) and step.placement and step.placement.outputs:
+            raise kind("shared memory size specified with the request for output 'OUTPUT' (65536 bytes) is too small")
+        return ({"OUTPUT": larger}, {}) if isinstance(step, Infer) else None
+
+    regions, larger = Regions(), np.zeros((64, 512), dtype=np.float32)
+    for _ in range(2):
+        assert drive(regions.steps(REQUEST), do)["OUTPUT"].shape == (64, 512)
 
 
 @pytest.mark.parametrize(

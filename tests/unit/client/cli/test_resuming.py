@@ -127,6 +127,7 @@ def test_two_runs_do_not_write_one_output(trident, source, tmp_path):
     assert os.listdir(tmp_path).count("out.jsonl") == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["in.csv", "in.jsonl", "in.json", "in.parquet"])
 def test_memory_does_not_grow_with_the_file(trident, transport, tmp_path, name):
     import pyarrow as pa
@@ -138,8 +139,8 @@ def test_memory_does_not_grow_with_the_file(trident, transport, tmp_path, name):
 
     transport.requests = Forgetful()
 
-    # JSON is read a megabyte at a time: it takes as much to see that it takes no more.
-    size = 2_000 if name == "in.json" else 500
+    # Of Parquet the description of row groups grows; of JSON a megabyte is read at a time, whatever the file has.
+    size, fewer = (500, 1_500) if name == "in.parquet" else (2_000, 600)
 
     def peak(count):
         rows = ({"sentence": f"{number} " + "x" * size} for number in range(count))
@@ -160,4 +161,4 @@ def test_memory_does_not_grow_with_the_file(trident, transport, tmp_path, name):
             tracemalloc.stop()
 
     peak(100)
-    assert peak(6_000) < 1.5 * peak(1_500)
+    assert peak(4 * fewer) < 1.5 * peak(fewer)

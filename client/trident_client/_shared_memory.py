@@ -32,9 +32,11 @@ ALIGNMENT = 64
 ABANDONED: set[str] = set()
 #: Held while Python's resource tracker is told of a region. A fork waits for it: of a lock that the tracker holds then,
 #: a child would have a copy, which nobody releases.
-TELLING = threading.Lock()
+TRACKER_LOCK = threading.Lock()
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=TELLING.acquire, after_in_parent=TELLING.release, after_in_child=TELLING.release)
+    os.register_at_fork(
+        before=TRACKER_LOCK.acquire, after_in_parent=TRACKER_LOCK.release, after_in_child=TRACKER_LOCK.release
+    )
 #: The host's own namespace of process ids, from which all others are seen (PROC_PID_INIT_INO of Linux).
 HOST_PROCESS_IDS = 0xEFFFFFFC
 NAME = re.compile(r"trident-client-(\d+)-(\d+)-[0-9a-f]+")
@@ -162,7 +164,7 @@ class Regions:
         with self._lock:
             has_orphans, self._has_orphans, self._used = self._has_orphans, False, True
         name = _new_name()
-        with TELLING:
+        with TRACKER_LOCK:
             # Python tells its tracker only of what was made, and this process may be killed just between.
             resource_tracker.register(f"/{name}", "shared_memory")
             memory = SharedMemory(name, create=True, size=1 << (size - 1).bit_length())
@@ -177,7 +179,7 @@ class Regions:
                 raise _refusal(error, model) from error
             raise
         finally:
-            with TELLING:
+            with TRACKER_LOCK:
                 memory.unlink()
         return memory
 

@@ -70,14 +70,17 @@ class OwnProcesses:
 
     def _follow(self) -> None:
         while not self._stop.wait(SECONDS_BETWEEN_LOOKS):
-            self._look()
+            with self._lock:
+                self._note_new()
 
     def _look(self) -> list[int]:
         """Note new processes and return this session's living ones."""
         with self._lock:
-            return self._note_new()
+            living = self._note_new()
+        return [pid for pid in living & self._ours if self._mark in _read(pid, "environ")]
 
-    def _note_new(self) -> list[int]:
+    def _note_new(self) -> set[int]:
+        """Note new processes and return all of the machine."""
         living = {int(name) for name in os.listdir("/proc") if name.isdigit()}
         self._strangers &= living
         self._unnamed &= living
@@ -93,7 +96,7 @@ class OwnProcesses:
         # For as long, a Python model's process has the name of the server that forked it.
         self.tritons |= {pid for pid in self._unnamed if _name(pid) == TRITON and _name(_parent(pid)) != TRITON}
         self._unnamed -= self.tritons
-        return [pid for pid in living & self._ours if self._mark in _read(pid, "environ")]
+        return living
 
 
 def wait_until_nothing_is_left(own: OwnProcesses, seconds: float) -> list[str]:

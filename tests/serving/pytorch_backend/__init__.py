@@ -2,8 +2,8 @@
 
 The contract is what the C++ backend of release 24.10 was seen to do. Where it refuses, the embedded one refuses; where
 it would answer wrongly, the embedded one refuses and says why; what it serves, the embedded one serves. What fails when
-the embedded backend is kinder than that, or lacks it (``load`` is
-``test_a_model_that_cannot_be_served_fails_its_load_and_says_why`` with the model's name as its id):
+the embedded backend is kinder than that, or lacks it (``load`` is the model of that name in
+``test_models_that_cannot_be_served_fail_their_load_and_say_why``):
 
 ==================================================  ====================================================================
 what the C++ backend does                           test

@@ -17,9 +17,9 @@ def isolated(request: pytest.FixtureRequest) -> bool:
 
 
 @pytest.fixture(scope="package")
-def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def repository(isolated: bool, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """All models of the contract, which no server changes."""
-    return write_repository(tmp_path_factory.mktemp("pytorch_backend") / "models")
+    return write_repository(tmp_path_factory.mktemp("pytorch_backend") / "models", isolated)
 
 
 @pytest.fixture(scope="package")
@@ -29,7 +29,7 @@ def backend_triton(
     # Models that must not load are no reason to stop, nor to be unready.
     # Warm-ups are logged only where it is asked for.
     lenient = ["--exit-on-error=false", "--strict-readiness=false", "--log-verbose=1"]
-    # Some twenty processes load torch, one after another on a machine that is busy.
+    # Some twenty processes load torch, one after another, and the machine may be busy.
     with serve_models(repository, isolated=isolated, extra_args=lenient, ready_timeout=600.0) as process:
         yield process
 

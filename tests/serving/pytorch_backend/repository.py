@@ -219,12 +219,20 @@ REFUSED = {
     ),
     "file_is_missing": (Model(None, ONE.format("FP32")), "unable to find"),
 }
+# The same lines decide in either kind of process. One of each is seen to reach Triton from a process of a model's own:
+# what a configuration, a parameter, the arguments of `forward`, and a file are refused for.
+REFUSED_ISOLATED = ("uint16", "integer_does_not_parse", "two_inputs_of_one_index", "file_is_missing")
 
 
-def write_repository(root: Path) -> Path:
+def refused(isolated: bool) -> dict[str, tuple[Model, str]]:
+    """Return what is to fail its load; of :data:`REFUSED` some where each model has a process that loads torch."""
+    return {name: REFUSED[name] for name in REFUSED_ISOLATED} if isolated else REFUSED
+
+
+def write_repository(root: Path, isolated: bool) -> Path:
     """Write all models under ``root`` and return it."""
-    refused = {name: model for name, (model, _) in REFUSED.items()}
-    for name, model in {**SERVED, **STATES, **refused}.items():
+    failing = {name: model for name, (model, _) in refused(isolated).items()}
+    for name, model in {**SERVED, **STATES, **failing}.items():
         version = root / name / "1"
         version.mkdir(parents=True)
         (version.parent / "config.pbtxt").write_text(

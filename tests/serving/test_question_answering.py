@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from passages import FILLER, FOUNDED, ask_beside_a_long_passage
+from tiny_variants import add_head
 from trident_client import BadInputError, Timeout, TridentClient
 from trident_training.cli import app
 from trident_training.tasks.qa.calibration import Calibration
@@ -184,13 +185,10 @@ def test_the_facade_answers_with_one_span_or_several(api):
 
 
 @pytest.fixture(scope="module")
-def tiny_reader(tiny_checkpoint, toy_squad, tmp_path_factory, serve_models):
-    """A tiny reader fine-tuned and served in float32: its checkpoint, and a client."""
+def tiny_reader(tiny_checkpoint, tmp_path_factory, serve_models):
+    """A tiny reader served in float32: its checkpoint, and a client."""
     folder = tmp_path_factory.mktemp("reader")
-    paths = ["--model", str(tiny_checkpoint("roberta")), "--data", str(toy_squad), "--output", str(folder / "run")]
-    options = ["--epochs", "8", "--learning-rate", "3e-3", "--batch-size", "32", "--max-length", "48"]
-    done = CliRunner().invoke(app, ["finetune", "qa", *paths, *options, "--doc-stride", "8"])
-    assert done.exit_code == 0, done.output
+    checkpoint = add_head(tiny_checkpoint("roberta"), "qa", folder / "checkpoint")
     models = folder / "models"
     for source in SOURCE.glob("qa*"):
         shutil.copytree(source, models / source.name, ignore=shutil.ignore_patterns("model.pt", "*.json"))
@@ -198,11 +196,11 @@ def tiny_reader(tiny_checkpoint, toy_squad, tmp_path_factory, serve_models):
         text = file.read_text().replace('"256"', '"48"').replace('"96"', '"8"')
         file.write_text(text.replace("dims: [ 256 ]", "dims: [ 48 ]"))
     (models / "qa_reader" / "warmup" / "window").write_bytes(np.int32(48).tobytes())
-    exported = ["--checkpoint", str(folder / "run" / "best"), "--repository", str(models), "--dtype", "float32"]
+    exported = ["--checkpoint", str(checkpoint), "--repository", str(models), "--dtype", "float32"]
     done = CliRunner().invoke(app, ["export", "qa", *exported])
     assert done.exit_code == 0, done.output
     with serve_models(models) as process, TridentClient(process.http_url) as client:
-        yield folder / "run" / "best", client
+        yield checkpoint, client
 
 
 def test_served_answers_are_the_checkpoints_own(tiny_reader, make_question):

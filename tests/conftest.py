@@ -7,9 +7,10 @@ import json
 import os
 import random
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import hypothesis
 import pytest
@@ -53,7 +54,7 @@ hypothesis.settings.load_profile("repeatable")
 # These take longest, though some have few tests: begun last, they would keep one core waiting for the other.
 LONGEST = (
     "serving/pytorch_backend",
-    "serving/test_architectures.py",
+    "serving/test_wheels.py",
     "unit/training/test_tuning.py",
     "unit/training/test_matrix.py",
     "unit/training/test_finetune.py",
@@ -74,6 +75,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.slow)
     # Files stay together, and in their order, for sorting is stable.
     items.sort(key=lambda item: _place(item.path.relative_to(TESTS).as_posix()))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Draw a training's pictures for tests of them alone: they take longer than some epochs of a tiny model."""
+    if item.get_closest_marker("pictures") or "tiny_checkpoint" not in getattr(item, "fixturenames", ()):
+        return (yield)
+    with mock.patch("matplotlib.figure.Figure.savefig", lambda figure, file, **options: Path(file).touch()):
+        return (yield)
 
 
 def _place(path: str) -> int:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
@@ -23,6 +25,25 @@ def run(*arguments: object, code: int | tuple[int, ...] = 0) -> str:
     result = CliRunner().invoke(app, [str(each) for each in arguments], env={"COLUMNS": "200"})
     assert result.exit_code in ((code,) if isinstance(code, int) else code), result.output
     return " ".join(result.output.split())
+
+
+def start(*arguments: str) -> BaseProcess:
+    """Run ``trident-train`` in a process that can be killed.
+
+    It is forked: a program of its own would load torch and transformers for longer than it trains.
+    """
+    process = multiprocessing.get_context("fork").Process(target=_train, args=(arguments,))
+    process.start()
+    return process
+
+
+def _train(arguments: tuple[str, ...]) -> None:
+    import torch
+    from trident_training.cli import app
+
+    # OpenMP's threads stayed with the parent, and whoever waited for them would wait for ever.
+    torch.set_num_threads(1)
+    app(arguments)
 
 
 def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -58,6 +58,7 @@ def test_candidates_that_would_share_a_folder_are_refused(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.pictures
 def test_a_sweep_from_the_command_line(tiny_checkpoint, toy_data, tmp_path):
     models = f"{tiny_checkpoint('distilbert')},{tiny_checkpoint('electra')},/nowhere/tiny"
     arguments = ["sweep", "cola", "--models", models, "--data", str(toy_data), "--output", str(tmp_path)]

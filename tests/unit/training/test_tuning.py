@@ -3,15 +3,13 @@
 import json
 import multiprocessing
 import re
-import signal
-import subprocess
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
 
 import optuna
 import pytest
+from fine_tuned import start
 from optuna.trial import TrialState
 from trident_training.cli import app
 from trident_training.commands import steps
@@ -197,15 +195,6 @@ def open_study_of(output: Path, name: str) -> optuna.Study:
     return optuna.load_study(study_name=name, storage=storage)
 
 
-def start(arguments: list[str]) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "trident_training", *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-
-
 def wait_for(found, seconds: float = 120) -> None:
     deadline = time.monotonic() + seconds
     while not found():
@@ -216,12 +205,12 @@ def wait_for(found, seconds: float = 120) -> None:
 @pytest.mark.slow
 def test_a_killed_search_continues_the_same_study(tiny_checkpoint, toy_data, tmp_path):
     arguments = command(tiny_checkpoint("bert"), toy_data, tmp_path, 3, "--save-steps", 2, "--most-epochs", 2)
-    process = start(arguments)
+    process = start(*arguments)
     try:
         wait_for(lambda: list(tmp_path.glob("trials/0001/run/checkpoint-*/trainer_state.json")))
     finally:
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
+        process.kill()
+        process.join()
     before = open_study_of(tmp_path, "cola").trials
     assert [trial.state for trial in before][:2] == [TrialState.COMPLETE, TrialState.RUNNING]
     done = CliRunner().invoke(app, arguments)

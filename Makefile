@@ -60,7 +60,12 @@ endif
 test-bench: models ## the bench from its command lines to its reports, against a real Triton
 	@$(BIN)/python -m pytest --durations 10 -m bench $(ARGS)
 
-check: models lint ## lint, type-check and run the tests that need no server and make no model
+# mypy computes on one core: beside it the tests have the other, and both when it is done.
+check: models ## lint, type-check and run the tests that need no server and make no model
+	@$(MAKE) --no-print-directory --jobs 2 lint quick-tests
+
+.PHONY: quick-tests
+quick-tests: $(STAMP)
 	@$(BIN)/python $(PYTEST) $(BESIDE) -m "not (serving or browser or bench or slow)" $(ARGS)
 
 load: models ## load tests of every ensemble; the report is bench/results/load/report.html

@@ -55,12 +55,12 @@ hypothesis.settings.load_profile("repeatable")
 LONGEST = (
     "serving/pytorch_backend",
     "serving/test_wheels.py",
+    "serving/test_server_command.py",
     "unit/training/test_tuning.py",
     "unit/training/test_matrix.py",
     "unit/training/test_finetune.py",
     "unit/training/test_finetune_similarity.py",
     "unit/training/test_sweep.py",
-    "unit/client/cli/test_resuming.py",
 )
 
 

@@ -8,14 +8,14 @@ from typing import Annotated, Any
 import typer
 from pydantic import ValidationError
 from rich.console import Console
+from trident_client.doctor import show
 
 from trident_server import doctor, keys, pidfile, stack
 from trident_server.errors import NotRunningError, ServerError
 from trident_server.machine import Machine
-from trident_server.settings import ServerSettings
+from trident_server.settings import ServerSettings, explain
 
 app = typer.Typer(add_completion=False)
-STYLES = {doctor.State.OK: "", doctor.State.SLOW: "yellow", doctor.State.MISSING: "red"}
 
 
 def _option(name: str, help_text: str, flag: str | None = None) -> Any:
@@ -126,7 +126,7 @@ def serve(
     try:
         settings = ServerSettings(**given)
     except ValidationError as error:
-        raise typer.BadParameter(_explain(error)) from error
+        raise typer.BadParameter(explain(error)) from error
     if context.invoked_subcommand is not None:
         context.obj = settings
         return
@@ -146,13 +146,7 @@ def diagnose(context: typer.Context) -> None:
 
     Exits with status 0 when nothing is missing, though something may be slow, and with 1 otherwise.
     """
-    console = _console()
-    findings = list(doctor.examine(context.obj, Machine()))
-    for each in findings:
-        console.print(f"{each.state:<8} {each.subject:<12} {each.found}", markup=False, style=STYLES[each.state])
-        if each.advice:
-            console.print(f"{'':<21} {each.advice}", markup=False)
-    if any(each.state is doctor.State.MISSING for each in findings):
+    if not show(doctor.examine(context.obj, Machine()), _console()):
         raise typer.Exit(1)
 
 
@@ -189,11 +183,6 @@ def _stop(cache_dir: Path) -> None:
 
 def _console(*, stderr: bool = False) -> Console:
     return Console(stderr=stderr, highlight=False, soft_wrap=True)
-
-
-def _explain(error: ValidationError) -> str:
-    wrong = [(str(each["loc"][0]), each["msg"], each["input"]) for each in error.errors()]
-    return "; ".join(f"{name} (TRIDENT_{name.upper()}): {message}, not {value!r}" for name, message, value in wrong)
 
 
 def main() -> None:

@@ -1,19 +1,21 @@
-"""``trident-serve doctor``: says what is missing or slow on this machine, and what to do about it. Changes nothing."""
+"""``trident-serve doctor``, and serving's part of ``trident doctor``. Changes nothing."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 
+from pydantic import ValidationError
+from trident_client.doctor import Finding, State
+
+from trident_server import pidfile
 from trident_server.assembly import check_path
-from trident_server.errors import ServerError
+from trident_server.errors import PortInUseError, ServerError
 from trident_server.machine import Machine
 from trident_server.ports import check_free
 from trident_server.repository import check_repository
-from trident_server.settings import ServerSettings
+from trident_server.settings import ServerSettings, explain
 from trident_server.wheel import OLDEST_GLIBC, find_embedded_triton
 
 MIB = 1 << 20
@@ -24,29 +26,14 @@ LEAST_MEMORY, ENOUGH_MEMORY = 2 * GIB, 4 * GIB
 LEAST_SHARED_MEMORY, ENOUGH_SHARED_MEMORY = 64 * MIB, 512 * MIB
 
 
-class State(StrEnum):
-    """How one thing stands."""
-
-    OK = "ok"
-    SLOW = "slow"
-    MISSING = "missing"
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing that was looked at.
-
-    Attributes:
-        subject: what.
-        state: how it stands.
-        found: what is there.
-        advice: what to do; empty where nothing is to be done.
-    """
-
-    subject: str
-    state: State
-    found: str
-    advice: str = ""
+def for_environment() -> Iterator[Finding]:
+    """Yield what was found for the settings of the environment; ``trident doctor`` calls this."""
+    try:
+        settings = ServerSettings()
+    except ValidationError as error:
+        yield Finding("settings", State.MISSING, "cannot be read", explain(error))
+        return
+    yield from examine(settings, Machine())
 
 
 def examine(settings: ServerSettings, machine: Machine, site_packages: Path | None = None) -> Iterator[Finding]:
@@ -154,13 +141,17 @@ def _sized(subject: str, free: int, found: str, bounds: tuple[int, int], advice:
 
 
 def _ports(settings: ServerSettings) -> Iterator[Finding]:
+    running = pidfile.running(settings.cache_dir)
     for name, port in settings.ports.items():
         host = settings.host if name == "port" else settings.triton_host
         subject = f"port {port}"
         try:
             check_free(host, {name: port})
         except ServerError as error:
-            yield Finding(subject, State.MISSING, f"not free on {host}", str(error))
+            if running is not None and isinstance(error, PortInUseError):
+                yield Finding(subject, State.OK, f"in use: trident-serve (process {running}) runs")
+            else:
+                yield Finding(subject, State.MISSING, f"not free on {host}", str(error))
         else:
             yield Finding(subject, State.OK, f"free on {host}")
 

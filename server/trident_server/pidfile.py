@@ -57,6 +57,15 @@ def hold(cache_dir: Path) -> Iterator[None]:
             file.truncate(0)
 
 
+def running(cache_dir: Path) -> int | None:
+    """Return the process id of the server of ``cache_dir``; None where none runs, or that cannot be read."""
+    try:
+        pid, ticks = (int(field) for field in (cache_dir / NAME).read_text().split())
+    except (OSError, ValueError):
+        return None
+    return pid if _start_ticks(pid) == ticks else None
+
+
 def stop(cache_dir: Path, timeout: float = STOP_TIMEOUT_SECONDS) -> int:
     """Stop the server of ``cache_dir`` with SIGTERM, wait until it is gone, and return its process id.
 

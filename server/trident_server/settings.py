@@ -6,7 +6,7 @@ import ipaddress
 from pathlib import Path
 from typing import Annotated, NamedTuple, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from trident_server import shipped
@@ -119,3 +119,9 @@ class ServerSettings(BaseSettings):
 def reachable(host: str) -> str:
     """Return the address at which a server bound to ``host`` is reached from this machine."""
     return "127.0.0.1" if host == "0.0.0.0" else host
+
+
+def explain(error: ValidationError) -> str:
+    """Return which settings are wrong, and what is accepted, in one line."""
+    wrong = [(str(each["loc"][0]), each["msg"], each["input"]) for each in error.errors()]
+    return "; ".join(f"{name} (TRIDENT_{name.upper()}): {message}, not {value!r}" for name, message, value in wrong)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import sys
+from collections.abc import Iterator
 from importlib import metadata
 from typing import Annotated, Literal
 
 import typer
+from rich.console import Console
 
-from trident_client import contract
+from trident_client import contract, doctor
 from trident_client.cli import failures, status, tasks
 from trident_client.cli.answering import (
     Attempts,
@@ -204,6 +206,32 @@ def watch(
     """Watch what the models do: a live table from Triton's statistics and metrics."""
     with exit_on_failure(), make_client(url, protocol, timeout, 1) as client, contextlib.suppress(KeyboardInterrupt):
         status.watch(client, metrics or [], interval, count)
+
+
+@app.command("doctor", help=page("doctor"))
+def diagnose(
+    parts: Annotated[
+        list[doctor.Part] | None,
+        typer.Argument(help="What this machine is for; all three are looked at when none is named."),
+    ] = None,
+    url: Urls = None,
+    protocol: Protocol = "http",
+    timeout: Seconds = 5.0,
+) -> None:
+    """Say what is missing or slow on this machine, and what to do."""
+
+    def ask_servers() -> Iterator[doctor.Finding]:
+        for each in url or [status.default_url(protocol)]:
+            with make_client([each], protocol, timeout, 2) as client:
+                yield from doctor.ask_server(client, each, named=bool(url))
+
+    console = Console(highlight=False, soft_wrap=True)
+    complete = True
+    with exit_on_failure():
+        for part in parts or doctor.Part:
+            console.print(f"{part.value}:")
+            complete &= doctor.show(doctor.examine(part, ask_servers, named=bool(parts)), console)
+    raise typer.Exit(failures.OK if complete else failures.BAD_ROWS)
 
 
 def main() -> None:

@@ -28,6 +28,11 @@ ABOUT = {
     "models": ("List the sets of models that are served.",),
     "ready": ("Say of each server whether every model answers.",),
     "watch": ("Watch what the models do: a live table from Triton's statistics and metrics.",),
+    "doctor": (
+        "Say what is missing or slow on this machine for asking, serving and training, and what to do.",
+        "Nothing is changed. What is not installed, and was not named, is no failure; settings of the server are its "
+        "TRIDENT_ variables, or options of trident-serve doctor.",
+    ),
 }
 EXAMPLES = {
     "cola": (
@@ -54,10 +59,19 @@ EXAMPLES = {
     "models": ("trident models", "trident models --json"),
     "ready": ("trident ready", "trident ready --wait 60"),
     "watch": ("trident watch --count 2", "trident watch --interval 0.5 --count 3"),
+    "doctor": ("trident doctor client",),
 }
+
+
+DOCTORS_EXIT_CODES = """\b
+Exit codes:
+  0  nothing is missing, though something may be slow
+  1  something is missing
+  2  an option is wrong"""
 
 
 def page(command: str) -> str:
     """Return the help of a command. Lines behind a backspace are kept as they are."""
     examples = "\n".join(f"  {example}" for example in EXAMPLES[command])
-    return "\n\n".join([*ABOUT[command], f"\b\nExamples:\n{examples}", EXIT_CODES])
+    codes = DOCTORS_EXIT_CODES if command == "doctor" else EXIT_CODES
+    return "\n\n".join([*ABOUT[command], f"\b\nExamples:\n{examples}", codes])

@@ -7,9 +7,11 @@ import socket
 from dataclasses import replace
 
 import pytest
+from trident_client.doctor import State
+from trident_server import pidfile
 from trident_server.backends import cores
 from trident_server.cli import app
-from trident_server.doctor import GIB, MIB, State, examine
+from trident_server.doctor import GIB, MIB, examine, for_environment
 from trident_server.machine import Machine, free_memory, gpus, processor_flags, shared_memory
 from trident_server.ports import free_ports
 from trident_server.settings import ServerSettings
@@ -101,6 +103,26 @@ def test_a_taken_port_is_told_with_the_option_that_chooses_another(settings):
     assert findings[f"port {settings.grpc_port}"].state is State.MISSING
     assert "--grpc-port" in findings[f"port {settings.grpc_port}"].advice
     assert findings[f"port {settings.port}"].state is State.OK
+
+
+def test_ports_of_the_server_that_runs_here_are_as_they_should_be(settings):
+    with socket.socket() as holder, pidfile.hold(settings.cache_dir):
+        holder.bind(("127.0.0.1", settings.grpc_port))
+        holder.listen()
+        finding = found(settings)[f"port {settings.grpc_port}"]
+    assert (finding.state, finding.found) == (State.OK, f"in use: trident-serve (process {os.getpid()}) runs")
+
+
+def test_for_the_command_of_all_it_looks_at_what_the_environment_says(settings, monkeypatch):
+    for name, port in settings.ports.items():
+        monkeypatch.setenv(f"TRIDENT_{name.upper()}", str(port))
+    monkeypatch.setenv("TRIDENT_REPOSITORY", str(settings.repository))
+    monkeypatch.setattr("trident_server.doctor.Machine", lambda: GOOD)
+    assert list(for_environment()) == list(examine(settings, GOOD))
+    monkeypatch.setenv("TRIDENT_PORT", "0")
+    (finding,) = for_environment()
+    assert finding.state is State.MISSING
+    assert "TRIDENT_PORT" in finding.advice
 
 
 def test_models_of_a_dtype_that_this_processor_is_slow_with_are_told(settings):

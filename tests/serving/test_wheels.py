@@ -1,6 +1,7 @@
 """The wheels: what is in them, what they say of themselves, and that they serve where there is no checkout."""
 
 import configparser
+import contextlib
 import email.parser
 import json
 import os
@@ -12,9 +13,11 @@ import sysconfig
 import urllib.request
 import venv
 import zipfile
+from importlib import metadata
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 from trident_client import contract
 from trident_server.ports import free_ports
 
@@ -143,6 +146,89 @@ def test_the_checkout_is_out_of_reach(installed, environment, tmp_path):
     files = json.loads(done.stdout)
     assert len(files) == 5
     assert all(Path(each).is_relative_to(installed.parent) for each in files)
+
+
+def closure(distribution: str, extra: str = "") -> set[str]:
+    """Names of what pip would install for a distribution of the running environment: what it needs in turn."""
+    needed: set[str] = set()
+    waiting = [Requirement(f"{distribution}[{extra}]" if extra else distribution)]
+    while waiting:
+        wanted = waiting.pop()
+        for text in metadata.requires(wanted.name) or ():
+            further = Requirement(text)
+            asked = (
+                any(further.marker.evaluate({"extra": each}) for each in ("", *wanted.extras))
+                if further.marker
+                else True
+            )
+            if asked and further.name not in needed:
+                needed.add(further.name)
+                waiting.append(further)
+    return needed
+
+
+@pytest.fixture(scope="module")
+def bare(wheels, environment, tmp_path_factory) -> Path:
+    """The folder of the commands of an environment with the wheels and what they need, and nothing of their extras."""
+    folder = tmp_path_factory.mktemp("bare")
+    venv.create(folder, symlinks=True)
+    python = folder / "bin" / "python"
+    command = [sys.executable, "-m", "pip", "--python", python, "install", "--quiet", "--no-deps", "--no-index"]
+    subprocess.run([*command, *wheels.values()], env=environment, check=True, timeout=SECONDS)
+    (packages,) = folder.glob("lib/python*/site-packages")
+    for name in closure("trident-client") | closure("trident-nlp"):
+        if name.startswith("trident-"):
+            continue
+        found = metadata.distribution(name)
+        for top in {file.parts[0] for file in found.files if file.parts[0] not in {"..", "__pycache__"}}:
+            with contextlib.suppress(FileExistsError):
+                (packages / top).symlink_to(found.locate_file(top))
+    return python.parent
+
+
+@pytest.mark.parametrize(
+    ("command", "requirement"),
+    [
+        ("trident", "trident-client[cli]"),
+        ("trident-bench", "trident-nlp[bench]"),
+        ("trident-serve", "trident-nlp[server,api]"),
+        ("trident-train", "trident-nlp[training]"),
+    ],
+)
+def test_without_its_extra_a_command_says_which_one_brings_what_is_missing(
+    bare, environment, tmp_path, command, requirement
+):
+    done = subprocess.run(
+        [bare / command, "--help"], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120
+    )
+    said = re.escape(f"which is not installed: pip install '{requirement}'")
+    assert re.fullmatch(rf"{command} needs the package \w+, {said}\n", done.stderr)
+    assert done.returncode == 1
+
+
+def test_the_client_asks_without_any_extra(bare, environment, tmp_path):
+    code = "from trident_client import TridentClient; TridentClient('127.0.0.1:9', timeout=None).close(); print('made')"
+    done = subprocess.run(
+        [bare / "python", "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120
+    )
+    assert (done.stdout, done.stderr) == ("made\n", "")
+
+
+def test_the_doctor_finds_those_who_serve_and_train(installed, environment, tmp_path):
+    done = subprocess.run(
+        [installed / "trident", "doctor"], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300
+    )
+    client, serving, training = re.split(r"^(?:serving|training):\n", done.stdout, flags=re.MULTILINE)
+    for part, requirement in (
+        (client, "trident-client[cli]"),
+        (serving, "trident-nlp[server,api]"),
+        (training, "trident-nlp[training]"),
+    ):
+        assert f"ok       packages     all of {requirement}\n" in part
+    # No model was built yet.
+    assert "missing  models" in serving
+    assert "encoders" in training
+    assert done.returncode == 1
 
 
 @pytest.mark.serving

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import typer
 
 from trident_bench.compare.command import compare
@@ -15,6 +17,8 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode="
 @app.callback()
 def bench() -> None:
     """Measure Trident on this machine, which should have nothing else to do."""
+    # Pictures are files. A notebook names a backend to all that it starts, which matplotlib may not find here.
+    os.environ["MPLBACKEND"] = "agg"
 
 
 app.command("compare")(compare)

@@ -32,6 +32,8 @@ def share_cores(
     # Before torch loads OpenMP, which looks at this once. A thread that spins while it waits for another one takes the
     # core from a training or a server beside it: a step took up to five times as long.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    # Pictures are files. A notebook names a backend to all that it starts, which matplotlib may not find here.
+    os.environ["MPLBACKEND"] = "agg"
     if threads is not None:
         os.environ["OMP_NUM_THREADS"] = str(threads)
 

@@ -1,4 +1,4 @@
-"""The front page: its examples, taken from its text, run against a real Triton and facade and answer as it says."""
+"""The pages: their examples, taken from their texts, run against a real Triton and facade and answer as they say."""
 
 import doctest
 import json
@@ -19,24 +19,48 @@ from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "README.md").read_text("utf-8")
+GUIDES = sorted((ROOT / "docs").glob("*.md"))
+#: Of a guide's code: whether it is run here, is held to by another test, or what it needs that a test has not.
+MARKS = re.compile(r"<!-- (tested|tested by (?P<test>[\w/.]+)|needs (?P<need>a network|data)) -->")
 OTHER_MODELS = (ROOT / "docs" / "other-models.md").read_text("utf-8")
 #: Digits after which an answer may differ with the processor.
 TOLERANCE = 0.1
 SECONDS = 120
 
 
-def blocks(marker: str, language: str) -> list[str]:
+def blocks(marker: str, language: str, page: str = PAGE) -> list[str]:
     """Return the code blocks behind a marker."""
-    return re.findall(rf"^<!-- {marker} -->\n```{language}\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+    return re.findall(rf"^<!-- {marker} -->\n```{language}\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
 
 
 def commands(block: str) -> list[tuple[str, str]]:
-    """Return each command of a block with the answer that the comment below it promises."""
-    found = re.findall(r"^((?:[^#\n].*\n)+)# (.*)$", block, re.MULTILINE)
+    """Return a block's commands, each with the answer that the comment below it promises; together where none does."""
+    found = re.findall(r"^((?:[^#\n].*\n)+)(?:# (.*)\n)?", block, re.MULTILINE)
     return [(command.strip(), answer) for command, answer in found]
 
 
 EXAMPLES = [each for block in blocks("tested", "sh") for each in commands(block)]
+FURTHER = [
+    pytest.param(command, "", id=f"{guide.stem}: {command[:40]}")
+    for guide in GUIDES
+    for block in blocks("tested", "sh", guide.read_text("utf-8"))
+    for command, _ in commands(block)
+]
+
+
+@pytest.mark.parametrize("guide", GUIDES, ids=[guide.stem for guide in GUIDES])
+def test_all_code_of_a_guide_is_run_or_says_what_it_needs(guide):
+    if guide.name == "notebook.md":
+        pytest.skip("the notebook is run as a whole, by test_notebook.py")
+    lines = [line.strip() for line in guide.read_text("utf-8").splitlines()]
+    opened = [number for number, line in enumerate(lines) if line.startswith("```")][::2]
+    for number in opened:
+        mark = MARKS.fullmatch(lines[number - 1])
+        assert mark, f"{guide.name}, line {number + 1}: {lines[number - 1]!r} says not how it is tested"
+        if mark["test"]:
+            assert (ROOT / mark["test"]).is_file()
+        if mark["need"] == "a network":
+            assert re.search(r"\bnetwork\b|\bhub\b", " ".join(line for line in lines if "<!--" not in line))
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +85,7 @@ def close(answer: object, promised: object) -> bool:
 
 def test_every_task_has_its_examples():
     assert len(EXAMPLES) == 6
+    assert all(promised for _, promised in EXAMPLES)
     assert [command.split()[0] for command, _ in EXAMPLES] == ["curl", "trident"] * 3
     assert len(blocks("tested", "python")) == 3
 
@@ -72,10 +97,16 @@ parser = argparse.ArgumentParser()
 parser.add_argument("-s", action="store_true")
 parser.add_argument("-H", action="append", default=[])
 parser.add_argument("-d")
+parser.add_argument("-F")
 parser.add_argument("url")
 given = parser.parse_args()
 headers = dict(each.split(": ", 1) for each in given.H)
-print(httpx.post(f"http://{{given.url}}", content=given.d.encode(), headers=headers, timeout=60).text)
+if given.F:
+    name, _, file = given.F.partition("=@")
+    body = {{"files": {{name: (file, open(file, "rb"))}}}}
+else:
+    body = {{"content": given.d.encode()}}
+print(httpx.post(f"http://{{given.url}}", headers=headers, timeout=60, **body).text)
 """
 
 
@@ -88,23 +119,50 @@ def path(tmp_path_factory) -> str:
     return f"{os.environ['PATH']}:{folder}"
 
 
-@pytest.mark.serving
-@pytest.mark.parametrize(("command", "promised"), EXAMPLES, ids=[each.partition("{")[0][:40] for each, _ in EXAMPLES])
-def test_every_example_of_the_shell_answers_as_the_page_says(triton, facade, path, command, promised):
+#: What the examples read.
+PAIRS = "sentence_1,sentence_2\nA man plays.,Someone plays.\nCats sleep.,Dogs bark.\n"
+SAMPLE = {"results": [{"idx": 0, "sentence1": "A man plays.", "sentence2": "Someone plays."}]}
+
+
+def run(command, triton, facade, path, folder) -> str:
+    """Run commands of a page as if they stood in a shell of somebody who is in this folder; return what they print."""
     line = command.replace("localhost:8000", facade.url.removeprefix("http://"))
     client = f"{shlex.quote(sys.executable)} -m trident_client"
-    line = re.sub(r"^trident (\w+)", lambda found: f"{client} {found[1]} --url {triton.http_url}", line)
+    line = re.sub(r"^trident (\w+)", rf"{client} \1 --url {triton.http_url}", line, flags=re.MULTILINE)
+    (folder / "pairs.csv").write_text(PAIRS)
+    (folder / "sample_data.json").write_text(json.dumps(SAMPLE))
     done = subprocess.run(
-        ["bash", "-c", line],
+        ["bash", "-ec", line],
         env=os.environ | {"PYTHONPATH": str(ROOT / "client"), "no_proxy": "*", "PATH": path},
         capture_output=True,
         text=True,
         timeout=SECONDS,
         check=False,
         stdin=subprocess.DEVNULL,
+        cwd=folder,
     )
     assert done.returncode == 0, done.stderr
-    assert close(json.loads(done.stdout), json.loads(promised)), done.stdout
+    return done.stdout
+
+
+@pytest.mark.serving
+@pytest.mark.parametrize(("command", "promised"), EXAMPLES, ids=[each.partition("{")[0][:40] for each, _ in EXAMPLES])
+def test_every_example_of_the_shell_answers_as_the_page_says(triton, facade, path, tmp_path, command, promised):
+    said = run(command, triton, facade, path, tmp_path)
+    assert close(json.loads(said), json.loads(promised)), said
+
+
+@pytest.mark.serving
+@pytest.mark.parametrize(("command", "promised"), FURTHER)
+def test_every_example_of_a_guide_runs(triton, facade, path, tmp_path, command, promised):
+    said = run(command, triton, facade, path, tmp_path)
+    assert said
+    # The facade's refusals are no failures of curl's.
+    assert '"status":4' not in said.replace(" ", "")
+    if "scored.csv" in command:
+        assert len((tmp_path / "scored.csv").read_text().splitlines()) == 3
+    if "scored.parquet" in command:
+        assert (tmp_path / "scored.parquet").stat().st_size > 0
 
 
 @pytest.mark.serving
@@ -115,6 +173,16 @@ def test_the_examples_in_python_run(triton):
     told: list[str] = []
     doctest.DocTestRunner().run(test, out=told.append)
     assert not told, "".join(told)
+
+
+@pytest.mark.serving
+@pytest.mark.parametrize("guide", [guide for guide in GUIDES if blocks("tested", "python", guide.read_text("utf-8"))])
+def test_the_examples_in_python_of_a_guide_run(triton, guide, capsys):
+    for block in blocks("tested", "python", guide.read_text("utf-8")):
+        exec(block.replace("127.0.0.1:8010", triton.http_url), {})
+    said = capsys.readouterr().out
+    if guide.name == "use.md":
+        assert said == "The Danube rises in the Black Forest.\n"
 
 
 def test_the_figures_of_the_table_are_those_that_the_models_tell_of_themselves():

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 import typer
-from google.protobuf import text_format
 from trident_server.facade import FacadeProcess
+from trident_training.checkpoints.bundled import MADE
 from trident_training.cli import app
-from tritonclient.grpc.model_config_pb2 import ModelConfig
+from trident_training.models import SHIPPED
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "README.md").read_text("utf-8")
@@ -185,15 +185,32 @@ def test_the_examples_in_python_of_a_guide_run(triton, guide, capsys):
         assert said == "The Danube rises in the Black Forest.\n"
 
 
-def test_the_figures_of_the_table_are_those_that_the_models_tell_of_themselves():
-    rows = re.findall(r"^\| `(\w+)` \| \w+ \| .* \| ([\d., ]+?)(?: \(.*\))? \|$", PAGE, re.MULTILINE)
-    assert {name for name, _ in rows} == {"cola", "cola_small", "qa", "sts", "sts_ko"}
-    for name, figures in rows:
-        told = text_format.Parse((ROOT / "model_repository" / name / "config.pbtxt").read_text(), ModelConfig())
-        metrics = json.loads(told.parameters["metrics"].string_value).values()
+LANGUAGES = {"en": "English", "ko": "Korean"}
+
+
+def test_each_shipped_set_has_a_row_with_the_figures_that_its_model_tells_of_itself():
+    found = re.findall(
+        r"^\| `(\w+)` \| (\w+) \| `([\w-]+)`, .* \| .* \| ([\d., ]+) \| (?:[\d,]+(?: windows)?|–) \|$", PAGE, re.M
+    )
+    rows = {name: row for name, *row in found}
+    assert rows.keys() == SHIPPED.keys()
+    assert len(found) == len(rows)
+    for name, (language, encoder, figures) in rows.items():
+        recipe = SHIPPED[name]
+        facts = recipe.facts()
+        assert language == " and ".join(LANGUAGES[each] for each in facts["languages"].split(","))
+        assert encoder == (recipe.checkpoint if recipe.checkpoint in MADE else "small")
         for figure in figures.split(", "):
             # Told by the run that trained them; the page has them through Triton, in bfloat16.
-            assert any(math.isclose(metric, float(figure), rel_tol=0.005) for metric in metrics), (name, figure)
+            told = facts["metrics"].values()
+            assert any(math.isclose(metric, float(figure), rel_tol=0.005) for metric in told), (name, figure)
+
+
+def test_the_page_of_measures_has_the_same_rows():
+    rows = re.findall(r"^\| `\w+` \| \w+ \| `.*$", PAGE, re.MULTILINE)
+    assert rows == re.findall(
+        r"^\| `\w+` \| \w+ \| `.*$", (ROOT / "docs" / "measured.md").read_text("utf-8"), re.MULTILINE
+    )
 
 
 TRAININGS = sorted(

@@ -55,6 +55,16 @@ def check(wheel: Path) -> Metadata:
     return metadata
 
 
+def check_as_the_index_does(wheels: list[Path]) -> None:
+    """Have twine look whether the index would take the wheels, and show their descriptions.
+
+    Raises:
+        ValueError: it would not; standard output says why.
+    """
+    if subprocess.run([sys.executable, "-m", "twine", "check", "--strict", *wheels]).returncode:
+        raise ValueError("twine would not upload them")
+
+
 def notes(version: str, changelog: str) -> str:
     """Return what the changelog says of a version.
 
@@ -75,6 +85,7 @@ def main() -> None:
     wheels = build(folder)
     try:
         versions = {str(check(wheel).version) for wheel in wheels}
+        check_as_the_index_does(wheels)
         if len(wheels) != len(SOURCES) or len(versions) != 1:
             raise ValueError(f"{len(wheels)} wheels of the versions {', '.join(sorted(versions))}")
         (version,) = versions

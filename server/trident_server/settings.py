@@ -123,5 +123,12 @@ def reachable(host: str) -> str:
 
 def explain(error: ValidationError) -> str:
     """Return which settings are wrong, and what is accepted, in one line."""
-    wrong = [(str(each["loc"][0]), each["msg"], each["input"]) for each in error.errors()]
-    return "; ".join(f"{name} (TRIDENT_{name.upper()}): {message}, not {value!r}" for name, message, value in wrong)
+
+    def line(name: str, message: str, value: object) -> str:
+        return f"{name} (TRIDENT_{name.upper()}): {message}, not {value!r}"
+
+    # What is wrong with several settings together is no single one's.
+    return "; ".join(
+        line(str(each["loc"][0]), each["msg"], each["input"]) if each["loc"] else each["msg"]
+        for each in error.errors()
+    )

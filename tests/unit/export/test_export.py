@@ -16,7 +16,7 @@ from trident_training.checkpoints.pooling import Pooling
 from trident_training.checkpoints.precision import Precision
 from trident_training.export import pipeline
 from trident_training.export.heads import Head, embedding_head, probability_head, span_head
-from trident_training.export.packing import PAIR
+from trident_training.export.packing import PADDING, PAIR
 from trident_training.export.parity import ParityError, Tolerance, ragged, sample_batches
 from trident_training.export.pipeline import Export, export
 from trident_training.export.quantizing import QuantizedLinear
@@ -135,17 +135,37 @@ def test_span_logits_equal_the_plain_readers_however_many_windows_are_read_at_a_
 
 
 @pytest.mark.parametrize("architecture", ["bert", "roberta", "mpnet", *PADDED])
-def test_ids_and_lengths_that_the_model_has_no_place_for_harm_no_neighbour(
-    embedding: Exporter, architecture: str
+def test_ids_of_no_token_are_answered_with_nan_and_they_and_long_items_harm_no_neighbour(
+    embedding: Exporter, probability: Exporter, architecture: str
 ) -> None:
-    _, exported = embedding(architecture, pooling=Pooling.MEAN)
-    good, other = mixed_batch([12, 30])
-    bad = [torch.tensor([5, 97, 2**31 - 1, 6]), torch.arange(500_000) % 90]
+    first, other = mixed_batch([12, 30])
+    # The first id beyond the vocabulary's 97, the greatest there is, and one that is no mark.
+    strange = [torch.tensor([5, each, 6]) for each in (97, 2**31 - 1, -3)]
+    batch = [first, *strange, torch.arange(500_000) % 90, torch.tensor([96, PADDING]), other]
+    for _, exported in (embedding(architecture, pooling=Pooling.MEAN), probability(architecture)):
+        with torch.inference_mode():
+            expected = exported.module(*ragged([first, other]))
+            found = exported.module(*ragged(batch))
+        for each, answers in zip(outputs(found), outputs(expected), strict=True):
+            torch.testing.assert_close(each[[0, -1]], answers, atol=1e-5, rtol=0)
+            assert each[1:4].isnan().all()
+            assert each[4:].isfinite().all()
+
+
+def test_a_pair_with_an_id_of_no_token_has_no_cosine_and_one_sentence_takes_no_mark(
+    embedding: Exporter, probability: Exporter
+) -> None:
+    pairs = [torch.tensor(each) for each in ([5, 6, PAIR, 7], [5, 6, PAIR, 97], [5, PAIR - 1, PAIR, 7])]
     with torch.inference_mode():
-        expected, _ = exported.module(*ragged([good, other]))
-        found, cosines = exported.module(*ragged([good, *bad, other]))
-    torch.testing.assert_close(found[[0, -1]], expected, atol=1e-5, rtol=0)
-    assert torch.isfinite(cosines).all()
+        embeddings, cosines = embedding("bert", pooling=Pooling.MEAN)[1].module(*ragged(pairs))
+        probabilities = probability("bert")[1].module(*ragged([torch.tensor([5, 6, 7]), pairs[0]]))
+    assert cosines.isnan().flatten().tolist() == [False, True, True]
+    assert embeddings.isnan().all(1).tolist() == [False, True, True]
+    assert probabilities.isnan().flatten().tolist() == [False, True]
+
+
+def outputs(answers: Any) -> tuple[torch.Tensor, ...]:
+    return answers if isinstance(answers, tuple) else (answers,)
 
 
 #: What lies behind an empty item on the C++ backend: whatever the memory held before.
@@ -168,12 +188,10 @@ def test_from_the_first_empty_item_of_a_batch_on_nobody_is_told_another_ones_ans
     for _, exported in (embedding(architecture, pooling=Pooling.MEAN), probability(architecture)):
         module = exported.module
         with torch.inference_mode():
-            answers = module(*spoilt(lengths, empty))
-            answers = answers if isinstance(answers, tuple) else (answers,)
+            answers = outputs(module(*spoilt(lengths, empty)))
             assert all(each[empty:].isnan().all() for each in answers)
             if empty:
-                before = module(*spoilt(lengths[:empty], empty))
-                before = before if isinstance(before, tuple) else (before,)
+                before = outputs(module(*spoilt(lengths[:empty], empty)))
                 for found, expected in zip(answers, before, strict=True):
                     torch.testing.assert_close(found[:empty], expected, atol=1e-6, rtol=0)
 
@@ -211,11 +229,11 @@ def test_a_request_whose_lengths_do_not_fit_its_ids_is_answered_with_nan_and_mov
     found = read(module, [UNFIT["lengths too long"], first, ([5, 6, 7, 8, 9, 10, 11, 12, 13], [0] * 9, [4])])
     torch.testing.assert_close(found[1], expected[0], atol=1e-5, rtol=0)
     assert all(found[place].isnan().all() for place in (0, 2))
-    # What is unknown, but as long as it should be, is answered somehow.
-    strange = ([5, 10**6, 7, 8], [0, 9, -3, 1], [4])
-    found = read(module, [first, strange, last])
-    torch.testing.assert_close([found[0], found[2]], expected, atol=1e-5, rtol=0)
-    assert found[1].isfinite().all()
+    # Token types that are none are read as others are; ids of no token are not.
+    for ids, answered in (([5, 96, 7, 8], True), ([5, 97, 7, 8], False)):
+        found = read(module, [first, (ids, [0, 9, -3, 1], [4]), last])
+        torch.testing.assert_close([found[0], found[2]], expected, atol=1e-5, rtol=0)
+        assert found[1].isfinite().all() if answered else found[1].isnan().all()
 
 
 @pytest.mark.parametrize("part", range(3), ids=["ids", "types", "lengths"])

@@ -34,7 +34,7 @@ class TracedEncoder(nn.Module):
     """A traced encoder, and what it has embeddings for.
 
     Anybody may ask a model directly, and what is beyond its tables would fail all that joined the batch, and a GPU for
-    good; it is answered, if not in any meaningful way.
+    good: it is read as the last entry, and the head answers NaN to whoever sent it (``heads.strange_items``).
 
     Attributes:
         traced: the encoder.

@@ -14,7 +14,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from trident_training.checkpoints.pooling import Pooling
 from trident_training.checkpoints.precision import Precision
-from trident_training.export.packing import PADDING, first_tokens, max_tokens, mean_tokens, pack, split_pairs
+from trident_training.export.packing import PADDING, PAIR, first_tokens, max_tokens, mean_tokens, pack, split_pairs
 from trident_training.export.parity import Reference, Tolerance, ragged
 
 #: The label that CoLA and its kind give an acceptable sentence.
@@ -57,6 +57,7 @@ class SentenceEmbedding(nn.Module):
         super().__init__()
         self.encoder = encoder
         self.pooling = pooling
+        self.mark = PAIR
 
     def forward(
         self,
@@ -72,7 +73,7 @@ class SentenceEmbedding(nn.Module):
         Returns:
             Each item's embedding, the first one's of a pair: float32 ``[n, hidden]``, a zero row for an item of padding
             alone. Each pair's cosine, -1 to 1: float32 ``[n, 1]``, a sentence's with itself where there is one. NaN
-            from the first empty item on, see :func:`items_before_empty`.
+            for an item with an id of no token, and from the first empty item on, see :func:`items_before_empty`.
         """
         known = items_before_empty(ITEM_SHAPE[:, 0])
         flat_ids = INPUT_IDS if known == ITEM_SHAPE.size(0) else padded_behind(INPUT_IDS, ITEM_SHAPE[:, 0], known)
@@ -88,7 +89,9 @@ class SentenceEmbedding(nn.Module):
             pooled = first_tokens(hidden, batch).to(torch.float32) * (batch.counts > 0).unsqueeze(1)
         embeddings = torch.nn.functional.normalize(pooled, dim=1)
         cosines = (embeddings[first] * embeddings[last]).sum(1, keepdim=True).clamp(-1.0, 1.0)
-        embeddings = embeddings[first]
+        strange = strange_items(flat_ids, ITEM_SHAPE[:, 0], self.encoder.last_id, self.mark).unsqueeze(1)
+        cosines = cosines.masked_fill(strange, float("nan"))
+        embeddings = embeddings[first].masked_fill(strange, float("nan"))
         if known < ITEM_SHAPE.size(0):
             embeddings[known:] = float("nan")
             cosines[known:] = float("nan")
@@ -112,7 +115,8 @@ class SequenceProbability(nn.Module):
             ITEM_SHAPE: int32 ``[n, 1]``, each item's length.
 
         Returns:
-            float32 ``[n, 1]``; NaN from the first empty item on, see :func:`items_before_empty`.
+            float32 ``[n, 1]``; NaN for an item with an id of no token, and from the first empty item on, see
+            :func:`items_before_empty`.
         """
         known = items_before_empty(ITEM_SHAPE[:, 0])
         flat_ids = INPUT_IDS if known == ITEM_SHAPE.size(0) else padded_behind(INPUT_IDS, ITEM_SHAPE[:, 0], known)
@@ -120,7 +124,8 @@ class SequenceProbability(nn.Module):
         ids = flat_ids[batch.source].to(torch.int64)
         hidden = self.encoder(ids, torch.zeros_like(ids), batch)
         logits = self.head(first_tokens(hidden, batch).to(torch.float32))
-        probabilities = torch.softmax(logits, dim=1)[:, self.label : self.label + 1]
+        strange = strange_items(flat_ids, ITEM_SHAPE[:, 0], self.encoder.last_id).unsqueeze(1)
+        probabilities = torch.softmax(logits, dim=1)[:, self.label : self.label + 1].masked_fill(strange, float("nan"))
         if known < ITEM_SHAPE.size(0):
             probabilities[known:] = float("nan")
         return probabilities
@@ -151,8 +156,8 @@ class SpanLogits(nn.Module):
         """Read all windows: start and end logits, both float32 ``[sum(lengths)]``.
 
         Triton itself says how many numbers each item has brought, so that one whose windows are not as long as its ids
-        are many is answered with NaN, and changes nobody else's answer. From the first item on that brought none of
-        one kind, all are answered with NaN, see :func:`items_before_empty`.
+        are many is answered with NaN, and changes nobody else's answer; so is one with an id of no token. From the
+        first item on that brought none of one kind, all are answered with NaN, see :func:`items_before_empty`.
 
         Args:
             INPUT_IDS: int32 ``[sum(lengths)]``, the windows' token ids one window after the other.
@@ -163,6 +168,10 @@ class SpanLogits(nn.Module):
             WINDOW_SHAPE: int32 ``[n, 1]``, how many of ``WINDOW_LENGTHS`` are.
         """
         unfit = unfit_items(WINDOW_LENGTHS, ITEM_SHAPE[:, 0], TYPE_SHAPE[:, 0], WINDOW_SHAPE[:, 0])
+        strange: list[int] = torch.nonzero(strange_items(INPUT_IDS, ITEM_SHAPE[:, 0], self.encoder.last_id))[
+            :, 0
+        ].tolist()
+        unfit += strange
         if len(unfit) == 0:
             logits = self.read(INPUT_IDS, TYPE_IDS, WINDOW_LENGTHS)
         else:
@@ -220,6 +229,27 @@ def padded_behind(flat_ids: Tensor, lengths: Tensor, known: int, padding: int = 
     flat_ids = flat_ids.clone()
     flat_ids[int(lengths[:known].sum().item()) :] = padding
     return flat_ids
+
+
+@torch.jit.script
+def strange_items(flat_ids: Tensor, lengths: Tensor, last_id: int, lowest: int = PADDING) -> Tensor:
+    """Say which items of a ragged batch have an id that is no token's; bool ``[n]``.
+
+    Who asks a network directly may send any number. They are answered with NaN: no backend has an error for one request
+    of those that a network reads together, and what an encoder says of other ids must not be taken for an answer.
+
+    Args:
+        flat_ids: token ids of all items one after the other; integers ``[sum(lengths)]``.
+        lengths: each item's length; integers ``[n]``.
+        last_id: the highest token id.
+        lowest: of the marks below 0 that stand among the ids.
+    """
+    strange = torch.zeros([lengths.size(0)], dtype=torch.bool, device=flat_ids.device)
+    places = torch.nonzero((flat_ids > last_id) | (flat_ids < lowest))[:, 0]
+    if places.size(0) > 0:
+        items = torch.arange(lengths.size(0), device=flat_ids.device)
+        strange[torch.repeat_interleave(items, lengths.to(torch.int64))[places]] = True
+    return strange
 
 
 @torch.jit.script

@@ -1,10 +1,13 @@
 """The similarity models as Triton serves them, asked with Triton's own client."""
 
 import contextlib
+import json
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 from tritonclient.grpc import InferenceServerClient, InferInput, InferRequestedOutput
@@ -195,3 +198,33 @@ def test_padding_alone_is_a_zero_vector_and_the_server_lives_on(client: Inferenc
     answer = client.infer("sts_encoder", [tensor], client_timeout=60).as_numpy("EMBEDDING")
     np.testing.assert_array_equal(answer, np.zeros((3, 384), dtype=np.float32))
     assert embed(client, GUITAR).shape == (1, 384)
+
+
+def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Read an object of JSON as strict parsers do."""
+    [most] = Counter(name for name, _ in pairs).most_common(1) or [("", 1)]
+    assert most[1] == 1, f"{most[0]} stands {most[1]} times in one object"
+    return dict(pairs)
+
+
+def strictly(response: httpx.Response) -> Any:
+    assert response.is_success, response.text
+    return json.loads(response.text, object_pairs_hook=once)
+
+
+def test_strict_parsers_read_every_configuration(triton: Any) -> None:
+    with httpx.Client(base_url=f"http://{triton.http_url}") as http:
+        names = [each["name"] for each in strictly(http.post("/v2/repository/index"))]
+        configurations = {name: strictly(http.get(f"/v2/models/{name}/config")) for name in names}
+        assert all(strictly(http.get(f"/v2/models/{name}"))["name"] == name for name in names)
+    assert configurations["sts"]["parameters"]["task"] == {"string_value": "sts"}
+
+
+def test_strict_parsers_read_an_ensembles_answer_of_one_output(triton: Any) -> None:
+    # Triton's ensembles put the parameters of a sequence into an answer once for each output.
+    inputs = [{"name": "TEXT", "datatype": "BYTES", "shape": [1, 1], "data": [GUITAR]}]
+    with httpx.Client(base_url=f"http://{triton.http_url}", timeout=60) as http:
+        for model, output in (("cola", "PROBABILITY"), ("sts_embedding", "EMBEDDING")):
+            asked = {"inputs": inputs, "outputs": [{"name": output}]}
+            answer = strictly(http.post(f"/v2/models/{model}/infer", json=asked))
+            assert [each["name"] for each in answer["outputs"]] == [output]

@@ -38,7 +38,8 @@ from trident_api.settings import ApiSettings
 DESCRIPTION = (
     "Sentence-level NLP from NVIDIA Triton Inference Server. Every answer carries `x-request-id`; one of an inference "
     "also `x-queue-time` and `x-inference-time`, in milliseconds. `x-truncated: true` says that a text was longer than "
-    "the model takes, and `x-truncated-items`, such as `0,3-7`, which items of a list were."
+    "the model takes, and `x-truncated-items`, such as `0,3-7`, which items of a list were. `x-unread-language: ko` "
+    "says that a text is in a language that the set of models was not made for; it is answered all the same."
 )
 #: Headers that a page of another origin may read.
 EXPOSED = (
@@ -48,6 +49,7 @@ EXPOSED = (
     "x-truncated",
     "x-truncated-items",
     "x-unknown-tokens",
+    "x-unread-language",
     "retry-after",
 )
 
@@ -67,8 +69,15 @@ def make_client(settings: ApiSettings) -> AsyncTridentClient:
         budget=2 * settings.retries * settings.max_concurrent,
         overloaded=False,
     )
-    tls = Tls(settings.triton_authorities) if settings.triton_authorities else None
-    return AsyncTridentClient(url, protocol=settings.triton_protocol, timeout=timeout, retry=retry, tls=tls)
+    return AsyncTridentClient(
+        url,
+        protocol=settings.triton_protocol,
+        timeout=timeout,
+        retry=retry,
+        tls=Tls(settings.triton_authorities) if settings.triton_authorities else None,
+        # The facade knows the sets of models itself, and says so in a header.
+        check_languages=False,
+    )
 
 
 @contextmanager

@@ -20,6 +20,7 @@ class Call:
             tokenization, Triton's own queue and the network are in it.
         truncated: a text was longer than the model takes.
         unknown: a text has tokens that the model's vocabulary does not know.
+        unread_language: BCP 47 tag of a text's language that the set of models was not made for.
         truncated_items: which items of a list had such a text, from 0 on and in order; those of a file are told in
             its answer.
         tokens: how many the encoder read, specials included; told of embeddings alone.
@@ -34,6 +35,7 @@ class Call:
     inference_seconds: float | None = None
     truncated: bool = False
     unknown: bool = False
+    unread_language: str | None = None
     truncated_items: list[int] = field(default_factory=list)
     tokens: int = 0
     disconnected: bool = False

@@ -22,6 +22,7 @@ from trident_client import (
     TridentError,
     contract,
 )
+from trident_client.text import unread_language
 
 from trident_api.admission import Admission, Kind, RefusedError
 from trident_api.allowance import Allowance
@@ -143,7 +144,8 @@ class Inference:
         unknown: set[int] = set()
         async with self._turn(call, "sts", pairs, Kind.STREAM):
             async with self._in_time(call.queue_seconds or 0.0):
-                threshold = self._threshold_of(await self._catalogue.find(model, "sts"))
+                info = await self._catalogue.find(model, "sts")
+            call.unread_language, threshold = unread_language(pairs, info.languages), self._threshold_of(info)
             found = self._client.stream_similarity(
                 pairs,
                 model=model,
@@ -242,6 +244,7 @@ class Inference:
         """Hold a turn, within the deadline and with a model that is served; what happens inside is timed."""
         async with self._turn(call, task, items), self._in_time(call.queue_seconds or 0.0):
             info = await self._catalogue.find(model, contract.ensemble_of(task)[0].name)
+            call.unread_language = unread_language(items, info.languages)
             with self._observed(call, task), self._timed(call):
                 yield info
 

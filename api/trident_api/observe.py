@@ -115,6 +115,8 @@ def _headers(call: Call) -> list[tuple[bytes, bytes]]:
         headers.append((b"x-truncated", b"true"))
     if call.unknown:
         headers.append((b"x-unknown-tokens", b"true"))
+    if call.unread_language:
+        headers.append((b"x-unread-language", call.unread_language.encode()))
     if call.truncated_items and (call.size or 0) > 1:
         headers.append((b"x-truncated-items", _ranges(call.truncated_items).encode()))
     return headers

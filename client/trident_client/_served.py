@@ -47,6 +47,12 @@ def dimension(embedding: Configuration) -> int | None:
     return next(map(int, widths), None)
 
 
+def languages(configuration: Configuration) -> tuple[str, ...]:
+    """Return the languages that a set of models is for, as its main ensemble's configuration has them."""
+    named = configuration.get("parameters", {}).get("languages", {}).get("string_value", "")
+    return tuple(filter(None, named.split(",")))
+
+
 def model_statistics(statistics: Mapping[str, Sequence[Statistics]]) -> list[ModelStatistics]:
     """Return each server's counts of each model, by server and name."""
     each_model = [_model_statistics(server, each) for server, models in statistics.items() for each in models]
@@ -59,7 +65,7 @@ def _model_info(name: str, configuration: Configuration, embedding: Configuratio
         return ModelInfo(
             name=name,
             task=parameters["task"],
-            languages=tuple(filter(None, parameters.get("languages", "").split(","))),
+            languages=languages(configuration),
             dimension=dimension(embedding) if embedding else None,
             threshold=float(parameters["threshold"]) if "threshold" in parameters else None,
             metrics=json.loads(parameters.get("metrics", "{}")),

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from trident_client import contract
 from trident_client._types import Answer, Array, Request, Response, text_column
 from trident_client.contract import Ensemble, NumberInput, TextInput
-from trident_client.errors import BadInputError, TruncationWarning, UnknownTokensWarning
+from trident_client.errors import BadInputError, LanguageWarning, TruncationWarning, UnknownTokensWarning
 from trident_client.text import is_blank
 
 # What the tensors of numbers can hold; the server's own limits are lower.
@@ -37,6 +37,7 @@ class Task(Protocol, Generic[Item, Value, Result]):
 
     Attributes:
         ensemble: what is asked, as the contract has it.
+        model: the ensemble's name in the set of models that is asked.
         items: what the items are called in messages.
         batch: how many items a request takes.
         missing: stands in the place of an item that the model does not take.
@@ -45,6 +46,10 @@ class Task(Protocol, Generic[Item, Value, Result]):
     @property
     def ensemble(self) -> Ensemble:
         """What is asked."""
+
+    @property
+    def model(self) -> str:
+        """Name of the ensemble that is asked."""
 
     @property
     def items(self) -> str:
@@ -90,6 +95,12 @@ def warn_of_unknown(unknown: list[int]) -> None:
     """Warn which items have tokens that the vocabulary does not know."""
     what = f"have words or symbols that the model's vocabulary cannot read, and takes for the same: {_first(unknown)}"
     warnings.warn(f"{len(unknown)} item(s) {what}", UnknownTokensWarning, stacklevel=4)
+
+
+def warn_of_language(model: str, language: str, languages: Sequence[str]) -> None:
+    """Warn that a text is in a language that a set of models was not made for."""
+    made = f"{model} was made for {', '.join(languages)} alone"
+    warnings.warn(f"{made}, and a text is in {language}: its answer means little", LanguageWarning, stacklevel=4)
 
 
 def _first(indices: list[int]) -> str:

@@ -15,6 +15,7 @@
 
     TruncationWarning            a text was longer than the encoder takes, and its end was not looked at
     UnknownTokensWarning         a text has words or symbols that the model's vocabulary cannot read
+    LanguageWarning              a text is in a language that the model was not made for
 
 Each says which model was asked, on which attempt it came, of which server, and what caused it. What is tried again, and
 where, stands in :class:`trident_client.Retry`.
@@ -117,3 +118,7 @@ class TruncationWarning(UserWarning):
 
 class UnknownTokensWarning(UserWarning):
     """A text has words or symbols that the model's vocabulary cannot read, and takes all of them for the same."""
+
+
+class LanguageWarning(UserWarning):
+    """A text is in a language that the model was not made for; it is answered all the same."""

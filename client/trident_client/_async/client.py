@@ -22,6 +22,8 @@ from trident_client._async.transport import AsyncTransport
 from trident_client._balancing import Balancing, ServerStatus
 from trident_client._retry import Retry
 from trident_client._types import Answer, ModelInfo, ModelStatistics, Request, Response, Timeout, Tls
+from trident_client.errors import TridentError
+from trident_client.text import unread_language
 
 
 class AsyncTridentClient:
@@ -43,6 +45,8 @@ class AsyncTridentClient:
         shared_memory: hand large batches over in system shared memory; for a server on this host that lets clients do
             so (``trident-serve --shared-memory``).
         tls: encrypt, and trust whom this says; Triton itself does so over gRPC alone, a proxy in front over HTTP too.
+        check_languages: warn, once for a set of models, of Korean text that it was not made for; what it was made for
+            is asked when the first such text comes.
 
     Raises:
         TridentError: from every method; see :mod:`trident_client.errors` for the tree.
@@ -61,6 +65,7 @@ class AsyncTridentClient:
         balancing: Balancing | None = None,
         shared_memory: bool = False,
         tls: Tls | None = None,
+        check_languages: bool = True,
     ) -> None:
         factories: dict[str, _settings.TransportFactory[AsyncTransport]] = {
             "http": AsyncHttpTransport,
@@ -74,6 +79,8 @@ class AsyncTridentClient:
             balancing or Balancing(),
         )
         self._concurrency = concurrency
+        # Sets of models that were looked up; None where nothing is.
+        self._looked_up: set[str] | None = set() if check_languages else None
         self._remade = partial(
             type(self),
             url,
@@ -85,6 +92,7 @@ class AsyncTridentClient:
             balancing=balancing,
             shared_memory=shared_memory,
             tls=tls,
+            check_languages=check_languages,
         )
 
     def __reduce__(self) -> tuple[partial[AsyncTridentClient], tuple[()]]:
@@ -464,4 +472,21 @@ class AsyncTridentClient:
         keep_going: bool = False,
     ) -> _batches.BatchResult:
         steps = _batches.steps(task, job, keep_going=keep_going)
-        return await drive(steps, lambda request: self._sender.infer(request, stop))
+        result = await drive(steps, lambda request: self._sender.infer(request, stop))
+        await self._check_language(task, job.items)
+        return result
+
+    async def _check_language(self, task: _tasks.Task[Any, Any, Any], items: Sequence[Any]) -> None:
+        name = task.ensemble.set_of(task.model)
+        # Nothing is asked of a server for texts that every set may have read.
+        if self._looked_up is None or name in self._looked_up or not unread_language(items, ["und"]):
+            return
+        self._looked_up.add(name)
+        try:
+            configuration = await self._sender.call(lambda transport, seconds: transport.configuration(name), name)
+        except TridentError:
+            # The answer is there; who cannot be asked for more need not fail for it.
+            return
+        languages = _served.languages(configuration)
+        if language := unread_language(items, languages):
+            _tasks.warn_of_language(name, language, languages)

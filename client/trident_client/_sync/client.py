@@ -23,6 +23,8 @@ from trident_client._sync.http import HttpTransport
 from trident_client._sync.sending import Sender
 from trident_client._sync.transport import Transport
 from trident_client._types import Answer, ModelInfo, ModelStatistics, Request, Response, Timeout, Tls
+from trident_client.errors import TridentError
+from trident_client.text import unread_language
 
 
 class TridentClient:
@@ -44,6 +46,8 @@ class TridentClient:
         shared_memory: hand large batches over in system shared memory; for a server on this host that lets clients do
             so (``trident-serve --shared-memory``).
         tls: encrypt, and trust whom this says; Triton itself does so over gRPC alone, a proxy in front over HTTP too.
+        check_languages: warn, once for a set of models, of Korean text that it was not made for; what it was made for
+            is asked when the first such text comes.
 
     Raises:
         TridentError: from every method; see :mod:`trident_client.errors` for the tree.
@@ -62,6 +66,7 @@ class TridentClient:
         balancing: Balancing | None = None,
         shared_memory: bool = False,
         tls: Tls | None = None,
+        check_languages: bool = True,
     ) -> None:
         factories: dict[str, _settings.TransportFactory[Transport]] = {
             "http": HttpTransport,
@@ -75,6 +80,8 @@ class TridentClient:
             balancing or Balancing(),
         )
         self._concurrency = concurrency
+        # Sets of models that were looked up; None where nothing is.
+        self._looked_up: set[str] | None = set() if check_languages else None
         self._remade = partial(
             type(self),
             url,
@@ -86,6 +93,7 @@ class TridentClient:
             balancing=balancing,
             shared_memory=shared_memory,
             tls=tls,
+            check_languages=check_languages,
         )
 
     def __reduce__(self) -> tuple[partial[TridentClient], tuple[()]]:
@@ -459,4 +467,21 @@ class TridentClient:
         keep_going: bool = False,
     ) -> _batches.BatchResult:
         steps = _batches.steps(task, job, keep_going=keep_going)
-        return drive(steps, lambda request: self._sender.infer(request, stop))
+        result = drive(steps, lambda request: self._sender.infer(request, stop))
+        self._check_language(task, job.items)
+        return result
+
+    def _check_language(self, task: _tasks.Task[Any, Any, Any], items: Sequence[Any]) -> None:
+        name = task.ensemble.set_of(task.model)
+        # Nothing is asked of a server for texts that every set may have read.
+        if self._looked_up is None or name in self._looked_up or not unread_language(items, ["und"]):
+            return
+        self._looked_up.add(name)
+        try:
+            configuration = self._sender.call(lambda transport, seconds: transport.configuration(name), name)
+        except TridentError:
+            # The answer is there; who cannot be asked for more need not fail for it.
+            return
+        languages = _served.languages(configuration)
+        if language := unread_language(items, languages):
+            _tasks.warn_of_language(name, language, languages)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
@@ -147,10 +148,14 @@ def make_client(
 
 @contextmanager
 def exit_on_failure(input: Path | None = None, output: Path | None = None) -> Iterator[None]:
-    """End with an exit code and a line where something fails."""
+    """End with an exit code and a line where something fails; what the client warns of is a line too."""
     more = "; --resume goes on with what was answered" if input and output else ""
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.showwarning = lambda message, *_: _console().print(
+                f"trident: {message}", style="yellow", markup=False
+            )
+            yield
     except failures.UsageError as error:
         fail(str(error), failures.USAGE)
     except TridentError as error:

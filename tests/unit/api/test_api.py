@@ -122,6 +122,21 @@ def test_what_the_vocabulary_cannot_read_is_told(api):
     assert api.post("/generate", json={"passage": "Good 👍."}).headers["x-unknown-tokens"] == "true"
 
 
+@pytest.mark.parametrize(
+    ("languages", "passage", "told"),
+    [("en", "나는 소년이다", "ko"), ("en", "Kimchi, 김치, is good.", None), ("en,ko-KR", "나는 소년이다", None),
+     ("", "나는 소년이다", None)],
+)  # fmt: skip
+def test_a_text_in_a_language_that_the_set_does_not_name_is_told_and_answered(api, transport, languages, passage, told):
+    named = {"task": {"string_value": "cola"}, "languages": {"string_value": languages}}
+    transport.configurations["cola"] = {"parameters": named}
+    for path, body in (("/generate", {"passage": passage}), ("/acceptability", {"sentences": ["Good.", passage]})):
+        answer = api.post(path, json=body)
+        assert (answer.status_code, answer.headers.get("x-unread-language")) == (200, told)
+    # Another set's languages are its own.
+    assert "x-unread-language" not in api.post("/embed", json={"sentences": [passage], "model": "sts_ko"}).headers
+
+
 def test_truncation_is_told(api):
     assert "x-truncated" not in api.post("/generate", json=PAIR).headers
     long = {**PAIR, "sentence_1": "x" * 600}

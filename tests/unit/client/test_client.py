@@ -14,6 +14,7 @@ from trident_client import (
     AsyncTridentClient,
     BadInputError,
     FakeTransport,
+    LanguageWarning,
     ModelInfo,
     NotReadyError,
     Request,
@@ -57,6 +58,7 @@ def test_public_surface_is_pinned():
         "ConnectTimeoutError",
         "DeadlineError",
         "FakeTransport",
+        "LanguageWarning",
         "ModelInfo",
         "ModelStatistics",
         "NotReadyError",
@@ -89,6 +91,31 @@ def test_long_lists_are_split_and_answered_in_order(transport):
     assert embeddings.dtype == np.float32
     assert embeddings.shape == (150, DIM)
     assert embeddings[:, 0].tolist() == [len(text) for text in texts]
+
+
+ENGLISH = {"parameters": {"task": {"string_value": "cola"}, "languages": {"string_value": "en"}}}
+
+
+@pytest.mark.parametrize("known", [{"cola": ENGLISH}, {}])
+def test_text_in_a_language_that_a_set_was_not_made_for_is_warned_of_once_and_answered(known):
+    transport = FakeTransport(answer, configurations=known)
+    with TridentClient(transport=transport) as client, warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        client.acceptability(["Good."])
+        assert [client.acceptability(["Good.", "나는 소년이다"]).shape for _ in range(2)] == [(2,)] * 2
+        assert len(list(client.stream_acceptability(["나는 소년이다"]))) == 1
+    assert [each.category for each in caught] == [LanguageWarning] * len(known)
+    assert all("cola was made for en alone" in str(each.message) for each in caught)
+
+
+def test_languages_are_looked_up_for_korean_text_alone_and_not_at_all_where_nobody_wants_it(transport):
+    asked = []
+    transport.configuration = lambda name: asked.append(name) or ENGLISH
+    with TridentClient(transport=transport) as client:
+        client.acceptability(["Good.", "Très bon, 김치."])
+    with TridentClient(transport=transport, check_languages=False) as client:
+        client.acceptability(["나는 소년이다"])
+    assert asked == []
 
 
 async def test_async_client_gives_the_same(transport):

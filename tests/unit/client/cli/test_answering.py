@@ -69,6 +69,13 @@ def test_a_reader_may_be_kept_from_saying_that_there_is_no_answer(trident, trans
     assert trident("qa", "Who?", "a b", "--no-answer", "maybe").exit_code == 2
 
 
+def test_a_language_that_the_model_was_not_made_for_is_a_line_and_the_rows_are_answered(trident, transport):
+    transport.configurations["cola"] = {"parameters": {"languages": {"string_value": "en"}}}
+    result = trident("cola", "나는 소년이다", "I am")
+    assert (result.exit_code, len(lines(result.stdout))) == (0, 2)
+    assert "trident: cola was made for en alone, and a text is in ko" in " ".join(result.stderr.split())
+
+
 def test_standard_input_has_a_row_a_line(trident):
     assert [row["probability"] for row in lines(trident("cola", stdin="하나\ntwo\r\n".encode()).stdout)] == [0.06, 0.03]
     (row,) = lines(trident("sts", stdin=b"one\ttwo\n").stdout)

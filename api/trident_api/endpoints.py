@@ -127,7 +127,7 @@ async def embed(body: EmbedRequest, request: Request) -> Response:
     if isinstance(body, HubTexts):
         return await hub_endpoints.embed(body, request)
     call, inference = call_and_inference(request)
-    found = await inference.embed(call, body.sentences, body.model)
+    found = await inference.embed(call, body.sentences, body.model, prompt_name=body.prompt_name)
     # Past pydantic, which would look at every number.
     content = orjson.dumps({"embeddings": found if len(found) else []}, option=orjson.OPT_SERIALIZE_NUMPY)
     return Response(content, media_type="application/json")

@@ -33,7 +33,7 @@ from trident_api.hub_schemas import (
     Rerank,
     Tokens,
 )
-from trident_api.inference import Inference
+from trident_api.inference import Inference, InputType, Values
 from trident_api.openai_endpoints import OPENAI_ERRORS
 from trident_api.schemas import Answer
 from trident_api.settings import ApiSettings
@@ -56,7 +56,7 @@ async def root(body: HubRequest, request: Request) -> Any:
 async def embed(body: HubTexts, request: Request) -> Response:
     """Return the embedding of each text, as a list."""
     call, inference = _call_and_inference(request)
-    found = await inference.embed(call, body.texts, body.model or contract.STS.name)
+    found = await inference.embed(call, body.texts, body.model or contract.STS.name, prompt_name=body.prompt_name)
     _refuse_truncated(body, call)
     # Past pydantic, which would look at every number.
     return Response(orjson.dumps(found, option=orjson.OPT_SERIALIZE_NUMPY), media_type="application/json")
@@ -65,7 +65,8 @@ async def embed(body: HubTexts, request: Request) -> Response:
 async def compare(body: HubSimilarity, request: Request) -> list[float]:
     """Return the cosine of a sentence and each of some others."""
     given = body.inputs
-    return await _cosines(request, body, given.source_sentence, given.sentences, body.model)
+    found = await _embed_both(request, body, given.source_sentence, given.sentences, prompt_name=body.prompt_name)
+    return _cosines(found)
 
 
 async def answer(body: HubQuestion, request: Request) -> Answer | list[Answer]:
@@ -100,10 +101,10 @@ async def rerank(body: HubRerank, request: Request) -> list[Ranked]:
 
     The scores are cosines.
     """
-    scores = await _cosines(request, body, body.query, body.texts, body.model)
+    scores = _cosines(await _embed_both(request, body, body.query, body.texts, kinds=_kinds(body.texts)))
     return [
         Ranked(index=each, score=scores[each], text=body.texts[each] if body.return_text else None)
-        for each in _best_first(scores)
+        for each in _best_first(scores)[: body.top_n]
     ]
 
 
@@ -112,7 +113,8 @@ async def rerank(body: HubRerank, request: Request) -> list[Ranked]:
 async def rerank_documents(body: Rerank, request: Request) -> RankedDocuments:
     """Put documents in order, as `/rerank` does, for the clients of Cohere and Jina."""
     call, _ = _call_and_inference(request)
-    scores = await _cosines(request, HubOptions(), body.query, body.texts, body.model)
+    options = HubOptions(model=body.model)
+    scores = _cosines(await _embed_both(request, options, body.query, body.texts, kinds=_kinds(body.texts)))
     results = [
         RankedDocument(
             index=each,
@@ -140,14 +142,30 @@ def _call_and_inference(request: Request) -> tuple[Call, Inference]:
     return request.state.call, request.app.state.inference
 
 
-async def _cosines(
-    request: Request, options: HubOptions, text: str, others: Sequence[str], model: str | None
-) -> list[float]:
+def _kinds(passages: Sequence[str]) -> list[InputType | None]:
+    return ["query", *("passage" for _ in passages)]
+
+
+async def _embed_both(
+    request: Request,
+    options: HubOptions,
+    text: str,
+    others: Sequence[str],
+    *,
+    prompt_name: str | None = None,
+    kinds: Sequence[InputType | None] = (),
+) -> Values:
+    """Return the embedding of a text, and of those that it is compared with."""
     call, inference = _call_and_inference(request)
-    vectors = await inference.embed(call, [text, *others], model or contract.STS.name)
+    model = options.model or contract.STS.name
+    vectors = await inference.embed(call, [text, *others], model, prompt_name=prompt_name, kinds=kinds)
     # The text itself is no item of the list.
     call.note_truncated(each - 1 for each in call.truncated_items if each)
     _refuse_truncated(options, call)
+    return vectors
+
+
+def _cosines(vectors: Values) -> list[float]:
     cosines: list[float] = (vectors[1:] @ vectors[0]).tolist()
     return cosines
 

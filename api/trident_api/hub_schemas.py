@@ -11,6 +11,7 @@ from trident_api.schemas import (
     EXAMPLE_QUESTION,
     SHAPE_TAG,
     WHOLE,
+    PromptName,
     Question,
     Questions,
     Sentence,
@@ -34,7 +35,7 @@ class HubOptions(BaseModel):
     )
     truncation_direction: Literal["right", "Right"] | None = Field(None, description="Only an end is ignored.")
     normalize: Literal[True] | None = Field(None, description="Vectors have unit norm.")
-    prompt_name: None = Field(None, description="No set of models has prompts.")
+    prompt_name: PromptName = None
 
 
 def _one_or_more(given: Any) -> str:
@@ -63,6 +64,8 @@ class HubTexts(HubOptions):
 
 class HubJudged(HubTexts):
     """A sentence or a list of sentences to judge."""
+
+    prompt_name: None = Field(None, description="What judges has no prompts.")
 
     parameters: dict[str, Any] | None = Field(
         None, description="As the hub's clients send it; an answer to it has the hub's shape."
@@ -122,9 +125,11 @@ class HubRerank(HubOptions):
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"query": TEXTS[0], "texts": TEXTS[1:]}]})
 
+    prompt_name: None = Field(None, description="A set with prompts for queries and for passages has them in front.")
     query: Sentence
     texts: list[Sentence] = Field(min_length=1, max_length=MAX_ITEMS - 1)
     raw_scores: bool | None = Field(None, description="Makes no difference: scores are cosines.")
+    top_n: Annotated[int, Field(ge=1), WHOLE] | None = Field(None, description="So many of the best; all by default.")
     return_text: bool | None = Field(None, description="Whether each text is in the answer.")
 
 

@@ -6,15 +6,16 @@ import asyncio
 import math
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager, suppress
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from trident_client import (
     Answer,
     AsyncTridentClient,
+    BadInputError,
     DeadlineError,
     ModelInfo,
     NotReadyError,
@@ -71,6 +72,10 @@ BYTES_PER_TOKEN, SPECIAL_TOKENS = 4, 2
 MOST_TOKENS = 512
 #: A request of more tokens, or of more items than a batch, is a large one.
 LARGE_WORK = 4096
+#: What a text is to be found by, or to be found for.
+InputType = Literal["query", "passage"]
+#: What sets call the prompts of each.
+PROMPTS: Mapping[InputType, Sequence[str]] = {"query": ("query",), "passage": ("passage", "document")}
 #: Infers the items of one task with a model; and with one model.
 TaskInference = Callable[[str, Sequence[Any]], Awaitable[Sequence[Result]]]
 ModelInference = Callable[[Sequence[Any]], Awaitable[Sequence[Result]]]
@@ -163,9 +168,30 @@ class Inference:
                         call.unknown |= index in unknown
                         yield PairResult(score, score >= threshold, index in truncated)
 
-    async def embed(self, call: Call, texts: Sequence[str], model: str) -> Values:
-        """Return embeddings: float32 ``[n, dim]``, unit norm. How many tokens they took is noted in the call."""
-        async with self._request(call, "embed", texts, model):
+    async def embed(
+        self,
+        call: Call,
+        texts: Sequence[str],
+        model: str,
+        *,
+        prompt_name: str | None = None,
+        kinds: Sequence[InputType | None] = (),
+    ) -> Values:
+        """Return embeddings: float32 ``[n, dim]``, unit norm. How many tokens they took is noted in the call.
+
+        Args:
+            call: of the request.
+            texts: what is embedded.
+            model: the set of models.
+            prompt_name: which of the set's prompts stands in front of each text; its default where None.
+            kinds: what each text is, in place of that, for sets with a prompt for such; others take all texts alike.
+        """
+        async with self._request(call, "embed", texts, model) as info:
+            if prompt_name is not None:
+                prompt = info.prompt(prompt_name)
+                texts = [prompt + text for text in texts]
+            elif info.prompts and kinds:
+                texts = [_prompt_of(info, kind) + text for kind, text in zip(kinds, texts, strict=True)]
             rows = await self._values(call, "embed", texts, model)
         return np.stack(rows) if rows else np.empty((0, 0), np.float32)
 
@@ -315,6 +341,14 @@ class Inference:
             if not limit.expired():
                 raise
             raise DeadlineError(f"No answer within {self._deadline:g} s, the wait for its turn included.") from None
+
+
+def _prompt_of(info: ModelInfo, kind: InputType | None) -> str:
+    """Return a set's prompt for texts of a kind; empty where it has none, so that its default stands."""
+    for name in PROMPTS[kind] if kind else ():
+        with suppress(BadInputError):
+            return info.prompt(name)
+    return ""
 
 
 def work_of(task: str, items: Sequence[Any]) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -13,7 +14,8 @@ from trident_client import ModelInfo, contract
 
 from trident_api import problems
 from trident_api.catalogue import Catalogue, UnknownModelError
-from trident_api.schemas import SHAPE_TAG, Sentence, Whole
+from trident_api.inference import InputType
+from trident_api.schemas import SHAPE_TAG, PromptName, Sentence, Whole
 
 #: As many as OpenAI takes.
 MAX_INPUTS = 2048
@@ -23,6 +25,16 @@ LISTS = ("/v1/embeddings",)
 OPENAI_ERRORS = problems.responses(400, 404, 413, 415, 429, 500, 502, 503, 504)
 
 router = APIRouter(prefix="/v1", tags=["OpenAI"])
+
+
+#: What OpenAI's imitators call the kinds of texts.
+INPUT_TYPES: Mapping[str, InputType] = {
+    "query": "query",
+    "search_query": "query",
+    "passage": "passage",
+    "document": "passage",
+    "search_document": "passage",
+}
 
 
 def _no_token_ids(given: Any) -> Any:
@@ -57,9 +69,16 @@ class EmbeddingRequest(BaseModel):
     model: str | None = Field(
         None, max_length=100, description="The set of models that embeds, as `/v1/models` lists them; `sts` by default."
     )
-    encoding_format: Literal["float", "base64"] | None = Field(
-        None, description="Numbers, or little-endian float32 in base64; numbers by default."
+    encoding_format: Literal["float", "base64", "int8", "binary", "ubinary"] | None = Field(
+        None,
+        description="Numbers, by default; little-endian float32 in base64; whole numbers, the greatest 127 in "
+        "size; or the components' signs, eight a number, from -128 or, with `ubinary`, from 0 on. Not OpenAI's are the "
+        "last three: cosines of `int8` are nearly the same, and of signs the Hamming distance tells.",
     )
+    input_type: Literal["query", "passage", "document", "search_query", "search_document"] | None = Field(
+        None, description="What the texts are, for a set with a prompt for such; others take all texts alike."
+    )
+    prompt_name: PromptName = None
     dimensions: Whole | None = Field(
         None,
         ge=1,
@@ -116,7 +135,8 @@ async def create_embeddings(body: EmbeddingRequest, request: Request) -> Respons
     model = contract.STS.name if body.model is None else body.model
     if body.dimensions is not None:
         await _check_dimensions(request, model, body.dimensions)
-    found = await inference.embed(call, texts, model)
+    kinds = [INPUT_TYPES[body.input_type]] * len(texts) if body.input_type else []
+    found = await inference.embed(call, texts, model, prompt_name=body.prompt_name, kinds=kinds)
     if body.dimensions is not None:
         found = _shorten(found, body.dimensions)
     # Past pydantic, which would look at every number.
@@ -176,4 +196,13 @@ def _shorten(embeddings: Any, dimensions: int) -> Any:
 
 def _encode(embedding: Any, form: str) -> Any:
     row = np.ascontiguousarray(embedding, dtype="<f4")
-    return base64.b64encode(row.tobytes()).decode() if form == "base64" else row
+    if form == "base64":
+        return base64.b64encode(row.tobytes()).decode()
+    if form == "int8":
+        # By the vector's own greatest component: its length, which cosines do not see, is lost and its direction kept.
+        return np.rint(row * (127 / max(np.abs(row).max(), np.finfo(np.float32).tiny))).astype(np.int8)
+    if form in {"binary", "ubinary"}:
+        packed = np.packbits(row > 0)
+        # As sentence-transformers, Cohere and Jina have them.
+        return packed if form == "ubinary" else (packed.astype(np.int16) - 128).astype(np.int8)
+    return row

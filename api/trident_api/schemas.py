@@ -104,6 +104,12 @@ class SentencePairs(BaseModel):
     model: str = _model(contract.STS.name)
 
 
+PromptName = Annotated[
+    str | None,
+    Field(max_length=100, description="Which prompt of the set, as `/models` lists them, stands in front of a text."),
+]
+
+
 class Texts(BaseModel):
     """Sentences to embed."""
 
@@ -114,6 +120,7 @@ class Texts(BaseModel):
 
     sentences: list[Sentence] = Field(max_length=contract.EMBED.max_items)
     model: str = _model(contract.STS.name)
+    prompt_name: PromptName = None
 
 
 class AskedQuestion(BaseModel):
@@ -271,6 +278,8 @@ class Model(BaseModel):
     languages: list[str] = Field(description="BCP 47 tags; empty where it was not said.")
     dimension: int | None = Field(description="Numbers in an embedding; null for a task without.")
     dimensions: list[int] = Field(description="Shorter vectors that its embeddings were trained for.")
+    prompts: dict[str, str] = Field(description="What may stand in front of a text, by name.")
+    default_prompt_name: str = Field(description="Which of them does where none is named; empty for none.")
     threshold: float | None = Field(description="Score from which `pred` is 1; null where there is none.")
     metrics: dict[str, float] = Field(description="What it scored when it was made.")
 

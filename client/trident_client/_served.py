@@ -34,7 +34,9 @@ def model_infos(configurations: Mapping[str, Configuration]) -> list[ModelInfo]:
     """
     # Of a set's models only the main ensemble tells its task.
     return [
-        _model_info(name, configuration, configurations.get(contract.EMBED.of(name)))
+        model_info(
+            name, configuration, configurations.get(contract.EMBED.of(name)), configurations.get(tokenizer(name))
+        )
         for name, configuration in configurations.items()
         if "task" in configuration.get("parameters", {})
     ]
@@ -59,8 +61,20 @@ def model_statistics(statistics: Mapping[str, Sequence[Statistics]]) -> list[Mod
     return sorted(each_model, key=lambda each: (each.server, each.name, each.version))
 
 
-def _model_info(name: str, configuration: Configuration, embedding: Configuration | None) -> ModelInfo:
-    parameters = {key: value.get("string_value", "") for key, value in configuration["parameters"].items()}
+def tokenizer(name: str) -> str:
+    """Return the name of a set's tokenizer."""
+    return f"{name}_tokenizer"
+
+
+def model_info(
+    name: str, configuration: Configuration, embedding: Configuration | None, tokenizer: Configuration | None
+) -> ModelInfo:
+    """Return what the configurations of a set's main ensemble and of two of its parts tell of it.
+
+    Raises:
+        ServerError: they are not what an export writes.
+    """
+    parameters = _parameters(configuration)
     try:
         return ModelInfo(
             name=name,
@@ -70,9 +84,16 @@ def _model_info(name: str, configuration: Configuration, embedding: Configuratio
             threshold=float(parameters["threshold"]) if "threshold" in parameters else None,
             metrics=json.loads(parameters.get("metrics", "{}")),
             dimensions=tuple(int(each) for each in filter(None, parameters.get("dimensions", "").split(","))),
+            prompts=json.loads(_parameters(tokenizer).get("prompts", "{}")),
+            default_prompt_name=_parameters(tokenizer).get("default_prompt_name", ""),
         )
     except ValueError as error:
         raise ServerError(f"the model's parameters cannot be read: {error}", name) from error
+
+
+def _parameters(configuration: Configuration | None) -> dict[str, str]:
+    parameters = (configuration or {}).get("parameters", {})
+    return {key: value.get("string_value", "") for key, value in parameters.items()}
 
 
 def _model_statistics(server: str, statistics: Statistics) -> ModelStatistics:

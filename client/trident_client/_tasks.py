@@ -38,10 +38,13 @@ class Task(Protocol, Generic[Item, Value, Result]):
     Attributes:
         ensemble: what is asked, as the contract has it.
         model: the ensemble's name in the set of models that is asked.
+        prompt: stands in front of each text.
         items: what the items are called in messages.
         batch: how many items a request takes.
         missing: stands in the place of an item that the model does not take.
     """
+
+    prompt: str
 
     @property
     def ensemble(self) -> Ensemble:
@@ -122,6 +125,8 @@ class _Ensemble:
         self.model = ensemble.of(model)
         self.items, self.batch = ensemble.items, ensemble.max_batch
         self.numbers: dict[str, Array] = {}
+        # What stands in front of each text.
+        self.prompt = ""
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -161,6 +166,7 @@ class _Ensemble:
     def _encode(self, text: Any, text_input: TextInput, index: int) -> bytes:
         # The servers would say so too, but each refusal there costs the rest of its batch.
         encoded = b""
+        prompt = self.prompt.encode()
         reason = None
         if not isinstance(text, str):
             reason = f"must be str, got {type(text).__name__}"
@@ -178,7 +184,7 @@ class _Ensemble:
         if reason is not None:
             message = f"{text_input.texts}[{index}] {reason}"
             raise BadInputError(message, self.model, index=index, field=text_input.column, reason=reason)
-        return encoded
+        return prompt + encoded
 
 
 class _Scores(_Ensemble):

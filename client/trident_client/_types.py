@@ -48,6 +48,8 @@ class ModelInfo:
         threshold: similarity from which two sentences are called similar; None where there is none.
         metrics: what it scored, by name.
         dimensions: shorter vectors that its embeddings were trained for.
+        prompts: what may stand in front of a text, by the names that ``prompt_name`` takes.
+        default_prompt_name: which of them does where none is asked for; empty for none.
     """
 
     name: str
@@ -57,6 +59,21 @@ class ModelInfo:
     threshold: float | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
     dimensions: tuple[int, ...] = ()
+    prompts: Mapping[str, str] = field(default_factory=dict)
+    default_prompt_name: str = ""
+
+    def prompt(self, name: str) -> str:
+        """Return the prompt of a name.
+
+        Raises:
+            BadInputError: the set has none of the name, or an empty one, in whose place its default would stand.
+        """
+        default = self.prompts.get(self.default_prompt_name)
+        accepted = [each for each, text in self.prompts.items() if text or not default]
+        if name not in accepted:
+            reason = f"must be a prompt of {self.name}, got {name!r}; accepted are: {', '.join(accepted) or 'none'}"
+            raise BadInputError(f"prompt_name {reason}", self.name, field="prompt_name", reason=reason)
+        return self.prompts[name]
 
 
 @dataclass(frozen=True)

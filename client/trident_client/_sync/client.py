@@ -189,6 +189,7 @@ class TridentClient:
         on_truncation: _tasks.OnTruncation = _tasks.warn_of_truncation,
         on_unknown: _tasks.OnUnknown = _tasks.warn_of_unknown,
         on_token_counts: _tasks.OnTokenCounts | None = None,
+        prompt_name: str | None = None,
     ) -> npt.NDArray[np.float32]:
         """Return each text's embedding, float32 ``[n, dim]``, unit norm.
 
@@ -199,9 +200,11 @@ class TridentClient:
             on_unknown: the same of those with words or symbols that the vocabulary cannot read.
             on_token_counts: called with how many tokens of each text the encoder read, specials included; in a stream
                 with those of the next few texts, before their results come, and 0 for one that is not taken.
+            prompt_name: which of the set's prompts stands in front of each text, such as ``query``, as :meth:`models`
+                lists them; the set's default when None.
         """
         task = _tasks.Embedding(model, count_tokens=on_token_counts is not None)
-        found = self._list(task, texts, on_truncation, on_unknown, on_token_counts)
+        found = self._list(task, texts, on_truncation, on_unknown, on_token_counts, prompt_name)
         if len(found):
             return found
         configuration = self._sender.call(lambda transport, seconds: transport.configuration(task.model), task.model)
@@ -303,13 +306,16 @@ class TridentClient:
         on_token_counts: _tasks.OnTokenCounts | None = None,
         on_bad_item: _tasks.OnBadItem | None = None,
         concurrency: int | None = None,
+        prompt_name: str | None = None,
     ) -> Generator[npt.NDArray[np.float32], None, None]:
         """Yield each text's embedding, float32 ``[dim]``, in order; see :meth:`embed` and :meth:`stream_acceptability`.
 
         The embedding of a text that is not taken is empty: ``[0]``.
         """
         task = _tasks.Embedding(model, count_tokens=on_token_counts is not None)
-        return self._stream(task, texts, on_truncation, on_unknown, on_bad_item, on_token_counts, concurrency)
+        return self._stream(
+            task, texts, on_truncation, on_unknown, on_bad_item, on_token_counts, concurrency, prompt_name
+        )
 
     def stream_predictions(
         self,
@@ -402,7 +408,10 @@ class TridentClient:
         on_truncation: _tasks.OnTruncation = _tasks.warn_of_truncation,
         on_unknown: _tasks.OnUnknown = _tasks.warn_of_unknown,
         on_token_counts: _tasks.OnTokenCounts | None = None,
+        prompt_name: str | None = None,
     ) -> _tasks.Result:
+        if prompt_name is not None:
+            task.prompt = self._prompt(task, prompt_name)
         # Every item is looked at before the first is sent.
         jobs = [
             _batches.Batch(each.start, each.items, task.request(each.items, each.start))
@@ -427,7 +436,10 @@ class TridentClient:
         on_bad_item: _tasks.OnBadItem | None = None,
         on_token_counts: _tasks.OnTokenCounts | None = None,
         concurrency: int | None = None,
+        prompt_name: str | None = None,
     ) -> Generator[_tasks.Value, None, None]:
+        if prompt_name is not None:
+            task.prompt = self._prompt(task, prompt_name)
         jobs = batches(_tasks.checked(items, task), task.batch)
         keep_going = on_bad_item is not None
         with closing(self._send_all(task, jobs, keep_going=keep_going, concurrency=concurrency)) as results:
@@ -470,6 +482,12 @@ class TridentClient:
         result = drive(steps, lambda request: self._sender.infer(request, stop))
         self._check_language(task, job.items)
         return result
+
+    def _prompt(self, task: _tasks.Task[Any, Any, Any], name: str) -> str:
+        found = task.ensemble.set_of(task.model)
+        part = _served.tokenizer(found)
+        tokenizer = self._sender.call(lambda transport, seconds: transport.configuration(part), part)
+        return _served.model_info(found, {"parameters": {"task": {"string_value": ""}}}, None, tokenizer).prompt(name)
 
     def _check_language(self, task: _tasks.Task[Any, Any, Any], items: Sequence[Any]) -> None:
         name = task.ensemble.set_of(task.model)

@@ -110,6 +110,9 @@ def sts(
 def embed(
     texts: Annotated[list[str] | None, typer.Argument(help="Texts to embed.")] = None,
     model: Annotated[str, typer.Option(help="The set of models that embeds; see trident models.")] = contract.STS.name,
+    prompt_name: Annotated[
+        str | None, typer.Option(help="Which of the set's prompts stands in front of a text; its default if none.")
+    ] = None,
     input: Input = None,
     output: Output = None,
     format: Format = None,
@@ -123,7 +126,9 @@ def embed(
     quiet: Quiet = False,
 ) -> None:
     """Embed texts as vectors of unit length."""
-    answer(tasks.embed(model), [{"text": each} for each in texts or []], **common_options(locals()))
+    settings = {"prompt_name": prompt_name} if prompt_name is not None else {}
+    rows = [{"text": each} for each in texts or []]
+    answer(tasks.embed(model, prompt_name), rows, settings=settings, **common_options(locals()))
 
 
 @app.command(help=page("qa"))

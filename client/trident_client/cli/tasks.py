@@ -74,7 +74,7 @@ def sts(model: str) -> Task:
     )
 
 
-def embed(model: str) -> Task:
+def embed(model: str, prompt_name: str | None = None) -> Task:
     """Texts to embeddings."""
     return Task(
         contract.EMBED.name,
@@ -83,7 +83,12 @@ def embed(model: str) -> Task:
         _columns(contract.EMBED),
         {"embedding": "list<float>"},
         lambda client, items, on_truncation, on_unknown, on_bad_item: client.stream_embeddings(
-            items, model=model, on_truncation=on_truncation, on_unknown=on_unknown, on_bad_item=on_bad_item
+            items,
+            model=model,
+            on_truncation=on_truncation,
+            on_unknown=on_unknown,
+            on_bad_item=on_bad_item,
+            prompt_name=prompt_name,
         ),
         lambda value: {"embedding": value},
     )

@@ -38,6 +38,7 @@ class TritonPythonModel:
         prompts = json.loads(config["parameters"].get("prompts", {"string_value": "{}"})["string_value"])
         default = config["parameters"].get("default_prompt_name", {"string_value": ""})["string_value"]
         self.prompt = prompts.get(default, "")
+        self.prompts = tuple(filter(None, prompts.values()))
 
     def execute(self, requests):
         """Answer each request with its own ids; a request with a bad text gets an error and harms no other."""
@@ -49,7 +50,7 @@ class TritonPythonModel:
                     tensor = pb_utils.get_input_tensor_by_name(request, name)
                     if tensor is not None:
                         start = len(texts)
-                        texts += [self.prompt + text for text in decode(tensor.as_numpy(), name)]
+                        texts += map(self.prompted, decode(tensor.as_numpy(), name))
                         names += [f"{name} {row}" for row in range(len(texts) - start)]
                         spans[index].append(slice(start, len(texts)))
             except BadTextError as error:
@@ -72,6 +73,10 @@ class TritonPythonModel:
             else pb_utils.InferenceResponse(output_tensors([encoded[span] for span in sides]))
             for index, sides in enumerate(spans)
         ]
+
+    def prompted(self, text):
+        """Put the default prompt in front of a text; one that begins with a prompt of the set has its own."""
+        return text if self.prompts and text.startswith(self.prompts) else self.prompt + text
 
     def tells(self, encoding):
         """Say whether a text has a token that was known; the specials that frame it are no text."""

@@ -87,6 +87,38 @@ def test_texts_are_put_in_order_as_tei_does(api, transport):
     # Encoded once, whatever the number of texts.
     assert [len(each.inputs["TEXT"]) for each in transport.requests] == [5]
     assert set(api.post("/rerank", json={"query": "a", "texts": texts}).json()[0]) == {"index", "score"}
+    assert len(api.post("/rerank", json={"query": "a", "texts": texts, "top_n": 2}).json()) == 2
+
+
+PROMPTS = {"prompts": {"string_value": '{"query": "query: ", "document": "passage: "}'}}
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "sent"),
+    [
+        ("/embed", {"inputs": ["a", "b"], "prompt_name": "document"}, ["passage: a", "passage: b"]),
+        ("/embed", {"sentences": ["a"], "prompt_name": "query"}, ["query: a"]),
+        ("/embed", {"inputs": "a"}, ["a"]),
+        ("/similarity", {"inputs": {"source_sentence": "a", "sentences": ["b"]}, "prompt_name": "query"},
+         ["query: a", "query: b"]),
+        ("/rerank", {"query": "a", "texts": ["b", "c"]}, ["query: a", "passage: b", "passage: c"]),
+        ("/v2/rerank", {"query": "a", "documents": ["b"]}, ["query: a", "passage: b"]),
+        ("/v1/embeddings", {"input": ["a"], "input_type": "search_document"}, ["passage: a"]),
+        ("/v1/embeddings", {"input": "a", "input_type": "query"}, ["query: a"]),
+        ("/v1/embeddings", {"input": "a", "prompt_name": "document"}, ["passage: a"]),
+        # A set without prompts takes all texts alike.
+        ("/v1/embeddings", {"input": "a", "input_type": "query", "model": "sts"}, ["a"]),
+        ("/rerank", {"query": "a", "texts": ["b"], "model": "sts"}, ["a", "b"]),
+    ],
+)  # fmt: skip
+def test_prompts_of_a_set_stand_in_front_of_texts(api, transport, path, body, sent):
+    transport.configurations["sts_ko_tokenizer"] = {"parameters": PROMPTS}
+    answer = api.post(path, json={"model": "sts_ko"} | body)
+    assert answer.status_code == 200, answer.text
+    assert [text.decode() for text in transport.requests[-1].inputs["TEXT"][:, 0]] == sent
+    described = {each["name"]: each for each in api.get("/models").json()["models"]}
+    assert described["sts_ko"]["prompts"] == {"query": "query: ", "document": "passage: "}
+    assert described["sts"]["prompts"] == {}
 
 
 @pytest.mark.parametrize("path", ["/v1/rerank", "/v2/rerank"])
@@ -126,6 +158,8 @@ def test_a_text_that_is_too_long_is_cut_and_told_or_refused(api, path, body):
         ("/embed", {"inputs": [1, 2]}, "inputs.0"),
         ("/embed", {"inputs": "a", "normalize": False}, "normalize"),
         ("/embed", {"inputs": "a", "prompt_name": "query"}, "prompt_name"),
+        ("/predict", {"inputs": "a", "prompt_name": "query"}, "prompt_name"),
+        ("/rerank", {"query": "a", "texts": ["b"], "prompt_name": "query"}, "prompt_name"),
         ("/embed", {"inputs": "a", "truncation_direction": "Left"}, "truncation_direction"),
         ("/similarity", {"inputs": {"source_sentence": "a", "sentences": []}}, "inputs.sentences"),
         ("/similarity", {"inputs": "a"}, "inputs"),

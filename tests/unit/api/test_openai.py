@@ -39,6 +39,20 @@ def test_base64_is_little_endian_float32(api):
     assert np.linalg.norm(np.frombuffer(base64.b64decode(text), "<f4")) == pytest.approx(1)
 
 
+def test_small_forms_of_vectors_keep_their_direction_and_their_signs(api):
+    def ask(form):
+        body = {"model": "sts", "input": TEXTS, "encoding_format": form}
+        return np.array([each["embedding"] for each in api.post("/v1/embeddings", json=body).json()["data"]])
+
+    numbers, whole = ask("float"), ask("int8")
+    assert np.abs(whole).max(1).tolist() == [127] * 3
+    cosines = (numbers * whole).sum(1) / np.linalg.norm(whole, axis=1)
+    assert cosines == pytest.approx([1, 1, 1], abs=1e-3)
+    unsigned, signed = ask("ubinary"), ask("binary")
+    # All of the stand-in's components are above 0: eight bits.
+    assert (unsigned.tolist(), signed.tolist()) == ([[255]] * 3, [[127]] * 3)
+
+
 def test_one_text_is_a_list_of_one(client):
     assert len(client.embeddings.create(model="sts", input="a").data) == 1
 
@@ -65,7 +79,7 @@ INVALID = "invalid_request_error"
         ({"input": []}, "at least 1 item", "input"),
         ({"input": ""}, "visible character", "input"),
         ({"input": ["a"] * 2049}, "at most 2048 items", "input"),
-        ({"encoding_format": "hex"}, "'float' or 'base64'", "encoding_format"),
+        ({"encoding_format": "hex"}, "'float', 'base64', 'int8', 'binary' or 'ubinary'", "encoding_format"),
         # As LangChain sends them unless it is told not to.
         ({"input": [[9906, 1917], [1]]}, r"check_embedding_ctx_length=False", "input"),
         ({"input": [9906, 1917]}, r"check_embedding_ctx_length=False", "input"),

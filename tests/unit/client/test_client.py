@@ -118,6 +118,35 @@ def test_languages_are_looked_up_for_korean_text_alone_and_not_at_all_where_nobo
     assert asked == []
 
 
+PROMPTED = {
+    "prompts": {"string_value": '{"query": "query: ", "passage": "passage: ", "plain": ""}'},
+    "default_prompt_name": {"string_value": "query"},
+}
+
+
+def test_a_sets_prompts_stand_in_front_of_texts_where_they_are_asked_for():
+    known = {"mine": {"parameters": {"task": {"string_value": "sts"}}}, "mine_tokenizer": {"parameters": PROMPTED}}
+    transport = FakeTransport(answer, configurations=known | {"sts_tokenizer": {}})
+
+    def sent():
+        return [text.decode() for text in transport.requests[-1].inputs["TEXT"][:, 0]]
+
+    with TridentClient(transport=transport) as client:
+        assert client.embed(["a", "b"], model="mine", prompt_name="passage").shape == (2, DIM)
+        assert sent() == ["passage: a", "passage: b"]
+        assert len(list(client.stream_embeddings(["c"], model="mine", prompt_name="query"))) == 1
+        assert sent() == ["query: c"]
+        client.embed(["a"], model="mine")
+        assert sent() == ["a"], "the default is the tokenizer's to put there"
+        # An empty one cannot stand in the default's place.
+        for model, name, accepted in (("mine", "plain", "query, passage"), ("sts", "query", "none")):
+            with pytest.raises(BadInputError, match=f"accepted are: {accepted}") as caught:
+                client.embed(["a"], model=model, prompt_name=name)
+            assert caught.value.field == "prompt_name"
+        (info,) = client.models()
+    assert (info.prompts["passage"], info.default_prompt_name) == ("passage: ", "query")
+
+
 async def test_async_client_gives_the_same(transport):
     texts = ["x" * (1 + index % 200) for index in range(150)]
     async with AsyncTridentClient(transport=AsyncFakeTransport(answer)) as client:

@@ -113,6 +113,9 @@ def test_the_default_prompt_stands_in_front_of_every_text(
     # The row's second text, behind the mark.
     assert pieces(answer)[len(prompt) + 3 :] == ["[CLS]", *prompt, "sat", "[SEP]"]
     assert answer.outputs["TRUNCATED_TOKENS"].tolist() == [[0], [9 + len(prompt) + 2 - MAX_LENGTH]]
+    # A text that brings a prompt of the set has that one, and no other.
+    (own,) = prompted.execute([fake_triton.request(TEXT=texts("sat cat"))])
+    assert pieces(own) == ["[CLS]", "sat", "cat", "[SEP]"]
     (refused,) = prompted.execute([fake_triton.request(TEXT=texts(" "))])
     assert "TEXT 0 is empty" in str(refused.error)
 

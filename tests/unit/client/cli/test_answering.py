@@ -76,6 +76,14 @@ def test_a_language_that_the_model_was_not_made_for_is_a_line_and_the_rows_are_a
     assert "trident: cola was made for en alone, and a text is in ko" in " ".join(result.stderr.split())
 
 
+def test_a_prompt_of_the_set_is_named(trident, transport):
+    transport.configurations["sts_tokenizer"] = {"parameters": {"prompts": {"string_value": '{"query": "query: "}'}}}
+    assert trident("embed", "aa", "--prompt-name", "query").exit_code == 0
+    assert transport.requests[-1].inputs["TEXT"].tolist() == [[b"query: aa"]]
+    result = trident("embed", "aa", "--prompt-name", "passage")
+    assert (result.exit_code != 0, "accepted are: query" in " ".join(result.stderr.split())) == (True, True)
+
+
 def test_standard_input_has_a_row_a_line(trident):
     assert [row["probability"] for row in lines(trident("cola", stdin="하나\ntwo\r\n".encode()).stdout)] == [0.06, 0.03]
     (row,) = lines(trident("sts", stdin=b"one\ttwo\n").stdout)

@@ -146,6 +146,18 @@ def test_a_model_says_what_it_is_for_and_a_request_can_be_copied(open_page):
     compile(python, "page", "exec")
 
 
+def test_a_text_file_that_is_dropped_on_a_field_is_its_text(open_page):
+    page = ready(open_page())
+    text = "I am a boy.\nI are a boy."
+    dropped = page.evaluate_handle(
+        "text => { const held = new DataTransfer(); held.items.add(new File([text], 'a.txt')); return held; }", text
+    )
+    page.dispatch_event("#acceptability-text", "drop", {"dataTransfer": dropped})
+    expect(page.locator("#acceptability-text")).to_have_value(text)
+    page.get_by_role("button", name="Judge").click()
+    expect(page.locator("#acceptability [role=meter]")).to_have_count(2)
+
+
 @pytest.mark.parametrize(
     ("tab", "button"), [("Acceptability", "Judge"), ("Similarity", "Compare"), ("Question", "Ask")]
 )

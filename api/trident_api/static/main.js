@@ -134,6 +134,16 @@ for (const form of document.querySelectorAll("section form")) {
     }
   });
 }
+// A text file that is dropped on a field is its text.
+for (const field of document.querySelectorAll("textarea")) {
+  const holdsFile = ({ dataTransfer }) => dataTransfer.types.includes("Files");
+  field.addEventListener("dragover", (event) => holdsFile(event) && event.preventDefault());
+  field.addEventListener("drop", async (event) => {
+    if (!holdsFile(event)) return;
+    event.preventDefault();
+    field.value = await event.dataTransfer.files[0].text();
+  });
+}
 document.getElementById("language").addEventListener("click", () => {
   toggle();
   showState();

@@ -143,7 +143,8 @@ def _call_and_inference(request: Request) -> tuple[Call, Inference]:
 
 
 def _kinds(passages: Sequence[str]) -> list[InputType | None]:
-    return ["query", *("passage" for _ in passages)]
+    passage: InputType = "passage"
+    return ["query", *(passage for _ in passages)]
 
 
 async def _embed_both(

@@ -200,6 +200,14 @@ def test_padding_alone_is_a_zero_vector_and_the_server_lives_on(client: Inferenc
     assert embed(client, GUITAR).shape == (1, 384)
 
 
+def test_an_id_of_no_token_is_answered_with_nan_and_its_neighbours_as_ever(client: InferenceServerClient) -> None:
+    ids = np.array([[101, 2023, 102, -1], [101, 30522, 102, -1], [101, 2023, -3, 102]], dtype=np.int32)
+    tensor = InferInput("INPUT_IDS", list(ids.shape), "INT32").set_data_from_numpy(ids)
+    answer = client.infer("sts_encoder", [tensor], client_timeout=60).as_numpy("EMBEDDING")
+    assert np.isnan(answer).all(1).tolist() == [False, True, True]
+    assert np.linalg.norm(answer[0]) == pytest.approx(1, abs=1e-4)
+
+
 def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Read an object of JSON as strict parsers do."""
     [most] = Counter(name for name, _ in pairs).most_common(1) or [("", 1)]

@@ -68,6 +68,10 @@ check: models ## lint, type-check and run the tests that need no server and make
 quick-tests: $(STAMP)
 	@$(BIN)/python $(PYTEST) $(BESIDE) -m "not (serving or browser or bench or slow)" $(ARGS)
 
+.PHONY: clients
+clients: models ## ask a server with other projects' clients, each from an environment of its own; the table is docs/clients.md
+	@$(BIN)/python tests/clients $(ARGS)
+
 load: models ## load tests of every ensemble; the report is bench/results/load/report.html
 	@$(BIN)/trident-bench load $(ARGS)
 

@@ -32,6 +32,21 @@ def test_every_link_leads_to_a_file(name):
             assert (page.parent / link.partition("#")[0]).exists(), link
 
 
+def test_the_table_of_clients_is_of_the_pinned_ones_and_all_of_them_work():
+    rows = (ROOT / "docs" / "clients.md").read_text("utf-8").splitlines()
+    cells = [[cell.strip() for cell in row.strip("|").split(" | ")] for row in rows if row.startswith("| ")][1:]
+    assert {row[-1] for row in cells} == {"yes"}
+    told = {(client.lower().replace("-", "_"), version) for client, version, *_ in cells}
+    lists = sorted((ROOT / "tests" / "clients").glob("*/requirements.txt"))
+    pinned = [line.partition("==") for each in lists for line in each.read_text().split()]
+    # What Hugging Face's needs beside itself is no client.
+    wanted = {
+        (name.partition("[")[0].lower().replace("-", "_"), version) for name, _, version in pinned if name != "numpy"
+    }
+    assert lists
+    assert wanted <= told
+
+
 def test_every_setting_that_a_page_names_is_one():
     known = {
         f"TRIDENT_{name.upper()}"

@@ -129,6 +129,5 @@ def explain(error: ValidationError) -> str:
 
     # What is wrong with several settings together is no single one's.
     return "; ".join(
-        line(str(each["loc"][0]), each["msg"], each["input"]) if each["loc"] else each["msg"]
-        for each in error.errors()
+        line(str(each["loc"][0]), each["msg"], each["input"]) if each["loc"] else each["msg"] for each in error.errors()
     )

@@ -21,7 +21,9 @@ TASKS = find_tasks()
 def repository(tmp_path) -> Path:
     """The repository's source, sized for the tiny checkpoints."""
     folder = tmp_path / "model_repository"
-    shutil.copytree(SOURCE, folder, ignore=shutil.ignore_patterns("model.pt", "*.json", "__pycache__", "sts_ko*", "cola_small*"))
+    shutil.copytree(
+        SOURCE, folder, ignore=shutil.ignore_patterns("model.pt", "*.json", "__pycache__", "sts_ko*", "cola_small*")
+    )
     for file in folder.glob("*/config.pbtxt"):
         text = file.read_text().replace("384", "32").replace('"96"', '"8"')
         for longest in ("128", "256"):

@@ -236,7 +236,11 @@ def test_it_serves_from_an_empty_folder_and_builds_its_models_when_it_is_first_s
     installed, environment, tmp_path
 ):
     ports = dict(zip(["port", "http-port", "grpc-port", "metrics-port"], free_ports(4), strict=True))
-    command = [installed / "trident-serve", "--models=cola", *(f"--{name}={port}" for name, port in ports.items())]
+    command = [
+        installed / "trident-serve",
+        "--models=cola_small",
+        *(f"--{name}={port}" for name, port in ports.items()),
+    ]
     with subprocess.Popen(
         [*command, f"--ready-timeout={SECONDS}"], cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True
     ) as process:
@@ -247,9 +251,10 @@ def test_it_serves_from_an_empty_folder_and_builds_its_models_when_it_is_first_s
                 if "Ctrl-C stops it." in line:
                     break
             assert "Ctrl-C stops it." in said, said
-            assert "cola: built from" in said
+            assert "cola_small: built from" in said
             request = urllib.request.Request(
-                f"http://127.0.0.1:{ports['port']}/generate", json.dumps({"passage": "I am a boy."}).encode()
+                f"http://127.0.0.1:{ports['port']}/generate",
+                json.dumps({"passage": "I am a boy.", "model": "cola_small"}).encode(),
             )
             with urllib.request.urlopen(request, timeout=60) as answer:
                 assert json.load(answer)["prob"] > 0.9
@@ -261,9 +266,9 @@ def test_it_serves_from_an_empty_folder_and_builds_its_models_when_it_is_first_s
     assert {each.name for each in tmp_path.iterdir()} == {".trident"}
     (repository,) = Path(environment["HOME"]).glob(".cache/trident/model_repository-*")
     assert {each.parents[1].name for each in repository.glob("*/1/model.pt")} == {
-        f"cola_{contract.TASKS['cola'].network}"
+        f"cola_small_{contract.TASKS['cola'].network}"
     }
     # Training finds the same one, and that nothing is left to do.
-    train = [installed / "trident-train", "models", "--models", "cola"]
+    train = [installed / "trident-train", "models", "--models", "cola_small"]
     done = subprocess.run(train, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=SECONDS)
-    assert (done.returncode, done.stdout) == (0, "✓ cola: fresh\n")
+    assert (done.returncode, done.stdout) == (0, "✓ cola_small: fresh\n")

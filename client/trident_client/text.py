@@ -42,5 +42,6 @@ def unread_language(items: Sequence[Any], languages: Sequence[str]) -> str | Non
     """
     if not languages or any(each.split("-")[0] == _KOREAN for each in languages):
         return None
-    texts = (text for item in items for text in ((item,) if isinstance(item, str) else item))
+    # An item that is none was refused already.
+    texts = (text for item in items for text in (item if isinstance(item, (list, tuple)) else (item,)))
     return _KOREAN if any(isinstance(text, str) and is_korean(text) for text in texts) else None

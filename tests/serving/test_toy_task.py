@@ -53,7 +53,7 @@ def test_a_task_goes_from_its_data_to_a_served_answer(tiny_checkpoint, toy_data,
     for name, chosen in (("train", [row for index, row in enumerate(rows) if index % 5]), ("dev", rows[::5])):
         (tmp_path / f"{name}.tsv").write_text("sentence\tlabel\n" + "".join(chosen))
     data, best, repository = ["--data", tmp_path], tmp_path / "run" / "best", tmp_path / "models"
-    learn = ["--epochs", 6, "--learning-rate", "3e-3", "--max-length", 40, "--output", tmp_path / "run"]
+    learn = ["--epochs", 12, "--learning-rate", "3e-3", "--max-length", 40, "--output", tmp_path / "run"]
     run("finetune", "toy", "--model", tiny_checkpoint("bert"), *data, *learn)
     scored = run("evaluate", "toy", "--checkpoint", best, *data, "--max-length", 40)
     with contract.registered(TOY):

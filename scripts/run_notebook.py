@@ -59,8 +59,9 @@ def execute(folder: Path) -> Any:
     ports = dict(zip(PORTS, map(str, free_ports(len(PORTS))), strict=True))
     notebook = _with_ports(nbformat.read(NOTEBOOK, 4), {PORTS[name]: port for name, port in ports.items()})
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    # Of commands that draw bars for a terminal, the last line is wanted.
+    # Of commands that draw bars for a terminal, the last line is wanted; of Jupyter, that it draws into the page.
     settings = {**os.environ, **ports, "PATH": path, "TERM": "dumb", "NO_COLOR": "1"}
+    settings.pop("MPLBACKEND", None)
     client = NotebookClient(
         notebook, timeout=MOST_SECONDS, kernel_name="python3", resources={"metadata": {"path": str(folder)}}
     )

@@ -8,7 +8,7 @@ from typing import Any
 import tritonclient.grpc as triton_grpc
 from tritonclient.utils import InferenceServerException
 
-from trident_client._http import NOT_READY, OVERLOADED, PORTS, STOPPING
+from trident_client._http import NOT_READY, OVERLOADED, PORTS, STOPPING, check_outputs
 from trident_client._shared_memory import Placement, Reply, Shapes
 from trident_client._types import Array, Request, Timeout, Tls, triton_type
 from trident_client.errors import (
@@ -108,6 +108,7 @@ def tensors(request: Request, placement: Placement | None) -> tuple[list[Any], l
 
 
 def outputs_of(request: Request, result: Any, placement: Placement | None) -> Reply:
+    check_outputs(request, result)
     shared = placement.outputs if placement else {}
     outputs: dict[str, Array] = {name: result.as_numpy(name) for name in request.outputs if name not in shared}
     shapes: Shapes = {name: tuple(result.get_output(name).shape) for name in shared}

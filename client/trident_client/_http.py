@@ -116,10 +116,25 @@ def decode(request: Request, response: httpx.Response, placement: Placement | No
     result: Any = triton_http.InferenceServerClient.parse_response_body(
         response.content, header_length=int(length) if length else None
     )
+    check_outputs(request, result)
     shared = placement.outputs if placement else {}
     outputs: dict[str, Array] = {name: result.as_numpy(name) for name in request.outputs if name not in shared}
     shapes: Shapes = {name: tuple(result.get_output(name)["shape"]) for name in shared}
     return outputs, shapes
+
+
+def check_outputs(request: Request, result: Any) -> None:
+    """Refuse an answer that is none: Triton gives it when a Python model's process dies while it answers.
+
+    Args:
+        request: names the outputs.
+        result: of either protocol of tritonclient's.
+
+    Raises:
+        TransportError: an output is not there; another attempt may have it.
+    """
+    if absent := [name for name in request.outputs if result.get_output(name) is None]:
+        raise TransportError(f"the answer has no {', '.join(absent)}", request.model)
 
 
 def is_ready(response: httpx.Response) -> bool:

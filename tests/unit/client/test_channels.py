@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import os
 import socket
 import threading
@@ -12,8 +13,17 @@ from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import grpc
+import numpy as np
 import pytest
-from trident_client import AsyncTridentClient, DeadlineError, Timeout, TridentClient, UsageError
+from trident_client import (
+    AsyncTridentClient,
+    DeadlineError,
+    Retry,
+    Timeout,
+    TransportError,
+    TridentClient,
+    UsageError,
+)
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 
@@ -30,6 +40,74 @@ class Counting(service_pb2_grpc.GRPCInferenceServiceServicer):
             time.sleep(0.05)
         self.calls[self.name] += 1
         return service_pb2.ModelReadyResponse(ready=True)
+
+
+class Lacking(service_pb2_grpc.GRPCInferenceServiceServicer):
+    """Answers first without an output, as Triton does whose Python model's process has just died, and then with it."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def ModelInfer(self, request, context):  # noqa: N802
+        self.asked += 1
+        if self.asked == 1:
+            return service_pb2.ModelInferResponse(model_name=request.model_name)
+        outputs = [{"name": each.name, "datatype": "FP32", "shape": [1, 1]} for each in request.outputs]
+        content = np.float32(0).tobytes()
+        return service_pb2.ModelInferResponse(outputs=outputs, raw_output_contents=[content] * len(outputs))
+
+
+class LackingOverHttp(BaseHTTPRequestHandler):
+    """The same."""
+
+    asked = 0
+
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers["content-length"]))
+        header = json.loads(body[: int(self.headers["inference-header-content-length"])])
+        type(self).asked += 1
+        names = [each["name"] for each in header["outputs"]] if self.asked > 1 else []
+        outputs = [{"name": name, "datatype": "FP32", "shape": [1, 1], "data": [0.0]} for name in names]
+        answer = json.dumps({"model_name": "cola", "outputs": outputs}).encode()
+        self.send_response(200)
+        self.send_header("content-length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer)
+
+    def log_message(self, *arguments):
+        pass
+
+
+def test_an_answer_that_lacks_an_output_is_asked_for_again():
+    server = grpc.server(ThreadPoolExecutor(2))
+    servicer = Lacking()
+    service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(servicer, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    try:
+        with TridentClient(f"127.0.0.1:{port}", protocol="grpc") as client:
+            assert client.acceptability(["I am a boy."]).tolist() == [0]
+        assert servicer.asked == 2
+        servicer.asked = 0
+        once = Retry(attempts=1)
+        with (
+            TridentClient(f"127.0.0.1:{port}", protocol="grpc", retry=once) as client,
+            pytest.raises(TransportError, match="the answer has no PROBABILITY, TRUNCATED_TOKENS"),
+        ):
+            client.acceptability(["I am a boy."])
+    finally:
+        server.stop(0).wait()
+
+
+def test_an_answer_over_http_that_lacks_an_output_is_asked_for_again():
+    with ThreadingHTTPServer(("127.0.0.1", 0), LackingOverHttp) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            with TridentClient(f"127.0.0.1:{server.server_port}") as client:
+                assert client.acceptability(["I am a boy."]).tolist() == [0]
+        finally:
+            server.shutdown()
+    assert LackingOverHttp.asked == 2
 
 
 @pytest.fixture

@@ -67,9 +67,9 @@ def tokenizer(name: str) -> str:
 
 
 def model_info(
-    name: str, configuration: Configuration, embedding: Configuration | None, tokenizer: Configuration | None
+    name: str, configuration: Configuration | None, embedding: Configuration | None, tokenizer: Configuration | None
 ) -> ModelInfo:
-    """Return what the configurations of a set's main ensemble and of two of its parts tell of it.
+    """Return what the configurations of a set's main ensemble and of two of its parts tell of it, where they are given.
 
     Raises:
         ServerError: they are not what an export writes.
@@ -78,8 +78,8 @@ def model_info(
     try:
         return ModelInfo(
             name=name,
-            task=parameters["task"],
-            languages=languages(configuration),
+            task=parameters.get("task", ""),
+            languages=languages(configuration or {}),
             dimension=dimension(embedding) if embedding else None,
             threshold=float(parameters["threshold"]) if "threshold" in parameters else None,
             metrics=json.loads(parameters.get("metrics", "{}")),

@@ -492,7 +492,7 @@ class AsyncTridentClient:
         found = task.ensemble.set_of(task.model)
         part = _served.tokenizer(found)
         tokenizer = await self._sender.call(lambda transport, seconds: transport.configuration(part), part)
-        return _served.model_info(found, {"parameters": {"task": {"string_value": ""}}}, None, tokenizer).prompt(name)
+        return _served.model_info(found, None, None, tokenizer).prompt(name)
 
     async def _check_language(self, task: _tasks.Task[Any, Any, Any], items: Sequence[Any]) -> None:
         name = task.ensemble.set_of(task.model)

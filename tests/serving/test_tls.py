@@ -8,6 +8,7 @@ import httpx
 import psutil
 import pytest
 from chaos.stand import Stand
+from stand_in import write_models
 from trident_client import (
     AsyncTridentClient,
     Retry,
@@ -21,36 +22,6 @@ from trident_client import (
 
 pytestmark = pytest.mark.serving
 
-# Stands in for the model of acceptability, and answers with the text's length.
-CONFIG = """
-backend: "python"
-max_batch_size: 64
-input [ { name: "TEXT" data_type: TYPE_STRING dims: [ 1 ] } ]
-output [
-  { name: "PROBABILITY" data_type: TYPE_FP32 dims: [ 1 ] },
-  { name: "TRUNCATED_TOKENS" data_type: TYPE_INT32 dims: [ 1 ] },
-  { name: "UNKNOWN_TOKENS" data_type: TYPE_INT32 dims: [ 1 ] }
-]
-dynamic_batching { default_queue_policy { default_timeout_microseconds: 60000000 allow_timeout_override: true } }
-instance_group [ { count: 1 kind: KIND_CPU } ]
-"""
-MODEL = """
-import numpy as np
-import triton_python_backend_utils as pb_utils
-
-
-class TritonPythonModel:
-    def execute(self, requests):
-        responses = []
-        for request in requests:
-            texts = pb_utils.get_input_tensor_by_name(request, "TEXT").as_numpy()
-            lengths = np.array([[len(text) / 100] for text in texts[:, 0]], dtype=np.float32)
-            none = np.zeros_like(lengths, dtype=np.int32)
-            tensors = [pb_utils.Tensor("PROBABILITY", lengths)]
-            tensors += [pb_utils.Tensor(name, none) for name in ("TRUNCATED_TOKENS", "UNKNOWN_TOKENS")]
-            responses.append(pb_utils.InferenceResponse(tensors))
-        return responses
-"""
 ONCE = {"retry": Retry(attempts=1), "timeout": Timeout(connect=5, read=10)}
 
 
@@ -73,14 +44,10 @@ def certificates(tmp_path_factory):
 @pytest.fixture(scope="module")
 def stand(tmp_path_factory, share_backends, certificates):
     folder = tmp_path_factory.mktemp("tls")
-    version = folder / "models" / "cola" / "1"
-    version.mkdir(parents=True)
-    (version / "model.py").write_text(MODEL)
-    (version.parent / "config.pbtxt").write_text(CONFIG)
     certificate, key = certificates["server"]
     options = [f"--tls-certificate={certificate}", f"--tls-key={key}", "--triton-host=0.0.0.0", "--models=cola"]
     options += [f"--triton-client-authorities={certificates['client'][0]}"]
-    with Stand(folder / "models", share_backends(folder / "run"), options) as stand:
+    with Stand(write_models(folder), share_backends(folder / "run"), options) as stand:
         yield stand
 
 

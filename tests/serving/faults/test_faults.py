@@ -10,51 +10,13 @@ from chaos import soak
 from chaos.faults import FAULTS, GENTLE, STEADY, suffer, table
 from chaos.stand import Stand
 from chaos.traffic import Outcome, Question, Traffic, asked_before, same
+from stand_in import write_models
 from trident_client import OverloadedError, ReadTimeoutError, Retry, Timeout, TridentClient
 from trident_server.facade import FacadeProcess
 
 FLOOD_SECONDS = 6.0
 pytestmark = pytest.mark.serving
 
-# Stands in for the model of acceptability, in a process of its own, and answers with the text's length.
-CONFIG = """
-backend: "python"
-max_batch_size: 64
-input [ { name: "TEXT" data_type: TYPE_STRING dims: [ 1 ] } ]
-output [
-  { name: "PROBABILITY" data_type: TYPE_FP32 dims: [ 1 ] },
-  { name: "TRUNCATED_TOKENS" data_type: TYPE_INT32 dims: [ 1 ] },
-  { name: "UNKNOWN_TOKENS" data_type: TYPE_INT32 dims: [ 1 ] }
-]
-dynamic_batching { default_queue_policy { default_timeout_microseconds: 60000000 allow_timeout_override: true } }
-instance_group [ { count: 1 kind: KIND_CPU } ]
-"""
-SLOW_SECONDS = 3.0
-MODEL = (
-    f"SLOW_SECONDS = {SLOW_SECONDS}\n"
-    + """
-import time
-
-import numpy as np
-import triton_python_backend_utils as pb_utils
-
-
-class TritonPythonModel:
-    def execute(self, requests):
-        time.sleep(0.02)
-        if any(pb_utils.get_input_tensor_by_name(each, "TEXT").as_numpy()[0, 0] == b"slow" for each in requests):
-            time.sleep(SLOW_SECONDS)
-        responses = []
-        for request in requests:
-            texts = pb_utils.get_input_tensor_by_name(request, "TEXT").as_numpy()
-            lengths = np.array([[len(text) / 100] for text in texts[:, 0]], dtype=np.float32)
-            none = np.zeros_like(lengths, dtype=np.int32)
-            tensors = [pb_utils.Tensor("PROBABILITY", lengths)]
-            tensors += [pb_utils.Tensor(name, none) for name in ("TRUNCATED_TOKENS", "UNKNOWN_TOKENS")]
-            responses.append(pb_utils.InferenceResponse(tensors))
-        return responses
-"""
-)
 #: One of each kind; all of them with the real models are `make chaos`.
 SHORT = ("Triton killed", "a Python model's process killed", "the facade killed")
 
@@ -62,13 +24,9 @@ SHORT = ("Triton killed", "a Python model's process killed", "the facade killed"
 @pytest.fixture(scope="module")
 def stand(tmp_path_factory, share_backends):
     folder = tmp_path_factory.mktemp("faults")
-    version = folder / "models" / "cola" / "1"
-    version.mkdir(parents=True)
-    (version / "model.py").write_text(MODEL)
-    (version.parent / "config.pbtxt").write_text(CONFIG)
     # As few files as many systems let a process open.
     few = ["sh", "-c", 'ulimit -Sn 512 && exec "$@"', "sh"]
-    with Stand(folder / "models", share_backends(folder / "run"), ["--models=cola"], wrapper=few) as stand:
+    with Stand(write_models(folder), share_backends(folder / "run"), ["--models=cola"], wrapper=few) as stand:
         yield stand
 
 

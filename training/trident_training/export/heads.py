@@ -327,9 +327,10 @@ def probability_head(model: PreTrainedModel, label: int = ACCEPTABLE) -> Head:
     tolerances = {
         # Twelve layers round otherwise packed than padded: of 2,000 sequences one moved by 6e-5, the mean by 1e-7.
         Precision.FLOAT32: Tolerance(difference=1e-4, cosine=0.99999, mean_difference=1e-5),
-        Precision.BFLOAT16: Tolerance(difference=0.05, cosine=0.999),
-        Precision.FLOAT16: Tolerance(difference=0.05, cosine=0.999),
-        # A sharp classifier turns over now and then: the mean is what tells. At 0.018 `cola` lost nothing on CoLA.
+        # A sharp classifier turns over now and then: the mean is what tells. `cola` has 0.002 in bfloat16, and in int8
+        # 0.018, at which it lost nothing on CoLA.
+        Precision.BFLOAT16: Tolerance(difference=0.5, cosine=0.999, mean_difference=0.01),
+        Precision.FLOAT16: Tolerance(difference=0.5, cosine=0.999, mean_difference=0.01),
         Precision.INT8: Tolerance(difference=1.0, cosine=0.999, mean_difference=0.03),
     }
     return Head(_encoder_of(model), lambda encoder: SequenceProbability(encoder, head, label), plain, 1, tolerances)

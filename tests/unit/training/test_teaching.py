@@ -75,8 +75,7 @@ def test_a_classifier_learns_from_text_without_labels(fine_tuned, tiny_checkpoin
     (folder / "dev.tsv").write_text(dev)
     few.write_text("\n".join(row[3] for row in kept))
     text.write_text("\n".join(row[3] for row in rows) + "\n\n" + dev.splitlines()[0].split("\t")[3] + "\n")
-    options = ("--validation-fraction", 0, "--max-length", 24, "--epochs", 6, "--lora-rank", 8)
-    options += ("--learning-rate", "2e-2")
+    options = ("--validation-fraction", 0, "--max-length", 24, "--epochs", 6)
     distill("cola", teacher, tiny_checkpoint("bert"), folder, tmp_path / "run", *options, "--text", text)
     assert scores(tmp_path / "run")["matthews_correlation"] > 0.8
     printed = distill(

@@ -2,10 +2,13 @@
 
 import functools
 import random
+import shutil
+from pathlib import Path
 
 import pytest
 from fine_tuned import fine_tune_once
 
+SOURCE = Path(__file__).resolve().parents[3] / "model_repository"
 WORDS = ("sleeps", "laughs", "runs", "sings", "the", "dog", "a", "cat", "today", "home", "고양이", "park")
 
 
@@ -57,3 +60,18 @@ def fine_tuned(sources, tiny_checkpoint, tmp_path_factory):
         return fine_tune_once(task, tiny_checkpoint("bert"), sources[task], tmp_path_factory)
 
     return make
+
+
+@pytest.fixture
+def repository(tmp_path) -> Path:
+    """The repository's source, sized for the tiny checkpoints."""
+    folder = tmp_path / "model_repository"
+    shutil.copytree(
+        SOURCE, folder, ignore=shutil.ignore_patterns("model.pt", "*.json", "__pycache__", "sts_ko*", "cola_small*")
+    )
+    for file in folder.glob("*/config.pbtxt"):
+        text = file.read_text().replace("384", "32").replace('"96"', '"8"')
+        for longest in ("128", "256"):
+            text = text.replace(f'"{longest}"', '"40"').replace(f"dims: [ {longest} ]", "dims: [ 40 ]")
+        file.write_text(text)
+    return folder

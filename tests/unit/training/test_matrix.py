@@ -13,23 +13,7 @@ from trident_training.checkpoints import bundled
 from trident_training.cli import VERBS
 from trident_training.tasks import find_tasks
 
-SOURCE = Path(__file__).resolve().parents[3] / "model_repository"
 TASKS = find_tasks()
-
-
-@pytest.fixture
-def repository(tmp_path) -> Path:
-    """The repository's source, sized for the tiny checkpoints."""
-    folder = tmp_path / "model_repository"
-    shutil.copytree(
-        SOURCE, folder, ignore=shutil.ignore_patterns("model.pt", "*.json", "__pycache__", "sts_ko*", "cola_small*")
-    )
-    for file in folder.glob("*/config.pbtxt"):
-        text = file.read_text().replace("384", "32").replace('"96"', '"8"')
-        for longest in ("128", "256"):
-            text = text.replace(f'"{longest}"', '"40"').replace(f"dims: [ {longest} ]", "dims: [ 40 ]")
-        file.write_text(text)
-    return folder
 
 
 def spoiled(best: Path, folder: Path) -> Path:

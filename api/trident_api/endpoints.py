@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Annotated, Any
 
 import orjson
-from fastapi import APIRouter, Body, Query, Request, Response
+from fastapi import APIRouter, Body, Path, Query, Request, Response
 from starlette.exceptions import HTTPException
 from trident_client import Answer as Span
 from trident_client import contract
@@ -178,7 +178,11 @@ async def predict_sentences(body: SentencePair, request: Request, model: ModelIn
 
 
 @router.post("/predict/{task}", responses={**INFERENCE_ERRORS, **problems.responses(404)}, response_model=Predicted)
-async def predict(task: str, body: Predictions, request: Request) -> Response:
+async def predict(
+    task: Annotated[str, Path(openapi_examples={"acceptability": {"value": "cola"}})],
+    body: Predictions,
+    request: Request,
+) -> Response:
     """Ask any task by its name, those that were registered among them.
 
     An item is a text, or an object with a text for each column. Each result has the fields of the task's answer.

@@ -290,6 +290,18 @@ def test_the_openapi_document_describes_requests_and_errors(api):
     assert api.get("/docs").status_code == 200
 
 
+def test_what_a_request_must_name_has_an_example_to_try_it_with(api):
+    named = [
+        (path, parameter["name"], "examples" in parameter)
+        for path, operations in api.get("/openapi.json").json()["paths"].items()
+        for operation in operations.values()
+        for parameter in operation.get("parameters", [])
+        if parameter["required"]
+    ]
+    assert len(named) > 1
+    assert [each for each in named if not each[2]] == []
+
+
 DESCRIBED = {
     "sts": {"parameters": {"task": {"string_value": "sts"}, "threshold": {"string_value": "0.5"}}},
     "sts_ko": {"parameters": {"task": {"string_value": "sts"}, "languages": {"string_value": "ko"}}},

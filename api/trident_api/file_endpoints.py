@@ -29,7 +29,12 @@ router = APIRouter(tags=["files"])
 Upload = Annotated[UploadFile, File(description=f"Accepted is {files.ACCEPTED}.")]
 Model = Annotated[
     str | None,
-    Form(max_length=100, description="The set of models that compares, as `/models` lists them; `sts` by default."),
+    Form(
+        max_length=100,
+        description="The set of models that compares, as `/models` lists them; `sts` by default.",
+        # Swagger UI writes "string" into a field without one.
+        examples=["sts"],
+    ),
 ]
 InQuery = Annotated[str | None, Query(alias="model", max_length=100, description="As `model` in the form.")]
 Accept = Annotated[str, Header(include_in_schema=False)]

@@ -302,6 +302,19 @@ def test_what_a_request_must_name_has_an_example_to_try_it_with(api):
     assert [each for each in named if not each[2]] == []
 
 
+def test_a_forms_texts_have_examples(api):
+    schemas = api.get("/openapi.json").json()["components"]["schemas"]
+    fields = [
+        (name, field, "examples" in described)
+        for name, schema in schemas.items()
+        if name.startswith("Body_")
+        for field, described in schema["properties"].items()
+        if field != "file"
+    ]
+    assert len(fields) >= 3
+    assert [each for each in fields if not each[2]] == []
+
+
 DESCRIBED = {
     "sts": {"parameters": {"task": {"string_value": "sts"}, "threshold": {"string_value": "0.5"}}},
     "sts_ko": {"parameters": {"task": {"string_value": "sts"}, "languages": {"string_value": "ko"}}},

@@ -39,9 +39,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         median = found[name]["median"] if found.get(name) else None
         met = not given.all if median is None else median >= bound if name in AT_LEAST else median <= bound
         missed += not met
-        said = "not measured" if median is None else f"{median:.2f}"
-        asked = f"{'at least' if name in AT_LEAST else 'at most'} {bound:g}"
-        print(f"{'met   ' if met else 'MISSED'} {name}: {said}, {asked}")
+        measured = "not measured" if median is None else f"{median:.2f}"
+        limit = f"{'at least' if name in AT_LEAST else 'at most'} {bound:g}"
+        print(f"{'met   ' if met else 'MISSED'} {name}: {measured}, {limit}")
     return 1 if missed else 0
 
 

@@ -106,8 +106,8 @@ def _fields(document: dict[str, Any], schema: dict[str, Any]) -> str:
         resolved = _resolve(document, choice)
         for name, field in resolved.get("properties", {}).items():
             needed = "" if name in resolved.get("required", ()) else "optional. "
-            told = " ".join(str(field.get("description", "")).split())
-            rows.append(f"| `{name}` | {_type(document, field)} | {needed}{told} |")
+            text = " ".join(str(field.get("description", "")).split())
+            rows.append(f"| `{name}` | {_type(document, field)} | {needed}{text} |")
     return "\n".join(dict.fromkeys(rows)) + "\n"
 
 

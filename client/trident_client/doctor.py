@@ -115,8 +115,8 @@ def _wrong(wanted: Requirement, seen: set[str]) -> Iterator[str]:
         return
     for text in metadata.requires(wanted.name) or ():
         further = Requirement(text)
-        asked = [{"extra": extra} for extra in ("", *wanted.extras)]
-        if str(further) not in seen and (not further.marker or any(map(further.marker.evaluate, asked))):
+        environments = [{"extra": extra} for extra in ("", *wanted.extras)]
+        if str(further) not in seen and (not further.marker or any(map(further.marker.evaluate, environments))):
             yield from _wrong(further, seen)
 
 

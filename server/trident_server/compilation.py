@@ -116,7 +116,7 @@ def compile_backend(toolchain: Toolchain, library: Library, target: Path, *, str
     except (OSError, subprocess.TimeoutExpired) as error:
         raise CompilationError(f"{toolchain.compiler} could not compile {what}: {error}") from error
     if done.returncode != 0:
-        said = "\n".join(done.stderr.strip().splitlines()[-20:])
-        raise CompilationError(f"{toolchain.compiler} could not compile {what}:\n{said}")
+        output = "\n".join(done.stderr.strip().splitlines()[-20:])
+        raise CompilationError(f"{toolchain.compiler} could not compile {what}:\n{output}")
     if warned := done.stderr.strip():
         _log.warning("%s warns of %s:\n%s", toolchain.compiler, what, warned)

@@ -68,8 +68,8 @@ function heat(value, threshold, title) {
 /** The passage with the chosen answer marked, and all answers to choose from. */
 export async function question(form, model) {
   const context = filled(form.querySelector("textarea"));
-  const asked = { question: filled(form.querySelector("input")), context, top_k: ANSWERS, model };
-  const { content, truncated } = await post("qa", asked);
+  const request = { question: filled(form.querySelector("input")), context, top_k: ANSWERS, model };
+  const { content, truncated } = await post("qa", request);
   // The offsets count characters; a string here counts halves of some of them.
   const characters = Array.from(context);
   const passage = make("p", { class: "passage", "aria-label": word("passage"), tabindex: 0 });

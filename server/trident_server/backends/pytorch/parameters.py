@@ -68,7 +68,7 @@ class Parameters:
 
     def lines(self, model: str) -> list[str]:
         """Return what the C++ backend logs of them, in its words and order."""
-        said = [
+        flags = [
             ("Optimized execution is", self.optimized_execution, ALWAYS),
             ("Cache Cleaning is", self.cache_cleaning, ALWAYS),
             ("Inference Mode is", self.inference_mode, ALWAYS),
@@ -79,7 +79,7 @@ class Parameters:
             ("Jit executor is", self.jit_executor, "ENABLE_JIT_EXECUTOR"),
         ]
         counts = [("Intra op", self.intra_op_threads), ("Inter op", self.inter_op_threads)]
-        texts = [f"{what} {'enabled' if on else 'disabled'}" for what, on, key in said if key in {ALWAYS, *self.given}]
+        texts = [f"{what} {'enabled' if on else 'disabled'}" for what, on, key in flags if key in {ALWAYS, *self.given}]
         texts += [f"{what} thread count is set to {count}" for what, count in counts if count > 0]
         return [f"{text} for model instance '{model}'" for text in texts]
 

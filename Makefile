@@ -50,7 +50,15 @@ stop: ## stop a server that `make serve` left in the background
 PYTEST := -m pytest --durations 25
 BESIDE := --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
-test: models lint ## lint, type-check and run the suite against a real Triton, but the bench's own runs
+# An image may say that Python is to write no bytecode; then every process of hundreds would compile the same sources.
+test test-bench check load bench: export PYTHONDONTWRITEBYTECODE :=
+
+# mypy computes on one core: beside it the tests have the other, and both when it is done.
+test: models ## lint, type-check and run the suite against a real Triton, but the bench's own runs
+	@$(MAKE) --no-print-directory --jobs 2 lint all-tests
+
+.PHONY: all-tests
+all-tests: $(STAMP)
 ifeq ($(ARGS),)
 	@$(BIN)/python $(PYTEST) $(BESIDE) $(if $(COVERAGE),--cov) -m "not bench"
 else
@@ -60,7 +68,6 @@ endif
 test-bench: models ## the bench from its command lines to its reports, against a real Triton
 	@$(BIN)/python -m pytest --durations 10 -m bench $(ARGS)
 
-# mypy computes on one core: beside it the tests have the other, and both when it is done.
 check: models ## lint, type-check and run the tests that need no server and make no model
 	@$(MAKE) --no-print-directory --jobs 2 lint quick-tests
 

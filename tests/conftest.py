@@ -51,7 +51,8 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("repeatable")
 
 
-# These take longest, though some have few tests: begun last, they would keep one core waiting for the other.
+# These take longest, though some have few tests: begun last, they would keep one core waiting for the other. So would
+# any training: what is left for the end takes seconds a file.
 LONGEST = (
     "serving/pytorch_backend",
     "serving/test_wheels.py",
@@ -61,6 +62,9 @@ LONGEST = (
     "unit/training/test_finetune.py",
     "unit/training/test_finetune_similarity.py",
     "unit/training/test_sweep.py",
+    "unit/training/test_teaching.py",
+    "unit/training",
+    "unit/export",
 )
 
 

@@ -51,7 +51,7 @@ def test_all_endpoints_are_tried():
 @pytest.mark.parametrize("mode", list(GenerationMode))
 @pytest.mark.parametrize("label", OPERATIONS)
 def test_an_endpoint_keeps_to_the_document(label, mode):
-    @looking(25)
+    @looking(12)
     @given(case=OPERATIONS[label].as_strategy(generation_mode=mode))
     def keeps(case):
         described = mode is GenerationMode.POSITIVE and case.path not in BEYOND_A_SCHEMA

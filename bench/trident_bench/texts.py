@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
 
 SUBJECTS = (
     "the dog",
@@ -92,8 +91,4 @@ def _korean_sentence(rng: random.Random, words: int) -> str:
 
 
 def _question(rng: random.Random) -> str:
-    return f"Who {_pick(rng, VERBS)} {_pick(rng, OBJECTS)} {_pick(rng, PLACES)}?"
-
-
-def _pick(rng: random.Random, choices: Sequence[str]) -> str:
-    return rng.choice(choices)
+    return f"Who {rng.choice(VERBS)} {rng.choice(OBJECTS)} {rng.choice(PLACES)}?"

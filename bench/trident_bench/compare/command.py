@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 import uvloop
 from trident_server.errors import ServerError
+from trident_server.machine import Machine
 from trident_server.repository import check_repository
 
 from trident_bench import console
@@ -66,7 +67,7 @@ def compare(
             folder=folder,
             peers=peers,
             loop=loop,
-            threads=threads or contenders.cores(),
+            threads=threads or Machine().cores,
             config_name=config_name,
             torch_index_url=torch_index_url or None,
             turns=1 if quick else TURNS,

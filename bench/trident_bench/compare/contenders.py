@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -40,7 +39,7 @@ from trident_bench.compare.rows import (
 from trident_bench.compare.trident import TridentContender, facade_contender, triton_contender
 from trident_bench.generator.http import http
 from trident_bench.generator.loop import TURNS, Connector
-from trident_bench.generator.requests import PROTOCOLS, Read, from_json, json_request
+from trident_bench.generator.requests import WIRES, Read, from_json, json_request
 from trident_bench.repository import ensembles
 from trident_bench.servers import HOST
 
@@ -212,7 +211,7 @@ def _own_servers(found: Entries, setting: Setting, all_tasks: TridentContender, 
         ("ensemble-http", "our ensemble, HTTP", "http", (alone,), triton.http_url),
         ("facade", "our facade, HTTP and JSON", "facade", (all_tasks, before), facade.url),
     ):
-        wire = PROTOCOLS[protocol]
+        wire = WIRES[protocol]
         requests = [wire.request(address, embedding, (text,)) for text in inputs.sentences]
         _add_server(found, setting, name, title, contenders, wire.connect(address), requests, wire.embedding, ours=True)
 
@@ -250,7 +249,7 @@ def _peer_servers(found: Entries, setting: Setting) -> None:
 
 
 def _tasks(found: Entries, setting: Setting, all_tasks: TridentContender, address: str) -> None:
-    inputs, known, wire = setting.inputs, ensembles(setting.inputs.repository), PROTOCOLS["grpc"]
+    inputs, known, wire = setting.inputs, ensembles(setting.inputs.repository), WIRES["grpc"]
     tasks = (
         ("cola", Group.COLA, "classifier", 128, "sentences", [(each,) for each in inputs.sentences], IN_FLIGHT),
         ("qa", Group.QA, "reader", WINDOW_TOKENS, "windows", [*inputs.windows], WINDOWS_IN_FLIGHT),
@@ -278,7 +277,7 @@ def _korean(found: Entries, setting: Setting) -> None:
     found.checks[package.name] = check
     engine = setting.engine("engine-ko", "sts_ko", "encoder", MOST_TOKENS)
     served, triton = setting.triton("ensemble-ko", KOREAN_MODELS)
-    wire, embedding = PROTOCOLS["grpc"], ensembles(inputs.repository)["sts_ko_embedding"]
+    wire, embedding = WIRES["grpc"], ensembles(inputs.repository)["sts_ko_embedding"]
     requests = [wire.request(triton.grpc_url, embedding, (text,)) for text in inputs.korean]
     over_grpc = server_measure(setting.loop, wire.connect(triton.grpc_url), requests, batch, setting.turns)
     add = partial(_add, found, Group.KOREAN)
@@ -327,8 +326,3 @@ def _add(
 
 def _check_program(program: LoopProcess, setting: Setting, least: float = SAME) -> float:
     return check_embeddings(program.run("embed", count=CHECKED)["embeddings"], setting.inputs.expected, least)
-
-
-def cores() -> int:
-    """Return the cores that this process may use: the threads that everybody gets."""
-    return len(os.sched_getaffinity(0))

@@ -22,7 +22,7 @@ Read = Callable[[bytes], Vector]
 
 
 @dataclass(frozen=True)
-class Protocol:
+class Wire:
     """One way to a served ensemble.
 
     Attributes:
@@ -99,8 +99,8 @@ def from_json(*path: str | int) -> Read:
     return read
 
 
-PROTOCOLS: dict[str, Protocol] = {
-    "http": Protocol(http, triton_http_request, from_triton_http),
-    "grpc": Protocol(triton_grpc, triton_grpc_request, from_triton_grpc),
-    "facade": Protocol(http, facade_request, from_json("embeddings", 0)),
+WIRES: dict[str, Wire] = {
+    "http": Wire(http, triton_http_request, from_triton_http),
+    "grpc": Wire(triton_grpc, triton_grpc_request, from_triton_grpc),
+    "facade": Wire(http, facade_request, from_json("embeddings", 0)),
 }

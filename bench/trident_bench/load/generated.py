@@ -12,7 +12,7 @@ import uvloop
 from trident_bench.ensembles import Ensemble
 from trident_bench.errors import TooShortError
 from trident_bench.generator.loop import Sample, closed_loop, open_loop
-from trident_bench.generator.requests import PROTOCOLS
+from trident_bench.generator.requests import WIRES
 from trident_bench.load.plan import Level, Protocol
 from trident_bench.load.points import Latency, Load
 from trident_bench.load.window import Probe, Window
@@ -33,7 +33,7 @@ def measure(
     Raises:
         MeasurementError: no request was answered; says why.
     """
-    wire = PROTOCOLS[protocol]
+    wire = WIRES[protocol]
     requests = [wire.request(url, ensemble, item) for item in ensemble.items(ROWS)]
 
     async def load() -> tuple[Sample, Window]:

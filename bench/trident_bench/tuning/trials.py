@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 
 from trident_bench.ensembles import Ensemble
 from trident_bench.generator.loop import closed_loop
-from trident_bench.generator.requests import PROTOCOLS
+from trident_bench.generator.requests import WIRES
 from trident_bench.repository import link_models
 from trident_bench.servers import served
 from trident_bench.tuning.verdict import Measurement
@@ -78,7 +78,7 @@ class TrialRunner:
         return found[0], found[1]
 
     def _load(self, url: str, seconds: float, warm_up: float) -> Measurement:
-        wire = PROTOCOLS["grpc"]
+        wire = WIRES["grpc"]
         requests = [wire.request(url, self.ensemble, item) for item in self.ensemble.items()]
         load = closed_loop(wire.connect(url), requests, self.in_flight, seconds, turns=1, warm_up=warm_up)
         sample = self.loop.run(load)

@@ -11,7 +11,7 @@ from trident_bench import texts
 from trident_bench.ensembles import Ensemble, choose, find_ensembles
 from trident_bench.errors import BenchError, MeasurementError, TooShortError
 from trident_bench.generator.loop import Sample
-from trident_bench.generator.requests import PROTOCOLS
+from trident_bench.generator.requests import WIRES
 from trident_bench.load import generated, perf_analyzer
 from trident_bench.load.plan import Level
 from trident_bench.load.window import stage_usage
@@ -108,14 +108,14 @@ def test_all_protocols_ask_the_same_and_as_each_has_it(tmp_path):
     assert similarity.items(generated.ROWS) == items
     rows = json.loads(perf_analyzer.write_data(similarity, tmp_path).read_text("utf-8"))["data"]
     assert (rows[5]["SENTENCE_1"], rows[5]["SENTENCE_2"]) == ([items[5][0]], [items[5][1]])
-    head, _, body = PROTOCOLS["facade"].request("http://here:1", similarity, items[5]).partition(b"\r\n\r\n")
+    head, _, body = WIRES["facade"].request("http://here:1", similarity, items[5]).partition(b"\r\n\r\n")
     assert head.startswith(b"POST /similarity HTTP/1.1\r\nhost: here:1\r\n")
     pair = {"sentence_1": items[5][0], "sentence_2": items[5][1]}
     assert json.loads(body) == {"pairs": [pair], "model": "sts"}
-    message = ModelInferRequest.FromString(PROTOCOLS["grpc"].request("here:1", similarity, items[5]))
+    message = ModelInferRequest.FromString(WIRES["grpc"].request("here:1", similarity, items[5]))
     assert [each.name for each in message.inputs] == ["SENTENCE_1", "SENTENCE_2"]
     assert [each.name for each in message.outputs] == ["SIMILARITY"]
-    binary = PROTOCOLS["http"].request("here:1", similarity, items[5])
+    binary = WIRES["http"].request("here:1", similarity, items[5])
     assert b"POST /v2/models/sts/infer" in binary
     for each in (message.raw_input_contents[1], binary):
         assert items[5][1].encode() in each

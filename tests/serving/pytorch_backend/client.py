@@ -32,9 +32,9 @@ class Client:
         """Send all requests at once; an error stands where its answer would."""
         pending = [self._send(model, inputs) for inputs in requests]
         answers: list[Arrays | InferenceServerException] = []
-        for each, asked in zip(pending, requests, strict=True):
+        for each, sent in zip(pending, requests, strict=True):
             try:
-                answers.append(self._answer(model, asked, each))
+                answers.append(self._answer(model, sent, each))
             except InferenceServerException as error:
                 answers.append(error)
         return answers

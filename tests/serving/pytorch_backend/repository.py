@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pytest
 import torch
 
 from . import modules
@@ -219,9 +220,24 @@ REFUSED = {
     ),
     "file_is_missing": (Model(None, ONE.format("FP32")), "unable to find"),
 }
-# The same lines decide in either kind of process. One of each is seen to reach Triton from a process of a model's own:
-# what a configuration, a parameter, the arguments of `forward`, and a file are refused for.
+# The same lines bind, call, answer and refuse in either kind of process, and each of these loads torch by itself. Those
+# that have one show what differs: how requests, texts, types, errors and controls go there and back.
+SERVED_ISOLATED = (
+    *("by_name", "by_index", "by_order", "answer", "unbatched"),
+    *("text", "shared", "running", "types", "ragged"),
+)
+# One of each is seen to reach Triton from there: what a configuration, a parameter, the arguments of `forward`, and a
+# file are refused for.
 REFUSED_ISOLATED = ("uint16", "integer_does_not_parse", "two_inputs_of_one_index", "file_is_missing")
+
+
+#: Marks a test of models that only Triton's own process serves.
+IN_PROCESS = pytest.mark.parametrize("isolated", [False], ids=["in-process"], indirect=True, scope="package")
+
+
+def served(isolated: bool) -> dict[str, Model]:
+    """Return what is served; of :data:`SERVED` some where each model has a process that loads torch."""
+    return {name: SERVED[name] for name in SERVED_ISOLATED} if isolated else SERVED | STATES
 
 
 def refused(isolated: bool) -> dict[str, tuple[Model, str]]:
@@ -232,7 +248,9 @@ def refused(isolated: bool) -> dict[str, tuple[Model, str]]:
 def write_repository(root: Path, isolated: bool) -> Path:
     """Write all models under ``root`` and return it."""
     failing = {name: model for name, (model, _) in refused(isolated).items()}
-    for name, model in {**SERVED, **STATES, **failing}.items():
+    # A state fails its load where the process is not Triton's.
+    states = {"kept": STATES["kept"]} if isolated else {}
+    for name, model in {**served(isolated), **states, **failing}.items():
         version = root / name / "1"
         version.mkdir(parents=True)
         (version.parent / "config.pbtxt").write_text(

@@ -6,6 +6,7 @@ from tritonclient.utils import InferenceServerException
 
 from .client import mode, row, text
 from .model import TYPES
+from .repository import IN_PROCESS
 
 pytestmark = pytest.mark.serving
 
@@ -77,6 +78,7 @@ def test_an_output_too_short_for_all_that_joined_is_an_error_for_all_of_them(cli
     assert [error.status() for error in failed] == ["501"] * 2
 
 
+@IN_PROCESS
 def test_a_scattered_output_with_too_few_elements_is_an_error(client):
     # The C++ backend would read past the tensor.
     with pytest.raises(InferenceServerException, match=r"output 'Y' has 2 elements where the batch needs 3") as caught:

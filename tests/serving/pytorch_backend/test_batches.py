@@ -5,6 +5,7 @@ import pytest
 from tritonclient.utils import InferenceServerException
 
 from .client import mode, row, text
+from .repository import IN_PROCESS
 
 pytestmark = pytest.mark.serving
 
@@ -60,6 +61,7 @@ def test_an_output_longer_than_the_batch_is_cut(client):
     assert client.infer("answer", mode(10))["Y"].tolist() == [[10]]
 
 
+@IN_PROCESS
 def test_a_model_that_a_call_changes_is_called_once_at_a_time(client):
     answers = client.infer_together("count", [{"X": row(0)}] * 8)
     assert sorted(answer["Y"].item() for answer in answers) == list(range(1, 9))

@@ -6,7 +6,7 @@ import re
 import pytest
 
 from .client import row
-from .repository import SERVED, refused
+from .repository import SERVED, refused, served
 from .sequence_models import SEQUENCES, STATES
 
 pytestmark = pytest.mark.serving
@@ -26,15 +26,13 @@ def test_threads_are_those_configured_else_the_cores(backend_triton, isolated):
     log = backend_triton.log_file.read_text()
     threads = dict(re.findall(r"model '(\w+)': TorchScript on cpu, (\d+) threads inside an operation", log))
     cores = str(len(os.sched_getaffinity(0)))
-    served = SERVED | ({} if isolated else STATES)
+    models = served(isolated)
     two = str(max(1, int(cores) // 2))
     fewer = {"by_index": "3", "shared": two, "kept_in_slots": two}
-    assert {name: threads[name] for name in served} == {name: fewer.get(name, cores) for name in served}
+    assert {name: threads[name] for name in models} == {name: fewer.get(name, cores) for name in models}
     side_by_side = dict(re.findall(r"model '(\w+)': .* and (\d+) for operations side by side", log))
     if isolated:
-        assert {name: side_by_side[name] for name in SERVED} == {
-            name: "2" if name == "by_index" else "1" for name in SERVED
-        }
+        assert side_by_side == {name: "2" if name == "by_index" else "1" for name in models}
     else:
         assert len(set(side_by_side.values())) == 1, "torch takes that number once for a whole process"
 
@@ -43,18 +41,18 @@ def test_models_run_where_they_are_told_and_two_batches_at_a_time_where_no_call_
     log = backend_triton.log_file.read_text()
     where = dict(re.findall(r"model '(\w+)': TorchScript .* prepacked weights, (in .*?)\"?\n", log))
     if isolated:
-        assert where == dict.fromkeys(SERVED, "in a process of its own")
+        assert where == dict.fromkeys(served(isolated), "in a process of its own")
     else:
         alone = {"count", *SEQUENCES, *STATES}
         assert where == {
-            name: f"in Triton's process, {1 if name in alone else 2} at a time" for name in SERVED | STATES
+            name: f"in Triton's process, {1 if name in alone else 2} at a time" for name in served(isolated)
         }
 
 
-def test_profiling_is_off_unless_asked_for(backend_triton):
+def test_profiling_is_off_unless_asked_for(backend_triton, isolated):
     profiling = dict(re.findall(r"model '(\w+)': TorchScript .* profiling (\w+)", backend_triton.log_file.read_text()))
-    assert {name: profiling[name] for name in SERVED} == {
-        name: "on" if name == "by_index" else "off" for name in SERVED
+    assert {name: profiling[name] for name in served(isolated)} == {
+        name: "on" if name == "by_index" else "off" for name in served(isolated)
     }
 
 
@@ -73,17 +71,17 @@ def test_an_instance_says_how_it_is_executed_in_the_words_that_tritons_own_tests
     assert log.count("Inference Mode is enabled for model instance 'shared'") == 2
 
 
-def test_models_are_warmed_up_with_zeros_random_numbers_and_files(backend_triton, client):
+def test_models_are_warmed_up_with_zeros_random_numbers_and_files(backend_triton, client, isolated):
     log = backend_triton.log_file.read_text()
     index = client.index()
-    assert {index[name]["state"] for name in ("running", "slots", "text", "types")} == {"READY"}
+    assert {index[name]["state"] for name in ("running", "text", "types")} == {"READY"}
     for sample in (
         "zeros and random numbers",
         "zero text",
         "random text",
         "text of a file",
         "a request of a sequence",
-        "all slots",
+        *(["all slots"] if not isolated else []),
     ):
         assert f"is running warmup sample '{sample}'" in log
     assert "warmup error" not in log

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from .client import row
+from .repository import IN_PROCESS
 
 pytestmark = pytest.mark.serving
 
@@ -37,6 +38,7 @@ def test_other_outputs_bind_in_configuration_order(client):
     assert answer["ROWS"].tolist() == [[3]] * 3
 
 
+@IN_PROCESS
 def test_a_dictionary_of_tensors_has_the_names_of_the_inputs(client):
     before = client.executions("dictionary")
     requests = [{"subtrahend": row(n), "minuend": row(10 * n)} for n in (1, 2)]

@@ -28,6 +28,7 @@ import pytest
 from tritonclient.utils import InferenceServerException
 
 from .client import Arrays, Client, row
+from .repository import IN_PROCESS
 
 pytestmark = pytest.mark.serving
 
@@ -46,6 +47,7 @@ def test_a_start_ends_the_sequence_before_it(client):
     assert [send(1, start=True), send(2), send(42, start=True), send(9, end=True)] == [1, 3, 42, 51]
 
 
+@IN_PROCESS
 @pytest.mark.parametrize(
     ("sequence", "rows", "start", "says"),
     [
@@ -67,6 +69,7 @@ def test_a_sequence_that_has_ended_needs_a_start_again(client):
         client.infer_of_sequence("running", 3, {"X__0": row(55)})
 
 
+@IN_PROCESS
 def test_controls_say_where_a_request_stands_and_of_which_sequence(client):
     # The last says that each is of the type that is configured.
     answers = client.infer_sequence("controls", 42, [{"X__0": row(n)} for n in (1, 2, 3)])
@@ -77,6 +80,7 @@ def test_controls_say_where_a_request_stands_and_of_which_sequence(client):
     ]
 
 
+@IN_PROCESS
 def test_slots_of_a_batch_that_have_no_request_are_not_ready(client):
     with ThreadPoolExecutor(2) as pool:
 
@@ -111,23 +115,23 @@ def sums_of(client: Client, model: str, sequences: Sequence[int]) -> dict[int, l
         return {sequence: [answer["Y__0"].item() for answer in each.result()] for sequence, each in asked.items()}
 
 
+def test_a_state_needs_tritons_own_process(client, isolated):
+    entry = client.index()["kept"]
+    assert entry["state"] == ("UNAVAILABLE" if isolated else "READY")
+    assert ("a state of sequence_batching needs Triton's own process" in entry.get("reason", "")) is isolated
+
+
 # Four of the six are under way at a time.
+@IN_PROCESS
 @pytest.mark.parametrize(("model", "initial"), [("kept", 0), ("kept_in_slots", 100)])
-def test_triton_keeps_a_state_for_each_of_the_sequences_that_are_under_way(client, isolated, model, initial):
-    if isolated:
-        entry = client.index()[model]
-        assert entry["state"] == "UNAVAILABLE"
-        assert "a state of sequence_batching needs Triton's own process" in entry["reason"]
-        return
+def test_triton_keeps_a_state_for_each_of_the_sequences_that_are_under_way(client, model, initial):
     assert sums_of(client, model, range(1, 7)) == {
         sequence: [initial + sequence * sum(range(1, n + 1)) for n in range(1, 9)] for sequence in range(1, 7)
     }
 
 
-def test_a_state_is_answered_only_where_it_is_an_output_too(client, isolated):
-    if isolated:
-        assert client.index()["kept_and_told"]["state"] == "UNAVAILABLE"
-        return
+@IN_PROCESS
+def test_a_state_is_answered_only_where_it_is_an_output_too(client):
     outputs, three = ("Y__0", "SUM__1"), {"X__0": np.array([3], np.float32)}
     first = client.infer_of_sequence("kept_and_told", 1, three, start=True, outputs=outputs)
     second = client.infer_of_sequence("kept_and_told", 1, three, end=True, outputs=outputs)

@@ -108,9 +108,22 @@ def test_the_client_alone_brings_no_command(wheels):
     assert set(commands["console_scripts"]) == {"trident", "trident-bench", "trident-serve", "trident-train"}
 
 
+# What others' packages are is lint's to check, which reads them all.
+OLDEST = """[mypy]
+python_version = 3.10
+follow_imports = skip
+disable_error_code = import-untyped
+[mypy-numpy.*,trident_client.*]
+follow_imports = silent
+"""
+
+
 def test_the_client_is_written_for_its_oldest_python(tmp_path):
-    command = [sys.executable, "-m", "mypy", "--python-version", "3.10", "--package", "trident_client"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=SECONDS)
+    (tmp_path / "mypy.ini").write_text(OLDEST)
+    options = [f"--config-file={tmp_path / 'mypy.ini'}", f"--cache-dir={tmp_path}", "--package", "trident_client"]
+    environment = os.environ | {"MYPYPATH": str(ROOT / "client")}
+    command = [sys.executable, "-m", "mypy", *options]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=SECONDS)
     assert done.returncode == 0, done.stdout
 
 

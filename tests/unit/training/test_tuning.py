@@ -13,10 +13,11 @@ from fine_tuned import start
 from optuna.trial import TrialState
 from trident_training.cli import app
 from trident_training.commands import steps
+from trident_training.finetune import tuning
 from trident_training.finetune.run import Result
 from trident_training.finetune.settings import Settings, SettingsError
 from trident_training.finetune.space import Space
-from trident_training.finetune.tuning import STARTUP_TRIALS, keep_best, open_study, search
+from trident_training.finetune.tuning import keep_best, open_study, search
 from trident_training.finetune.tuning_report import write_report
 from typer.testing import CliRunner
 
@@ -130,9 +131,10 @@ def command(checkpoint, data, output, trials, *options):
 
 
 @pytest.mark.slow
-def test_the_command_reports_prunes_and_keeps_a_checkpoint_to_export(tiny_checkpoint, toy_data, tmp_path):
-    # Two more than run to their end in any case.
-    trials = STARTUP_TRIALS + 2
+def test_the_command_reports_prunes_and_keeps_a_checkpoint_to_export(tiny_checkpoint, toy_data, tmp_path, monkeypatch):
+    # Two more than run to their end in any case, of which one is enough here.
+    monkeypatch.setattr(tuning, "STARTUP_TRIALS", 1)
+    trials = 3
     sizes = ("--batch-sizes", 16, "--batch-sizes", 32, "--most-epochs", 2)
     arguments = command(tiny_checkpoint("bert"), toy_data, tmp_path, trials, *sizes)
     done = CliRunner().invoke(app, arguments)

@@ -7,6 +7,7 @@ import shutil
 import numpy as np
 import pytest
 from datasets import Dataset, DatasetDict
+from fine_tuned import FURTHER, SIZES, run
 from safetensors.torch import load_file, save_file
 from trident_training.checkpoints.loading import load_tokenizer
 from trident_training.cli import app
@@ -75,37 +76,24 @@ def test_windows_that_would_not_move_on_are_refused(tiny_checkpoint, make_questi
 
 
 @pytest.mark.slow
-def test_a_reader_learns_from_the_command_line(tiny_checkpoint, toy_squad, tmp_path):
-    paths = ["--model", str(tiny_checkpoint("bert")), "--data", str(toy_squad), "--output", str(tmp_path / "run")]
-    options = ["--epochs", "8", "--learning-rate", "3e-3", "--batch-size", "32", "--max-length", "48"]
-    further = ["--doc-stride", "8", "--validation-fraction", "0.2", "--eval-steps", "40", "--save-steps", "40"]
-    done = CliRunner().invoke(app, ["finetune", "qa", *paths, *options, *further])
-    assert done.exit_code == 0, done.output
-    result = json.loads((tmp_path / "run" / "result.json").read_text())
+def test_a_readers_soup_keeps_its_best_and_is_calibrated(fine_tuned, toy_squad, tmp_path):
+    _, best = fine_tuned("qa")
+    result = json.loads((best / "result.json").read_text())
     assert result["primary"] == "f1"
-    assert result["best_epoch"]["f1"] > 80
-    assert len(result["epochs"]) > 1
-    assert (tmp_path / "run" / "best" / "model.safetensors").is_file()
-    temperature = json.loads((tmp_path / "run" / "best" / "calibration.json").read_text())["temperature"]
-    assert 0.2 <= temperature <= 5
-    scored = ["--data", str(toy_squad), "--validation-fraction", "0.2", "--max-length", "48", "--doc-stride", "8"]
-    done = CliRunner().invoke(app, ["evaluate", "qa", "--checkpoint", str(tmp_path / "run" / "best"), *scored])
-    assert f"{result['best_epoch']['f1']:.2f}" in done.output, done.output
+    assert 0.2 <= json.loads((best / "calibration.json").read_text())["temperature"] <= 5
     # Its weights, a little moved, and averaged with themselves.
-    best, moved = tmp_path / "run" / "best", tmp_path / "moved"
+    moved = tmp_path / "moved"
     shutil.copytree(best, moved)
     tensors = load_file(best / "model.safetensors")
     save_file(
         {name: each + 0.001 for name, each in tensors.items()}, moved / "model.safetensors", metadata={"format": "pt"}
     )
-    done = CliRunner().invoke(app, ["soup", "qa", str(best), str(moved), "--output", str(tmp_path / "soup"), *scored])
-    assert done.exit_code == 0, done.output
+    scored = ["--data", toy_squad, *SIZES, *FURTHER["qa"]]
+    run("soup", "qa", best, moved, "--output", tmp_path / "soup", *scored)
     averaged = json.loads((tmp_path / "soup" / "result.json").read_text())
     assert averaged["best_epoch"]["f1"] >= result["best_epoch"]["f1"]
     assert str(best) in averaged["soup"]
     assert json.loads((tmp_path / "soup" / "calibration.json").read_text())["length_penalty"] >= 0
-    done = CliRunner().invoke(app, ["evaluate", "qa", "--checkpoint", str(tmp_path / "soup"), *scored])
-    assert done.exit_code == 0, done.output
 
 
 def test_the_commands_of_korean_readers_have_their_counterparts(tiny_checkpoint, toy_squad, tmp_path):

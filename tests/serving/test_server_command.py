@@ -193,12 +193,12 @@ def test_a_triton_that_died_and_one_whose_python_model_did_are_started_again_twi
 
 
 def test_a_part_of_the_repository_is_served_alone(serve):
-    server = serve(MODEL_REPOSITORY, "--models", "cola, qa")
+    server = serve(MODEL_REPOSITORY, "--models", "cola_small, qa")
     said = server.read_until("Ctrl-C stops it.")
-    assert "loaded cola_classifier" in said
+    assert "loaded cola_small_classifier" in said
     assert "sts" not in said
     facade = f"http://127.0.0.1:{server.ports['port']}"
-    assert {model["name"] for model in get(f"{facade}/models")["models"]} == {"cola", "qa"}
+    assert {model["name"] for model in get(f"{facade}/models")["models"]} == {"cola_small", "qa"}
     index = f"http://127.0.0.1:{server.ports['http_port']}/v2/models/sts/ready"
     with pytest.raises(urllib.error.HTTPError):
         get(index)
@@ -214,7 +214,7 @@ def test_a_part_of_the_repository_is_served_alone(serve):
 
 def test_with_keys_only_the_facade_is_reached_from_other_machines_and_its_death_takes_triton_with_it(serve, tmp_path):
     (tmp_path / "keys").write_text("open sesame\n")
-    options = ["--models=cola", "--host=0.0.0.0", "--restarts=0", f"--api-keys-file={tmp_path / 'keys'}"]
+    options = ["--models=cola_small", "--host=0.0.0.0", "--restarts=0", f"--api-keys-file={tmp_path / 'keys'}"]
     server = serve(MODEL_REPOSITORY, *options)
     said = server.read_until("Ctrl-C stops it.")
     address = f"http://127.0.0.1:{server.ports['port']}"

@@ -11,7 +11,7 @@ from tritonclient.grpc import InferenceServerClient, InferInput
 
 pytestmark = pytest.mark.serving
 
-MODEL = Path(__file__).resolve().parents[2] / "model_repository" / "cola_classifier"
+MODEL = Path(__file__).resolve().parents[2] / "model_repository" / "sts_encoder"
 MEGABYTES = 15
 COUNT = "instance_group [ { count: 1 kind: KIND_CPU } ]"
 SHARED = 'parameters { key: "ENABLE_WEIGHT_SHARING" value: { string_value: "true" } }\n'
@@ -27,8 +27,8 @@ def served_bytes(serve_models, repository: Path, instances: int) -> tuple[int, n
     with serve_models(repository) as triton, InferenceServerClient(triton.grpc_url) as client:
         ids = InferInput("INPUT_IDS", [1, 8], "INT32")
         ids.set_data_from_numpy(np.arange(1000, 1008, dtype=np.int32).reshape(1, 8))
-        answer = client.infer(MODEL.name, [ids]).as_numpy("PROBABILITY")
-        reused = triton.log_file.read_text().count("Reusing TorchScript model for instance 'cola_classifier'")
+        answer = client.infer(MODEL.name, [ids]).as_numpy("EMBEDDING")
+        reused = triton.log_file.read_text().count(f"Reusing TorchScript model for instance '{MODEL.name}'")
         return psutil.Process(triton.pid).memory_full_info().uss, answer, reused
 
 

@@ -1,17 +1,20 @@
 """The server is hurt under load: every answer is right, no request is lost, and it serves again by itself."""
 
+import asyncio
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
+import numpy as np
 import pytest
-from chaos import soak
+from chaos import flood, soak
+from chaos.asking import GRPC, Question, asked_before, same
 from chaos.faults import FAULTS, GENTLE, STEADY, suffer, table
 from chaos.stand import Stand
-from chaos.traffic import Outcome, Question, Traffic, asked_before, same
+from chaos.traffic import Outcome, Traffic
 from stand_in import write_models
-from trident_client import OverloadedError, ReadTimeoutError, Retry, Timeout, TridentClient
+from trident_client import OverloadedError, ReadTimeoutError, Request, Retry, Timeout, TridentClient
 from trident_server.facade import FacadeProcess
 
 FLOOD_SECONDS = 6.0
@@ -104,7 +107,13 @@ def soak_of_nobody(stand):
 
 
 def test_a_soak_looks_at_every_answer_and_at_what_grows(stand, questions, tmp_path):
-    found = soak.run(stand, questions, clients=4, seconds=3.0, every=0.5)
+    over_grpc = [
+        Question(GRPC, ("acceptability", ["x" * 10, "x" * 20])),
+        Question(GRPC, Request("cola", {"TEXT": np.ones((1, 1), np.float32)}, ("PROBABILITY",)), status=422),
+    ]
+    known = asked_before(stand.url, over_grpc, stand.grpc_url)
+    assert known[0].answer == [pytest.approx(0.1), pytest.approx(0.2)]
+    found = soak.run(stand, [*questions, *known], clients=4, seconds=3.0, every=0.5)
     assert found.counts["answered right"] > 0
     assert found.failures() == [], found.complaints
     assert len(found.seconds) == len(found.samples["threads"]) >= 2
@@ -115,6 +124,21 @@ def test_a_soak_looks_at_every_answer_and_at_what_grows(stand, questions, tmp_pa
     assert failures[0] == "1 lost"
     assert "memory, MiB grew from 350 to 750" in failures
     assert failures[-1] == "Triton's queue was not empty at the end"
+
+
+def test_a_flood_is_told_with_what_became_of_it_and_when_speed_was_full_again(stand, tmp_path, monkeypatch):
+    singles = [("/generate", {"passage": "x"})]
+    monkeypatch.setattr(flood, "kinds", lambda texts: {"singles": singles, "lists": singles})
+    found = asyncio.run(flood.measure(stand.url, 0.5, 1, loads=(0.5, 4.0), wanted=["singles"]))
+    half, four_times = found["singles"]
+    assert set(found) == {"singles"}
+    assert four_times["offered"] == pytest.approx(8 * half["offered"])
+    assert half["late"] == four_times["late"] == 0
+    assert 0 < half["p99"] < flood.TIMEOUT_SECONDS
+    assert four_times["resumed"] < flood.RESUMING_SECONDS
+    assert flood.table(found).splitlines()[2].startswith("| singles | ")
+    flood.plot({"after": found}, tmp_path / "flood.png")
+    assert (tmp_path / "flood.png").stat().st_size < 100_000
 
 
 def test_a_facade_whose_log_finds_the_disk_full_answers(stand):
@@ -157,13 +181,20 @@ def test_a_proxy_in_the_environment_is_not_asked_for_triton(stand, monkeypatch, 
         assert client.acceptability(["x" * 5]) == pytest.approx([0.05])
 
 
-def test_another_answer_is_called_wrong(stand, questions):
-    other = [Question(each.path, each.body, each.status, {"prob": 0.5}) for each in questions[:1]]
-    with Traffic(stand.url, other, clients=1) as traffic:
+@pytest.mark.parametrize(
+    "question",
+    [
+        Question("/generate", {"passage": "x"}, answer={"prob": 0.5}),
+        Question("/generate", {"passage": ""}, 422, {"detail": "other words"}),
+        Question(GRPC, ("acceptability", ["x"]), answer=[0.5]),
+    ],
+)
+def test_another_answer_is_called_wrong(stand, question):
+    with Traffic(stand.url, [question], clients=1, grpc_url=stand.grpc_url) as traffic:
         while not traffic.counts():
             time.sleep(0.01)
     assert set(traffic.counts()) == {Outcome.WRONG}
-    assert "/generate" in traffic.complaints[0]
+    assert question.path in traffic.complaints[0]
 
 
 def test_answers_are_the_same_where_numbers_nearly_are():
@@ -172,3 +203,5 @@ def test_answers_are_the_same_where_numbers_nearly_are():
     assert not same({"a": 1.0}, {"b": 1.0})
     assert not same([1.0], [1.0, 1.0])
     assert not same("x", "y")
+    assert same(float("nan"), float("nan"))
+    assert not same(0.5, float("nan"))

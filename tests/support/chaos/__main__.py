@@ -18,9 +18,9 @@ from chaos import faults as fault_table
 from chaos import flood as flooding
 from chaos import soak as soaking
 from chaos import starts
-from chaos.questions import MIXED
-from chaos.stand import Stand
-from chaos.traffic import asked_before
+from chaos.asking import asked_before
+from chaos.questions import EVERYTHING, MIXED
+from chaos.stand import Stand, peak_mebibytes
 
 app = typer.Typer(add_completion=False, help=__doc__)
 console = Console(highlight=False, soft_wrap=True)
@@ -70,20 +70,26 @@ def faults(
 
 @app.command()
 def flood(
-    out: Annotated[Path, typer.Option(help="The points go here, as JSON.")],
+    out: Annotated[Path, typer.Option(help="The points go here, as JSON; a table beside it, as Markdown.")],
     repository: Repository = Path("model_repository"),
     url: Annotated[str | None, typer.Option(help="A facade that runs already, in place of one of its own.")] = None,
     seconds: Annotated[float, typer.Option(help="How long each load is offered.")] = 60.0,
     texts: Annotated[int, typer.Option(help="How many each list has.")] = 2048,
+    kind: Annotated[list[str], typer.Option(help="Of what; given again for more.")] = [*flooding.KINDS],  # noqa: B006
+    load: Annotated[list[float], typer.Option(help="Times what is sustained.")] = [*flooding.LOADS],  # noqa: B006
 ) -> None:
-    """Offer up to ten times the sustained load of single texts and of lists."""
+    """Offer up to ten times the sustained load of single texts, of lists, of long passages and of all three."""
     if url is not None:
-        points = asyncio.run(flooding.measure(url, seconds, texts))
+        points = asyncio.run(flooding.measure(url, seconds, texts, load, kind))
     else:
         with tempfile.TemporaryDirectory() as folder, Stand(repository, Path(folder)) as stand:
-            points = asyncio.run(flooding.measure(stand.url, seconds, texts))
+            points = asyncio.run(flooding.measure(stand.url, seconds, texts, load, kind))
+            peaks = {name: peak_mebibytes(process) for name, process in stand.servers().items()}
+        console.print("Most memory: " + ", ".join(f"{name} {peak:.0f} MiB" for name, peak in peaks.items()))
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps(points, indent=1), "utf-8")
+    out.with_suffix(".md").write_text(flooding.table(points), "utf-8")
+    console.print(flooding.table(points), markup=False)
 
 
 @app.command()
@@ -102,12 +108,12 @@ def soak(
     minutes: Annotated[float, typer.Option(help="How long.")] = 20.0,
     clients: Clients = 8,
 ) -> None:
-    """Ask everything for a long time, and look at every answer and at what grows.
+    """Ask everything, over HTTP and gRPC, good and bad, for a long time; look at every answer and at what grows.
 
     Exits with status 1 when an answer was wrong, a request was lost, or something grew.
     """
     with tempfile.TemporaryDirectory() as folder, Stand(repository, Path(folder)) as stand:
-        found = soaking.run(stand, asked_before(stand.url, MIXED), clients, 60 * minutes)
+        found = soaking.run(stand, asked_before(stand.url, EVERYTHING, stand.grpc_url), clients, 60 * minutes)
     out.parent.mkdir(parents=True, exist_ok=True)
     soaking.plot(found, out)
     console.print(f"{found.counts} {list(found.complaints)[:3]}", markup=False)

@@ -15,9 +15,10 @@ from dataclasses import dataclass
 import httpx
 import psutil
 
+from chaos.asking import Question
 from chaos.questions import LIST
 from chaos.stand import Stand
-from chaos.traffic import Outcome, Question, Traffic
+from chaos.traffic import Outcome, Traffic
 
 #: Right answers that must come before and after.
 STEADY = 40

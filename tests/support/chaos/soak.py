@@ -14,8 +14,9 @@ import httpx
 import numpy as np
 import psutil
 
+from chaos.asking import Question
 from chaos.stand import Stand
-from chaos.traffic import Outcome, Question, Traffic
+from chaos.traffic import Outcome, Traffic
 
 PENDING = re.compile(r"^nv_inference_pending_request_count\{.*\} (\S+)$", re.MULTILINE)
 #: What may come on top of the first quarter's value: a part of it, and a constant for what is small.
@@ -59,7 +60,7 @@ def run(stand: Stand, questions: Sequence[Question], clients: int, seconds: floa
     samples: dict[str, list[float]] = {name: [] for name in NAMES}
     times: list[float] = []
     started = time.monotonic()
-    with Traffic(stand.url, questions, clients) as traffic:
+    with Traffic(stand.url, questions, clients, stand.grpc_url) as traffic:
         while time.monotonic() - started < seconds:
             time.sleep(every)
             sample(stand, samples)
@@ -94,8 +95,9 @@ def plot(soak: Soak, file: Path) -> None:
     figure, axes = plt.subplots(len(NAMES), 1, figsize=(9, 10), sharex=True)
     for axis, name in zip(axes, NAMES, strict=True):
         axis.plot(soak.seconds, soak.samples[name])
-        axis.set(ylabel=name, ylim=(0, None))
+        axis.set(ylabel=name, ylim=(0, 1.15 * max(*soak.samples[name], 1.0)))
+    axes[0].set(title=", ".join(f"{count:,} {name}" for name, count in soak.counts.items()))
     axes[-1].set(xlabel="seconds")
     figure.tight_layout()
-    figure.savefig(file, dpi=80)
+    figure.savefig(file, dpi=72, pil_kwargs={"optimize": True})
     plt.close(figure)

@@ -45,6 +45,7 @@ class Stand:
         names = ("port", "http-port", "grpc-port", "metrics-port")
         self.ports = dict(zip(names, free_ports(4), strict=True))
         self.url = f"http://127.0.0.1:{self.ports['port']}"
+        self.grpc_url = f"127.0.0.1:{self.ports['grpc-port']}"
         self.metrics_url = f"http://127.0.0.1:{self.ports['metrics-port']}/metrics"
         self.said: list[str] = []
         command = [*wrapper, COMMAND, f"--repository={repository}", f"--cache-dir={cache_dir}", *options]
@@ -100,6 +101,10 @@ class Stand:
         """A process of a Python model."""
         return self._child(STUB)
 
+    def servers(self) -> dict[str, psutil.Process]:
+        """Return Triton and the facade by name."""
+        return {"Triton": self.triton, "facade": self.facade}
+
     def family(self) -> list[psutil.Process]:
         """Return all of its processes."""
         return [psutil.Process(self._process.pid), *psutil.Process(self._process.pid).children(recursive=True)]
@@ -119,3 +124,9 @@ class Stand:
         assert self._process.stdout is not None
         for line in self._process.stdout:
             self.said.append(line)
+
+
+def peak_mebibytes(process: psutil.Process) -> float:
+    """Return the most memory that a process ever had."""
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) / 1024

@@ -1,7 +1,10 @@
 """The served OpenAPI document holds: what it calls accepted is, and no status comes that it does not name."""
 
+import re
+
 import pytest
 import schemathesis
+from chaos.questions import EVERYTHING
 from fuzzing import looking
 from hypothesis import given
 from hypothesis.errors import Unsatisfiable
@@ -44,8 +47,12 @@ def answers(answer_by_length, configurations):
     TRANSPORT._answer, TRANSPORT.configurations = answer_by_length, configurations
 
 
-def test_all_endpoints_are_tried():
+def test_all_endpoints_are_tried_here_and_in_a_soak():
     assert len(OPERATIONS) >= 15
+    asked = {f"{each.method} {each.path}" for each in EVERYTHING if each.status == 200}
+    templates = {re.compile(re.sub(r"\{\w+\}", r"\\w+", label)): label for label in OPERATIONS}
+    never = {label for form, label in templates.items() if not any(form.fullmatch(each) for each in asked)}
+    assert never == set()
 
 
 @pytest.mark.parametrize("mode", list(GenerationMode))

@@ -1,12 +1,13 @@
 """The served OpenAPI document holds: what it calls accepted is, and no status comes that it does not name."""
 
 import re
+from collections import Counter
 
 import pytest
 import schemathesis
 from chaos.questions import EVERYTHING
 from fuzzing import looking
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis.errors import Unsatisfiable
 from schemathesis import GenerationMode
 from schemathesis.checks import not_a_server_error
@@ -81,3 +82,17 @@ def test_an_endpoint_keeps_to_the_document(label, mode):
         keeps()
     except Unsatisfiable:
         pytest.skip("there is nothing that this endpoint does not accept")
+
+
+def test_in_any_order_endpoints_keep_to_the_document_and_know_what_others_list():
+    # Nothing is kept between requests, so that there is one link, which schemathesis finds by itself.
+    answered = Counter()
+
+    class Machine(SCHEMA.as_state_machine()):
+        def validate_response(self, response, case, additional_checks=(), **kwargs):
+            case.validate_response(response, checks=CHECKS)
+            answered[case.operation.label, response.status_code] += 1
+
+    Machine.run(settings=settings(looking(12), stateful_step_count=5))
+    assert answered["GET /v1/models", 200] > 0
+    assert answered["GET /v1/models/{model}", 200] > 0

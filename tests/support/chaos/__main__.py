@@ -24,6 +24,8 @@ from chaos.stand import Stand, peak_mebibytes
 
 app = typer.Typer(add_completion=False, help=__doc__)
 console = Console(highlight=False, soft_wrap=True)
+#: Mebibytes for backends and logs.
+ROOM = 64
 Repository = Annotated[Path, typer.Option(help="The model repository that is served.")]
 Clients = Annotated[int, typer.Option(help="Clients that ask at once.")]
 
@@ -53,12 +55,21 @@ def faults(
         with tempfile.TemporaryDirectory() as folder, Stand(repository, Path(folder)) as stand:
             for name in gentle:
                 suffer(stand, name)
-    deadly = [(name, "", []) for name in fault_table.FAULTS if name not in fault_table.GENTLE]
+    deadly: list[tuple[str, str, list[str]]] = [
+        (name, "", []) for name in fault_table.FAULTS if name not in fault_table.GENTLE
+    ]
     deadly.append(("a Python model's process killed", " (isolated)", ["--isolated"]))
     for name, form, options in (each for each in deadly if wanted(each[0] + each[1])):
+        wrapper: list[str] = []
         # A new one each time: pauses grow from death to death.
-        with tempfile.TemporaryDirectory() as folder, Stand(repository, Path(folder), options) as stand:
-            suffer(stand, name, form)
+        with tempfile.TemporaryDirectory() as folder:
+            if name == fault_table.FULL_DISK:
+                if not starts.may_mount():
+                    continue
+                # Else Triton writes nothing once it is ready.
+                wrapper, options = starts.in_little_room(folder, ROOM), ["--log-verbose=1"]
+            with Stand(repository, Path(folder), options, wrapper=wrapper) as stand:
+                suffer(stand, name, form)
     refusals = [starts.refuse(repository, name) for name in filter(wanted, starts.possible())]
     text = f"{fault_table.table(rows)}\n{starts.table(refusals)}"
     out.parent.mkdir(parents=True, exist_ok=True)

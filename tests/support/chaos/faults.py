@@ -11,6 +11,7 @@ import socket
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import httpx
 import psutil
@@ -124,6 +125,16 @@ def starve(stand: Stand) -> None:
         triton.rlimit(psutil.RLIMIT_AS, before)
 
 
+def fill_disk(stand: Stand) -> None:
+    """Leave no room where logs go, for a moment; of the file system that only the server sees."""
+    filling = Path(f"/proc/{stand.triton.pid}/root{stand.cache_dir}", "filling")
+    with contextlib.suppress(OSError), filling.open("wb", buffering=0) as file:
+        while True:
+            file.write(bytes(4096))
+    time.sleep(HALT_SECONDS)
+    filling.unlink()
+
+
 def connections(count: int, sent: bytes, again: bytes = b"") -> Callable[[Stand], None]:
     """Make a fault of many connections to the facade that send something, perhaps a little more, and never read."""
 
@@ -154,6 +165,7 @@ def _request(body: bytes, length: int | None = None) -> bytes:
     return b"POST /v1/embeddings HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % size + body
 
 
+FULL_DISK = "the disk of the logs full for 3 s"
 #: After which nothing is started again: they may be done to one server, one after the other.
 GENTLE: dict[str, Callable[[Stand], None]] = {
     "Triton halted for 3 s": halt(lambda stand: stand.triton),
@@ -171,6 +183,7 @@ FAULTS: dict[str, Callable[[Stand], None]] = {
     "the facade killed": kill(lambda stand: stand.facade),
     "a Python model's process halted for good": hang,
     "Triton at its limit of memory": starve,
+    FULL_DISK: fill_disk,
     "400 KB of `[` to Triton": nested_deeply,
     "600,000 chunks of a byte to Triton": many_chunks,
 }

@@ -47,6 +47,7 @@ class Stand:
         self.url = f"http://127.0.0.1:{self.ports['port']}"
         self.grpc_url = f"127.0.0.1:{self.ports['grpc-port']}"
         self.metrics_url = f"http://127.0.0.1:{self.ports['metrics-port']}/metrics"
+        self.cache_dir = cache_dir
         self.said: list[str] = []
         command = [*wrapper, COMMAND, f"--repository={repository}", f"--cache-dir={cache_dir}", *options]
         self._process = subprocess.Popen(

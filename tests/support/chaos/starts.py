@@ -48,9 +48,9 @@ DAMAGES: dict[str, tuple[str, Callable[[Path], None]]] = {
 }
 
 
-def in_little_room(folder: str) -> list[str]:
-    """Return a command that runs another where a folder is a file system of a mebibyte."""
-    mount = f'mount -t tmpfs -o size=1m tmpfs {folder} && exec "$@"'
+def in_little_room(folder: str, mebibytes: int = 1) -> list[str]:
+    """Return a command that runs another where a folder is a file system of its own, and small."""
+    mount = f'mount -t tmpfs -o size={mebibytes}m tmpfs {folder} && exec "$@"'
     return ["unshare", "--mount", "sh", "-c", mount, "sh"]
 
 
@@ -58,9 +58,14 @@ def in_little_room(folder: str) -> list[str]:
 LACKS = {"a port is taken": "--port", "the disk is full": "No space left", "/dev/shm too small": "--shm-size"}
 
 
+def may_mount() -> bool:
+    """Say whether a full disk can be made here."""
+    return subprocess.run([*in_little_room("/tmp"), "true"], capture_output=True, check=False).returncode == 0
+
+
 def possible() -> list[str]:
-    """Return what can be tried here: who may not mount cannot make a full disk."""
-    mounts = subprocess.run([*in_little_room("/tmp"), "true"], capture_output=True, check=False).returncode == 0
+    """Return what can be tried here."""
+    mounts = may_mount()
     return [*DAMAGES, *(name for name in LACKS if mounts or name == "a port is taken")]
 
 

@@ -147,7 +147,8 @@ def is_ready(response: httpx.Response) -> bool:
 
 def ready_models(index: list[dict[str, Any]]) -> list[str]:
     """Return the names of the models that Triton's index calls ready."""
-    return [entry["name"] for entry in index if entry.get("state") == "READY"]
+    # While one version takes another's place, both may be ready.
+    return list(dict.fromkeys(entry["name"] for entry in index if entry.get("state") == "READY"))
 
 
 def content(response: httpx.Response, model: str | None) -> Any:

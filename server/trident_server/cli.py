@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,7 +11,7 @@ from pydantic import ValidationError
 from rich.console import Console
 from trident_client.doctor import show
 
-from trident_server import doctor, keys, pidfile, stack
+from trident_server import doctor, exchange, keys, pidfile, stack
 from trident_server.errors import NotRunningError, ServerError
 from trident_server.machine import Machine
 from trident_server.settings import ServerSettings, explain
@@ -171,6 +172,35 @@ def make_key(
     _console().print(key, markup=False)
     if file is None:
         _console(stderr=True).print(f"For the file of keys: {line}", markup=False)
+
+
+Set = Annotated[str, typer.Argument(help="Name of the set of models, such as sts.")]
+
+
+@app.command("promote")
+def promote(context: typer.Context, name: Set) -> None:
+    """Serve what the repository holds of a set now, without a restart: loaded, checked, and only then asked.
+
+    For the server of --cache-dir, which stands before this word. Exits with status 1 where the set is not exchanged,
+    and the one before serves on.
+    """
+    _exchange(exchange.promote, context.obj, name)
+
+
+@app.command("rollback")
+def rollback(context: typer.Context, name: Set) -> None:
+    """Serve again what was before the last promote of a set, now and at the next start; the same again undoes it."""
+    _exchange(exchange.rollback, context.obj, name)
+
+
+def _exchange(
+    act: Callable[[Path, str, float, Callable[[str], None]], None], settings: ServerSettings, name: str
+) -> None:
+    try:
+        act(settings.cache_dir, name, settings.ready_timeout, lambda text: _console().print(text, markup=False))
+    except ServerError as error:
+        _console(stderr=True).print(str(error), style="red", markup=False)
+        raise typer.Exit(1) from error
 
 
 def _stop(cache_dir: Path) -> None:

@@ -12,6 +12,7 @@
     │   └── PortInUseError         a port is taken; names it, its holder and the setting that changes it
     ├── AlreadyRunningError        another trident-serve uses the same run-time directory
     ├── NotRunningError            there is no server to stop
+    ├── ExchangeError              a set of models is not exchanged; the one before serves on
     └── ChildError                 a process that was started did not do what it should
         ├── ServerStartError       Triton or the facade exited or was late; carries the log lines that say why
         └── ServerDiedError        Triton or the facade exited while it served; carries the log lines that say why
@@ -56,6 +57,10 @@ class AlreadyRunningError(ServerError):
 
 class NotRunningError(ServerError):
     """No server of ours runs."""
+
+
+class ExchangeError(ServerError):
+    """A set of models is not exchanged; the one before serves on."""
 
 
 class ChildError(ServerError):

@@ -65,6 +65,8 @@ class TritonProcess(ChildServer):
         shared_memory: let clients on this host hand over tensors in system shared memory.
         isolated: serve each model from a process of its own, as is done in any case where backends cannot be compiled
             for Triton's. Slower; a model that crashes takes no other with it.
+        polled: load what changes in the repository while Triton runs; who may write there decides what is served.
+        is_changing: whether models are being exchanged there, and their processes end for that.
         tls: the files with which gRPC takes TLS, and nothing else. Triton's HTTP server knows no TLS.
         extra_args: further tritonserver arguments.
         on_model_loaded: called with each model's name as Triton reports it loaded.
@@ -96,6 +98,8 @@ class TritonProcess(ChildServer):
         config_name: str | None = None,
         shared_memory: bool = False,
         isolated: bool = False,
+        polled: bool = False,
+        is_changing: Callable[[], bool] = lambda: False,
         tls: Tls | None = None,
         extra_args: Sequence[str] = (),
         on_model_loaded: Callable[[str], None] = lambda name: None,
@@ -119,11 +123,14 @@ class TritonProcess(ChildServer):
         self._config_name = config_name
         self._shared_memory = shared_memory
         self._isolated = isolated
+        self._polled = polled
+        self._is_changing = is_changing
         self._open_host = host
         self._tls_files = tls
         self._extra_args = extra_args
         self._on_model_loaded = on_model_loaded
         self._stubs = Stubs(STUB_GRACE_SECONDS)
+        self._changed = False
         address = reachable(host)
         self.http_url = f"{reachable(self._host)}:{self.ports['http_port']}"
         self.grpc_url = f"{address}:{self.ports['grpc_port']}"
@@ -164,8 +171,7 @@ class TritonProcess(ChildServer):
         """Start Triton and return when it is ready; see :meth:`ChildServer.start`."""
         self._stubs = Stubs(STUB_GRACE_SECONDS)
         super().start()
-        self._stubs = Stubs(grace=0.0)
-        self._stubs.follow(self.pid)
+        self._follow_stubs()
 
     def check(self) -> None:
         """Raise ServerDiedError, with the reason, when Triton or a Python model's process does not run any more.
@@ -173,9 +179,19 @@ class TritonProcess(ChildServer):
         Triton itself does not notice the latter: it says that it is ready, and every request of the model fails.
         """
         super().check()
+        if self._is_changing():
+            self._changed = True
+            return
+        if self._changed:
+            self._follow_stubs()
         # When Triton is killed, they end with it, and before its supervisor tells.
         if (reason := self._stubs.ended()) is not None and runs(self.pid):
             raise ServerDiedError(reason)
+
+    def _follow_stubs(self) -> None:
+        self._changed = False
+        self._stubs = Stubs(grace=0.0)
+        self._stubs.follow(self.pid)
 
     def _reasons(self, log: list[str]) -> list[str]:
         return failure_reasons(log)
@@ -196,9 +212,11 @@ class TritonProcess(ChildServer):
         arguments = {
             "model-repository": self._repository.resolve(),
             "model-config-name": self._config_name,
-            "model-control-mode": "none",
+            "model-control-mode": "poll" if self._polled else "none",
+            "repository-poll-secs": 1 if self._polled else None,
             "exit-on-error": "true",
-            "strict-readiness": "true",
+            # Strictly, it would not be ready while another version is loaded. It starts with all models or not at all.
+            "strict-readiness": "false" if self._polled else "true",
             "exit-timeout-secs": EXIT_TIMEOUT_SECONDS,
             "backend-directory": backends,
             "cache-directory": triton.caches,

@@ -9,7 +9,6 @@ from pathlib import Path
 from trident_client.contract import TASKS
 
 from trident_server.errors import RepositoryError
-from trident_server.files import using
 
 PYTORCH = re.compile(r'^\s*(backend:\s*"pytorch"|platform:\s*"pytorch_libtorch")', re.MULTILINE)
 
@@ -33,29 +32,6 @@ def chosen_models(repository: Path, sets: Collection[str]) -> set[str]:
             main = sorted(each for each in there if not each.endswith(tuple(f"_{part}" for part in parts)))
             raise RepositoryError(f"{repository} holds no models called '{name}' (there are: {', '.join(main)}).")
     return there & {each for name in sets for each in (name, *(f"{name}_{part}" for part in parts))}
-
-
-def link_models(repository: Path, models: Collection[str], view: Path) -> Path:
-    """Make a repository of links to some of another's models; returns it.
-
-    Args:
-        repository: the other one.
-        models: names of folders in it.
-        view: the folder to make; links that were there before go.
-
-    Raises:
-        RepositoryError: it holds something else, which is nobody's to take away.
-        FileError: it cannot be written.
-    """
-    with using(view):
-        view.mkdir(parents=True, exist_ok=True)
-        for each in view.iterdir():
-            if not each.is_symlink():
-                raise RepositoryError(f"{view} is to hold links to models alone, and holds {each.name}: remove it.")
-            each.unlink()
-        for name in models:
-            (view / name).symlink_to((repository / name).resolve(), target_is_directory=True)
-    return view
 
 
 def check_repository(repository: Path, config_name: str | None = None, sets: Collection[str] = ()) -> None:

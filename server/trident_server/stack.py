@@ -12,13 +12,15 @@ from types import FrameType
 from rich.console import Console
 
 from trident_server import pidfile, shipped
+from trident_server.assembly import check_path
 from trident_server.building import build_models
 from trident_server.child import ChildServer
 from trident_server.facade import FacadeProcess, check_installed
 from trident_server.ports import check_free
 from trident_server.process import TritonProcess, trace_arguments
-from trident_server.repository import check_repository, chosen_models, link_models
+from trident_server.repository import check_repository, chosen_models
 from trident_server.restarting import Restarter
+from trident_server.served import Served
 from trident_server.settings import ServerSettings
 from trident_server.wheel import find_embedded_triton
 
@@ -69,13 +71,14 @@ def _allow_many_connections() -> None:
 
 
 def _run(settings: ServerSettings, console: Console) -> None:
-    started, repository = time.monotonic(), settings.repository
-    if settings.sets:
-        models = chosen_models(repository, settings.sets)
-        repository = link_models(repository, models, settings.cache_dir / "served-models")
+    started, served = time.monotonic(), Served(settings.cache_dir)
+    check_path(settings.cache_dir.resolve(), "cache-dir")
+    models = chosen_models(settings.repository, settings.sets)
     with contextlib.ExitStack() as children, _saying_that_it_stops(console):
         triton = TritonProcess(
-            repository=repository,
+            repository=served.models,
+            polled=True,
+            is_changing=served.is_exchanged,
             host=settings.triton_host,
             **settings.triton_ports,
             cache_dir=settings.cache_dir,
@@ -88,6 +91,7 @@ def _run(settings: ServerSettings, console: Console) -> None:
             extra_args=[f"--log-verbose={settings.log_verbose}", *trace_arguments(settings.otlp_endpoint)],
             on_model_loaded=lambda name: console.print(f"  loaded {name}"),
         )
+        served.fill(settings.repository, models, triton.http_url)
         facade = FacadeProcess(
             host=settings.host,
             port=settings.port,

@@ -12,7 +12,8 @@ from fastapi.testclient import TestClient
 from trident_api.app import create_app
 from trident_api.settings import ApiSettings
 from trident_server.process import trace_arguments
-from trident_server.repository import chosen_models, link_models
+from trident_server.repository import chosen_models
+from trident_server.served import copy_models
 
 pytestmark = pytest.mark.serving
 
@@ -79,7 +80,8 @@ def whole_trace(triton, collector, protocol, asked):
 def test_a_request_is_one_trace_over_either_protocol(new_triton, collector, tmp_path):
     endpoint, spans = collector
     asked = set()
-    repository = link_models(MODEL_REPOSITORY, chosen_models(MODEL_REPOSITORY, ["cola"]), tmp_path / "models")
+    repository = tmp_path / "models"
+    copy_models(MODEL_REPOSITORY, chosen_models(MODEL_REPOSITORY, ["cola"]), repository)
     arguments = [*trace_arguments(endpoint), f"--trace-config=opentelemetry,bsp_schedule_delay={MILLISECONDS}"]
     with new_triton(repository, extra_args=arguments, ready_timeout=240) as triton:
         for protocol in ("grpc", "http"):

@@ -13,8 +13,11 @@ from tiny_variants import add_head
 from trident_api.app import create_app
 from trident_api.settings import ApiSettings
 from trident_client import ModelInfo, NotReadyError, TridentClient
+from trident_server.errors import ExchangeError
+from trident_server.exchange import TritonApi, check_answers
 from trident_training.checkpoints.pooling import Pooling
 from trident_training.cli import app
+from trident_training.export.pipeline import CHECKED
 from trident_training.tasks.sts.card import SimilarityCard
 from trident_training.tasks.sts.pairs import MODULES
 from typer.testing import CliRunner
@@ -72,6 +75,21 @@ def export_korean_reader(reader, repository):
     assert done.exit_code == 0, done.output
     for folder in own:
         shutil.rmtree(repository / folder.name)
+
+
+@pytest.mark.parametrize("network", ["sts_tiny_encoder", "qa_ko_reader"])
+def test_a_network_answers_in_triton_what_its_export_noted(triton, network, tmp_path):
+    file = triton._repository / network / "1" / "check.json"
+    api = TritonApi(triton.http_url, 60)
+    assert len(json.loads(file.read_text())) == CHECKED
+    assert check_answers(api, file, 1) < 1e-3
+    other = tmp_path / network / "1" / "check.json"
+    other.parent.mkdir(parents=True)
+    noted = json.loads(file.read_text())
+    noted[-1]["values"] = [-each for each in noted[-1]["values"]]
+    other.write_text(json.dumps(noted))
+    with pytest.raises(ExchangeError, match=f"{network} does not answer as its export did: it is off by 200"):
+        check_answers(api, other, 1)
 
 
 @pytest.mark.parametrize("protocol", ["http", "grpc"])

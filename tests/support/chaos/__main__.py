@@ -24,8 +24,8 @@ from chaos.stand import Stand, peak_mebibytes
 
 app = typer.Typer(add_completion=False, help=__doc__)
 console = Console(highlight=False, soft_wrap=True)
-#: Mebibytes for backends and logs.
-ROOM = 64
+#: Mebibytes for backends, models and logs.
+ROOM = 1024
 Repository = Annotated[Path, typer.Option(help="The model repository that is served.")]
 Clients = Annotated[int, typer.Option(help="Clients that ask at once.")]
 

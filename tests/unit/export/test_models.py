@@ -233,7 +233,12 @@ def test_an_interrupted_install_leaves_the_old_model(recipe: Recipe, target: Mod
     with pytest.raises(OSError, match="No space left"):
         pipeline.install(dataclasses.replace(exported, module=FullDisk()), {}, target, {})
     assert target.network_file.read_bytes() == before
-    assert {file.name for file in target.network_file.parent.iterdir()} == {".gitkeep", "model.pt", "export.json"}
+    assert {file.name for file in target.network_file.parent.iterdir()} == {
+        ".gitkeep",
+        "model.pt",
+        "export.json",
+        "check.json",
+    }
 
 
 def test_an_install_that_ends_at_any_step_leaves_the_old_set_or_one_that_counts_as_missing(

@@ -1,6 +1,6 @@
 import pytest
 from trident_server.errors import RepositoryError
-from trident_server.repository import check_repository, chosen_models, link_models
+from trident_server.repository import check_repository, chosen_models
 
 
 def write_model(repository, name, config, *files):
@@ -63,17 +63,3 @@ def test_what_is_not_served_need_not_be_built(tmp_path):
         check_repository(tmp_path, None, ["sts"])
     with pytest.raises(RepositoryError, match=r"configs/gpu\.pbtxt \(there are: none\)"):
         check_repository(tmp_path, "gpu", ["cola"])
-
-
-def test_a_view_holds_links_to_what_is_served_alone(tmp_path):
-    write_sets(tmp_path / "models")
-    for names in (["cola"], ["sts_ko"]):
-        models = chosen_models(tmp_path / "models", names)
-        view = link_models(tmp_path / "models", models, tmp_path / "cache" / "view")
-        assert {each.name for each in view.iterdir()} == models
-        assert all((view / name / "config.pbtxt").is_file() for name in models)
-    assert (tmp_path / "models" / "cola" / "config.pbtxt").is_file()
-    # A folder of somebody's own under that name is left alone.
-    with pytest.raises(RepositoryError, match="links to models alone, and holds"):
-        link_models(tmp_path / "models", ["cola"], tmp_path / "models")
-    assert len(chosen_models(tmp_path / "models", [])) == 8

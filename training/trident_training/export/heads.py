@@ -34,6 +34,7 @@ class Head:
         width: last dimension of the answer.
         tolerances: how far the answer may be off, by what it is computed in.
         call: calls the scripted entry on a batch of sequences as Triton would.
+        as_asked: a sequence and its answer, as the inputs by which Triton is asked for it and what its output holds.
     """
 
     encoder: PreTrainedModel
@@ -42,6 +43,10 @@ class Head:
     width: int
     tolerances: Mapping[Precision, Tolerance]
     call: Callable[[torch.jit.ScriptModule, Sequence[Tensor]], Tensor] = lambda module, batch: module(*ragged(batch))
+    as_asked: Callable[[Tensor, Tensor], tuple[dict[str, Tensor], Tensor]] = lambda ids, answer: (
+        {"INPUT_IDS": ids},
+        answer,
+    )
 
 
 class SentenceEmbedding(nn.Module):
@@ -365,6 +370,10 @@ def span_head(model: PreTrainedModel, *, token_types: bool = True, slice_tokens:
         shape = lengths.unsqueeze(1)
         return torch.stack(module(ids, types, lengths, shape, shape, torch.ones_like(shape)), dim=1)
 
+    def as_asked(ids: Tensor, answer: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+        inputs = {"INPUT_IDS": ids, "TYPE_IDS": _types(ids.unsqueeze(0))[0], "WINDOW_LENGTHS": torch.tensor([len(ids)])}
+        return inputs, answer[:, 0]
+
     tolerances = {
         Precision.FLOAT32: Tolerance(difference=1e-4, cosine=0.99999),
         Precision.BFLOAT16: Tolerance(difference=0.5, cosine=0.995),
@@ -373,7 +382,7 @@ def span_head(model: PreTrainedModel, *, token_types: bool = True, slice_tokens:
         Precision.INT8: Tolerance(difference=100.0, cosine=-1.0, mean_difference=0.2, mean_cosine=0.995),
     }
     entry = lambda encoder: SpanLogits(encoder, head, slice_tokens, token_types)  # noqa: E731
-    return Head(_encoder_of(model), entry, plain, 2, tolerances, call)
+    return Head(_encoder_of(model), entry, plain, 2, tolerances, call, as_asked)
 
 
 def _encoder_of(model: PreTrainedModel) -> PreTrainedModel:

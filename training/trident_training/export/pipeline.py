@@ -9,7 +9,7 @@ import functools
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -24,6 +24,11 @@ from trident_training.export.encoders import packed_encoder, padded_encoder
 from trident_training.export.heads import Head
 from trident_training.export.parity import Parity, ParityError, Tolerance, compare, sample_batches
 from trident_training.repository import ModelSet
+
+#: What a network answers, beside it: `trident-serve promote` asks for it before it serves the network.
+CHECK = "check.json"
+#: Sequences that stand there.
+CHECKED = 8
 
 
 class Trace(Protocol):
@@ -45,6 +50,7 @@ class Export:
         float32_because: why it computes in float32 though another precision was wanted; None where none was.
         parity: the comparison with the plain model.
         tolerance: what the comparison was held to.
+        checks: a few of the sequences that were compared, as Triton is asked for them, and what the export answered.
     """
 
     module: torch.jit.ScriptModule
@@ -54,6 +60,7 @@ class Export:
     float32_because: str | None
     parity: Parity
     tolerance: Tolerance
+    checks: Sequence[Mapping[str, Any]] = ()
 
     def report(self) -> dict[str, Any]:
         """Return the findings in the form that stands beside the model."""
@@ -100,7 +107,8 @@ def export(head: Head, precision: Precision, max_tokens: int, *, or_float32: boo
                 raise
             precision, refused = Precision.FLOAT32, f"{precision.value} is refused: {error}"
         else:
-            return Export(module, head.width, precision, reason, refused, parity, tolerance)
+            checks = _checks(module, head, [batch[0] for batch in batches[-CHECKED:]])
+            return Export(module, head.width, precision, reason, refused, parity, tolerance, checks)
 
 
 def install(export: Export, texts: Mapping[Path, str], target: ModelSet, facts: dict[str, Any]) -> None:
@@ -115,6 +123,9 @@ def install(export: Export, texts: Mapping[Path, str], target: ModelSet, facts: 
         target: where to.
         facts: further entries of the report.
     """
+    output = target.spec.network_output
+    checks = json.dumps([{**each, "output": output} for each in export.checks])
+    texts = {**texts, target.network_file.with_name(CHECK): checks}
     writes: dict[Path, Callable[[Path], object]] = {
         target.network_file: lambda draft: export.module.save(str(draft)),
         **{file: functools.partial(Path.write_text, data=text) for file, text in texts.items()},
@@ -159,6 +170,20 @@ def _script(head: Head, trace: Trace, precision: Precision) -> torch.jit.ScriptM
 
 def _compare(module: torch.jit.ScriptModule, head: Head, batches: list[list[torch.Tensor]]) -> Parity:
     return compare(lambda batch: head.call(module, batch), head.plain, batches)
+
+
+def _checks(module: torch.jit.ScriptModule, head: Head, sequences: Sequence[torch.Tensor]) -> list[dict[str, Any]]:
+    """Return sequences as Triton is asked for them, and what the export answers to each alone."""
+    checks = []
+    for ids in sequences:
+        with torch.inference_mode():
+            inputs, answer = head.as_asked(ids, head.call(module, [ids]))
+        asked = [
+            {"name": name, "shape": [1, len(each)], "datatype": "INT32", "data": each.tolist()}
+            for name, each in inputs.items()
+        ]
+        checks.append({"inputs": asked, "values": [round(each, 6) for each in answer.flatten().tolist()]})
+    return checks
 
 
 @contextlib.contextmanager

@@ -1,0 +1,181 @@
+"""What a server serves: copies of the repository's models, in which a set can be exchanged while it is asked.
+
+Below the cache directory, in ``served/``::
+
+    now/          the folders of each model, as they were in the repository
+    before/       the same of sets that were exchanged, before the last time
+    models/       what Triton reads, and looks at every second: the folders of ``now``, their versions numbered anew
+    server.json   who serves it
+
+In ``models``, ensembles name the versions of their steps, and Triton loads every version that is there. A set is
+exchanged by new versions beside the old ones, which nobody asks yet, and then by ensembles that name the new: each
+request goes all its way through one or the other.
+"""
+
+from __future__ import annotations
+
+import compileall
+import contextlib
+import fcntl
+import json
+import os
+import re
+import shutil
+from collections.abc import Collection, Iterator
+from pathlib import Path
+
+from trident_server.errors import RepositoryError
+from trident_server.files import ELSEWHERE, using
+
+#: The version of every model that an export makes; who has others looks after them himself.
+FIRST = "1"
+ENSEMBLE = re.compile(r'^\s*platform:\s*"ensemble"', re.MULTILINE)
+LATEST = re.compile(r"\bmodel_version:\s*-1\b")
+NAMED = re.compile(r"\bmodel_version:\s*(\d+)\b")
+ALL_VERSIONS = "version_policy { all { } }\n"
+
+
+class Served:
+    """The folders of one server.
+
+    Args:
+        cache_dir: of the server.
+    """
+
+    def __init__(self, cache_dir: Path) -> None:
+        self.folder = cache_dir / "served"
+        self.models, self.now, self.before = (self.folder / name for name in ("models", "now", "before"))
+        self._server = self.folder / "server.json"
+
+    def fill(self, repository: Path, models: Collection[str], http_url: str) -> Path:
+        """Copy models, in place of those that were there, and return the repository for Triton.
+
+        Args:
+            repository: whose they are.
+            models: names of folders in it.
+            http_url: ``host:port`` of Triton's HTTP.
+
+        Raises:
+            RepositoryError: the place is taken by something else, which is nobody's to take away.
+            FileError: it cannot be written.
+        """
+        with using(self.folder, ELSEWHERE):
+            if self.folder.exists() and not self._server.is_file():
+                raise RepositoryError(f"{self.folder} is to hold what is served, and holds something else: remove it.")
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._server.write_text(json.dumps({"repository": str(repository.resolve()), "http_url": http_url}))
+            for each in (self.now, self.before, self.models):
+                shutil.rmtree(each, ignore_errors=True)
+            copy_models(repository, models, self.now)
+            for name in models:
+                shutil.copytree(self.now / name, self.models / name, copy_function=_link)
+                _compile(self.models / name)
+                if versions(self.now / name) == [FIRST]:
+                    self.configure(self.now / name, int(FIRST))
+        return self.models
+
+    def server(self) -> tuple[Path, str]:
+        """Return the repository that the models are from, and ``host:port`` of Triton's HTTP."""
+        found = json.loads(self._server.read_text())
+        return Path(found["repository"]), found["http_url"]
+
+    def configure(self, source: Path, number: int) -> None:
+        """Write a model's configurations for Triton, so that its steps are of one version.
+
+        Args:
+            source: the model's folder, whose configurations are taken.
+            number: of the version.
+        """
+        for file in source.glob("**/*.pbtxt"):
+            text = file.read_text("utf-8", "surrogateescape")
+            if is_ensemble(source):
+                text = LATEST.sub(f"model_version: {number}", text)
+            elif "version_policy" not in text:
+                text = f"{text.rstrip()}\n{ALL_VERSIONS}"
+            target = self.models / source.name / file.relative_to(source)
+            draft = self.folder / f"{file.name}.draft"
+            draft.write_text(text, "utf-8", "surrogateescape")
+            draft.replace(target)
+
+    def number(self, name: str) -> int:
+        """Return the number of the versions that an ensemble names; 0 where these are not one.
+
+        Args:
+            name: of the ensemble.
+        """
+        found = set(NAMED.findall((self.models / name / "config.pbtxt").read_text()))
+        return int(found.pop()) if len(found) == 1 else 0
+
+    def add(self, source: Path, number: int) -> None:
+        """Give a model another version, whole and at once, without a word in its configuration.
+
+        Args:
+            source: the model's folder; its version is copied.
+            number: what to call it.
+        """
+        draft = self.folder / "draft"
+        shutil.rmtree(draft, ignore_errors=True)
+        shutil.copytree(source / FIRST, draft, copy_function=_link)
+        _compile(draft)
+        draft.rename(self.models / source.name / str(number))
+
+    def remove(self, name: str, *, but: int) -> None:
+        """Take away a model's versions, but one."""
+        for version in versions(self.models / name):
+            if int(version) != but:
+                # Renamed first: Triton is not to see half of one.
+                gone = self.folder / "gone"
+                shutil.rmtree(gone, ignore_errors=True)
+                (self.models / name / version).rename(gone)
+                shutil.rmtree(gone)
+
+    @contextlib.contextmanager
+    def exchanging(self) -> Iterator[None]:
+        """Be the only one that exchanges anything."""
+        with (self.folder / "lock").open("ab") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+    def is_exchanged(self) -> bool:
+        """Say whether somebody exchanges something at this moment."""
+        with contextlib.suppress(FileNotFoundError), (self.folder / "lock").open("rb") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+        return False
+
+
+def copy_models(repository: Path, models: Collection[str], target: Path) -> None:
+    """Copy models' folders; networks are linked where they can be, for an export replaces them and writes into none."""
+
+    def copy(source: str, place: str) -> str:
+        return _link(source, place) if source.endswith(".pt") else str(shutil.copy2(source, place))
+
+    for name in models:
+        ignored = shutil.ignore_patterns("__pycache__", ".*")
+        shutil.copytree(repository / name, target / name, copy_function=copy, ignore=ignored)
+
+
+def versions(model: Path) -> list[str]:
+    """Return the versions in a model's folder."""
+    return [each.name for each in model.iterdir() if each.is_dir() and each.name.isdecimal()]
+
+
+def is_ensemble(model: Path) -> bool:
+    """Say whether a model's folder is an ensemble's."""
+    return bool(ENSEMBLE.search((model / "config.pbtxt").read_text("utf-8", "replace")))
+
+
+def _compile(folder: Path) -> None:
+    """Compile Python models: where Python does so as it loads them, Triton sees a change and loads them once more."""
+    compileall.compile_dir(folder, quiet=2)
+
+
+def _link(source: str, target: str) -> str:
+    try:
+        os.link(source, target)
+    except OSError:
+        # Another file system, or another user's file.
+        return str(shutil.copy2(source, target))
+    return target

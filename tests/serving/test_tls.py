@@ -19,6 +19,9 @@ from trident_client import (
     TridentError,
     UsageError,
 )
+from trident_client.cli import failures
+from trident_client.cli.app import app
+from typer.testing import CliRunner
 
 pytestmark = pytest.mark.serving
 
@@ -103,6 +106,20 @@ def test_what_tritons_http_cannot_encrypt_is_this_machines_alone(stand):
     assert listening[stand.ports["http-port"]] == "127.0.0.1"
     # gRPC writes it as an address of IPv6.
     assert listening[stand.ports["grpc-port"]].endswith(("0.0.0.0", "::"))
+
+
+def test_the_command_line_takes_the_same_files(stand, certificates):
+    certificate, key = certificates["client"]
+    files = ["--tls-authorities", certificates["server"][0], "--tls-certificate", certificate, "--tls-key", key]
+    command = ["cola", "x" * 50, "--protocol", "grpc", "--url", stand.grpc_url, "--attempts", 1]
+    done = CliRunner().invoke(app, [*map(str, [*files, *command])])
+    assert done.exit_code == 0, done.output
+    assert "0.5" in done.output
+    for wrong in (files[:2], ["--tls"]):
+        assert CliRunner().invoke(app, [*map(str, [*wrong, *command])]).exit_code == failures.NOT_SERVING
+    half = CliRunner().invoke(app, [*map(str, [*files[:4], *command])])
+    assert half.exit_code == failures.USAGE
+    assert "are given together" in half.output
 
 
 def test_files_that_are_not_there_are_named(tmp_path):

@@ -7,13 +7,14 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, nullcontext
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn
 
 import typer
 from rich.console import Console
 
-from trident_client import Retry, Timeout, TridentClient
+from trident_client import Retry, Timeout, Tls, TridentClient
 from trident_client.cli import failures, tasks
 from trident_client.cli.processing import RowProcessor
 from trident_client.cli.progress import ProgressReport
@@ -21,6 +22,8 @@ from trident_client.cli.readers import Source, kind_of, open_source, rows_of
 from trident_client.cli.writers import OutputFile
 from trident_client.errors import TridentError
 
+#: What the options that stand before a command say.
+TLS: ContextVar[Tls | None] = ContextVar("tls", default=None)
 Kind = Literal["csv", "tsv", "jsonl", "json", "parquet", "lines"]
 Urls = Annotated[
     list[str] | None,
@@ -141,7 +144,9 @@ def make_client(
     try:
         limits = Timeout(connect=min(5.0, timeout), read=timeout)
         retry = Retry(attempts=attempts)
-        return TridentClient(url, protocol=protocol, timeout=limits, concurrency=concurrency, retry=retry)
+        return TridentClient(
+            url, protocol=protocol, timeout=limits, concurrency=concurrency, retry=retry, tls=TLS.get()
+        )
     except ValueError as error:
         raise failures.UsageError(str(error)) from error
 

@@ -6,14 +6,16 @@ import contextlib
 import sys
 from collections.abc import Iterator
 from importlib import metadata
+from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
 
-from trident_client import contract, doctor
+from trident_client import Tls, contract, doctor
 from trident_client.cli import failures, status, tasks
 from trident_client.cli.answering import (
+    TLS,
     Attempts,
     Columns,
     Concurrency,
@@ -53,11 +55,24 @@ def _print_version(wanted: bool) -> None:
 
 @app.callback()
 def root(
+    tls: Annotated[bool, typer.Option("--tls", help="Encrypt, and trust the operating system's authorities.")] = False,
+    tls_authorities: Annotated[
+        Path | None, typer.Option(help="Encrypt, and trust this PEM file's authorities in their place.")
+    ] = None,
+    tls_certificate: Annotated[
+        Path | None, typer.Option(help="Encrypt, and show this certificate (PEM) where the server asks for one.")
+    ] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="The private key (PEM) of --tls-certificate.")] = None,
     show_version: Annotated[
         bool, typer.Option("--version", help="Print the version and end.", is_eager=True, callback=_print_version)
     ] = False,
 ) -> None:
     """Take the options that stand before a command."""
+    try:
+        wanted = tls or tls_authorities or tls_certificate or tls_key
+        TLS.set(Tls(tls_authorities, tls_certificate, tls_key) if wanted else None)
+    except ValueError as error:
+        fail(str(error), failures.USAGE)
 
 
 @app.command(help=page("cola"))

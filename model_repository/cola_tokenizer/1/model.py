@@ -13,7 +13,7 @@ from tokenizers.pre_tokenizers import Sequence, Split
 
 # Marks padding inside one request; no vocabulary holds it, and the encoder drops it.
 PADDING = -1
-# Stands between the two texts of a pair; the encoder parts them there.
+# Stands between the two texts of a pair: the encoder parts them there, or gives what follows the second token type.
 PAIR = -2
 MOST_BYTES = 1_000_000
 # Characters that are tokenized at a time: an encoding takes a hundred times its text in memory.
@@ -28,12 +28,17 @@ class TritonPythonModel:
     """Tokenizes the texts of all requests of an execution together."""
 
     def initialize(self, args):
-        """Load the tokenizer and the longest length the encoder takes (parameter ``max_length``, in tokens)."""
+        """Load the tokenizer and the longest length the encoder takes (parameter ``max_length``, in tokens).
+
+        With the parameter ``pairs`` at ``joined`` the two texts of a pair are one sequence, as the tokenizer's template
+        has it, and a second one that is empty is none; else each is a sequence of its own.
+        """
         # Threads of its own would only get in the encoder's way.
         os.environ["TOKENIZERS_PARALLELISM"] = "false"
         config = json.loads(args["model_config"])
         self.tokenizer, self.unknown, self.untold = load_tokenizer()
         self.tokenizer.enable_truncation(int(config["parameters"]["max_length"]["string_value"]))
+        self.joined = config["parameters"].get("pairs", {"string_value": ""})["string_value"] == "joined"
         # What the encoder was trained to find in front of a text, where it was.
         prompts = json.loads(config["parameters"].get("prompts", {"string_value": "{}"})["string_value"])
         default = config["parameters"].get("default_prompt_name", {"string_value": ""})["string_value"]
@@ -42,29 +47,27 @@ class TritonPythonModel:
 
     def execute(self, requests):
         """Answer each request with its own ids; a request with a bad text gets an error and harms no other."""
-        texts, names, spans, errors = [], [], [], {}
+        rows, spans, errors = [], [], {}
         for index, request in enumerate(requests):
             spans.append([])
             try:
-                for name in ("TEXT", "TEXT_2"):
-                    tensor = pb_utils.get_input_tensor_by_name(request, name)
-                    if tensor is not None:
-                        start = len(texts)
-                        texts += map(self.prompted, decode(tensor.as_numpy(), name))
-                        names += [f"{name} {row}" for row in range(len(texts) - start)]
-                        spans[index].append(slice(start, len(texts)))
+                for side in self.sides(request):
+                    spans[index].append(slice(len(rows), len(rows) + len(side)))
+                    rows += side
             except BadTextError as error:
                 errors[index] = pb_utils.TritonError(str(error), pb_utils.TritonError.INVALID_ARG)
-        encoded = [
-            (encoding.ids, truncated_tokens(encoding), encoding.ids.count(self.unknown), self.tells(encoding))
-            for part in slices(texts, CHARACTERS_AT_A_TIME)
-            for encoding in self.tokenizer.encode_batch_fast(part)
-        ]
+        encoded = [each for part in slices(rows, CHARACTERS_AT_A_TIME) for each in self.encode(part)]
         for index, sides in enumerate(spans):
-            untold = (place for span in sides for place in range(span.start, span.stop) if not encoded[place][-1])
-            if index not in errors and (place := next(untold, None)) is not None:
+            untold = (
+                f"{('TEXT', 'TEXT_2')[side + place]} {row}"
+                for side, span in enumerate(sides)
+                for row, (*_, tells) in enumerate(encoded[span])
+                for place, told in enumerate(tells)
+                if not told
+            )
+            if index not in errors and (name := next(untold, None)) is not None:
                 errors[index] = pb_utils.TritonError(
-                    f"{names[place]} has nothing that the vocabulary can read; text with a known token is accepted",
+                    f"{name} has nothing that the vocabulary can read; text with a known token is accepted",
                     pb_utils.TritonError.INVALID_ARG,
                 )
         return [
@@ -73,6 +76,39 @@ class TritonPythonModel:
             else pb_utils.InferenceResponse(output_tensors([encoded[span] for span in sides]))
             for index, sides in enumerate(spans)
         ]
+
+    def sides(self, request):
+        """Return a request's rows, a tuple of one text each, or of two that are one sequence: a list for each side.
+
+        Raises:
+            BadTextError: see :func:`decode`.
+        """
+        found = []
+        for name in ("TEXT", "TEXT_2"):
+            tensor = pb_utils.get_input_tensor_by_name(request, name)
+            if tensor is not None:
+                texts = decode(tensor.as_numpy(), name, empty=self.joined and name == "TEXT_2")
+                found.append([(self.prompted(text),) if text else () for text in texts])
+        return [[one + other for one, other in zip(*found, strict=True)]] if self.joined and len(found) > 1 else found
+
+    def encode(self, rows):
+        """Return of each row the ids, how many more were cut off and how many are unknown, and whether each text tells.
+
+        Where pairs are joined, texts are tokenized bare: what frames them, and how much of each has room beside the
+        other, is settled as the library does it when it is given both.
+        """
+        bare = {"add_special_tokens": False} if self.joined else {}
+        encodings = iter(self.tokenizer.encode_batch_fast([text for row in rows for text in row], **bare))
+        for row in rows:
+            texts = [next(encodings) for _ in row]
+            cut = sum(map(truncated_tokens, texts))
+            encoding = texts[0]
+            ids = encoding.ids
+            if self.joined:
+                encoding = self.tokenizer.post_process(*texts)
+                cut += sum(len(each.ids) for each in texts) - encoding.special_tokens_mask.count(0)
+                ids = marked(encoding)
+            yield ids, cut, ids.count(self.unknown), [self.tells(each) for each in texts]
 
     def prompted(self, text):
         """Put the default prompt in front of a text; one that begins with a prompt of the set has its own."""
@@ -84,15 +120,17 @@ class TritonPythonModel:
         return any(not special and token not in self.untold for token, special in tokens)
 
 
-def decode(texts, name):
-    """Return the texts of a ``[batch, 1]`` array of UTF-8 bytes.
+def decode(texts, name, empty=False):
+    """Return the texts of a ``[batch, 1]`` array of UTF-8 bytes; with ``empty``, one may have no bytes at all.
 
     Raises:
         BadTextError: there is no text, or one is empty, too long or not UTF-8, with its row in the tensor ``name``.
     """
     if texts.size == 0:
         raise BadTextError(f"{name} has no rows; a request with at least one text is accepted")
-    return [decode_one(text, f"{name} {row}") for row, text in enumerate(texts.reshape(-1))]
+    return [
+        "" if empty and not text else decode_one(text, f"{name} {row}") for row, text in enumerate(texts.reshape(-1))
+    ]
 
 
 def decode_one(text, name):
@@ -108,17 +146,27 @@ def decode_one(text, name):
     return decoded
 
 
-def slices(texts, most):
-    """Part texts into lists of ``most`` characters together, or of one that is longer alone."""
+def slices(rows, most):
+    """Part rows of texts into lists of ``most`` characters together, or of one that is longer alone."""
     part, total = [], 0
-    for text in texts:
-        if part and total + len(text) > most:
+    for row in rows:
+        size = sum(map(len, row))
+        if part and total + size > most:
             yield part
             part, total = [], 0
-        part.append(text)
-        total += len(text)
+        part.append(row)
+        total += size
     if part:
         yield part
+
+
+def marked(encoding):
+    """Return an encoding's ids, with the mark of pairs where the token type changes."""
+    ids, types = encoding.ids, encoding.type_ids
+    if any(types):
+        place = types.index(1)
+        return [*ids[:place], PAIR, *ids[place:]]
+    return ids
 
 
 def output_tensors(sides):
@@ -137,7 +185,7 @@ def output_tensors(sides):
     for row, ids in enumerate(rows):
         padded[row, : len(ids)] = ids
     # The mark between two texts is no token.
-    counts = np.array([[len(ids) - len(sides) + 1] for ids in rows], dtype=np.int32)
+    counts = np.array([[len(ids) - ids.count(PAIR)] for ids in rows], dtype=np.int32)
     return [
         pb_utils.Tensor("INPUT_IDS", padded),
         pb_utils.Tensor("TOKEN_COUNT", counts),

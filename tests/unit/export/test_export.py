@@ -15,7 +15,7 @@ from transformers import PreTrainedModel
 from trident_training.checkpoints.pooling import Pooling
 from trident_training.checkpoints.precision import Precision
 from trident_training.export import pipeline
-from trident_training.export.heads import Head, embedding_head, probability_head, span_head
+from trident_training.export.heads import Head, embedding_head, probability_head, scores_head, span_head
 from trident_training.export.packing import PADDING, PAIR
 from trident_training.export.parity import ParityError, Tolerance, ragged, sample_batches
 from trident_training.export.pipeline import Export, export
@@ -115,6 +115,37 @@ def test_probability_equals_the_plain_classifier(probability: Exporter, architec
     assert answers.shape == (6, 1)
     assert expected.std() > 1e-3, "a model that answers the same to everything would prove nothing"
     torch.testing.assert_close(answers, expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("labels", "problem", "token_types"), [(3, None, True), (3, "multi_label_classification", False), (1, None, True)]
+)
+def test_scores_of_a_text_or_two_equal_the_plain_classifiers(
+    tiny_classifier: Maker, labels: int, problem: str | None, token_types: bool
+) -> None:
+    config = tiny_classifier("bert").config
+    config.num_labels, config.problem_type = labels, problem
+    torch.manual_seed(0)
+    model = type(tiny_classifier("bert"))(config).eval()
+    # Weights that are drawn hardly tell the types apart; a fine-tuned model's are larger.
+    with torch.no_grad():
+        for weights in (model.bert.embeddings.token_type_embeddings, *model.modules()):
+            if hasattr(weights, "weight") and weights.weight.dim() == 2:
+                weights.weight.mul_(5)
+    head = scores_head(model, token_types=token_types)
+    exported = export(head, Precision.FLOAT32, 40)
+    assert exported.padded_because is None
+    assert exported.width == labels
+    first, second = torch.tensor([5, 6, 7]), torch.tensor([8, 9])
+    types = torch.tensor([[0, 0, 0, 1, 1]]) if token_types else None
+    ids = torch.cat([first, second]).unsqueeze(0)
+    expected = model(input_ids=ids, token_type_ids=types).logits[0]
+    alone = model(input_ids=first.unsqueeze(0)).logits[0]
+    scores, logits = exported.module(*ragged([torch.cat([first, torch.tensor([PAIR]), second]), first]))
+    assert torch.allclose(logits, torch.stack([expected, alone]), atol=1e-4)
+    exclusive = labels > 1 and problem is None
+    assert torch.allclose(scores, logits.softmax(1) if exclusive else logits.sigmoid())
+    assert logits[0].sub(model(input_ids=ids).logits[0]).abs().max() > 1e-2 or not token_types
 
 
 # ModernBERT's reader has more than one layer behind its encoder. Slices are the head's, whatever the encoder.

@@ -32,6 +32,7 @@ WORDS = [
 ]
 CLS, SEP = WORDS.index("[CLS]"), WORDS.index("[SEP]")
 MAX_LENGTH = 6
+PADDING, PAIR = -1, -2
 
 #: Zero width, byte-order mark, soft hyphen, control, private use, variation selectors, a mark alone, fillers.
 INVISIBLE = ("\u200b", "\u200d", "\ufeff", "\xad", "\x00", "\ue000", "\ufe0f", "\U000e0100", "\u0301", "\u3164 \u2800")
@@ -96,6 +97,56 @@ def test_a_pair_is_one_row_with_a_mark_between(model: Any, fake_triton: Any) -> 
     assert pairs.outputs["TOKEN_COUNT"].tolist() == [[4 + 3], [2 * MAX_LENGTH]]
     assert pairs.outputs["TRUNCATED_TOKENS"].tolist() == [[0], [9 + 2 - MAX_LENGTH]]
     assert pairs.outputs["TRUNCATED_TOKENS_2"].tolist() == [[0], [7 + 2 - MAX_LENGTH]]
+
+
+@pytest.fixture(scope="module")
+def joining(model: Any, fake_triton: Any, repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The tokenizer of a set that reads the texts of a pair as one sequence, with BERT's template."""
+    tokenizer = Tokenizer.from_str(model.tokenizer.to_str())
+    tokenizer.post_processor = processors.BertProcessing(("[SEP]", SEP), ("[CLS]", CLS))
+    folder: Path = tmp_path_factory.mktemp("classify_tokenizer") / "1"
+    folder.mkdir()
+    tokenizer.save(str(folder / "tokenizer.json"))
+    shutil.copy(repository / "sts_tokenizer" / "1" / "model.py", folder)
+    return fake_triton.load(folder / "model.py", {"max_length": str(MAX_LENGTH), "pairs": "joined"})
+
+
+PAIRS = [("the", "cat"), ("the", ""), ("the cat", "sat " * 9), ("cat " * 9, "sat"), ("cat " * 9, "sat " * 20)]
+
+
+def test_joined_pairs_are_what_the_library_makes_of_both_texts(joining: Any, fake_triton: Any) -> None:
+    first, second = zip(*PAIRS, strict=True)
+    request = fake_triton.request(TEXT=fake_triton.texts(*first), TEXT_2=fake_triton.texts(*second))
+    (found,) = joining.execute([request])
+    assert found.error is None
+    whole = Tokenizer.from_str(joining.tokenizer.to_str())
+    whole.no_truncation()
+    for row, (one, other) in enumerate(PAIRS):
+        expected = joining.tokenizer.encode(one, other or None)
+        ids = [token for token in found.outputs["INPUT_IDS"][row].tolist() if token != PADDING]
+        # The mark stands where the second token type begins.
+        assert [token for token in ids if token != PAIR] == expected.ids
+        place = ids.index(PAIR) if other else len(ids)
+        assert [int(index >= place) for index in range(len(expected.ids))] == expected.type_ids
+        assert found.outputs["TOKEN_COUNT"][row] == len(expected.ids)
+        lost = len(whole.encode(one, other or None).ids) - len(expected.ids)
+        assert found.outputs["TRUNCATED_TOKENS"][row] == lost
+
+
+def test_joined_pairs_need_a_first_text_and_one_alone_is_framed_alone(joining: Any, fake_triton: Any) -> None:
+    texts = fake_triton.texts
+    alone, empty, blank, untold = joining.execute(
+        [
+            fake_triton.request(TEXT=texts("the cat")),
+            fake_triton.request(TEXT=texts("cat", ""), TEXT_2=texts("sat", "sat")),
+            fake_triton.request(TEXT=texts("cat"), TEXT_2=texts(" ")),
+            fake_triton.request(TEXT=texts("cat", "cat"), TEXT_2=texts("sat", "👍 👎")),
+        ]
+    )
+    assert pieces(alone) == ["[CLS]", "the", "cat", "[SEP]"]
+    assert "TEXT 1 is empty" in str(empty.error)
+    assert "TEXT_2 0 is empty" in str(blank.error)
+    assert "TEXT_2 1 has nothing that the vocabulary can read" in str(untold.error)
 
 
 @pytest.mark.parametrize(("default", "prompt"), [("query", ["the", "cat"]), ("passage", ["sat"]), ("", [])])

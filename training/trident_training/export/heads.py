@@ -9,18 +9,39 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from trident_training.checkpoints.pooling import Pooling
 from trident_training.checkpoints.precision import Precision
-from trident_training.export.packing import PADDING, PAIR, first_tokens, max_tokens, mean_tokens, pack, split_pairs
+from trident_training.export.packing import (
+    PADDING,
+    PAIR,
+    first_tokens,
+    max_tokens,
+    mean_tokens,
+    pack,
+    split_pairs,
+    token_types,
+)
 from trident_training.export.parity import Reference, Tolerance, ragged
 
 #: The label that CoLA and its kind give an acceptable sentence.
 ACCEPTABLE = 1
 #: Tokens that a span reader reads at a time: enough to fill the cores, little enough for any machine's memory.
 SLICE_TOKENS = 16_384
+#: Tokens of the first of two texts, where an export is compared on pairs.
+FIRST = 3
+#: How far probabilities may be off.
+PROBABILITIES = {
+    # Twelve layers round otherwise packed than padded: of 2,000 sequences one moved by 6e-5, the mean by 1e-7.
+    Precision.FLOAT32: Tolerance(difference=1e-4, cosine=0.99999, mean_difference=1e-5),
+    # A sharp classifier turns over now and then: the mean is what tells. `cola` has 0.002 in bfloat16, and in int8
+    # 0.018, at which it lost nothing on CoLA.
+    Precision.BFLOAT16: Tolerance(difference=0.5, cosine=-1.0, mean_difference=0.01),
+    Precision.FLOAT16: Tolerance(difference=0.5, cosine=-1.0, mean_difference=0.01),
+    Precision.INT8: Tolerance(difference=1.0, cosine=-1.0, mean_difference=0.03),
+}
 
 
 @dataclass(frozen=True)
@@ -103,37 +124,71 @@ class SentenceEmbedding(nn.Module):
         return embeddings, cosines
 
 
-class SequenceProbability(nn.Module):
-    """A sequence classifier's probability of one label; head and softmax in float32 whatever the encoder's dtype."""
+class SequenceLogits(nn.Module):
+    """What sequence classifiers share: their logits, in float32 whatever the encoder's dtype.
 
-    def __init__(self, encoder: nn.Module, head: nn.Module, label: int) -> None:
+    Args:
+        encoder: packed or padded.
+        head: what the classifier has above each sequence's first token.
+        token_types: whether what follows a mark of pairs has the second token type; all has the first otherwise.
+        lowest: of the marks below 0 that stand among the ids.
+    """
+
+    def __init__(self, encoder: nn.Module, head: nn.Module, token_types: bool, lowest: int) -> None:
         super().__init__()
         self.encoder = encoder
         self.head = head
-        self.label = label
+        self.token_types = token_types
+        self.lowest = lowest
 
-    def forward(self, INPUT_IDS: Tensor, ITEM_SHAPE: Tensor) -> Tensor:  # noqa: N803 - Triton binds tensors by name
+    def logits(self, INPUT_IDS: Tensor, ITEM_SHAPE: Tensor) -> Tensor:  # noqa: N803 - Triton binds tensors by name
         """Classify a ragged batch.
 
         Args:
-            INPUT_IDS: int32 ``[sum(lengths)]``, -1 where padded.
+            INPUT_IDS: int32 ``[sum(lengths)]``, -1 where padded, -2 where the second text of a pair begins.
             ITEM_SHAPE: int32 ``[n, 1]``, each item's length.
 
         Returns:
-            float32 ``[n, 1]``; NaN for an item with an id of no token, and from the first empty item on, see
+            float32 ``[n, labels]``; NaN for an item with an id of no token, and from the first empty item on, see
             :func:`items_before_empty`.
         """
         known = items_before_empty(ITEM_SHAPE[:, 0])
         flat_ids = INPUT_IDS if known == ITEM_SHAPE.size(0) else padded_behind(INPUT_IDS, ITEM_SHAPE[:, 0], known)
         batch = pack(flat_ids, ITEM_SHAPE[:, 0], self.encoder.positions)
         ids = flat_ids[batch.source].to(torch.int64)
-        hidden = self.encoder(ids, torch.zeros_like(ids), batch)
-        logits = self.head(first_tokens(hidden, batch).to(torch.float32))
-        strange = strange_items(flat_ids, ITEM_SHAPE[:, 0], self.encoder.last_id).unsqueeze(1)
-        probabilities = torch.softmax(logits, dim=1)[:, self.label : self.label + 1].masked_fill(strange, float("nan"))
+        types = token_types(flat_ids, ITEM_SHAPE[:, 0])[batch.source] if self.token_types else torch.zeros_like(ids)
+        logits = self.head(first_tokens(self.encoder(ids, types, batch), batch).to(torch.float32))
+        strange = strange_items(flat_ids, ITEM_SHAPE[:, 0], self.encoder.last_id, self.lowest).unsqueeze(1)
+        logits = logits.masked_fill(strange, float("nan"))
         if known < ITEM_SHAPE.size(0):
-            probabilities[known:] = float("nan")
-        return probabilities
+            logits[known:] = float("nan")
+        return logits
+
+
+class SequenceProbability(SequenceLogits):
+    """A sequence classifier's probability of one label among several."""
+
+    def __init__(self, encoder: nn.Module, head: nn.Module, label: int) -> None:
+        super().__init__(encoder, head, token_types=False, lowest=PADDING)
+        self.label = label
+
+    def forward(self, INPUT_IDS: Tensor, ITEM_SHAPE: Tensor) -> Tensor:  # noqa: N803 - Triton binds tensors by name
+        """Return the probabilities, float32 ``[n, 1]``; arguments and NaN as in ``logits``."""
+        probabilities = torch.softmax(self.logits(INPUT_IDS, ITEM_SHAPE), dim=1)
+        return probabilities[:, self.label : self.label + 1].contiguous()
+
+
+class SequenceScores(SequenceLogits):
+    """A sequence classifier's score for every label, of one text or two, and the logits that it is made of."""
+
+    def __init__(self, encoder: nn.Module, head: nn.Module, token_types: bool, exclusive: bool) -> None:
+        super().__init__(encoder, head, token_types, lowest=PAIR)
+        self.exclusive = exclusive
+
+    def forward(self, INPUT_IDS: Tensor, ITEM_SHAPE: Tensor) -> tuple[Tensor, Tensor]:  # noqa: N803 - see above
+        """Return scores, 0 to 1, and logits, float32 ``[n, labels]`` each; arguments and NaN as in ``logits``."""
+        logits = self.logits(INPUT_IDS, ITEM_SHAPE)
+        return torch.softmax(logits, dim=1) if self.exclusive else torch.sigmoid(logits), logits
 
 
 class SpanLogits(nn.Module):
@@ -321,24 +376,45 @@ def probability_head(model: PreTrainedModel, label: int = ACCEPTABLE) -> Head:
         raise ValueError(
             f"{type(model).__name__} has {model.config.num_labels} label(s), and label {label} is asked for"
         )
-    example = torch.zeros([3, model.config.hidden_size])
-    with torch.no_grad():
-        head = torch.jit.trace(_FirstTokenHead(model).eval(), (example,), check_trace=False)
+    head = _head_of(model)
 
     def plain(ids: Tensor, mask: Tensor) -> Tensor:
         logits = model(input_ids=ids, attention_mask=mask).logits
         return torch.softmax(logits, dim=1)[:, label : label + 1]
 
-    tolerances = {
-        # Twelve layers round otherwise packed than padded: of 2,000 sequences one moved by 6e-5, the mean by 1e-7.
-        Precision.FLOAT32: Tolerance(difference=1e-4, cosine=0.99999, mean_difference=1e-5),
-        # A sharp classifier turns over now and then: the mean is what tells. `cola` has 0.002 in bfloat16, and in int8
-        # 0.018, at which it lost nothing on CoLA.
-        Precision.BFLOAT16: Tolerance(difference=0.5, cosine=0.999, mean_difference=0.01),
-        Precision.FLOAT16: Tolerance(difference=0.5, cosine=0.999, mean_difference=0.01),
-        Precision.INT8: Tolerance(difference=1.0, cosine=0.999, mean_difference=0.03),
-    }
-    return Head(_encoder_of(model), lambda encoder: SequenceProbability(encoder, head, label), plain, 1, tolerances)
+    entry = lambda encoder: SequenceProbability(encoder, head, label)  # noqa: E731
+    return Head(_encoder_of(model), entry, plain, 1, PROBABILITIES)
+
+
+def scores_head(model: PreTrainedModel, *, token_types: bool) -> Head:
+    """Return the scores of all labels by an ``AutoModelForSequenceClassification`` that looks at the first token.
+
+    Labels of which an item has exactly one share its probability (softmax); those of which it may have any, or a single
+    one, as cross-encoders have, have each their own (sigmoid).
+
+    Args:
+        model: the fine-tuned classifier.
+        token_types: whether its tokenizer tells a pair's texts apart by them; RoBERTa's does not.
+    """
+    head, exclusive = _head_of(model), has_exclusive_labels(model.config)
+
+    def plain(ids: Tensor, mask: Tensor) -> Tensor:
+        further = {"token_type_ids": _types(ids)} if token_types else {}
+        logits = model(input_ids=ids, attention_mask=mask, **further).logits
+        return torch.softmax(logits, dim=1) if exclusive else torch.sigmoid(logits)
+
+    def call(module: torch.jit.ScriptModule, batch: Sequence[Tensor]) -> Tensor:
+        pairs = [torch.cat([each[:FIRST], torch.tensor([PAIR]), each[FIRST:]]) for each in batch]
+        scores: Tensor = module(*ragged(pairs))[0]
+        return scores
+
+    entry = lambda encoder: SequenceScores(encoder, head, token_types, exclusive)  # noqa: E731
+    return Head(_encoder_of(model), entry, plain, model.config.num_labels, PROBABILITIES, call)
+
+
+def has_exclusive_labels(config: PreTrainedConfig) -> bool:
+    """Say whether an item has exactly one of a classifier's labels."""
+    return config.num_labels > 1 and config.problem_type != "multi_label_classification"
 
 
 def span_head(model: PreTrainedModel, *, token_types: bool = True, slice_tokens: int = SLICE_TOKENS) -> Head:
@@ -393,8 +469,16 @@ def _encoder_of(model: PreTrainedModel) -> PreTrainedModel:
 
 
 def _types(ids: Tensor) -> Tensor:
-    """Token types as a question of three tokens and its passage have them, for comparing alone."""
-    return (torch.arange(ids.size(1)) >= 3).to(torch.int64).expand_as(ids)
+    """Token types as a first text of three tokens and a second one have them, for comparing alone."""
+    return (torch.arange(ids.size(1)) >= FIRST).to(torch.int64).expand_as(ids)
+
+
+def _head_of(model: PreTrainedModel) -> nn.Module:
+    """Return what a sequence classifier has above a sequence's first token, traced."""
+    example = torch.zeros([3, model.config.hidden_size])
+    with torch.no_grad():
+        head: nn.Module = torch.jit.trace(_FirstTokenHead(model).eval(), (example,), check_trace=False)
+    return head
 
 
 class _FirstTokenHead(nn.Module):

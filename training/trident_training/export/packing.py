@@ -159,6 +159,27 @@ def split_pairs(flat_ids: Tensor, lengths: Tensor, mark: int = PAIR) -> tuple[Te
 
 
 @torch.jit.script
+def token_types(flat_ids: Tensor, lengths: Tensor, mark: int = PAIR) -> Tensor:
+    """Return the token types of items whose two texts are one sequence: 1 behind an item's mark, else 0.
+
+    Args:
+        flat_ids: token ids of all items one after the other; integers ``[sum(lengths)]``.
+        lengths: each item's length, padding and mark included; integers ``[n]``.
+        mark: what stands where the second text begins.
+
+    Returns:
+        int64 ``[sum(lengths)]``.
+    """
+    lengths = lengths.to(torch.int64)
+    starts = torch.cumsum(lengths, 0) - lengths
+    marks = (flat_ids == mark).to(torch.int64)
+    seen = torch.cumsum(marks, 0)
+    # What stands before an item is of no concern to it; an empty one at the end has no place.
+    before = torch.cat([torch.zeros([1], dtype=torch.int64, device=seen.device), seen])[starts]
+    return (seen - torch.repeat_interleave(before, lengths)).clamp(max=1)
+
+
+@torch.jit.script
 def pack(flat_ids: Tensor, lengths: Tensor, most: int = NO_LIMIT) -> Packed:
     """Drop padding and order sequences by length.
 

@@ -22,7 +22,7 @@ PAGES = ROOT / "docs" / "reference"
 MADE = "<!-- Written by scripts/generate_reference.py; change the code, and run it. -->\n\n"
 #: Groups of commands that have a page of their own, for a page of all would be too long to read.
 OWN_PAGES = {
-    "trident": ("cola", "sts", "embed", "qa"),
+    "trident": ("cola", "sts", "embed", "qa", "classify", "rerank"),
     "trident-train": ("finetune", "sweep", "tune", "evaluate", "soup", "export", "distill"),
 }
 #: Tags of the requests that other services' clients make.

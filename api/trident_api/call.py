@@ -13,7 +13,7 @@ class Call:
     Attributes:
         request_id: the client's own, or one made for it.
         key: SHA-256 of the key that was shown; None where none is asked for.
-        task: ``cola``, ``sts``, ``embed`` or ``qa``.
+        task: ``cola``, ``sts``, ``embed``, ``qa``, ``classify`` or ``rerank``.
         size: sentences, pairs or questions in it.
         queue_seconds: the wait for a turn in the facade's queue.
         inference_seconds: from its turn to Triton's answer; the wait for the call that it was joined in,

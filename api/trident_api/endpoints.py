@@ -206,13 +206,15 @@ def _items(ensemble: contract.Ensemble, given: Sequence[str | dict[str, str]]) -
     found: list[Any] = []
     for index, item in enumerate(given):
         if isinstance(item, str):
-            # A text alone is the only column there is.
-            row = {ensemble.inputs[0].column: item} if len(ensemble.inputs) == 1 else {}
+            # A text alone is the only column that is needed.
+            row = {ensemble.inputs[0].column: item} if len(ensemble.required) == 1 else {}
         else:
             row = item
         texts = []
         for each in ensemble.inputs:
             name = next((name for name in each.names if name in row), None)
+            if name is None and each.optional:
+                continue
             if name is None:
                 problem = problems.FieldProblem(field=f"items.{index}", detail=f"must have the field {each.column}")
                 raise problems.InvalidRequestError([problem])

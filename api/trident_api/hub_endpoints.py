@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import orjson
 from fastapi import APIRouter, Request, Response
 from starlette.exceptions import HTTPException
@@ -40,6 +41,8 @@ from trident_api.settings import ApiSettings
 
 #: Paths that take many texts.
 LISTS = ("/", "/predict", "/rerank", "/v1/rerank", "/v2/rerank")
+#: What CoLA's 0 and 1 mean.
+LABELS = ("unacceptable", "acceptable")
 INFERENCE_ERRORS = problems.responses(413, 415, 422, 429, 500, 502, 503, 504)
 
 router = APIRouter(tags=["Hugging Face"])
@@ -86,22 +89,47 @@ async def answer(body: HubQuestion, request: Request) -> Answer | list[Answer]:
 
 @router.post("/predict", responses=INFERENCE_ERRORS)
 async def predict(body: HubJudged, request: Request) -> list[Label] | list[list[Label]]:
-    """Judge whether sentences are acceptable: each label with its probability, the likelier first."""
+    """Classify texts, or pairs of them: each label with its score, the likeliest first.
+
+    A model of the task `classify` has the labels that it was trained with; one of `cola` calls a sentence acceptable
+    or unacceptable. Where none is named, the set `classify` answers, and `cola` where there is no such set.
+
+    `inputs` is a text, or a list with a list of one text or two, a pair, for each item. For `classify` a list of one or
+    two texts is one item, as in TEI; for `cola`, which knows no pairs, it is a list of sentences.
+    """
     call, inference = _call_and_inference(request)
-    found = await inference.acceptability(call, body.texts, body.model or contract.COLA.name)
+    info = await inference.find(body.model, contract.CLASSIFY.name, contract.COLA.name)
+    single, items = body.items(pairs=info.task == contract.CLASSIFY.name)
+    labels: Sequence[str]
+    if info.task == contract.COLA.name:
+        if body.raw_scores:
+            raise problems.InvalidRequestError(
+                [problems.FieldProblem(field="raw_scores", detail=f"{info.name} gives probabilities alone")]
+            )
+        found = await inference.acceptability(call, items, info.name)
+        rows, labels = np.stack([1 - found, found], axis=1), LABELS
+    else:
+        rows = await inference.scores(call, info.task, items, info.name, raw_scores=bool(body.raw_scores))
+        labels = info.labels
     _refuse_truncated(body, call)
-    labels = [_labels(float(each)) for each in found]
+    top_k = body.parameters.top_k if body.parameters else None
+    answers = [
+        [Label(label=labels[place], score=scores[place]) for place in _best_first(scores)][:top_k]
+        for scores in rows.tolist()
+    ]
     # TEI answers one text with its labels, the hub with a list of those of each text.
-    return labels[0] if isinstance(body.inputs, str) and body.parameters is None else labels
+    return answers[0] if single and body.parameters is None else answers
 
 
 @router.post("/rerank", responses=INFERENCE_ERRORS, response_model_exclude_none=True)
 async def rerank(body: HubRerank, request: Request) -> list[Ranked]:
-    """Put texts in order of their likeness to a query, by the embeddings of a bi-encoder; no cross-encoder reads both.
+    """Put texts in order of how well they answer a query.
 
-    The scores are cosines.
+    A model of the task `rerank`, a cross-encoder, reads the query with each text, and scores from 0 to 1; one of `sts`
+    compares their embeddings, and scores are cosines. Where none is named, the set `rerank` answers, and `sts` where
+    there is no such set.
     """
-    scores = _cosines(await _embed_both(request, body, body.query, body.texts, kinds=_kinds(body.texts)))
+    _, scores = await _relevance(request, body, body.query, body.texts, raw_scores=bool(body.raw_scores))
     return [
         Ranked(index=each, score=scores[each], text=body.texts[each] if body.return_text else None)
         for each in _best_first(scores)[: body.top_n]
@@ -113,8 +141,7 @@ async def rerank(body: HubRerank, request: Request) -> list[Ranked]:
 async def rerank_documents(body: Rerank, request: Request) -> RankedDocuments:
     """Put documents in order, as `/rerank` does, for the clients of Cohere and Jina."""
     call, _ = _call_and_inference(request)
-    options = HubOptions(model=body.model)
-    scores = _cosines(await _embed_both(request, options, body.query, body.texts, kinds=_kinds(body.texts)))
+    model, scores = await _relevance(request, HubOptions(model=body.model), body.query, body.texts)
     results = [
         RankedDocument(
             index=each,
@@ -125,7 +152,7 @@ async def rerank_documents(body: Rerank, request: Request) -> RankedDocuments:
     ]
     return RankedDocuments(
         id=call.request_id,
-        model=body.model or contract.STS.name,
+        model=model,
         results=results,
         usage=Tokens(total_tokens=call.tokens),
     )
@@ -145,6 +172,21 @@ def _call_and_inference(request: Request) -> tuple[Call, Inference]:
 def _kinds(passages: Sequence[str]) -> list[InputType | None]:
     passage: InputType = "passage"
     return ["query", *(passage for _ in passages)]
+
+
+async def _relevance(
+    request: Request, options: HubOptions, query: str, texts: Sequence[str], *, raw_scores: bool = False
+) -> tuple[str, list[float]]:
+    """Return which set of models answers, and how well each text answers a query as that has it."""
+    call, inference = _call_and_inference(request)
+    info = await inference.find(options.model, contract.RERANK.name, contract.STS.name)
+    if info.task == contract.STS.name:
+        both = await _embed_both(request, options, query, texts, kinds=_kinds(texts))
+        return info.name, _cosines(both)
+    pairs = [(query, text) for text in texts]
+    found = await inference.scores(call, info.task, pairs, info.name, raw_scores=raw_scores)
+    _refuse_truncated(options, call)
+    return info.name, found[:, 0].tolist()
 
 
 async def _embed_both(
@@ -174,11 +216,6 @@ def _cosines(vectors: Values) -> list[float]:
 def _best_first(scores: Sequence[float]) -> list[int]:
     """Return the places of scores, the greatest first; equal ones as they were given."""
     return sorted(range(len(scores)), key=lambda each: -scores[each])
-
-
-def _labels(probability: float) -> list[Label]:
-    labels = [Label(label="acceptable", score=probability), Label(label="unacceptable", score=1 - probability)]
-    return sorted(labels, key=lambda each: -each.score)
 
 
 def _refuse_truncated(body: HubOptions, call: Call) -> None:

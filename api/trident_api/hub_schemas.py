@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 from trident_client import contract
 
+from trident_api.problems import FieldProblem, InvalidRequestError
 from trident_api.schemas import (
     EXAMPLE_QUESTION,
     SHAPE_TAG,
@@ -62,14 +63,61 @@ class HubTexts(HubOptions):
         return [self.inputs] if isinstance(self.inputs, str) else self.inputs
 
 
-class HubJudged(HubTexts):
-    """A sentence or a list of sentences to judge."""
+def _text_or_more(given: Any) -> str:
+    return SHAPE_TAG + ("texts" if isinstance(given, list) else "text")
+
+
+TextOrPair = Annotated[
+    Annotated[Sentence, Tag(SHAPE_TAG + "text")]
+    | Annotated[list[Sentence], Field(min_length=1, max_length=2), Tag(SHAPE_TAG + "texts")],
+    Discriminator(_text_or_more),
+]
+
+
+class HubClassifying(BaseModel):
+    """What the hub's clients may say beside a text; what else they say is ignored."""
+
+    model_config = ConfigDict(strict=True)
+
+    top_k: Annotated[int, Field(ge=1), WHOLE] | None = Field(None, description="So many of the likeliest labels.")
+
+
+class HubJudged(HubOptions):
+    """Texts, or pairs of them, to classify."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"inputs": TEXTS[0]}, {"inputs": [[TEXTS[0]], TEXTS]}]})
 
     prompt_name: None = Field(None, description="What judges has no prompts.")
-
-    parameters: dict[str, Any] | None = Field(
+    inputs: Annotated[
+        Annotated[Sentence, Tag(SHAPE_TAG + "text")]
+        | Annotated[list[TextOrPair], Field(min_length=1, max_length=MAX_ITEMS), Tag(SHAPE_TAG + "texts")],
+        Discriminator(_text_or_more),
+    ] = Field(description="A text, or a list of texts, or of lists of one text or two.")
+    raw_scores: bool | None = Field(None, description="Logits in place of probabilities.")
+    parameters: HubClassifying | None = Field(
         None, description="As the hub's clients send it; an answer to it has the hub's shape."
     )
+
+    def items(self, *, pairs: bool) -> tuple[bool, list[Any]]:
+        """Return whether there is one item alone, and the items: texts, and tuples of two.
+
+        Args:
+            pairs: whether a list of one text or two is one item, as it is for a model that takes pairs.
+
+        Raises:
+            InvalidRequestError: such a list has more texts, or there is a pair for a model that takes none.
+        """
+        given: list[Any] = [self.inputs] if isinstance(self.inputs, str) else self.inputs
+        two = next((place for place, each in enumerate(given) if not isinstance(each, str) and len(each) > 1), None)
+        if two is not None and not pairs:
+            raise InvalidRequestError([FieldProblem(field=f"inputs.{two}", detail="the model takes one text, no pair")])
+        alone = pairs and not isinstance(self.inputs, str) and all(isinstance(each, str) for each in given)
+        if alone and len(given) > 2:
+            detail = "a list of texts is one item of one or two; [[text], [text, text], ...] are several"
+            raise InvalidRequestError([FieldProblem(field="inputs", detail=detail)])
+        rows = [given] if alone else [[each] if isinstance(each, str) else each for each in given]
+        items = [row[0] if len(row) == 1 else tuple(row) for row in rows]
+        return alone or isinstance(self.inputs, str), items
 
 
 class SourceAndSentences(BaseModel):
@@ -128,7 +176,7 @@ class HubRerank(HubOptions):
     prompt_name: None = Field(None, description="A set with prompts for queries and for passages has them in front.")
     query: Sentence
     texts: list[Sentence] = Field(min_length=1, max_length=MAX_ITEMS - 1)
-    raw_scores: bool | None = Field(None, description="Makes no difference: scores are cosines.")
+    raw_scores: bool | None = Field(None, description="Logits of a cross-encoder; cosines stay what they are.")
     top_n: Annotated[int, Field(ge=1), WHOLE] | None = Field(None, description="So many of the best; all by default.")
     return_text: bool | None = Field(None, description="Whether each text is in the answer.")
 
@@ -173,7 +221,7 @@ class Ranked(BaseModel):
     """One text's place in the list given, and its score."""
 
     index: int
-    score: float = Field(description="Cosine of its embedding and the query's, -1 to 1.")
+    score: float = Field(description="How well it answers, 0 to 1; or the cosine of both embeddings, -1 to 1.")
     text: str | None = None
 
 
@@ -181,7 +229,7 @@ class RankedDocument(BaseModel):
     """One document's place in the list given, and its score."""
 
     index: int
-    relevance_score: float = Field(description="Cosine of its embedding and the query's, -1 to 1.")
+    relevance_score: float = Field(description="As `score` of `/rerank`.")
     document: Document | None = None
 
 
@@ -201,9 +249,9 @@ class RankedDocuments(BaseModel):
 
 
 class Label(BaseModel):
-    """A label and its probability."""
+    """A label, and its probability or logit."""
 
-    label: Literal["acceptable", "unacceptable"]
+    label: str
     score: float
 
 

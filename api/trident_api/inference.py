@@ -40,10 +40,10 @@ class Result(NamedTuple):
     """What a model says of one text or pair.
 
     Attributes:
-        value: a number, float32, or an embedding, float32 ``[dim]``.
+        value: a number, float32; an embedding, float32 ``[dim]``; or what the model says by field.
         truncated: whether it was longer than the model takes.
         unknown: whether it has tokens that the model's vocabulary does not know.
-        tokens: how many the encoder read, specials included; told of embeddings alone.
+        tokens: how many were read, specials included; not told of acceptability and similarity.
     """
 
     value: Any
@@ -121,7 +121,9 @@ class Inference:
         self._tasks: dict[str, TaskInference] = {
             "cola": partial(self._numbers, client.acceptability),
             "sts": partial(self._numbers, client.similarity),
-            "embed": self._embed,
+            "embed": partial(self._counted, client.embed),
+            "classify": partial(self._counted, partial(client.predict, "classify")),
+            "rerank": partial(self._counted, partial(client.predict, "rerank")),
         }
         # By task and model; only models that are served get one.
         self._inferences: dict[tuple[str, str], ModelInference] = {}
@@ -136,6 +138,26 @@ class Inference:
         async with self._request(call, "sts", pairs, model) as info:
             cosines = np.array(await self._values(call, "sts", pairs, model), np.float32)
         return cosines, cosines >= self._threshold_of(info)
+
+    async def find(self, model: str | None, *tasks: str) -> ModelInfo:
+        """Return a set of models that may be of any of some tasks; see :meth:`Catalogue.find`."""
+        async with self._in_time():
+            return await self._catalogue.find(model, *tasks)
+
+    async def scores(self, call: Call, task: str, items: Sequence[Any], model: str, *, raw_scores: bool) -> Values:
+        """Return what a classifier or a cross-encoder gives its labels: float32 ``[n, labels]``.
+
+        Args:
+            call: of the request.
+            task: ``classify`` or ``rerank``.
+            items: texts, or pairs of them that are read together.
+            model: the set of models.
+            raw_scores: logits in place of scores of 0 to 1.
+        """
+        async with self._request(call, task, items, model):
+            found = await self._values(call, task, items, model)
+        wanted = "logits" if raw_scores else "scores"
+        return np.stack([np.atleast_1d(np.float32(each[wanted])) for each in found])
 
     async def stream_similarity(
         self, call: Call, pairs: Pairs, model: str, concurrency: int
@@ -244,20 +266,20 @@ class Inference:
         values = await ask(items, model=model, on_truncation=truncated.update, on_unknown=unknown.update)
         return [Result(value, index in truncated, index in unknown) for index, value in enumerate(values)]
 
-    async def _embed(self, model: str, texts: Sequence[str]) -> list[Result]:
+    async def _counted(self, ask: Callable[..., Awaitable[Any]], model: str, items: Sequence[Any]) -> list[Result]:
         truncated: set[int] = set()
         unknown: set[int] = set()
         tokens: list[int] = []
-        rows = await self._client.embed(
-            texts,
+        values = await ask(
+            items,
             model=model,
             on_truncation=truncated.update,
             on_unknown=unknown.update,
             on_token_counts=tokens.extend,
         )
         return [
-            Result(row, index in truncated, index in unknown, count)
-            for index, (row, count) in enumerate(zip(rows, tokens, strict=True))
+            Result(value, index in truncated, index in unknown, count)
+            for index, (value, count) in enumerate(zip(values, tokens, strict=True))
         ]
 
     def _threshold_of(self, info: ModelInfo) -> float:

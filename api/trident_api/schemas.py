@@ -274,13 +274,16 @@ class Model(BaseModel):
     """One set of models that is served."""
 
     name: str = Field(description="What to give as `model`.")
-    task: str = Field(description="`cola`, `sts` or `qa`.")
+    task: str = Field(description="`cola`, `sts`, `qa`, `classify` or `rerank`.")
     languages: list[str] = Field(description="BCP 47 tags; empty where it was not said.")
     dimension: int | None = Field(description="Numbers in an embedding; null for a task without.")
     dimensions: list[int] = Field(description="Shorter vectors that its embeddings were trained for.")
     prompts: dict[str, str] = Field(description="What may stand in front of a text, by name.")
     default_prompt_name: str = Field(description="Which of them does where none is named; empty for none.")
-    threshold: float | None = Field(description="Score from which `pred` is 1; null where there is none.")
+    threshold: float | None = Field(
+        description="Score from which `pred` is 1, or a text has a label beside others; null where there is none."
+    )
+    labels: list[str] = Field(description="What a text may be called, in the order of the model's scores.")
     metrics: dict[str, float] = Field(description="What it scored when it was made.")
 
 

@@ -65,10 +65,10 @@ class Ensemble:
 
     def items(self, count: int = 256) -> list[Item]:
         """Return so many items, the same every time: texts, and a passage where there is a context."""
-        if self.spec.inputs[-1].tensor == "CONTEXT":
+        if self.spec.required[-1].tensor == "CONTEXT":
             return [*texts.questions(count)]
         sentences = texts.korean_sentences if self.languages == (KOREAN,) else texts.sentences
-        width = len(self.spec.inputs)
+        width = len(self.spec.required)
         texts_ = sentences(width * count)
         return [tuple(texts_[start : start + width]) for start in range(0, len(texts_), width)]
 
@@ -76,12 +76,12 @@ class Ensemble:
         """Return an item as input tensors, BYTES ``[1, 1]`` each."""
         return {
             each.tensor: np.array([[text.encode()]], dtype=np.object_)
-            for each, text in zip(self.spec.inputs, item, strict=True)
+            for each, text in zip(self.spec.required, item, strict=True)
         }
 
     def body(self, item: Item) -> dict[str, Any]:
         """Return a list of one item as the facade takes it."""
-        columns = {each.column: text for each, text in zip(self.spec.inputs, item, strict=True)}
+        columns = {each.column: text for each, text in zip(self.spec.required, item, strict=True)}
         entry = columns if len(item) > 1 else item[0]
         return {self.spec.list_key: [entry], "model": self.spec.set_of(self.name)}
 
@@ -126,6 +126,6 @@ def choose(found: Mapping[str, Ensemble], names: Sequence[str]) -> list[Ensemble
 
 def _matches(spec: contract.Ensemble, configuration: ModelConfig) -> bool:
     needed = {each.name for each in configuration.input if not each.optional}
-    return needed == {each.tensor for each in spec.inputs} and spec.output.tensor in {
+    return needed == {each.tensor for each in spec.required} and spec.output.tensor in {
         each.name for each in configuration.output
     }

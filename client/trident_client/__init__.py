@@ -13,7 +13,17 @@ from trident_client._fake import AsyncFakeTransport, FakeTransport
 from trident_client._retry import Retry
 from trident_client._sync.client import TridentClient
 from trident_client._sync.transport import Transport
-from trident_client._types import Answer, ModelInfo, ModelStatistics, Request, Response, Timeout, Tls
+from trident_client._types import (
+    Answer,
+    Label,
+    ModelInfo,
+    ModelStatistics,
+    Ranked,
+    Request,
+    Response,
+    Timeout,
+    Tls,
+)
 from trident_client.errors import (
     BadInputError,
     ConnectTimeoutError,
@@ -41,11 +51,13 @@ __all__ = [
     "ConnectTimeoutError",
     "DeadlineError",
     "FakeTransport",
+    "Label",
     "LanguageWarning",
     "ModelInfo",
     "ModelStatistics",
     "NotReadyError",
     "OverloadedError",
+    "Ranked",
     "ReadTimeoutError",
     "Request",
     "Response",

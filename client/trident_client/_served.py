@@ -86,6 +86,7 @@ def model_info(
             dimensions=tuple(int(each) for each in filter(None, parameters.get("dimensions", "").split(","))),
             prompts=json.loads(_parameters(tokenizer).get("prompts", "{}")),
             default_prompt_name=_parameters(tokenizer).get("default_prompt_name", ""),
+            labels=tuple(json.loads(parameters.get("labels", "[]"))),
         )
     except ValueError as error:
         raise ServerError(f"the model's parameters cannot be read: {error}", name) from error

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trident_client import contract
-from trident_client._types import Answer, Array, Request, Response, text_column
+from trident_client._types import Answer, Array, Label, Request, Response, text_column
 from trident_client.contract import Ensemble, NumberInput, TextInput
 from trident_client.errors import BadInputError, LanguageWarning, TruncationWarning, UnknownTokensWarning
 from trident_client.text import is_blank
@@ -136,12 +136,20 @@ class _Ensemble:
     def request(self, items: Sequence[Any], start: int) -> Request:
         """Return the request for some items, each a text, or as many texts as the ensemble has inputs."""
         inputs = self.ensemble.inputs
-        rows = [(item,) for item in items] if len(inputs) == 1 else items
+        # Where one text is enough, it need not be a tuple.
+        single = len(self.ensemble.required) == 1
+        rows = [(item,) if single and (len(inputs) == 1 or isinstance(item, str)) else item for item in items]
         if len(inputs) > 1:
-            self._check_texts(items, start)
+            self._check_texts(rows, start)
         columns = {
-            each.tensor: text_column([self._encode(row[place], each, index) for index, row in enumerate(rows, start)])
+            each.tensor: text_column(
+                [
+                    self._encode(row[place], each, index) if place < len(row) else b""
+                    for index, row in enumerate(rows, start)
+                ]
+            )
             for place, each in enumerate(inputs)
+            if any(place < len(row) for row in rows)
         }
         return Request(self.model, columns | self.numbers, self.outputs)
 
@@ -155,10 +163,11 @@ class _Ensemble:
         return [int(count) for name in self.counts for count in response[name][:, 0]]
 
     def _check_texts(self, items: Sequence[Any], start: int) -> None:
-        count = len(self.ensemble.inputs)
+        count, least = len(self.ensemble.inputs), len(self.ensemble.required)
         for index, item in enumerate(items, start):
             # Of a mapping or a set, nobody knows which is the first.
-            if isinstance(item, str | bytes | Mapping | Set) or not hasattr(item, "__len__") or len(item) != count:
+            loose = isinstance(item, str | bytes | Mapping | Set) or not hasattr(item, "__len__")
+            if loose or not least <= len(item) <= count:
                 wanted = self.ensemble.item or f"{count} texts"
                 reason = f"must be {wanted}, got {type(item).__name__}"
                 raise BadInputError(f"{self.items}[{index}] {reason}", self.model, index=index, reason=reason)
@@ -216,6 +225,28 @@ class Similarity(_Scores):
         super().__init__(contract.STS.main, model)
 
 
+class Relevance(_Scores):
+    """Queries, each with a text, to how well they belong together: float32 ``[n]``, 0..1, or logits.
+
+    Args:
+        model: the set of models that is asked.
+        raw_scores: whether logits are wanted.
+    """
+
+    def __init__(self, model: str = contract.RERANK.name, *, raw_scores: bool = False) -> None:
+        super().__init__(contract.RERANK.main, model)
+        self._answer = _scored_by(self.ensemble, raw_scores)
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Return the one that is wanted, and what says what was cut."""
+        return (self._answer, *self.ensemble.truncations, *self.ensemble.unknowns)
+
+    def values(self, response: Response) -> Any:
+        """Return each pair's number."""
+        return response[self._answer][:, 0]
+
+
 class Embedding(_Ensemble):
     """Texts to embeddings: float32 ``[n, dim]``, unit norm; tokens are counted where that is asked for."""
 
@@ -247,6 +278,47 @@ class _Lists(_Ensemble):
 
     def join(self, parts: list[Any]) -> list[Any]:
         return [value for part in parts for value in part]
+
+
+class Labels(_Lists):
+    """Texts, or pairs of them, to all labels of a model with their scores, the best first: lists of :class:`Label`.
+
+    Args:
+        model: the set of models that is asked.
+        raw_scores: whether logits are wanted.
+
+    Attributes:
+        labels: the model's, in the order of its scores; set before the first answer is read.
+    """
+
+    def __init__(self, model: str = contract.CLASSIFY.name, *, raw_scores: bool = False) -> None:
+        super().__init__(contract.CLASSIFY.main, model)
+        self._answer = _scored_by(self.ensemble, raw_scores)
+        self.labels: tuple[str, ...] = ()
+
+    @property
+    def missing(self) -> list[Label]:
+        """Return no labels."""
+        return []
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Return the one that is wanted, and what says what was cut."""
+        return (self._answer, *self.ensemble.truncations, *self.ensemble.unknowns)
+
+    def values(self, response: Response) -> list[list[Label]]:
+        """Return each text's labels."""
+        return [best_first(self.labels, row) for row in response[self._answer].tolist()]
+
+
+def best_first(labels: Sequence[str], scores: Sequence[float]) -> list[Label]:
+    """Return labels with their scores, the greatest first; equal ones in the model's order."""
+    return sorted(map(Label, labels, scores), key=lambda each: -each.score)
+
+
+def _scored_by(ensemble: Ensemble, raw_scores: bool) -> str:
+    scores, logits = ensemble.outputs[:2]
+    return (logits if raw_scores else scores).tensor
 
 
 class Answers(_Lists):
@@ -295,12 +367,20 @@ class Prediction(_Lists):
         name: of the ensemble, such as ``embed``; see :func:`trident_client.contract.ensemble_of`.
         model: the set of models that is asked; the task's own when None.
         numbers: further inputs, by their fields.
+        count_tokens: whether tokens are counted, where the ensemble does.
 
     Raises:
         BadInputError: there is no such ensemble, or it takes no such number.
     """
 
-    def __init__(self, name: str, model: str | None = None, numbers: Mapping[str, int | None] | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        model: str | None = None,
+        numbers: Mapping[str, int | None] | None = None,
+        *,
+        count_tokens: bool = False,
+    ) -> None:
         try:
             task, ensemble = contract.ensemble_of(name)
         except KeyError:
@@ -308,6 +388,7 @@ class Prediction(_Lists):
             raise BadInputError(f"there is no task {name!r}; there are {known}") from None
         super().__init__(ensemble, model or task.name)
         self.numbers = _numbers(ensemble, self.model, numbers or {})
+        self.counts = ensemble.counts if count_tokens else ()
 
     @property
     def missing(self) -> dict[str, Any]:
@@ -342,7 +423,7 @@ def checked(items: Items, task: Task[Any, Any, Any]) -> Items:
         BadInputError: ``items`` is one text.
     """
     if isinstance(items, str | bytes):
-        kind = {1: "str", 2: "pairs"}.get(len(task.ensemble.inputs), "tuples")
+        kind = {1: "str", 2: "pairs"}.get(len(task.ensemble.required), "tuples")
         raise BadInputError(f"{task.items} must be a list of {kind}, got one {type(items).__name__}")
     return items
 

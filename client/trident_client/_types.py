@@ -36,20 +36,47 @@ class Answer(NamedTuple):
     end: int
 
 
+class Label(NamedTuple):
+    """A label, and what a classifier gives it.
+
+    Attributes:
+        label: as the model was trained with it.
+        score: probability that a text has it, 0 to 1; the logit where raw scores were asked for.
+    """
+
+    label: str
+    score: float
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """A text's place in the list that was given, and how well it answers a query.
+
+    Attributes:
+        index: of the text.
+        score: 0 to 1, greater for what belongs to the query; the logit where raw scores were asked for.
+    """
+
+    index: int
+    score: float
+
+
 @dataclass(frozen=True)
 class ModelInfo:
     """One set of models that a server serves, as it was described when it was exported.
 
     Attributes:
         name: what to give as ``model``.
-        task: ``cola``, ``sts`` or ``qa``.
+        task: ``cola``, ``sts``, ``qa``, ``classify`` or ``rerank``.
         languages: BCP 47 tags of the languages that it is for; empty where it was not said.
         dimension: numbers in an embedding; None for a task without embeddings.
-        threshold: similarity from which two sentences are called similar; None where there is none.
+        threshold: similarity from which two sentences are called similar, or score from which a text has a label
+            that it may have beside others; None where there is none.
         metrics: what it scored, by name.
         dimensions: shorter vectors that its embeddings were trained for.
         prompts: what may stand in front of a text, by the names that ``prompt_name`` takes.
         default_prompt_name: which of them does where none is asked for; empty for none.
+        labels: what a text may be called, in the order of the model's scores.
     """
 
     name: str
@@ -61,6 +88,7 @@ class ModelInfo:
     dimensions: tuple[int, ...] = ()
     prompts: Mapping[str, str] = field(default_factory=dict)
     default_prompt_name: str = ""
+    labels: tuple[str, ...] = ()
 
     def prompt(self, name: str) -> str:
         """Return the prompt of a name.

@@ -38,6 +38,7 @@ class TextInput:
         aliases: further names that its column may have.
         max_bytes: the longest that is taken.
         plural: what several are called in messages; the column with an s where it is empty.
+        optional: whether items may do without; one of a request whose others have it holds the empty text.
     """
 
     tensor: str
@@ -45,6 +46,7 @@ class TextInput:
     aliases: tuple[str, ...] = ()
     max_bytes: int = MAX_TEXT_BYTES
     plural: str = ""
+    optional: bool = False
 
     @property
     def texts(self) -> str:
@@ -141,6 +143,11 @@ class Ensemble:
         """The first output."""
         return self.outputs[0]
 
+    @property
+    def required(self) -> tuple[TextInput, ...]:
+        """The texts that every item has."""
+        return tuple(each for each in self.inputs if not each.optional)
+
     def of(self, model: str) -> str:
         """Return the ensemble's name in a set of models."""
         return f"{model}{self.suffix}"
@@ -164,6 +171,7 @@ class TaskSpec:
         width: what the network answers with for an item or a token; None where it is the encoder's width.
         calibrated: the part with a ``calibration.json``; None for a task without it.
         threshold: value from which an item is called similar, or acceptable, where a set has none of its own.
+        like: the task whose folders all sets are made of, by an export; None where the repository has the task's own.
     """
 
     name: str
@@ -175,6 +183,7 @@ class TaskSpec:
     width: int | None = None
     calibrated: str | None = None
     threshold: float | None = None
+    like: str | None = None
 
     @property
     def main(self) -> Ensemble:
@@ -298,10 +307,59 @@ QA = TaskSpec(
     calibrated="span_decoder",
 )
 
+_SCORED = (Output("SCORES", "FP32", "scores"), Output("LOGITS", "FP32", "logits"), _COUNTED, _TRUNCATED, _UNKNOWN)
+CLASSIFY = TaskSpec(
+    name="classify",
+    ensembles=(
+        Ensemble(
+            name="classify",
+            inputs=(
+                TextInput("TEXT", "text", ("sentence", "premise")),
+                TextInput("TEXT_2", "text_pair", ("hypothesis",), plural="second texts", optional=True),
+            ),
+            outputs=_SCORED,
+            truncations=("TRUNCATED_TOKENS",),
+            unknowns=("UNKNOWN_TOKENS",),
+            counts=("TOKEN_COUNT",),
+            items="texts",
+            item="a text or two",
+        ),
+    ),
+    network="classifier",
+    network_output="SCORES",
+    parts=("tokenizer", "classifier"),
+    metrics=("macro_f1", "accuracy"),
+    like=COLA.name,
+)
+RERANK = TaskSpec(
+    name="rerank",
+    ensembles=(
+        Ensemble(
+            name="rerank",
+            inputs=(
+                TextInput("TEXT", "query", ("question",), plural="queries"),
+                TextInput("TEXT_2", "text", ("passage", "document")),
+            ),
+            outputs=_SCORED,
+            truncations=("TRUNCATED_TOKENS",),
+            unknowns=("UNKNOWN_TOKENS",),
+            counts=("TOKEN_COUNT",),
+            items="pairs",
+            item="a query and a text",
+        ),
+    ),
+    network="classifier",
+    network_output="SCORES",
+    parts=("tokenizer", "classifier"),
+    metrics=("mean_reciprocal_rank", "average_precision"),
+    width=1,
+    like=COLA.name,
+)
+
 #: What embeds.
 EMBED = STS.ensembles[1]
 
-_tasks: dict[str, TaskSpec] = {task.name: task for task in (COLA, STS, QA)}
+_tasks: dict[str, TaskSpec] = {task.name: task for task in (COLA, STS, QA, CLASSIFY, RERANK)}
 #: All tasks by name, those that were registered among them.
 TASKS: Mapping[str, TaskSpec] = MappingProxyType(_tasks)
 
@@ -340,8 +398,8 @@ def registered(*tasks: TaskSpec) -> Iterator[None]:
 
 
 def served_models() -> tuple[str, ...]:
-    """Return the ensembles that answer where no set of models is named, by name."""
-    return tuple(sorted(ensemble.of(task.name) for task, ensemble in ensembles()))
+    """Return the ensembles that every server has and that answer where no set of models is named, by name."""
+    return tuple(sorted(ensemble.of(task.name) for task, ensemble in ensembles() if task.like is None))
 
 
 def ensembles() -> Iterator[tuple[TaskSpec, Ensemble]]:

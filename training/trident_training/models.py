@@ -86,6 +86,7 @@ class Recipe:
             "languages": ",".join(self.languages or noted.get("languages") or ()) or None,
             "threshold": noted.get("threshold"),
             "metrics": _scores(self.weights, self.task.spec.metrics) or noted.get("metrics"),
+            "labels": noted.get("labels"),
         }
 
     def fine_tuned(self, kind: Any) -> PreTrainedModel:
@@ -243,7 +244,8 @@ def build(
     described = recipe.facts() | recipe.task.overridden_metadata(overrides)
     prompts = recipe.task.prompts(str(recipe.weights)).parameters()
     if gate is not None:
-        gate(Exported(exported.module, tokenizer, longest, files, sized.parameters("tokenizer") | prompts))
+        parameters = sized.parameters("tokenizer") | prompts
+        gate(Exported(exported.module, tokenizer, longest, files, parameters, described))
     if target.is_variant:
         target.write_variant(width=head.width, max_tokens=max_tokens)
     target.set_prompts(prompts)

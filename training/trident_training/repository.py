@@ -25,7 +25,7 @@ KEEP = ".gitkeep"
 CALIBRATION = "calibration.json"
 NAME = re.compile(r"[a-z][a-z0-9_]*")
 #: What clients are told of a set, as parameters of its main ensemble.
-FACTS = ("task", "languages", "threshold", "metrics")
+FACTS = ("task", "languages", "threshold", "metrics", "labels")
 #: The tokenizer's parameters that say what it puts in front of a text.
 PROMPTS = ("prompts", "default_prompt_name")
 #: The tokenizer's parameter that says how many tokens it hands the network at most.
@@ -68,12 +68,13 @@ class ModelSet:
     @property
     def is_variant(self) -> bool:
         """Whether the set's folders are made of the task's own, and not part of the project."""
-        return self.name != self.spec.name
+        return self.name != self.spec.name or self.spec.like is not None
 
     @property
     def source(self) -> ModelSet:
-        """The task's own folders, which a variant's are made of."""
-        return ModelSet(self.repository, self.spec, self.spec.name)
+        """The task's own folders, which a variant's are made of, or those of the task that it is like."""
+        spec = TASKS[self.spec.like] if self.spec.like else self.spec
+        return ModelSet(self.repository, spec, spec.name)
 
     @property
     def network_file(self) -> Path:
@@ -142,7 +143,7 @@ class ModelSet:
             RepositoryError: the name is a task's own, its folders would be taken for another set's, or the task's own
                 are not all there.
         """
-        if self.name in {self.spec.name, *TASKS}:
+        if not self.is_variant or self.name in TASKS.keys() - {self.spec.name}:
             raise RepositoryError(f"'{self.name}' is the name of a task's own models; give the variant another name")
         if self.name.endswith(tuple(f"_{part}" for part in self.spec.parts)):
             raise RepositoryError(f"'{self.name}' ends as a part of a set is named; give the variant another name")
@@ -196,6 +197,8 @@ class ModelSet:
             ]
             for file_name in (CONFIGURATION, *named):
                 configuration = source._configuration(part, file_name)
+                if self.spec.like is not None:
+                    _fit(configuration, part, self.spec, width)
                 for step in configuration.ensemble_scheduling.step:
                     step.model_name = renamed.get(step.model_name, step.model_name)
                 for output in configuration.output:
@@ -252,6 +255,37 @@ class ModelSet:
             return text_format.Parse(file.read_text(), model_config_pb2.ModelConfig())
         except (text_format.ParseError, UnicodeDecodeError) as error:
             raise RepositoryError(f"{file} is no model configuration of Triton's: {error}") from error
+
+
+def _fit(configuration: Any, part: str, spec: TaskSpec, width: int) -> None:
+    """Give a part of another task's set the tensors of a task that is like it: further texts, and answers of its own.
+
+    Two texts are read as one sequence.
+    """
+    ensemble, types = spec.main, {"FP32": model_config_pb2.TYPE_FP32, "INT32": model_config_pb2.TYPE_INT32}
+    answers = [each for each in ensemble.outputs if each.field is not None]
+    if part != spec.network:
+        there = {each.name for each in configuration.input}
+        for text in ensemble.inputs:
+            if text.tensor not in there:
+                configuration.input.add(
+                    name=text.tensor, data_type=model_config_pb2.TYPE_STRING, dims=[1], optional=text.optional
+                )
+    if part not in {"", spec.network}:
+        configuration.parameters["pairs"].string_value = "joined"
+        # Warm-up requests have one text.
+        configuration.input[-1].optional = True
+        return
+    del configuration.output[:]
+    for output in answers if part else ensemble.outputs:
+        dims = [width if output in answers else 1]
+        configuration.output.add(name=output.tensor, data_type=types[output.datatype], dims=dims)
+    if not part:
+        tokenizer, network = configuration.ensemble_scheduling.step
+        tokenizer.input_map.update({each.tensor: each.tensor for each in ensemble.inputs})
+        network.output_map.clear()
+        for output in ensemble.outputs:
+            (network if output in answers else tokenizer).output_map[output.tensor] = output.tensor
 
 
 def _text(configuration: Any) -> str:

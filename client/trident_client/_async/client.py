@@ -21,8 +21,18 @@ from trident_client._async.sending import AsyncSender
 from trident_client._async.transport import AsyncTransport
 from trident_client._balancing import Balancing, ServerStatus
 from trident_client._retry import Retry
-from trident_client._types import Answer, ModelInfo, ModelStatistics, Request, Response, Timeout, Tls
-from trident_client.errors import TridentError
+from trident_client._types import (
+    Answer,
+    Label,
+    ModelInfo,
+    ModelStatistics,
+    Ranked,
+    Request,
+    Response,
+    Timeout,
+    Tls,
+)
+from trident_client.errors import BadInputError, TridentError
 from trident_client.text import unread_language
 
 
@@ -180,6 +190,29 @@ class AsyncTridentClient:
         """
         return await self._list(_tasks.Answers(model, top_k, max_answer_tokens, no_answer=no_answer), questions)
 
+    async def classify(
+        self,
+        texts: Iterable[str | tuple[str, str]],
+        *,
+        model: str = contract.CLASSIFY.name,
+        raw_scores: bool = False,
+        on_truncation: _tasks.OnTruncation = _tasks.warn_of_truncation,
+        on_unknown: _tasks.OnUnknown = _tasks.warn_of_unknown,
+    ) -> list[list[Label]]:
+        """Return all labels of a classifier for each text, or pair of texts, with their scores, the best first.
+
+        Scores of labels of which a text has exactly one are probabilities that add up to 1; where it may have several,
+        each is one of its own, and :meth:`models` tells the threshold from which a text has it.
+
+        Args:
+            texts: any number of texts, or of pairs that the model reads together, none of them empty.
+            model: the set of models that classifies, as :meth:`models` lists them.
+            raw_scores: logits in place of probabilities.
+            on_truncation: called with the indices of texts longer than the model takes; warns by default.
+            on_unknown: the same of those with words or symbols that the vocabulary cannot read.
+        """
+        return await self._list(_tasks.Labels(model, raw_scores=raw_scores), texts, on_truncation, on_unknown)
+
     async def embed(
         self,
         texts: Iterable[str],
@@ -220,6 +253,7 @@ class AsyncTridentClient:
         numbers: Mapping[str, int] | None = None,
         on_truncation: _tasks.OnTruncation = _tasks.warn_of_truncation,
         on_unknown: _tasks.OnUnknown = _tasks.warn_of_unknown,
+        on_token_counts: _tasks.OnTokenCounts | None = None,
     ) -> list[dict[str, Any]]:
         """Return what any task of :mod:`trident_client.contract` says of each item, by the names of its fields.
 
@@ -232,8 +266,38 @@ class AsyncTridentClient:
             numbers: further inputs by name, such as ``{"top_k": 3}``.
             on_truncation: called with the indices of items longer than the model takes; warns by default.
             on_unknown: the same of those with words or symbols that the vocabulary cannot read.
+            on_token_counts: called with how many tokens of each item were read, where the task counts them.
         """
-        return await self._list(_tasks.Prediction(task, model, numbers), items, on_truncation, on_unknown)
+        asked = _tasks.Prediction(task, model, numbers, count_tokens=on_token_counts is not None)
+        return await self._list(asked, items, on_truncation, on_unknown, on_token_counts)
+
+    async def rerank(
+        self,
+        query: str,
+        texts: Iterable[str],
+        *,
+        model: str = contract.RERANK.name,
+        top_n: int | None = None,
+        raw_scores: bool = False,
+        on_truncation: _tasks.OnTruncation = _tasks.warn_of_truncation,
+        on_unknown: _tasks.OnUnknown = _tasks.warn_of_unknown,
+    ) -> list[Ranked]:
+        """Return texts by how well they belong to a query, the best first, as a cross-encoder has it that reads both.
+
+        Args:
+            query: what they are to answer; not empty.
+            texts: any number of texts, none of them empty.
+            model: the set of models that compares, as :meth:`models` lists them.
+            top_n: so many of the best; all when None.
+            raw_scores: logits in place of scores of 0 to 1.
+            on_truncation: called with the indices of texts that, with the query, are longer than the model takes; warns
+                by default.
+            on_unknown: the same of those with words or symbols that the vocabulary cannot read.
+        """
+        task = _tasks.Relevance(model, raw_scores=raw_scores)
+        pairs = [(query, text) for text in _tasks.checked(texts, task)]
+        scores = await self._list(task, pairs, on_truncation, on_unknown)
+        return [Ranked(int(each), float(scores[each])) for each in np.argsort(-scores, kind="stable")[:top_n]]
 
     async def similarity(
         self,
@@ -296,6 +360,24 @@ class AsyncTridentClient:
         """
         task = _tasks.Answers(model, top_k, max_answer_tokens, no_answer=no_answer)
         return self._stream(task, questions, on_bad_item=on_bad_item, concurrency=concurrency)
+
+    def stream_classifications(
+        self,
+        texts: Iterable[str | tuple[str, str]] | AsyncIterable[str | tuple[str, str]],
+        *,
+        model: str = contract.CLASSIFY.name,
+        raw_scores: bool = False,
+        on_truncation: _tasks.OnTruncation = _tasks.warn_of_truncation,
+        on_unknown: _tasks.OnUnknown = _tasks.warn_of_unknown,
+        on_bad_item: _tasks.OnBadItem | None = None,
+        concurrency: int | None = None,
+    ) -> AsyncGenerator[list[Label], None]:
+        """Yield each text's labels, in order; see :meth:`classify` and :meth:`stream_acceptability`.
+
+        A text that is not taken has no labels.
+        """
+        task = _tasks.Labels(model, raw_scores=raw_scores)
+        return self._stream(task, texts, on_truncation, on_unknown, on_bad_item, concurrency=concurrency)
 
     def stream_embeddings(
         self,
@@ -413,8 +495,7 @@ class AsyncTridentClient:
         on_token_counts: _tasks.OnTokenCounts | None = None,
         prompt_name: str | None = None,
     ) -> _tasks.Result:
-        if prompt_name is not None:
-            task.prompt = await self._prompt(task, prompt_name)
+        await self._look_up(task, prompt_name)
         # Every item is looked at before the first is sent.
         jobs = [
             _batches.Batch(each.start, each.items, task.request(each.items, each.start))
@@ -443,8 +524,7 @@ class AsyncTridentClient:
         concurrency: int | None = None,
         prompt_name: str | None = None,
     ) -> AsyncGenerator[_tasks.Value, None]:
-        if prompt_name is not None:
-            task.prompt = await self._prompt(task, prompt_name)
+        await self._look_up(task, prompt_name)
         jobs = batches(_tasks.checked(items, task), task.batch)
         keep_going = on_bad_item is not None
         async with aclosing(self._send_all(task, jobs, keep_going=keep_going, concurrency=concurrency)) as results:
@@ -488,11 +568,19 @@ class AsyncTridentClient:
         await self._check_language(task, job.items)
         return result
 
-    async def _prompt(self, task: _tasks.Task[Any, Any, Any], name: str) -> str:
+    async def _look_up(self, task: _tasks.Task[Any, Any, Any], prompt_name: str | None) -> None:
+        """Have a task know what the set's configuration tells: a prompt that is asked for, or the labels."""
         found = task.ensemble.set_of(task.model)
-        part = _served.tokenizer(found)
-        tokenizer = await self._sender.call(lambda transport, seconds: transport.configuration(part), part)
-        return _served.model_info(found, None, None, tokenizer).prompt(name)
+        if isinstance(task, _tasks.Labels):
+            # Anew for every list: a set that is exported again may have others.
+            main = await self._sender.configuration(found)
+            task.labels = _served.model_info(found, main, None, None).labels
+            if not task.labels:
+                raise BadInputError(f"{found} has no labels; a set of the task {task.ensemble.name} is accepted", found)
+        if prompt_name is not None:
+            part = _served.tokenizer(found)
+            tokenizer = await self._sender.call(lambda transport, seconds: transport.configuration(part), part)
+            task.prompt = _served.model_info(found, None, None, tokenizer).prompt(prompt_name)
 
     async def _check_language(self, task: _tasks.Task[Any, Any, Any], items: Sequence[Any]) -> None:
         name = task.ensemble.set_of(task.model)

@@ -15,7 +15,7 @@ from trident_client._async.transport import AsyncTransport
 from trident_client._attempts import Attempts
 from trident_client._balancing import Balancer, Balancing, ServerStatus
 from trident_client._retry import Budget, Retry
-from trident_client._types import Request, Response, Timeout
+from trident_client._types import Configuration, Request, Response, Timeout
 from trident_client.errors import NotReadyError, TridentError, UsageError
 
 Result = TypeVar("Result")
@@ -72,10 +72,22 @@ class AsyncSender:
                 lambda transport, seconds: transport.infer(replace(request, timeout=seconds)), request.model, stop
             )
         except NotReadyError as error:
-            with contextlib.suppress(TridentError):
-                served = await self._transport(error.server or self._servers[0]).index()
-                error.args = (_served.not_served(error, served),)
+            await self._name_served(error)
             raise
+
+    async def configuration(self, model: str) -> Configuration:
+        """Return a model's configuration."""
+        try:
+            return await self.call(lambda transport, seconds: transport.configuration(model), model)
+        except NotReadyError as error:
+            await self._name_served(error)
+            raise
+
+    async def _name_served(self, error: NotReadyError) -> None:
+        """Have an error tell which sets of models are served, where the one it is of is none of them."""
+        with contextlib.suppress(TridentError):
+            served = await self._transport(error.server or self._servers[0]).index()
+            error.args = (_served.not_served(error, served),)
 
     async def call(
         self,

@@ -16,7 +16,7 @@ from trident_client._balancing import Balancer, Balancing, ServerStatus
 from trident_client._retry import Budget, Retry
 from trident_client._sync.concurrency import Background, Event, Home, cancel, home_of, start
 from trident_client._sync.transport import Transport
-from trident_client._types import Request, Response, Timeout
+from trident_client._types import Configuration, Request, Response, Timeout
 from trident_client.errors import NotReadyError, TridentError, UsageError
 
 Result = TypeVar("Result")
@@ -73,10 +73,22 @@ class Sender:
                 lambda transport, seconds: transport.infer(replace(request, timeout=seconds)), request.model, stop
             )
         except NotReadyError as error:
-            with contextlib.suppress(TridentError):
-                served = self._transport(error.server or self._servers[0]).index()
-                error.args = (_served.not_served(error, served),)
+            self._name_served(error)
             raise
+
+    def configuration(self, model: str) -> Configuration:
+        """Return a model's configuration."""
+        try:
+            return self.call(lambda transport, seconds: transport.configuration(model), model)
+        except NotReadyError as error:
+            self._name_served(error)
+            raise
+
+    def _name_served(self, error: NotReadyError) -> None:
+        """Have an error tell which sets of models are served, where the one it is of is none of them."""
+        with contextlib.suppress(TridentError):
+            served = self._transport(error.server or self._servers[0]).index()
+            error.args = (_served.not_served(error, served),)
 
     def call(
         self,

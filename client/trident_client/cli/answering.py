@@ -72,7 +72,7 @@ def answer(
     given = [{name: _as_utf8(text) for name, text in row.items()} for row in given]
     column_names = columns.split(",") if columns else None
     with exit_on_failure(input, output):
-        if column_names and len(column_names) != len(task.columns):
+        if column_names and not task.required <= len(column_names) <= len(task.columns):
             raise failures.UsageError(f"--columns takes {len(task.columns)}: {','.join(task.names)}")
         if input and given:
             raise failures.UsageError("texts are given as arguments or with --input, not both")

@@ -121,6 +121,57 @@ def sts(
     answer(tasks.sts(model), pairs, **common_options(locals()))
 
 
+@app.command(help=page("classify"))
+def classify(
+    texts: Annotated[list[str] | None, typer.Argument(help="Texts to classify.")] = None,
+    top_k: Annotated[int, typer.Option(min=1, help="How many labels of a text, the likeliest first.")] = 1,
+    model: Annotated[
+        str, typer.Option(help="The set of models that classifies; see trident models.")
+    ] = contract.CLASSIFY.name,
+    input: Input = None,
+    output: Output = None,
+    format: Format = None,
+    columns: Columns = None,
+    resume: Resume = False,
+    url: Urls = None,
+    protocol: Protocol = "http",
+    timeout: Seconds = 30.0,
+    attempts: Attempts = 5,
+    concurrency: Concurrency = 4,
+    quiet: Quiet = False,
+) -> None:
+    """Say what texts are by the labels of a classifier."""
+    settings = {"top_k": top_k}
+    rows = [{"text": each} for each in texts or []]
+    answer(tasks.classify(model, top_k), rows, settings=settings, **common_options(locals()))
+
+
+@app.command(help=page("rerank"))
+def rerank(
+    query: Annotated[str | None, typer.Argument(help="The query.")] = None,
+    texts: Annotated[list[str] | None, typer.Argument(help="Texts that may answer it.")] = None,
+    model: Annotated[
+        str, typer.Option(help="The set of models that compares; see trident models.")
+    ] = contract.RERANK.name,
+    input: Input = None,
+    output: Output = None,
+    format: Format = None,
+    columns: Columns = None,
+    resume: Resume = False,
+    url: Urls = None,
+    protocol: Protocol = "http",
+    timeout: Seconds = 30.0,
+    attempts: Attempts = 5,
+    concurrency: Concurrency = 4,
+    quiet: Quiet = False,
+) -> None:
+    """Say how well texts belong to a query."""
+    if query is not None and not texts:
+        fail("give texts behind the query", failures.USAGE)
+    rows = [{"query": query, "text": each} for each in texts or []] if query is not None else []
+    answer(tasks.rerank(model), rows, **common_options(locals()))
+
+
 @app.command(help=page("embed"))
 def embed(
     texts: Annotated[list[str] | None, typer.Argument(help="Texts to embed.")] = None,

@@ -15,6 +15,16 @@ ABOUT = {
         "Pairs come from the arguments, from --input (columns sentence_1 and sentence_2) or, one a line with a tab "
         "between the two, from standard input.",
     ),
+    "classify": (
+        "Say what texts, or pairs of them, are by the labels of a classifier.",
+        "Texts come from the arguments, from --input (column text, sentence or premise, and text_pair or hypothesis "
+        "where there is a second one) or, one a line, from standard input.",
+    ),
+    "rerank": (
+        "Say how well texts belong to a query, by a cross-encoder that reads both: 0 to 1.",
+        "A query and its texts come from the arguments, and many from --input (columns query and text) or, one a line "
+        "with a tab between the two, from standard input.",
+    ),
     "embed": (
         "Embed texts as vectors of unit length.",
         "Texts come from the arguments, from --input (column text, sentence or passage) or, one a line, from standard "
@@ -46,6 +56,14 @@ EXAMPLES = {
         "trident sts --input pairs.csv --output scored.parquet",
         "trident sts --input pairs.csv --output scored.parquet --resume",
         "trident sts --input others.json --columns first,second --output scored.csv",
+    ),
+    "classify": (
+        'trident classify "The parcel never came." --model topics',
+        "trident classify --input mails.csv --top-k 3 --output labelled.jsonl",
+    ),
+    "rerank": (
+        'trident rerank "Where does the Danube rise?" "In the Black Forest." "In spring."',
+        "trident rerank --input candidates.csv --output scored.parquet",
     ),
     "embed": (
         'trident embed "A man plays a guitar."',

@@ -178,7 +178,9 @@ class RowProcessor:
         """
         if not source.has_header:
             return
-        missing = [names for names in self._column_names() if not set(names) & set(source.columns)]
+        missing = [
+            names for names in self._column_names()[: self.task.required] if not set(names) & set(source.columns)
+        ]
         if missing and source.columns:
             raise UsageError(
                 f"there is no column {' or '.join(missing[0])}; there are {', '.join(source.columns)}. "
@@ -192,9 +194,11 @@ class RowProcessor:
         if row.problem is not None:
             return None, row.problem
         texts = []
-        for names in self._column_names():
+        for place, names in enumerate(self._column_names()):
             name = next((each for each in names if each in row.values), names[0])
             text = row.values.get(name)
+            if place >= self.task.required and (text is None or text == ""):
+                continue
             if not isinstance(text, str):
                 others = f"there are {', '.join(row.values)}" if row.values else "there are no others"
                 reason = f"is {text!r:.50}; text is accepted" if name in row.values else f"is missing; {others}"

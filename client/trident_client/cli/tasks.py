@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from trident_client import Answer, TridentClient, contract
+from trident_client import Answer, Label, TridentClient, contract
 from trident_client.errors import BadInputError
 
 OnBadItem = Callable[[int, BadInputError], None]
@@ -28,6 +28,7 @@ class Task:
         results: the fields of an answer, and the Arrow type of each.
         stream: asks the server for items: texts, or tuples where there are several columns.
         fields: makes an answer's fields of what the stream yields.
+        optional: how many of the columns, at the end, a row may do without.
     """
 
     name: str
@@ -37,11 +38,17 @@ class Task:
     results: Mapping[str, str]
     stream: Stream
     fields: Callable[[Any], dict[str, Any]]
+    optional: int = 0
 
     @property
     def names(self) -> list[str]:
-        """The columns' own names."""
-        return [names[0] for names in self.columns]
+        """The own names of the columns that every row has."""
+        return [names[0] for names in self.columns[: self.required]]
+
+    @property
+    def required(self) -> int:
+        """How many columns every row has."""
+        return len(self.columns) - self.optional
 
 
 def cola(model: str) -> Task:
@@ -71,6 +78,41 @@ def sts(model: str) -> Task:
             items, model=model, on_truncation=on_truncation, on_unknown=on_unknown, on_bad_item=on_bad_item
         ),
         lambda value: {"similarity": single_precision(value)},
+    )
+
+
+def classify(model: str, top_k: int) -> Task:
+    """Texts, or pairs of them, to their likeliest label, or to a list of labels where several are wanted."""
+
+    def named(label: Label) -> dict[str, Any]:
+        return {"label": label.label, "score": single_precision(label.score)}
+
+    return Task(
+        contract.CLASSIFY.main.name,
+        contract.CLASSIFY.name,
+        model,
+        _columns(contract.CLASSIFY.main),
+        {"label": "string", "score": "float"} if top_k == 1 else {"labels": "list<label>"},
+        lambda client, items, on_truncation, on_unknown, on_bad_item: client.stream_classifications(
+            items, model=model, on_truncation=on_truncation, on_unknown=on_unknown, on_bad_item=on_bad_item
+        ),
+        lambda labels: named(labels[0]) if top_k == 1 else {"labels": [named(each) for each in labels[:top_k]]},
+        optional=1,
+    )
+
+
+def rerank(model: str) -> Task:
+    """Queries, each with a text, to how well they belong together."""
+    return Task(
+        contract.RERANK.main.name,
+        contract.RERANK.name,
+        model,
+        _columns(contract.RERANK.main),
+        {"score": "float"},
+        lambda client, items, on_truncation, on_unknown, on_bad_item: client.stream_predictions(
+            "rerank", items, model=model, on_truncation=on_truncation, on_unknown=on_unknown, on_bad_item=on_bad_item
+        ),
+        lambda found: {"score": single_precision(found["scores"])},
     )
 
 

@@ -19,12 +19,14 @@ from trident_client.cli.failures import UsageError
 
 ROWS_PER_GROUP = 4096
 SPAN = pa.struct([("answer", pa.string()), ("score", pa.float32()), ("start", pa.int32()), ("end", pa.int32())])
+LABEL = pa.struct([("label", pa.string()), ("score", pa.float32())])
 ARROW_TYPES = {
     "float": pa.float32(),
     "int32": pa.int32(),
     "string": pa.string(),
     "list<float>": pa.list_(pa.float32()),
     "list<span>": pa.list_(SPAN),
+    "list<label>": pa.list_(LABEL),
 }
 #: Why a row has no answer; its column stands last.
 ERROR = "error"

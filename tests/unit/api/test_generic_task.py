@@ -105,4 +105,4 @@ def test_a_task_that_nobody_registered_is_not_found(api: TestClient):
     response = api.post("/predict/other", json={"items": ["a"]})
 
     assert response.status_code == 404
-    assert "there are cola, sts, embed, qa, toy" in response.json()["detail"]
+    assert "there are cola, sts, embed, qa, classify, rerank, toy" in response.json()["detail"]

@@ -3,20 +3,37 @@
 from __future__ import annotations
 
 import ast
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from google.protobuf import text_format
 from trident_client import contract
 from trident_client.contract import TASKS, Ensemble, TaskSpec
+from trident_training.repository import ModelSet, RepositoryError
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 REPOSITORY = Path(__file__).parents[3] / "model_repository"
 ENSEMBLES = [(task, ensemble) for task, ensemble in contract.ensembles()]
 
 
-def configuration(folder: str) -> ModelConfig:
-    return text_format.Parse((REPOSITORY / folder / "config.pbtxt").read_text(), ModelConfig())
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The repository's configurations, and beside them a set of each task whose sets are made."""
+    folder: Path = tmp_path_factory.mktemp("models")
+    shutil.copytree(
+        REPOSITORY, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.pt", "*.json", "sts_ko*", "*_small*")
+    )
+    for task in TASKS.values():
+        if task.like is not None:
+            ModelSet(folder, task, task.name).write_variant(width=task.width or 5, max_tokens=40)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def configuration(repository: Path) -> Callable[[str], ModelConfig]:
+    return lambda folder: text_format.Parse((repository / folder / "config.pbtxt").read_text(), ModelConfig())
 
 
 def constants(folder: str) -> dict[str, object]:
@@ -38,13 +55,18 @@ def _is_literal(node: ast.expr) -> bool:
 
 
 @pytest.mark.parametrize(("task", "ensemble"), ENSEMBLES, ids=[ensemble.name for _, ensemble in ENSEMBLES])
-def test_ensembles_are_configured_as_the_contract_has_them(task: TaskSpec, ensemble: Ensemble):
+def test_ensembles_are_configured_as_the_contract_has_them(
+    configuration: Callable[[str], ModelConfig], task: TaskSpec, ensemble: Ensemble
+):
     config = configuration(ensemble.of(task.name))
 
     assert config.max_batch_size == ensemble.max_batch
     texts = {each.name for each in config.input if not each.optional}
-    assert texts == {each.tensor for each in ensemble.inputs}
-    assert {each.name for each in config.input if each.optional} == {each.tensor for each in ensemble.numbers}
+    assert texts == {each.tensor for each in ensemble.required}
+    numbers = {each.tensor for each in ensemble.numbers}
+    assert {each.name for each in config.input} - texts == numbers | {
+        each.tensor for each in ensemble.inputs if each.optional
+    }
     named = {"FP32": "TYPE_FP32", "INT32": "TYPE_INT32", "BYTES": "TYPE_STRING"}
     types = ModelConfig.DESCRIPTOR.file.enum_types_by_name["DataType"]
     assert {each.name: types.values_by_number[each.data_type].name for each in config.output} == {
@@ -54,11 +76,39 @@ def test_ensembles_are_configured_as_the_contract_has_them(task: TaskSpec, ensem
 
 
 @pytest.mark.parametrize("task", TASKS.values(), ids=list(TASKS))
-def test_the_parts_of_a_set_are_folders_and_its_network_answers_with_its_output(task: TaskSpec):
+def test_the_parts_of_a_set_are_folders_and_its_network_answers_with_its_output(
+    configuration: Callable[[str], ModelConfig], task: TaskSpec
+):
     for part in task.parts:
         assert configuration(f"{task.name}_{part}").name in {"", f"{task.name}_{part}"}
     network = configuration(f"{task.name}_{task.network}")
     assert task.network_output in {output.name for output in network.output}
+
+
+@pytest.mark.parametrize("task", [each for each in TASKS.values() if each.like], ids=lambda task: task.name)
+def test_a_set_that_is_made_of_another_tasks_folders_has_steps_that_fit_each_other(repository: Path, task: TaskSpec):
+    for named in ("config.pbtxt", "configs/gpu.pbtxt"):
+        config = text_format.Parse((repository / f"{task.name}_classifier" / named).read_text(), ModelConfig())
+        # In the order in which the network answers.
+        assert [(each.name, *each.dims) for each in config.output] == [
+            ("SCORES", task.width or 5), ("LOGITS", task.width or 5)
+        ]  # fmt: skip
+    tokenizer, main = (
+        text_format.Parse((repository / folder / "config.pbtxt").read_text(), ModelConfig())
+        for folder in (f"{task.name}_tokenizer", task.name)
+    )
+    assert tokenizer.parameters["pairs"].string_value == "joined"
+    assert tokenizer.parameters["max_length"].string_value == "40"
+    first, second = main.ensemble_scheduling.step
+    assert (first.model_name, second.model_name) == (f"{task.name}_tokenizer", f"{task.name}_classifier")
+    assert set(first.input_map) == {each.name for each in main.input} <= {each.name for each in tokenizer.input}
+    assert set(first.output_map) - {"INPUT_IDS"} <= {each.name for each in tokenizer.output}
+    tensors = {*first.output_map.values(), *second.output_map.values()} - {"input_ids"}
+    assert tensors == {each.name for each in main.output}
+    # Its own name, and another's, but not a task's that the repository has.
+    ModelSet(repository, task, "topics").check_variant()
+    with pytest.raises(RepositoryError, match="the name of a task's own models"):
+        ModelSet(repository, task, "sts").check_variant()
 
 
 @pytest.mark.parametrize("folder", ["cola_tokenizer", "sts_tokenizer"])

@@ -38,7 +38,7 @@ def test_the_help_names_every_verb_and_task():
         for task in TASKS:
             assert f" {task} " in tasks
             assert "--" in run(verb, task, "--help")
-    assert "Tasks: cola, qa, sts." in printed
+    assert "Tasks: classify, cola, qa, rerank, sts." in printed
     # Each is run below, for every task.
     assert all(f"test_{verb}" in globals() for verb in VERBS)
 

@@ -134,6 +134,7 @@ def load_classifier(
     *,
     dropout: Dropout = OWN_DROPOUT,
     fine_tuned: bool = False,
+    several: bool = False,
 ) -> PreTrainedModel:
     """Return a checkpoint with a sequence classification head, in float32.
 
@@ -143,12 +144,14 @@ def load_classifier(
         max_length: tokens it must take.
         dropout: in training.
         fine_tuned: whether its head must be there; one that is lacking is drawn at random otherwise.
+        several: whether a text may have any number of the labels, each being learned by itself.
 
     Raises:
         CheckpointError: nothing can be loaded under this name, or it takes fewer tokens, or has no head.
     """
     config = load_config(name)
     config.num_labels = len(labels)
+    config.problem_type = "multi_label_classification" if several else None
     config.id2label, config.label2id = dict(labels), {label: index for index, label in labels.items()}
     return load_model(AutoModelForSequenceClassification, name, config, max_length, dropout, fine_tuned)
 

@@ -1,12 +1,14 @@
-"""Sentences with labels, 0 and 1: from CoLA, the Corpus of Linguistic Acceptability, and in any tabular form."""
+"""Texts, or pairs of them, with labels: from CoLA, the Corpus of Linguistic Acceptability, and in any tabular form."""
 
 from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
-from datasets import Dataset, DatasetDict
+from datasets import ClassLabel, Dataset, DatasetDict
 from trident_client.text import is_blank
 
 from trident_training.data.form import AS_LABELLED, LabelledForm
@@ -17,20 +19,43 @@ from trident_training.data.splits import Splits
 #: The columns of CoLA's own tab-separated form, which has no header and no quoting.
 TSV_COLUMNS = ("source", "label", "mark", "sentence")
 LABELS = {"0": 0, "1": 1, "0.0": 0, "1.0": 1}
+#: What a row holds of texts: the second is "" where there is none.
+TEXTS = ("sentence", "text_pair")
 
 
+@dataclass
 class LabelledData(Splits):
-    """Sentences with labels, 0 or 1; columns ``sentence``, ``label`` and ``source`` (may be "")."""
+    """Texts with labels.
+
+    Columns are ``sentence``, where there may be two texts ``text_pair``, ``source`` (both may be ""), and ``label``: 0
+    or 1, or a list of words where labels are found in the data.
+
+    Attributes:
+        labels: what labels there are, by index.
+        several: whether a text may have any number of them.
+    """
+
+    labels: Mapping[int, str] = field(default_factory=dict)
+    several: bool = False
 
     def digest(self, split: str) -> str:
         """Return SHA-256 over a split's rows: two scores may be compared where it is the same."""
-        rows = zip(self.splits[split]["label"], self.splits[split]["sentence"], strict=True)
-        return hashlib.sha256("\n".join(f"{label}\t{text}" for label, text in rows).encode()).hexdigest()
+        chosen = self.splits[split]
+        columns = (chosen[name] for name in ("label", *TEXTS) if name in chosen.column_names)
+        rows = ("\t".join(map(str, row)) for row in zip(*columns, strict=True))
+        return hashlib.sha256("\n".join(rows).encode()).hexdigest()
+
+
+def texts_of(rows: Dataset | Mapping[str, Sequence[str]]) -> list[str | tuple[str, str]]:
+    """Return what of each row a tokenizer is given: a text, or two."""
+    if "text_pair" not in (rows.column_names if isinstance(rows, Dataset) else rows):
+        return list(rows["sentence"])
+    return [(text, pair) if pair else text for text, pair in zip(rows["sentence"], rows["text_pair"], strict=True)]
 
 
 def load_labelled(
     source: str,
-    labels: Mapping[int, str],
+    labels: Mapping[int, str] | None,
     *,
     validation_fraction: float = 0.1,
     seed: int = 0,
@@ -42,7 +67,7 @@ def load_labelled(
 
     Args:
         source: as :func:`~trident_training.data.reading.read_splits` takes it.
-        labels: what 0 and 1 mean.
+        labels: what 0 and 1 mean; None where labels are the words that the data has.
         validation_fraction: how much of the train set is carved off to choose by, the source's own validation set being
             kept for the report; 0 chooses by the source's own.
         seed: of the carving.
@@ -55,30 +80,33 @@ def load_labelled(
     if not 0 <= validation_fraction <= 0.5:
         raise ValueError(f"a validation fraction of {validation_fraction} cannot be carved off; 0 to 0.5 is accepted")
     problems, notes = Problems(), list[str]()
-    read = read_splits(source, ("sentence", "label"), TSV_COLUMNS, form)
+    read = _read(source, labels, form)
     splits = {split: _check(rows, file, labels, problems, form) for split, (file, rows) in read.items()}
     problems.check()
     train = splits["train"]
     held_out = splits.get("validation")
     if held_out is not None:
-        train = _without(train, held_out, read["train"][0], read["validation"][0], notes)
+        train = _without(train, held_out, read["train"][0], read["validation"][0], notes, form.together)
     # One to learn from, and one to choose by where it is carved off.
     needed = 2 if validation_fraction else 1
-    if (found := len(set(train["sentence"]))) < needed:
+    if (found := len(set(_keys(train, form.together)))) < needed:
         raise DataError(f"{source}: {found} different sentence(s) to learn from; {needed} or more are accepted")
     if validation_fraction:
-        train, validation = _carve(train, validation_fraction, seed)
+        train, validation = _carve(train, validation_fraction, seed, form.together)
         chosen = {"train": train, "validation": validation} | ({"test": held_out} if held_out is not None else {})
     elif held_out is not None:
         chosen = {"train": train, "validation": held_out}
     else:
         raise ValueError(f"{source} has no validation set of its own; carve one off with a validation fraction above 0")
-    return LabelledData(DatasetDict(chosen), notes)
+    if labels is None:
+        named = (label for split in ("train", "validation") for label in chosen[split]["label"])
+        labels = dict(enumerate(sorted({name for label in named for name in label})))
+    return LabelledData(DatasetDict(chosen), notes, labels, several=form.separator is not None)
 
 
 def load_rows(
     source: str,
-    labels: Mapping[int, str],
+    labels: Mapping[int, str] | None,
     *,
     validation_fraction: float = 0.0,
     seed: int = 0,
@@ -88,7 +116,7 @@ def load_rows(
 
     Args:
         source: as :func:`load_labelled` takes it.
-        labels: what 0 and 1 mean.
+        labels: as there.
         validation_fraction: when above 0, what :func:`load_labelled` carves off with this fraction and seed; the
             source's own validation set, or all of a single file, otherwise.
         seed: of the carving.
@@ -101,35 +129,67 @@ def load_rows(
         data = load_labelled(source, labels, validation_fraction=validation_fraction, seed=seed, form=form)
         return data.splits["validation"]
     problems = Problems()
-    read = read_splits(source, ("sentence", "label"), TSV_COLUMNS, form)
+    read = _read(source, labels, form)
     file, rows = read.get("validation", read["train"])
     checked = _check(rows, file, labels, problems, form)
     problems.check()
     return checked
 
 
-def _check(rows: Dataset, file: str, labels: Mapping[int, str], problems: Problems, form: LabelledForm) -> Dataset:
-    accepted = f"0 ({labels[0]}) and 1 ({labels[1]})"
+def _read(source: str, labels: Mapping[int, str] | None, form: LabelledForm) -> dict[str, tuple[str, Dataset]]:
+    return read_splits(source, form.columns, TSV_COLUMNS if labels is not None else form.columns, form)
+
+
+def _check(
+    rows: Dataset, file: str, labels: Mapping[int, str] | None, problems: Problems, form: LabelledForm
+) -> Dataset:
+    accepted = "a word is accepted" if labels is None else f"0 ({labels[0]}) and 1 ({labels[1]})"
     known = {**LABELS, **form.labels}
+    kind = rows.features["label"] if len(rows) else None
+    paired = "text_pair" in (*form.columns, *form.optional)
     sources = rows["source"] if "source" in rows.column_names else [""] * len(rows)
-    good: dict[str, list[object]] = {"sentence": [], "label": [], "source": []}
-    for row, (sentence, label, source) in enumerate(zip(rows["sentence"], rows["label"], sources, strict=True), 1):
-        number = known.get(str(label).strip().casefold())
-        if number is None:
+    pairs = rows["text_pair"] if paired and "text_pair" in rows.column_names else [""] * len(rows)
+    good: dict[str, list[Any]] = {"sentence": [], **({"text_pair": []} if paired else {}), "label": [], "source": []}
+    for row, (sentence, pair, label, source) in enumerate(
+        zip(rows["sentence"], pairs, rows["label"], sources, strict=True), 1
+    ):
+        given: Any = known.get(str(label).strip().casefold())
+        if labels is None:
+            given = _names(kind.int2str(label) if isinstance(kind, ClassLabel) else label, form.separator)
+            if not given and form.separator is None:
+                problems.add(file, row, f"the label is {label!r}; {accepted}")
+        elif given is None:
             reason = f"the label is {label!r}; {accepted} are accepted, and words that --label-map gives a number"
             problems.add(file, row, reason)
         if not isinstance(sentence, str) or is_blank(sentence):
-            problems.add(file, row, f"the sentence is {sentence!r}; text is accepted")
-        for name, value in (("sentence", sentence), ("label", number), ("source", source or "")):
-            good[name].append(value)
+            problems.add(file, row, f"the {form.theirs('sentence')} is {sentence!r}; text is accepted")
+        if "text_pair" in form.columns and (not isinstance(pair, str) or is_blank(pair)):
+            problems.add(file, row, f"the {form.theirs('text_pair')} is {pair!r}; text is accepted")
+        for name, value in (("sentence", sentence), ("text_pair", pair), ("label", given), ("source", source or "")):
+            if name in good:
+                good[name].append(value if name != "text_pair" or not is_blank(value or "") else "")
     if not len(rows):
         problems.add(file, None, "there are no rows")
     return Dataset.from_dict(good) if not problems.found else rows
 
 
-def _without(train: Dataset, held_out: Dataset, train_file: str, held_out_file: str, notes: list[str]) -> Dataset:
-    first_row = {sentence: row for row, sentence in reversed(list(enumerate(held_out["sentence"], 1)))}
-    shared = {index: first_row[text] for index, text in enumerate(train["sentence"]) if text in first_row}
+def _names(cell: Any, separator: str | None) -> list[str]:
+    """Return the labels of a cell, each once: a word, or several in a list or parted by the separator."""
+    cells = cell if isinstance(cell, list) else [] if cell is None else [str(cell)]
+    if separator is not None and not isinstance(cell, list):
+        cells = [part for each in cells for part in each.split(separator)]
+    return sorted({str(each).strip() for each in cells} - {""})
+
+
+def _keys(rows: Dataset, together: Sequence[str]) -> list[tuple[str, ...]]:
+    return list(zip(*(rows[name] for name in together), strict=True))
+
+
+def _without(
+    train: Dataset, held_out: Dataset, train_file: str, held_out_file: str, notes: list[str], together: Sequence[str]
+) -> Dataset:
+    first_row = {key: row for row, key in reversed(list(enumerate(_keys(held_out, together), 1)))}
+    shared = {index: first_row[key] for index, key in enumerate(_keys(train, together)) if key in first_row}
     notes += [
         f"{train_file}, row {index + 1}: left out, for it is also row {row} of {held_out_file}"
         for index, row in shared.items()
@@ -137,20 +197,28 @@ def _without(train: Dataset, held_out: Dataset, train_file: str, held_out_file: 
     return train.select([index for index in range(len(train)) if index not in shared])
 
 
-def _carve(train: Dataset, fraction: float, seed: int) -> tuple[Dataset, Dataset]:
+def _carve(train: Dataset, fraction: float, seed: int, together: Sequence[str]) -> tuple[Dataset, Dataset]:
     """Split off whole sentences, so that one that stands in the set twice is on one side only.
 
     Where a label is so rare that chance leaves it on one side alone, that share of each label's sentences is split off.
     """
-    label_of = dict(zip(train["sentence"], train["label"], strict=True))
-    sentences = sorted(label_of)
-    random.Random(seed).shuffle(sentences)
-    carved = set(sentences[: max(1, round(len(sentences) * fraction))])
-    rest = [sentence for sentence in sentences if sentence not in carved]
-    parts = [[sentence for sentence in sentences if label_of[sentence] == label] for label in (0, 1)]
-    if any(len({label_of[each] for each in side}) < 2 for side in (carved, rest)) and min(map(len, parts)) > 1:
-        carved = {sentence for part in parts for sentence in part[: max(1, round(len(part) * fraction))]}
+    rows = _keys(train, together)
+    label_of: dict[tuple[str, ...], Any] = {}
+    for key, label in zip(rows, train["label"], strict=True):
+        # Of several labels, as a query's texts have them, the one that is rarer where it matters: 1.
+        label_of[key] = max(label, label_of.get(key, label))
+    keys = sorted(label_of)
+    random.Random(seed).shuffle(keys)
+    carved = set(keys[: max(1, round(len(keys) * fraction))])
+    parts: dict[str, list[tuple[str, ...]]] = {}
+    for key in keys:
+        parts.setdefault(str(label_of[key]), []).append(key)
+    # One that there is but once can only be learned from.
+    if any(len(part) > 1 and len(carved.intersection(part)) in {0, len(part)} for part in parts.values()):
+        carved = {
+            key for part in parts.values() if len(part) > 1 for key in part[: max(1, round(len(part) * fraction))]
+        }
     sides: tuple[list[int], list[int]] = ([], [])
-    for index, sentence in enumerate(train["sentence"]):
-        sides[sentence in carved].append(index)
+    for index, key in enumerate(rows):
+        sides[key in carved].append(index)
     return train.select(sides[0]), train.select(sides[1])

@@ -11,13 +11,14 @@ from dataclasses import replace
 from typing import Any, cast
 
 import numpy.typing as npt
+import torch
 from datasets import Dataset, concatenate_datasets
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 from trident_training.checkpoints.loading import load_classifier, load_tokenizer
-from trident_training.classification.data import LabelledData
+from trident_training.classification.data import LabelledData, texts_of
 from trident_training.classification.scoring import logits_of
 from trident_training.classification.task import Classification
 from trident_training.classification.training import tokenize
@@ -47,22 +48,32 @@ class ClassifierStudent(WrappedModel):
         token_type_ids: Tensor | None = None,
         teacher: Tensor | None = None,
     ) -> SequenceClassifierOutput:
-        """Return loss and logits ``[n, 2]``.
+        """Return loss and logits ``[n, labels]``.
 
         Args:
             input_ids: int64 ``[n, L]``.
             attention_mask: int64 ``[n, L]``.
-            labels: int64 ``[n]``, -100 where there is none.
+            labels: int64 ``[n]``, -100 where there is none; float32 ``[n, labels]`` where each is learned by itself.
             token_type_ids: int64 ``[n, L]``, where the encoder has types.
-            teacher: logits ``[n, 2]``; None for the labels' loss alone, as in an evaluation.
+            teacher: logits ``[n, labels]``; None for the labels' loss alone, as in an evaluation.
         """
         further = {} if token_type_ids is None else {"token_type_ids": token_type_ids}
         logits = self.encoder(input_ids=input_ids, attention_mask=attention_mask, **further).logits.float()
+        if labels.is_floating_point():
+            return SequenceClassifierOutput(loss=self._independent(logits, labels, teacher), logits=logits)
         loss = nn.functional.cross_entropy(logits, labels, ignore_index=UNLABELLED, reduction="none")
         if teacher is not None:
             soft = soft_cross_entropy(logits, teacher, self._temperature)
             loss = (1 - self._alpha) * loss + self._alpha * soft
         return SequenceClassifierOutput(loss=loss.mean(), logits=logits)
+
+    def _independent(self, logits: Tensor, labels: Tensor, teacher: Tensor | None) -> Tensor:
+        loss = nn.functional.binary_cross_entropy_with_logits(logits, labels)
+        if teacher is None:
+            return loss
+        wanted = torch.sigmoid(teacher / self._temperature)
+        soft = nn.functional.binary_cross_entropy_with_logits(logits / self._temperature, wanted)
+        return (1 - self._alpha) * loss + self._alpha * self._temperature**2 * soft
 
 
 def distilled(
@@ -82,19 +93,21 @@ def distilled(
             ``settings.max_length``.
         DataError: a text cannot be read.
     """
+    if lesson.text and task.independent(data):
+        raise ValueError("--text has texts without labels, which teach a model of one label a text alone")
     known = {sentence for rows in data.splits.values() for sentence in rows["sentence"]}
     texts = read_texts(lesson.text, known)
-    model = load_classifier(lesson.teacher, task.labels, settings.max_length, fine_tuned=True)
+    model = load_classifier(lesson.teacher, task.outputs(data), settings.max_length, fine_tuned=True)
     teacher = Teacher(model, load_tokenizer(lesson.teacher), "logits", settings.max_length)
 
-    def answer(sentences: Sequence[str]) -> npt.NDArray[Any]:
+    def answer(sentences: Sequence[str | tuple[str, str]]) -> npt.NDArray[Any]:
         return logits_of(model, teacher.tokenizer, sentences, settings.max_length)
 
     train = prepared.train
     if texts:
         unlabelled = Dataset.from_dict({"sentence": texts, "label": [UNLABELLED] * len(texts)})
         train = concatenate_datasets([train, tokenize(unlabelled, prepared.tokenizer, settings.max_length)])
-    sentences = [*data.splits["train"]["sentence"], *texts]
+    sentences = [*texts_of(data.splits["train"]), *texts]
     return replace(
         prepared,
         model=ClassifierStudent(cast(PreTrainedModel, prepared.model), lesson),

@@ -1,4 +1,4 @@
-"""Predicts the probability of label 1 by a classifier in memory and by an export, in the same form."""
+"""Predicts by a classifier in memory and by an export, in the same form."""
 
 from __future__ import annotations
 
@@ -8,35 +8,44 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from tokenizers import Tokenizer
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from tokenizers import Encoding, Tokenizer
+from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+from trident_training.export.heads import has_exclusive_labels
+from trident_training.export.packing import PAIR
 from trident_training.export.parity import ragged
 from trident_training.tasks.base import Exported
 
-#: Sentences of one forward pass.
+#: Texts of one forward pass.
 BATCH = 64
+Texts = Sequence[str | tuple[str, str]]
 
 
 def predict(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, sentences: Sequence[str], max_length: int
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts: Texts, max_length: int
 ) -> npt.NDArray[Any]:
     """Return the probabilities of label 1 by a classifier as it stands, float32 ``[n]``."""
-    logits = torch.from_numpy(logits_of(model, tokenizer, sentences, max_length))
+    logits = torch.from_numpy(logits_of(model, tokenizer, texts, max_length))
     return torch.softmax(logits, dim=1)[:, 1].numpy()
 
 
+def scores_of(logits: npt.ArrayLike, config: PreTrainedConfig) -> npt.NDArray[Any]:
+    """Return the scores of all labels that a classifier's logits make, as they are served, float32 ``[n, labels]``."""
+    given = torch.as_tensor(np.asarray(logits)).float()
+    return (torch.softmax(given, dim=1) if has_exclusive_labels(config) else torch.sigmoid(given)).numpy()
+
+
 def logits_of(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, sentences: Sequence[str], max_length: int
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts: Texts, max_length: int
 ) -> npt.NDArray[Any]:
-    """Return the logits of both labels by a classifier as it stands, float32 ``[n, 2]``."""
-    order = sorted(range(len(sentences)), key=lambda index: len(sentences[index]))
-    logits = np.zeros((len(sentences), 2), dtype=np.float32)
+    """Return the logits of all labels by a classifier as it stands, float32 ``[n, labels]``."""
+    order = sorted(range(len(texts)), key=lambda index: len("".join(texts[index])))
+    logits = np.zeros((len(texts), int(model.config.num_labels or 0)), dtype=np.float32)
     with torch.inference_mode():
         for start in range(0, len(order), BATCH):
             chosen = order[start : start + BATCH]
             batch = tokenizer(
-                [sentences[index] for index in chosen],
+                [texts[index] for index in chosen],
                 truncation=True,
                 max_length=max_length,
                 padding=True,
@@ -46,12 +55,21 @@ def logits_of(
     return logits
 
 
-def predict_exported(export: Exported, sentences: Sequence[str]) -> npt.NDArray[Any]:
-    """Return the probabilities of label 1 by an export, called as Triton calls it, float32 ``[n]``."""
+def predict_exported(export: Exported, texts: Texts) -> npt.NDArray[Any]:
+    """Return the scores of an export's labels, called as Triton calls it, float32 ``[n, labels]``."""
     encoder = Tokenizer.from_str(export.tokenizer)
     encoder.no_padding()
     encoder.enable_truncation(export.max_tokens)
-    encoded = [torch.tensor(each.ids) for each in encoder.encode_batch(list(sentences))]
+    encoded = [torch.tensor(_marked(each)) for each in encoder.encode_batch(list(texts))]
     batches = [encoded[start : start + BATCH] for start in range(0, len(encoded), BATCH)]
     with torch.inference_mode():
-        return torch.cat([export.module(*ragged(batch)) for batch in batches])[:, 0].numpy()
+        answers = [export.module(*ragged(batch)) for batch in batches]
+    return torch.cat([each[0] if isinstance(each, tuple) else each for each in answers]).numpy()
+
+
+def _marked(encoding: Encoding) -> list[int]:
+    """Return ids as the served tokenizer lays them out: a mark where the second text of a pair begins."""
+    ids, types = list(encoding.ids), list(encoding.type_ids)
+    if any(types):
+        ids.insert(types.index(1), PAIR)
+    return ids

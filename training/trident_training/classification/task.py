@@ -56,7 +56,7 @@ class LabelledOptions(Data):
         return LabelledForm(
             {name: theirs for name, theirs in names.items() if theirs is not None},
             self.delimiter,
-            {word.strip().casefold(): int(label) for word, _, label in words},
+            labels={word.strip().casefold(): int(label) for word, _, label in words},
         )
 
 
@@ -66,7 +66,7 @@ class Classification(Task):
     A task of this kind names itself, its row of the contract, whose only input is the text, and its labels.
 
     Attributes:
-        labels: what 0 and 1 mean.
+        labels: what 0 and 1 mean; none where labels are the words that the data has.
     """
 
     labels: ClassVar[Mapping[int, str]]
@@ -74,8 +74,8 @@ class Classification(Task):
     unit = "sentences"
     source_help = ACCEPTED
     columns: ClassVar = {"accuracy": ".4f", "f1": ".4f"}
-    data = LabelledOptions
-    form = ("text_column", "label_column", "label_map", "delimiter")
+    data: ClassVar[type[Data]] = LabelledOptions
+    form: ClassVar[Sequence[str]] = ("text_column", "label_column", "label_map", "delimiter")
     lesson = LogitsLesson
 
     @property
@@ -89,7 +89,7 @@ class Classification(Task):
 
         return load_labelled(
             options.data,
-            self.labels,
+            self.labels or None,
             validation_fraction=options.validation_fraction,
             seed=options.split_seed,
             form=options.form(),
@@ -99,9 +99,9 @@ class Classification(Task):
         """Load sentences with their labels and sources."""
         from trident_training.classification.data import load_rows
 
-        options: LabelledOptions = form or LabelledOptions()
+        options: Any = form or self.data()
         return load_rows(
-            source, self.labels, validation_fraction=validation_fraction, seed=split_seed, form=options.form()
+            source, self.labels or None, validation_fraction=validation_fraction, seed=split_seed, form=options.form()
         )
 
     def prepare(self, data: LabelledData, settings: Settings, choices: Any) -> Prepared:
@@ -109,6 +109,32 @@ class Classification(Task):
         from trident_training.classification.training import prepare
 
         return prepare(self, data, settings)
+
+    def check(self, data: LabelledData) -> None:
+        """Refuse data of which nothing can be learned.
+
+        Raises:
+            DataError: a split has one label alone.
+        """
+        from trident_training.classification.training import check_labels
+
+        check_labels(self, data, "train", "validation")
+
+    def outputs(self, data: LabelledData) -> Mapping[int, str]:
+        """Return the labels that the network answers with, by index."""
+        return self.labels
+
+    def independent(self, data: LabelledData) -> bool:
+        """Say whether each label is learned by itself; a text has exactly one of them otherwise."""
+        return False
+
+    def target(self, label: Any, data: LabelledData) -> Any:
+        """Return a row's label as the loss takes it."""
+        return label
+
+    def measured(self, logits: npt.NDArray[Any], rows: Dataset, data: LabelledData) -> dict[str, float]:
+        """Return the metrics of a network's logits on rows, by which its best epoch is found."""
+        return self.decided(logits.argmax(axis=1), rows["label"])
 
     def distilled(
         self, prepared: Prepared, data: LabelledData, lesson: LogitsLesson, settings: Settings, choices: Any
@@ -139,7 +165,7 @@ class Classification(Task):
         """Return what predicts the probability of label 1 with the export."""
         from trident_training.classification.scoring import predict_exported
 
-        return Predictor(lambda rows: predict_exported(export, rows["sentence"]))
+        return Predictor(lambda rows: predict_exported(export, rows["sentence"])[:, 0])
 
     def score(self, predictor: Predictor, rows: Dataset, scoring: Any) -> dict[str, Any]:
         """Return the metrics of the predicted labels."""

@@ -1,4 +1,4 @@
-"""Prepares labelled sentences for a fine-tuning run."""
+"""Prepares labelled texts for a fine-tuning run."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from datasets import Dataset
 from transformers import DataCollatorWithPadding, EvalPrediction, PreTrainedTokenizerBase, set_seed
 
 from trident_training.checkpoints.loading import Dropout, load_classifier, load_tokenizer
-from trident_training.classification.data import LabelledData
+from trident_training.classification.data import LabelledData, texts_of
 from trident_training.classification.task import Classification
 from trident_training.data.problems import DataError
 from trident_training.finetune.run import Prepared
@@ -24,20 +25,30 @@ def prepare(task: Classification, data: LabelledData, settings: Settings) -> Pre
         CheckpointError: the checkpoint cannot be loaded, or takes fewer tokens than ``settings.max_length``.
         DataError: the sentences to learn from, or those to choose by, all have one label.
     """
-    check_labels(task, data, "train", "validation")
+    task.check(data)
+    labels = task.outputs(data)
     # The head's first weights are drawn here.
     set_seed(settings.seed)
     tokenizer = load_tokenizer(settings.model)
     model = load_classifier(
-        settings.model, task.labels, settings.max_length, dropout=Dropout(settings.dropout, settings.attention_dropout)
+        settings.model,
+        labels,
+        settings.max_length,
+        dropout=Dropout(settings.dropout, settings.attention_dropout),
+        several=task.independent(data),
     )
+    validation = data.splits["validation"]
+
+    def compute(prediction: EvalPrediction) -> dict[str, float]:
+        return task.measured(_logits(prediction), validation, data)
+
     return Prepared(
         model=model,
         tokenizer=tokenizer,
-        train=tokenize(data.splits["train"], tokenizer, settings.max_length),
-        validation=tokenize(data.splits["validation"], tokenizer, settings.max_length),
+        train=tokenize(data.splits["train"], tokenizer, settings.max_length, lambda label: task.target(label, data)),
+        validation=tokenize(validation, tokenizer, settings.max_length, lambda label: task.target(label, data)),
         collator=DataCollatorWithPadding(tokenizer, pad_to_multiple_of=8),
-        compute_metrics=metrics_of(task),
+        compute_metrics=compute,
         primary=task.primary,
         collapsed=collapsed_of(task),
         facts={"train_data": data.digest("train"), "validation_data": data.digest("validation")},
@@ -60,23 +71,32 @@ def check_labels(task: Classification, data: LabelledData, *splits: str) -> None
             )
 
 
-def tokenize(rows: Dataset, tokenizer: PreTrainedTokenizerBase, max_length: int) -> Dataset:
-    """Return the rows as token ids with labels and lengths."""
+def tokenize(
+    rows: Dataset,
+    tokenizer: PreTrainedTokenizerBase,
+    max_length: int,
+    target: Callable[[Any], object] = lambda label: label,
+) -> Dataset:
+    """Return the rows as token ids with labels, as the loss takes them, and lengths."""
 
     def encode(batch: Mapping[str, list[str]]) -> dict[str, list[object]]:
-        encoded = tokenizer(batch["sentence"], truncation=True, max_length=max_length)
-        return {**encoded, "labels": batch["label"], "length": [len(ids) for ids in encoded["input_ids"]]}
+        encoded = tokenizer(texts_of(batch), truncation=True, max_length=max_length)
+        labels: list[object] = [target(label) for label in batch["label"]]
+        return {**encoded, "labels": labels, "length": [len(ids) for ids in encoded["input_ids"]]}
 
     return rows.map(encode, batched=True, remove_columns=rows.column_names, keep_in_memory=True)
+
+
+def _logits(prediction: EvalPrediction) -> npt.NDArray[Any]:
+    logits: Any = prediction.predictions
+    return np.asarray(logits[0] if isinstance(logits, tuple) else logits)
 
 
 def metrics_of(task: Classification) -> Callable[[EvalPrediction], dict[str, float]]:
     """Return what makes the task's metrics of logits ``[n, 2]``."""
 
     def compute(prediction: EvalPrediction) -> dict[str, float]:
-        logits: Any = prediction.predictions
-        logits = logits[0] if isinstance(logits, tuple) else logits
-        return task.decided(np.argmax(logits, axis=1), np.asarray(prediction.label_ids))
+        return task.decided(np.argmax(_logits(prediction), axis=1), np.asarray(prediction.label_ids))
 
     return compute
 

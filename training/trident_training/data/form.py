@@ -25,6 +25,7 @@ class Form:
     Attributes:
         names: what columns are called there, by what they are called here.
         delimiter: one character between columns; the ending's own when None.
+        optional: columns that may be there, by what they are called here.
 
     Raises:
         ValueError: a delimiter of several characters.
@@ -32,10 +33,15 @@ class Form:
 
     names: Mapping[str, str] = field(default_factory=dict)
     delimiter: str | None = None
+    optional: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.delimiter is not None and len(self.delimiter) != 1:
             raise ValueError(f"the delimiter is {self.delimiter!r}; one character is accepted")
+
+    def theirs(self, name: str) -> str:
+        """Return what a column is called there."""
+        return self.names.get(name, name)
 
     def named(self, found: Sequence[str], wanted: Iterable[str]) -> list[str]:
         """Return what the columns of a file are called here; one that is not wanted keeps its name.
@@ -44,8 +50,8 @@ class Form:
         """
         result = [str(name) for name in found]
         plain = [name.strip().casefold() for name in result]
-        for name in wanted:
-            theirs = self.names.get(name, name)
+        for name in (*wanted, *self.optional):
+            theirs = self.theirs(name)
             if theirs in found:
                 result[list(found).index(theirs)] = name
             elif plain.count(theirs.strip().casefold()) == 1:
@@ -62,9 +68,15 @@ class LabelledForm(Form):
 
     Attributes:
         labels: further words for 0 and 1, in small letters.
+        columns: what rows must have; a second text is called ``text_pair``.
+        together: the texts by which rows belong together: all that share them are on one side of a carving.
+        separator: what parts the labels of a text that may have several; None where each has one.
     """
 
     labels: Mapping[str, int] = field(default_factory=dict)
+    columns: tuple[str, ...] = ("sentence", "label")
+    together: tuple[str, ...] = ("sentence",)
+    separator: str | None = None
 
 
 AS_LABELLED = LabelledForm()

@@ -147,8 +147,6 @@ def _with_columns(rows: Dataset, columns: Sequence[str], file: str, form: Form) 
         advice = "name others with --text-column and --label-column"
         if len(found) == 1 and ";" in found[0]:
             advice = "--delimiter ';' parts them at semicolons"
-        raise DataError(
-            f"{file}: no column {' or '.join(missing)} among {', '.join(found)}; {' and '.join(columns)} are needed; "
-            f"{advice}"
-        )
+        lacking, needed = (" or ".join(map(form.theirs, missing)), " and ".join(map(form.theirs, columns)))
+        raise DataError(f"{file}: no column {lacking} among {', '.join(found)}; {needed} are needed; {advice}")
     return rows

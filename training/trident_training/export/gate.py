@@ -43,7 +43,7 @@ def _served(target: ModelSet) -> Exported:
     files = {name: file.read_text() for name, file in target.further_files.items() if file.is_file()}
     module = torch.jit.load(target.network_file)
     tokenizer, parameters = target.tokenizer_file.read_text(), target.parameters("tokenizer")
-    return Exported(module, tokenizer, target.max_tokens(), files, parameters)
+    return Exported(module, tokenizer, target.max_tokens(), files, parameters, target.parameters(""))
 
 
 def _score(task: Task, export: Exported, rows: Dataset) -> float:

@@ -157,7 +157,7 @@ class SequenceLogits(nn.Module):
         batch = pack(flat_ids, ITEM_SHAPE[:, 0], self.encoder.positions)
         ids = flat_ids[batch.source].to(torch.int64)
         types = token_types(flat_ids, ITEM_SHAPE[:, 0])[batch.source] if self.token_types else torch.zeros_like(ids)
-        logits = self.head(first_tokens(self.encoder(ids, types, batch), batch).to(torch.float32))
+        logits: Tensor = self.head(first_tokens(self.encoder(ids, types, batch), batch).to(torch.float32))
         strange = strange_items(flat_ids, ITEM_SHAPE[:, 0], self.encoder.last_id, self.lowest).unsqueeze(1)
         logits = logits.masked_fill(strange, float("nan"))
         if known < ITEM_SHAPE.size(0):
@@ -409,12 +409,12 @@ def scores_head(model: PreTrainedModel, *, token_types: bool) -> Head:
         return scores
 
     entry = lambda encoder: SequenceScores(encoder, head, token_types, exclusive)  # noqa: E731
-    return Head(_encoder_of(model), entry, plain, model.config.num_labels, PROBABILITIES, call)
+    return Head(_encoder_of(model), entry, plain, int(model.config.num_labels or 0), PROBABILITIES, call)
 
 
 def has_exclusive_labels(config: PreTrainedConfig) -> bool:
     """Say whether an item has exactly one of a classifier's labels."""
-    return config.num_labels > 1 and config.problem_type != "multi_label_classification"
+    return (config.num_labels or 0) > 1 and config.problem_type != "multi_label_classification"
 
 
 def span_head(model: PreTrainedModel, *, token_types: bool = True, slice_tokens: int = SLICE_TOKENS) -> Head:

@@ -83,6 +83,7 @@ class Exported:
         max_tokens: of the longest sequence.
         files: contents of the set's further files, by their names.
         parameters: of the tokenizer's configuration.
+        facts: what a client is told of it.
     """
 
     module: torch.jit.ScriptModule
@@ -90,6 +91,7 @@ class Exported:
     max_tokens: int
     files: Mapping[str, str] = field(default_factory=dict)
     parameters: Mapping[str, str] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Task(ABC):
@@ -311,7 +313,7 @@ class Task(ABC):
         return {}
 
     def metadata(self, weights: Path) -> dict[str, Any]:
-        """Return what the server says of a model: ``languages``, ``threshold`` and ``metrics``, where known."""
+        """Return what the server says of a model: its languages, threshold, metrics and labels, where known."""
         return {}
 
     def overridden_metadata(self, overrides: Any) -> dict[str, Any]:

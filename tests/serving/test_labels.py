@@ -1,13 +1,13 @@
 """Classifiers and cross-encoders of somebody's own data: from a file through training and export to every answer."""
 
 import json
-import random
 import shutil
 from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
-from fine_tuned import run
+from fine_tuned import SIZES, fine_tune_once, run
+from own_labels import write_queries, write_topics
 from trident_api.app import create_app
 from trident_api.settings import ApiSettings
 from trident_client import Label, TridentClient
@@ -16,51 +16,25 @@ from typer.testing import CliRunner
 
 pytestmark = pytest.mark.serving
 SOURCE = Path(__file__).resolve().parents[2] / "model_repository"
-WORDS = ("sleeps", "laughs", "runs", "sings", "the", "today", "home", "park")
-LEARN = ["--epochs", 10, "--learning-rate", "3e-3", "--batch-size", 32, "--max-length", 24]
-
-
-def topics(rng):
-    """Texts under the animal that they speak of: in the text, or in a second one."""
-    for _ in range(240):
-        first, second, animal = rng.sample(WORDS, 3), rng.sample(WORDS, 2), rng.choice(("dog", "cat"))
-        if rng.random() < 0.5:
-            yield f"{' '.join([*first, animal])},,{animal}"
-        else:
-            yield f"{' '.join(first)},{' '.join([animal, *second])},{animal}"
-
-
-def queries(rng):
-    """Queries with five texts each, of which those belong to it that speak of a dog."""
-    for index in range(48):
-        for place in range(5):
-            text = [*rng.sample(WORDS, 4), *(["dog"] if rng.random() < 0.4 or not place else [])]
-            yield f"{WORDS[index % 8]} {index},{' '.join(text)},{'yes' if 'dog' in text else 'no'}"
 
 
 @pytest.fixture(scope="module")
 def trained(tiny_checkpoint, tmp_path_factory):
-    """A repository with two sets, and for each how its checkpoint scores its data."""
+    """A repository with two sets, and for each its data and how its checkpoint scores that."""
     folder = tmp_path_factory.mktemp("own")
     repository = folder / "models"
     for source in SOURCE.glob("cola*"):
         if "small" not in source.name:
             ignored = shutil.ignore_patterns("*.pt", "*.json", "__pycache__")
             shutil.copytree(source, repository / source.name, ignore=ignored)
-    # Columns are called as their owner calls them.
-    classified, ranked = folder / "mails.csv", folder / "search.csv"
-    classified.write_text("message,reply,topic\n" + "\n".join(topics(random.Random(1))) + "\n")
-    ranked.write_text("query,text,label\n" + "\n".join(queries(random.Random(2))) + "\n")
-    columns = ["--text-column", "message", "--text-pair-column", "reply", "--label-column", "topic"]
     scored = {}
     for task, name, data in (
-        ("classify", "topics", ["--data", classified, *columns]),
-        ("rerank", "rerank", ["--data", ranked, "--label-map", "yes=1,no=0"]),
+        ("classify", "topics", write_topics(folder)),
+        ("rerank", "rerank", write_queries(folder)),
     ):
-        best = folder / task / "best"
-        run("finetune", task, "--model", tiny_checkpoint("bert"), *data, *LEARN, "--output", folder / task)
-        scored[name] = (task, data, run("evaluate", task, "--checkpoint", best, *data, "--max-length", 24))
-        sized = ["--name", name, "--max-tokens", 24, "--dtype", "float32", "--repository", repository]
+        _, best = fine_tune_once(task, tiny_checkpoint("bert"), data, tmp_path_factory)
+        scored[name] = (task, data, run("evaluate", task, "--checkpoint", best, "--data", data, *SIZES))
+        sized = ["--name", name, "--max-tokens", 40, "--dtype", "float32", "--repository", repository]
         run("export", task, "--checkpoint", best, *sized)
     for source in repository.glob("cola*"):
         shutil.rmtree(source)
@@ -89,7 +63,7 @@ def api(triton):
 @pytest.mark.parametrize("name", ["topics", "rerank"])
 def test_the_server_scores_as_the_checkpoint_does(trained, triton, name):
     task, data, scored = trained[1][name]
-    assert run("evaluate", task, "--server", triton.http_url, "--model", name, *data) == scored
+    assert run("evaluate", task, "--server", triton.http_url, "--model", name, "--data", data) == scored
 
 
 def test_the_client_and_the_facade_classify(client, api):
@@ -99,13 +73,13 @@ def test_the_client_and_the_facade_classify(client, api):
     assert [each[0].label for each in found] == ["dog", "cat", "cat"]
     assert all(sum(score for _, score in each) == pytest.approx(1, abs=1e-5) for each in found)
     assert cut == [2]
-    assert {each.name: each.labels for each in client.models()} == {"topics": ("cat", "dog"), "rerank": ()}
+    assert {each.name: each.labels for each in client.models()} == {"topics": ("cat", "dog", "fish"), "rerank": ()}
     inputs = [["the dog runs"], ["sings today", "cat home"]]
     answer = api.post("/predict", json={"inputs": inputs, "model": "topics"}).json()
     assert [[Label(**label) for label in each] for each in answer] == [
         [(label, pytest.approx(score, abs=1e-5)) for label, score in each] for each in found[:2]
     ]
-    [[first, _]] = client.classify(["the dog runs"], model="topics", raw_scores=True)
+    [[first, *_]] = client.classify(["the dog runs"], model="topics", raw_scores=True)
     assert first.score > 1
     refused = api.post("/predict", json={"inputs": "the dog runs", "model": "classify"})
     assert "trident-train finetune classify" in refused.json()["detail"]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from fine_tuned import fine_tune_once
+from own_labels import write_queries, write_topics
 
 SOURCE = Path(__file__).resolve().parents[3] / "model_repository"
 WORDS = ("sleeps", "laughs", "runs", "sings", "the", "dog", "a", "cat", "today", "home", "고양이", "park")
@@ -46,40 +47,11 @@ def alike(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def topics(tmp_path_factory):
-    """Texts, some with a second one, under the animal that one of both speaks of."""
-    rng = random.Random(4)
-    rows = []
-    for _ in range(400):
-        words = rng.sample([word for word in WORDS if word not in {"dog", "cat"}], 4)
-        animal = rng.choice(("dog", "cat", ""))
-        first, second = words[:3], words[3:]
-        rng.choice((first, second)).append(animal)
-        rows.append(f"{' '.join(first)},{' '.join(second)},{animal or 'none of them'}")
-    folder = tmp_path_factory.mktemp("topics")
-    (folder / "train.csv").write_text("\n".join(["Text,text_pair,label", *rows]) + "\n")
-    return folder
-
-
-@pytest.fixture(scope="session")
-def queries(tmp_path_factory):
-    """Queries with six texts each, of which those belong to it that speak of a dog."""
-    rng = random.Random(5)
-    rows = []
-    for index in range(80):
-        for _ in range(6):
-            text = rng.sample([word for word in WORDS if word != "dog"], 4)
-            belongs = rng.random() < 0.4
-            rows.append(f"{WORDS[index % 10]} {index}?,{' '.join([*text, 'dog'] if belongs else text)},{int(belongs)}")
-    folder = tmp_path_factory.mktemp("queries")
-    (folder / "train.csv").write_text("\n".join(["query,text,label", *rows]) + "\n")
-    return folder
-
-
-@pytest.fixture(scope="session")
-def sources(toy_data, toy_squad, pairs, topics, queries):
+def sources(toy_data, toy_squad, pairs, tmp_path_factory):
     """Data by task."""
-    return {"classify": topics, "cola": toy_data, "qa": toy_squad, "rerank": queries, "sts": pairs}
+    own = tmp_path_factory.mktemp("own")
+    labelled = {"classify": write_topics(own), "rerank": write_queries(own)}
+    return labelled | {"cola": toy_data, "qa": toy_squad, "sts": pairs}
 
 
 @pytest.fixture(scope="session")

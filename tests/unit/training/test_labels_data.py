@@ -1,9 +1,11 @@
 """Labels of somebody's own: their files, what is refused, and the metrics that models are chosen by."""
 
 import json
+import random
 
 import numpy as np
 import pytest
+from fine_tuned import LEARN, run
 from trident_training.classification.data import texts_of
 from trident_training.data.problems import DataError
 from trident_training.tasks.classify.metrics import label_metrics
@@ -129,3 +131,21 @@ def test_the_mean_reciprocal_rank_is_of_the_first_right_text_and_ties_count_agai
     scores = np.array([0.9, 0.5, 0.4, 0.7, 0.7, 0.1, 0.8, 0.9])
     # The last query has nothing to be put in order.
     assert ranking_metrics(queries, relevant, scores)["mean_reciprocal_rank"] == pytest.approx((1 / 2 + 1 / 2 + 1) / 3)
+
+
+@pytest.mark.slow
+def test_several_labels_are_learned_each_by_itself_and_the_checkpoint_says_so(tmp_path, tiny_checkpoint):
+    rng = random.Random(3)
+    rows = [[word for word in ("dog", "cat") if rng.random() < 0.5] for _ in range(240)]
+    texts = (" ".join([*rng.sample(("the", "runs", "sings", "today"), 3), *labels]) for labels in rows)
+    lines = [f"{text},{'|'.join(labels)}\n" for text, labels in zip(texts, rows, strict=True)]
+    (tmp_path / "a.csv").write_text("text,label\n" + "".join(lines))
+    data = ["--data", tmp_path / "a.csv", "--label-separator", "|"]
+    run("finetune", "classify", "--model", tiny_checkpoint("bert"), *data, *LEARN, "--epochs", 10, "--output", tmp_path)
+    assert json.loads((tmp_path / "best" / "config.json").read_text())["problem_type"] == "multi_label_classification"
+    assert CLASSIFY.metadata(tmp_path / "best") == {"labels": '["cat", "dog"]', "threshold": 0.5}
+    predictor = CLASSIFY.predictor(str(tmp_path / "best"), 40, None)
+    rows = rows_of(CLASSIFY, tmp_path / "a.csv", label_separator="|")
+    # The same for every text would be right for a quarter of them.
+    assert CLASSIFY.score(predictor, rows, None)["accuracy"] > 0.4
+    assert predictor.predict(rows).scores.sum(axis=1).max() > 1.2

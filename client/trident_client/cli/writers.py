@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import math
-from collections.abc import Container, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Protocol
@@ -15,10 +15,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from trident_client._columns import ERROR, SPAN, unused_name
 from trident_client.cli.failures import UsageError
 
 ROWS_PER_GROUP = 4096
-SPAN = pa.struct([("answer", pa.string()), ("score", pa.float32()), ("start", pa.int32()), ("end", pa.int32())])
 LABEL = pa.struct([("label", pa.string()), ("score", pa.float32())])
 ARROW_TYPES = {
     "float": pa.float32(),
@@ -28,8 +28,6 @@ ARROW_TYPES = {
     "list<span>": pa.list_(SPAN),
     "list<label>": pa.list_(LABEL),
 }
-#: Why a row has no answer; its column stands last.
-ERROR = "error"
 
 
 class Writer(Protocol):
@@ -209,13 +207,6 @@ def make_writer(
     if kind in {"csv", "tsv"}:
         return (CsvWriter if kind == "csv" else TsvWriter)(stream, columns, list(results), names)
     return JsonWriter(stream, names, as_list=kind == "json")
-
-
-def unused_name(name: str, taken: Container[str]) -> str:
-    """Return a name for an answer's field that no column has."""
-    while name in taken:
-        name = f"trident_{name}"
-    return name
 
 
 def plain(value: Any) -> Any:

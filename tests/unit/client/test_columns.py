@@ -1,0 +1,133 @@
+"""Tasks over columns of Arrow, as the workers of Ray and Spark run them, over a fake transport."""
+
+import pickle
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from trident_client import BadInputError, FakeTransport, Retry, TransportError
+from trident_client._columns import PATIENCE
+from trident_client.ray import Acceptability, Answer, Embed, Similarity
+
+DIM = 3
+NULL = [None, "  ", "refuse"]
+
+
+def reply(request):
+    """Answer with a hundredth of the first text's length; refuse the text ``refuse``."""
+    texts = next(iter(request.inputs.values()))[:, 0]
+    if b"refuse" in texts:
+        raise BadInputError("TEXT is refused", request.model, server="a:1")
+    if request.outputs[0] == "ANSWER":
+        words = [text.split()[0] for text in request.inputs["CONTEXT"][:, 0]]
+        column = np.array([[word] for word in words], dtype=np.object_)
+        ends = np.array([[len(word)] for word in words], dtype=np.int32)
+        return {"ANSWER": column, "SCORE": np.full(ends.shape, 0.5, np.float32), "START": ends * 0, "END": ends}
+    values = np.array([[len(text) / 100] for text in texts], dtype=np.float32)
+    return {request.outputs[0]: values.repeat(DIM, axis=1) if request.outputs[0] == "EMBEDDING" else values}
+
+
+class Fake(FakeTransport):
+    def configuration(self, name):
+        return {"output": [{"name": "EMBEDDING", "dims": [DIM]}]}
+
+
+@pytest.fixture
+def fake():
+    return Fake(reply)
+
+
+@pytest.mark.parametrize(
+    ("task", "names", "field"),
+    [
+        (Acceptability, ["sentence"], "probability"),
+        (Similarity, ["sentence_1", "sentence_2"], "similarity"),
+        (Embed, ["text"], "embedding"),
+        (Answer, ["question", "context"], "answers"),
+    ],
+)
+def test_a_bad_row_has_nulls_and_a_reason_and_the_others_their_answers(fake, task, names, field):
+    texts = ["I am a boy.", *NULL, "Fine."]
+    table = pa.table({"id": range(5), **dict.fromkeys(names, texts)})
+    found = task(transport=fake)(table)
+    assert found.column_names == ["id", *names, field, "error"]
+    answers = found.column(field).to_pylist()
+    assert [each is None for each in answers] == [False, True, True, True, False]
+    errors = found.column("error").to_pylist()
+    assert [each is None for each in errors] == [True, False, False, False, True]
+    assert errors[1] == f"{names[0]} must be str, got NoneType"
+    assert errors[2].startswith(f"{names[0]} is empty")
+    assert "refused" in errors[3]
+    expected = np.float32(0.11)
+    assert (
+        answers[0]
+        == {
+            "probability": expected,
+            "similarity": expected,
+            "embedding": [expected] * DIM,
+            "answers": [{"answer": "I", "score": 0.5, "start": 0, "end": 1}],
+        }[field]
+    )
+
+
+@pytest.mark.parametrize("texts", [["Fine.", None], NULL, []])
+def test_embeddings_are_lists_of_one_size_whatever_a_batch_holds(fake, texts):
+    table = pa.table({"text": pa.array(texts, pa.string())})
+    assert Embed(transport=fake)(table).schema.field("embedding").type == pa.list_(pa.float32(), DIM)
+
+
+def test_columns_of_other_names_are_read_and_keep_theirs(fake):
+    table = pa.table({"said": ["Fine."], "error": ["before"], "probability": [7]})
+    found = Acceptability(transport=fake, columns=["said"])(table)
+    assert found.to_pylist() == [
+        {
+            "said": "Fine.",
+            "error": "before",
+            "probability": 7,
+            "trident_probability": pytest.approx(0.05),
+            "trident_error": None,
+        }
+    ]
+    with pytest.raises(ValueError, match="columns must name 2: sentence_1, sentence_2"):
+        Similarity(columns=["said"])
+    with pytest.raises(TypeError, match="batch_format='pyarrow'"):
+        Acceptability(transport=fake)({"sentence": ["Fine."]})
+
+
+@pytest.mark.parametrize(
+    "task", [Embed("a:1", prompt_name="query"), Similarity(["a:1", "b:2"]), Answer(top_k=3), Acceptability(model="x")]
+)
+def test_a_task_is_pickled_as_its_settings_and_a_process_has_one_client_of_them(task):
+    twin = pickle.loads(pickle.dumps(task))
+    assert vars(twin) == vars(task)
+    assert twin.client is task.client
+
+
+def test_a_task_pickles_without_the_client_that_it_made_and_makes_another_elsewhere():
+    task = Similarity(["a:1", "b:2"])
+    assert [each.url for each in task.client.servers()] == ["a:1", "b:2"]
+    code = (
+        "import pickle, sys; task = pickle.load(sys.stdin.buffer); "
+        "print([each.url for each in task.client.servers()], task.client is task.client)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], input=pickle.dumps(task), capture_output=True, timeout=60)
+    assert done.stdout.decode().strip() == "['a:1', 'b:2'] True", done.stderr
+
+
+def test_a_batch_waits_for_a_server_that_is_away(fake):
+    failures = iter([TransportError("away")] * 20)
+
+    def infer(request):
+        if error := next(failures, None):
+            raise error
+        return reply(request)
+
+    table = pa.table({"sentence": ["Fine."]})
+    impatient = Acceptability(transport=Fake(infer), retry=Retry(attempts=2, first_wait=0))
+    with pytest.raises(TransportError):
+        impatient(table)
+    patient = Acceptability(transport=Fake(infer), retry=replace(PATIENCE["retry"], first_wait=0.0))
+    assert patient(table).column("error").to_pylist() == [None]

@@ -15,10 +15,10 @@ import typer
 from rich.console import Console
 
 from trident_client import Retry, Timeout, Tls, TridentClient
-from trident_client.cli import failures, tasks
-from trident_client.cli.processing import RowProcessor
+from trident_client.cli import failures, files, tasks
+from trident_client.cli.processing import Report, RowProcessor
 from trident_client.cli.progress import ProgressReport
-from trident_client.cli.readers import Source, kind_of, open_source, rows_of
+from trident_client.cli.readers import Source, rows_of
 from trident_client.cli.writers import OutputFile
 from trident_client.errors import TridentError
 
@@ -35,15 +35,26 @@ Attempts = Annotated[int, typer.Option(min=1, help="How often a request is made 
 Concurrency = Annotated[int, typer.Option(min=1, help="Requests under way at once.")]
 Input = Annotated[
     Path | None,
-    typer.Option("--input", "-i", help="File of rows: .csv, .tsv, .jsonl, .json, .parquet, or .txt with a row a line."),
+    typer.Option(
+        "--input",
+        "-i",
+        help="File of rows: .csv, .tsv, .jsonl, .json, .parquet, or .txt with a row a line; or 'folder/*.parquet'.",
+    ),
 ]
 Output = Annotated[
     Path | None,
-    typer.Option("--output", "-o", help="File for the answers, by its ending; JSON lines on standard output if none."),
+    typer.Option(
+        "--output",
+        "-o",
+        help="File for the answers, by its ending, or folder for many; JSON lines on standard output if none.",
+    ),
 ]
 Format = Annotated[Kind | None, typer.Option("--format", help="How the input is read, whatever its ending.")]
 Columns = Annotated[str | None, typer.Option(help="Columns that hold the texts, with commas between.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on where a run with the same input and output stopped.")]
+Engine = Annotated[
+    Literal["here", "ray"], typer.Option(help="What answers a folder's files: this process, or Ray's workers.")
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but what went wrong.")]
 
 
@@ -62,6 +73,7 @@ def answer(
     attempts: int,
     concurrency: int,
     quiet: bool,
+    engine: Engine = "here",
     settings: dict[str, Any] | None = None,
 ) -> None:
     """Answer the rows that were given, or those of a file or standard input, and end with an exit code.
@@ -80,41 +92,62 @@ def answer(
             raise failures.UsageError("--resume goes on with files: give --input and --output")
         if input and output and output.resolve() == input.resolve():
             raise failures.UsageError("--output would overwrite --input")
-        if output and output.is_dir():
-            raise failures.UsageError(f"--output {output} is a folder; a file is accepted")
-        kind = kind_of(output) if output else "jsonl"
-        kind = "jsonl" if kind == "lines" else kind
+        with make_client(url, protocol, timeout, attempts, concurrency) as client:
+            job = files.FileAnswering(task, client, column_names, format, settings, resume)
+            if input and files.names_many(input):
+                raise typer.Exit(_answer_many(job, input, output, engine, quiet))
+            if engine != "here":
+                raise failures.UsageError("--engine is for many files: give --input 'folder/*.parquet' and --output")
+            report = _answer_one(job, given, input, output, quiet)
+    raise typer.Exit(failures.BAD_ROWS if report.bad else failures.OK)
 
-        def reopen() -> Source:
-            return open_source(input, format, task.names)  # type: ignore[arg-type]
 
-        source = None if given else reopen() if input else _standard_input(format, task)
-        with (
-            closing(source) if source else nullcontext(),
-            make_client(url, protocol, timeout, attempts, concurrency) as client,
-            ProgressReport(_console(), source, quiet=quiet or bool(given)) as progress_report,
-        ):
-            processor = RowProcessor(task, client, column_names, progress_report.row)
-            processor.check_model()
+def _answer_one(
+    job: files.FileAnswering, given: list[dict[str, Any]], input: Path | None, output: Path | None, quiet: bool
+) -> Report:
+    """Answer what was given, one file or standard input."""
+    if output and output.is_dir():
+        raise failures.UsageError(f"--output {output} is a folder; a file is accepted")
+    kind = files.output_kind(output) if output else "jsonl"
+    source = None if given else job.open(input) if input else _standard_input(job.format, job.task)
+    with (
+        closing(source) if source else nullcontext(),
+        ProgressReport(_console(), source, quiet=quiet or bool(given)) as progress_report,
+    ):
+        processor = RowProcessor(job.task, job.client, job.columns, progress_report.row)
+        processor.check_model()
+        if input and output and source:
+            report = job.answer(source, input, output, progress_report.row)
+        else:
             if source:
                 processor.check_columns(source)
-            if input and output and source:
-                stat = input.stat()
-                run: dict[str, Any] = {
-                    "command": task.name,
-                    "model": task.model,
-                    "columns": column_names,
-                    "settings": settings,
-                    "format": format,
-                    "input": [str(input.resolve()), stat.st_size, stat.st_mtime_ns],
-                }
-                report = processor.to_file(source, reopen, output, kind, run, resume)
+            rows = source or rows_of(given)
+            with OutputFile(output) if output else nullcontext(sys.stdout.buffer) as stream:
+                report = processor.to_stream(rows, stream, kind, source)
+        progress_report.end(report)
+    return report
+
+
+def _answer_many(job: files.FileAnswering, input: Path, output: Path | None, engine: Engine, quiet: bool) -> int:
+    """Answer a folder's files; return the exit code."""
+    if output is None or output.is_file():
+        raise failures.UsageError(f"--output for {input} is a folder, which has a file for each")
+    found = files.find(input, output)
+    total, failed = Report(), 0
+    with ProgressReport(_console(), found, quiet=quiet) as progress_report:
+        RowProcessor(job.task, job.client, job.columns, progress_report.row).check_model()
+        progress_report.note(f"{len(found.wanted):,} files to answer, {found.before:,} from before")
+        for path, outcome in files.ENGINES[engine](job, found, progress_report.count):
+            found.done += 1
+            if isinstance(outcome, Report):
+                progress_report.file(path, outcome)
+                total.rows, total.bad = total.rows + outcome.rows, total.bad + outcome.bad
+                total.resumed += outcome.resumed
             else:
-                rows = source or rows_of(given)
-                with OutputFile(output) if output else nullcontext(sys.stdout.buffer) as stream:
-                    report = processor.to_stream(rows, stream, kind, source)
-            progress_report.end(report)
-    raise typer.Exit(failures.BAD_ROWS if report.bad else failures.OK)
+                failed += 1
+                _console().print(f"trident: {path}: {outcome}", style="red", markup=False)
+        progress_report.end(total)
+    return failures.USAGE if failed else failures.BAD_ROWS if total.bad else failures.OK
 
 
 def _as_utf8(argument: str) -> str:
@@ -125,7 +158,7 @@ def _as_utf8(argument: str) -> str:
         return argument
 
 
-def _standard_input(format: Kind | None, task: tasks.Task) -> Source:
+def _standard_input(format: str | None, task: tasks.Task) -> Source:
     if sys.stdin.isatty():
         raise failures.UsageError("give texts as arguments, with --input, or on standard input; see --help")
     return Source(sys.stdin.buffer, format or "lines", task.names)
@@ -134,7 +167,7 @@ def _standard_input(format: Kind | None, task: tasks.Task) -> Source:
 def common_options(options: dict[str, Any]) -> dict[str, Any]:
     """Return those of a command's arguments that :func:`answer` takes."""
     names = ("input", "output", "format", "columns", "resume", "url", "protocol", "timeout", "attempts")
-    return {name: options[name] for name in (*names, "concurrency", "quiet")}
+    return {name: options[name] for name in (*names, "concurrency", "engine", "quiet")}
 
 
 def make_client(

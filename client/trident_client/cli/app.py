@@ -19,6 +19,7 @@ from trident_client.cli.answering import (
     Attempts,
     Columns,
     Concurrency,
+    Engine,
     Format,
     Input,
     Output,
@@ -89,6 +90,7 @@ def cola(
     timeout: Seconds = 30.0,
     attempts: Attempts = 5,
     concurrency: Concurrency = 4,
+    engine: Engine = "here",
     quiet: Quiet = False,
 ) -> None:
     """Say how probable it is that sentences are grammatically acceptable."""
@@ -111,6 +113,7 @@ def sts(
     timeout: Seconds = 30.0,
     attempts: Attempts = 5,
     concurrency: Concurrency = 4,
+    engine: Engine = "here",
     quiet: Quiet = False,
 ) -> None:
     """Say how similar in meaning pairs of sentences are: the cosine of their embeddings."""
@@ -189,6 +192,7 @@ def embed(
     timeout: Seconds = 30.0,
     attempts: Attempts = 5,
     concurrency: Concurrency = 4,
+    engine: Engine = "here",
     quiet: Quiet = False,
 ) -> None:
     """Embed texts as vectors of unit length."""
@@ -219,6 +223,7 @@ def qa(
     timeout: Seconds = 30.0,
     attempts: Attempts = 5,
     concurrency: Concurrency = 4,
+    engine: Engine = "here",
     quiet: Quiet = False,
 ) -> None:
     """Find the answers to questions in texts of any length."""

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import resource
 import time
+from pathlib import Path
 from types import TracebackType
+from typing import Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
 from trident_client.cli.processing import Report
-from trident_client.cli.readers import Row, Source
+from trident_client.cli.readers import Row
 
 REPORT_INTERVAL = 10.0
 MAX_SHOWN = 20
@@ -22,6 +24,13 @@ class _RowsColumn(ProgressColumn):
         return Text(f"{task.fields['rows']:,} rows, {task.fields['rate']:,.0f} rows/s")
 
 
+class Measured(Protocol):
+    """What knows how much of it is done, such as a file that is read."""
+
+    def fraction_read(self) -> float | None:
+        """Return that, 0 to 1; None where it is not known."""
+
+
 class ProgressReport:
     """Tells of rows as they are done.
 
@@ -30,11 +39,11 @@ class ProgressReport:
 
     Args:
         console: standard error.
-        source: the file, whose position says how much is done; None where it is not known.
+        source: the file or files, which say how much is done; None where it is not known.
         quiet: tell of bad rows only.
     """
 
-    def __init__(self, console: Console, source: Source | None, *, quiet: bool) -> None:
+    def __init__(self, console: Console, source: Measured | None, *, quiet: bool) -> None:
         self._console, self._source, self._quiet = console, source, quiet
         self._started = self._reported_at = self._drawn_at = time.monotonic()
         self._rows = self._bad = 0
@@ -62,21 +71,37 @@ class ProgressReport:
                 self._print(f"row {row.number}: {problem}", "yellow")
             elif self._bad == MAX_SHOWN + 1:
                 self._print("further bad rows are counted, not shown; each has its error in the output", "yellow")
-        now = time.monotonic()
-        if not self._quiet and now - self._drawn_at > 0.2:
-            self._drawn_at = now
-            self._update(now)
+        self._draw()
 
-    def end(self, report: Report) -> None:
-        """Tell what became of the rows."""
-        seconds = max(time.monotonic() - self._started, 1e-9)
+    def count(self, rows: int) -> None:
+        """Say how many rows of many files are done."""
+        self._rows = rows
+        self._draw()
+
+    def note(self, text: str) -> None:
+        """Tell something."""
+        if not self._quiet:
+            self._print(text)
+
+    def file(self, path: Path, report: Report) -> None:
+        """Tell what became of one file's rows."""
+        self._tell_of_texts(report, f"{path}: ")
+        if report.bad:
+            self._print(f"{path}: {report.bad:,} of {report.rows + report.resumed:,} rows are bad", "yellow")
+
+    def _tell_of_texts(self, report: Report, where: str = "") -> None:
         for what, count, first in (
             ("longer than the model takes, and answered from the beginning", report.truncated, report.truncated_rows),
             ("with words or symbols that the model's vocabulary cannot read", report.unknown, report.unknown_rows),
         ):
             if count:
                 rows = ", ".join(map(str, first)) + (", ..." if count > len(first) else "")
-                self._print(f"{what}: rows {rows}", "yellow")
+                self._print(f"{where}{what}: rows {rows}", "yellow")
+
+    def end(self, report: Report) -> None:
+        """Tell what became of the rows."""
+        seconds = max(time.monotonic() - self._started, 1e-9)
+        self._tell_of_texts(report)
         if self._quiet:
             return
         resumed = f", {report.resumed:,} from before" if report.resumed else ""
@@ -86,6 +111,12 @@ class ProgressReport:
             f"{report.rows:,} rows in {seconds:.1f} s, {report.rows / seconds:,.0f} rows/s{resumed}{bad}; "
             f"peak memory {peak:,.0f} MB"
         )
+
+    def _draw(self) -> None:
+        now = time.monotonic()
+        if not self._quiet and now - self._drawn_at > 0.2:
+            self._drawn_at = now
+            self._update(now)
 
     def _update(self, now: float) -> None:
         rate = self._rows / (now - self._started)

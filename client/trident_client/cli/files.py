@@ -1,0 +1,206 @@
+"""Files of rows into files of answers: one, or each of many, in this process or on Ray's workers.
+
+Of many, one is done when its output is there, which appears when it is complete; so a run does what none before it did.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from trident_client import TridentClient
+from trident_client.cli.failures import UsageError
+from trident_client.cli.processing import Report, RowProcessor
+from trident_client.cli.readers import ENDINGS, Row, Source, kind_of, open_source
+from trident_client.cli.tasks import Task
+
+OnRow = Callable[[Row, str | None], None]
+#: Called with how many rows of a file are done.
+OnRows = Callable[[int], None]
+#: What became of a file, or why nothing did.
+Outcome = Report | UsageError
+ROWS_PER_CALL = 256
+#: Seconds between two looks at how far Ray's workers are.
+INTERVAL = 0.5
+
+
+@dataclass(frozen=True)
+class FileAnswering:
+    """How a file is answered; cloudpickle takes it to a worker.
+
+    Attributes:
+        task: what is asked.
+        client: who is asked.
+        columns: names of the columns that hold the texts; the task's own names when None.
+        format: how a file is read, whatever its ending.
+        settings: further options that change the answers.
+        resume: whether to go on where a run with the same file and settings stopped.
+    """
+
+    task: Task
+    client: TridentClient
+    columns: list[str] | None = None
+    format: str | None = None
+    settings: dict[str, Any] | None = None
+    resume: bool = False
+
+    def open(self, path: Path) -> Source:
+        """Open a file of rows."""
+        return open_source(path, self.format, self.task.names)
+
+    def answer(self, source: Source, input: Path, output: Path, on_row: OnRow) -> Report:
+        """Answer the rows of ``input``, which was opened as ``source``, into ``output``.
+
+        Raises:
+            UsageError: a file is not what was said; see :mod:`.readers` and :class:`.journal.Journal`.
+            TridentError: the server failed.
+        """
+        processor = RowProcessor(self.task, self.client, self.columns, on_row)
+        processor.check_columns(source)
+        stat = input.stat()
+        run: dict[str, Any] = {
+            "command": self.task.name,
+            "model": self.task.model,
+            "columns": self.columns,
+            "settings": self.settings,
+            "format": self.format,
+            "input": [str(input.resolve()), stat.st_size, stat.st_mtime_ns],
+        }
+        kind = output_kind(output)
+        return processor.to_file(source, lambda: self.open(input), output, kind, run, self.resume)
+
+    def one_of_many(self, input: Path, output: Path, on_rows: OnRows) -> Outcome:
+        """Do the same with a file that is not open; return why it cannot be, so that the others are answered."""
+        rows = 0
+
+        def count(row: Row, problem: str | None) -> None:
+            nonlocal rows
+            rows += 1
+            if rows % ROWS_PER_CALL == 0:
+                on_rows(rows)
+
+        try:
+            output.parent.mkdir(parents=True, exist_ok=True)
+            with closing(self.open(input)) as source:
+                return self.answer(source, input, output, count)
+        except UsageError as error:
+            return error
+
+
+@dataclass
+class Files:
+    """Which files are answered into which.
+
+    Attributes:
+        wanted: inputs and their outputs, where these are missing.
+        before: how many are there.
+        done: how many of the wanted are there, too.
+    """
+
+    wanted: list[tuple[Path, Path]]
+    before: int
+    done: int = field(default=0)
+
+    def fraction_read(self) -> float:
+        """Return how much of them is done, 0 to 1."""
+        return self.done / max(len(self.wanted), 1)
+
+
+def names_many(input: Path) -> bool:
+    """Say whether a path is a folder or a pattern."""
+    return input.is_dir() or (glob.has_magic(str(input)) and not input.exists())
+
+
+def find(input: Path, output: Path) -> Files:
+    """Return the files of a folder or pattern; below ``output`` they stand as below its part without a wildcard.
+
+    Raises:
+        UsageError: there are none, or one would be overwritten.
+    """
+    if input.is_dir():
+        root, names = input, sorted(each.name for each in input.iterdir() if each.suffix.lower() in ENDINGS)
+    else:
+        fixed = next(place for place, part in enumerate(input.parts) if glob.has_magic(part))
+        root, pattern = Path(*input.parts[:fixed]), os.path.join(*input.parts[fixed:])
+        names = sorted(glob.glob(pattern, root_dir=root, recursive=True))
+    names = [name for name in names if (root / name).is_file()]
+    if not names:
+        raise UsageError(f"--input {input} names no file")
+    if root.resolve() == output.resolve():
+        raise UsageError("--output would overwrite --input")
+    pairs = [(root / name, output / name) for name in names]
+    wanted = [pair for pair in pairs if not pair[1].exists()]
+    return Files(wanted, len(pairs) - len(wanted))
+
+
+def output_kind(output: Path) -> str:
+    """Return the format that a file is written in."""
+    kind = kind_of(output)
+    return "jsonl" if kind == "lines" else kind
+
+
+def here(job: FileAnswering, files: Files, on_rows: OnRows) -> Iterator[tuple[Path, Outcome]]:
+    """Answer one file after the other; ``on_rows`` is called with the rows of all that are done so far."""
+    rows = 0
+    for input, output in files.wanted:
+        before = rows
+        outcome = job.one_of_many(input, output, lambda count, before=before: on_rows(before + count))  # type: ignore[misc]
+        rows += outcome.rows if isinstance(outcome, Report) else 0
+        yield input, outcome
+
+
+def on_ray(job: FileAnswering, files: Files, on_rows: OnRows) -> Iterator[tuple[Path, Outcome]]:
+    """Answer files on the workers of Ray's cluster (``RAY_ADDRESS``), or of one that is started here, as they come.
+
+    A file whose worker died is answered again, by another one.
+
+    Raises:
+        UsageError: Ray is not installed, or gave a file up.
+        TridentError: the server failed.
+    """
+    try:
+        import ray
+    except ModuleNotFoundError:
+        raise UsageError("--engine ray needs the package ray: pip install 'trident-client[cli,ray]'") from None
+    if not ray.is_initialized():
+        ray.init(logging_level="warning", log_to_driver=False)
+    counts = ray.remote(num_cpus=0, max_restarts=-1)(_Counts).remote()
+
+    def answer(input: Path, output: Path) -> Outcome:
+        return job.one_of_many(input, output, lambda rows: counts.set.remote(input, rows))
+
+    remote = ray.remote(answer)
+    pending = {remote.remote(input, output): input for input, output in files.wanted}
+    while pending:
+        done, _ = ray.wait(list(pending), timeout=INTERVAL)
+        on_rows(ray.get(counts.total.remote()))
+        for each in done:
+            input = pending.pop(each)
+            try:
+                yield input, ray.get(each)
+            except ray.exceptions.RayTaskError as error:
+                raise error.cause from error
+            except ray.exceptions.RayError as error:
+                raise UsageError(f"Ray gave {input} up: {error}") from error
+
+
+class _Counts:
+    """How many rows of each file are done; by file, for one whose worker died is counted anew."""
+
+    def __init__(self) -> None:
+        self._rows: dict[Path, int] = {}
+
+    def set(self, input: Path, rows: int) -> None:
+        self._rows[input] = rows
+
+    def total(self) -> int:
+        return sum(self._rows.values())
+
+
+#: What files are answered on.
+ENGINES = {"here": here, "ray": on_ray}

@@ -9,7 +9,10 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-console = Console(highlight=False)
+from trident_training.finetune.processes import is_first
+
+# Of processes that train together, the first one speaks; all say why they end.
+console = Console(highlight=False, quiet=not is_first())
 errors = Console(stderr=True, highlight=False)
 
 

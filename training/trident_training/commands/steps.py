@@ -17,6 +17,7 @@ from trident_training.commands.console import console, done, refuse
 from trident_training.data.problems import listing
 from trident_training.data.splits import Splits
 from trident_training.finetune.lesson import Lesson
+from trident_training.finetune.processes import is_first
 from trident_training.finetune.run import TEST_METRICS, Result, finetune
 from trident_training.finetune.settings import Settings
 from trident_training.tasks.base import Data, Task
@@ -55,6 +56,9 @@ def train(
     if prepared.remark:
         console.print(prepared.remark, soft_wrap=True)
     result = finetune(prepared, completed, callbacks)
+    if not is_first():
+        # The rest is the first process' alone.
+        raise typer.Exit
     return result, task.after(data, result.best, settings.max_length, task.scoring_of(choices), choices)
 
 

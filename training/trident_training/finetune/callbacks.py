@@ -31,6 +31,8 @@ class KeepBest(TrainerCallback):
 
     def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Compare the epoch just evaluated with those before, which a resumed run knows too."""
+        if not state.is_world_process_zero:
+            return
         ranks = [rank(epoch, self._prepared.primary) for epoch in evaluations(state)]
         if ranks[-1] > max(ranks[:-1], default=(-math.inf, -math.inf)) or not self._folder.is_dir():
             draft = self._folder.with_name(f".{self._folder.name}")
@@ -98,13 +100,15 @@ class WeightAverage(TrainerCallback):
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Remove the means of older checkpoints, now that the new one is whole."""
+        if not state.is_world_process_zero:
+            return
         for file in self._folder.glob(AVERAGE.format("*")):
             if file != self._file(state):
                 file.unlink()
 
     def _save_before(self, state: TrainerState, control: TrainerControl) -> None:
         # Before the checkpoint and not within it: a run killed in between still has the older pair.
-        if control.should_save and self.weights:
+        if control.should_save and self.weights and state.is_world_process_zero:
             save_file(self.weights | {TAKEN: torch.tensor(self._taken)}, self._file(state))
 
     def _file(self, state: TrainerState) -> Path:

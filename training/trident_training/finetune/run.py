@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, cast
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypedDict, cast
 import torch
 from datasets import Dataset
 from torch import nn
+from torch.utils.data import Sampler
 from transformers import (
     EvalPrediction,
     PreTrainedTokenizerBase,
@@ -22,6 +24,7 @@ from transformers import (
 from transformers.trainer_pt_utils import LengthGroupedSampler
 
 from trident_training.checkpoints.precision import Precision, resolve
+from trident_training.finetune import processes
 from trident_training.finetune.callbacks import AVERAGE, KeepBest, Patience, WeightAverage
 from trident_training.finetune.epochs import epoch_name, evaluated, evaluations, rank
 from trident_training.finetune.folder import alone, reporting_a_full_disk
@@ -29,7 +32,8 @@ from trident_training.finetune.lora import with_lora
 from trident_training.finetune.memory import keep_freed_memory
 from trident_training.finetune.model import TrainedModel
 from trident_training.finetune.plots import plot_training
-from trident_training.finetune.settings import Settings, read_json, write_json
+from trident_training.finetune.processes import PartOfEachBatch
+from trident_training.finetune.settings import Settings, SettingsError, read_json, write_json
 
 if TYPE_CHECKING:
     pass
@@ -135,13 +139,31 @@ def finetune(prepared: Prepared, settings: Settings, callbacks: Sequence[Trainer
         callbacks: of the trainer, beside the run's own.
 
     Raises:
-        SettingsError: the output folder holds a run with other settings.
+        SettingsError: the output folder holds a run with other settings, or the batch cannot be divided among the
+            processes that train together.
     """
-    with alone(settings.output), reporting_a_full_disk(settings.output):
-        settings.claim_output(prepared.facts)
-        if (settings.output / RESULT).is_file():
-            return Result.read(settings.output)
-        return _finetune(prepared, settings, callbacks)
+    _check_processes(prepared, settings)
+    with alone(settings.output) if processes.is_first() else nullcontext(), reporting_a_full_disk(settings.output):
+        if processes.is_first():
+            settings.claim_output(prepared.facts)
+        # What the first one found or wrote, all go on from.
+        processes.wait_for_others()
+        ended = (settings.output / RESULT).is_file()
+        processes.wait_for_others()
+        result = Result.read(settings.output) if ended else _finetune(prepared, settings, callbacks)
+        processes.wait_for_others()
+        processes.leave()
+        return result
+
+
+def _check_processes(prepared: Prepared, settings: Settings) -> None:
+    batch, together = settings.hyperparameters().batch_size // settings.accumulation, processes.count()
+    if together > 1 and prepared.loss is not None:
+        raise SettingsError(
+            f"{together} processes cannot train it together: its loss compares all rows of a batch with each other"
+        )
+    if batch % together:
+        raise SettingsError(f"a pass of {batch} sequences cannot be divided among {together} processes equally")
 
 
 def _finetune(prepared: Prepared, settings: Settings, callbacks: Sequence[TrainerCallback]) -> Result:
@@ -173,6 +195,8 @@ def _finetune(prepared: Prepared, settings: Settings, callbacks: Sequence[Traine
     result = Result(
         settings.output / BEST, prepared.primary, epochs, settings.as_dict() | prepared.facts, prepared.collapsed(best)
     )
+    if not processes.is_first():
+        return result
     plot_training(trainer.state.log_history, prepared.primary, settings.output / CURVES)
     result.write(settings.output / BEST / RESULT)
     result.write(settings.output / RESULT)
@@ -190,9 +214,20 @@ class ResumableTrainer(Trainer):
         super().__init__(train_dataset=train_dataset, **options)
         self._lengths = list(train_dataset["length"])
 
-    def _get_train_sampler(self, train_dataset: Dataset | None = None) -> EpochLengthSampler:
-        batch = self.args.train_batch_size * self.args.gradient_accumulation_steps
-        return EpochLengthSampler(batch, self._lengths, self.args.seed)
+    def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler[Any]:
+        batch, together = self.args.train_batch_size * self.args.world_size, self.args.world_size
+        rows = EpochLengthSampler(batch * self.args.gradient_accumulation_steps, self._lengths, self.args.seed)
+        if together == 1:
+            return rows
+        return PartOfEachBatch(rows, batch, self.args.process_index, together, lambda: int(self.state.epoch or 0))
+
+    def compute_loss(self, model: nn.Module, inputs: dict[str, Any], *arguments: Any, **options: Any) -> Any:
+        """Return the loss, which counts by the process' share of the batch's rows: the last batch may not divide."""
+        loss = super().compute_loss(model, inputs, *arguments, **options)
+        if self.args.world_size > 1 and model.training:
+            rows = torch.tensor(len(next(iter(inputs.values()))), dtype=torch.float32, device=self.args.device)
+            loss = loss * rows / self.accelerator.reduce(rows.clone(), "mean")
+        return loss
 
 
 class EpochLengthSampler(LengthGroupedSampler):
@@ -236,7 +271,7 @@ def _trainer(prepared: Prepared, settings: Settings, further: Sequence[TrainerCa
         args=TrainingArguments(
             output_dir=str(settings.output),
             num_train_epochs=chosen.epochs,
-            per_device_train_batch_size=chosen.batch_size // settings.accumulation,
+            per_device_train_batch_size=chosen.batch_size // settings.accumulation // processes.count(),
             gradient_accumulation_steps=settings.accumulation,
             per_device_eval_batch_size=EVALUATION_BATCH,
             learning_rate=chosen.learning_rate,

@@ -1,0 +1,118 @@
+"""One fine-tuning on two processes, over gloo, beside the same on one."""
+
+import json
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from accelerate import PartialState
+from safetensors.torch import load_file
+from torch.utils.data import BatchSampler
+from trident_server.ports import free_ports
+from trident_training.cli import app
+from trident_training.finetune.processes import PartOfEachBatch
+from trident_training.finetune.run import EpochLengthSampler
+
+# Every mask of dropout is a process' own, so that without it alone two runs can be the same.
+OPTIONS = ["--learning-rate", "3e-3", "--max-length", "24", "--batch-size", "32", "--dropout", "0"]
+OPTIONS += ["--attention-dropout", "0", "--epochs", "5", "--eval-steps", "25", "--average", "0.5", "--save-steps", "10"]
+#: That a training may take, and more than it needs.
+SECONDS = 280
+MEASURES = ("runtime", "per_second")
+
+
+@pytest.mark.parametrize("rows", [64, 65, 70])
+@pytest.mark.parametrize("processes", [2, 3])
+def test_each_batch_is_divided_among_the_processes(rows, processes):
+    lengths = [number % 13 for number in range(rows)]
+
+    def order():
+        return EpochLengthSampler(32, lengths, seed=3)
+
+    parts = [list(PartOfEachBatch(order(), 32, each, processes, lambda: 2)) for each in range(processes)]
+    whole = order()
+    whole.set_epoch(2)
+    for batch, *divided in zip(BatchSampler(whole, 32, drop_last=False), *parts, strict=True):
+        assert all(divided)
+        taken = sorted(row for part in divided for row in part)
+        assert taken == sorted(batch) if len(batch) >= processes else set(taken) == set(batch)
+
+
+def train_one(arguments, environment):
+    os.environ.update(environment)
+    # Whoever trained in the parent was alone.
+    PartialState._reset_state()
+    torch.set_num_threads(1)
+    app(arguments)
+
+
+@pytest.fixture
+def command(tiny_checkpoint, toy_data, tmp_path):
+    """Makes a command line that trains in a folder."""
+
+    def make(name, *options):
+        paths = ["--model", str(tiny_checkpoint("bert")), "--data", str(toy_data), "--output", str(tmp_path / name)]
+        return ["finetune", "cola", *paths, *OPTIONS, *options]
+
+    return make
+
+
+def start(count, arguments):
+    """Start processes that train together, as torchrun does, but forked: loading torch takes longer than to train."""
+    [port] = free_ports(1)
+    together = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(count)}
+    started = []
+    for rank in range(count):
+        environment = together | {"RANK": str(rank), "LOCAL_RANK": str(rank)} if count > 1 else {}
+        process = multiprocessing.get_context("fork").Process(target=train_one, args=(arguments, environment))
+        process.start()
+        started.append(process)
+    return started
+
+
+def end(processes):
+    for each in processes:
+        each.join(SECONDS)
+    return [each.exitcode for each in processes]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3 * SECONDS)
+def test_two_processes_train_what_one_does_also_where_they_were_killed_half_way(command, tmp_path):
+    alone, together = tmp_path / "alone", tmp_path / "together"
+    assert end(start(1, command("alone"))) == [0]
+    processes = start(2, command("together"))
+    deadline = time.monotonic() + SECONDS
+    while not list(together.glob("checkpoint-[2-9]*/trainer_state.json")) and time.monotonic() < deadline:
+        assert all(each.is_alive() for each in processes)
+        time.sleep(0.01)
+    for each in processes:
+        each.kill()
+    assert end(processes) == [-signal.SIGKILL] * 2
+    assert not (together / "result.json").exists()
+    assert end(start(2, command("together"))) == [0, 0]
+    one, two = (json.loads((each / "result.json").read_text()) for each in (alone, together))
+    # After 25 steps, after 50, and of the average.
+    assert [round(epoch["epoch"] * 12) for epoch in one["epochs"]][:2] == [25, 50]
+    for expected, found in zip(one["epochs"], two["epochs"], strict=True):
+        scores = {name: value for name, value in expected.items() if not name.endswith(MEASURES)}
+        assert {name: found[name] for name in scores} == pytest.approx(scores, abs=1e-3)
+    weights = [load_file(each / "best" / "model.safetensors") for each in (alone, together)]
+    assert all(torch.allclose(weights[0][name], weights[1][name], atol=1e-3) for name in weights[0])
+    assert not list(together.glob("checkpoint-*"))
+
+
+@pytest.mark.slow
+def test_torchrun_starts_them_and_a_batch_that_cannot_be_divided_is_refused(command):
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "trident_training"]
+    line = [sys.executable, *launch, *command("odd", "--batch-size", "15")]
+    done = subprocess.run(line, capture_output=True, text=True, timeout=SECONDS, check=False)
+    assert done.returncode == 1
+    assert "a pass of 15 sequences cannot be divided among 2 processes equally" in done.stderr
+    # The first one alone says what it does.
+    assert done.stdout.count("train 370, validation 41") == 1

@@ -79,6 +79,10 @@ quick-tests: $(STAMP)
 clients: models ## ask a server with other projects' clients, each from an environment of its own; the table is docs/clients.md
 	@$(BIN)/python tests/clients $(ARGS)
 
+.PHONY: engines
+engines: models ## embed with Ray and Spark, from an environment of their own, and kill what they run on; needs a JRE
+	@$(BIN)/python tests/engines $(ARGS)
+
 load: models ## load tests of every ensemble; the report is bench/results/load/report.html
 	@$(BIN)/trident-bench load $(ARGS)
 

@@ -11,6 +11,8 @@ import sys
 import time
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from trident_client.cli.pages import EXAMPLES
 from trident_server.ports import free_ports
@@ -34,6 +36,8 @@ def folder(tmp_path):
     (tmp_path / "danube.txt").write_text("The Danube rises in the Black Forest.\nIt is long.\n")
     question = {"question": "Where does the Danube rise?", "context": "The Danube rises in the Black Forest."}
     (tmp_path / "questions.jsonl").write_text(json.dumps(question) + "\n")
+    (tmp_path / "texts").mkdir()
+    pq.write_table(pa.table({"text": ["A man plays.", "Rain falls."]}), tmp_path / "texts" / "one.parquet")
     return tmp_path
 
 

@@ -22,7 +22,7 @@ MAKEFILE = (ROOT / "Makefile").read_text("utf-8")
 TARGETS = set(re.findall(r"^([a-z][a-z-]*):", MAKEFILE, re.MULTILINE))
 VARIABLES = set(re.findall(r"\$\(([A-Z_]+)\)|^([A-Z_]+) +\?=", MAKEFILE, re.MULTILINE))
 #: Of others; what is done with them is not for these pages to test.
-FOREIGN = {".", "curl", "docker", "hf", "kubectl", "pip", "printf", "python3.11"}
+FOREIGN = {".", "curl", "docker", "hf", "kubectl", "pip", "printf", "python3.11", "torchrun"}
 
 
 def lines(page: Path) -> list[tuple[str, bool]]:

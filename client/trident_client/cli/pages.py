@@ -68,6 +68,7 @@ EXAMPLES = {
     "embed": (
         'trident embed "A man plays a guitar."',
         "trident embed --input sentences.csv --output embeddings.parquet",
+        "trident embed --input 'texts/*.parquet' --output embedded",
     ),
     "qa": (
         'trident qa "Where does the Danube rise?" "The Danube rises in the Black Forest."',

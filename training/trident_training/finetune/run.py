@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +21,6 @@ from transformers import (
     TrainerState,
     TrainingArguments,
 )
-from transformers.trainer_pt_utils import LengthGroupedSampler
 
 from trident_training.checkpoints.precision import Precision, resolve
 from trident_training.finetune import processes
@@ -32,7 +31,7 @@ from trident_training.finetune.lora import with_lora
 from trident_training.finetune.memory import keep_freed_memory
 from trident_training.finetune.model import TrainedModel
 from trident_training.finetune.plots import plot_training
-from trident_training.finetune.processes import PartOfEachBatch
+from trident_training.finetune.sampling import EpochLengthSampler, PartOfEachBatch
 from trident_training.finetune.settings import Settings, SettingsError, read_json, write_json
 
 if TYPE_CHECKING:
@@ -228,23 +227,6 @@ class ResumableTrainer(Trainer):
             rows = torch.tensor(len(next(iter(inputs.values()))), dtype=torch.float32, device=self.args.device)
             loss = loss * rows / self.accelerator.reduce(rows.clone(), "mean")
         return loss
-
-
-class EpochLengthSampler(LengthGroupedSampler):
-    """Puts rows of like length into one batch, in an order drawn anew for every epoch."""
-
-    def __init__(self, batch_size: int, lengths: list[int], seed: int) -> None:
-        super().__init__(batch_size, lengths=lengths)
-        self._seed, self._epoch = seed, 0
-
-    def set_epoch(self, epoch: int) -> None:
-        """Take the order of this epoch; the data loader calls it."""
-        self._epoch = epoch
-
-    def __iter__(self) -> Iterator[int]:
-        self.generator = torch.Generator().manual_seed(self._seed * 1_000_003 + self._epoch)
-        order: Iterator[int] = super().__iter__()  # type: ignore[no-untyped-call]
-        return order
 
 
 def last_checkpoint(output: Path) -> str | None:

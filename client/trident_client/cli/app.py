@@ -141,6 +141,7 @@ def classify(
     timeout: Seconds = 30.0,
     attempts: Attempts = 5,
     concurrency: Concurrency = 4,
+    engine: Engine = "here",
     quiet: Quiet = False,
 ) -> None:
     """Say what texts are by the labels of a classifier."""
@@ -166,6 +167,7 @@ def rerank(
     timeout: Seconds = 30.0,
     attempts: Attempts = 5,
     concurrency: Concurrency = 4,
+    engine: Engine = "here",
     quiet: Quiet = False,
 ) -> None:
     """Say how well texts belong to a query."""

@@ -141,7 +141,10 @@ def test_several_labels_are_learned_each_by_itself_and_the_checkpoint_says_so(tm
     lines = [f"{text},{'|'.join(labels)}\n" for text, labels in zip(texts, rows, strict=True)]
     (tmp_path / "a.csv").write_text("text,label\n" + "".join(lines))
     data = ["--data", tmp_path / "a.csv", "--label-separator", "|"]
-    run("finetune", "classify", "--model", tiny_checkpoint("bert"), *data, *LEARN, "--epochs", 10, "--output", tmp_path)
+    command = ["finetune", "classify", "--model", tiny_checkpoint("bert"), *data, *LEARN, "--output", tmp_path]
+    smoothed = run(*command, "--label-smoothing", 0.1, code=1)
+    assert "label_smoothing 0.1 is not for texts with several labels; 0 is" in smoothed
+    run(*command, "--epochs", 10)
     assert json.loads((tmp_path / "best" / "config.json").read_text())["problem_type"] == "multi_label_classification"
     assert CLASSIFY.metadata(tmp_path / "best") == {"labels": '["cat", "dog"]', "threshold": 0.5}
     predictor = CLASSIFY.predictor(str(tmp_path / "best"), 40, None)

@@ -75,4 +75,5 @@ def test_labels_are_smoothed_by_the_commands_whose_loss_is_the_trainers():
             elif any(parameter.name == "label_smoothing" for parameter in command.params):
                 yield " ".join([*names, name])
 
-    assert set(offering(typer.main.get_command(app))) == {"finetune cola", "sweep cola", "tune cola"}
+    expected = {f"{verb} {task}" for verb in ("finetune", "sweep", "tune") for task in ("classify", "cola")}
+    assert set(offering(typer.main.get_command(app))) == expected

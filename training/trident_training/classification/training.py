@@ -15,7 +15,7 @@ from trident_training.classification.data import LabelledData, texts_of
 from trident_training.classification.task import Classification
 from trident_training.data.problems import DataError
 from trident_training.finetune.run import Prepared
-from trident_training.finetune.settings import Settings
+from trident_training.finetune.settings import Settings, SettingsError
 
 
 def prepare(task: Classification, data: LabelledData, settings: Settings) -> Prepared:
@@ -24,8 +24,12 @@ def prepare(task: Classification, data: LabelledData, settings: Settings) -> Pre
     Raises:
         CheckpointError: the checkpoint cannot be loaded, or takes fewer tokens than ``settings.max_length``.
         DataError: the sentences to learn from, or those to choose by, all have one label.
+        SettingsError: labels are to be smoothed, and a text may have several.
     """
     task.check(data)
+    # The trainer smooths over labels of which a text has one.
+    if task.independent(data) and settings.label_smoothing:
+        raise SettingsError(f"label_smoothing {settings.label_smoothing:g} is not for texts with several labels; 0 is")
     labels = task.outputs(data)
     # The head's first weights are drawn here.
     set_seed(settings.seed)

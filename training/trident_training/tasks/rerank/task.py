@@ -55,6 +55,7 @@ class Rerank(Classification):
     unit = "pairs"
     labels: ClassVar = {0: "irrelevant", 1: "relevant"}
     columns: ClassVar = {"mean_reciprocal_rank": ".4f", "average_precision": ".4f"}
+    label_smoothing = False
     presets: ClassVar = {"rerank-bundled": BUNDLED}
     data = QueryOptions
     form = ("query_column", "text_column", "label_column", "label_map", "delimiter")

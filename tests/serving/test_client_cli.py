@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from trident_client.cli.pages import EXAMPLES
+from trident_client.contract import TASKS
 from trident_server.ports import free_ports
 
 pytestmark = pytest.mark.serving
@@ -62,8 +63,15 @@ def help_of(command: str) -> str:
     return shell(f"trident {command} --help", CLIENT).stdout
 
 
+# Those of tasks without a model of the project's are run in test_labels.py.
 @pytest.mark.parametrize(
-    ("command", "example"), [(command, example) for command, examples in EXAMPLES.items() for example in examples]
+    ("command", "example"),
+    [
+        (command, example)
+        for command, examples in EXAMPLES.items()
+        for example in examples
+        if command not in TASKS or TASKS[command].like is None
+    ],
 )
 def test_every_example_of_the_help_runs(triton, folder, command, example):
     assert f"  {example}\n" in help_of(command)

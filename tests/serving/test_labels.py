@@ -1,6 +1,7 @@
 """Classifiers and cross-encoders of somebody's own data: from a file through training and export to every answer."""
 
 import json
+import shlex
 import shutil
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from trident_api.app import create_app
 from trident_api.settings import ApiSettings
 from trident_client import Label, TridentClient
 from trident_client.cli.app import app
+from trident_client.cli.pages import EXAMPLES
 from typer.testing import CliRunner
 
 pytestmark = pytest.mark.serving
@@ -107,3 +109,17 @@ def test_the_command_line_asks_both(triton, tmp_path):
     ranked = CliRunner().invoke(app, ["rerank", "runs 3", "runs home today", "the dog sings", "--url", triton.http_url])
     cat, dog = (json.loads(line)["score"] for line in ranked.stdout.splitlines())
     assert dog > cat
+
+
+def test_the_examples_of_the_help_run(triton, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("mails.csv").write_text("text\nthe dog runs\n")
+    Path("candidates.csv").write_text("query,text\nruns 3,runs home today\n")
+    for example in [*EXAMPLES["classify"], *EXAMPLES["rerank"]]:
+        _, command, *options = shlex.split(example)
+        if command == "classify" and "--model" not in options:
+            options += ["--model", "topics"]
+        done = CliRunner().invoke(app, [command, *options, "--url", triton.http_url])
+        assert done.exit_code == 0, done.output
+    assert Path("labelled.jsonl").stat().st_size > 0
+    assert Path("scored.parquet").stat().st_size > 0

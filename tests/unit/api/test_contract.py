@@ -32,8 +32,9 @@ CHECKS = [
     unsupported_method,
 ]
 TOO_LARGE = 413
-# A schema can say neither what a file holds, nor that fields of another shape are refused, nor which models take pairs.
-BEYOND_A_SCHEMA = ("/pred/file", "/pred/multi", "/pred/file/multi", "/generate", "/predict")
+# A schema can say neither what a file holds, nor that fields of another shape are refused, nor which models take pairs,
+# nor which columns a task has.
+BEYOND_A_SCHEMA = ("/pred/file", "/pred/multi", "/pred/file/multi", "/generate", "/predict", "/predict/{task}")
 
 
 TRANSPORT = AsyncFakeTransport(lambda request: {})

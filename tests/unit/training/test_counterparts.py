@@ -56,7 +56,8 @@ def test_a_systems_commands_have_counterparts_that_run(system, block, place):
         # A search of two short trials, or an epoch of a tiny model, may end with answers that are all alike.
         printed = run(verb, task, *options, code=(0, 1) if verb in ("finetune", "tune", "sweep") else 0)
         assert "Error" not in printed
-    assert re.search("built from runs|edit distance", printed), printed
+    # A narrow terminal breaks the heading.
+    assert re.search(r"built from runs|\bedit\b", printed), printed
 
 
 def test_every_system_has_its_section():

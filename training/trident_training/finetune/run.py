@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict, cast
+from typing import Any, TypedDict, cast
 
 import torch
 from datasets import Dataset
@@ -33,9 +33,6 @@ from trident_training.finetune.model import TrainedModel
 from trident_training.finetune.plots import plot_training
 from trident_training.finetune.sampling import EpochLengthSampler, PartOfEachBatch
 from trident_training.finetune.settings import Settings, SettingsError, read_json, write_json
-
-if TYPE_CHECKING:
-    pass
 
 RESULT = "result.json"
 TEST_METRICS = "test_metrics.json"

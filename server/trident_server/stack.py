@@ -99,13 +99,7 @@ def _run(settings: ServerSettings, console: Console) -> None:
             triton_grpc_url=triton.grpc_url,
             log_file=settings.cache_dir / "facade.log",
             ready_timeout=settings.ready_timeout,
-            settings={
-                "api_keys_file": settings.api_keys_file,
-                "otlp_endpoint": settings.otlp_endpoint,
-                "models": ",".join(settings.sets) or None,
-                # Where gRPC takes TLS alone, under a name that need not be this machine's, HTTP is this machine's own.
-                "triton_protocol": "http" if settings.tls else None,
-            },
+            settings=facade_settings(settings),
             tls=settings.tls,
         )
         console.print("Starting Triton ...")
@@ -122,6 +116,18 @@ def _run(settings: ServerSettings, console: Console) -> None:
             for each in watched:
                 each.check()
             time.sleep(WATCH_SECONDS)
+
+
+def facade_settings(settings: ServerSettings) -> dict[str, object]:
+    """Return what the facade is told of the server's settings; what is None is left to its environment."""
+    return {
+        "api_keys_file": settings.api_keys_file,
+        "otlp_endpoint": settings.otlp_endpoint,
+        "models": ",".join(settings.sets) or None,
+        # Where gRPC takes TLS alone, under a name that need not be this machine's, HTTP is this machine's own; and
+        # Triton 24.10's gRPC loses the trace's context of every third request.
+        "triton_protocol": "http" if settings.tls or settings.otlp_endpoint else None,
+    }
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 from trident_server.settings import ServerSettings, reachable
+from trident_server.stack import facade_settings
 
 
 @pytest.fixture(autouse=True)
@@ -75,3 +76,9 @@ def test_tls_is_wanted_whole(tmp_path):
     key.touch()
     assert ServerSettings(tls_certificate=certificate, tls_key=key).tls == (certificate, key, None)
     assert ServerSettings().tls is None
+
+
+def test_the_facade_asks_over_http_where_traces_are_collected():
+    assert facade_settings(ServerSettings())["triton_protocol"] is None
+    told = facade_settings(ServerSettings(otlp_endpoint="http://127.0.0.1:4318"))
+    assert (told["triton_protocol"], told["otlp_endpoint"]) == ("http", "http://127.0.0.1:4318")

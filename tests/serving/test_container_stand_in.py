@@ -29,8 +29,8 @@ PATIENT = Timeout(read=600)
 @pytest.fixture(scope="module")
 def stand_in(serve_models, tmp_path_factory) -> Iterator[TritonProcess]:
     repository = stage("model_repository", tmp_path_factory.mktemp("stand_in") / "models")
-    # Of the same code as its English sisters, and the largest.
-    for folder in repository.glob("sts_ko*"):
+    # Of the same code as their English sisters, and the largest.
+    for folder in repository.glob("*_ko*"):
         shutil.rmtree(folder)
     as_in_the_container(repository)
     with serve_models(repository, isolated=True, config_name="container") as process:

@@ -1,8 +1,10 @@
 """Question answering as it is served, from Triton up to the facade."""
 
+import json
 import random
 import re
 import shutil
+import unicodedata
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -44,6 +46,17 @@ ODD_TEXT = st.lists(
     min_size=1,
     max_size=60,
 ).map(" ".join)
+KOREAN_DANUBE = "다뉴브강은 독일의 검은 숲에서 시작하여 흑해로 흘러간다. 길이는 2,850km이고 열 나라를 지난다."
+KOREAN_OBSERVATORY = "천문대는 1874년에 클라라 위트모어가 세웠으며, 지금은 부산 대학교가 운영하고 있다."
+#: The same for the Korean reader; a particle may stay on what ends a word.
+KOREAN_QUESTIONS = [
+    (KOREAN_DANUBE, "다뉴브강은 어디에서 시작되는가?", {"독일의 검은 숲", "독일의 검은 숲에서", "검은 숲"}),
+    (KOREAN_DANUBE, "다뉴브강의 길이는?", {"2,850km"}),
+    (KOREAN_DANUBE, "다뉴브강은 어느 바다로 흘러가는가?", {"흑해", "흑해로"}),
+    (KOREAN_OBSERVATORY, "천문대를 세운 사람은 누구인가?", {"클라라 위트모어", "클라라 위트모어가"}),
+    (KOREAN_OBSERVATORY, "천문대는 언제 세워졌는가?", {"1874년", "1874년에"}),
+    (KOREAN_OBSERVATORY, "천문대를 운영하는 곳은?", {"부산 대학교", "부산 대학교가"}),
+]
 
 
 def test_questions_are_answered(client):
@@ -54,6 +67,35 @@ def test_questions_are_answered(client):
         assert 0 < answer.score <= 1
         right += "Monday" in answer.answer if accepted is None else answer.answer in accepted
     assert right >= len(QUESTIONS) - 1, found
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_the_korean_reader_answers_korean_composed_and_decomposed(client, form):
+    for context, question, right in KOREAN_QUESTIONS:
+        context = unicodedata.normalize(form, context)
+        (answer,) = client.answer(unicodedata.normalize(form, question), context, model="qa_ko")
+        assert unicodedata.normalize("NFC", answer.answer) in right
+        assert answer.answer == context[answer.start : answer.end]
+
+
+@pytest.mark.parametrize("protocol", ["http", "grpc"])
+def test_a_server_is_scored_on_questions_with_and_without_an_answer(triton, tmp_path, protocol):
+    rows = [
+        {"id": str(place), "context": context, "question": question, "answers": {"text": [said], "answer_start": [at]}}
+        for place, (context, question, right) in enumerate(KOREAN_QUESTIONS)
+        for said, at in [(max(right, key=len), context.index(max(right, key=len)))]
+    ]
+    data = tmp_path / "questions.jsonl"
+    data.write_text("\n".join(map(json.dumps, rows)))
+    url = triton.http_url if protocol == "http" else triton.grpc_url
+    command = ["evaluate", "qa", "--server", url, "--protocol", protocol, "--model", "qa_ko", "--data", str(data)]
+    done = CliRunner().invoke(app, [*command, "--metric", "korquad", "--no-answer", "1"], env={"COLUMNS": "160"})
+    assert done.exit_code == 0, done.output
+    (scores,) = (line.split("│")[2:-1] for line in done.output.splitlines() if line.startswith("│"))
+    f1, _, _, _, refused, answered = map(float, scores)
+    # Half of the questions have no answer in the passage that they are put to, and this reader declines none.
+    assert f1 == pytest.approx(50, abs=10)
+    assert (refused, answered) == (0, 100)
 
 
 @given(ODD_TEXT)

@@ -207,7 +207,7 @@ def test_a_part_of_the_repository_is_served_alone(serve):
     unknown = serve(MODEL_REPOSITORY, "--models", "cola,grammar")
     status, _, errors = unknown.end()
     assert status == 1
-    assert "holds no models called 'grammar' (there are: cola, cola_small, qa, sts, sts_ko)." in " ".join(
+    assert "holds no models called 'grammar' (there are: cola, cola_small, qa, qa_ko, sts, sts_ko)." in " ".join(
         errors.split()
     )
 

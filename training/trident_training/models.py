@@ -119,6 +119,7 @@ def shipped_recipes() -> dict[str, Recipe]:
         recipe("cola", "cola", "base", "en"),
         recipe("cola_small", "cola", "small", "en"),
         recipe("qa", "qa", "small", "en"),
+        recipe("qa_ko", "qa", "multilingual", "ko"),
         recipe("sts", "sts", "small"),
         recipe("sts_ko", "sts", "multilingual"),
     )

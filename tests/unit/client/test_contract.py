@@ -23,7 +23,7 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The repository's configurations, and beside them a set of each task whose sets are made."""
     folder: Path = tmp_path_factory.mktemp("models")
     shutil.copytree(
-        REPOSITORY, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.pt", "*.json", "sts_ko*", "*_small*")
+        REPOSITORY, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.pt", "*.json", "*_ko*", "*_small*")
     )
     for task in TASKS.values():
         if task.like is not None:

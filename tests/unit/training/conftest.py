@@ -70,7 +70,7 @@ def repository(tmp_path) -> Path:
     """The repository's source, sized for the tiny checkpoints."""
     folder = tmp_path / "model_repository"
     shutil.copytree(
-        SOURCE, folder, ignore=shutil.ignore_patterns("model.pt", "*.json", "__pycache__", "sts_ko*", "cola_small*")
+        SOURCE, folder, ignore=shutil.ignore_patterns("model.pt", "*.json", "__pycache__", "*_ko*", "*_small*")
     )
     for file in folder.glob("*/config.pbtxt"):
         text = file.read_text().replace("384", "32").replace('"96"', '"8"')

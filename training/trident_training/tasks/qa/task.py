@@ -184,7 +184,7 @@ class QuestionAnswering(Task):
 
     def query(self, client: TridentClient, model: str, rows: Dataset) -> Any:
         """Ask for each question's best answer."""
-        questions = zip(rows["question"], rows["context"], strict=True)
+        questions = [(row["question"], row["context"]) for row in rows]
         return [(spans[0].answer, spans[0].score) for spans in client.answer_many(questions, model=model)]
 
     def exported(self, export: Exported) -> Predictor:

@@ -6,7 +6,7 @@ import asyncio
 import random
 import time
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -78,11 +78,12 @@ def mixed(
     wanted = names or ENSEMBLES
     with console.reporting("mixed"), TemporaryDirectory(prefix="trident-mixed-") as name:
         folder = Path(name)
-        if url is None:
+        running: AbstractContextManager[Addresses]
+        if url is not None:
+            running = nullcontext(Addresses(url, url))
+        else:
             models = tuple(dict.fromkeys(m for each in choose(ensembles(repository), wanted) for m in each.models))
             running = served(link_models(repository, models, folder / "models"), folder, config_name=config_name)
-        else:
-            running = nullcontext(Addresses(url, url))
         with running as addresses, TritonState(addresses.of(protocol), protocol) as state:
             chosen = choose(state.ensembles(), wanted)
             measured = _measure(addresses.of(protocol), protocol, chosen, characters, in_flight, warm_up, seconds)

@@ -29,6 +29,7 @@ def test_children_ignore_no_signal():
             child.kill()
 
 
+@pytest.mark.slow
 def test_children_ignore_no_signal_when_the_caller_of_the_suite_does(tmp_path):
     def ignore():
         for number in FROM_OUTSIDE:

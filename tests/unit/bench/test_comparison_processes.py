@@ -185,6 +185,7 @@ def test_a_paused_tree_takes_no_time_and_goes_on_when_resumed() -> None:
                 each.kill()
 
 
+@pytest.mark.slow
 def test_an_environment_that_cannot_be_installed_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))

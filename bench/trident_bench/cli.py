@@ -8,6 +8,7 @@ import typer
 
 from trident_bench.compare.command import compare
 from trident_bench.load.command import load
+from trident_bench.mixed import mixed
 from trident_bench.profiling.command import profile
 from trident_bench.tuning.command import tune
 
@@ -23,6 +24,7 @@ def bench() -> None:
 
 app.command("compare")(compare)
 app.command()(load)
+app.command()(mixed)
 app.command()(profile)
 app.command()(tune)
 

@@ -14,6 +14,7 @@ import yaml
 from image_context import DOCKER, instructions, stage
 from kustomization import render
 from prometheus_queries import GPU_METRICS, OWN_LABELS, OWN_METRICS, named, queries, rules
+from served_models import READY_SECONDS
 from trident_server.errors import ServerStartError
 from trident_server.facade import FacadeProcess
 from trident_server.machine import gpus
@@ -36,6 +37,7 @@ def facade(triton, tmp_path_factory):
         triton_url=triton.http_url,
         triton_grpc_url=triton.grpc_url,
         log_file=log_file,
+        ready_timeout=READY_SECONDS,
         settings={"deadline": 20},
     ) as process:
         for path, body in (

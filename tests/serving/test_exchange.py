@@ -92,6 +92,7 @@ class Asking:
 
     def __init__(self, stand: Stand) -> None:
         self.seen: Counter[float | str] = Counter()
+        self._answered = [0, 0]
         self._stop = threading.Event()
         self._stand = stand
         self._threads = [threading.Thread(target=each) for each in (self._ask_facade, self._ask_triton)]
@@ -107,7 +108,11 @@ class Asking:
             each.join()
 
     def now(self) -> Counter[float | str]:
-        """Return what comes from now on for a moment."""
+        """Return what is asked for from now on, for a moment, by both."""
+        # What either has under way may be of before, however late it is read.
+        under_way = self._answered.copy()
+        while any(now == then for now, then in zip(self._answered, under_way, strict=True)):
+            time.sleep(0.01)
         before = self.seen.copy()
         while (self.seen - before).total() < 10:
             time.sleep(0.01)
@@ -119,6 +124,7 @@ class Asking:
                 ready, answer = http.get("/health/ready"), http.post("/generate", json={"passage": "x"})
                 self.seen[round(answer.json()["prob"], 2) if answer.is_success else answer.text] += 1
                 self.seen.update([] if ready.is_success else [ready.text])
+                self._answered[0] += 1
 
     def _ask_triton(self) -> None:
         with TridentClient(self._stand.grpc_url, protocol="grpc") as client:
@@ -127,6 +133,7 @@ class Asking:
                     self.seen[round(float(client.acceptability(["x"])[0]), 2)] += 1
                 except Exception as error:
                     self.seen[repr(error)] += 1
+                self._answered[1] += 1
 
 
 def serve_command(stand: Stand, *words: str) -> tuple[int, str]:

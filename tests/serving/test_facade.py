@@ -17,6 +17,7 @@ from fuzzing import looking
 from hypothesis import given
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import status_code_conformance
+from served_models import READY_SECONDS
 from trident_server.errors import ServerStartError
 from trident_server.facade import FacadeProcess
 from trident_server.ports import free_ports
@@ -39,6 +40,7 @@ def facade_of(triton, log_file, **chosen):
         triton_url=triton.http_url,
         triton_grpc_url=triton.grpc_url,
         log_file=log_file,
+        ready_timeout=READY_SECONDS,
         stop_grace=0.0,
         settings=chosen,
     )

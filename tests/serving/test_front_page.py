@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import typer
+from served_models import READY_SECONDS
 from trident_server.facade import FacadeProcess
 from trident_training.checkpoints.bundled import MADE
 from trident_training.cli import app
@@ -69,6 +70,7 @@ def facade(triton, tmp_path_factory):
         triton_url=triton.http_url,
         triton_grpc_url=triton.grpc_url,
         log_file=tmp_path_factory.mktemp("facade") / "facade.log",
+        ready_timeout=READY_SECONDS,
     ) as process:
         yield process
 

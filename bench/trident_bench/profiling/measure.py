@@ -49,14 +49,19 @@ class Level:
     batches: Mapping[str, float]
 
 
-def new_client(url: str, protocol: Protocol) -> AsyncTridentClient:
+def new_client(url: str, protocol: Protocol, read: float = READ_TIMEOUT) -> AsyncTridentClient:
     """Return a client; a failed request is not made again, for its time would be two requests'.
+
+    Args:
+        url: ``host:port``.
+        protocol: of the service there.
+        read: seconds that an answer may take.
 
     Raises:
         BenchError: the address is none.
     """
     try:
-        return AsyncTridentClient(url, protocol=protocol, timeout=Timeout(read=READ_TIMEOUT), retry=Retry(attempts=1))
+        return AsyncTridentClient(url, protocol=protocol, timeout=Timeout(read=read), retry=Retry(attempts=1))
     except ValueError as error:
         raise BenchError(f"{url} is no host:port ({error}).") from error
 

@@ -13,6 +13,7 @@ from chaos.asking import GRPC, Question, asked_before, same
 from chaos.faults import FAULTS, GENTLE, STEADY, suffer, table
 from chaos.stand import Stand
 from chaos.traffic import Outcome, Traffic
+from served_models import READY_SECONDS
 from stand_in import write_models
 from trident_client import OverloadedError, ReadTimeoutError, Request, Retry, Timeout, TridentClient
 from trident_server.facade import FacadeProcess
@@ -77,8 +78,9 @@ def test_lists_that_are_too_many_are_refused_with_a_time_and_leave_nothing_in_tr
         for name, port in (("", "http"), ("grpc_", "grpc"))
     }
     settings = {"deadline": FLOOD_SECONDS, "models": "cola"}
+    log = tmp_path / "facade.log"
     with (
-        FacadeProcess(**triton, log_file=tmp_path / "facade.log", stop_grace=0.0, settings=settings) as facade,
+        FacadeProcess(**triton, log_file=log, ready_timeout=READY_SECONDS, stop_grace=0.0, settings=settings) as facade,
         httpx.Client(
             base_url=facade.url, timeout=120, limits=httpx.Limits(max_connections=64), trust_env=False
         ) as http,
@@ -86,8 +88,10 @@ def test_lists_that_are_too_many_are_refused_with_a_time_and_leave_nothing_in_tr
     ):
         # 16 batches of 20 ms each: so many at once would take some twenty seconds.
         answers = list(clients.map(lambda _: http.post("/acceptability", json={"sentences": texts}), range(64)))
-        time.sleep(1.0)
-        assert soak_of_nobody(stand)["pending in Triton"] == [0.0]
+        deadline = time.monotonic() + 30
+        while (left := soak_of_nobody(stand)["pending in Triton"]) != [0.0] and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert left == [0.0]
     by_status = {status: [each for each in answers if each.status_code == status] for status in (200, 429, 504)}
     assert sum(map(len, by_status.values())) == 64
     assert by_status[200]
@@ -144,7 +148,8 @@ def test_a_flood_is_told_with_what_became_of_it_and_when_speed_was_full_again(st
 def test_a_facade_whose_log_finds_the_disk_full_answers(stand):
     triton = {"triton_url": f"127.0.0.1:{stand.ports['http-port']}"}
     triton["triton_grpc_url"] = f"127.0.0.1:{stand.ports['grpc-port']}"
-    with FacadeProcess(**triton, log_file=Path("/dev/full"), stop_grace=0.0, settings={"models": "cola"}) as facade:
+    options = {"ready_timeout": READY_SECONDS, "stop_grace": 0.0, "settings": {"models": "cola"}}
+    with FacadeProcess(**triton, log_file=Path("/dev/full"), **options) as facade:
         for _ in range(3):
             answer = httpx.post(f"{facade.url}/generate", json={"passage": "x" * 50}, trust_env=False)
             assert answer.json() == {"prob": pytest.approx(0.5)}

@@ -81,10 +81,10 @@ def test_the_deadline_is_each_batch_s_and_not_the_file_s(make_api, transport, mo
         return await infer(request)
 
     monkeypatch.setattr(transport, "infer", slow)
-    api = make_api(deadline=0.3)
+    api = make_api(deadline=0.6)
     answer = upload(api, as_json(ROWS * 2))
     assert answer.status_code == 200
-    assert answer.json()["runtime(sec)"] > 0.3
+    assert answer.json()["runtime(sec)"] > 0.6
     seconds = 10
     assert upload(api, as_json(ROWS * 2)).status_code == 504
 

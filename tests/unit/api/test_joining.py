@@ -50,9 +50,15 @@ def joiner(carrier) -> Joiner[int, int]:
     return Joiner(carrier)
 
 
+async def settle() -> None:
+    """Let everything happen that waits for nothing but its turn: told by turns, for a moment may be too short."""
+    for _ in range(100):
+        await asyncio.sleep(0)
+
+
 async def begin(joiner, *asked: list[int]) -> list[asyncio.Task]:
     tasks = [asyncio.ensure_future(joiner(items)) for items in asked]
-    await asyncio.sleep(0.01)
+    await settle()
     return tasks
 
 
@@ -76,7 +82,7 @@ async def test_a_second_call_starts_when_as_many_requests_wait_as_the_first_carr
     joined = await begin(joiner, [3] * 9, [4], [5])
     carrier.turns[0].set()
     await first[0]
-    await asyncio.sleep(0.01)
+    await settle()
     assert carrier.calls[2:] == [[3] * 9 + [4, 5]]
     carrier.turns[1].set()
     await first[1]
@@ -98,7 +104,7 @@ async def test_what_waits_goes_as_soon_as_no_call_is_under_way(joiner, carrier):
     assert carrier.calls[2:] == [[3, 4]]
     carrier.turns[2].set()
     await asyncio.gather(*joined)
-    await asyncio.sleep(0.01)
+    await settle()
     assert carrier.calls[3:] == [[5]]
     carrier.go.set()
     assert await asyncio.gather(*last) == [[10]]
@@ -167,14 +173,14 @@ async def test_a_call_is_given_up_when_all_who_wait_for_it_have_left(joiner, car
     carried = await begin(joiner, [1], [2])
     together = await begin(joiner, [3], [4])
     carried[0].cancel()
-    await asyncio.sleep(0.01)
+    await settle()
     # The call that was given up made room for one of both.
     assert (carrier.cancelled, carrier.calls[2:]) == (1, [[3, 4]])
     together[0].cancel()
-    await asyncio.sleep(0.01)
+    await settle()
     assert carrier.cancelled == 1
     together[1].cancel()
-    await asyncio.sleep(0.01)
+    await settle()
     assert carrier.cancelled == 2
     carrier.go.set()
     assert await carried[1] == [4]
@@ -192,18 +198,27 @@ async def test_a_call_is_given_up_when_all_who_wait_for_it_have_left(joiner, car
 async def test_many_requests_of_the_facade_are_few_of_triton_and_answered_as_alone(
     answer_by_length, configurations, path, body, model
 ):
-    class Slow(AsyncFakeTransport):
+    class Held(AsyncFakeTransport):
         async def infer(self, request):
-            await asyncio.sleep(0.05)
+            await all_here.wait()
             return await super().infer(request)
 
-    async def ask(count: int, **settings: object) -> tuple[list[httpx.Response], list[int]]:
-        transport = Slow(answer_by_length, configurations=configurations)
-        app = create_app(ApiSettings(**settings), lambda settings: AsyncTridentClient(transport=transport))
+    all_here = asyncio.Event()
+
+    async def ask(count: int) -> tuple[list[httpx.Response], list[int]]:
+        all_here.clear()
+        transport = Held(answer_by_length, configurations=configurations)
+        app = create_app(ApiSettings(), lambda settings: AsyncTridentClient(transport=transport))
         async with app.router.lifespan_context(app):
             web = httpx.ASGITransport(app=app)
             async with httpx.AsyncClient(transport=web, base_url="http://facade") as client:
-                answers = await asyncio.gather(*(client.post(path, json=body) for _ in range(count)))
+                asked = [asyncio.create_task(client.post(path, json=body)) for _ in range(count)]
+                async with asyncio.timeout(60):
+                    while app.state.inference._admission.running < count:
+                        await asyncio.sleep(0.001)
+                await settle()
+                all_here.set()
+                answers = await asyncio.gather(*asked)
         assert {request.model for request in transport.requests} == {model}
         return answers, [len(next(iter(request.inputs.values()))) for request in transport.requests]
 

@@ -88,11 +88,11 @@ async def test_what_is_too_much_is_refused_at_once_and_the_rest_is_answered(http
 async def test_the_wait_is_told(http, transport):
     asked = [asyncio.create_task(http.post("/generate", json=PASSAGE)) for _ in range(3)]
     await until(lambda: transport.held == 2)
-    await asyncio.sleep(0.02)
+    await asyncio.sleep(0.2)
     transport.go.set()
     answers = await asyncio.gather(*asked)
     waits = sorted(float(answer.headers["x-queue-time"]) for answer in answers)
-    assert waits[1] < 20 <= waits[2]
+    assert waits[1] < 200 <= waits[2]
     assert all(float(answer.headers["x-inference-time"]) >= 0 for answer in answers)
 
 
@@ -106,11 +106,11 @@ async def test_health_and_metrics_do_not_wait(http, transport):
     await asyncio.gather(*asked)
 
 
-@pytest.mark.parametrize("app", [{"max_concurrent": 1, "deadline": 0.05}], indirect=True)
+@pytest.mark.parametrize("app", [{"max_concurrent": 1, "deadline": 0.5}], indirect=True)
 async def test_past_the_deadline_is_a_504_whether_it_waited_or_was_answered_slowly(http, transport):
     answers = await asyncio.gather(*(http.post("/generate", json=PASSAGE) for _ in range(3)))
     assert {answer.status_code for answer in answers} == {504}
-    assert "within 0.05 s" in answers[0].json()["detail"]
+    assert "within 0.5 s" in answers[0].json()["detail"]
     assert transport.held == 0
     transport.go.set()
     assert (await http.post("/generate", json=PASSAGE)).status_code == 200
@@ -202,7 +202,7 @@ async def test_a_client_that_goes_away_from_a_streamed_answer_frees_its_turn(htt
     assert transport.held == transport.stuck == 0
 
 
-@pytest.mark.parametrize("app", [{"max_concurrent": 1, "max_waiting": 0, "deadline": 0.3}], indirect=True)
+@pytest.mark.parametrize("app", [{"max_concurrent": 1, "max_waiting": 0, "deadline": 1.0}], indirect=True)
 async def test_a_client_that_takes_nothing_of_its_answer_frees_its_turn(http, app, transport):
     scope, messages = upload()
     blocked = asyncio.Event()

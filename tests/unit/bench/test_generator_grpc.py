@@ -84,19 +84,22 @@ async def test_what_the_server_refuses_is_told() -> None:
 
 
 async def test_a_server_that_stops_is_told() -> None:
+    asked = asyncio.Event()
+
     async def never(request: bytes, context: grpc.aio.ServicerContext) -> bytes:
-        await asyncio.sleep(60)
+        asked.set()
+        await asyncio.sleep(600)
         return request
 
     async with AsyncExitStack() as stack:
         async with served(never) as connector:
             (ask,) = await connector(stack, 1)
             under_way = asyncio.ensure_future(ask(b"x"))
-            await asyncio.sleep(0.1)
+            await asyncio.wait_for(asked.wait(), 60)
         with pytest.raises(MeasurementError, match=r"closed the connection|status 14|reset"):
-            await asyncio.wait_for(under_way, 5)
+            await asyncio.wait_for(under_way, 60)
         with pytest.raises(MeasurementError, match="closed the connection"):
-            await asyncio.wait_for(ask(b"x"), 5)
+            await asyncio.wait_for(ask(b"x"), 60)
 
 
 async def test_a_request_that_is_longer_than_a_frame_is_refused() -> None:

@@ -98,10 +98,10 @@ async def test_a_slow_server_is_measured_until_every_connection_had_its_turns() 
 
 
 async def test_a_server_that_is_too_slow_is_no_measurement(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loop, "LONGEST_SECONDS", 0.1)
+    monkeypatch.setattr(loop, "LONGEST_SECONDS", 0.5)
     async with served(Server(seconds=0.05)) as address:
         contents = [requests.json_request(address, "/", {})]
-        with pytest.raises(MeasurementError, match=r"only \d requests were answered"):
+        with pytest.raises(MeasurementError, match=r"only \d+ requests were answered"):
             await loop.closed_loop(http(address), contents, in_flight=1, seconds=0.05, turns=1000)
 
 
@@ -123,7 +123,7 @@ async def test_failures_of_a_tolerant_load_are_counted_and_connections_are_opene
 
     async with served(Flaky(seconds=0.002)) as address:
         contents = [requests.json_request(address, "/", {})]
-        sample = await loop.closed_loop(http(address), contents, 3, seconds=0.3, turns=0, tolerant=True)
+        sample = await loop.closed_loop(http(address), contents, 3, seconds=0.3, turns=12, tolerant=True)
     assert len(sample.times) > 20
     assert sample.failures.total() > 0
     assert all("closed the connection" in reason for reason in sample.failures)

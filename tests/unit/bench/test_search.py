@@ -263,6 +263,8 @@ def test_an_interrupt_keeps_what_was_found(repository, monkeypatch):
         (["tune", "sts", "--name", "a/b"], "'a/b' cannot name a configuration"),
         (["profile", "nothing"], "There is no ensemble 'nothing' (there are: sts)"),
         (["profile", "sts", "--config-name", "nobody"], "has configs/nobody.pbtxt"),
+        (["mixed", "nothing"], "There is no ensemble 'nothing' (there are: sts)"),
+        (["mixed", "sts", "--url", "127.0.0.1:9"], "No Triton answers over grpc at 127.0.0.1:9"),
         (["profile", "sts", "--url", "127.0.0.1:9"], "No Triton answers over grpc at 127.0.0.1:9"),
         (["profile", "sts", "--url", "127.0.0.1:9", "--protocol", "http"], "No Triton answers over http"),
     ],

@@ -17,7 +17,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from trident_bench.tuning.named import MARK
 from trident_client import contract
-from trident_server.machine import Machine
+from trident_server.machine import Machine, processor
 from trident_training import models as served
 from trident_training.checkpoints.loading import load_encoder
 from trident_training.checkpoints.pooling import Pooling
@@ -93,6 +93,7 @@ def test_models_are_built_once_and_then_left_alone(recipe: Recipe, target: Model
     code, printed = run("models", "--repository", target.repository, "--dtype", "float32")
     assert code == 0
     assert "sts: built from a tiny encoder in float32" in printed
+    assert re.search(r"; [\d,]+ tokens a second on \d+ threads?,", printed)
     built = target.network_file.stat().st_mtime_ns
     code, printed = run("models", "--repository", target.repository, "--dtype", "float32")
     assert (code, printed.strip()) == (0, "✓ sts: fresh")
@@ -108,6 +109,11 @@ def test_the_report_says_what_was_exported_and_how_close_it_is(recipe: Recipe, t
     assert report["packed"] is True
     assert 0 <= report["parity"]["largest_difference"] <= 1e-5
     assert report["parity"]["longest"] == report["max_tokens"] == 40
+    # Of 4, 8, ... and 40 tokens.
+    speed = report["speed"]
+    assert (speed["sequences"], speed["tokens"], speed["threads"]) == (10, 220, torch.get_num_threads())
+    assert speed["tokens_per_second"] == pytest.approx(22 * speed["sequences_per_second"], rel=0.01)
+    assert speed["processor"] == processor()
     assert not list(target.repository.rglob(".model.pt.*")), "a draft was left behind"
 
 

@@ -1,5 +1,6 @@
 """What Triton and the facade have in common as child processes, shown on a small web server."""
 
+import re
 import sys
 import time
 
@@ -40,7 +41,7 @@ class WebServer(ChildServer):
     NAME = "The web server"
     READY_PATH = "/ready"
 
-    def __init__(self, log_file, *, program=WEB_SERVER, status=200, stubborn=False, ready_timeout=30, stop_grace=5):
+    def __init__(self, log_file, *, program=WEB_SERVER, status=200, stubborn=False, ready_timeout=120, stop_grace=5):
         (port,) = free_ports(1)
         super().__init__(
             host="127.0.0.1", port=port, log_file=log_file, ready_timeout=ready_timeout, stop_grace=stop_grace
@@ -65,11 +66,16 @@ def test_it_is_ready_inside_gone_outside_and_can_be_started_again(tmp_path):
 
 
 def test_who_is_late_is_stopped_and_quoted(tmp_path):
-    server = WebServer(tmp_path / "log", status=503, ready_timeout=2)
-    says = r"The web server was not ready after 2 s: /ready answers 503: still warming up\.\n  listening\n.*log"
-    with pytest.raises(ServerStartError, match=says):
-        server.start()
-    assert not psutil.pid_exists(server.pid)
+    # Where the machine is busy, it takes longer than the first of these to listen.
+    for seconds in (2, 60):
+        server = WebServer(tmp_path / "log", status=503, ready_timeout=seconds)
+        with pytest.raises(ServerStartError, match=f"The web server was not ready after {seconds} s") as failure:
+            server.start()
+        assert not psutil.pid_exists(server.pid)
+        if "answers" in str(failure.value):
+            break
+    says = rf"after {seconds} s: /ready answers 503: still warming up\.\n  listening\n.*log"
+    assert re.search(says, str(failure.value))
 
 
 def test_who_exits_before_it_is_ready_is_told_with_its_log(tmp_path):
@@ -82,7 +88,7 @@ def test_who_dies_while_it_serves_is_told_with_what_it_said_since_it_was_ready(t
     with WebServer(tmp_path / "log") as server:
         ask_ready(server.pid, "127.0.0.1", server._port, "/last-words")
         psutil.Process(server.pid).kill()
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 120
         while (error := death_of(server)) is None and time.monotonic() < deadline:
             time.sleep(0.01)
     assert str(error) == f"The web server was killed by SIGKILL.\n  out of memory\nThe whole log: {tmp_path / 'log'}"

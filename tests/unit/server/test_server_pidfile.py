@@ -50,7 +50,7 @@ def test_one_server_per_directory(tmp_path, holder):
 def test_stop_ends_the_holder_and_frees_the_directory(tmp_path, holder):
     server = holder()
     assert pidfile.stop(tmp_path) == server.pid
-    assert server.wait(1) == -signal.SIGTERM
+    assert server.wait(60) == -signal.SIGTERM
     with pidfile.hold(tmp_path):
         pass
 

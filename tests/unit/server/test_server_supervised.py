@@ -30,7 +30,7 @@ time.sleep(600)
 """
 
 
-def wait_for(condition, seconds=10.0):
+def wait_for(condition, seconds=120.0):
     deadline = time.monotonic() + seconds
     while not (found := condition()):
         assert time.monotonic() < deadline, "waited too long"
@@ -43,7 +43,7 @@ def lives(pid: int) -> bool:
 
 
 class Server:
-    def __init__(self, folder: Path, *behaviour: str, grace: float = 5.0):
+    def __init__(self, folder: Path, *behaviour: str, grace: float = 60.0):
         self.log_file = folder / "logs" / "server.log"
         self.shm_prefix = new_shm_prefix()
         self.process = SupervisedProcess(
@@ -91,7 +91,7 @@ def test_a_child_that_ignores_sigterm_is_killed_after_its_grace(start):
     server = start("stubborn", grace=0.5)
     asked = time.monotonic()
     server.process.stop()
-    assert 0.5 <= time.monotonic() - asked < 5
+    assert 0.5 <= time.monotonic() - asked < 30
     assert describe_exit(server.process.poll()) == "was killed by SIGKILL"
     assert server.has_left_nothing()
 

@@ -24,6 +24,7 @@ print(before, page_faults())
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc's settings")
 def test_kept_memory_is_not_mapped_again():
     # Were a tensor's pages mapped only once without it too, the module could go.

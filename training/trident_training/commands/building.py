@@ -52,9 +52,10 @@ def build_model(
 
 
 def _summary(report: dict[str, Any]) -> str:
-    parity = report["parity"]
+    parity, speed = report["parity"], report["speed"]
     return (
         f"built from {escape(report['source'])} in {report['dtype']}; against the plain float32 model over "
         f"{parity['sequences']} sequences: largest difference {parity['largest_difference']:.1e}, "
-        f"smallest cosine {parity['smallest_cosine']:.6f}"
+        f"smallest cosine {parity['smallest_cosine']:.6f}; {speed['tokens_per_second']:,} tokens a second "
+        f"on {speed['threads']} thread{'s'[: speed['threads'] != 1]}"
     )

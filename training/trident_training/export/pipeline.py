@@ -23,6 +23,7 @@ from trident_training.checkpoints.precision import Precision
 from trident_training.export.encoders import packed_encoder, padded_encoder
 from trident_training.export.heads import Head
 from trident_training.export.parity import Parity, ParityError, Tolerance, compare, sample_batches
+from trident_training.export.speed import LENGTHS, Speed, measure
 from trident_training.repository import ModelSet
 
 #: What a network answers, beside it: `trident-serve promote` asks for it before it serves the network.
@@ -50,6 +51,7 @@ class Export:
         float32_because: why it computes in float32 though another precision was wanted; None where none was.
         parity: the comparison with the plain model.
         tolerance: what the comparison was held to.
+        speed: how fast it is on this machine.
         checks: a few of the sequences that were compared, as Triton is asked for them, and what the export answered.
     """
 
@@ -60,6 +62,7 @@ class Export:
     float32_because: str | None
     parity: Parity
     tolerance: Tolerance
+    speed: Speed
     checks: Sequence[Mapping[str, Any]] = ()
 
     def report(self) -> dict[str, Any]:
@@ -72,6 +75,7 @@ class Export:
             "float32_because": self.float32_because,
             "parity": self.parity.as_dict(),
             "tolerance": asdict(self.tolerance),
+            "speed": self.speed.as_dict(),
         }
 
 
@@ -94,10 +98,13 @@ def export(head: Head, precision: Precision, max_tokens: int, *, or_float32: boo
     batches = sample_batches(config.vocab_size, config.pad_token_id, max_tokens)
     # A sliding window changes nothing in a sequence that it takes in whole: the longest is among the trial's.
     trial = [max((each for batch in batches for each in batch), key=len), *batches[-1]]
-    trace, reason = _choose_layout(head, trial)
+    trace, reason, traced = _choose_layout(head, trial)
+    if precision is not Precision.FLOAT32:
+        # What will hardly be taken need not be held beside what is.
+        traced = None
     refused = None
     while True:
-        module = _script(head, trace, precision)
+        module = _script(head, trace, precision) if traced is None else traced
         tolerance = head.tolerances[precision]
         parity = _compare(module, head, batches)
         try:
@@ -108,7 +115,10 @@ def export(head: Head, precision: Precision, max_tokens: int, *, or_float32: boo
             precision, refused = Precision.FLOAT32, f"{precision.value} is refused: {error}"
         else:
             checks = _checks(module, head, [batch[0] for batch in batches[-CHECKED:]])
-            return Export(module, head.width, precision, reason, refused, parity, tolerance, checks)
+            by_length = {len(each): each for batch in batches for each in batch}
+            sentences = [by_length[length] for length in LENGTHS if length in by_length]
+            speed = measure(functools.partial(head.call, module), sentences)
+            return Export(module, head.width, precision, reason, refused, parity, tolerance, speed, checks)
 
 
 def install(export: Export, texts: Mapping[Path, str], target: ModelSet, facts: dict[str, Any]) -> None:
@@ -141,8 +151,8 @@ def install(export: Export, texts: Mapping[Path, str], target: ModelSet, facts: 
         drafted_report.replace(target.report_file)
 
 
-def _choose_layout(head: Head, trial: list[torch.Tensor]) -> tuple[Trace, str | None]:
-    """Return how to trace this encoder, and why padding is computed where it is.
+def _choose_layout(head: Head, trial: list[torch.Tensor]) -> tuple[Trace, str | None, torch.jit.ScriptModule | None]:
+    """Return how to trace this encoder, why padding is computed where it is, and what is packed in float32 else.
 
     Args:
         head: encoder and head.
@@ -153,8 +163,8 @@ def _choose_layout(head: Head, trial: list[torch.Tensor]) -> tuple[Trace, str | 
         _compare(module, head, [trial]).check(head.tolerances[Precision.FLOAT32])
     # Whatever an unforeseen architecture trips over on a packed row, padding still serves it.
     except Exception as error:
-        return padded_encoder, str(error).strip().rpartition("\n")[2] or type(error).__name__
-    return packed_encoder, None
+        return padded_encoder, str(error).strip().rpartition("\n")[2] or type(error).__name__, None
+    return packed_encoder, None, module
 
 
 def _script(head: Head, trace: Trace, precision: Precision) -> torch.jit.ScriptModule:

@@ -169,7 +169,7 @@ async def rerank_documents(body: Rerank, request: Request) -> RankedDocuments:
 async def tokenize(body: Tokenize, request: Request) -> Response:
     """Return all tokens of each text, also those that the model does not take, with their places in characters.
 
-    Those of a text that stands for its prompt, or frames it, have none.
+    Tokens that frame a text, and those of its prompt, have none.
     """
     call, inference = _call_and_inference(request)
     found = await inference.tokens(call, body.texts, body.model, prompt_name=body.prompt_name)

@@ -185,7 +185,8 @@ def embed(
         str | None, typer.Option(help="Which of the set's prompts stands in front of a text; its default if none.")
     ] = None,
     truncate: Annotated[
-        Literal["right", "left", "error"], typer.Option(help="Which end a text loses that is too long, or none.")
+        Literal["right", "left", "error"],
+        typer.Option(help="Which end a text loses that is too long; error refuses it."),
     ] = "right",
     input: Input = None,
     output: Output = None,

@@ -1,7 +1,7 @@
 """The tasks as Hugging Face's clients, text-embeddings-inference's (TEI) and rerankers' ask for them.
 
-Where a path is also this facade's own, the endpoint of that path calls what answers here. TEI's ``/tokenize``,
-``/decode`` and ``/embed_all`` are not served: the facade holds no tokenizer, and no model gives embeddings of tokens.
+Where a path is also this facade's own, the endpoint of that path calls what answers here. TEI's paths that are not
+served are in :data:`trident_api.problems.NOT_SERVED`.
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ from trident_api.hub_schemas import (
     RankedDocument,
     RankedDocuments,
     Rerank,
+    Token,
+    Tokenize,
     Tokens,
 )
 from trident_api.inference import Inference, InputType, Values
@@ -41,6 +43,8 @@ from trident_api.settings import ApiSettings
 
 #: Paths that take many texts.
 LISTS = ("/", "/predict", "/rerank", "/v1/rerank", "/v2/rerank")
+#: Texts that are too long and are named.
+MAX_NAMED = 20
 #: What CoLA's 0 and 1 mean.
 LABELS = ("unacceptable", "acceptable")
 INFERENCE_ERRORS = problems.responses(413, 415, 422, 429, 500, 502, 503, 504)
@@ -59,7 +63,10 @@ async def root(body: HubRequest, request: Request) -> Any:
 async def embed(body: HubTexts, request: Request) -> Response:
     """Return the embedding of each text, as a list."""
     call, inference = _call_and_inference(request)
-    found = await inference.embed(call, body.texts, body.model or contract.STS.name, prompt_name=body.prompt_name)
+    model = body.model or contract.STS.name
+    found = await inference.embed(
+        call, body.texts, model, prompt_name=body.prompt_name, truncate_left=body.truncates_left
+    )
     _refuse_truncated(body, call)
     # Past pydantic, which would look at every number.
     return Response(orjson.dumps(found, option=orjson.OPT_SERIALIZE_NUMPY), media_type="application/json")
@@ -158,6 +165,21 @@ async def rerank_documents(body: Rerank, request: Request) -> RankedDocuments:
     )
 
 
+@router.post("/tokenize", responses=INFERENCE_ERRORS, response_model=list[list[Token]])
+async def tokenize(body: Tokenize, request: Request) -> Response:
+    """Return all tokens of each text, also those that the model does not take, with their places in characters.
+
+    Tokens that frame a text, and those of its prompt, have none.
+    """
+    call, inference = _call_and_inference(request)
+    found = await inference.tokens(call, body.texts, body.model, prompt_name=body.prompt_name)
+    answer = [
+        [each for each in tokens if not (each["special"] and body.add_special_tokens is False)] for tokens in found
+    ]
+    # Past pydantic, which would look at every token.
+    return Response(orjson.dumps(answer), media_type="application/json")
+
+
 @router.get("/info")
 async def info(request: Request) -> Info:
     """Say what TEI's clients ask about a server."""
@@ -183,6 +205,9 @@ async def _relevance(
     if info.task == contract.STS.name:
         both = await _embed_both(request, options, query, texts, kinds=_kinds(texts))
         return info.name, _cosines(both)
+    if options.truncates_left:
+        detail = f"{info.name} reads the query with each text, and cuts ends alone"
+        raise problems.InvalidRequestError([problems.FieldProblem(field="truncation_direction", detail=detail)])
     pairs = [(query, text) for text in texts]
     found = await inference.scores(call, info.task, pairs, info.name, raw_scores=raw_scores)
     _refuse_truncated(options, call)
@@ -201,7 +226,9 @@ async def _embed_both(
     """Return the embedding of a text, and of those that it is compared with."""
     call, inference = _call_and_inference(request)
     model = options.model or contract.STS.name
-    vectors = await inference.embed(call, [text, *others], model, prompt_name=prompt_name, kinds=kinds)
+    vectors = await inference.embed(
+        call, [text, *others], model, prompt_name=prompt_name, kinds=kinds, truncate_left=options.truncates_left
+    )
     # The text itself is no item of the list.
     call.note_truncated(each - 1 for each in call.truncated_items if each)
     _refuse_truncated(options, call)
@@ -220,4 +247,7 @@ def _best_first(scores: Sequence[float]) -> list[int]:
 
 def _refuse_truncated(body: HubOptions, call: Call) -> None:
     if body.truncate is False and call.truncated:
-        raise HTTPException(413, "A text is longer than the model takes, and `truncate` is false.")
+        which = ", ".join(map(str, call.truncated_items[:MAX_NAMED]))
+        more = ", ..." if len(call.truncated_items) > MAX_NAMED else ""
+        detail = f"Longer than the model takes, while `truncate` is false: {which or 'the query'}{more}, from 0 on."
+        raise HTTPException(413, detail)

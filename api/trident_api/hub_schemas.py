@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
 from trident_client import contract
 
 from trident_api.problems import FieldProblem, InvalidRequestError
@@ -25,6 +25,16 @@ TEXTS: list[Any] = ["A man is playing a guitar.", "Someone plays an instrument."
 Model = Annotated[str | None, Field(max_length=100, description="The set of models; the task's own by default.")]
 
 
+Direction = Literal["right", "Right", "left", "Left"]
+ONLY_AN_END = "Only an end is ignored."
+
+
+def _unit_norm(given: Any) -> Any:
+    if given is False:
+        raise ValueError("must be true or absent: the models' own last step makes vectors of unit norm")
+    return given
+
+
 class HubOptions(BaseModel):
     """What TEI's requests may say beside their inputs; null is as good as absent."""
 
@@ -32,11 +42,22 @@ class HubOptions(BaseModel):
 
     model: Model = None
     truncate: bool | None = Field(
-        None, description="`false` refuses a text that is longer than the model takes; else its end is ignored."
+        None,
+        description="`false` refuses a text that is longer than the model takes, once it has read it; else one of its "
+        "ends is ignored.",
     )
-    truncation_direction: Literal["right", "Right"] | None = Field(None, description="Only an end is ignored.")
-    normalize: Literal[True] | None = Field(None, description="Vectors have unit norm.")
+    truncation_direction: Direction | None = Field(
+        None, description="Which end that is; the right one by default. With the left one its prompt is ignored, too."
+    )
+    normalize: Annotated[Literal[True] | None, BeforeValidator(_unit_norm)] = Field(
+        None, description="Vectors have unit norm, which the models' own last step gives them."
+    )
     prompt_name: PromptName = None
+
+    @property
+    def truncates_left(self) -> bool:
+        """Whether a text that is too long loses its beginning."""
+        return (self.truncation_direction or "").lower() == "left"
 
 
 def _one_or_more(given: Any) -> str:
@@ -88,6 +109,7 @@ class HubJudged(HubOptions):
     model_config = ConfigDict(json_schema_extra={"examples": [{"inputs": TEXTS[0]}, {"inputs": [[TEXTS[0]], TEXTS]}]})
 
     prompt_name: None = Field(None, description="What judges has no prompts.")
+    truncation_direction: Literal["right", "Right"] | None = Field(None, description=ONLY_AN_END)
     inputs: Annotated[
         Annotated[Sentence, Tag(SHAPE_TAG + "text")]
         | Annotated[list[TextOrPair], Field(min_length=1, max_length=MAX_ITEMS), Tag(SHAPE_TAG + "texts")],
@@ -179,6 +201,32 @@ class HubRerank(HubOptions):
     raw_scores: bool | None = Field(None, description="Logits of a cross-encoder; cosines stay what they are.")
     top_n: Annotated[int, Field(ge=1), WHOLE] | None = Field(None, description="So many of the best; all by default.")
     return_text: bool | None = Field(None, description="Whether each text is in the answer.")
+
+
+class Tokenize(BaseModel):
+    """A text or a list of texts to part into tokens."""
+
+    model_config = ConfigDict(strict=True, json_schema_extra={"examples": [{"inputs": TEXTS}]})
+
+    inputs: OneOrMore = Field(description="A text, or a list of texts.")
+    model: Annotated[str | None, Field(max_length=100, description="The set of models; `sts` by default.")] = None
+    add_special_tokens: bool | None = Field(None, description="`false` leaves out those that frame a text.")
+    prompt_name: PromptName = None
+
+    @property
+    def texts(self) -> list[str]:
+        """The texts as a list."""
+        return [self.inputs] if isinstance(self.inputs, str) else self.inputs
+
+
+class Token(BaseModel):
+    """One token of a text."""
+
+    id: int
+    text: str = Field(description="What stands there in the text; of special tokens and of a prompt's, the token.")
+    special: bool
+    start: int | None = Field(description="Its first character, from 0 on; null for special tokens and a prompt's.")
+    stop: int | None = Field(description="The character behind its last one.")
 
 
 class Document(BaseModel):

@@ -12,6 +12,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import orjson
 from trident_client import (
     Answer,
     AsyncTridentClient,
@@ -20,6 +21,7 @@ from trident_client import (
     ModelInfo,
     NotReadyError,
     OverloadedError,
+    Request,
     TridentError,
     contract,
 )
@@ -66,12 +68,16 @@ class PairResult(NamedTuple):
     truncated: bool
 
 
+#: The tasks whose sets of models take texts by a tokenizer that tells of them, the first being asked by default.
+TOKENIZED = (contract.STS.name, contract.COLA.name, contract.CLASSIFY.name, contract.RERANK.name)
 #: A token is about so many bytes of text, and each text has so many tokens besides.
 BYTES_PER_TOKEN, SPECIAL_TOKENS = 4, 2
 #: What encoders that cut a text look at of it, at most.
 MOST_TOKENS = 512
 #: A request of more tokens, or of more items than a batch, is a large one.
 LARGE_WORK = 4096
+#: Embeds, and cuts the beginning of a text that is too long; joins with its like alone.
+EMBED_LEFT = "embed_left"
 #: What a text is to be found by, or to be found for.
 InputType = Literal["query", "passage"]
 #: What sets call the prompts of each.
@@ -122,6 +128,7 @@ class Inference:
             "cola": partial(self._numbers, client.acceptability),
             "sts": partial(self._numbers, client.similarity),
             "embed": partial(self._counted, client.embed),
+            EMBED_LEFT: partial(self._counted, partial(client.embed, truncate="left")),
             "classify": partial(self._counted, partial(client.predict, "classify")),
             "rerank": partial(self._counted, partial(client.predict, "rerank")),
         }
@@ -198,6 +205,7 @@ class Inference:
         *,
         prompt_name: str | None = None,
         kinds: Sequence[InputType | None] = (),
+        truncate_left: bool = False,
     ) -> Values:
         """Return embeddings: float32 ``[n, dim]``, unit norm. How many tokens they took is noted in the call.
 
@@ -207,6 +215,7 @@ class Inference:
             model: the set of models.
             prompt_name: which of the set's prompts stands in front of each text; its default where None.
             kinds: what each text is, in place of that, for sets with a prompt for such; others take all texts alike.
+            truncate_left: whether a text that is too long loses its beginning, and not its end.
         """
         async with self._request(call, "embed", texts, model) as info:
             if prompt_name is not None:
@@ -214,8 +223,32 @@ class Inference:
                 texts = [prompt + text for text in texts]
             elif info.prompts and kinds:
                 texts = [_prompt_of(info, kind) + text for kind, text in zip(kinds, texts, strict=True)]
-            rows = await self._values(call, "embed", texts, model)
+            rows = await self._values(call, EMBED_LEFT if truncate_left else "embed", texts, model)
         return np.stack(rows) if rows else np.empty((0, 0), np.float32)
+
+    async def tokens(
+        self, call: Call, texts: Sequence[str], model: str | None, *, prompt_name: str | None = None
+    ) -> list[list[dict[str, Any]]]:
+        """Return all tokens of each text, as TEI names their parts; see ``Token`` of the schemas.
+
+        Args:
+            call: of the request.
+            texts: what is tokenized.
+            model: a set of models that takes texts, the set `sts` where None.
+            prompt_name: as of :meth:`embed`.
+        """
+        info = await self.find(model, *TOKENIZED)
+        prompt = "" if prompt_name is None else info.prompt(prompt_name)
+        found: list[list[dict[str, Any]]] = []
+        async with self._request(call, info.task, texts, info.name):
+            for start in range(0, len(texts), contract.MAX_BATCH):
+                part = texts[start : start + contract.MAX_BATCH]
+                encoded = np.array([[(prompt + text).encode()] for text in part], np.object_)
+                inputs = {"TEXT": encoded, "WITH_TOKENS": np.ones((len(part), 1), np.int32)}
+                answer = await self._client.infer(Request(f"{info.name}_tokenizer", inputs, ("TOKENS",)))
+                rows = map(orjson.loads, answer["TOKENS"][:, 0])
+                found += [_tokens(text, row, len(prompt)) for text, row in zip(part, rows, strict=True)]
+        return found
 
     async def answers(
         self, call: Call, questions: Pairs, model: str, top_k: int, max_answer_tokens: int, *, no_answer: bool
@@ -371,6 +404,17 @@ def _prompt_of(info: ModelInfo, kind: InputType | None) -> str:
         with suppress(BadInputError):
             return info.prompt(name)
     return ""
+
+
+def _tokens(text: str, tokens: Sequence[Sequence[Any]], before: int) -> list[dict[str, Any]]:
+    """Return tokens by the names of their parts; so many characters stand before the text, which are not its own."""
+    found = []
+    for token_id, token, special, start, stop in tokens:
+        own = stop is not None and (stop > before or not before)
+        first, end = (max(start - before, 0), stop - before) if own else (None, None)
+        shown = text[first:end] if own else token
+        found.append({"id": token_id, "text": shown, "special": special, "start": first, "stop": end})
+    return found
 
 
 def work_of(task: str, items: Sequence[Any]) -> float:

@@ -51,6 +51,12 @@ MODEL_NOT_FOUND = "model_not_found"
 OPENAI_CODES = {401: "invalid_api_key", 413: "request_too_large", 429: "rate_limit_exceeded"}
 #: Where its clients ask that are told another address than they need.
 OPENAI_ENDPOINTS = {"/embeddings", "/chat/completions", "/completions", "/responses"}
+#: What text-embeddings-inference has beside, and why it is not here.
+NOT_SERVED = {
+    "/decode": "No model turns token ids into text; /tokenize tells of each token which characters it stands for.",
+    "/embed_all": "The models answer with one vector a text, and not with its tokens'; /embed gives that.",
+    "/embed_sparse": "No model gives sparse vectors; /embed gives dense ones.",
+}
 #: Fields at fault that are named; a file may have any number.
 MAX_PROBLEMS = 20
 #: Every answer of these tells the client when to ask again.
@@ -196,6 +202,8 @@ def install(app: FastAPI, retry_after: int) -> None:
             raise error
         if error.status_code == HTTPStatus.NOT_FOUND and request.url.path in OPENAI_ENDPOINTS:
             return problem(404, "OpenAI's clients need a base_url that ends in /v1; there is /v1/embeddings.")
+        if error.status_code == HTTPStatus.NOT_FOUND and request.url.path in NOT_SERVED:
+            return problem(404, NOT_SERVED[request.url.path])
         if error.status_code == HTTPStatus.BAD_REQUEST and is_form(request):
             return problem(
                 422,

@@ -82,4 +82,17 @@ def steps(
         )
     truncated = [batch.start + place for place in task.truncated(response)]
     unknown = [batch.start + place for place in task.unknown(response)]
-    return BatchResult(batch.start, task.values(response), {}, truncated, unknown, task.token_counts(response))
+    values, counts, bad = task.values(response), task.token_counts(response), {}
+    if task.refuses_truncated and truncated:
+        bad = {index: _too_long(task, index) for index in truncated}
+        if not keep_going:
+            raise bad[truncated[0]]
+        values = [task.missing if index in bad else value for index, value in enumerate(values, batch.start)]
+        counts = [0 if index in bad else count for index, count in enumerate(counts, batch.start)]
+        truncated = []
+    return BatchResult(batch.start, values, bad, truncated, unknown, counts)
+
+
+def _too_long(task: Task[Any, Any, Any], index: int) -> BadInputError:
+    reason = "is longer than the model takes, and truncate is 'error'"
+    return BadInputError(f"{task.items}[{index}] {reason}", task.model, index=index, reason=reason)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence, Set
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Literal, Protocol, TypeVar, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +22,8 @@ from trident_client.text import is_blank
 MAX_INT32 = 2**31 - 1
 
 OnTruncation = Callable[[list[int]], None]
+#: What becomes of a text that is too long: it loses its end or its beginning, or is refused.
+Truncate = Literal["right", "left", "error"]
 OnUnknown = Callable[[list[int]], None]
 OnTokenCounts = Callable[[list[int]], None]
 OnBadItem = Callable[[int, BadInputError], None]
@@ -39,12 +41,14 @@ class Task(Protocol, Generic[Item, Value, Result]):
         ensemble: what is asked, as the contract has it.
         model: the ensemble's name in the set of models that is asked.
         prompt: stands in front of each text.
+        refuses_truncated: whether an item that is longer than the model takes is none that it takes.
         items: what the items are called in messages.
         batch: how many items a request takes.
         missing: stands in the place of an item that the model does not take.
     """
 
     prompt: str
+    refuses_truncated: bool
 
     @property
     def ensemble(self) -> Ensemble:
@@ -119,6 +123,7 @@ class _Ensemble:
     """
 
     counts: tuple[str, ...] = ()
+    refuses_truncated = False
 
     def __init__(self, ensemble: Ensemble, model: str) -> None:
         self.ensemble = ensemble
@@ -151,7 +156,9 @@ class _Ensemble:
             for place, each in enumerate(inputs)
             if any(place < len(row) for row in rows)
         }
-        return Request(self.model, columns | self.numbers, self.outputs)
+        # A number is the same for all of a request.
+        numbers = {name: np.repeat(value, len(rows), axis=0) for name, value in self.numbers.items()}
+        return Request(self.model, columns | numbers, self.outputs)
 
     def truncated(self, response: Response) -> list[int]:
         return _rows_that_count(response, self.ensemble.truncations)
@@ -252,8 +259,15 @@ class Embedding(_Ensemble):
 
     missing: Values = np.empty(0, dtype=np.float32)
 
-    def __init__(self, model: str = contract.STS.name, *, count_tokens: bool = False) -> None:
+    def __init__(
+        self, model: str = contract.STS.name, *, count_tokens: bool = False, truncate: Truncate = "right"
+    ) -> None:
         super().__init__(contract.EMBED, model)
+        if truncate not in get_args(Truncate):
+            raise BadInputError(f"truncate must be {', '.join(get_args(Truncate))}, got {truncate!r}", self.model)
+        # Only what is not the model's own way is sent: it may have been exported before there was the input.
+        self.numbers = _numbers(self.ensemble, self.model, {"truncate_left": 1 if truncate == "left" else None})
+        self.refuses_truncated = truncate == "error"
         self.counts = self.ensemble.counts if count_tokens else ()
 
     def values(self, response: Response) -> Any:

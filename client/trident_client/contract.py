@@ -257,6 +257,7 @@ STS = TaskSpec(
             truncations=("TRUNCATED_TOKENS",),
             unknowns=("UNKNOWN_TOKENS",),
             counts=("TOKEN_COUNT",),
+            numbers=(NumberInput("TRUNCATE_LEFT", "truncate_left", 1, minimum=0),),
             items="texts",
             path="/embed",
             list_path="/embed",

@@ -38,52 +38,67 @@ class Span(TypedDict):
 
 
 class TextClassificationPipeline:
-    """Sentences to ``{"label", "score"}``: ``LABEL_1`` where a sentence is acceptable, ``LABEL_0`` where not.
+    """Texts to ``{"label", "score"}``: the likeliest of a classifier's labels, as the model was trained with them.
+
+    Of a set of the task ``cola``, ``LABEL_1`` where a sentence is acceptable, ``LABEL_0`` where not.
 
     Args:
         client: asks the server.
-        model: the set of models that judges.
-        threshold: probability from which a sentence is acceptable.
+        model: the set of models that judges, of the task ``cola`` or ``classify``.
+        threshold: probability from which a sentence is acceptable; half when None. A classifier has none.
     """
 
     task = "text-classification"
 
-    def __init__(
-        self,
-        client: TridentClient,
-        model: str = contract.COLA.name,
-        threshold: float = contract.ACCEPTABILITY_THRESHOLD,
-    ) -> None:
-        if not 0 <= threshold <= 1:
+    def __init__(self, client: TridentClient, model: str = contract.COLA.name, threshold: float | None = None) -> None:
+        if threshold is not None and not 0 <= threshold <= 1:
             raise ValueError(f"threshold must be a probability, 0 to 1, got {threshold}")
         self._client, self._model, self._threshold = client, model, threshold
+        # Asked of the server when the first text comes.
+        self._classifies = False if model == contract.COLA.name else None
 
     @overload
-    def __call__(self, inputs: str, **kwargs: Any) -> Label: ...
+    def __call__(self, inputs: str | Mapping[str, str], **kwargs: Any) -> Label: ...
 
     @overload
     def __call__(self, inputs: Iterable[str | Mapping[str, str]], **kwargs: Any) -> list[Label]: ...
 
-    def __call__(self, inputs: str | Iterable[str | Mapping[str, str]], **kwargs: Any) -> Label | list[Label]:
-        """Classify a sentence, or each of many.
+    def __call__(
+        self, inputs: str | Mapping[str, str] | Iterable[str | Mapping[str, str]], **kwargs: Any
+    ) -> Label | list[Label]:
+        """Classify a text, or each of many.
 
         Args:
-            inputs: one sentence, or any iterable of them or of ``{"text": ...}``, such as a data set's column.
-            kwargs: what transformers' pipeline takes beside, such as ``truncation``; sentences are cut in any case.
+            inputs: one text, or any iterable of them or of ``{"text": ...}``, such as a data set's column; a classifier
+                takes ``{"text": ..., "text_pair": ...}`` too.
+            kwargs: what transformers' pipeline takes beside, such as ``truncation``; texts are cut in any case.
 
         Raises:
+            ValueError: a threshold was given for a classifier.
             TridentError: see :mod:`trident_client.errors`.
         """
-        if isinstance(inputs, str):
+        if isinstance(inputs, str | Mapping):
             return self([inputs], **kwargs)[0]
         with warnings.catch_warnings():
             if kwargs.get("truncation"):
                 warnings.simplefilter("ignore", TruncationWarning)
+            if self._is_classifier():
+                found = self._client.stream_classifications(map(_text_or_pair, inputs), model=self._model)
+                return [{"label": labels[0].label, "score": labels[0].score} for labels in found]
             sentences = (_sentence(each) for each in inputs)
             return [self._label(value) for value in self._client.stream_acceptability(sentences, model=self._model)]
 
+    def _is_classifier(self) -> bool:
+        if self._classifies is None:
+            tasks = {each.name: each.task for each in self._client.models()}
+            self._classifies = tasks.get(self._model) == contract.CLASSIFY.name
+        if self._classifies and self._threshold is not None:
+            raise ValueError(f"{self._model} has labels of its own; a threshold is for sets of the task cola")
+        return self._classifies
+
     def _label(self, probability: float) -> Label:
-        if probability >= self._threshold:
+        threshold = contract.ACCEPTABILITY_THRESHOLD if self._threshold is None else self._threshold
+        if probability >= threshold:
             return {"label": "LABEL_1", "score": probability}
         return {"label": "LABEL_0", "score": 1 - probability}
 
@@ -162,6 +177,13 @@ class QuestionAnsweringPipeline:
         ]
 
 
+def _text_or_pair(given: str | Mapping[str, str]) -> str | tuple[str, str]:
+    if not isinstance(given, Mapping):
+        return given
+    pair = given.get("text_pair")
+    return given["text"] if pair is None else (given["text"], pair)
+
+
 def _sentence(given: str | Mapping[str, str]) -> str:
     if not isinstance(given, Mapping):
         return given
@@ -197,7 +219,7 @@ def pipeline(task: str, client: TridentClient, *, model: str | None = None, **op
     Args:
         task: ``text-classification``, ``sentence-similarity`` or ``question-answering``.
         client: asks the server; stays the caller's to close.
-        model: the set of models that is asked; the task's own when None.
+        model: the set of models that is asked; the task's own, ``cola`` for text-classification, when None.
         options: ``threshold`` of text-classification.
 
     Raises:

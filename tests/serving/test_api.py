@@ -57,6 +57,14 @@ def test_bad_input_is_refused_and_the_next_good_request_works(api, content, stat
     assert api.post("/pred/sentences", json=SIMILAR).status_code == 200
 
 
+def test_texts_are_parted_into_tokens_of_each_set_that_takes_texts(api):
+    text = "고양이 plays guitars."
+    for model in ("sts", "cola", "sts_ko"):
+        (tokens,) = api.post("/tokenize", json={"inputs": text, "model": model, "add_special_tokens": False}).json()
+        assert all(each["text"] == text[each["start"] : each["stop"]] for each in tokens)
+        assert "".join(each["text"] for each in tokens).replace(" ", "") == text.replace(" ", "")
+
+
 def test_long_sentences_are_answered_and_said_to_be_cut(api):
     answer = api.post("/pred/sentences", json={"sentence_1": "word " * 500, "sentence_2": "b"})
     assert answer.status_code == 200

@@ -11,7 +11,7 @@ from fine_tuned import SIZES, fine_tune_once, run
 from own_labels import write_queries, write_topics
 from trident_api.app import create_app
 from trident_api.settings import ApiSettings
-from trident_client import Label, TridentClient
+from trident_client import Label, TridentClient, pipeline
 from trident_client.cli.app import app
 from trident_client.cli.pages import EXAMPLES
 from typer.testing import CliRunner
@@ -80,6 +80,11 @@ def test_the_client_and_the_facade_classify(client, api):
     answer = api.post("/predict", json={"inputs": inputs, "model": "topics"}).json()
     assert [[Label(**label) for label in each] for each in answer] == [
         [(label, pytest.approx(score, abs=1e-5)) for label, score in each] for each in found[:2]
+    ]
+    (tokens,) = api.post("/tokenize", json={"inputs": "the dog", "model": "topics"}).json()
+    assert "".join(each["text"] for each in tokens if not each["special"]) == "thedog"
+    assert [each["label"] for each in pipeline("text-classification", client, model="topics")(texts)] == [
+        each[0].label for each in found
     ]
     [[first, *_]] = client.classify(["the dog runs"], model="topics", raw_scores=True)
     assert first.score > 1

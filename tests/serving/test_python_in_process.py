@@ -1,6 +1,8 @@
 """Python models that opt in run inside Triton's process, others beside them in processes of their own."""
 
+import json
 import os
+import shutil
 import threading
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from tritonclient.utils import InferenceServerException
 
 pytestmark = pytest.mark.serving
 
+ROOT = Path(__file__).resolve().parents[2]
 SECONDS_TO_STOP = 15.0
 
 # Waits for four requests, so that those sent at once are one batch.
@@ -117,6 +120,7 @@ def triton(isolated, serve_models, tmp_path_factory):
     for name, word in (("hosted", "true"), ("own", None), ("declined", "false")):
         write_model(repository, name, word)
     write_model(repository, "many", "true", instances=3)
+    shutil.copytree(ROOT / "model_repository" / "sts_tokenizer", repository / "sts_tokenizer")
     with serve_models(repository, isolated=isolated) as process:
         yield process
 
@@ -129,7 +133,28 @@ def test_a_model_that_opts_in_runs_in_tritons_process_and_no_other_does(triton, 
     assert inside == (set() if isolated else {"hosted", "many"})
     stubs = {each.pid for each in psutil.Process(triton.pid).children() if "stub" in each.name()}
     assert {pid for name, pid in pids.items() if name not in inside} <= stubs
-    assert len(stubs) == (6 if isolated else 2)
+    assert len(stubs) == (7 if isolated else 2)
+
+
+def test_a_tokenizer_takes_its_optional_inputs_in_either(triton):
+    def numbers(name, *rows):
+        given = triton_grpc.InferInput(name, [len(rows), 1], "INT32")
+        return given.set_data_from_numpy(np.array([[each] for each in rows], np.int32))
+
+    text = "cat " * 300 + "dog"
+    texts = triton_grpc.InferInput("TEXT", [2, 1], "BYTES")
+    texts.set_data_from_numpy(np.array([[text.encode()]] * 2, np.object_))
+    asked = [texts, numbers("TRUNCATE_LEFT", 0, 1), numbers("WITH_TOKENS", 1, 1)]
+    with triton_grpc.InferenceServerClient(triton.grpc_url) as client:
+        answer = client.infer("sts_tokenizer", asked, client_timeout=60)
+        plain = client.infer("sts_tokenizer", [texts], client_timeout=60)
+    first, *_, dog, last = json.loads(answer.as_numpy("TOKENS")[0, 0])
+    assert (first[1], dog[1:], last[1]) == ("[CLS]", ["dog", False, 1200, 1203], "[SEP]")
+    right, left = answer.as_numpy("INPUT_IDS").tolist()
+    assert (len(left), left[-2], left[1]) == (256, dog[0], right[1])
+    assert dog[0] not in right
+    assert plain.as_numpy("TOKENS") is None
+    assert plain.as_numpy("INPUT_IDS").tolist() == [right, right]
 
 
 @pytest.mark.parametrize("model", ["hosted", "own"])

@@ -192,6 +192,37 @@ def test_the_parts_can_be_asked_alone(client: InferenceServerClient) -> None:
     assert float(second @ embed(client, "a cat sat there")[0]) > 0.999
 
 
+def number_input(name: str, *rows: int) -> InferInput:
+    return InferInput(name, [len(rows), 1], "INT32").set_data_from_numpy(np.array([[each] for each in rows], np.int32))
+
+
+def test_a_long_text_loses_its_beginning_where_it_is_asked_to(client: InferenceServerClient) -> None:
+    words = ["cat", "dog", "house", "river", "green"] * 60
+    kept = MAX_TOKENS - 2
+    texts = text_input("TEXT", [" ".join(words)] * 2)
+    answer = client.infer("sts_embedding", [texts, number_input("TRUNCATE_LEFT", 1, 0)], client_timeout=120)
+    left, right = answer.as_numpy("EMBEDDING")
+    last, first = embed(client, " ".join(words[-kept:]), " ".join(words[:kept]))
+    assert (float(left @ last), float(right @ first)) == (pytest.approx(1, abs=1e-3), pytest.approx(1, abs=1e-3))
+    assert float(left @ right) < 0.9999, "both ends are alike: the test says nothing"
+    assert answer.as_numpy("TRUNCATED_TOKENS").tolist() == [[len(words) - kept]] * 2
+
+
+def test_tokenizers_tell_of_all_tokens_where_they_are_asked_to(client: InferenceServerClient) -> None:
+    text = "Playing  guitars, unbelievably! " + "cat " * 400
+    asked = [text_input("TEXT", [text]), number_input("WITH_TOKENS", 1)]
+    (told,) = client.infer("sts_tokenizer", asked, client_timeout=60).as_numpy("TOKENS")[:, 0]
+    tokens = json.loads(told)
+    assert len(tokens) > MAX_TOKENS
+    assert [each[1:] for each in (tokens[0], tokens[-1])] == [["[CLS]", True, None, None], ["[SEP]", True, None, None]]
+    # What stands between the words is white space alone.
+    assert "".join(text[start:stop] for *_, start, stop in tokens[1:-1]) == "".join(text.split())
+    plain = infer(client, "sts_tokenizer", TEXT=[text])
+    assert plain.as_numpy("TOKENS") is None
+    # What the encoder gets is the beginning of that, framed again.
+    assert plain.as_numpy("INPUT_IDS")[0, :-1].tolist() == [each[0] for each in tokens[: MAX_TOKENS - 1]]
+
+
 def test_padding_alone_is_a_zero_vector_and_the_server_lives_on(client: InferenceServerClient) -> None:
     ids = np.full((3, 5), -1, dtype=np.int32)
     tensor = InferInput("INPUT_IDS", list(ids.shape), "INT32").set_data_from_numpy(ids)

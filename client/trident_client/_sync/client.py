@@ -223,6 +223,7 @@ class TridentClient:
         on_unknown: _tasks.OnUnknown = _tasks.warn_of_unknown,
         on_token_counts: _tasks.OnTokenCounts | None = None,
         prompt_name: str | None = None,
+        truncate: _tasks.Truncate = "right",
     ) -> npt.NDArray[np.float32]:
         """Return each text's embedding, float32 ``[n, dim]``, unit norm.
 
@@ -235,8 +236,10 @@ class TridentClient:
                 with those of the next few texts, before their results come, and 0 for one that is not taken.
             prompt_name: which of the set's prompts stands in front of each text, such as ``query``, as :meth:`models`
                 lists them; the set's default when None.
+            truncate: which end a text loses that is longer than the encoder takes, ``right`` or ``left``, its prompt
+                with it; ``error`` refuses it, after the encoder has read all, and names it.
         """
-        task = _tasks.Embedding(model, count_tokens=on_token_counts is not None)
+        task = _tasks.Embedding(model, count_tokens=on_token_counts is not None, truncate=truncate)
         found = self._list(task, texts, on_truncation, on_unknown, on_token_counts, prompt_name)
         if len(found):
             return found
@@ -389,12 +392,13 @@ class TridentClient:
         on_bad_item: _tasks.OnBadItem | None = None,
         concurrency: int | None = None,
         prompt_name: str | None = None,
+        truncate: _tasks.Truncate = "right",
     ) -> Generator[npt.NDArray[np.float32], None, None]:
         """Yield each text's embedding, float32 ``[dim]``, in order; see :meth:`embed` and :meth:`stream_acceptability`.
 
         The embedding of a text that is not taken is empty: ``[0]``.
         """
-        task = _tasks.Embedding(model, count_tokens=on_token_counts is not None)
+        task = _tasks.Embedding(model, count_tokens=on_token_counts is not None, truncate=truncate)
         return self._stream(
             task, texts, on_truncation, on_unknown, on_bad_item, on_token_counts, concurrency, prompt_name
         )

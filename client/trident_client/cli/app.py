@@ -184,6 +184,10 @@ def embed(
     prompt_name: Annotated[
         str | None, typer.Option(help="Which of the set's prompts stands in front of a text; its default if none.")
     ] = None,
+    truncate: Annotated[
+        Literal["right", "left", "error"],
+        typer.Option(help="Which end a text loses that is too long; error refuses it."),
+    ] = "right",
     input: Input = None,
     output: Output = None,
     format: Format = None,
@@ -199,8 +203,9 @@ def embed(
 ) -> None:
     """Embed texts as vectors of unit length."""
     settings = {"prompt_name": prompt_name} if prompt_name is not None else {}
+    settings |= {"truncate": truncate} if truncate != "right" else {}
     rows = [{"text": each} for each in texts or []]
-    answer(tasks.embed(model, prompt_name), rows, settings=settings, **common_options(locals()))
+    answer(tasks.embed(model, prompt_name, truncate), rows, settings=settings, **common_options(locals()))
 
 
 @app.command(help=page("qa"))

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from trident_client import Answer, Label, TridentClient, contract
+from trident_client._tasks import Truncate
 from trident_client.errors import BadInputError
 
 OnBadItem = Callable[[int, BadInputError], None]
@@ -116,7 +117,7 @@ def rerank(model: str) -> Task:
     )
 
 
-def embed(model: str, prompt_name: str | None = None) -> Task:
+def embed(model: str, prompt_name: str | None = None, truncate: Truncate = "right") -> Task:
     """Texts to embeddings."""
     return Task(
         contract.EMBED.name,
@@ -131,6 +132,7 @@ def embed(model: str, prompt_name: str | None = None) -> Task:
             on_unknown=on_unknown,
             on_bad_item=on_bad_item,
             prompt_name=prompt_name,
+            truncate=truncate,
         ),
         lambda value: {"embedding": value},
     )

@@ -37,7 +37,9 @@ class TritonPythonModel:
         os.environ["TOKENIZERS_PARALLELISM"] = "false"
         config = json.loads(args["model_config"])
         self.tokenizer, self.unknown, self.untold = load_tokenizer()
-        self.tokenizer.enable_truncation(int(config["parameters"]["max_length"]["string_value"]))
+        self.max_length = int(config["parameters"]["max_length"]["string_value"])
+        self.direction = None
+        self.truncate("right")
         self.joined = config["parameters"].get("pairs", {"string_value": ""})["string_value"] == "joined"
         # What the encoder was trained to find in front of a text, where it was.
         prompts = json.loads(config["parameters"].get("prompts", {"string_value": "{}"})["string_value"])
@@ -47,23 +49,25 @@ class TritonPythonModel:
 
     def execute(self, requests):
         """Answer each request with its own ids; a request with a bad text gets an error and harms no other."""
-        rows, spans, errors = [], [], {}
+        rows, left, spans, told, errors = [], [], [], {}, {}
         for index, request in enumerate(requests):
             spans.append([])
             try:
                 for side in self.sides(request):
                     spans[index].append(slice(len(rows), len(rows) + len(side)))
                     rows += side
+                    left += flags(request, "TRUNCATE_LEFT") or [False] * len(side)
+                told[index] = self.told(request)
             except BadTextError as error:
                 errors[index] = pb_utils.TritonError(str(error), pb_utils.TritonError.INVALID_ARG)
-        encoded = [each for part in slices(rows, CHARACTERS_AT_A_TIME) for each in self.encode(part)]
+        encoded = self.encode_all(rows, left)
         for index, sides in enumerate(spans):
             untold = (
                 f"{('TEXT', 'TEXT_2')[side + place]} {row}"
                 for side, span in enumerate(sides)
                 for row, (*_, tells) in enumerate(encoded[span])
-                for place, told in enumerate(tells)
-                if not told
+                for place, known in enumerate(tells)
+                if not known
             )
             if index not in errors and (name := next(untold, None)) is not None:
                 errors[index] = pb_utils.TritonError(
@@ -73,7 +77,7 @@ class TritonPythonModel:
         return [
             pb_utils.InferenceResponse(error=errors[index])
             if index in errors
-            else pb_utils.InferenceResponse(output_tensors([encoded[span] for span in sides]))
+            else pb_utils.InferenceResponse(output_tensors([encoded[span] for span in sides]) + told[index])
             for index, sides in enumerate(spans)
         ]
 
@@ -90,6 +94,57 @@ class TritonPythonModel:
                 texts = decode(tensor.as_numpy(), name, empty=self.joined and name == "TEXT_2")
                 found.append([(self.prompted(text),) if text else () for text in texts])
         return [[one + other for one, other in zip(*found, strict=True)]] if self.joined and len(found) > 1 else found
+
+    def told(self, request):
+        """Return the tensor of what each token stands for, where a request asks for it.
+
+        Raises:
+            BadTextError: the texts are more than is told of at once.
+        """
+        if not any(flags(request, "WITH_TOKENS")):
+            return []
+        texts = pb_utils.get_input_tensor_by_name(request, "TEXT").as_numpy().reshape(-1)
+        if (total := sum(map(len, texts))) > MOST_BYTES:
+            raise BadTextError(f"TEXT has {total} bytes together; WITH_TOKENS takes at most {MOST_BYTES}")
+        tokens = [[self.tokens(text.decode()).encode()] for text in texts]
+        return [pb_utils.Tensor("TOKENS", np.array(tokens, dtype=np.object_))]
+
+    def tokens(self, text):
+        """Return all tokens of a text, also those that are cut off, as a JSON list of lists.
+
+        Of each: the id, the token, whether it is a special one, and the characters of the text that it stands for, from
+        and to; null and null for special ones and for those of the default prompt.
+        """
+        prompted = self.prompted(text)
+        before = len(prompted) - len(text)
+        # What is asked for next sets it again.
+        self.tokenizer.no_truncation()
+        self.direction = None
+        encoding = self.tokenizer.encode(prompted)
+        rows = zip(encoding.ids, encoding.tokens, encoding.special_tokens_mask, encoding.offsets, strict=True)
+        found = [
+            [token_id, token, bool(special)]
+            + ([None, None] if special or stop <= before else [max(start - before, 0), stop - before])
+            for token_id, token, special, (start, stop) in rows
+        ]
+        return json.dumps(found, ensure_ascii=False, separators=(",", ":"))
+
+    def encode_all(self, rows, left):
+        """Return of each row what :meth:`encode` does; ``left`` says of which the beginning is cut off, not the end."""
+        encoded = [None] * len(rows)
+        for direction in sorted({*left}):
+            self.truncate("left" if direction else "right")
+            places = [place for place, each in enumerate(left) if each == direction]
+            parts = slices([rows[place] for place in places], CHARACTERS_AT_A_TIME)
+            for place, each in zip(places, (each for part in parts for each in self.encode(part)), strict=True):
+                encoded[place] = each
+        return encoded
+
+    def truncate(self, direction):
+        """Have texts lose that end from now on where they are too long."""
+        if direction != self.direction:
+            self.tokenizer.enable_truncation(self.max_length, direction=direction)
+            self.direction = direction
 
     def encode(self, rows):
         """Return of each row the ids, how many more were cut off and how many are unknown, and whether each text tells.
@@ -118,6 +173,12 @@ class TritonPythonModel:
         """Say whether a text has a token that was known; the specials that frame it are no text."""
         tokens = zip(encoding.ids, encoding.special_tokens_mask, strict=True)
         return any(not special and token not in self.untold for token, special in tokens)
+
+
+def flags(request, name):
+    """Return whether an optional input is not 0, for each row; nothing where a request does not have it."""
+    tensor = pb_utils.get_input_tensor_by_name(request, name)
+    return [] if tensor is None else [bool(each) for each in tensor.as_numpy().reshape(-1)]
 
 
 def decode(texts, name, empty=False):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -20,13 +22,16 @@ def _answer_by_length(request: Request) -> Response:
     """Answer with the length of the (first) sentence over 100, and call sentences of 500 bytes cut.
 
     A question's answers are the digits from 0, scored by the longest answer's tokens over 100. An embedding's first
-    component grows with the length; a text has as many tokens as words, and two more.
+    component grows with the length; a text has as many tokens as words, and two more. Where a text loses its beginning,
+    the first component is 0.
     """
     if request.model == "cola":
         lengths = np.array([[len(text)] for text in request.inputs["TEXT"][:, 0]])
         unknown = np.array([["👍".encode() in text] for text in request.inputs["TEXT"][:, 0]], dtype=np.int32)
         counts = {"TRUNCATED_TOKENS": np.int32(lengths > 500), "UNKNOWN_TOKENS": unknown}
         return {"PROBABILITY": np.float32(lengths / 100), **counts}
+    if "WITH_TOKENS" in request.inputs:
+        return {"TOKENS": np.array([[_told(text.decode())] for text in request.inputs["TEXT"][:, 0]], np.object_)}
     if request.model == "qa":
         places = np.arange(request.inputs["TOP_K"][0, 0], dtype=np.int32)[None]
         words = np.array([[f"{place}".encode() for place in places[0]]], dtype=np.object_)
@@ -35,7 +40,7 @@ def _answer_by_length(request: Request) -> Response:
     if request.model.endswith("_embedding"):
         texts = request.inputs["TEXT"][:, 0]
         vectors = np.ones((len(texts), DIMENSION), dtype=np.float32)
-        vectors[:, 0] = [len(text) for text in texts]
+        vectors[:, 0] = [len(text) for text in texts] if "TRUNCATE_LEFT" not in request.inputs else 0
         vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
         counts = np.array([[len(text.split()) + 2] for text in texts], dtype=np.int32)
         cut = np.array([[int(len(text) > 500)] for text in texts], dtype=np.int32)
@@ -43,6 +48,12 @@ def _answer_by_length(request: Request) -> Response:
     lengths = np.array([[len(text)] for text in request.inputs["SENTENCE_1"][:, 0]])
     cut = np.int32(lengths > 500)
     return {"SIMILARITY": np.float32(lengths / 100), "TRUNCATED_TOKENS_1": cut, "TRUNCATED_TOKENS_2": cut * 0}
+
+
+def _told(text: str) -> bytes:
+    """Tell of a text's words, framed, as tokenizers of the repository do."""
+    words = [[len(each[0]), f"_{each[0]}", False, *each.span()] for each in re.finditer(r"\S+", text)]
+    return json.dumps([[101, "[CLS]", True, None, None], *words, [102, "[SEP]", True, None, None]]).encode()
 
 
 @pytest.fixture(scope="session")

@@ -146,7 +146,72 @@ def test_documents_are_put_in_order_as_cohere_and_jina_do(api, path):
 def test_a_text_that_is_too_long_is_cut_and_told_or_refused(api, path, body):
     assert api.post(path, json=body).headers["x-truncated-items"] == "1"
     answer = api.post(path, json=body | {"truncate": False})
-    assert (answer.status_code, "truncate" in answer.json()["detail"]) == (413, True)
+    assert (answer.status_code, "`truncate` is false: 1, from 0 on" in answer.json()["detail"]) == (413, True)
+
+
+def test_the_query_that_is_too_long_is_named(api):
+    answer = api.post("/rerank", json={"query": "x" * 600, "texts": ["a"], "truncate": False})
+    assert (answer.status_code, "`truncate` is false: the query" in answer.json()["detail"]) == (413, True)
+
+
+@pytest.mark.parametrize("direction", ["left", "Left"])
+def test_a_text_loses_its_beginning_where_that_is_asked_for(api, transport, direction):
+    asked = {"truncation_direction": direction}
+    left = api.post("/embed", json={"inputs": TEXTS} | asked).json()
+    assert [row[0] for row in left] == [0, 0, 0]
+    assert transport.requests[-1].inputs["TRUNCATE_LEFT"].tolist() == [[1]] * 3
+    assert api.post("/rerank", json={"query": "a", "texts": TEXTS} | asked).status_code == 200
+    assert len(transport.requests[-1].inputs["TRUNCATE_LEFT"]) == 4
+    right = api.post("/embed", json={"inputs": TEXTS, "truncation_direction": "Right"}).json()
+    assert "TRUNCATE_LEFT" not in transport.requests[-1].inputs
+    assert all(row[0] > 0 for row in right)
+    refused = api.post("/predict", json={"inputs": "a"} | asked)
+    assert (refused.status_code, refused.json()["errors"][0]["field"]) == (422, "truncation_direction")
+
+
+def test_vectors_that_are_not_of_unit_norm_are_refused_with_the_reason(api):
+    detail = api.post("/embed", json={"inputs": "a", "normalize": False}).json()["detail"]
+    assert detail == "normalize: must be true or absent: the models' own last step makes vectors of unit norm"
+
+
+CLS, SEP = (
+    {"id": token_id, "text": text, "special": True, "start": None, "stop": None}
+    for token_id, text in ((101, "[CLS]"), (102, "[SEP]"))
+)
+
+
+def word(text, start):
+    return {"id": len(text), "text": text, "special": False, "start": start, "stop": start + len(text)}
+
+
+def test_texts_are_parted_into_tokens_as_tei_does(api, transport):
+    text = "고양이  🐟 ab"
+    words = [word("고양이", 0), word("🐟", 5), word("ab", 7)]
+    assert api.post("/tokenize", json={"inputs": text}).json() == [[CLS, *words, SEP]]
+    assert [(each.model, each.outputs) for each in transport.requests] == [("sts_tokenizer", ("TOKENS",))]
+    bare = {"inputs": ["a", text], "add_special_tokens": False, "prompt_name": None, "model": "cola"}
+    assert api.post("/tokenize", json=bare).json() == [[word("a", 0)], words]
+    assert transport.requests[-1].model == "cola_tokenizer"
+    many = api.post("/tokenize", json={"inputs": [f"t{place}" for place in range(130)]}).json()
+    assert [tokens[1]["text"] for tokens in many] == [f"t{place}" for place in range(130)]
+    assert [len(each.inputs["TEXT"]) for each in transport.requests[-3:]] == [64, 64, 2]
+    refused = api.post("/tokenize", json={"inputs": "a", "model": "qa"})
+    assert (refused.status_code, "accepted are cola, sts" in refused.json()["detail"]) == (422, True)
+
+
+def test_a_prompt_s_tokens_stand_at_no_character_of_the_text(api, transport):
+    transport.configurations["sts_ko_tokenizer"] = {"parameters": PROMPTS}
+    asked = {"inputs": "a b", "model": "sts_ko", "prompt_name": "query"}
+    prompt = {"id": 6, "text": "_query:", "special": False, "start": None, "stop": None}
+    assert api.post("/tokenize", json=asked).json() == [[CLS, prompt, word("a", 0), word("b", 2), SEP]]
+
+
+@pytest.mark.parametrize("path", ["/decode", "/embed_all", "/embed_sparse"])
+def test_teis_paths_that_are_not_served_say_what_is(api, path):
+    answer = api.post(path, json={"inputs": "a"})
+    assert (answer.status_code, answer.headers["content-type"]) == (404, "application/problem+json")
+    served = "/tokenize" if path == "/decode" else "/embed "
+    assert served in answer.json()["detail"]
 
 
 @pytest.mark.parametrize(
@@ -160,7 +225,9 @@ def test_a_text_that_is_too_long_is_cut_and_told_or_refused(api, path, body):
         ("/embed", {"inputs": "a", "prompt_name": "query"}, "prompt_name"),
         ("/predict", {"inputs": "a", "prompt_name": "query"}, "prompt_name"),
         ("/rerank", {"query": "a", "texts": ["b"], "prompt_name": "query"}, "prompt_name"),
-        ("/embed", {"inputs": "a", "truncation_direction": "Left"}, "truncation_direction"),
+        ("/embed", {"inputs": "a", "truncation_direction": "middle"}, "truncation_direction"),
+        ("/tokenize", {"inputs": []}, "inputs"),
+        ("/tokenize", {"inputs": "a", "prompt_name": "query"}, "prompt_name"),
         ("/similarity", {"inputs": {"source_sentence": "a", "sentences": []}}, "inputs.sentences"),
         ("/similarity", {"inputs": "a"}, "inputs"),
         ("/qa", {"inputs": {"question": "a"}}, "inputs.context"),

@@ -149,6 +149,32 @@ def test_a_sets_prompts_stand_in_front_of_texts_where_they_are_asked_for():
     assert (info.prompts["passage"], info.default_prompt_name) == ("passage: ", "query")
 
 
+def test_long_texts_lose_the_end_that_is_said_or_are_refused_by_their_place(transport):
+    texts = ["x" * (1001 if index in {3, 70} else 1 + index) for index in range(100)]
+    with TridentClient(transport=transport) as client:
+        with pytest.warns(TruncationWarning, match="3, 70"):
+            client.embed(texts, truncate="left")
+        assert [each.inputs["TRUNCATE_LEFT"].tolist() for each in transport.requests] == [[[1]] * 64, [[1]] * 36]
+        with pytest.warns(TruncationWarning):
+            client.embed(texts)
+        assert "TRUNCATE_LEFT" not in transport.requests[-1].inputs, "a set of before the input still answers"
+        with pytest.raises(BadInputError, match=r"texts\[3\] is longer than the model takes") as caught:
+            client.embed(texts, truncate="error")
+        assert (caught.value.index, caught.value.model) == (3, "sts_embedding")
+        bad = {}
+        with warnings.catch_warnings(action="error"):
+            found = list(
+                client.stream_embeddings(
+                    texts, truncate="error", on_bad_item=lambda index, error: bad.update({index: error.reason})
+                )
+            )
+        assert bad.keys() == {3, 70}
+        assert [index for index, each in enumerate(found) if not len(each)] == [3, 70]
+        assert [each[0] for each in found if len(each)] == [1 + index for index in range(100) if index not in {3, 70}]
+        with pytest.raises(BadInputError, match="truncate must be right, left, error, got 'none'"):
+            client.embed(["a"], truncate="none")
+
+
 async def test_async_client_gives_the_same(transport):
     texts = ["x" * (1 + index % 200) for index in range(150)]
     async with AsyncTridentClient(transport=AsyncFakeTransport(answer)) as client:

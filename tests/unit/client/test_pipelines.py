@@ -122,6 +122,25 @@ def test_model_and_threshold_are_chosen(client):
     assert client._sender._transports["transport"].requests[-1].model == "cola_other"
 
 
+def test_a_classifier_gives_its_own_labels(client):
+    transport = client._sender._transports["transport"]
+    parameters = {"task": {"string_value": "classify"}, "labels": {"string_value": '["short", "long", "odd"]'}}
+    transport.configurations["topics"] = {"parameters": parameters}
+
+    def scores(request):
+        lengths = np.array([len(text) for text in request.inputs["TEXT"][:, 0]])
+        return {"SCORES": np.float32(np.stack([0.4 + 0 * lengths, lengths / 100, 0 * lengths], axis=1))}
+
+    transport._answer = scores
+    classify = pipeline("text-classification", client, model="topics")
+    assert classify("a") == {"label": "short", "score": pytest.approx(0.4)}
+    assert [each["label"] for each in classify(["b" * 50, {"text": "a"}])] == ["long", "short"]
+    assert classify({"text": "b" * 50, "text_pair": "c"})["label"] == "long"
+    assert transport.requests[-1].inputs["TEXT_2"].tolist() == [[b"c"]]
+    with pytest.raises(ValueError, match="a threshold is for sets of the task cola"):
+        pipeline("text-classification", client, model="topics", threshold=0.5)("a")
+
+
 def test_truncation_that_was_asked_for_is_not_warned_of(client):
     classify = pipeline("text-classification", client)
     with pytest.warns(TruncationWarning):

@@ -184,6 +184,68 @@ def test_truncation_says_how_many_tokens_were_lost(ask: Ask, words: int, lost: i
     assert response.outputs["TRUNCATED_TOKENS"].tolist() == [[lost]]
 
 
+def test_a_row_that_asks_for_it_loses_its_beginning(model: Any, joining: Any, fake_triton: Any) -> None:
+    texts, flags = fake_triton.texts("the cat sat the cat sat", "the cat", "the the cat cat sat"), [[1], [1], [0]]
+    request = fake_triton.request(TEXT=texts, TRUNCATE_LEFT=np.array(flags, np.int32))
+    plain = fake_triton.request(TEXT=fake_triton.texts("the cat sat the cat sat"))
+    for asked, other in ([request, plain], [plain, request]):
+        found = dict(zip(map(id, (asked, other)), model.execute([asked, other]), strict=True))
+        answer = found[id(request)]
+        assert [pieces(answer, row)[1:-1] for row in range(3)] == [
+            ["sat", "the", "cat", "sat"],
+            ["the", "cat"],
+            ["the", "the", "cat", "cat"],
+        ]
+        assert answer.outputs["TRUNCATED_TOKENS"].tolist() == [[2], [0], [1]]
+        assert pieces(found[id(plain)])[1:-1] == ["the", "cat", "sat", "the"]
+    pair = {"TEXT": fake_triton.texts("the cat sat"), "TEXT_2": fake_triton.texts("the the cat")}
+    (left,) = joining.execute([fake_triton.request(**pair, TRUNCATE_LEFT=np.ones((1, 1), np.int32))])
+    assert left.outputs["TRUNCATED_TOKENS"].tolist() == [[3]]
+    assert pieces(left)[-2:] == ["cat", "[SEP]"]
+
+
+def test_all_tokens_are_told_with_their_characters_where_they_are_asked_for(
+    model: Any, fake_triton: Any, tmp_path: Path, repository: Path
+) -> None:
+    texts, wanted = fake_triton.texts, np.ones((2, 1), np.int32)
+    asked = fake_triton.request(TEXT=texts("The  고양이 👍 sat", "cat " * 9), WITH_TOKENS=wanted)
+    cut = fake_triton.request(TEXT=texts("cat " * 9))
+    model.execute([cut])
+    told, plain = model.execute([asked, cut])
+    assert "TOKENS" not in plain.outputs
+    assert plain.outputs["TOKEN_COUNT"].tolist() == [[MAX_LENGTH]], "what is told of uncut is still cut for the encoder"
+    first, second = (json.loads(row) for row in told.outputs["TOKENS"][:, 0])
+    assert first == [
+        [CLS, "[CLS]", True, None, None],
+        [4, "the", False, 0, 3],
+        [12, "고", False, 5, 6],
+        [13, "##양", False, 6, 7],
+        [14, "##이", False, 7, 8],
+        [1, "[UNK]", False, 9, 10],
+        [6, "sat", False, 11, 14],
+        [SEP, "[SEP]", True, None, None],
+    ]
+    assert [each[3:] for each in second[1:-1]] == [[4 * place, 4 * place + 3] for place in range(9)]
+
+    # What a prompt has in front is no part of the text.
+    (tmp_path / "tokenizer.json").write_text(model.tokenizer.to_str())
+    shutil.copy(repository / "sts_tokenizer" / "1" / "model.py", tmp_path)
+    prompts = {"prompts": '{"query": "the cat "}', "default_prompt_name": "query"}
+    prompted = fake_triton.load(tmp_path / "model.py", {"max_length": str(MAX_LENGTH)} | prompts)
+    (answer,) = prompted.execute([fake_triton.request(TEXT=texts("sat"), WITH_TOKENS=wanted[:1])])
+    assert [each[1:] for each in json.loads(answer.outputs["TOKENS"][0, 0])][1:-1] == [
+        ["the", False, None, None],
+        ["cat", False, None, None],
+        ["sat", False, 0, 3],
+    ]
+
+
+def test_more_text_than_is_told_of_at_once_is_refused(model: Any, fake_triton: Any) -> None:
+    long = fake_triton.texts(*["cat " * 150_000] * 2)
+    (refused,) = model.execute([fake_triton.request(TEXT=long, WITH_TOKENS=np.ones((2, 1), np.int32))])
+    assert "1200000 bytes together; WITH_TOKENS takes at most 1000000" in str(refused.error)
+
+
 def test_tokens_that_the_vocabulary_does_not_know_are_counted(model: Any, ask: Ask, fake_triton: Any) -> None:
     texts = fake_triton.texts
     response = ask("the 👍 xylophone", "the cat")

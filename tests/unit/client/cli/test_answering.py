@@ -84,6 +84,16 @@ def test_a_prompt_of_the_set_is_named(trident, transport):
     assert (result.exit_code != 0, "accepted are: query" in " ".join(result.stderr.split())) == (True, True)
 
 
+def test_a_text_that_is_too_long_loses_the_end_that_is_said_or_is_a_bad_row(trident, transport):
+    assert trident("embed", "aa", "--truncate", "left").exit_code == 0
+    assert transport.requests[-1].inputs["TRUNCATE_LEFT"].tolist() == [[1]]
+    result = trident("embed", "aa", "b" * 1001, "cc", "--truncate", "error")
+    first, long, last = lines(result.stdout)
+    assert "is longer than the model takes" in long["error"]
+    assert ("embedding" in first, "embedding" in last, result.exit_code != 0) == (True, True, True)
+    assert trident("embed", "aa", "--truncate", "middle").exit_code == 2
+
+
 def test_standard_input_has_a_row_a_line(trident):
     assert [row["probability"] for row in lines(trident("cola", stdin="하나\ntwo\r\n".encode()).stdout)] == [0.06, 0.03]
     (row,) = lines(trident("sts", stdin=b"one\ttwo\n").stdout)

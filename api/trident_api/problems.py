@@ -171,7 +171,7 @@ def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
 def install(app: FastAPI, retry_after: int) -> None:
     """Make every error of ``app`` a problem; tell clients to wait ``retry_after`` seconds when nobody knows better."""
 
-    def failed_upstream(request: Request, error: Exception) -> Response:
+    async def failed_upstream(request: Request, error: Exception) -> Response:
         status = next(status for kind, status in STATUSES.items() if isinstance(error, kind))
         # A request that was refused for the work ahead of it knows better.
         seconds = error.retry_after if isinstance(error, RefusedError) else None
@@ -180,18 +180,18 @@ def install(app: FastAPI, retry_after: int) -> None:
         code = MODEL_NOT_FOUND if isinstance(error, UnknownModelError) else None
         return problem(status, str(error), _places(error), headers, code)
 
-    def invalid(request: Request, error: Exception) -> Response:
+    async def invalid(request: Request, error: Exception) -> Response:
         details = error.errors() if isinstance(error, RequestValidationError) else []
         if details and details[0]["type"] == "json_invalid":
             return problem(422, f"The body is not JSON: {details[0]['ctx']['error']} at byte {details[0]['loc'][-1]}.")
         return invalid_fields(field_problems(details))
 
-    def refused(request: Request, error: Exception) -> Response:
+    async def refused(request: Request, error: Exception) -> Response:
         if not isinstance(error, InvalidRequestError):
             raise error
         return invalid_fields(error.fields, "; the rest was not looked at" if error.perhaps_more else "")
 
-    def http_error(request: Request, error: Exception) -> Response:
+    async def http_error(request: Request, error: Exception) -> Response:
         if not isinstance(error, HTTPException):
             raise error
         if error.status_code == HTTPStatus.NOT_FOUND and request.url.path in OPENAI_ENDPOINTS:

@@ -6,9 +6,10 @@ from collections.abc import AsyncIterator, Iterator
 
 import httpx
 import pytest
-from trident_api.admission import ENOUGH_ENDED, Admission, Kind
+from trident_api.admission import Admission, Kind
 from trident_api.app import create_app
 from trident_api.settings import ApiSettings
+from trident_api.throughput import ENOUGH_ENDED
 from trident_client import AsyncFakeTransport, AsyncTridentClient, OverloadedError, Retry, TransportError
 
 PASSAGE = {"passage": "I are a boy"}

@@ -145,6 +145,10 @@ class Admission:
         """Tokens under way and waiting."""
         return sum(line.running_work + line.waiting_work for line in self._lines.values())
 
+    def check(self, work: float, kind: Kind = Kind.SMALL) -> None:
+        """Refuse one that comes now, as :meth:`turn` would, where there is no room for it."""
+        self._refuse_what_comes_too_late(self._lines[kind], work, asyncio.get_running_loop().time())
+
     @asynccontextmanager
     async def turn(self, work: float = 1.0, kind: Kind = Kind.SMALL) -> AsyncIterator[float]:
         """Wait for a turn and hold it; gives the seconds that the wait took.

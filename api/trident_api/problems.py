@@ -172,13 +172,7 @@ def install(app: FastAPI, retry_after: int) -> None:
     """Make every error of ``app`` a problem; tell clients to wait ``retry_after`` seconds when nobody knows better."""
 
     async def failed_upstream(request: Request, error: Exception) -> Response:
-        status = next(status for kind, status in STATUSES.items() if isinstance(error, kind))
-        # A request that was refused for the work ahead of it knows better.
-        seconds = error.retry_after if isinstance(error, RefusedError) else None
-        when = str(retry_after if seconds is None else math.ceil(seconds))
-        headers = {"Retry-After": when} if status in RETRIED else None
-        code = MODEL_NOT_FOUND if isinstance(error, UnknownModelError) else None
-        return problem(status, str(error), _places(error), headers, code)
+        return upstream(error, retry_after)
 
     async def invalid(request: Request, error: Exception) -> Response:
         details = error.errors() if isinstance(error, RequestValidationError) else []
@@ -211,6 +205,17 @@ def install(app: FastAPI, retry_after: int) -> None:
     app.add_exception_handler(RequestValidationError, invalid)
     app.add_exception_handler(HTTPException, http_error)
     app.add_exception_handler(InvalidRequestError, refused)
+
+
+def upstream(error: Exception, retry_after: int) -> Response:
+    """Return the answer to a request that Triton, or the queue before it, did not answer; see :func:`install`."""
+    status = next(status for kind, status in STATUSES.items() if isinstance(error, kind))
+    # A request that was refused for the work ahead of it knows better.
+    seconds = error.retry_after if isinstance(error, RefusedError) else None
+    when = str(retry_after if seconds is None else math.ceil(seconds))
+    headers = {"Retry-After": when} if status in RETRIED else None
+    code = MODEL_NOT_FOUND if isinstance(error, UnknownModelError) else None
+    return problem(status, str(error), _places(error), headers, code)
 
 
 def is_form(request: Request) -> bool:

@@ -16,6 +16,8 @@ from types import MappingProxyType
 
 from trident_client import OverloadedError
 
+from trident_api.throughput import Throughput
+
 #: Tokens of one kind that are with Triton at once, where there are as many: enough for batches of any shape to be full.
 MOST_WORK = 16_384
 #: So many requests of a kind are with Triton whatever they weigh: while the last batches of one are computed, the next
@@ -23,13 +25,6 @@ MOST_WORK = 16_384
 ALWAYS_RUNNING = 2
 #: Who comes is let in when it is expected to be answered in this part of its deadline: throughput varies.
 MARGIN = 0.8
-#: Seconds after which what was measured counts for about a third.
-MEMORY_SECONDS = 10.0
-#: Seconds without anybody who waits or is refused after which a throughput is not the most there can be.
-WANTED_SECONDS = 1.0
-#: Ends of requests from which a throughput is known: those that run side by side end together, and what the second one
-#: has done is not seen when the first one ends.
-ENOUGH_ENDED = 4
 #: The longest time after which somebody is asked to come back.
 LONGEST_RETRY_SECONDS = 60.0
 
@@ -58,46 +53,6 @@ class RefusedError(OverloadedError):
         self.retry_after = retry_after
 
 
-class Throughput:
-    """Work done a second, measured while somebody waits or is refused: only then is it as much as there can be."""
-
-    def __init__(self) -> None:
-        self._work = self._seconds = 0.0
-        self._ended = 0
-        # Since when it is measured, and until when that was counted; None while it is not.
-        self._measured: tuple[float, float] | None = None
-        self._wanted = self._counted = 0.0
-
-    @property
-    def rate(self) -> float | None:
-        """Tokens a second; None where too little has ended to know."""
-        return self._work / self._seconds if self._seconds and self._ended >= ENOUGH_ENDED else None
-
-    def wanted(self, now: float) -> None:
-        """Note that there is more to do than is under way."""
-        self._wanted = now
-        self._measured = self._measured or (now, now)
-
-    def ended(self, done: float, started: float, now: float, *, idle: bool) -> None:
-        """Count a request that has ended: what of its work was done while there was more to do.
-
-        Args:
-            done: tokens; none where it was given up.
-            started: when it began.
-            now: when it ended.
-            idle: whether nothing is under way any more.
-        """
-        if self._measured is not None:
-            since, until = self._measured
-            share = (now - max(started, since)) / (now - started) if now > started else 1.0
-            keep = math.exp((self._counted - now) / MEMORY_SECONDS)
-            self._work = self._work * keep + done * share
-            self._seconds = self._seconds * keep + now - until
-            self._ended += 1
-            self._counted = now
-            self._measured = None if idle or now - self._wanted > WANTED_SECONDS else (since, now)
-
-
 @dataclass
 class _Line:
     """The requests of one kind."""
@@ -112,6 +67,24 @@ class _Line:
     promised: float = 0.0
     throughput: Throughput = field(default_factory=Throughput)
 
+    @property
+    def patience(self) -> float:
+        """Seconds after which one that comes now has waited too long.
+
+        Who was let in is not sent away because turns come in bursts, as they do where requests are carried together:
+        until all that runs should have ended, it may wait longer than was expected.
+        """
+        rate = self.throughput.rate
+        return min(self.longest_wait + (self.left(0.0, rate) if rate else 0.0), self.deadline)
+
+    def left(self, waiting: float, rate: float) -> float:
+        """Return the seconds until what runs, and so much that waits, is expected to have ended."""
+        return _seconds(self.running_work + waiting, rate)
+
+    def wait(self, ahead: float, rate: float) -> float:
+        """Return the seconds until one is expected to be called with so much work ahead of it that waits."""
+        return _seconds(ahead + self.running_work / max(1, self.running), rate)
+
     def has_room(self, work: float) -> bool:
         if self.running < min(ALWAYS_RUNNING, self.most_running):
             return True
@@ -123,7 +96,14 @@ class _Waiting:
     line: _Line
     work: float
     arrived: float
+    #: Until when it may have to wait.
+    until: float
     turn: asyncio.Future[None]
+
+    def comes_too_late(self, ahead: float, rate: float, now: float) -> bool:
+        """Say whether it would be called or answered too late with so much work ahead of it that waits."""
+        ends = now + self.line.left(ahead + self.work, rate)
+        return ends > self.arrived + self.line.deadline or now + self.line.wait(ahead, rate) > self.until
 
 
 class Admission:
@@ -148,6 +128,7 @@ class Admission:
             }
         )
         self._queue: list[_Waiting] = []
+        self._looking: asyncio.Handle | None = None
 
     @property
     def running(self) -> int:
@@ -163,6 +144,10 @@ class Admission:
     def work(self) -> float:
         """Tokens under way and waiting."""
         return sum(line.running_work + line.waiting_work for line in self._lines.values())
+
+    def check(self, work: float, kind: Kind = Kind.SMALL) -> None:
+        """Refuse one that comes now, as :meth:`turn` would, where there is no room for it."""
+        self._refuse_what_comes_too_late(self._lines[kind], work, asyncio.get_running_loop().time())
 
     @asynccontextmanager
     async def turn(self, work: float = 1.0, kind: Kind = Kind.SMALL) -> AsyncIterator[float]:
@@ -181,7 +166,8 @@ class Admission:
         if self._can_start(line, work) and not any(each.line is line for each in self._queue):
             self._start(line, work)
         else:
-            await self._wait(_Waiting(line, work, arrived, asyncio.get_running_loop().create_future()))
+            turn = asyncio.get_running_loop().create_future()
+            await self._wait(_Waiting(line, work, arrived, arrived + line.patience, turn))
         started = clock()
         done = 0.0
         try:
@@ -207,12 +193,12 @@ class Admission:
         self._call_next(now)
 
     async def _wait(self, waiting: _Waiting) -> None:
-        line, limit = waiting.line, waiting.line.longest_wait
+        line = waiting.line
         self._queue.append(waiting)
         line.waiting_work += waiting.work
         line.throughput.wanted(waiting.arrived)
         try:
-            async with asyncio.timeout(limit):
+            async with asyncio.timeout_at(waiting.until):
                 await waiting.turn
         except BaseException as error:
             now = asyncio.get_running_loop().time()
@@ -225,8 +211,9 @@ class Admission:
                 self._end(line, waiting.work, 0.0, now, now)
             if not isinstance(error, TimeoutError):
                 raise
+            limit = waiting.until - waiting.arrived
             raise self._refusal(
-                line, waiting.work, now, f"No turn was free within {limit:g} s, the longest wait"
+                line, waiting.work, now, f"No turn was free within {limit:.3g} s, the longest wait"
             ) from None
 
     def _leave(self, waiting: _Waiting) -> None:
@@ -234,26 +221,41 @@ class Admission:
         waiting.line.waiting_work -= waiting.work
 
     def _call_next(self, now: float) -> None:
-        """Give turns to those that have waited longest, and send away who would be answered too late as it goes now."""
-        ahead = {id(line): line.running_work for line in self._lines.values()}
+        """Give turns to those that have waited longest."""
         blocked: set[int] = set()
         for each in self._queue.copy():
             if each.turn.done():
                 # It was cancelled, and leaves as soon as its task goes on.
                 continue
-            key, rate = id(each.line), each.line.throughput.rate
-            if key not in blocked and self._can_start(each.line, each.work):
-                self._leave(each)
-                self._start(each.line, each.work)
-                each.turn.set_result(None)
-            elif rate is not None and now + _seconds(ahead[key] + each.work, rate) > each.arrived + each.line.deadline:
-                self._leave(each)
-                refusal = self._refusal(each.line, each.work, now, self._too_late(), ahead[key])
-                each.turn.set_exception(refusal)
+            if id(each.line) in blocked or not self._can_start(each.line, each.work):
+                blocked.add(id(each.line))
                 continue
+            self._leave(each)
+            self._start(each.line, each.work)
+            each.turn.set_result(None)
+        if self._queue and self._looking is None:
+            # Those that were carried to Triton together end together: before all have, the rate is not true.
+            self._looking = asyncio.get_running_loop().call_soon(self._send_away)
+
+    def _send_away(self) -> None:
+        """Refuse those who wait and would be called or answered too late as it goes now."""
+        self._looking = None
+        now = asyncio.get_running_loop().time()
+        ahead = {id(line): 0.0 for line in self._lines.values()}
+        gone = False
+        for each in self._queue.copy():
+            key, rate = id(each.line), each.line.throughput.rate
+            if each.turn.done():
+                continue
+            if rate is not None and each.comes_too_late(ahead[key], rate, now):
+                self._leave(each)
+                each.turn.set_exception(self._refusal(each.line, each.work, now, self._too_late(), ahead[key]))
+                gone = True
             else:
-                blocked.add(key)
-            ahead[key] += each.work
+                ahead[key] += each.work
+        if gone:
+            # They may have stood in the way of others.
+            self._call_next(now)
 
     def _refuse_what_comes_too_late(self, line: _Line, work: float, now: float) -> None:
         can_start, rate = self._can_start(line, work), line.throughput.rate
@@ -262,16 +264,16 @@ class Admission:
         # Where nobody is ahead, who comes is let in: a rate that is not true any more must not close the door.
         if rate is None or not line.running:
             return
-        if self._late_by(line, work, rate, can_start=can_start) > 0:
+        if self._late_by(line, work, rate, line.waiting_work, can_start=can_start) > 0:
             raise self._refusal(line, work, now, self._too_late())
 
-    def _late_by(self, line: _Line, work: float, rate: float, *, can_start: bool) -> float:
-        """Return the seconds, negative where there is time, by which one that came now would be called or end late."""
-        late = _seconds(line.running_work + line.waiting_work + work, rate) - MARGIN * line.deadline
-        if can_start:
-            return late
-        wait = _seconds(line.waiting_work + line.running_work / max(1, line.running), rate)
-        return max(late, wait - line.longest_wait)
+    def _late_by(self, line: _Line, work: float, rate: float, ahead: float, *, can_start: bool) -> float:
+        """Return the seconds, negative where there is time, by which one that came now would be called or end late.
+
+        ``ahead`` is the work that waits before it.
+        """
+        late = line.left(ahead + work, rate) - MARGIN * line.deadline
+        return late if can_start else max(late, line.wait(ahead, rate) - line.longest_wait)
 
     def _too_late(self) -> str:
         return (
@@ -282,15 +284,13 @@ class Admission:
     def _refusal(self, line: _Line, work: float, now: float, reason: str, ahead: float | None = None) -> RefusedError:
         """Return the error that says when to come back: after those who were told to come back before.
 
-        ``ahead`` is the work before this one, where that is not all there is.
+        ``ahead`` is the work that waits before this one, where that is not all there is.
         """
         line.throughput.wanted(now)
         rate = line.throughput.rate
         after = None
         if rate:
-            late = self._late_by(line, work, rate, can_start=False)
-            if ahead is not None:
-                late = _seconds(ahead + work, rate) - MARGIN * line.deadline
+            late = self._late_by(line, work, rate, line.waiting_work if ahead is None else ahead, can_start=False)
             earliest = now + max(1.0, late)
             line.promised = min(max(earliest, line.promised + work / rate), now + LONGEST_RETRY_SECONDS)
             after = line.promised - now

@@ -146,6 +146,15 @@ class Inference:
             cosines = np.array(await self._values(call, "sts", pairs, model), np.float32)
         return cosines, cosines >= self._threshold_of(info)
 
+    def refuse_where_full(self, work: float) -> None:
+        """Refuse a small request, of which no more is known than about how many tokens it has, if there is no room."""
+        try:
+            with self._told_that_triton_is_away():
+                self._admission.check(work)
+        except TridentError as error:
+            self._count_error("unread", error)
+            raise
+
     async def find(self, model: str | None, *tasks: str) -> ModelInfo:
         """Return a set of models that may be of any of some tasks; see :meth:`Catalogue.find`."""
         async with self._in_time():
@@ -351,16 +360,25 @@ class Inference:
                 self._metrics.queued.labels(task).observe(call.queue_seconds)
                 yield
         except TridentError as error:
-            counted = OverloadedError if isinstance(error, OverloadedError) else type(error)
-            self._metrics.errors.labels(task, counted.__name__).inc()
+            self._count_error(task, error)
             raise
+
+    def _count_error(self, task: str, error: TridentError) -> None:
+        counted = OverloadedError if isinstance(error, OverloadedError) else type(error)
+        self._metrics.errors.labels(task, counted.__name__).inc()
 
     @asynccontextmanager
     async def _enter(self, work: float, kind: Kind) -> AsyncIterator[float]:
-        """Hold a turn of the queue; a queue that is full because Triton is away is no overload."""
-        try:
+        """Hold a turn of the queue."""
+        with self._told_that_triton_is_away():
             async with self._admission.turn(work, kind) as waited:
                 yield waited
+
+    @contextmanager
+    def _told_that_triton_is_away(self) -> Iterator[None]:
+        """A queue that is full because Triton is away is no overload."""
+        try:
+            yield
         except RefusedError as refusal:
             if all(each.failures for each in self._client.servers()):
                 away = "Triton is away, or is being started again, and no more requests can wait for it"

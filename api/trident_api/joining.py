@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -25,9 +26,10 @@ class Joiner(Generic[Item, Result]):
     """Joins the items of requests that come while others are with Triton into one call.
 
     Triton joins requests as well, but each one costs the facade, Triton and its Python models about as much as a
-    sentence costs the encoder. What comes while no call is under way is carried at once. A second call starts when as
-    many requests wait as the first one carries: would it start with the first that comes, one would carry that alone
-    and the other all the rest, in turns.
+    sentence costs the encoder. What comes while no call is under way is carried at once. A second call starts when half
+    as many requests wait as the first one carries: would it start with the first that comes, it would carry that alone.
+    And none takes more than its half of all who are there: else what one carries is all that the other could, which
+    then waits for it.
 
     Args:
         infer: carries some items to Triton and returns the result of each, in order.
@@ -61,7 +63,9 @@ class Joiner(Generic[Item, Result]):
             raise
 
     def _start_calls(self) -> None:
-        while len(self._calls) < MAX_CALLS and len(self._waiting) >= min(self._calls.values(), default=1):
+        while len(self._calls) < MAX_CALLS and len(self._waiting) >= math.ceil(
+            min(self._calls.values(), default=1) / 2
+        ):
             if batch := self._next_batch():
                 call = asyncio.get_running_loop().create_task(self._answer(batch))
                 self._calls[call] = len(batch)
@@ -70,10 +74,11 @@ class Joiner(Generic[Item, Result]):
                     each.batch, each.call = batch, call
 
     def _next_batch(self) -> list[_Pending[Item, Result]]:
-        """Take those that wait, the first ones first, as many as fit into a call."""
+        """Take those that wait, the first ones first, as many as fit into a call, and a call's share at most."""
         batch: list[_Pending[Item, Result]] = []
         capacity = MAX_ITEMS
-        while self._waiting and len(self._waiting[0].items) <= capacity:
+        share = math.ceil((len(self._waiting) + sum(self._calls.values())) / MAX_CALLS)
+        while self._waiting and len(batch) < share and len(self._waiting[0].items) <= capacity:
             each = self._waiting.popleft()
             if not each.future.done():
                 batch.append(each)

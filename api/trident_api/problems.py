@@ -177,27 +177,21 @@ def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
 def install(app: FastAPI, retry_after: int) -> None:
     """Make every error of ``app`` a problem; tell clients to wait ``retry_after`` seconds when nobody knows better."""
 
-    def failed_upstream(request: Request, error: Exception) -> Response:
-        status = next(status for kind, status in STATUSES.items() if isinstance(error, kind))
-        # A request that was refused for the work ahead of it knows better.
-        seconds = error.retry_after if isinstance(error, RefusedError) else None
-        when = str(retry_after if seconds is None else math.ceil(seconds))
-        headers = {"Retry-After": when} if status in RETRIED else None
-        code = MODEL_NOT_FOUND if isinstance(error, UnknownModelError) else None
-        return problem(status, str(error), _places(error), headers, code)
+    async def failed_upstream(request: Request, error: Exception) -> Response:
+        return upstream(error, retry_after)
 
-    def invalid(request: Request, error: Exception) -> Response:
+    async def invalid(request: Request, error: Exception) -> Response:
         details = error.errors() if isinstance(error, RequestValidationError) else []
         if details and details[0]["type"] == "json_invalid":
             return problem(422, f"The body is not JSON: {details[0]['ctx']['error']} at byte {details[0]['loc'][-1]}.")
         return invalid_fields(field_problems(details))
 
-    def refused(request: Request, error: Exception) -> Response:
+    async def refused(request: Request, error: Exception) -> Response:
         if not isinstance(error, InvalidRequestError):
             raise error
         return invalid_fields(error.fields, "; the rest was not looked at" if error.perhaps_more else "")
 
-    def http_error(request: Request, error: Exception) -> Response:
+    async def http_error(request: Request, error: Exception) -> Response:
         if not isinstance(error, HTTPException):
             raise error
         if error.status_code == HTTPStatus.NOT_FOUND and request.url.path in OPENAI_ENDPOINTS:
@@ -219,6 +213,17 @@ def install(app: FastAPI, retry_after: int) -> None:
     app.add_exception_handler(RequestValidationError, invalid)
     app.add_exception_handler(HTTPException, http_error)
     app.add_exception_handler(InvalidRequestError, refused)
+
+
+def upstream(error: Exception, retry_after: int) -> Response:
+    """Return the answer to a request that Triton, or the queue before it, did not answer; see :func:`install`."""
+    status = next(status for kind, status in STATUSES.items() if isinstance(error, kind))
+    # A request that was refused for the work ahead of it knows better.
+    seconds = error.retry_after if isinstance(error, RefusedError) else None
+    when = str(retry_after if seconds is None else math.ceil(seconds))
+    headers = {"Retry-After": when} if status in RETRIED else None
+    code = MODEL_NOT_FOUND if isinstance(error, UnknownModelError) else None
+    return problem(status, str(error), _places(error), headers, code)
 
 
 def is_form(request: Request) -> bool:

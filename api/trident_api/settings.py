@@ -40,8 +40,8 @@ class ApiSettings(BaseSettings):
     max_queue_seconds: float = Field(
         1.0,
         gt=0,
-        description="Longest wait for a turn; a request that would wait longer is refused. Long lists and passages "
-        "wait while their deadline allows.",
+        description="Longest wait for a turn; a request that is expected to wait longer is refused. Long lists and "
+        "passages wait while their deadline allows.",
     )
     file_concurrency: int = Field(4, ge=1, le=64, description="Batches of one file that are with Triton at once.")
     max_body_bytes: int = Field(1_000_000, ge=1, description="Longest request body that is read, where it is no list.")

@@ -3,7 +3,8 @@
 A transport asks :meth:`Regions.steps` what to do and does it; nothing here sends anything. A region is made, registered
 with the server and at once unlinked: it has no name that could outlive the two processes that map it. Should this
 process be killed before that, Python's resource tracker unlinks it. A region that a killed client left mapped in the
-server is unregistered by the next client that starts there.
+server is unregistered by the next client that starts there, in whatever container: who makes a region holds a lock for
+it, of which the kernel lets go when the process ends.
 """
 
 from __future__ import annotations
@@ -11,12 +12,13 @@ from __future__ import annotations
 import os
 import re
 import secrets
+import struct
+import sys
 import threading
 from collections.abc import Generator, Iterable
 from dataclasses import dataclass, field
 from multiprocessing import resource_tracker
 from multiprocessing.shared_memory import SharedMemory
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,18 +30,20 @@ from trident_client.errors import BadInputError, ServerError, TridentError
 #: Bytes from which tensors take the way through shared memory; below, the way through the socket is shorter.
 MIN_BYTES = 32 * 1024
 ALIGNMENT = 64
-#: Regions of this process whose requests were given up. The server may use one yet, and lets go of it only afterwards.
-ABANDONED: set[str] = set()
+#: Where all regions are, also those of other containers and users that this process can share any with.
+FOLDER = "/dev/shm"
+#: What fcntl takes: the lock's type, where it is counted from, its first byte, their number, and no process.
+FLOCK = "hhqqi4x"
 #: Held while Python's resource tracker is told of a region. A fork waits for it: of a lock that the tracker holds then,
 #: a child would have a copy, which nobody releases.
 TRACKER_LOCK = threading.Lock()
-if hasattr(os, "register_at_fork"):
+if sys.platform != "win32":
+    import fcntl
+
     os.register_at_fork(
         before=TRACKER_LOCK.acquire, after_in_parent=TRACKER_LOCK.release, after_in_child=TRACKER_LOCK.release
     )
-#: The host's own namespace of process ids, from which all others are seen (PROC_PID_INIT_INO of Linux).
-HOST_PROCESS_IDS = 0xEFFFFFFC
-NAME = re.compile(r"trident-client-(\d+)-(\d+)-[0-9a-f]+")
+NAME = re.compile(r"trident-client-\d+-\d+-([0-9a-f]{12})")
 
 Shapes = dict[str, tuple[int, ...]]
 Extent = tuple[int, int]
@@ -98,7 +102,8 @@ class Regions:
 
     def __del__(self) -> None:
         """Leave the regions of a client that nobody closed to the next."""
-        ABANDONED.update(memory.name for memory in self._free)
+        for memory in self._free:
+            HELD.let_go(memory.name)
 
     def steps(self, request: Request) -> Generator[Step, Reply | None, Response]:
         """Yield what to do for a request and return its outputs.
@@ -152,7 +157,8 @@ class Regions:
             free, self._free = self._free, []
         for memory in free:
             memory.close()
-        return [*(Unregister(memory.name) for memory in free), *([Clean()] if self._used or ABANDONED else [])]
+            HELD.let_go(memory.name)
+        return [*(Unregister(memory.name) for memory in free), *([Clean()] if self._used else [])]
 
     def _plain(self, request: Request) -> Generator[Step, Reply | None, Response]:
         answer = yield Infer(request)
@@ -167,6 +173,7 @@ class Regions:
         with TRACKER_LOCK:
             # Python tells its tracker only of what was made, and this process may be killed just between.
             resource_tracker.register(f"/{name}", "shared_memory")
+            HELD.hold(name)
             memory = SharedMemory(name, create=True, size=1 << (size - 1).bit_length())
         try:
             if has_orphans:
@@ -215,65 +222,67 @@ class Regions:
         if memory is not None:
             with self._lock:
                 self._has_orphans = True
-            ABANDONED.add(memory.name)
+            HELD.let_go(memory.name)
             memory.close()
 
 
-def orphaned(names: Iterable[str]) -> list[str]:
-    """Return those of the server's regions that were given up here, or made by clients that do not run any more.
+class _Held:
+    """The regions that this process holds: each is a byte of the folder that is locked.
 
-    Of clients in containers, whose process ids are of another namespace, only the host knows whether they run.
+    The locks are the open folder's, and go with the last process that has it open. So a child that was forked closes
+    its copy, and holds what it makes itself.
     """
-    own, elsewhere = _process_ids(), None
-    orphans = []
-    for name in names:
-        if not (parsed := NAME.fullmatch(name)):
-            continue
-        process = int(parsed[1]), int(parsed[2])
-        if process[0] == own:
-            # What was given up before a fork is the parent's.
-            left = process[1] == os.getpid() if name in ABANDONED else not os.path.exists(f"/proc/{process[1]}")
-        elif own == HOST_PROCESS_IDS:
-            elsewhere = elsewhere or _running()
-            left = elsewhere.known and process not in elsewhere.processes
-        else:
-            left = False
-        if left:
-            orphans.append(name)
-    return orphans
+
+    def __init__(self) -> None:
+        self._folder: int | None = None
+        self._process = 0
+
+    def hold(self, name: str) -> None:
+        """Hold one that is made now."""
+        if self._folder is None:
+            self._folder, self._process = os.open(FOLDER, os.O_RDONLY), os.getpid()
+        fcntl.fcntl(self._folder, fcntl.F_OFD_SETLK, _flock(fcntl.F_RDLCK, name))
+
+    def let_go(self, name: str) -> None:
+        """Leave one to whoever looks for what nobody holds."""
+        # In a child, what is freed before it was told of the fork is the parent's.
+        if self._folder is not None and self._process == os.getpid():
+            fcntl.fcntl(self._folder, fcntl.F_OFD_SETLK, _flock(fcntl.F_UNLCK, name))
+
+    def after_fork(self) -> None:
+        """Hold nothing that is the parent's."""
+        if self._folder is not None:
+            os.close(self._folder)
+            self._folder = None
 
 
-@dataclass(frozen=True)
-class _Running:
-    """The processes of a host, each by its namespace of process ids and its id there; and whether all are known."""
-
-    processes: set[tuple[int, int]]
-    known: bool
+HELD = _Held()
+if sys.platform != "win32":
+    os.register_at_fork(after_in_child=HELD.after_fork)
 
 
-def _running(root: Path = Path("/proc")) -> _Running:
-    processes, known = set(), True
-    for folder in root.glob("[0-9]*"):
-        try:
-            namespace = os.stat(folder / "ns" / "pid").st_ino
-            status = (folder / "status").read_text()
-        except PermissionError:
-            # Another user's: it may be any.
-            known = False
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-        else:
-            ids = re.search(r"^NSpid:(.*)$", status, re.MULTILINE)
-            processes.add((namespace, int(ids[1].split()[-1]) if ids else int(folder.name)))
-    return _Running(processes, known)
+def orphaned(names: Iterable[str]) -> list[str]:
+    """Return those of the server's regions that were given up, or whose clients do not run any more."""
+    # Opened anew: to the other one, its own locks are none.
+    folder = os.open(FOLDER, os.O_RDONLY)
+    try:
+        return [name for name in names if NAME.fullmatch(name) and not _is_held(folder, name)]
+    finally:
+        os.close(folder)
+
+
+def _is_held(folder: int, name: str) -> bool:
+    answer = fcntl.fcntl(folder, fcntl.F_OFD_GETLK, _flock(fcntl.F_WRLCK, name))
+    kind: int = struct.unpack(FLOCK, answer)[0]
+    return kind != fcntl.F_UNLCK
+
+
+def _flock(kind: int, name: str) -> bytes:
+    return struct.pack(FLOCK, kind, os.SEEK_SET, int(name.rpartition("-")[2], 16), 1, 0)
 
 
 def _new_name() -> str:
-    return f"trident-client-{_process_ids()}-{os.getpid()}-{secrets.token_hex(6)}"
-
-
-def _process_ids() -> int:
-    return os.stat("/proc/self/ns/pid").st_ino
+    return f"trident-client-{os.stat('/proc/self/ns/pid').st_ino}-{os.getpid()}-{secrets.token_hex(6)}"
 
 
 def _serialize(array: Array) -> bytes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import signal
 import sys
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+import uvloop
 from rich.console import Console
 
 from chaos import faults as fault_table
@@ -91,10 +91,10 @@ def flood(
 ) -> None:
     """Offer up to ten times the sustained load of single texts, of lists, of long passages and of all three."""
     if url is not None:
-        points = asyncio.run(flooding.measure(url, seconds, texts, load, kind))
+        points = uvloop.run(flooding.measure(url, seconds, texts, load, kind))
     else:
         with tempfile.TemporaryDirectory() as folder, Stand(repository, Path(folder)) as stand:
-            points = asyncio.run(flooding.measure(stand.url, seconds, texts, load, kind))
+            points = uvloop.run(flooding.measure(stand.url, seconds, texts, load, kind))
             peaks = {name: peak_mebibytes(process) for name, process in stand.servers().items()}
         console.print("Most memory: " + ", ".join(f"{name} {peak:.0f} MiB" for name, peak in peaks.items()))
     out.parent.mkdir(parents=True, exist_ok=True)

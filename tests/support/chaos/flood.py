@@ -1,17 +1,23 @@
-"""More load than there is capacity for: what is answered of it, and how soon, against what is offered."""
+"""More load than there is capacity for: what is answered of it, and how soon, against what is offered.
+
+Who asks has the same processors as who answers, so asking must be cheap: connections are kept, as clients keep them,
+and bodies are written once. What it takes all the same, and by how much it fell behind, stands beside each point.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import itertools
+import json
 import math
+import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import httpx
+import aiohttp
 import numpy as np
 
 from chaos.questions import PASSAGE
@@ -27,6 +33,7 @@ AS_BEFORE = 1.5
 RESUMING_SECONDS = 60.0
 SINGLES = ("/v1/embeddings", {"model": "sts", "input": "The river rises in the hills and flows to the east. " * 20})
 PASSAGES = ("/qa", {"question": "Where does the river rise?", "context": f"It rises in Kent. {PASSAGE * 10}"})
+JSON = {"content-type": "application/json"}
 KINDS = ("singles", "lists", "passages", "mixed")
 
 
@@ -37,40 +44,51 @@ class Point:
     Attributes:
         offered: requests a second.
         goodput: answers a second, of those that came within the deadline.
-        p99: seconds within which 99 of 100 of these came; not a number where there was none.
+        p50: seconds within which half of these came; not a number where there was none.
+        p99: and 99 of 100.
         refused: requests refused with 429 or 503.
         late: with 504, or not at all.
-        refusal_p99: seconds within which 99 of 100 refusals came.
+        refusal_p50: seconds within which half of the refusals came.
+        refusal_p99: and 99 of 100.
+        asking: processors that asking took, of those that there are.
+        behind: seconds by which 99 of 100 requests were sent later than they should have been, at most: the times
+            above do not hold this.
         resumed: seconds from the last answer until a lone request was answered as soon as before; not a number where
             it never was.
     """
 
     offered: float
     goodput: float
+    p50: float
     p99: float
     refused: int
     late: int
+    refusal_p50: float
     refusal_p99: float
     resumed: float
+    asking: float
+    behind: float
 
 
 Request = tuple[str, Any]
 
 
-def _p99(values: Sequence[float]) -> float:
-    return float(np.percentile(values, 99)) if values else float("nan")
+def _within(values: Sequence[float], percent: int) -> float:
+    return float(np.percentile(values, percent)) if values else float("nan")
 
 
-async def _ask(http: httpx.AsyncClient, request: Request, results: list[tuple[int, float]]) -> None:
+async def _ask(http: aiohttp.ClientSession, request: Request, results: list[tuple[int, float]]) -> None:
     started = time.monotonic()
     try:
-        status = (await http.post(request[0], json=request[1])).status_code
-    except httpx.HTTPError:
+        async with http.post(request[0], data=request[1], headers=JSON) as response:
+            await response.read()
+            status = response.status
+    except (aiohttp.ClientError, TimeoutError):
         status = 0
     results.append((status, time.monotonic() - started))
 
 
-async def _sustained(http: httpx.AsyncClient, requests: Sequence[Request], seconds: float) -> float:
+async def _sustained(http: aiohttp.ClientSession, requests: Sequence[Request], seconds: float) -> float:
     """Return answers a second while some clients ask without a pause."""
     results: list[tuple[int, float]] = []
     until = time.monotonic() + seconds
@@ -85,7 +103,7 @@ async def _sustained(http: httpx.AsyncClient, requests: Sequence[Request], secon
     return sum(status == 200 for status, _ in results) / (time.monotonic() - started)
 
 
-async def _alone(http: httpx.AsyncClient, requests: Sequence[Request]) -> float:
+async def _alone(http: aiohttp.ClientSession, requests: Sequence[Request]) -> float:
     """Return the seconds that the requests take, one after the other."""
     results: list[tuple[int, float]] = []
     for each in requests:
@@ -93,7 +111,7 @@ async def _alone(http: httpx.AsyncClient, requests: Sequence[Request]) -> float:
     return sum(took for status, took in results) if all(status == 200 for status, _ in results) else float("inf")
 
 
-async def _resumed(http: httpx.AsyncClient, requests: Sequence[Request], before: float) -> float:
+async def _resumed(http: aiohttp.ClientSession, requests: Sequence[Request], before: float) -> float:
     started = time.monotonic()
     while (now := time.monotonic()) < started + RESUMING_SECONDS:
         if await _alone(http, requests) <= AS_BEFORE * before:
@@ -102,25 +120,31 @@ async def _resumed(http: httpx.AsyncClient, requests: Sequence[Request], before:
 
 
 async def _offer(
-    http: httpx.AsyncClient, requests: Sequence[Request], rate: float, seconds: float, alone: float
+    http: aiohttp.ClientSession, requests: Sequence[Request], rate: float, seconds: float, alone: float
 ) -> Point:
     results: list[tuple[int, float]] = []
-    started = time.monotonic()
+    behind = []
+    began, started = os.times(), time.monotonic()
     async with asyncio.TaskGroup() as group:
         for number in range(max(1, round(rate * seconds))):
             await asyncio.sleep(max(0.0, started + number / rate - time.monotonic()))
+            behind.append(time.monotonic() - started - number / rate)
             group.create_task(_ask(http, requests[number % len(requests)], results))
-    took = time.monotonic() - started
+    took, ended = time.monotonic() - started, os.times()
     answered = [wait for status, wait in results if status == 200]
     refused = [wait for status, wait in results if status in {429, 503}]
     return Point(
         rate,
         len(answered) / took,
-        _p99(answered),
+        _within(answered, 50),
+        _within(answered, 99),
         len(refused),
         len(results) - len(answered) - len(refused),
-        _p99(refused),
+        _within(refused, 50),
+        _within(refused, 99),
         await _resumed(http, requests, alone),
+        (ended.user + ended.system - began.user - began.system) / took,
+        _within(behind, 99),
     )
 
 
@@ -140,11 +164,13 @@ async def measure(
         RuntimeError: not one request was answered in time where nothing else was asked.
     """
     found: dict[str, list[dict[str, float]]] = {}
-    limits = httpx.Limits(max_connections=None)
-    async with httpx.AsyncClient(base_url=url, timeout=TIMEOUT_SECONDS, limits=limits, trust_env=False) as http:
-        for kind, requests in kinds(texts).items():
+    connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=TIMEOUT_SECONDS)
+    timeout = aiohttp.ClientTimeout(TIMEOUT_SECONDS)
+    async with aiohttp.ClientSession(url, connector=connector, timeout=timeout) as http:
+        for kind, bodies in kinds(texts).items():
             if kind not in wanted:
                 continue
+            requests = [(path, json.dumps(body).encode()) for path, body in bodies]
             alone = float(np.median([await _alone(http, requests) for _ in range(3)]))
             if not (sustained := await _sustained(http, requests, seconds)):
                 raise RuntimeError(f"{kind}: not one was answered in time; is this machine busy with something else?")
@@ -153,16 +179,28 @@ async def measure(
 
 
 def table(points: Mapping[str, Sequence[Mapping[str, float]]]) -> str:
-    """Return each kind's best goodput, and what came of its greatest load, as a table in Markdown."""
-    head = ("kind", "best goodput, 1/s", "offered, 1/s", "goodput, 1/s", "p99, s", "refused", "p99 of refusals, s")
-    lines = [f"| {' | '.join(head)} | late | s to full speed |", "|---|" + "---:|" * 8]
+    """Return what came of each load, its goodput also as a part of the kind's best, as a table in Markdown."""
+    heads = {
+        "offered": "offered, 1/s",
+        "goodput": "goodput, 1/s",
+        "share": "of the best, %",
+        "p50": "p50, s",
+        "p99": "p99, s",
+        "refused": "refused",
+        "refusal_p50": "p50 of refusals, s",
+        "refusal_p99": "p99 of refusals, s",
+        "late": "late",
+        "resumed": "s to full speed",
+        "asking": "processors that asking took",
+        "behind": "asked behind time, s",
+    }
+    lines = [f"| kind | {' | '.join(heads.values())} |", "|---|" + "---:|" * len(heads)]
     for kind, each in points.items():
-        last, best = each[-1], max(point["goodput"] for point in each)
-        names = ("offered", "goodput", "p99", "refused", "refusal_p99", "late", "resumed")
-        cells = [
-            "" if math.isnan(number) else f"{round(number, 2):g}" for number in (best, *(last[name] for name in names))
-        ]
-        lines.append(f"| {kind} | {' | '.join(cells)} |")
+        best = max(point["goodput"] for point in each)
+        for point in each:
+            numbers = {**point, "share": 100 * point["goodput"] / best if best else math.nan}
+            cells = ["" if math.isnan(numbers[name]) else f"{round(numbers[name], 3):g}" for name in heads]
+            lines.append(f"| {kind} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 

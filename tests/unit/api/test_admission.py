@@ -4,16 +4,21 @@ import asyncio
 import random
 import selectors
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
-from trident_api.admission import ALWAYS_RUNNING, ENOUGH_ENDED, Admission, Kind, RefusedError
+from trident_api.admission import ALWAYS_RUNNING, MOST_WORK, Admission, Kind, RefusedError
 from trident_api.inference import LARGE_WORK, work_of
+from trident_api.joining import Joiner
+from trident_api.throughput import ENOUGH_ENDED
 
 #: Tokens that Triton computes a second, and those of a batch of short texts.
 RATE, BATCH = 20_000.0, 768.0
 SINGLE, LIST = 96.0, 32 * BATCH
+#: Of a slower one, whose calls carry texts of this length.
+SLOW_RATE, LONG_SINGLE = 5_000.0, 256.0
 DEADLINE, MAX_WAIT = 30.0, 1.0
 
 
@@ -75,6 +80,21 @@ class SimulatedTriton:
             await done
 
 
+class JoinedTriton(SimulatedTriton):
+    """A slower one, to which what comes together is carried together; each of two calls has half of the processors."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.joiner = Joiner(self.carry_together)
+
+    async def carry_together(self, works: Sequence[float]) -> Sequence[float]:
+        await asyncio.sleep(sum(works) / (SLOW_RATE / 2))
+        return works
+
+    async def infer(self, work: float) -> None:
+        await self.joiner([work])
+
+
 @dataclass
 class Counts:
     answered: list[float] = field(default_factory=list)
@@ -105,9 +125,9 @@ async def ask(admission: Admission, triton: SimulatedTriton, work: float, counts
     return True
 
 
-def simulate(scenario):
+def simulate(scenario, model=SimulatedTriton):
     async def run():
-        triton = SimulatedTriton()
+        triton = model()
         try:
             return await scenario(Admission(64, 256, MAX_WAIT, DEADLINE), triton)
         finally:
@@ -117,19 +137,19 @@ def simulate(scenario):
         return runner.run(run())
 
 
-async def arrive(admission, triton, work, load, seconds, counts, seed=1):
+async def arrive(admission, triton, work, load, seconds, counts, seed=1, rate=RATE):
     """Let requests arrive at random, ``load`` times as much as Triton computes, and wait for the end of all."""
     rng = random.Random(seed)
     until = asyncio.get_running_loop().time() + seconds
     async with asyncio.TaskGroup() as group:
         while asyncio.get_running_loop().time() < until:
             group.create_task(ask(admission, triton, work, counts))
-            await asyncio.sleep(rng.expovariate(load * RATE / work))
+            await asyncio.sleep(rng.expovariate(load * rate / work))
 
 
 @pytest.mark.parametrize(
     ("work", "seconds", "longest"),
-    [(SINGLE, 10.0, MAX_WAIT + 1.0), (BATCH, 30.0, MAX_WAIT + 4.0), (LIST, 120.0, DEADLINE)],
+    [(SINGLE, 5.0, MAX_WAIT + 1.0), (BATCH, 30.0, MAX_WAIT + 4.0), (LIST, 120.0, DEADLINE)],
     ids=["singles", "batches", "lists"],
 )
 def test_ten_times_the_load_takes_a_tenth_of_the_goodput_at_most(work, seconds, longest):
@@ -147,6 +167,43 @@ def test_ten_times_the_load_takes_a_tenth_of_the_goodput_at_most(work, seconds, 
     # At once, but those who came before anything was known.
     assert np.percentile(counts.refused, 95) < 0.01 if work == LIST else max(counts.refused) <= MAX_WAIT
     assert longest_queue <= 64, "what a deadline could leave behind is little"
+
+
+@pytest.mark.parametrize("load", [2.0, 10.0])
+def test_what_is_carried_together_comes_in_bursts_and_yet_is_answered_or_refused_at_once(load):
+    """Turns come by the thirty, every second and a half: longer than one may expect to wait."""
+    unknown, known = Counts(), Counts()
+
+    async def flood(admission, triton):
+        await arrive(admission, triton, LONG_SINGLE, load, 10.0, unknown, rate=SLOW_RATE)
+        since = asyncio.get_running_loop().time()
+        await arrive(admission, triton, LONG_SINGLE, load, 60.0, known, seed=2, rate=SLOW_RATE)
+        return asyncio.get_running_loop().time() - since
+
+    seconds = simulate(flood, JoinedTriton)
+    assert len(known.answered) * LONG_SINGLE > 0.95 * SLOW_RATE * seconds
+    assert max(unknown.refused) < MAX_WAIT + 0.01
+    assert np.percentile(known.refused, 99) < 0.01
+    assert max(known.answered) < MAX_WAIT + 3 * MOST_WORK / SLOW_RATE
+    assert not unknown.late
+    assert not known.late
+
+
+def test_all_processors_have_something_to_do_while_as_many_ask_at_once_as_there_are_turns():
+    counts = Counts()
+
+    async def client(admission, triton):
+        while asyncio.get_running_loop().time() < 60.0:
+            await ask(admission, triton, LONG_SINGLE, counts)
+
+    async def scenario(admission, triton):
+        async with asyncio.TaskGroup() as group:
+            for _ in range(int(MOST_WORK / LONG_SINGLE)):
+                group.create_task(client(admission, triton))
+        return asyncio.get_running_loop().time()
+
+    seconds = simulate(scenario, JoinedTriton)
+    assert len(counts.answered) * LONG_SINGLE > 0.95 * SLOW_RATE * seconds
 
 
 def test_sixty_four_lists_at_once_are_answered_in_turns_and_all_who_come_back_when_they_are_told_to_are():
@@ -190,7 +247,7 @@ def test_after_a_flood_it_is_as_before_within_five_seconds():
     during, after = Counts(), Counts()
 
     async def scenario(admission, triton):
-        await arrive(admission, triton, SINGLE, 10.0, 10.0, during)
+        await arrive(admission, triton, SINGLE, 10.0, 3.0, during)
         await asyncio.sleep(5.0)
         await arrive(admission, triton, SINGLE, 0.5, 5.0, after)
 

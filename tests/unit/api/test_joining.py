@@ -67,7 +67,7 @@ async def test_the_first_calls_go_at_once_and_what_comes_meanwhile_goes_together
     assert carrier.calls == [[1], [2]]
     carrier.go.set()
     assert await asyncio.gather(*tasks) == [[2], [4], [6], [8, 10], [12]]
-    assert carrier.calls == [[1], [2], [3, 4, 5, 6]]
+    assert carrier.calls == [[1], [2], [3, 4, 5], [6]]
 
 
 async def test_a_lone_request_waits_for_nobody(joiner, carrier):
@@ -77,37 +77,59 @@ async def test_a_lone_request_waits_for_nobody(joiner, carrier):
     assert carrier.calls == [[number] for number in range(5)]
 
 
-async def test_a_second_call_starts_when_as_many_requests_wait_as_the_first_carries(joiner, carrier):
+async def test_a_second_call_starts_when_half_as_many_requests_wait_as_the_first_carries(joiner, carrier):
     first = await begin(joiner, [1], [2])
-    joined = await begin(joiner, [3] * 9, [4], [5])
+    joined = await begin(joiner, [3] * 9, *[[4]] * 6)
     carrier.turns[0].set()
     await first[0]
     await settle()
-    assert carrier.calls[2:] == [[3] * 9 + [4, 5]]
+    assert carrier.calls[2:] == [[3] * 9 + [4] * 3]
     carrier.turns[1].set()
     await first[1]
-    some = await begin(joiner, [6] * 20, [7])
-    assert len(carrier.calls) == 3
-    last = await begin(joiner, [8])
-    assert carrier.calls[3:] == [[6] * 20 + [7, 8]]
+    await settle()
+    assert carrier.calls[3:] == [[4] * 3]
+    carrier.turns[3].set()
+    await asyncio.gather(*joined[4:])
+    one = await begin(joiner, [5])
+    assert len(carrier.calls) == 4
+    another = await begin(joiner, [6])
+    assert carrier.calls[4:] == [[5, 6]]
     carrier.go.set()
-    await asyncio.gather(*joined, *some, *last)
+    await asyncio.gather(*joined, *one, *another)
+
+
+async def test_of_many_who_ask_at_once_no_call_takes_more_than_its_half(joiner, carrier):
+    first = await begin(joiner, [0])
+    tasks = await begin(joiner, *[[number] for number in range(1, 32)])
+    carrier.turns[1].set()
+    await tasks[0]
+    carrier.turns[0].set()
+    await asyncio.gather(*first)
+    await settle()
+    assert [len(call) for call in carrier.calls] == [1, 1, 16, 14]
+    carrier.go.set()
+    await asyncio.gather(*tasks)
 
 
 async def test_what_waits_goes_as_soon_as_no_call_is_under_way(joiner, carrier):
     first = await begin(joiner, [1], [2])
-    joined = await begin(joiner, [3], [4])
+    joined = await begin(joiner, [3], [4], [5], [6], [7])
     carrier.turns[0].set()
     carrier.turns[1].set()
     await asyncio.gather(*first)
-    last = await begin(joiner, [5])
-    assert carrier.calls[2:] == [[3, 4]]
+    await settle()
+    assert carrier.calls[2:] == [[3, 4, 5], [6, 7]]
+    last = await begin(joiner, [8])
+    carrier.turns[3].set()
+    await asyncio.gather(*joined[3:])
+    await settle()
+    assert carrier.calls[4:] == []
     carrier.turns[2].set()
     await asyncio.gather(*joined)
     await settle()
-    assert carrier.calls[3:] == [[5]]
+    assert carrier.calls[4:] == [[8]]
     carrier.go.set()
-    assert await asyncio.gather(*last) == [[10]]
+    assert await asyncio.gather(*last) == [[16]]
 
 
 async def test_a_call_holds_no_more_than_a_batch_and_nobody_is_overtaken(joiner, carrier):
@@ -130,12 +152,12 @@ async def test_no_items_and_more_than_a_batch_are_carried_past_the_others(joiner
 
 async def test_a_bad_item_is_told_to_whose_it_is_and_the_others_are_answered(joiner, carrier):
     carrier.refused[4] = BadInputError("no fours")
-    tasks = await begin(joiner, [1], [2], [3], [4, 5], [6])
+    tasks = await begin(joiner, [1], [2], [3], [4, 5], [6], [7], [8])
     carrier.go.set()
-    *others, bad, last = await asyncio.gather(*tasks, return_exceptions=True)
+    *others, bad, last, _, _ = await asyncio.gather(*tasks, return_exceptions=True)
     assert [*others, last] == [[2], [4], [6], [12]]
     assert str(bad) == "no fours"
-    assert carrier.calls[2:] == [[3, 4, 5, 6], [3], [4, 5], [6]]
+    assert carrier.calls[2:] == [[3, 4, 5, 6], [7, 8], [3], [4, 5], [6]]
 
 
 async def test_what_fails_for_other_reasons_fails_for_all_and_is_not_tried_again(joiner, carrier):
@@ -226,7 +248,7 @@ async def test_many_requests_of_the_facade_are_few_of_triton_and_answered_as_alo
     together, sizes = await ask(20)
     each = len(next(iter(body.values())))
     assert sum(sizes) == 20 * each
-    assert len(sizes) == MAX_CALLS + 1
+    assert len(sizes) == 2 * MAX_CALLS
     assert [answer.status_code for answer in together] == [200] * 20
     assert all(answer.json() == alone.json() for answer in together)
     assert all(answer.headers.get("x-truncated") == alone.headers.get("x-truncated") for answer in together)

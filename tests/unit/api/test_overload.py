@@ -1,14 +1,18 @@
 """The queue in front of Triton: bounded in length and in time, and free of those who went away."""
 
 import asyncio
+import inspect
 import json
 from collections.abc import AsyncIterator, Iterator
 
 import httpx
 import pytest
-from trident_api.admission import ENOUGH_ENDED, Admission, Kind
+from trident_api import openai_endpoints
+from trident_api.admission import Admission, Kind
 from trident_api.app import create_app
+from trident_api.inference import LARGE_WORK
 from trident_api.settings import ApiSettings
+from trident_api.throughput import ENOUGH_ENDED
 from trident_client import AsyncFakeTransport, AsyncTridentClient, OverloadedError, Retry, TransportError
 
 PASSAGE = {"passage": "I are a boy"}
@@ -83,6 +87,35 @@ async def test_what_is_too_much_is_refused_at_once_and_the_rest_is_answered(http
     transport.go.set()
     assert sorted(answer.status_code for answer in await asyncio.gather(*asked)) == [200] * 5 + [429] * 4
     assert (await http.post("/generate", json=PASSAGE)).status_code == 200
+
+
+@pytest.mark.parametrize("app", [{"max_concurrent": 1, "max_waiting": 0}], indirect=True)
+async def test_while_the_queue_is_full_a_single_text_is_refused_before_its_body_is_looked_into(http, transport):
+    broken = b'{"passage": "I are a boy"'
+    assert (await http.post("/generate", content=broken)).status_code == 422
+    running = asyncio.create_task(http.post("/generate", json=PASSAGE))
+    await until(lambda: transport.held == 1)
+    refused = await http.post("/generate", content=broken)
+    assert (refused.status_code, refused.json()["detail"][:27]) == (429, "1 requests are being answer")
+    assert (await http.post("/v1/embeddings", content=broken)).json()["error"]["type"] == "rate_limit_error"
+    # What may be large, or has another line, is for its endpoint.
+    for path, body in (
+        ("/embed", broken + b', "b"' * 65),
+        ("/qa", b'"' + b"b" * 4 * LARGE_WORK),
+        ("/pred/file", broken),
+    ):
+        assert (await http.post(path, content=body)).status_code == 422
+    counted = (await http.get("/metrics")).text
+    assert 'trident_upstream_errors_total{kind="OverloadedError",task="unread"} 2.0\n' in counted
+    assert 'trident_http_requests_total{method="POST",route="/v1/embeddings",status="429"} 1.0\n' in counted
+    transport.go.set()
+    assert (await running).status_code == 200
+
+
+def test_no_error_is_answered_and_no_request_handled_by_a_thread(app):
+    handlers = [*app.exception_handlers.values(), *(each.endpoint for each in openai_endpoints.router.routes)]
+    assert len(handlers) > 4
+    assert all(inspect.iscoroutinefunction(each) for each in handlers)
 
 
 async def test_the_wait_is_told(http, transport):
@@ -293,8 +326,8 @@ async def test_who_is_refused_is_told_when_by_the_work_that_is_ahead(http, app, 
     await until(lambda: transport.held == 1)
     refused = [await http.post("/generate", json=PASSAGE) for _ in range(3)]
     assert [answer.status_code for answer in refused] == [429] * 3
-    # Each after the one before: 4.75 tokens, at one a second.
-    assert [answer.headers["retry-after"] for answer in refused] == ["1", "6", "11"]
+    # Each after the one before: 25 bytes are 6.25 tokens at most, at one a second.
+    assert [answer.headers["retry-after"] for answer in refused] == ["1", "8", "14"]
     assert "trident_queue_work_tokens 4.75\n" in (await http.get("/metrics")).text
     transport.go.set()
     assert (await running).status_code == 200

@@ -1,15 +1,17 @@
 """Which regions of a server no client uses any more, and that none is left there."""
 
 import asyncio
+import contextlib
 import os
+import signal
 import subprocess
 import sys
-from pathlib import Path
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from trident_client import BadInputError, ReadTimeoutError, Request, ServerError, TransportError, _shared_memory
-from trident_client._shared_memory import Clean, Infer, Regions, Register, _new_name, orphaned
+from trident_client import BadInputError, ReadTimeoutError, Request, ServerError, TransportError
+from trident_client._shared_memory import HELD, Clean, Infer, Regions, Register, _new_name, orphaned
 from trident_client._sync.driving import drive
 
 REQUEST = Request("model", {"INPUT": np.zeros((64, 1024), dtype=np.float32)}, ("OUTPUT",))
@@ -37,63 +39,82 @@ class Server:
         return None
 
 
-def test_only_regions_of_dead_clients_are_left_behind():
-    code = "from trident_client._shared_memory import _new_name; print(_new_name())"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
-    dead = done.stdout.strip()
-    other_container = dead.replace(dead.split("-")[2], "1", 1)
-    living = _new_name()
-    assert str(os.getpid()) in living
-    assert orphaned([dead, living, other_container, "somebody-elses", ""]) == [dead]
+MAKE = """
+import os, sys, time
+from trident_client import _shared_memory
+name = _shared_memory._new_name()
+_shared_memory.HELD.hold(name)
+if "fork" in sys.argv and not os.fork():
+    # Lives on, and holds nothing of its parent's.
+    time.sleep(60)
+print(name, flush=True)
+time.sleep(60)
+"""
 
 
 @pytest.fixture
-def processes(tmp_path):
-    """Makes processes as /proc shows them, in a namespace that is a file's inode; returns the namespace."""
+def make_client():
+    """Starts clients that hold a region, and returns each with the region's name; ends them, and all of their own."""
+    started = []
 
-    def make(host_id: int, own_id: int) -> int:
-        folder = tmp_path / str(host_id)
-        (folder / "ns").mkdir(parents=True)
-        (folder / "ns" / "pid").touch()
-        (folder / "status").write_text(f"Name:\tpython\nNSpid:\t{host_id}\t{own_id}\n")
-        return os.stat(folder / "ns" / "pid").st_ino
+    def make(*arguments: str, command: Sequence[str] = ()) -> tuple[subprocess.Popen, str]:
+        client = subprocess.Popen(
+            [*command, sys.executable, "-c", MAKE, *arguments],
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        started.append(client)
+        return client, client.stdout.readline().strip()
 
-    return make
-
-
-def test_the_host_knows_which_clients_in_containers_run(processes, tmp_path, monkeypatch):
-    namespace = processes(4000, 7)
-    names = [f"trident-client-{namespace}-{own_id}-0a" for own_id in (7, 8)]
-    names += [f"trident-client-{namespace + 1}-7-0a"]
-    running = _shared_memory._running(tmp_path)
-    monkeypatch.setattr(_shared_memory, "_running", lambda: running)
-    monkeypatch.setattr(_shared_memory, "HOST_PROCESS_IDS", 1)
-    assert orphaned(names) == [], "in a container nobody is seen of another one"
-    monkeypatch.setattr(_shared_memory, "HOST_PROCESS_IDS", _shared_memory._process_ids())
-    assert orphaned(names) == names[1:]
+    yield make
+    for client in started:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(client.pid, signal.SIGKILL)
+        client.wait()
+        client.stdout.close()
 
 
-def test_where_somebody_elses_process_cannot_be_looked_at_nothing_is_taken_for_left(processes, tmp_path, monkeypatch):
-    processes(4000, 7)
-
-    def refuse(path, *arguments, real=os.stat, **options):
-        if Path(path).parent.name == "ns":
-            raise PermissionError
-        return real(path, *arguments, **options)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(os, "stat", refuse)
-        running = _shared_memory._running(tmp_path)
-    assert not running.known
-    assert (_shared_memory._process_ids(), os.getpid()) in _shared_memory._running().processes
-    monkeypatch.setattr(_shared_memory, "_running", lambda: running)
-    monkeypatch.setattr(_shared_memory, "HOST_PROCESS_IDS", _shared_memory._process_ids())
-    assert orphaned(["trident-client-1-7-0a"]) == []
+@pytest.mark.parametrize("form", ["alone", "fork"])
+def test_only_regions_of_dead_clients_are_left_behind(make_client, form):
+    client, theirs = make_client(form)
+    mine = _new_name()
+    HELD.hold(mine)
+    names = [theirs, mine, "somebody-elses", "", f"{theirs}x"]
+    assert orphaned(names) == []
+    client.kill()
+    client.wait()
+    assert orphaned(names) == [theirs]
+    HELD.let_go(mine)
+    assert orphaned(names) == [theirs, mine]
 
 
-def test_regions_that_were_never_used_are_closed_without_a_word(monkeypatch):
-    # What clients of other tests left.
-    monkeypatch.setattr(_shared_memory, "ABANDONED", type(_shared_memory.ABANDONED)())
+UNSHARE = ("unshare", "--pid", "--fork", "--kill-child", "--mount-proc")
+
+
+@pytest.mark.skipif(
+    subprocess.run([*UNSHARE, "true"], capture_output=True, check=False).returncode != 0,
+    reason="no namespace of process ids can be made here",
+)
+def test_a_container_sees_of_another_one_which_clients_run(make_client):
+    """As in two containers with one /dev/shm: neither sees the other's processes."""
+    client, name = make_client(command=UNSHARE)
+    _, living = make_client(command=UNSHARE)
+    look = "import sys; from trident_client._shared_memory import orphaned; print(*orphaned(sys.argv[1:]))"
+    command = [*UNSHARE, sys.executable, "-c", look, name, living]
+
+    def seen() -> list[str]:
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout.split()
+
+    assert seen() == []
+    assert name.split("-")[2] != living.split("-")[2]
+    # Which takes along whom it started.
+    client.kill()
+    client.wait()
+    assert seen() == [name]
+
+
+def test_regions_that_were_never_used_are_closed_without_a_word():
     assert list(Regions().closing()) == []
 
 

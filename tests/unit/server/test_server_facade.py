@@ -1,8 +1,13 @@
 """What the facade's process is told by its environment."""
 
+import os
+
 import pytest
+import uvicorn
+from trident_api import __main__ as alone
 from trident_server.errors import ServerError
-from trident_server.facade import check_installed, without_proxy
+from trident_server.facade import FacadeProcess, check_installed, without_proxy
+from uvicorn.main import main as command_line
 
 PROXIES = ("no_proxy", "NO_PROXY", "no_grpc_proxy")
 
@@ -30,3 +35,19 @@ def test_without_the_facades_packages_it_is_said_which_extra_brings_them(monkeyp
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "orjson" else True)
     with pytest.raises(ServerError, match=r"needs the package orjson.*'trident-nlp\[server,api\]'.*--triton-only"):
         check_installed()
+
+
+@pytest.mark.parametrize(("given", "kept"), [({}, 75), ({"UVICORN_TIMEOUT_KEEP_ALIVE": "5"}, 5)])
+def test_idle_connections_are_kept_longer_than_a_balancer_keeps_them(monkeypatch, tmp_path, given, kept):
+    monkeypatch.delenv("UVICORN_TIMEOUT_KEEP_ALIVE", raising=False)
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    process = FacadeProcess(triton_url="a:1", triton_grpc_url="a:2", log_file=tmp_path / "log", port=8000)
+    launch = process._prepare()
+    taken = {}
+    monkeypatch.setattr(alone.log, "configure", lambda level: None)
+    monkeypatch.setattr(uvicorn, "run", lambda app, **options: taken.update(options))
+    alone.main()
+    assert taken["timeout_keep_alive"] == kept
+    monkeypatch.setattr(os, "environ", launch.environment)
+    assert command_line.make_context("uvicorn", launch.command[3:]).params["timeout_keep_alive"] == kept

@@ -14,6 +14,7 @@ import httpx
 import psutil
 import pytest
 from fastapi.testclient import TestClient
+from toy_acceptability import CONFIG, MODEL, write_toy_acceptability
 from trident_api.app import create_app
 from trident_api.settings import ApiSettings
 from trident_client import AsyncTridentClient, Balancing, OverloadedError, Retry, Timeout, TransportError, TridentClient
@@ -22,41 +23,6 @@ from trident_server.ports import free_ports
 
 pytestmark = pytest.mark.serving
 
-# Stands in for the model of acceptability, and answers with the text's length.
-CONFIG = """
-backend: "python"
-max_batch_size: 64
-input [ { name: "TEXT" data_type: TYPE_STRING dims: [ 1 ] } ]
-output [
-  { name: "PROBABILITY" data_type: TYPE_FP32 dims: [ 1 ] },
-  { name: "TRUNCATED_TOKENS" data_type: TYPE_INT32 dims: [ 1 ] },
-  { name: "UNKNOWN_TOKENS" data_type: TYPE_INT32 dims: [ 1 ] }
-]
-instance_group [ { count: 1 kind: KIND_CPU } ]
-"""
-MODEL = """
-import time
-
-import numpy as np
-import triton_python_backend_utils as pb_utils
-
-
-SECONDS = 0.005
-
-
-class TritonPythonModel:
-    def execute(self, requests):
-        responses = []
-        for request in requests:
-            texts = pb_utils.get_input_tensor_by_name(request, "TEXT").as_numpy()
-            time.sleep(SECONDS)
-            lengths = np.array([[len(text)] for text in texts[:, 0]], dtype=np.float32)
-            cut = np.zeros_like(lengths, dtype=np.int32)
-            tensors = [pb_utils.Tensor("PROBABILITY", lengths)]
-            tensors += [pb_utils.Tensor(name, cut) for name in ("TRUNCATED_TOKENS", "UNKNOWN_TOKENS")]
-            responses.append(pb_utils.InferenceResponse(tensors))
-        return responses
-"""
 TIMEOUT = Timeout(connect=5, read=20, deadline=30)
 SOON = Balancing(health_check_interval=0.2)
 PROTOCOLS = ("http", "grpc")
@@ -66,11 +32,7 @@ SECONDS_TO_STOP = 15.0
 
 @pytest.fixture(scope="module")
 def repository(tmp_path_factory):
-    version = tmp_path_factory.mktemp("faults") / "models" / "cola" / "1"
-    version.mkdir(parents=True)
-    (version / "model.py").write_text(MODEL, "utf-8")
-    (version.parent / "config.pbtxt").write_text(CONFIG)
-    return version.parents[1]
+    return write_toy_acceptability(tmp_path_factory.mktemp("faults") / "models")
 
 
 @pytest.fixture(scope="module")

@@ -94,3 +94,23 @@ def test_the_site_is_built_without_a_warning_and_asks_no_other_host_for_anything
     assert "WARNING" not in done.stderr
     loads = re.compile(r"<(?:script|img|link)\b[^>]*?\b(?:src|href)=\"?https?://")
     assert not [page for page in tmp_path.rglob("*.html") if loads.search(page.read_text("utf-8"))]
+
+
+def test_what_a_million_costs_follows_from_what_was_measured():
+    page = (ROOT / "docs" / "capacity.md").read_text("utf-8")
+    measured = "".join((ROOT / "docs" / f"{name}.md").read_text("utf-8") for name in ("measured", "bulk"))
+    rows = re.findall(r"^\| .* \| ([\d,]+) \| ([\d.]+) \|$", page, re.MULTILINE)
+    speeds = [int(speed.replace(",", "")) for speed, _ in rows]
+    assert len(rows) == 8
+    for speed, hours in zip(speeds, [float(each) for _, each in rows], strict=True):
+        assert hours == pytest.approx(1_000_000 * 2 / speed / 3600, abs=0.005)
+    # A pair is two sentences; all else stands on the pages.
+    assert speeds[2] == round(speeds[0] / 2)
+    told = [speed for speed, _ in rows[:2] + rows[3:]]
+    assert not [speed for speed in told if not re.search(rf"(?<![\d,.]){speed}(?!,?\d)", measured)]
+    table = re.findall(r"^\| .*? \| ([\d,.]+)[^|]* \| ([\d,.]+)", page, re.MULTILINE)[-4:]
+    hosts, seconds, minutes, gigabits = ([float(each.replace(",", "")) for each in row] for row in table)
+    assert hosts == [speeds[0] * 8, speeds[0] * 80]
+    assert seconds == pytest.approx([1_000_000 / each for each in hosts], rel=0.01)
+    assert minutes == pytest.approx([1_000_000 / speeds[4] / 8 / 60 / count for count in (1, 10)], rel=0.02)
+    assert gigabits == pytest.approx([each * 384 * 4 * 8 / 1e9 for each in hosts], rel=0.02)

@@ -22,7 +22,7 @@ MAKEFILE = (ROOT / "Makefile").read_text("utf-8")
 TARGETS = set(re.findall(r"^([a-z][a-z-]*):", MAKEFILE, re.MULTILINE))
 VARIABLES = set(re.findall(r"\$\(([A-Z_]+)\)|^([A-Z_]+) +\?=", MAKEFILE, re.MULTILINE))
 #: Of others; what is done with them is not for these pages to test.
-FOREIGN = {".", "curl", "docker", "hf", "kubectl", "pip", "printf", "python3.11", "torchrun"}
+FOREIGN = {".", "curl", "docker", "haproxy", "hf", "kubectl", "pip", "printf", "python3.11", "torchrun"}
 
 
 def lines(page: Path) -> list[tuple[str, bool]]:
@@ -66,7 +66,7 @@ def simple(line: str) -> list[list[str]]:
             found.append([])
         elif set(word) <= {">"}:
             next(words)
-        elif found[-1] or not re.match(r"[A-Z_]+=", word):
+        elif found[-1] or not re.match(r"[A-Z][A-Z0-9_]*=", word):
             found[-1].append(word)
     return [words for words in found if words]
 

@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import re
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ import optuna
 import pytest
 from fine_tuned import start
 from optuna.trial import TrialState
+from postgresql import PostgreSQL
 from trident_training.cli import app
 from trident_training.commands import steps
 from trident_training.finetune import tuning
@@ -224,6 +226,21 @@ def test_a_killed_search_continues_the_same_study(tiny_checkpoint, toy_data, tmp
     assert after[1].params == before[1].params
 
 
+@pytest.fixture(scope="module")
+def postgresql():
+    pytest.importorskip("psycopg", reason="the driver of PostgreSQL is not installed")
+    with PostgreSQL() as database:
+        yield database
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def storage(request, tmp_path) -> str:
+    """The URL of a database that several processes share."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'study.db'}"
+    return request.getfixturevalue("postgresql").url
+
+
 def search_of_one_process(output: Path, storage: str, together) -> None:
     """Search as one of several machines does, whose first trials run at the same time."""
     begun = []
@@ -237,8 +254,7 @@ def search_of_one_process(output: Path, storage: str, together) -> None:
     keep_best(run_search(output, 8, train, storage), output)
 
 
-def test_two_processes_on_one_study_share_the_trials(tmp_path):
-    storage = f"sqlite:///{tmp_path / 'study.db'}"
+def test_two_processes_on_one_study_share_the_trials(storage, tmp_path):
     open_study("study", tmp_path / "none", storage, {"data": "x"})
     outputs = [tmp_path / "one", tmp_path / "two"]
     # Forked: what they need is imported, and nothing of it has threads here.
@@ -258,3 +274,24 @@ def test_two_processes_on_one_study_share_the_trials(tmp_path):
     assert ran[0] | ran[1] == {trial.number for trial in study.trials}
     assert all(ran), "one process did everything"
     assert any((output / "best").is_dir() for output in outputs)
+
+
+def test_a_database_that_is_restarted_during_a_trial_costs_none(postgresql, tmp_path):
+    def train(settings, callbacks):
+        postgresql.restart()
+        return result(settings, 0.5)
+
+    study = open_study("restarted", tmp_path, postgresql.url, {"data": "x"})
+    search(study, 3, SPACE, Settings(output=tmp_path), train, lambda trial: None)
+    assert [trial.state for trial in study.trials] == [TrialState.COMPLETE] * 3
+
+
+def test_a_database_that_cannot_be_reached_is_one_line(tmp_path):
+    with pytest.raises(SettingsError, match=r"the storage cannot be used: .*unable to open database file"):
+        open_study("study", tmp_path, f"sqlite:///{tmp_path}/none/study.db", {"data": "x"})
+
+
+def test_a_database_without_its_driver_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    with pytest.raises(SettingsError, match=r"pip install 'trident-nlp\[postgresql\]'"):
+        open_study("study", tmp_path, "postgresql://host/database", {"data": "x"})

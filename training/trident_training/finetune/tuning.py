@@ -17,6 +17,7 @@ import optuna
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, Trial, TrialState
+from sqlalchemy.exc import SQLAlchemyError
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from trident_training.finetune.epochs import evaluations
@@ -51,7 +52,7 @@ def open_study(name: str, output: Path, storage: str | None, begun_with: dict[st
         begun_with: what must be the same for two trials to be compared.
 
     Raises:
-        SettingsError: it was begun with something else, which is named.
+        SettingsError: it was begun with something else, which is named; the storage cannot be reached or has no driver.
     """
     output.mkdir(parents=True, exist_ok=True)
     study = optuna.create_study(
@@ -162,7 +163,14 @@ class _Reporter(TrainerCallback):
 def _storage(output: Path, url: str | None) -> BaseStorage:
     if url is None:
         return JournalStorage(JournalFileBackend(str(output / STUDY_FILE)))
-    return RDBStorage(url)
+    try:
+        # A trial may take longer than a database keeps a connection that says nothing, or than the database lives.
+        return RDBStorage(url, engine_kwargs={"pool_pre_ping": True})
+    except ImportError as error:
+        needed = "PostgreSQL's is brought by pip install 'trident-nlp[postgresql]'"
+        raise SettingsError(f"the storage's driver is not installed: {needed}. ({error})") from error
+    except SQLAlchemyError as error:
+        raise SettingsError(f"the storage cannot be used: {str(error).splitlines()[0]}") from error
 
 
 def _folder(output: Path, number: int) -> Path:

@@ -1,0 +1,277 @@
+"""Three hosts, each with Triton and a facade, behind the client's own balancer and behind HAProxy as docker/ has it.
+
+A host is a loopback address; all listen on the same ports, as hosts do.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import httpx
+import pytest
+from debian import environment, find
+from toy_acceptability import write_toy_acceptability
+from trident_client import Balancing, Retry, Timeout, TridentClient
+from trident_server.facade import FacadeProcess
+from trident_server.ports import free_ports
+from trident_server.process import TritonProcess
+
+pytestmark = pytest.mark.serving
+
+CONFIGURATION = Path(__file__).resolve().parents[2] / "docker" / "haproxy" / "haproxy.cfg"
+BALANCER = "127.0.0.1"
+ADDRESSES = ("127.0.0.2", "127.0.0.3", "127.0.0.4")
+KEY = "one key for all hosts"
+AUTHORIZATION = {"authorization": f"Bearer {KEY}"}
+PATHS = ("client-http", "client-grpc", "haproxy-http", "haproxy-grpc", "haproxy-facade")
+THREADS = 6
+REQUESTS = 240
+#: Of a request in the model: so few a second keep no core busy, and some are under way whenever a host is lost.
+SECONDS = 0.03
+SECONDS_TO_ANSWER = 3
+SECONDS_TO_WAIT = 60.0
+Ask = Callable[[str], float]
+
+
+class Ports(NamedTuple):
+    """The same on each host, and on the balancer's address."""
+
+    facade: int
+    http: int
+    grpc: int
+    metrics: int
+
+
+class Host:
+    """One address with a Triton and a facade."""
+
+    def __init__(self, triton: TritonProcess, facade: FacadeProcess) -> None:
+        self._servers = (triton, facade)
+        self.url = triton.http_url
+        self.facade = facade.url
+
+    def start(self) -> None:
+        """Start both, and wait for both."""
+        with ThreadPoolExecutor(len(self._servers)) as pool:
+            list(pool.map(lambda each: each.start(), self._servers))
+
+    def stop(self) -> None:
+        """Stop the facade first, as ``trident-serve`` does."""
+        for each in reversed(self._servers):
+            each.stop()
+
+    def signal(self, number: int) -> None:
+        """Send both a signal at once."""
+        for each in self._servers:
+            os.kill(each.pid, number)
+
+    def answered(self) -> int:
+        """Return how many sentences its Triton has answered."""
+        with TridentClient(self.url) as client:
+            return sum(each.inferences for each in client.statistics() if each.name == "cola")
+
+    def counted(self) -> int:
+        """Return how many requests its facade has counted on the route."""
+        text = httpx.get(f"{self.facade}/metrics", headers=AUTHORIZATION, timeout=10).text
+        return sum(int(float(each)) for each in re.findall(r'requests_total\{.*route="/generate".*\} (\S+)', text))
+
+
+class Traffic:
+    """Asks over one path from several threads until it is left; every answer must be right."""
+
+    def __init__(self, ask: Ask) -> None:
+        self._ask = ask
+        self._over = threading.Event()
+        self._pool = ThreadPoolExecutor(THREADS)
+        self._counts = [0] * THREADS
+
+    def _run(self, thread: int) -> None:
+        while not self._over.is_set():
+            sent = "x" * (1 + self._counts[thread] % 97)
+            assert self._ask(sent) == len(sent)
+            self._counts[thread] += 1
+
+    def __enter__(self) -> Traffic:
+        self._running = [self._pool.submit(self._run, thread) for thread in range(THREADS)]
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._over.set()
+        with self._pool:
+            for each in self._running:
+                each.result()
+
+    def goes_on(self, answers: int = 5) -> None:
+        """Return once every thread has so many answers more."""
+        wanted = [count + answers for count in self._counts]
+        wait_until(lambda: any(each.done() for each in self._running) or self._has(wanted))
+        for each in self._running:
+            if each.done():
+                each.result()
+
+    def _has(self, wanted: list[int]) -> bool:
+        return all(count >= each for count, each in zip(self._counts, wanted, strict=True))
+
+
+def wait_until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + SECONDS_TO_WAIT
+    while not holds() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert holds()
+
+
+@pytest.fixture(scope="module")
+def ports() -> Ports:
+    return Ports(*free_ports(len(Ports._fields), BALANCER))
+
+
+@pytest.fixture(scope="module")
+def hosts(serve_models, ports, tmp_path_factory) -> Iterator[list[Host]]:
+    folder = tmp_path_factory.mktemp("hosts")
+    repository = write_toy_acceptability(folder / "models", SECONDS)
+    (folder / "keys").write_text(f"{KEY}\n")
+    named = {"http_port": ports.http, "grpc_port": ports.grpc, "metrics_port": ports.metrics}
+    made = []
+    for address in ADDRESSES:
+        triton = serve_models(repository, host=address, stop_grace=15.0, **named)
+        facade = FacadeProcess(
+            triton_url=triton.http_url,
+            triton_grpc_url=triton.grpc_url,
+            log_file=folder / f"facade-{address}.log",
+            host=address,
+            port=ports.facade,
+            settings={"models": "cola", "api_keys_file": folder / "keys"},
+        )
+        made.append(Host(triton, facade))
+    with ThreadPoolExecutor(len(made)) as pool:
+        list(pool.map(Host.start, made))
+    yield made
+    for each in made:
+        each.stop()
+
+
+@pytest.fixture(scope="module")
+def haproxy(ports, hosts, tmp_path_factory) -> Iterator[str]:
+    """The balancer's address, once it knows that all hosts are there."""
+    program = find("haproxy", "haproxy")
+    settings = {f"HOST_{number}": address for number, address in enumerate(ADDRESSES, 1)}
+    settings |= {f"{name.upper()}_PORT": str(port) for name, port in ports._asdict().items()}
+    settings |= {"LISTEN": BALANCER, "SECONDS_TO_ANSWER": str(SECONDS_TO_ANSWER)}
+    log = tmp_path_factory.mktemp("haproxy") / "log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [program, "-db", "-f", CONFIGURATION],
+            env=environment(program) | settings,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        wait_until(lambda: answers(f"http://{BALANCER}:{ports.facade}/health/ready"))
+        yield BALANCER
+        assert process.poll() is None, log.read_text()
+    finally:
+        process.kill()
+        process.wait()
+
+
+def answers(url: str) -> bool:
+    with contextlib.suppress(httpx.HTTPError):
+        return httpx.get(url, timeout=5).status_code == 200
+    return False
+
+
+@pytest.fixture
+def asking(ports, hosts, request) -> Iterator[Callable[[str], Ask]]:
+    """Opens a path to the hosts; behind HAProxy, which is to try again, no client does."""
+    with contextlib.ExitStack() as stack:
+
+        def open_path(path: str) -> Ask:
+            balancer, protocol = path.split("-")
+            if protocol == "facade":
+                base = f"http://{request.getfixturevalue('haproxy')}:{ports.facade}"
+                http = stack.enter_context(httpx.Client(base_url=base, headers=AUTHORIZATION, timeout=60))
+                return lambda text: http.post("/generate", json={"passage": text}).raise_for_status().json()["prob"]
+            port = ports.http if protocol == "http" else ports.grpc
+            if balancer == "haproxy":
+                at, retry = [request.getfixturevalue("haproxy")], Retry(attempts=1)
+            else:
+                at, retry = list(ADDRESSES), Retry()
+            client = TridentClient(
+                [f"{each}:{port}" for each in at],
+                protocol=protocol,
+                retry=retry,
+                timeout=Timeout(connect=5, read=60 if balancer == "haproxy" else SECONDS_TO_ANSWER, deadline=60),
+                balancing=Balancing(health_check_interval=0.2),
+            )
+            stack.enter_context(client)
+            return lambda text: float(client.acceptability([text])[0])
+
+        yield open_path
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_hosts_that_are_alike_get_as_many_requests_within_10_percent(path, hosts, asking):
+    ask = asking(path)
+    before = [(each.answered(), each.counted()) for each in hosts]
+    with ThreadPoolExecutor(THREADS) as pool:
+        assert list(pool.map(ask, ["x" * 7] * REQUESTS)) == [7] * REQUESTS
+    after = [(each.answered(), each.counted()) for each in hosts]
+    answered = [now[0] - then[0] for now, then in zip(after, before, strict=True)]
+    assert sum(answered) == REQUESTS
+    assert answered == pytest.approx([REQUESTS / len(hosts)] * len(hosts), rel=0.1)
+    # What each facade counted adds up to what was asked.
+    counted = [now[1] - then[1] for now, then in zip(after, before, strict=True)]
+    assert sum(counted) == (REQUESTS if "facade" in path else 0)
+
+
+def test_a_key_is_one_on_every_host_and_without_it_nobody_is_let_in(ports, hosts, haproxy):
+    asked = {"url": f"http://{haproxy}:{ports.facade}/generate", "json": {"passage": "x"}}
+    with httpx.Client(timeout=30) as http:
+        assert [http.post(**asked, headers=AUTHORIZATION).status_code for _ in ADDRESSES] == [200] * 3
+        assert [http.post(**asked).status_code for _ in ADDRESSES] == [401] * 3
+
+
+@pytest.fixture
+def traffic(asking) -> Iterator[list[Traffic]]:
+    with contextlib.ExitStack() as stack:
+        yield [stack.enter_context(Traffic(asking(each))) for each in PATHS]
+
+
+def all_go_on(traffic: list[Traffic]) -> None:
+    for each in traffic:
+        each.goes_on()
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "halted"])
+def test_a_host_that_is_cut_off_loses_no_request_and_is_asked_again_when_it_is_back(number, hosts, traffic):
+    lost = hosts[1]
+    all_go_on(traffic)
+    lost.signal(number)
+    try:
+        all_go_on(traffic)
+    finally:
+        if number == signal.SIGSTOP:
+            lost.signal(signal.SIGCONT)
+        else:
+            lost.stop()
+            lost.start()
+    before = lost.answered()
+    wait_until(lambda: lost.answered() > before + 100)
+
+
+def test_all_hosts_are_restarted_in_turn_and_no_request_fails(hosts, traffic):
+    for host in hosts:
+        all_go_on(traffic)
+        host.stop()
+        host.start()
+        wait_until(lambda host=host: host.answered() > 100)

@@ -60,6 +60,7 @@ LONGEST = (
     "serving/pytorch_backend",
     "serving/test_wheels.py",
     "serving/test_server_command.py",
+    "serving/test_several_hosts.py",
     "unit/training/test_tuning.py",
     "unit/training/test_matrix.py",
     "unit/training/test_finetune.py",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import shutil
 import threading
 import time
@@ -56,6 +57,9 @@ def answer(request: Request) -> Response:
     name = "SENTENCE_1" if "SENTENCE_1" in request.inputs else "TEXT"
     texts = [text.decode() for text in request.inputs[name][:, 0]]
     cut = np.array([[int(len(text) > 1000)] for text in texts], dtype=np.int32)
+    if "WITH_TOKENS" in request.inputs:
+        told = [[json.dumps([[7, text, False, 0, len(text)]]).encode()] for text in texts]
+        return {"TOKENS": np.array(told, dtype=np.object_)}
     if request.model == "cola":
         probabilities = [[0.04 if " are " in text else 0.96] for text in texts]
         return {"PROBABILITY": np.array(probabilities, dtype=np.float32), "TRUNCATED_TOKENS": cut}

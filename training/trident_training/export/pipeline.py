@@ -116,7 +116,8 @@ def export(head: Head, precision: Precision, max_tokens: int, *, or_float32: boo
         else:
             checks = _checks(module, head, [batch[0] for batch in batches[-CHECKED:]])
             by_length = {len(each): each for batch in batches for each in batch}
-            sentences = [by_length[length] for length in LENGTHS if length in by_length]
+            # The shortest models have no sequence of these lengths.
+            sentences = [by_length[length] for length in LENGTHS if length in by_length] or batches[-1]
             speed = measure(functools.partial(head.call, module), sentences)
             return Export(module, head.width, precision, reason, refused, parity, tolerance, speed, checks)
 

@@ -6,6 +6,7 @@ import contextlib
 import functools
 import gc
 import json
+import math
 import os
 import random
 import signal
@@ -247,7 +248,11 @@ def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str],
 
 
 def _tokenizer(architecture: str):
-    """Train the architecture's kind of tokenizer on the toy sentences: WordPiece, byte-level BPE or Unigram."""
+    """Make the architecture's kind of tokenizer of the toy sentences: WordPiece, byte-level BPE or Unigram.
+
+    Trainers of WordPiece and Unigram break ties by chance: with other token ids in each session, a toy model would
+    learn well in one and badly in another.
+    """
     from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
     from transformers import PreTrainedTokenizerFast
 
@@ -266,19 +271,30 @@ def _tokenizer(architecture: str):
         tokenizer = Tokenizer(models.Unigram())
         tokenizer.normalizer = normalizers.Sequence([normalizers.NFKD(), normalizers.Lowercase()])
         tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
-        trainer = trainers.UnigramTrainer(
-            vocab_size=200, special_tokens=list(specials.values()), unk_token="<unk>", show_progress=False
-        )
+        text = "".join("\u2581" + word.lower() for sentence in corpus for word in sentence.split())
+        words = {"\u2581" + word.lower().strip(".,!?") for sentence in corpus for word in sentence.split()}
+        counts = {piece: text.count(piece) for piece in sorted(words | set(text))}
+        pieces = [*((each, 0.0) for each in specials.values())]
+        pieces += [(piece, math.log(count / len(text))) for piece, count in counts.items()]
+        tokenizer.model = models.Unigram(pieces, unk_id=1)
+        trainer = None
     else:
         specials = {"pad_token": "[PAD]", "unk_token": "[UNK]", "bos_token": "[CLS]", "eos_token": "[SEP]"}
         if architecture == "mpnet":
             # The model takes token 1 for padding, whatever its configuration says.
             specials = {"bos_token": "<s>", "pad_token": "<pad>", "eos_token": "</s>", "unk_token": "[UNK]"}
-        tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+        splitter = pre_tokenizers.BertPreTokenizer()
+        words = {word for sentence in corpus for word, _ in splitter.pre_tokenize_str(sentence.lower())}
+        letters = sorted(set("".join(words)))
+        pieces = dict.fromkeys([*specials.values(), *letters, *(f"##{each}" for each in letters), *sorted(words)])
+        vocabulary = {piece: index for index, piece in enumerate(pieces)}
+        tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
         tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
-        tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-        trainer = trainers.WordPieceTrainer(vocab_size=200, special_tokens=list(specials.values()), show_progress=False)
-    tokenizer.train_from_iterator(corpus, trainer)
+        tokenizer.pre_tokenizer = splitter
+        tokenizer.add_special_tokens(list(specials.values()))
+        trainer = None
+    if trainer is not None:
+        tokenizer.train_from_iterator(corpus, trainer)
     first, last = specials["bos_token"], specials["eos_token"]
     tokenizer.post_processor = processors.TemplateProcessing(
         single=f"{first} $A {last}",

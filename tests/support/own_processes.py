@@ -92,9 +92,10 @@ class OwnProcesses:
                     self._unnamed.add(pid)
                 elif not _is_copy(pid):
                     self._strangers.add(pid)
-        # Between fork and exec, a child still has its parent's name.
-        # For as long, a Python model's process has the name of the server that forked it.
-        self.tritons |= {pid for pid in self._unnamed if _name(pid) == TRITON and _name(_parent(pid)) != TRITON}
+        # Between fork and exec, a child still has its parent's name: a Python model's process that of the server that
+        # forked it. It is no server, also not once that one is dead.
+        self._unnamed -= {pid for pid in self._unnamed if _name(_parent(pid)) == TRITON}
+        self.tritons |= {pid for pid in self._unnamed if _name(pid) == TRITON}
         self._unnamed -= self.tritons
         return living
 

@@ -271,8 +271,9 @@ def _tokenizer(architecture: str):
         tokenizer = Tokenizer(models.Unigram())
         tokenizer.normalizer = normalizers.Sequence([normalizers.NFKD(), normalizers.Lowercase()])
         tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
-        text = "".join("\u2581" + word.lower() for sentence in corpus for word in sentence.split())
-        words = {"\u2581" + word.lower().strip(".,!?") for sentence in corpus for word in sentence.split()}
+        plain = [word for sentence in corpus for word in tokenizer.normalizer.normalize_str(sentence).split()]
+        text = "".join("\u2581" + word for word in plain)
+        words = {"\u2581" + word.strip(".,!?") for word in plain}
         counts = {piece: text.count(piece) for piece in sorted(words | set(text))}
         pieces = [*((each, 0.0) for each in specials.values())]
         pieces += [(piece, math.log(count / len(text))) for piece, count in counts.items()]
@@ -283,14 +284,14 @@ def _tokenizer(architecture: str):
         if architecture == "mpnet":
             # The model takes token 1 for padding, whatever its configuration says.
             specials = {"bos_token": "<s>", "pad_token": "<pad>", "eos_token": "</s>", "unk_token": "[UNK]"}
-        splitter = pre_tokenizers.BertPreTokenizer()
-        words = {word for sentence in corpus for word, _ in splitter.pre_tokenize_str(sentence.lower())}
+        normalizer, splitter = normalizers.BertNormalizer(lowercase=True), pre_tokenizers.BertPreTokenizer()
+        plain = map(normalizer.normalize_str, corpus)
+        words = {word for sentence in plain for word, _ in splitter.pre_tokenize_str(sentence)}
         letters = sorted(set("".join(words)))
         pieces = dict.fromkeys([*specials.values(), *letters, *(f"##{each}" for each in letters), *sorted(words)])
         vocabulary = {piece: index for index, piece in enumerate(pieces)}
         tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
-        tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
-        tokenizer.pre_tokenizer = splitter
+        tokenizer.normalizer, tokenizer.pre_tokenizer = normalizer, splitter
         tokenizer.add_special_tokens(list(specials.values()))
         trainer = None
     if trainer is not None:

@@ -77,7 +77,7 @@ def test_the_served_answer_is_the_checkpoints_own(architecture, triton, reposito
     checkpoint = repository.parent / architecture
     predictor = TASK.predictor(str(checkpoint), MAX_TOKENS, TASK.scoring())
     expected = predictor.predict({"sentence": SENTENCES})
-    assert np.ptp(expected) > 1000 * TOLERANCE, (
+    assert np.ptp(expected) > 100 * TOLERANCE, (
         "the checkpoint answers everything alike, so that nothing would be compared"
     )
     with InferenceServerClient(triton.grpc_url) as client:

@@ -1,6 +1,7 @@
 """Classifiers and cross-encoders of somebody's own data: from a file through training and export to every answer."""
 
 import json
+import math
 import shlex
 import shutil
 from pathlib import Path
@@ -86,8 +87,10 @@ def test_the_client_and_the_facade_classify(client, api):
     assert [each["label"] for each in pipeline("text-classification", client, model="topics")(texts)] == [
         each[0].label for each in found
     ]
-    [[first, *_]] = client.classify(["the dog runs"], model="topics", raw_scores=True)
-    assert first.score > 1
+    (raw,) = client.classify(["the dog runs"], model="topics", raw_scores=True)
+    whole = sum(math.exp(score) for _, score in raw)
+    assert [(label, pytest.approx(math.exp(score) / whole, abs=1e-5)) for label, score in raw] == found[0]
+    assert raw[0].score != pytest.approx(found[0][0].score, abs=1e-3)
     refused = api.post("/predict", json={"inputs": "the dog runs", "model": "classify"})
     assert "trident-train finetune classify" in refused.json()["detail"]
 

@@ -266,6 +266,7 @@ def _tokenizer(architecture: str):
         trainer = trainers.BpeTrainer(
             vocab_size=400, special_tokens=list(specials.values()), initial_alphabet=alphabet, show_progress=False
         )
+        tokenizer.train_from_iterator(corpus, trainer)
     elif architecture == "albert":
         specials = {"pad_token": "<pad>", "unk_token": "<unk>", "bos_token": "[CLS]", "eos_token": "[SEP]"}
         tokenizer = Tokenizer(models.Unigram())
@@ -278,7 +279,6 @@ def _tokenizer(architecture: str):
         pieces = [*((each, 0.0) for each in specials.values())]
         pieces += [(piece, math.log(count / len(text))) for piece, count in counts.items()]
         tokenizer.model = models.Unigram(pieces, unk_id=1)
-        trainer = None
     else:
         specials = {"pad_token": "[PAD]", "unk_token": "[UNK]", "bos_token": "[CLS]", "eos_token": "[SEP]"}
         if architecture == "mpnet":
@@ -293,9 +293,6 @@ def _tokenizer(architecture: str):
         tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
         tokenizer.normalizer, tokenizer.pre_tokenizer = normalizer, splitter
         tokenizer.add_special_tokens(list(specials.values()))
-        trainer = None
-    if trainer is not None:
-        tokenizer.train_from_iterator(corpus, trainer)
     first, last = specials["bos_token"], specials["eos_token"]
     tokenizer.post_processor = processors.TemplateProcessing(
         single=f"{first} $A {last}",

@@ -118,12 +118,12 @@ async def _measure(
             passages.append(time.perf_counter() - began)
 
     try:
-        async with new_client(url, protocol) as client, new_client(url, protocol, LONGEST_READ) as patient:
+        async with new_client(url, protocol, LONGEST_READ) as client:
             await _ask_all(client, chosen, in_flight, warm_up, beside=False)
             waits = await _ask_all(client, chosen, in_flight, seconds, beside=False)
-            reading = asyncio.create_task(keep_reading(patient))
+            reading = asyncio.create_task(keep_reading(client))
             try:
-                waits += await _ask_all(patient, chosen, in_flight, seconds, beside=True)
+                waits += await _ask_all(client, chosen, in_flight, seconds, beside=True)
             except BaseException:
                 reading.cancel()
                 raise

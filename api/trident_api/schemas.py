@@ -285,6 +285,10 @@ class Model(BaseModel):
     )
     labels: list[str] = Field(description="What a text may be called, in the order of the model's scores.")
     metrics: dict[str, float] = Field(description="What it scored when it was made.")
+    export: dict[str, Any] = Field(
+        description="`dtype`, `parity` with the plain model and `speed` on the machine that exported it; "
+        "empty where Triton does not tell them."
+    )
 
 
 class Models(BaseModel):

@@ -87,6 +87,7 @@ def model_info(
             prompts=json.loads(_parameters(tokenizer).get("prompts", "{}")),
             default_prompt_name=_parameters(tokenizer).get("default_prompt_name", ""),
             labels=tuple(json.loads(parameters.get("labels", "[]"))),
+            export=json.loads(parameters.get("export", "{}")),
         )
     except ValueError as error:
         raise ServerError(f"the model's parameters cannot be read: {error}", name) from error

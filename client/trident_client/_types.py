@@ -77,6 +77,8 @@ class ModelInfo:
         prompts: what may stand in front of a text, by the names that ``prompt_name`` takes.
         default_prompt_name: which of them does where none is asked for; empty for none.
         labels: what a text may be called, in the order of the model's scores.
+        export: how it computes on the machine that exported it: ``dtype``, ``parity`` with the plain model and
+            ``speed``; empty where the server does not tell it, as one in NVIDIA's container.
     """
 
     name: str
@@ -89,6 +91,7 @@ class ModelInfo:
     prompts: Mapping[str, str] = field(default_factory=dict)
     default_prompt_name: str = ""
     labels: tuple[str, ...] = ()
+    export: Mapping[str, Any] = field(default_factory=dict)
 
     def prompt(self, name: str) -> str:
         """Return the prompt of a name.

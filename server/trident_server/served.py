@@ -32,7 +32,10 @@ FIRST = "1"
 ENSEMBLE = re.compile(r'^\s*platform:\s*"ensemble"', re.MULTILINE)
 LATEST = re.compile(r"\bmodel_version:\s*-1\b")
 NAMED = re.compile(r"\bmodel_version:\s*(\d+)\b")
+STEP = re.compile(r'\bmodel_name:\s*"([^"]+)"')
 ALL_VERSIONS = "version_policy { all { } }\n"
+#: What an export notes of itself, and what of it clients are told: how it computes on this machine, and how well.
+REPORT, TOLD = "export.json", ("dtype", "float32_because", "parity", "speed")
 
 
 class Served:
@@ -89,7 +92,7 @@ class Served:
         for file in source.glob("**/*.pbtxt"):
             text = file.read_text("utf-8", "surrogateescape")
             if is_ensemble(source):
-                text = LATEST.sub(f"model_version: {number}", text)
+                text = LATEST.sub(f"model_version: {number}", text) + _export_parameter(source, text)
             elif "version_policy" not in text:
                 text = f"{text.rstrip()}\n{ALL_VERSIONS}"
             target = self.models / source.name / file.relative_to(source)
@@ -165,6 +168,22 @@ def versions(model: Path) -> list[str]:
 def is_ensemble(model: Path) -> bool:
     """Say whether a model's folder is an ensemble's."""
     return bool(ENSEMBLE.search((model / "config.pbtxt").read_text("utf-8", "replace")))
+
+
+def _export_parameter(ensemble: Path, configuration: str) -> str:
+    """Return the parameter ``export`` of an ensemble: the report that stands beside its network, in JSON.
+
+    It is of the machine that the model was exported on, so that it stands in no file of the repository's.
+    """
+    for name in STEP.findall(configuration):
+        try:
+            report = json.loads((ensemble.parent / name / FIRST / REPORT).read_text())
+            told = json.dumps({key: report[key] for key in TOLD})
+        except (OSError, ValueError, KeyError, TypeError):
+            # Nothing that an export wrote: a tokenizer, or somebody's own network.
+            continue
+        return f'parameters {{ key: "export" value {{ string_value: {json.dumps(told)} }} }}\n'
+    return ""
 
 
 def _compile(folder: Path) -> None:

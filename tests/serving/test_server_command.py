@@ -20,6 +20,7 @@ from trident_server.supervisor import SHARED_MEMORY
 pytestmark = pytest.mark.serving
 
 MODEL_REPOSITORY = Path(__file__).resolve().parents[2] / "model_repository"
+NETWORKS = {"cola_small": "cola_small_classifier", "qa": "qa_reader"}
 COMMAND = [str(Path(sys.executable).with_name("trident-serve"))]
 
 
@@ -198,7 +199,12 @@ def test_a_part_of_the_repository_is_served_alone(serve):
     assert "loaded cola_small_classifier" in said
     assert "sts" not in said
     facade = f"http://127.0.0.1:{server.ports['port']}"
-    assert {model["name"] for model in get(f"{facade}/models")["models"]} == {"cola_small", "qa"}
+    listed = {model["name"]: model["export"] for model in get(f"{facade}/models")["models"]}
+    reports = {name: MODEL_REPOSITORY / network / "1" / "export.json" for name, network in NETWORKS.items()}
+    told = ("dtype", "float32_because", "parity", "speed")
+    noted = {name: json.loads(file.read_text()) for name, file in reports.items()}
+    assert listed == {name: {key: report[key] for key in told} for name, report in noted.items()}
+    assert all(each["speed"]["tokens_per_second"] > 0 for each in listed.values())
     index = f"http://127.0.0.1:{server.ports['http_port']}/v2/models/sts/ready"
     with pytest.raises(urllib.error.HTTPError):
         get(index)

@@ -432,6 +432,7 @@ DESCRIBED = {
             "threshold": {"string_value": "0.43"},
             "metrics": {"string_value": '{"f1": 0.8}'},
             "dimensions": {"string_value": "64,128"},
+            "export": {"string_value": '{"dtype": "int8"}'},
         }
     },
     # gRPC gives 64-bit numbers as text.
@@ -443,7 +444,7 @@ DESCRIBED = {
 async def test_models_are_told_by_their_configurations():
     expected = [
         ModelInfo("sts", "sts"),
-        ModelInfo("sts_ko", "sts", ("ko", "en"), 384, 0.43, {"f1": 0.8}, (64, 128)),
+        ModelInfo("sts_ko", "sts", ("ko", "en"), 384, 0.43, {"f1": 0.8}, (64, 128), export={"dtype": "int8"}),
     ]
     with TridentClient(transport=FakeTransport(dict, configurations=DESCRIBED)) as client:
         assert client.models() == expected

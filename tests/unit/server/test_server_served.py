@@ -1,12 +1,15 @@
 """What is served is a copy of the repository's models, their versions numbered, and ensembles name the numbers."""
 
+import json
 import os
 from pathlib import Path
 
 import pytest
+from google.protobuf import text_format
 from trident_server import exchange
 from trident_server.errors import ExchangeError, NotRunningError, RepositoryError
 from trident_server.served import Served
+from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 ENSEMBLE = 'platform: "ensemble"\nensemble_scheduling { step [ { model_name: "cola_encoder" model_version: -1 } ] }\n'
 PART = 'backend: "pytorch"\n'
@@ -48,6 +51,35 @@ def test_models_are_copied_with_their_versions_named(served, repository):
     assert compiled.startswith("cola_encoder/1/__pycache__/model.")
     assert {each.split("/")[0] for each in files(served.models)} == {"cola", "cola_encoder"}
     assert not [each for each in files(served.models) if each.endswith(".model.pt.x")]
+
+
+def test_an_ensemble_tells_how_its_network_was_exported_here(repository, tmp_path):
+    report = {
+        "dtype": "int8",
+        "float32_because": None,
+        "parity": {"mean_cosine": 0.99},
+        "speed": {"processor": 'An "é"'},
+    }
+    noted = repository / "cola_encoder" / "1" / "export.json"
+    noted.write_text(json.dumps(report | {"inputs": "a digest", "model_bytes": 7}))
+    served = Served(tmp_path / "run")
+    served.fill(repository, {"cola", "cola_encoder"}, "127.0.0.1:1")
+    configuration = text_format.Parse((served.models / "cola" / "config.pbtxt").read_text(), ModelConfig())
+    assert json.loads(configuration.parameters["export"].string_value) == report
+    assert "export" not in (repository / "cola" / "config.pbtxt").read_text()
+    # Another version's ensemble tells of that version.
+    (served.now / "cola_encoder" / "1" / "export.json").write_text(json.dumps(report | {"dtype": "float32"}))
+    served.configure(served.now / "cola", 2)
+    configuration = text_format.Parse((served.models / "cola" / "config.pbtxt").read_text(), ModelConfig())
+    assert json.loads(configuration.parameters["export"].string_value)["dtype"] == "float32"
+
+
+@pytest.mark.parametrize("noted", ["", "[]", '{"dtype": "int8"}'])
+def test_what_is_no_exports_report_is_not_told(repository, tmp_path, noted):
+    (repository / "cola_encoder" / "1" / "export.json").write_text(noted)
+    served = Served(tmp_path / "run")
+    served.fill(repository, {"cola", "cola_encoder"}, "127.0.0.1:1")
+    assert (served.models / "cola" / "config.pbtxt").read_text() == ENSEMBLE.replace("-1", "1")
 
 
 def test_what_the_repository_gets_later_changes_nothing_until_it_is_filled_again(served, repository):

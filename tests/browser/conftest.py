@@ -30,6 +30,7 @@ CONFIGURATIONS = {
             "task": {"string_value": "sts"},
             "languages": {"string_value": "en"},
             "metrics": {"string_value": '{"spearman": 0.8899, "pearson": 0.8903}'},
+            "export": {"string_value": '{"dtype": "int8", "speed": {"tokens_per_second": 9876}}'},
         }
     },
     "sts_embedding": {"output": [{"name": "EMBEDDING", "dims": [7]}]},

@@ -21,7 +21,7 @@ const WORDS = {
     blank: "There is nothing to read yet: write something first.", tooLong: "That is more text than the server takes at once.",
     busy: "The server is busy; try again in a moment.", notNow: "The models are not ready; try again in a moment.",
     tooSlow: "The server did not answer in time; try a shorter text.", broken: "The server failed; its operator finds why in its log.",
-    asCommand: "This request as a command", copy: "Copy", components: "components a vector", ms: "ms", s: "s",
+    asCommand: "This request as a command", copy: "Copy", components: "components a vector", tokensPerSecond: "tokens a second", ms: "ms", s: "s",
   },
   ko: {
     skip: "입력란으로 건너뛰기", docs: "API 문서", keyNeeded: "이 서버에는 키가 필요합니다", keySave: "사용",
@@ -43,7 +43,7 @@ const WORDS = {
     blank: "아직 읽을 글이 없습니다. 먼저 입력해 주세요.", tooLong: "서버가 한 번에 받는 것보다 긴 글입니다.",
     busy: "서버가 바쁩니다. 잠시 뒤에 다시 시도해 주세요.", notNow: "모델이 아직 준비되지 않았습니다. 잠시 뒤에 다시 시도해 주세요.",
     tooSlow: "서버가 제때 답하지 않았습니다. 더 짧은 글로 시도해 주세요.", broken: "서버에 문제가 생겼습니다. 원인은 서버의 기록에 있습니다.",
-    asCommand: "이 요청을 명령으로 보기", copy: "복사", components: "차원의 벡터", ms: "ms", s: "초",
+    asCommand: "이 요청을 명령으로 보기", copy: "복사", components: "차원의 벡터", tokensPerSecond: "토큰/초", ms: "ms", s: "초",
   },
 };
 

@@ -76,15 +76,17 @@ function offerTasks() {
   if (chosen.hidden) select(known[0], false);
 }
 
-/** Say what a list's chosen model is for, and how good it is. */
+/** Say what a list's chosen model is for, how good it is, and how fast. */
 function describe(list) {
   const model = models.find((each) => each.name === list.value);
   const languages = new Intl.DisplayNames(spoken(), { type: "language" });
   const [measure, value] = Object.entries(model?.metrics ?? {})[0] ?? [];
+  const { dtype, speed } = model?.export ?? {};
   const parts = [
     model?.languages.map((each) => languages.of(each)).join(", "),
     measure && `${measure.replaceAll("_", " ")} ${value.toFixed(3)}`,
     model?.dimension && `${model.dimension} ${word("components")}`,
+    speed && `${dtype}, ${speed.tokens_per_second.toLocaleString(spoken())} ${word("tokensPerSecond")}`,
   ].filter(Boolean);
   list.closest("form").querySelector(".about").textContent = parts.length ? `${model.name}: ${parts.join("; ")}` : "";
 }

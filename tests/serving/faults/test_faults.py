@@ -128,6 +128,7 @@ def test_a_soak_looks_at_every_answer_and_at_what_grows(stand, questions, tmp_pa
     assert len(found.seconds) == len(found.samples["threads"]) >= 2
     soak.plot(found, tmp_path / "soak.png")
     assert (tmp_path / "soak.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "soak.png").stat().st_size < 100_000
     leaking = {name: [100.0 * (1 + index) for index in range(8)] for name in soak.NAMES}
     failures = soak.Soak(range(8), leaking, {"lost": 1, "wrong": 0}, []).failures()
     assert failures[0] == "1 lost"

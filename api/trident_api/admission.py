@@ -32,12 +32,13 @@ LONGEST_RETRY_SECONDS = 60.0
 class Kind(Enum):
     """What passes the door side by side: the large do not stand in the way of the small.
 
-    SMALL is what fits into a batch or two, LARGE is more, and STREAM is a file whose answer is sent while it is worked
-    on, at its reader's pace.
+    SMALL is what fits into a batch or two, LARGE is more, GIANT is one text that is read for as long as many batches,
+    and STREAM is a file whose answer is sent while it is worked on, at its reader's pace.
     """
 
     SMALL = "small"
     LARGE = "large"
+    GIANT = "giant"
     STREAM = "stream"
 
 
@@ -112,7 +113,7 @@ class Admission:
     Args:
         max_running: turns that are taken at once, at most.
         max_waiting: requests that may wait for one.
-        max_wait: seconds that a small request or a stream may wait; a large one may as long as its deadline allows.
+        max_wait: seconds that a small request or a stream may wait; others may as long as their deadline allows.
         deadline: seconds in which a request must be answered, its wait included; a stream has none.
     """
 
@@ -124,6 +125,8 @@ class Admission:
             {
                 Kind.SMALL: _Line(max_running, max_wait, deadline),
                 Kind.LARGE: _Line(max_running, deadline, deadline),
+                # A second one could keep busy what is left for everybody else.
+                Kind.GIANT: _Line(1, deadline, deadline),
                 Kind.STREAM: _Line(max(1, max_running // 4), max_wait, math.inf),
             }
         )

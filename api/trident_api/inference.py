@@ -76,6 +76,8 @@ BYTES_PER_TOKEN, SPECIAL_TOKENS = 4, 2
 MOST_TOKENS = 512
 #: A request of more tokens, or of more items than a batch, is a large one.
 LARGE_WORK = 4096
+#: A text that has more tokens, and is read as a whole, makes its request a giant one: 131,000 letters of a passage.
+GIANT_WORK = 32_768
 #: Embeds, and cuts the beginning of a text that is too long; joins with its like alone.
 EMBED_LEFT = "embed_left"
 #: What a text is to be found by, or to be found for.
@@ -343,8 +345,7 @@ class Inference:
         """Hold a turn, of the kind that the items' work makes it where none is given, and count what fails."""
         call.task, call.size = task, len(items)
         work = work_of(task, items)
-        large = work > LARGE_WORK or len(items) > contract.MAX_BATCH
-        kind = kind or (Kind.LARGE if large else Kind.SMALL)
+        kind = kind or kind_of(task, items, work)
         self._metrics.batch.labels(task).observe(len(items))
         try:
             self._tokens.take(call.key, work)
@@ -441,3 +442,10 @@ def work_of(task: str, items: Sequence[Any]) -> float:
     most = math.inf if contract.ensemble_of(task)[1].max_batch == 1 else MOST_TOKENS
     texts = (text for item in items for text in ((item,) if isinstance(item, str) else item))
     return sum(min(len(text.encode(errors="replace")) / BYTES_PER_TOKEN, most) + SPECIAL_TOKENS for text in texts)
+
+
+def kind_of(task: str, items: Sequence[Any], work: float) -> Kind:
+    """Return whose line a request joins, by a task's items and by the tokens that they have in all."""
+    if work > GIANT_WORK and any(work_of(task, [item]) > GIANT_WORK for item in items):
+        return Kind.GIANT
+    return Kind.LARGE if work > LARGE_WORK or len(items) > contract.MAX_BATCH else Kind.SMALL

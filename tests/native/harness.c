@@ -1,7 +1,8 @@
 /* Stands in for Triton before inprocess.c, so that its C runs under sanitizers: counts what is made and released, and
  * fails any one of the calls that inprocess.c makes.
  *
- *   harness REQUESTS     answers so many requests, and every place where a call can fail; 0 when all is as it should be
+ *   harness REQUESTS     answers so many requests, every place where a call can fail, and short ones beside long ones; 0
+ *                        when all is as it should be
  *
  * Linked with inprocess.c by scripts/sanitize.py; the model is model_in_harness.py. */
 
@@ -11,10 +12,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #define PIECES 3
 #define MOST_IN_BATCH 5
 #define GROWTH_BYTES (64 * 1024)
+#define LONG_ELEMENTS 2000 /* more than the model says */
+#define LONG 4
+#define SHORT 3
 
 /* Of the sanitizer's own, where it has it. */
 __attribute__((weak)) size_t __sanitizer_get_current_allocated_bytes(void);
@@ -38,6 +43,8 @@ struct TRITONBACKEND_Input {
 struct TRITONBACKEND_Request {
   TRITONBACKEND_Input inputs[2];
   int number;
+  bool cancelled;
+  uint64_t timeout;
 };
 struct TRITONBACKEND_Output {
   char* content;
@@ -58,6 +65,10 @@ struct TRITONBACKEND_ModelInstance {
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static long errors_alive, messages_alive, responses_alive, requests_alive, calls, fail_at = -1, failed_calls, wrong;
 static long answered, refused;
+/* Numbers of the requests in the order in which they were answered, those refused as their negative. */
+static int order[LONG + SHORT];
+static int ordered;
+static pthread_cond_t was_answered = PTHREAD_COND_INITIALIZER;
 
 static void count(long* what, long by)
 {
@@ -81,6 +92,7 @@ void TRITONSERVER_ErrorDelete(TRITONSERVER_Error* error)
   count(&errors_alive, -1);
 }
 
+TRITONSERVER_Error_Code TRITONSERVER_ErrorCode(TRITONSERVER_Error* error) { return error->code; }
 const char* TRITONSERVER_ErrorMessage(TRITONSERVER_Error* error) { return error->text; }
 
 /* Returns an error where it is this call's turn to fail. */
@@ -215,6 +227,16 @@ TRITONSERVER_Error* TRITONBACKEND_RequestOutputName(TRITONBACKEND_Request* reque
   *name = "Y";
   return maybe();
 }
+TRITONSERVER_Error* TRITONBACKEND_RequestIsCancelled(TRITONBACKEND_Request* request, bool* is_cancelled)
+{
+  *is_cancelled = request->cancelled;
+  return maybe();
+}
+TRITONSERVER_Error* TRITONBACKEND_InferenceRequestTimeoutMicroseconds(TRITONBACKEND_Request* request, uint64_t* timeout)
+{
+  *timeout = request->timeout;
+  return maybe();
+}
 TRITONSERVER_Error* TRITONBACKEND_RequestRelease(TRITONBACKEND_Request* request, uint32_t flags)
 {
   (void)flags;
@@ -303,16 +325,25 @@ TRITONSERVER_Error* TRITONBACKEND_ResponseSend(
   if (error == NULL && response->output.content != NULL)
     for (uint64_t place = 0; place < response->bytes / sizeof(float); place++)
       if (((float*)response->output.content)[place] != 2 * ((float*)input->content)[place]) count(&wrong, 1);
+  pthread_mutex_lock(&lock);
+  /* As if it were being read until then: with a long request, the short ones beside it are waited for. */
+  struct timespec until;
+  clock_gettime(CLOCK_REALTIME, &until);
+  until.tv_sec += 5;
+  for (int late = 0; input->shape[1] == LONG_ELEMENTS && ordered < SHORT && late == 0;)
+    late = pthread_cond_timedwait(&was_answered, &lock, &until);
+  if (ordered < LONG + SHORT) order[ordered++] = error == NULL ? response->request->number : -response->request->number;
+  pthread_cond_broadcast(&was_answered);
+  pthread_mutex_unlock(&lock);
   free(response->output.content);
   free(response);
   count(&responses_alive, -1);
   return NULL;
 }
 
-static TRITONBACKEND_Request* make_request(int number)
+static TRITONBACKEND_Request* make_request_of(int number, uint64_t size)
 {
   TRITONBACKEND_Request* request = calloc(1, sizeof(*request));
-  const uint64_t size = (uint64_t)(number % 7); /* also none */
   request->number = number;
   request->inputs[0] = (TRITONBACKEND_Input){"X", "FP32", {1, (int64_t)size}, malloc(size * sizeof(float) + 1),
                                              size * sizeof(float), 1 + (uint32_t)(number % PIECES), TRITON_MEMORY_CPU};
@@ -324,6 +355,46 @@ static TRITONBACKEND_Request* make_request(int number)
   memcpy(request->inputs[1].content, &number, 4);
   count(&requests_alive, 1);
   return request;
+}
+
+static TRITONBACKEND_Request* make_request(int number)
+{
+  return make_request_of(number, (uint64_t)(number % 7)); /* also of nothing */
+}
+
+static int check(const char* when)
+{
+  const int fine = errors_alive == 0 && messages_alive == 0 && responses_alive == 0 && requests_alive == 0 && wrong == 0;
+  if (!fine)
+    fprintf(stderr, "%s: alive are %ld errors, %ld messages, %ld responses and %ld requests; %ld are wrong\n", when,
+            errors_alive, messages_alive, responses_alive, requests_alive, wrong);
+  return fine;
+}
+
+/* Long requests and short ones, queued together: the short ones are answered first, the long ones one after another. Two
+ * of these are given up while they wait. */
+static int short_ones_go_first(void)
+{
+  TRITONBACKEND_ModelInstance instance = {NULL, 2};
+  TRITONBACKEND_Request* batch[LONG + SHORT];
+  for (int place = 0; place < LONG + SHORT; place++)
+    batch[place] = make_request_of(11 + place, place < LONG ? LONG_ELEMENTS : 3);
+  batch[1]->cancelled = true;
+  batch[2]->timeout = 1;
+  batch[3]->timeout = (uint64_t)1 << 40;
+  forget(ENTRY(ModelInstanceInitialize)(&instance));
+  ordered = 0;
+  forget(ENTRY(ModelInstanceExecute)(&instance, batch, LONG + SHORT));
+  forget(ENTRY(ModelInstanceFinalize)(&instance));
+  static const int expected[LONG + SHORT] = {15, 16, 17, 11, -12, -13, 14};
+  int fine = ordered == LONG + SHORT;
+  for (int place = 0; place < LONG + SHORT; place++) {
+    fine = fine && order[place] == expected[place];
+    printf("%d ", order[place]);
+  }
+  printf("were answered in this order\n");
+  if (!fine) fprintf(stderr, "long requests were in the way of short ones\n");
+  return fine && check("long requests");
 }
 
 /* Answers requests in batches of different sizes; returns how many were not taken. */
@@ -342,15 +413,6 @@ static long answer(TRITONBACKEND_ModelInstance* instance, int first, int request
     for (uint32_t place = 0; place < size; place++) forget(TRITONBACKEND_RequestRelease(batch[place], 1));
   }
   return not_taken;
-}
-
-static int check(const char* when)
-{
-  const int fine = errors_alive == 0 && messages_alive == 0 && responses_alive == 0 && requests_alive == 0 && wrong == 0;
-  if (!fine)
-    fprintf(stderr, "%s: alive are %ld errors, %ld messages, %ld responses and %ld requests; %ld are wrong\n", when,
-            errors_alive, messages_alive, responses_alive, requests_alive, wrong);
-  return fine;
 }
 
 /* Loads the model, answers and unloads it; returns whether it could be loaded. */
@@ -400,6 +462,7 @@ int main(int arguments, char** argument)
     if (failed_calls == 0) break;
   }
   fail_at = -1;
+  if (!short_ones_go_first()) return 1;
   printf("%ld answered, %ld refused; each of %ld calls failed once\n", answered, refused, places);
   return places > 100 ? 0 : 1;
 }

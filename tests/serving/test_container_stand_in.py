@@ -13,7 +13,7 @@ import pytest
 import torch
 from container_form import as_in_the_container, networks_of
 from image_context import stage
-from passages import FILLER, FOUNDED, ask_beside_a_long_passage
+from passages import FILLER, FOUNDED, ask_beside_long_passages
 from trident_client import Timeout, TridentClient
 from trident_server.process import TritonProcess
 from tritonclient.grpc import InferenceServerClient
@@ -76,7 +76,7 @@ def test_questions_are_answered_as_by_the_embedded_server(clients):
 def test_a_short_question_does_not_wait_for_a_long_passage(stand_in):
     # Half the cores read the passage, one batch of it after another: what counts is who is answered first.
     with TridentClient(stand_in.http_url, timeout=PATIENT) as client:
-        ask_beside_a_long_passage(stand_in, client)
+        assert ask_beside_long_passages(stand_in, client) == ["Clara Whitmore"] * 2
 
 
 def test_the_reader_has_the_containers_configuration(stand_in):

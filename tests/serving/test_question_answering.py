@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from passages import FILLER, FOUNDED, ask_beside_a_long_passage
+from passages import FILLER, FOUNDED, ask_beside_long_passages
 from tiny_variants import add_head
 from trident_client import BadInputError, Timeout, TridentClient
 from trident_training.cli import app
@@ -156,10 +156,12 @@ def test_one_who_asks_the_reader_wrongly_changes_nobodys_answer(triton, client):
     assert asked[0].answer == "Clara Whitmore"
 
 
-def test_a_short_question_does_not_wait_for_a_long_passage(triton, client):
+def test_a_short_question_is_answered_before_two_long_passages(triton):
     if "in Triton's process" not in triton.log_file.read_text():
         pytest.skip("test_container_stand_in.py has a process for each instance, and two of the reader's")
-    ask_beside_a_long_passage(triton, client)
+    with TridentClient(triton.http_url, timeout=Timeout(read=120)) as client:
+        # Each by itself is long enough to be read apart, and there are two threads for all others.
+        assert ask_beside_long_passages(triton, client, 27_000, passages=2) == ["Clara Whitmore"] * 3
 
 
 def test_an_answer_is_found_wherever_windows_end(client):

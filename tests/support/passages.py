@@ -1,4 +1,4 @@
-"""A passage as long as one wants it, and who is asked about it."""
+"""Passages as long as one wants them, and who is asked about them."""
 
 from __future__ import annotations
 
@@ -13,19 +13,26 @@ FILLER = "Nothing much happened in the village that year, and the harvest was go
 FOUNDED = "The observatory was founded by Clara Whitmore in 1874."
 
 
-def ask_beside_a_long_passage(triton: TritonProcess, client: TridentClient, characters: int = 30_000) -> None:
-    """Ask about a short passage while the reader has a long one; fail where the short one waits for it."""
+def ask_beside_long_passages(
+    triton: TritonProcess, client: TridentClient, characters: int = 30_000, passages: int = 1
+) -> list[str]:
+    """Ask about a short passage while the reader has long ones; fail where the short one waits for one of them.
+
+    Returns:
+        All answers, the short passage's first.
+    """
+    question = "Who founded the observatory?"
     context = FILLER * (characters // len(FILLER)) + FOUNDED
-    with InferenceServerClient(triton.grpc_url) as statistics, ThreadPoolExecutor(1) as pool:
+    with InferenceServerClient(triton.grpc_url) as statistics, ThreadPoolExecutor(passages) as pool:
 
         def tokenized() -> int:
             found = statistics.get_inference_statistics("qa_tokenizer", as_json=True)["model_stats"][0]
-            return int(found.get("execution_count", 0))
+            return int(found.get("inference_count", 0))
 
         before = tokenized()
-        long = pool.submit(client.answer, "Who founded the observatory?", context)
-        while tokenized() == before and not long.done():
+        long = [pool.submit(client.answer, question, context) for _ in range(passages)]
+        while tokenized() < before + passages and not any(each.done() for each in long):
             time.sleep(0.01)
-        (short,) = client.answer("Who founded the observatory?", FOUNDED)
-        assert not long.done(), "the short question waited for the long passage"
-        assert short.answer == long.result()[0].answer == "Clara Whitmore"
+        short = client.answer(question, FOUNDED)
+        assert not any(each.done() for each in long), "the short question waited for a long passage"
+        return [answers[0].answer for answers in (short, *(each.result() for each in long))]

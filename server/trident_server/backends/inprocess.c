@@ -92,60 +92,69 @@ TRITONSERVER_Error* ENTRY(Initialize)(TRITONBACKEND_Backend* backend)
 /* Batches that workers of any model are answering: they share the cores. */
 static atomic_int under_way = 0;
 
-typedef struct {
-  TRITONBACKEND_Request** requests; /* NULL where there is no batch */
+typedef struct Batch {
+  struct Batch* next;
+  uint64_t given;
   uint32_t count;
+  TRITONBACKEND_Request* requests[];
 } Batch;
 
 struct Instance;
 
-/* A thread that answers one batch after another. All but the first two are guarded by the instance's lock. */
+/* Threads that answer one batch after another, in the order of their coming. Guarded by the instance's lock. */
 typedef struct {
   struct Instance* instance;
-  pthread_t thread;
+  pthread_t* threads;
+  int thread_count;
   pthread_cond_t given;
-  Batch batch;
-  bool busy;
-} Worker;
+  Batch* first;
+  Batch** end;
+  int under_way; /* batches that wait or are being answered */
+} Line;
 
 typedef struct Instance {
   TRITONBACKEND_ModelInstance* handle;
   PyObject* model;
   bool batching;
-  Worker* workers;
-  int worker_count; /* 0 where Triton's own thread answers */
+  long worker_count;  /* 0 where Triton's own thread answers */
+  int64_t long_above; /* elements of an input above which a request is long; 0 where none is */
+  Line line;
+  Line long_line; /* those that would keep all others waiting: one thread answers one after another */
   pthread_mutex_t lock;
-  pthread_cond_t done; /* a worker is no longer busy */
+  pthread_cond_t done; /* a thread is idle again */
   bool closing;
 } Instance;
 
-static void answer_batch(Instance* instance, Batch batch);
+static void answer_batch(Instance* instance, Batch* batch, TRITONSERVER_Error* refusal);
+static TRITONSERVER_Error* given_up(const Batch* batch);
+
+static void add_to(Line* line, Batch* batch)
+{
+  batch->next = NULL;
+  *line->end = batch;
+  line->end = &batch->next;
+  line->under_way++;
+  pthread_cond_signal(&line->given);
+}
 
 static void* work(void* argument)
 {
-  Worker* worker = argument;
-  Instance* instance = worker->instance;
+  Line* line = argument;
+  Instance* instance = line->instance;
   pthread_mutex_lock(&instance->lock);
   for (;;) {
-    while (worker->batch.requests == NULL && !instance->closing)
-      pthread_cond_wait(&worker->given, &instance->lock);
-    if (worker->batch.requests == NULL) break;
-    Batch batch = worker->batch;
+    while (line->first == NULL && !instance->closing) pthread_cond_wait(&line->given, &instance->lock);
+    Batch* batch = line->first;
+    if (batch == NULL) break;
+    line->first = batch->next;
+    if (line->first == NULL) line->end = &line->first;
     pthread_mutex_unlock(&instance->lock);
-    answer_batch(instance, batch);
+    answer_batch(instance, batch, line == &instance->long_line ? given_up(batch) : NULL);
     pthread_mutex_lock(&instance->lock);
-    worker->batch.requests = NULL;
-    worker->busy = false;
+    line->under_way--;
     pthread_cond_signal(&instance->done);
   }
   pthread_mutex_unlock(&instance->lock);
-  return NULL;
-}
-
-static Worker* first_idle_worker(Instance* instance)
-{
-  for (int number = 0; number < instance->worker_count; number++)
-    if (!instance->workers[number].busy) return &instance->workers[number];
   return NULL;
 }
 
@@ -171,7 +180,8 @@ static TRITONSERVER_Error* load(Instance* instance, const char* config, size_t s
   Py_XDECREF(module);
   if (instance->model == NULL) return python_error();
   instance->batching = number_of(instance->model, "is_batching") != 0;
-  instance->worker_count = (int)number_of(instance->model, "workers");
+  instance->worker_count = number_of(instance->model, "workers");
+  instance->long_above = number_of(instance->model, "long_above");
   PyObject* text = PyObject_Str(instance->model);
   const char* said = text == NULL ? NULL : PyUnicode_AsUTF8(text);
   if (said != NULL) log_text(TRITON_LOG_INFO, said);
@@ -180,23 +190,33 @@ static TRITONSERVER_Error* load(Instance* instance, const char* config, size_t s
   return NULL;
 }
 
-static TRITONSERVER_Error* start_workers(Instance* instance)
+static TRITONSERVER_Error* start(Line* line, Instance* instance, long threads)
 {
-  const int wanted = instance->worker_count;
-  pthread_mutex_init(&instance->lock, NULL);
-  pthread_cond_init(&instance->done, NULL);
-  if (wanted == 0) return NULL;
-  instance->worker_count = 0;
-  instance->workers = calloc((size_t)wanted, sizeof(Worker));
-  if (instance->workers == NULL) return TRITONSERVER_ErrorNew(TRITON_INTERNAL, "out of memory");
-  for (int number = 0; number < wanted; number++) {
-    Worker* worker = &instance->workers[number];
-    worker->instance = instance;
-    pthread_cond_init(&worker->given, NULL);
-    if (pthread_create(&worker->thread, NULL, work, worker) != 0) break;
-    instance->worker_count++;
+  line->instance = instance;
+  line->end = &line->first;
+  pthread_cond_init(&line->given, NULL);
+  if (threads == 0) return NULL;
+  line->threads = calloc((size_t)threads, sizeof(*line->threads));
+  if (line->threads == NULL) return TRITONSERVER_ErrorNew(TRITON_INTERNAL, "out of memory");
+  while (line->thread_count < threads &&
+         pthread_create(&line->threads[line->thread_count], NULL, work, line) == 0)
+    line->thread_count++;
+  return line->thread_count > 0 ? NULL : TRITONSERVER_ErrorNew(TRITON_INTERNAL, "no thread can be started");
+}
+
+/* Lets the threads answer what they have been given, and waits for their end. */
+static void close_lines(Instance* instance)
+{
+  Line* const lines[] = {&instance->line, &instance->long_line};
+  pthread_mutex_lock(&instance->lock);
+  instance->closing = true;
+  for (int place = 0; place < 2; place++) pthread_cond_broadcast(&lines[place]->given);
+  pthread_mutex_unlock(&instance->lock);
+  for (int place = 0; place < 2; place++) {
+    for (int number = 0; number < lines[place]->thread_count; number++)
+      pthread_join(lines[place]->threads[number], NULL);
+    free(lines[place]->threads);
   }
-  return instance->worker_count > 0 ? NULL : TRITONSERVER_ErrorNew(TRITON_INTERNAL, "no thread can be started");
 }
 
 static void destroy(Instance* instance)
@@ -204,7 +224,6 @@ static void destroy(Instance* instance)
   PyGILState_STATE gil = PyGILState_Ensure();
   Py_XDECREF(instance->model);
   PyGILState_Release(gil);
-  free(instance->workers);
   free(instance);
 }
 
@@ -235,7 +254,13 @@ TRITONSERVER_Error* ENTRY(ModelInstanceInitialize)(TRITONBACKEND_ModelInstance* 
     PyGILState_Release(gil);
   }
   forget(TRITONSERVER_MessageDelete(message));
-  if (error == NULL) error = start_workers(instance);
+  if (error == NULL) {
+    pthread_mutex_init(&instance->lock, NULL);
+    pthread_cond_init(&instance->done, NULL);
+    error = start(&instance->line, instance, instance->worker_count);
+    if (error == NULL) error = start(&instance->long_line, instance, instance->long_above > 0 ? 1 : 0);
+    if (error != NULL) close_lines(instance);
+  }
   if (error != NULL) {
     destroy(instance);
     return error;
@@ -262,41 +287,92 @@ TRITONSERVER_Error* ENTRY(ModelInstanceFinalize)(TRITONBACKEND_ModelInstance* ha
   /* Triton finalizes what could not be initialized, too. */
   if (state == NULL) return NULL;
   Instance* instance = state;
-  pthread_mutex_lock(&instance->lock);
-  instance->closing = true;
-  for (int number = 0; number < instance->worker_count; number++)
-    pthread_cond_signal(&instance->workers[number].given);
-  pthread_mutex_unlock(&instance->lock);
-  for (int number = 0; number < instance->worker_count; number++)
-    pthread_join(instance->workers[number].thread, NULL);
+  close_lines(instance);
   finalize(instance->model);
   destroy(instance);
   return NULL;
 }
 
-/* Hands the batch to a worker and returns as soon as another could take the next one: until then, Triton collects. */
+static Batch* new_batch(uint32_t most)
+{
+  Batch* batch = malloc(sizeof(Batch) + most * sizeof(TRITONBACKEND_Request*));
+  if (batch == NULL) return NULL;
+  batch->given = now_ns();
+  batch->count = 0;
+  return batch;
+}
+
+static int64_t elements_of(TRITONBACKEND_Request* request, uint32_t index)
+{
+  TRITONBACKEND_Input* input;
+  const char* name;
+  TRITONSERVER_DataType type;
+  const int64_t* dimensions;
+  uint32_t rank, pieces;
+  uint64_t bytes;
+  TRITONSERVER_Error* error = TRITONBACKEND_RequestInputByIndex(request, index, &input);
+  if (error == NULL) error = TRITONBACKEND_InputProperties(input, &name, &type, &dimensions, &rank, &bytes, &pieces);
+  int64_t elements = error == NULL ? 1 : 0;
+  for (uint32_t place = 0; error == NULL && place < rank; place++) elements *= dimensions[place];
+  forget(error);
+  return elements;
+}
+
+static bool is_long(const Instance* instance, TRITONBACKEND_Request* request)
+{
+  uint32_t count = 0;
+  if (instance->long_above == 0) return false;
+  forget(TRITONBACKEND_RequestInputCount(request, &count));
+  for (uint32_t index = 0; index < count; index++)
+    if (elements_of(request, index) > instance->long_above) return true;
+  return false;
+}
+
+/* Hands the batch to a worker and returns as soon as another could take the next one: until then, Triton collects. Those
+ * of its requests that are long go to their own line: who is joined with them would be answered when they are. */
 TRITONSERVER_Error* ENTRY(ModelInstanceExecute)(TRITONBACKEND_ModelInstance* handle,
                                                 TRITONBACKEND_Request** requests, const uint32_t count)
 {
   void* state;
   TRY(TRITONBACKEND_ModelInstanceState(handle, &state));
   Instance* instance = state;
-  Batch batch = {malloc(count * sizeof(*requests)), count};
-  if (batch.requests == NULL) return TRITONSERVER_ErrorNew(TRITON_INTERNAL, "out of memory");
-  memcpy(batch.requests, requests, count * sizeof(*requests));
+  Batch* batch = new_batch(count);
+  if (batch == NULL) return TRITONSERVER_ErrorNew(TRITON_INTERNAL, "out of memory");
+  for (uint32_t place = 0; place < count; place++) {
+    Batch* alone = is_long(instance, requests[place]) ? new_batch(1) : NULL;
+    Batch* taking = alone == NULL ? batch : alone;
+    taking->requests[taking->count++] = requests[place];
+    if (alone == NULL) continue;
+    pthread_mutex_lock(&instance->lock);
+    add_to(&instance->long_line, alone);
+    pthread_mutex_unlock(&instance->lock);
+  }
+  if (batch->count == 0) {
+    free(batch);
+    return NULL;
+  }
   if (instance->worker_count == 0) {
-    answer_batch(instance, batch);
+    answer_batch(instance, batch, NULL);
     return NULL;
   }
   pthread_mutex_lock(&instance->lock);
-  /* There is one: it was waited for before the last call returned, and Triton makes one call at a time. */
-  Worker* worker = first_idle_worker(instance);
-  worker->batch = batch;
-  worker->busy = true;
-  pthread_cond_signal(&worker->given);
-  while (first_idle_worker(instance) == NULL) pthread_cond_wait(&instance->done, &instance->lock);
+  add_to(&instance->line, batch);
+  while (instance->line.under_way >= instance->line.thread_count)
+    pthread_cond_wait(&instance->done, &instance->lock);
   pthread_mutex_unlock(&instance->lock);
   return NULL;
+}
+
+/* Returns what is to be said where nobody waits for a batch of one request any more, NULL where somebody may. */
+static TRITONSERVER_Error* given_up(const Batch* batch)
+{
+  bool cancelled = false;
+  uint64_t microseconds = 0; /* 0 where the request does not say how long it may wait */
+  forget(TRITONBACKEND_RequestIsCancelled(batch->requests[0], &cancelled));
+  if (cancelled) return TRITONSERVER_ErrorNew(TRITON_CANCELLED, "the request was cancelled");
+  forget(TRITONBACKEND_InferenceRequestTimeoutMicroseconds(batch->requests[0], &microseconds));
+  if (microseconds == 0 || (now_ns() - batch->given) / 1000 <= microseconds) return NULL;
+  return TRITONSERVER_ErrorNew(TRITON_UNAVAILABLE, "Request timeout expired"); /* in Triton's words */
 }
 
 /* ---- requests ---- */
@@ -363,18 +439,18 @@ static TRITONSERVER_Error* inputs_of(TRITONBACKEND_Request* request, PyObject* i
 }
 
 /* Returns the answers of all requests as a new list, or NULL and an error; the batch's items go to *items. */
-static PyObject* answers_of(Instance* instance, Batch batch, int company, uint64_t* items, TRITONSERVER_Error** error)
+static PyObject* answers_of(Instance* instance, const Batch* batch, int company, uint64_t* items, TRITONSERVER_Error** error)
 {
   PyObject* list = PyList_New(0);
   *items = 0;
   *error = list == NULL ? python_error() : NULL;
-  for (uint32_t place = 0; *error == NULL && place < batch.count; place++) {
+  for (uint32_t place = 0; *error == NULL && place < batch->count; place++) {
     PyObject* inputs = PyDict_New();
     uint64_t own = 1;
     if (inputs == NULL || PyList_Append(list, inputs) < 0)
       *error = python_error();
     else
-      *error = inputs_of(batch.requests[place], inputs, &own);
+      *error = inputs_of(batch->requests[place], inputs, &own);
     *items += instance->batching ? own : 1;
     Py_XDECREF(inputs);
   }
@@ -496,33 +572,34 @@ typedef struct {
   TRITONSERVER_Error* error;
 } Reply;
 
-static void answer_batch(Instance* instance, Batch batch)
+/* Answers all requests and frees the batch; with the refusal, which is deleted, where there is one. */
+static void answer_batch(Instance* instance, Batch* batch, TRITONSERVER_Error* refusal)
 {
   const uint64_t start = now_ns();
-  Reply replies[batch.count];
+  Reply replies[batch->count];
   PyGILState_STATE gil = PyGILState_Ensure();
-  uint64_t items;
-  TRITONSERVER_Error* whole;
+  uint64_t items = batch->count;
+  TRITONSERVER_Error* whole = refusal;
   const int company = atomic_fetch_add(&under_way, 1) + 1;
   const uint64_t compute_start = now_ns();
-  PyObject* answers = answers_of(instance, batch, company, &items, &whole);
+  PyObject* answers = refusal == NULL ? answers_of(instance, batch, company, &items, &whole) : NULL;
   const uint64_t compute_end = now_ns();
   atomic_fetch_sub(&under_way, 1);
-  for (uint32_t place = 0; place < batch.count; place++) {
+  for (uint32_t place = 0; place < batch->count; place++) {
     Reply* reply = &replies[place];
-    reply->request = batch.requests[place];
+    reply->request = batch->requests[place];
     reply->response = NULL;
     reply->error = TRITONBACKEND_ResponseNew(&reply->response, reply->request);
     if (reply->error == NULL)
       reply->error = whole == NULL
                          ? fill(reply->response, reply->request, PyList_GetItem(answers, place))
-                         : TRITONSERVER_ErrorNew(TRITON_INTERNAL, TRITONSERVER_ErrorMessage(whole));
+                         : TRITONSERVER_ErrorNew(TRITONSERVER_ErrorCode(whole), TRITONSERVER_ErrorMessage(whole));
   }
   Py_XDECREF(answers);
   PyGILState_Release(gil);
   forget(whole);
 
-  for (uint32_t place = 0; place < batch.count; place++) {
+  for (uint32_t place = 0; place < batch->count; place++) {
     Reply* reply = &replies[place];
     const bool answered = reply->error == NULL;
     if (reply->response != NULL)
@@ -534,7 +611,7 @@ static void answer_batch(Instance* instance, Batch batch)
   forget(TRITONBACKEND_ModelInstanceReportBatchStatistics(
       instance->handle, items, start, compute_start, compute_end, now_ns()));
   /* Last: with its last request, a model that is being unloaded goes. */
-  for (uint32_t place = 0; place < batch.count; place++)
+  for (uint32_t place = 0; place < batch->count; place++)
     forget(TRITONBACKEND_RequestRelease(replies[place].request, TRITON_RELEASE_ALL));
-  free(batch.requests);
+  free(batch);
 }

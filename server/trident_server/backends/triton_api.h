@@ -32,13 +32,20 @@ typedef int TRITONSERVER_MemoryType;
 typedef int TRITONSERVER_InstanceGroupKind;
 typedef int TRITONBACKEND_ArtifactType;
 
-enum { TRITON_INTERNAL = 1, TRITON_INVALID_ARG = 3, TRITON_UNSUPPORTED = 5 };
+enum {
+  TRITON_INTERNAL = 1,
+  TRITON_INVALID_ARG = 3,
+  TRITON_UNAVAILABLE = 4,
+  TRITON_UNSUPPORTED = 5,
+  TRITON_CANCELLED = 7
+};
 enum { TRITON_LOG_INFO = 0 };
 enum { TRITON_MEMORY_CPU = 0, TRITON_MEMORY_CPU_PINNED = 1 };
 enum { TRITON_RELEASE_ALL = 1, TRITON_RESPONSE_FINAL = 1 };
 
 TRITONSERVER_Error* TRITONSERVER_ErrorNew(TRITONSERVER_Error_Code code, const char* message);
 void TRITONSERVER_ErrorDelete(TRITONSERVER_Error* error);
+TRITONSERVER_Error_Code TRITONSERVER_ErrorCode(TRITONSERVER_Error* error);
 const char* TRITONSERVER_ErrorMessage(TRITONSERVER_Error* error);
 TRITONSERVER_Error* TRITONSERVER_LogMessage(
     TRITONSERVER_LogLevel level, const char* file, int line, const char* message);
@@ -78,6 +85,8 @@ TRITONSERVER_Error* TRITONBACKEND_RequestInputByIndex(
     TRITONBACKEND_Request* request, uint32_t index, TRITONBACKEND_Input** input);
 TRITONSERVER_Error* TRITONBACKEND_RequestOutputCount(TRITONBACKEND_Request* request, uint32_t* count);
 TRITONSERVER_Error* TRITONBACKEND_RequestOutputName(TRITONBACKEND_Request* request, uint32_t index, const char** name);
+TRITONSERVER_Error* TRITONBACKEND_RequestIsCancelled(TRITONBACKEND_Request* request, bool* is_cancelled);
+TRITONSERVER_Error* TRITONBACKEND_InferenceRequestTimeoutMicroseconds(TRITONBACKEND_Request* request, uint64_t* timeout);
 TRITONSERVER_Error* TRITONBACKEND_RequestRelease(TRITONBACKEND_Request* request, uint32_t flags);
 
 TRITONSERVER_Error* TRITONBACKEND_InputProperties(

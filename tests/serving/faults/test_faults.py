@@ -1,6 +1,7 @@
 """The server is hurt under load: every answer is right, no request is lost, and it serves again by itself."""
 
 import asyncio
+import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,13 +13,17 @@ from chaos import flood, soak
 from chaos.asking import GRPC, Question, asked_before, same
 from chaos.faults import FAULTS, GENTLE, STEADY, suffer, table
 from chaos.stand import Stand
+from chaos.starts import DAMAGES
 from chaos.traffic import Outcome, Traffic
 from served_models import READY_SECONDS
 from stand_in import write_models
 from trident_client import OverloadedError, ReadTimeoutError, Request, Retry, Timeout, TridentClient
+from trident_server import process
+from trident_server.errors import ServerStartError
 from trident_server.facade import FacadeProcess
 
 FLOOD_SECONDS = 6.0
+SOURCE = Path(__file__).resolve().parents[3] / "model_repository"
 pytestmark = pytest.mark.serving
 
 #: One of each kind; all of them with the real models are `make chaos`.
@@ -123,6 +128,7 @@ def test_a_soak_looks_at_every_answer_and_at_what_grows(stand, questions, tmp_pa
     assert len(found.seconds) == len(found.samples["threads"]) >= 2
     soak.plot(found, tmp_path / "soak.png")
     assert (tmp_path / "soak.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "soak.png").stat().st_size < 100_000
     leaking = {name: [100.0 * (1 + index) for index in range(8)] for name in soak.NAMES}
     failures = soak.Soak(range(8), leaking, {"lost": 1, "wrong": 0}, []).failures()
     assert failures[0] == "1 lost"
@@ -145,6 +151,21 @@ def test_a_flood_is_told_with_what_became_of_it_and_when_speed_was_full_again(st
     assert [line.startswith("| singles | ") for line in flood.table(found).splitlines()[2:]] == [True, True]
     flood.plot({"after": found}, tmp_path / "flood.png")
     assert (tmp_path / "flood.png").stat().st_size < 100_000
+
+
+def test_every_damaged_file_is_named_at_the_start(serve_models, tmp_path, monkeypatch):
+    # The first process that ends would be told of, where the others take longer than that.
+    monkeypatch.setattr(process, "STUB_GRACE_SECONDS", READY_SECONDS)
+    # A broken configuration stands outside of the table of models, from which these are told.
+    damages = {name: each for name, each in DAMAGES.items() if not name.startswith("configuration")}
+    for place, damage in damages.values():
+        name = Path(place).parts[0]
+        shutil.copytree(SOURCE / name, tmp_path / name)
+        damage(tmp_path / place)
+    with pytest.raises(ServerStartError) as told, serve_models(tmp_path):
+        pass
+    named = [line.split(":")[0].strip() for line in str(told.value).splitlines()]
+    assert [name for name, (place, _) in damages.items() if Path(place).parts[0] not in named] == []
 
 
 def test_a_facade_whose_log_finds_the_disk_full_answers(stand):

@@ -22,6 +22,8 @@ PENDING = re.compile(r"^nv_inference_pending_request_count\{.*\} (\S+)$", re.MUL
 #: What may come on top of the first quarter's value: a part of it, and a constant for what is small.
 GROWTH = {"memory, MiB": (0.1, 64.0), "descriptors": (0.1, 32.0), "threads": (0.1, 16.0), "/dev/shm, MiB": (0.1, 16.0)}
 NAMES = (*GROWTH, "pending in Triton")
+#: What is added up over processes; what several of them share, each of them has.
+PROCESSES = ("memory, MiB", "descriptors", "threads")
 
 
 @dataclass(frozen=True)
@@ -92,12 +94,15 @@ def plot(soak: Soak, file: Path) -> None:
     """Draw each of the values over time."""
     import matplotlib.pyplot as plt
 
+    minutes = np.array(soak.seconds) / 60
     figure, axes = plt.subplots(len(NAMES), 1, figsize=(9, 10), sharex=True)
     for axis, name in zip(axes, NAMES, strict=True):
-        axis.plot(soak.seconds, soak.samples[name])
-        axis.set(ylabel=name, ylim=(0, 1.15 * max(*soak.samples[name], 1.0)))
-    axes[0].set(title=", ".join(f"{count:,} {name}" for name, count in soak.counts.items()))
-    axes[-1].set(xlabel="seconds")
+        axis.plot(minutes, soak.samples[name])
+        axis.set(ylim=(0, 1.15 * max(*soak.samples[name], 1.0)))
+        axis.set_title(f"{name}, of all of the server's processes" if name in PROCESSES else name, loc="left", size=10)
+        axis.grid(alpha=0.4)
+    axes[-1].set(xlabel="minutes")
+    figure.suptitle(", ".join(f"{count:,} {name}" for name, count in soak.counts.items()))
     figure.tight_layout()
     figure.savefig(file, dpi=72, pil_kwargs={"optimize": True})
     plt.close(figure)

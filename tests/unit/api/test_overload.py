@@ -10,7 +10,7 @@ import pytest
 from trident_api import openai_endpoints
 from trident_api.admission import Admission, Kind
 from trident_api.app import create_app
-from trident_api.inference import LARGE_WORK
+from trident_api.inference import GIANT_WORK, LARGE_WORK
 from trident_api.settings import ApiSettings
 from trident_api.throughput import ENOUGH_ENDED
 from trident_client import AsyncFakeTransport, AsyncTridentClient, OverloadedError, Retry, TransportError
@@ -19,25 +19,29 @@ PASSAGE = {"passage": "I are a boy"}
 
 
 class HeldTransport(AsyncFakeTransport):
-    """Answers nothing until it is let go, and no more than ``most``; knows how many wait and were cancelled."""
+    """Answers nothing until it is let go, and no more than ``most``; knows who waits and how many were cancelled."""
 
     def __init__(self, answer) -> None:
         super().__init__(answer)
         self.go = asyncio.Event()
-        self.held = 0
+        self.waiting = []
         self.cancelled = 0
         self.most = 1_000_000
         self.stuck = 0
 
+    @property
+    def held(self) -> int:
+        return len(self.waiting)
+
     async def infer(self, request):
-        self.held += 1
+        self.waiting.append(request)
         try:
             await self.go.wait()
         except asyncio.CancelledError:
             self.cancelled += 1
             raise
         finally:
-            self.held -= 1
+            self.waiting.remove(request)
         if len(self.requests) >= self.most:
             self.stuck += 1
             try:
@@ -302,6 +306,25 @@ async def test_turns_are_taken_in_the_order_of_arrival_and_survive_cancellation(
     await asyncio.gather(*waiting, return_exceptions=True)
     assert order == [0, 2, 4]
     assert (admission.running, admission.waiting) == (0, 0)
+
+
+@pytest.mark.parametrize("app", [{"max_concurrent": 64}], indirect=True)
+async def test_one_giant_passage_at_a_time_is_with_triton_and_others_are_beside_it(http, transport):
+    giant = {"question": "Who?", "context": "a" * 4 * (GIANT_WORK + 1)}
+    # Many questions about long passages are no giant.
+    long = {"questions": [{"question": "Who?", "context": "a" * GIANT_WORK}] * 8}
+    asked = [asyncio.create_task(http.post("/qa", json=giant)) for _ in range(3)]
+    await until(lambda: transport.held == 1)
+    asked += [asyncio.create_task(http.post("/qa", json=each)) for each in ({"question": "Who?", "context": "b"}, long)]
+    await until(lambda: transport.held >= 3)
+    for _ in range(4):
+        sizes = [len(each.inputs["CONTEXT"][0, 0]) for each in transport.waiting]
+        assert sum(size > 4 * GIANT_WORK for size in sizes) == 1
+        assert 1 in sizes
+        assert GIANT_WORK in sizes
+        await asyncio.sleep(0.01)
+    transport.go.set()
+    assert [each.status_code for each in await asyncio.gather(*asked)] == [200] * 5
 
 
 async def test_no_place_to_wait_means_that_only_running_requests_are_taken():

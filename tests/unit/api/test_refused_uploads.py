@@ -2,10 +2,14 @@
 
 import asyncio
 import contextlib
+import io
 import json
+import shutil
 import socket
+import subprocess
 import threading
 
+import aiohttp
 import pytest
 import uvicorn
 from trident_api.app import create_app
@@ -16,6 +20,17 @@ from trident_client import AsyncTridentClient
 LIMIT = 1_000_000
 # More than the sockets between hold.
 BODY_BYTES = 15_000_000
+UPLOADS, UPLOAD_BYTES = 8, 30_000_000
+#: Writes the uploads one after another, and prints of each the status and the message.
+NODE = """
+const [url, count, bytes] = process.argv.slice(1);
+const form = new FormData();
+form.append("file", new Blob([new Uint8Array(bytes)]), "a.csv");
+for (let number = 0; number < count; number++) {
+  const answer = await fetch(url, { method: "POST", body: form });
+  console.log(answer.status + " " + (await answer.json()).detail);
+}
+"""
 FORM = b'--x\r\ncontent-disposition: form-data; name="file"; filename="a.csv"\r\n\r\n'
 
 
@@ -67,6 +82,32 @@ def test_who_writes_a_body_that_is_too_long_and_reads_then_gets_the_refusal(serv
     status, content = ask(port, path, body, *headers, size=size)
     assert (status, content["status"]) == (413, 413)
     assert f"{LIMIT} bytes" in content["detail"]
+
+
+@pytest.mark.skipif(not shutil.which("node"), reason="there is no node")
+def test_fetch_of_node_reads_the_refusal_of_each_of_eight_forms(serve):
+    url = f"http://127.0.0.1:{serve(max_file_bytes=LIMIT)}/pred/file"
+    command = ["node", "--input-type=module", "--eval", NODE, url, str(UPLOADS), str(UPLOAD_BYTES)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    assert_refused([line.split(" ", 1) for line in done.stdout.splitlines()])
+
+
+async def test_aiohttp_reads_the_refusal_of_each_of_eight_forms(serve):
+    url = f"http://127.0.0.1:{serve(max_file_bytes=LIMIT)}/pred/file"
+    read = []
+    async with aiohttp.ClientSession() as session:
+        for _ in range(UPLOADS):
+            form = aiohttp.FormData()
+            form.add_field("file", io.BytesIO(bytes(UPLOAD_BYTES)), filename="a.csv")
+            async with session.post(url, data=form) as answer:
+                read.append((answer.status, (await answer.json())["detail"]))
+    assert_refused(read)
+
+
+def assert_refused(read):
+    assert [int(status) for status, _ in read] == [413] * UPLOADS
+    assert all(f"{LIMIT} bytes" in message for _, message in read)
 
 
 def test_so_does_who_has_no_key(serve, keys_file):

@@ -186,6 +186,7 @@ def test_a_shared_module_that_a_call_changes_is_called_once_at_a_time(load):
 def test_two_batches_at_a_time_only_where_no_call_changes_the_module(load, module, workers):
     model = load(module)
     assert model.workers == workers
+    assert bool(model.long_above) == (workers > 1), "its input is ragged"
     assert str(model).endswith(f"in Triton's process, {workers} at a time")
 
 

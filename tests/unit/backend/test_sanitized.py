@@ -38,10 +38,11 @@ def test_nothing_is_written_where_it_should_not_be_and_all_is_released_wherever_
     [
         ("Py_XDECREF(tensor);", "", "bytes were not freed"),
         ("PyBuffer_Release(&tensor.content);", "", "bytes were not freed"),
-        ("malloc(count * sizeof(*requests))", "malloc(count * sizeof(*requests) / 2 + 1)", "heap-buffer-overflow"),
+        ("new_batch(count)", "new_batch(count / 2)", "heap-buffer-overflow"),
         ("forget(reply->error);", "", "errors"),
+        ("is_long(instance, requests[place]) ? new_batch(1) : NULL", "NULL", "in the way of short ones"),
     ],
-    ids=["a reference", "a buffer", "too short", "an error"],
+    ids=["a reference", "a buffer", "too short", "an error", "joined with long ones"],
 )
 def test_what_is_wrong_there_is_found(right, wrong, said, tmp_path):
     # A checkout in small: the script, the harness, and sources of which one line is another.

@@ -71,8 +71,9 @@ class InProcessModel:
         ModelError: it could not be loaded.
     """
 
-    #: Triton's own thread of the instance answers.
+    #: Triton's own thread of the instance answers, and nothing beside it.
     workers = 0
+    long_above = 0
 
     def __init__(self, config: str, folder: str, kind: str, device_id: int) -> None:
         parsed = json.loads(config)

@@ -15,6 +15,9 @@ from trident_server.backends.triton_log import Level, log
 
 #: The products of a batch keep all cores busy, what surrounds them keeps one: two batches fill each other's gaps.
 MOST_WORKERS = 2
+#: Elements of a ragged input above which a request is long: a batch of sentences of middling length, or a passage of
+#: 20,000 characters in its windows. Whoever was joined with it would wait for all of it.
+LONG_ABOVE = 8192
 #: After so many batches in a row that began alone, no company is expected.
 ALONE = 4
 
@@ -76,6 +79,12 @@ class InProcessModel:
         # A sequence's next request must find the state that this one leaves.
         one_after_another = self._model.configuration.is_of_sequences or not self._model.is_stateless
         return 1 if one_after_another else MOST_WORKERS
+
+    @property
+    def long_above(self) -> int:
+        """Elements of an input above which a request is answered beside the workers, alone; 0 where none is."""
+        joins = self.workers > 1 and any(each.ragged for each in self._model.configuration.given)
+        return LONG_ABOVE if joins else 0
 
     def __str__(self) -> str:
         return f"{self._model}, in Triton's process, {self.workers} at a time"

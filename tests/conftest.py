@@ -75,6 +75,8 @@ WAITING, COMPUTING = "serving", ("unit/training", "unit/export")
 
 # Fixtures that make models of transformers.
 MAKERS = {"tiny_checkpoint", "tiny_encoder", "tiny_classifier", "tiny_reader"}
+#: Of the batches that most exports of them are compared in: 66 sequences in place of 2,016.
+SMALL_BATCH = 12
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -111,10 +113,17 @@ def no_application_looks_for_garbage() -> Iterator[None]:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    """Draw a training's pictures for tests of them alone: they take longer than some epochs of a tiny model."""
-    if item.get_closest_marker("pictures") or "tiny_checkpoint" not in getattr(item, "fixturenames", ()):
-        return (yield)
-    with mock.patch("matplotlib.figure.Figure.savefig", lambda figure, file, **options: Path(file).touch()):
+    """Do for tests of them alone what takes longer than some epochs of a tiny model.
+
+    That is to draw a training's pictures, and to compare an export with the plain model in batches of every size.
+    """
+    makes = MAKERS & set(getattr(item, "fixturenames", ()))
+    with contextlib.ExitStack() as without:
+        if "tiny_checkpoint" in makes and not item.get_closest_marker("pictures"):
+            draw = mock.patch("matplotlib.figure.Figure.savefig", lambda figure, file, **options: Path(file).touch())
+            without.enter_context(draw)
+        if makes and not item.get_closest_marker("every_batch_size"):
+            without.enter_context(mock.patch("trident_training.export.parity.LARGEST_BATCH", SMALL_BATCH))
         return (yield)
 
 

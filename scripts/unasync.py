@@ -12,6 +12,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 ROOT = Path(__file__).resolve().parents[1]
 CLIENT = ROOT / "client" / "trident_client"
@@ -37,27 +38,32 @@ REPLACEMENTS = [
 ]
 
 
-def synchronous(source: str, path: Path) -> str:
-    """Return the twin of a module, as it stands at `path`.
+def twins(client: Path) -> dict[Path, str]:
+    """Return what each generated module of a client's folder is to be.
 
     Raises:
-        ValueError: something asynchronous remains, for which there is no replacement.
+        ValueError: something asynchronous remains in one, for which there is no replacement.
     """
-    for pattern, replacement in REPLACEMENTS:
-        source = re.sub(pattern, replacement, source)
-    # Imports that are not used any more go, and lines that have become short are joined.
-    for command in (["check", "--quiet", "--fix", "--select", "F401,I"], ["format", "--quiet"]):
-        ruff = [sys.executable, "-m", "ruff", *command, "--config", str(CONFIGURATION), "--stdin-filename", str(path)]
-        source = subprocess.run([*ruff, "-"], input=source, capture_output=True, text=True, check=True).stdout
-    if left := re.search(r"(?i).*(?:async|await).*", source):
-        raise ValueError(f"{path.name}: no replacement for {left[0].strip()!r}")
-    return NOTE.format(name=path.name) + source
-
-
-def twins(client: Path) -> dict[Path, str]:
-    """Return what each generated module of a client's folder is to be."""
-    paths = {client / "_sync" / path.name: path for path in generated(client / "_async")}
-    return {twin: synchronous(path.read_text("utf-8"), twin) for twin, path in paths.items()}
+    with TemporaryDirectory() as name:
+        # In a package of the client's name, whose imports ruff sorts last.
+        folder = Path(name) / client.name / "_sync"
+        folder.mkdir(parents=True)
+        (folder.parent / "__init__.py").touch()
+        (folder / "__init__.py").touch()
+        for path in generated(client / "_async"):
+            source = path.read_text("utf-8")
+            for pattern, replacement in REPLACEMENTS:
+                source = re.sub(pattern, replacement, source)
+            (folder / path.name).write_text(source, "utf-8")
+        # Imports that are not used any more go, and lines that have become short are joined.
+        for command in (["check", "--quiet", "--fix", "--select", "F401,I"], ["format", "--quiet"]):
+            ruff = [sys.executable, "-m", "ruff", *command, "--no-cache", "--config", str(CONFIGURATION), name]
+            subprocess.run(ruff, check=True)
+        made = {path.name: path.read_text("utf-8") for path in generated(folder)}
+    for name, source in made.items():
+        if left := re.search(r"(?i).*(?:async|await).*", source):
+            raise ValueError(f"{name}: no replacement for {left[0].strip()!r}")
+    return {client / "_sync" / name: NOTE.format(name=name) + source for name, source in made.items()}
 
 
 def generated(folder: Path) -> list[Path]:

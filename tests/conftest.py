@@ -11,6 +11,7 @@ import os
 import random
 import signal
 import sys
+from collections import Counter
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from served_models import (  # noqa: F401
     share_backends,
     triton,
 )
-from xdist.scheduler import LoadScopeScheduling
+from xdist.scheduler import LoadGroupScheduling
 
 TESTS = Path(__file__).parent
 
@@ -55,35 +56,42 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("repeatable")
 
 
-# These take longest, though some have few tests: begun last, they would keep one core waiting for the other. So would
-# any training: what is left for the end takes seconds a file.
+# Groups, each done by one worker: files that ask the built models, of whom each worker would start a server of its own,
+# and the package that has servers of its own. They are begun first, and after them these: what is left for the end
+# takes seconds a file, else one core would wait for the other.
+MODELS, PACKAGE = "models", "serving/pytorch_backend"
 LONGEST = (
-    "serving/pytorch_backend",
     "serving/test_wheels.py",
-    "serving/test_server_command.py",
+    "unit/training/test_matrix.py",
     "serving/test_several_hosts.py",
     "unit/training/test_tuning.py",
-    "unit/training/test_matrix.py",
+    "serving/test_server_command.py",
     "unit/training/test_finetune.py",
     "unit/training/test_finetune_similarity.py",
-    "unit/training/test_sweep.py",
-    "unit/training/test_teaching.py",
-    "unit/training",
-    "unit/export",
 )
+# Then in turns what waits for servers and what computes.
+WAITING, COMPUTING = "serving", ("unit/training", "unit/export")
 
 
 # Fixtures that make models of transformers.
 MAKERS = {"tiny_checkpoint", "tiny_encoder", "tiny_classifier", "tiny_reader"}
+#: Of the batches that most exports of them are compared in: 66 sequences in place of 2,016.
+SMALL_BATCH = 12
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with what takes longest. What makes a model is slow, whether it says so or not."""
+    asking = {item.path for item in items if _asks_the_built_models(item)}
     for item in items:
         if MAKERS & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.slow)
-    # Files stay together, and in their order, for sorting is stable.
-    items.sort(key=lambda item: _place(item.path.relative_to(TESTS).as_posix()))
+        if item.path in asking:
+            item.add_marker(pytest.mark.xdist_group(MODELS))
+        elif _path(item).startswith(PACKAGE):
+            item.add_marker(pytest.mark.xdist_group(PACKAGE))
+    places = _places(items)
+    # Files stay together, for sorting is stable.
+    items.sort(key=lambda item: places[item.path])
 
 
 def pytest_collection_finish() -> None:
@@ -105,29 +113,62 @@ def no_application_looks_for_garbage() -> Iterator[None]:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    """Draw a training's pictures for tests of them alone: they take longer than some epochs of a tiny model."""
-    if item.get_closest_marker("pictures") or "tiny_checkpoint" not in getattr(item, "fixturenames", ()):
+    """Do for tests of them alone what takes longer than some epochs of a tiny model.
+
+    That is to draw a training's pictures, and to compare an export with the plain model in batches of every size.
+    """
+    makes = MAKERS & set(getattr(item, "fixturenames", ()))
+    with contextlib.ExitStack() as without:
+        if "tiny_checkpoint" in makes and not item.get_closest_marker("pictures"):
+            draw = mock.patch("matplotlib.figure.Figure.savefig", lambda figure, file, **options: Path(file).touch())
+            without.enter_context(draw)
+        if makes and not item.get_closest_marker("every_batch_size"):
+            without.enter_context(mock.patch("trident_training.export.parity.LARGEST_BATCH", SMALL_BATCH))
         return (yield)
-    with mock.patch("matplotlib.figure.Figure.savefig", lambda figure, file, **options: Path(file).touch()):
-        return (yield)
 
 
-def _place(path: str) -> int:
-    return next((number for number, name in enumerate(LONGEST) if path.startswith(name)), len(LONGEST))
+def _path(item: pytest.Item) -> str:
+    return item.path.relative_to(TESTS).as_posix()
 
 
-class ByFile(LoadScopeScheduling):
-    """A worker takes whole files, and the package that has Tritons of its own whole."""
+def _asks_the_built_models(item: pytest.Item) -> bool:
+    """Say whether a test takes the session's server, and no other of that name."""
+    info = getattr(item, "_fixtureinfo", None)
+    found = info.name2fixturedefs.get("triton") if info is not None else None
+    return bool(found) and found[-1].scope == "session"
+
+
+def _places(items: list[pytest.Item]) -> dict[Path, tuple[int, int]]:
+    """Return where each file is to stand."""
+    places: dict[Path, tuple[int, int]] = {}
+    turns: Counter[bool] = Counter()
+    for item in items:
+        path, group = _path(item), item.get_closest_marker("xdist_group")
+        if item.path in places:
+            continue
+        if group is not None:
+            places[item.path] = 0, (MODELS, PACKAGE).index(group.args[0])
+        elif path in LONGEST:
+            places[item.path] = 1, LONGEST.index(path)
+        elif path.startswith((WAITING, *COMPUTING)):
+            waits = path.startswith(WAITING)
+            places[item.path] = 2, turns[waits]
+            turns[waits] += 1
+        else:
+            places[item.path] = 3, 0
+    return places
+
+
+class ByFile(LoadGroupScheduling):
+    """A worker takes whole groups, and of what is in none whole files."""
 
     def _split_scope(self, nodeid: str) -> str:
-        file = nodeid.partition("::")[0]
-        package = (TESTS / LONGEST[0]).relative_to(TESTS.parent).as_posix()
-        return package if file.startswith(package) else file
+        return super()._split_scope(nodeid).partition("::")[0]
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile | None:
-    """Take ``--dist loadfile`` for that; its own scheduler would part the package."""
-    return ByFile(config, log) if config.getoption("dist") == "loadfile" else None
+    """Take ``--dist loadgroup`` for that; its own scheduler would part the files."""
+    return ByFile(config, log) if config.getoption("dist") == "loadgroup" else None
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

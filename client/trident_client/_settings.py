@@ -46,7 +46,7 @@ def servers(
     protocol: Protocol,
     timeout: Timeout,
     transport: AnyTransport | Mapping[str, AnyTransport] | None,
-    factories: Mapping[str, TransportFactory[AnyTransport]],
+    factory: TransportFactory[AnyTransport],
     shared_memory: bool,
     tls: Tls | None,
 ) -> tuple[dict[str, Callable[[], AnyTransport]], dict[str, AnyTransport]]:
@@ -73,6 +73,4 @@ def servers(
             raise BadInputError(
                 f"url must be host:port such as 127.0.0.1:8010, without http://, got {each!r}", field="url"
             )
-    return {
-        each: partial(factories[protocol], each, timeout, shared_memory=shared_memory, tls=tls) for each in urls
-    }, {}
+    return {each: partial(factory, each, timeout, shared_memory=shared_memory, tls=tls) for each in urls}, {}

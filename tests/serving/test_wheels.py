@@ -135,15 +135,27 @@ def environment(tmp_path_factory) -> dict[str, str]:
     return kept | {"HOME": str(tmp_path_factory.mktemp("home")), "HF_HUB_OFFLINE": "1"}
 
 
-@pytest.fixture(scope="module")
-def installed(wheels, environment, tmp_path_factory) -> Path:
-    """The folder of the commands of an environment that has the wheels, and of this one all but the checkout."""
-    folder = tmp_path_factory.mktemp("environment")
+def install(wheels: dict[str, Path], environment: dict[str, str], folder: Path) -> tuple[Path, Path]:
+    """Make an environment that has the wheels alone; returns its Python, and where packages are."""
     venv.create(folder, symlinks=True)
     python = folder / "bin" / "python"
     command = [sys.executable, "-m", "pip", "--python", python, "install", "--quiet", "--no-deps", "--no-index"]
-    subprocess.run([*command, *wheels.values()], env=environment, check=True, timeout=SECONDS)
+    # Compiled is what is run.
+    command += ["--no-compile", *wheels.values()]
+    subprocess.run(command, env=environment, check=True, timeout=SECONDS)
     (packages,) = folder.glob("lib/python*/site-packages")
+    return python, packages
+
+
+@pytest.fixture(scope="module")
+def installed(wheels, environment, tmp_path_factory) -> Path:
+    """The folder of the commands of an environment that has the wheels, and of this one all but the checkout."""
+    python, packages = install(wheels, environment, tmp_path_factory.mktemp("environment"))
+    # An export is compared with the plain model in batches of every size, which takes most of a minute.
+    parity = packages / "trident_training" / "export" / "parity.py"
+    text = parity.read_text("utf-8")
+    assert "LARGEST_BATCH = 64" in text
+    parity.write_text(text.replace("LARGEST_BATCH = 64", "LARGEST_BATCH = 12"), "utf-8")
     # A folder that a .pth file names is searched, and its own .pth files, which name the checkout, are not read.
     (packages / "others.pth").write_text(f"{sysconfig.get_path('purelib')}\n")
     return python.parent
@@ -184,12 +196,7 @@ def closure(distribution: str, extra: str = "") -> set[str]:
 @pytest.fixture(scope="module")
 def bare(wheels, environment, tmp_path_factory) -> Path:
     """The folder of the commands of an environment with the wheels and what they need, and nothing of their extras."""
-    folder = tmp_path_factory.mktemp("bare")
-    venv.create(folder, symlinks=True)
-    python = folder / "bin" / "python"
-    command = [sys.executable, "-m", "pip", "--python", python, "install", "--quiet", "--no-deps", "--no-index"]
-    subprocess.run([*command, *wheels.values()], env=environment, check=True, timeout=SECONDS)
-    (packages,) = folder.glob("lib/python*/site-packages")
+    python, packages = install(wheels, environment, tmp_path_factory.mktemp("bare"))
     for name in closure("trident-client") | closure("trident-nlp"):
         if name.startswith("trident-"):
             continue

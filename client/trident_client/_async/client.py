@@ -15,8 +15,6 @@ from trident_client import _batches, _served, _settings, _tasks, contract
 from trident_client._async.batches import batches
 from trident_client._async.concurrency import Event, in_order
 from trident_client._async.driving import drive
-from trident_client._async.grpc import AsyncGrpcTransport
-from trident_client._async.http import AsyncHttpTransport
 from trident_client._async.sending import AsyncSender
 from trident_client._async.transport import AsyncTransport
 from trident_client._balancing import Balancing, ServerStatus
@@ -77,13 +75,19 @@ class AsyncTridentClient:
         tls: Tls | None = None,
         check_languages: bool = True,
     ) -> None:
-        factories: dict[str, _settings.TransportFactory[AsyncTransport]] = {
-            "http": AsyncHttpTransport,
-            "grpc": AsyncGrpcTransport,
-        }
         _settings.check(protocol, concurrency)
+        factory: _settings.TransportFactory[AsyncTransport]
+        # Each takes longer to import than all the rest, which those who read the contract alone import, too.
+        if protocol == "grpc":
+            from trident_client._async.grpc import AsyncGrpcTransport
+
+            factory = AsyncGrpcTransport
+        else:
+            from trident_client._async.http import AsyncHttpTransport
+
+            factory = AsyncHttpTransport
         self._sender = AsyncSender(
-            *_settings.servers(url, protocol, timeout or Timeout(), transport, factories, shared_memory, tls),
+            *_settings.servers(url, protocol, timeout or Timeout(), transport, factory, shared_memory, tls),
             timeout or Timeout(),
             retry or Retry(),
             balancing or Balancing(),

@@ -18,8 +18,6 @@ from trident_client._retry import Retry
 from trident_client._sync.batches import batches
 from trident_client._sync.concurrency import Event, in_order
 from trident_client._sync.driving import drive
-from trident_client._sync.grpc import GrpcTransport
-from trident_client._sync.http import HttpTransport
 from trident_client._sync.sending import Sender
 from trident_client._sync.transport import Transport
 from trident_client._types import (
@@ -78,13 +76,19 @@ class TridentClient:
         tls: Tls | None = None,
         check_languages: bool = True,
     ) -> None:
-        factories: dict[str, _settings.TransportFactory[Transport]] = {
-            "http": HttpTransport,
-            "grpc": GrpcTransport,
-        }
         _settings.check(protocol, concurrency)
+        factory: _settings.TransportFactory[Transport]
+        # Each takes longer to import than all the rest, which those who read the contract alone import, too.
+        if protocol == "grpc":
+            from trident_client._sync.grpc import GrpcTransport
+
+            factory = GrpcTransport
+        else:
+            from trident_client._sync.http import HttpTransport
+
+            factory = HttpTransport
         self._sender = Sender(
-            *_settings.servers(url, protocol, timeout or Timeout(), transport, factories, shared_memory, tls),
+            *_settings.servers(url, protocol, timeout or Timeout(), transport, factory, shared_memory, tls),
             timeout or Timeout(),
             retry or Retry(),
             balancing or Balancing(),

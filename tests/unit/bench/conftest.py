@@ -1,8 +1,9 @@
-"""What tests of the load test share: made-up points."""
+"""What tests of the bench share: made-up points, and reports without pictures."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from trident_bench.load.points import Latency, Load, Point
@@ -66,3 +67,9 @@ def point() -> Callable[..., Point]:
 def stage() -> Callable[..., StageUsage]:
     """Return :func:`make_stage`."""
     return make_stage
+
+
+@pytest.fixture
+def without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pictures are empty files: most of a report's time is theirs, and other tests look at them."""
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda figure, file, **options: Path(file).touch())

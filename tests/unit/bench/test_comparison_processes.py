@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -189,6 +190,13 @@ def test_a_paused_tree_takes_no_time_and_goes_on_when_resumed() -> None:
 def test_an_environment_that_cannot_be_installed_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
+    run = subprocess.run
+
+    def run_quickly(command: list[str], **options: Any) -> subprocess.CompletedProcess[str]:
+        # A pip of its own takes seconds to make; the interpreter's has the same words.
+        return run([*command, *(["--without-pip", "--system-site-packages"] if "venv" in command else [])], **options)
+
+    monkeypatch.setattr(subprocess, "run", run_quickly)
     environment = Environment("litserve", tmp_path / "peers")
     with pytest.raises(MeasurementError, match=r"litserve.txt cannot be installed: .*pip"):
         environment.ensure()

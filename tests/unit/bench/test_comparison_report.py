@@ -56,7 +56,9 @@ def comparison() -> Comparison:
     return Comparison(results=results, outcomes=measured(samples), seconds=2.0, threads=2)
 
 
-def test_json_holds_every_round_and_why_something_was_not_measured(comparison: Comparison, tmp_path: Path) -> None:
+def test_json_holds_every_round_and_why_something_was_not_measured(
+    comparison: Comparison, tmp_path: Path, without_pictures: None
+) -> None:
     found = json.loads(make_report(comparison, tmp_path).write(tmp_path)[0].read_text())
     rows = {row["name"]: row for row in found["rows"]}
     assert rows["engine-64"]["rates"] == [1200.0, 1000.0]

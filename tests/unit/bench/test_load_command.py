@@ -87,7 +87,7 @@ class FakeState:
 
 
 @pytest.fixture
-def measured(monkeypatch, point):
+def measured(monkeypatch, point, without_pictures):
     """Points are made up; which ones, in order, is returned. ``broken`` fails, ``interrupted`` is like Ctrl-C."""
     monkeypatch.setattr(command, "TritonState", FakeState)
     monkeypatch.setattr(command.perf_analyzer, "environment", lambda: contextlib.nullcontext({}))

@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-HEAVY = {"datasets", "evaluate", "fastapi", "pyarrow", "torch", "transformers", "typer"}
+HEAVY = {"datasets", "evaluate", "fastapi", "grpc", "httpx", "pyarrow", "torch", "transformers", "typer"}
 
 
 def test_the_client_imports_nothing_heavy():

@@ -1,11 +1,13 @@
 """The manifests: rendered, held to the published schemas, and one part to the other."""
 
+import functools
 import json
 import os
 import re
 import shutil
 import subprocess
 from pathlib import Path
+from unittest import mock
 
 import kubernetes_validate
 import pytest
@@ -21,6 +23,14 @@ COMPONENTS = ["", *sorted(folder.name for folder in (K8S / "components").iterdir
 #: The oldest with image volumes as the project uses them, and the newest whose schemas are at hand.
 VERSIONS = ["1.33", kubernetes_validate.latest_version()]
 SCRIPT = (DOCKER / "serve-triton.sh").read_text()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def schemas_are_read_once():
+    """The library reads a file of megabytes for every resource, twice."""
+    utils = kubernetes_validate.utils
+    with mock.patch.object(utils, "schema_contents", functools.cache(utils.schema_contents)):
+        yield
 
 
 def of(resources, kind, name):

@@ -8,18 +8,21 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 import torch
 from transformers import PreTrainedModel
 from trident_training.checkpoints.pooling import Pooling
 from trident_training.checkpoints.precision import Precision
-from trident_training.export import pipeline
+from trident_training.export import parity, pipeline
 from trident_training.export.heads import Head, embedding_head, probability_head, scores_head, span_head
 from trident_training.export.packing import PADDING, PAIR
 from trident_training.export.parity import ParityError, Tolerance, ragged, sample_batches
 from trident_training.export.pipeline import Export, export
 from trident_training.export.quantizing import QuantizedLinear
+
+pytestmark = pytest.mark.every_batch_size
 
 Maker = Callable[[str], PreTrainedModel]
 #: Makes a head of an architecture and what is exported of it; further options are the head's.
@@ -29,20 +32,27 @@ PADDED = ("modernbert",)
 LONGEST = 48
 
 
-def _once(make: Maker, head: Callable[..., Head]) -> Exporter:
-    """Return what makes each export in float32 once: nobody may change it."""
+def _once(make: Maker, head: Callable[..., Head], largest: int = 12) -> Exporter:
+    """Return what makes each export in float32 once: nobody may change it.
+
+    Args:
+        make: makes the model.
+        head: makes its head.
+        largest: batch of the comparison. How an encoder packs a batch does not depend on its head.
+    """
 
     @functools.cache
     def exported(architecture: str, **options: Any) -> tuple[Head, Export]:
         made = head(make(architecture), **options)
-        return made, export(made, Precision.FLOAT32, LONGEST)
+        with mock.patch.object(parity, "LARGEST_BATCH", largest):
+            return made, export(made, Precision.FLOAT32, LONGEST)
 
     return exported
 
 
 @pytest.fixture(scope="module")
 def embedding(tiny_encoder: Maker) -> Exporter:
-    return _once(tiny_encoder, embedding_head)
+    return _once(tiny_encoder, embedding_head, parity.LARGEST_BATCH)
 
 
 @pytest.fixture(scope="module")

@@ -104,32 +104,38 @@ def test_the_file_format_is_one_that_the_oldest_release_reads(network):
 OLD_PYTHON = os.environ.get("TRIDENT_TEST_OLD_TORCH", "")
 CALL = """
 import json, sys, torch
-torch.manual_seed(0)
-module = torch.jit.load(sys.argv[1])
-lengths = torch.tensor([[8], [3], [40], [17]], dtype=torch.int32)
-ids = torch.randint(1000, 20000, [68], dtype=torch.int32)
-arguments = [ids, lengths]
-if len(module.forward.schema.arguments) > 3:
-    arguments = [ids, torch.zeros_like(ids), lengths[:, 0].contiguous(), lengths, lengths, torch.ones_like(lengths)]
-with torch.inference_mode():
-    answers = module(*arguments)
-answers = answers if isinstance(answers, tuple) else (answers,)
-print(json.dumps([torch.__version__, [each.tolist() for each in answers]]))
+found = []
+for file in sys.argv[1:]:
+    torch.manual_seed(0)
+    module = torch.jit.load(file)
+    lengths = torch.tensor([[8], [3], [40], [17]], dtype=torch.int32)
+    ids = torch.randint(1000, 20000, [68], dtype=torch.int32)
+    arguments = [ids, lengths]
+    if len(module.forward.schema.arguments) > 3:
+        arguments = [ids, torch.zeros_like(ids), lengths[:, 0].contiguous(), lengths, lengths, torch.ones_like(lengths)]
+    with torch.inference_mode():
+        answers = module(*arguments)
+    answers = answers if isinstance(answers, tuple) else (answers,)
+    found.append([each.tolist() for each in answers])
+print(json.dumps([torch.__version__, found]))
 """
 
 
-def answers_of(python: str, network: Path) -> tuple[str, list[torch.Tensor]]:
-    done = subprocess.run([python, "-I", "-c", CALL, network], capture_output=True, text=True, timeout=300, check=False)
+def answers_of(python: str, *networks: Path) -> tuple[str, list[list[torch.Tensor]]]:
+    """Return torch's version, and what each network answers to the same texts; one process loads torch for all."""
+    done = subprocess.run(
+        [python, "-I", "-c", CALL, *networks], capture_output=True, text=True, timeout=300, check=False
+    )
     assert done.returncode == 0, done.stderr
-    version, answers = json.loads(done.stdout)
-    return version, [torch.tensor(each) for each in answers]
+    version, found = json.loads(done.stdout)
+    return version, [[torch.tensor(each) for each in answers] for answers in found]
 
 
 @pytest.mark.skipif(not OLD_PYTHON, reason="TRIDENT_TEST_OLD_TORCH names no Python with torch 2.4 or 2.5")
 def test_the_old_release_itself_answers_alike(network):
-    version, old = answers_of(OLD_PYTHON, network)
+    version, (old,) = answers_of(OLD_PYTHON, network)
     assert re.match(r"2\.[45]\.", version)
-    _, new = answers_of(sys.executable, network)
+    _, (new,) = answers_of(sys.executable, network)
     # Logits are of some ten. In float32 they agree to five digits; in int8 what is rounded may be rounded otherwise.
     dtype = json.loads(network.with_name("export.json").read_text())["dtype"]
     tolerance = {"bfloat16": 0.3, "int8": 0.03, "float32": 1e-4}[dtype]
@@ -137,11 +143,12 @@ def test_the_old_release_itself_answers_alike(network):
         torch.testing.assert_close(one, other, atol=tolerance, rtol=0)
 
 
-# One of each signature: of two arguments, and of six.
-@pytest.mark.parametrize("name", ["qa_reader", "sts_encoder"])
-def test_the_call_that_both_releases_are_compared_by_answers(name):
-    _, answers = answers_of(sys.executable, SERVED / name / "1" / "model.pt")
-    assert all(each.isfinite().all() and len(each) in {4, 68} for each in answers)
+def test_the_call_that_both_releases_are_compared_by_answers():
+    # One of each signature: of two arguments, and of six.
+    networks = [SERVED / name / "1" / "model.pt" for name in ("qa_reader", "sts_encoder")]
+    _, found = answers_of(sys.executable, *networks)
+    assert [[len(each) for each in answers] for answers in found] == [[68, 68], [4, 4]]
+    assert all(each.isfinite().all() for answers in found for each in answers)
 
 
 def test_the_list_is_that_of_the_release_it_is_named_for():

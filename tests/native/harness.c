@@ -378,7 +378,9 @@ static int short_ones_go_first(void)
   TRITONBACKEND_ModelInstance instance = {NULL, 2};
   TRITONBACKEND_Request* batch[LONG + SHORT];
   for (int place = 0; place < LONG + SHORT; place++)
-    batch[place] = make_request_of(11 + place, place < LONG ? LONG_ELEMENTS : 3);
+    batch[place] = make_request_of(11 + place, place < LONG || place == LONG + 1 ? LONG_ELEMENTS : 3);
+  /* As many elements, but in short items. */
+  batch[LONG + 1]->inputs[0].shape[0] = LONG_ELEMENTS / 4, batch[LONG + 1]->inputs[0].shape[1] = 4;
   batch[1]->cancelled = true;
   batch[2]->timeout = 1;
   batch[3]->timeout = (uint64_t)1 << 40;

@@ -117,7 +117,7 @@ typedef struct Instance {
   PyObject* model;
   bool batching;
   long worker_count;  /* 0 where Triton's own thread answers */
-  int64_t long_above; /* elements of an input above which a request is long; 0 where none is */
+  int64_t long_above; /* elements of an item of an input above which a request is long; 0 where none is */
   Line line;
   Line long_line; /* those that would keep all others waiting: one thread answers one after another */
   pthread_mutex_t lock;
@@ -302,7 +302,8 @@ static Batch* new_batch(uint32_t most)
   return batch;
 }
 
-static int64_t elements_of(TRITONBACKEND_Request* request, uint32_t index)
+/* Returns how many elements an item of an input has: of what is batched, the first dimension counts items. */
+static int64_t elements_of(TRITONBACKEND_Request* request, uint32_t index, bool batched)
 {
   TRITONBACKEND_Input* input;
   const char* name;
@@ -313,7 +314,7 @@ static int64_t elements_of(TRITONBACKEND_Request* request, uint32_t index)
   TRITONSERVER_Error* error = TRITONBACKEND_RequestInputByIndex(request, index, &input);
   if (error == NULL) error = TRITONBACKEND_InputProperties(input, &name, &type, &dimensions, &rank, &bytes, &pieces);
   int64_t elements = error == NULL ? 1 : 0;
-  for (uint32_t place = 0; error == NULL && place < rank; place++) elements *= dimensions[place];
+  for (uint32_t place = batched; error == NULL && place < rank; place++) elements *= dimensions[place];
   forget(error);
   return elements;
 }
@@ -324,7 +325,7 @@ static bool is_long(const Instance* instance, TRITONBACKEND_Request* request)
   if (instance->long_above == 0) return false;
   forget(TRITONBACKEND_RequestInputCount(request, &count));
   for (uint32_t index = 0; index < count; index++)
-    if (elements_of(request, index) > instance->long_above) return true;
+    if (elements_of(request, index, instance->batching) > instance->long_above) return true;
   return false;
 }
 

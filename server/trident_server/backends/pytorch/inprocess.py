@@ -15,8 +15,8 @@ from trident_server.backends.triton_log import Level, log
 
 #: The products of a batch keep all cores busy, what surrounds them keeps one: two batches fill each other's gaps.
 MOST_WORKERS = 2
-#: Elements of a ragged input above which a request is long: a batch of sentences of middling length, or a passage of
-#: 20,000 characters in its windows. Whoever was joined with it would wait for all of it.
+#: Elements of one item above which a request is long: a passage of 20,000 characters in its windows. Whoever was joined
+#: with it would wait for all of it.
 LONG_ABOVE = 8192
 #: After so many batches in a row that began alone, no company is expected.
 ALONE = 4
@@ -82,7 +82,7 @@ class InProcessModel:
 
     @property
     def long_above(self) -> int:
-        """Elements of an input above which a request is answered beside the workers, alone; 0 where none is."""
+        """Elements of an input's item above which a request is answered beside the workers, alone; 0 where none is."""
         joins = self.workers > 1 and any(each.ragged for each in self._model.configuration.given)
         return LONG_ABOVE if joins else 0
 

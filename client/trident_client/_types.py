@@ -77,6 +77,9 @@ class ModelInfo:
         prompts: what may stand in front of a text, by the names that ``prompt_name`` takes.
         default_prompt_name: which of them does where none is asked for; empty for none.
         labels: what a text may be called, in the order of the model's scores.
+        max_tokens: tokens that are read of a text, or of a window, those that frame it among them; None where it was
+            not said.
+        vocabulary: how many token ids its tokenizer has, from 0 on; None where it was not said.
     """
 
     name: str
@@ -89,6 +92,8 @@ class ModelInfo:
     prompts: Mapping[str, str] = field(default_factory=dict)
     default_prompt_name: str = ""
     labels: tuple[str, ...] = ()
+    max_tokens: int | None = None
+    vocabulary: int | None = None
 
     def prompt(self, name: str) -> str:
         """Return the prompt of a name.

@@ -67,8 +67,8 @@ async def embed(inference: Inference, call: Call, rows: Sequence[Sequence[int]],
         detail = f"holds token ids, and {model} does not say which it has; a set that is exported again does"
         raise InvalidRequestError([FieldProblem(field=field.partition(".")[0], detail=detail)])
     for place, ids in enumerate(rows):
-        if (detail := _at_fault(ids, info.vocabulary, info.max_tokens)) is not None:
-            raise InvalidRequestError([FieldProblem(field=field.format(place), detail=f"{detail} ({model})")])
+        if fault := _at_fault(ids, info.vocabulary, info.max_tokens):
+            raise InvalidRequestError([FieldProblem(field=field.format(place), detail=f"{fault} ({model})")])
     call.tokens = sum(map(len, rows))
     found = []
     async with inference.request(call, contract.EMBED.name, rows, model, work=call.tokens):
@@ -83,12 +83,12 @@ async def embed(inference: Inference, call: Call, rows: Sequence[Sequence[int]],
     return np.concatenate(found)
 
 
-def _at_fault(ids: Sequence[int], vocabulary: int, longest: int) -> str | None:
-    """Return what is wrong with the ids of a text; None where nothing is."""
+def _at_fault(ids: Sequence[int], vocabulary: int, longest: int) -> str:
+    """Return what is wrong with the ids of a text; nothing where nothing is."""
     if not 1 <= len(ids) <= longest:
         return f"has {len(ids)} token ids; 1 to {longest} are accepted"
     wrong = next((each for each in ids if not 0 <= each < vocabulary), None)
-    return None if wrong is None else f"holds the token id {wrong}; the vocabulary has 0 to {vocabulary - 1}"
+    return "" if wrong is None else f"holds the token id {wrong}; the vocabulary has 0 to {vocabulary - 1}"
 
 
 def _tokens(text: str, tokens: Sequence[Sequence[Any]], before: int) -> list[dict[str, Any]]:

@@ -1,7 +1,7 @@
 """Scores a served set of models on a file of pairs, through mteb's wrapper of OpenAI's package.
 
 Runs in an environment with mteb, openai and tiktoken. A row of the CSV has ``sentence1``, ``sentence2`` and ``score``:
-how similar people find them, on any scale. What is printed is Spearman's correlation of that with the embeddings' cosines.
+how similar people find them, on any scale. What is printed is Spearman's correlation of that with the cosines.
 """
 
 from __future__ import annotations

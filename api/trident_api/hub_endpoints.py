@@ -15,7 +15,7 @@ from fastapi import APIRouter, Request, Response
 from starlette.exceptions import HTTPException
 from trident_client import contract
 
-from trident_api import problems
+from trident_api import problems, tokens
 from trident_api.call import Call
 from trident_api.hub_schemas import (
     Document,
@@ -172,10 +172,8 @@ async def tokenize(body: Tokenize, request: Request) -> Response:
     Tokens that frame a text, and those of its prompt, have none.
     """
     call, inference = _call_and_inference(request)
-    found = await inference.tokens(call, body.texts, body.model, prompt_name=body.prompt_name)
-    answer = [
-        [each for each in tokens if not (each["special"] and body.add_special_tokens is False)] for tokens in found
-    ]
+    found = await tokens.tell(inference, call, body.texts, body.model, prompt_name=body.prompt_name)
+    answer = [[each for each in row if not (each["special"] and body.add_special_tokens is False)] for row in found]
     # Past pydantic, which would look at every token.
     return Response(orjson.dumps(answer), media_type="application/json")
 

@@ -12,7 +12,6 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import orjson
 from trident_client import (
     Answer,
     AsyncTridentClient,
@@ -21,7 +20,6 @@ from trident_client import (
     ModelInfo,
     NotReadyError,
     OverloadedError,
-    Request,
     TridentError,
     contract,
 )
@@ -68,8 +66,6 @@ class PairResult(NamedTuple):
     truncated: bool
 
 
-#: The tasks whose sets of models take texts by a tokenizer that tells of them, the first being asked by default.
-TOKENIZED = (contract.STS.name, contract.COLA.name, contract.CLASSIFY.name, contract.RERANK.name)
 #: A token is about so many bytes of text, and each text has so many tokens besides.
 BYTES_PER_TOKEN, SPECIAL_TOKENS = 4, 2
 #: What encoders that cut a text look at of it, at most.
@@ -118,7 +114,7 @@ class Inference:
         *,
         joining: bool,
     ) -> None:
-        self._client = client
+        self.client = client
         self._catalogue = catalogue
         self._admission = admission
         self._metrics = metrics
@@ -139,12 +135,12 @@ class Inference:
 
     async def acceptability(self, call: Call, sentences: Sequence[str], model: str) -> Values:
         """Return probabilities of being acceptable: float32 ``[n]``, 0 to 1."""
-        async with self._request(call, "cola", sentences, model):
+        async with self.request(call, "cola", sentences, model):
             return np.array(await self._values(call, "cola", sentences, model), np.float32)
 
     async def similarity(self, call: Call, pairs: Pairs, model: str) -> tuple[Values, npt.NDArray[np.bool_]]:
         """Return cosines, float32 ``[n]``, -1 to 1, and whether each pair is similar, bool ``[n]``."""
-        async with self._request(call, "sts", pairs, model) as info:
+        async with self.request(call, "sts", pairs, model) as info:
             cosines = np.array(await self._values(call, "sts", pairs, model), np.float32)
         return cosines, cosines >= self._threshold_of(info)
 
@@ -172,7 +168,7 @@ class Inference:
             model: the set of models.
             raw_scores: logits in place of scores of 0 to 1.
         """
-        async with self._request(call, task, items, model):
+        async with self.request(call, task, items, model):
             found = await self._values(call, task, items, model)
         wanted = "logits" if raw_scores else "scores"
         return np.stack([np.atleast_1d(np.float32(each[wanted])) for each in found])
@@ -191,7 +187,7 @@ class Inference:
             async with self._in_time(call.queue_seconds or 0.0):
                 info = await self._catalogue.find(model, "sts")
             call.unread_language, threshold = unread_language(pairs, info.languages), self._threshold_of(info)
-            found = self._client.stream_similarity(
+            found = self.client.stream_similarity(
                 pairs,
                 model=model,
                 on_truncation=truncated.update,
@@ -228,7 +224,7 @@ class Inference:
             kinds: what each text is, in place of that, for sets with a prompt for such; others take all texts alike.
             truncate_left: whether a text that is too long loses its beginning, and not its end.
         """
-        async with self._request(call, "embed", texts, model) as info:
+        async with self.request(call, "embed", texts, model) as info:
             if prompt_name is not None:
                 prompt = info.prompt(prompt_name)
                 texts = [prompt + text for text in texts]
@@ -237,36 +233,12 @@ class Inference:
             rows = await self._values(call, EMBED_LEFT if truncate_left else "embed", texts, model)
         return np.stack(rows) if rows else np.empty((0, 0), np.float32)
 
-    async def tokens(
-        self, call: Call, texts: Sequence[str], model: str | None, *, prompt_name: str | None = None
-    ) -> list[list[dict[str, Any]]]:
-        """Return all tokens of each text, as TEI names their parts; see ``Token`` of the schemas.
-
-        Args:
-            call: of the request.
-            texts: what is tokenized.
-            model: a set of models that takes texts, the set `sts` where None.
-            prompt_name: as of :meth:`embed`.
-        """
-        info = await self.find(model, *TOKENIZED)
-        prompt = "" if prompt_name is None else info.prompt(prompt_name)
-        found: list[list[dict[str, Any]]] = []
-        async with self._request(call, info.task, texts, info.name):
-            for start in range(0, len(texts), contract.MAX_BATCH):
-                part = texts[start : start + contract.MAX_BATCH]
-                encoded = np.array([[(prompt + text).encode()] for text in part], np.object_)
-                inputs = {"TEXT": encoded, "WITH_TOKENS": np.ones((len(part), 1), np.int32)}
-                answer = await self._client.infer(Request(f"{info.name}_tokenizer", inputs, ("TOKENS",)))
-                rows = map(orjson.loads, answer["TOKENS"][:, 0])
-                found += [_tokens(text, row, len(prompt)) for text, row in zip(part, rows, strict=True)]
-        return found
-
     async def answers(
         self, call: Call, questions: Pairs, model: str, top_k: int, max_answer_tokens: int, *, no_answer: bool
     ) -> list[list[Answer]]:
         """Return the likeliest answers to each question in its context, the best first."""
-        async with self._request(call, "qa", questions, model):
-            return await self._client.answer_many(
+        async with self.request(call, "qa", questions, model):
+            return await self.client.answer_many(
                 questions, top_k, model=model, max_answer_tokens=max_answer_tokens, no_answer=no_answer
             )
 
@@ -274,10 +246,10 @@ class Inference:
         self, call: Call, task: str, items: Sequence[Any], model: str, numbers: Mapping[str, int]
     ) -> list[dict[str, Any]]:
         """Return what any task of the contract says of each item, by field."""
-        async with self._request(call, task, items, model):
+        async with self.request(call, task, items, model):
             truncated: set[int] = set()
             unknown: set[int] = set()
-            found = await self._client.predict(
+            found = await self.client.predict(
                 task,
                 items,
                 model=model,
@@ -332,19 +304,32 @@ class Inference:
         )
 
     @asynccontextmanager
-    async def _request(self, call: Call, task: str, items: Sequence[Any], model: str) -> AsyncIterator[ModelInfo]:
-        """Hold a turn, within the deadline and with a model that is served; what happens inside is timed."""
-        async with self._turn(call, task, items), self._in_time(call.queue_seconds or 0.0):
+    async def request(
+        self, call: Call, task: str, items: Sequence[Any], model: str, work: float | None = None
+    ) -> AsyncIterator[ModelInfo]:
+        """Hold a turn, within the deadline and with a model that is served; what happens inside is timed.
+
+        Args:
+            call: of the request.
+            task: what is asked.
+            items: of the request, texts or tuples of them.
+            model: the set of models.
+            work: about how many tokens the items have; given where they are no texts.
+        """
+        async with self._turn(call, task, items, work=work), self._in_time(call.queue_seconds or 0.0):
             info = await self._catalogue.find(model, contract.ensemble_of(task)[0].name)
-            call.unread_language = unread_language(items, info.languages)
+            if work is None:
+                call.unread_language = unread_language(items, info.languages)
             with self._observed(call, task), self._timed(call):
                 yield info
 
     @asynccontextmanager
-    async def _turn(self, call: Call, task: str, items: Sequence[Any], kind: Kind | None = None) -> AsyncIterator[None]:
+    async def _turn(
+        self, call: Call, task: str, items: Sequence[Any], kind: Kind | None = None, work: float | None = None
+    ) -> AsyncIterator[None]:
         """Hold a turn, of the kind that the items' work makes it where none is given, and count what fails."""
         call.task, call.size = task, len(items)
-        work = work_of(task, items)
+        work = work_of(task, items) if work is None else work
         kind = kind or kind_of(task, items, work)
         self._metrics.batch.labels(task).observe(len(items))
         try:
@@ -381,7 +366,7 @@ class Inference:
         try:
             yield
         except RefusedError as refusal:
-            if all(each.failures for each in self._client.servers()):
+            if all(each.failures for each in self.client.servers()):
                 away = "Triton is away, or is being started again, and no more requests can wait for it"
                 raise NotReadyError(f"{away}; try again in a moment.") from refusal
             raise
@@ -425,17 +410,6 @@ def _prompt_of(info: ModelInfo, kind: InputType | None) -> str:
     return ""
 
 
-def _tokens(text: str, tokens: Sequence[Sequence[Any]], before: int) -> list[dict[str, Any]]:
-    """Return tokens by the names of their parts; so many characters stand before the text, which are not its own."""
-    found = []
-    for token_id, token, special, start, stop in tokens:
-        own = stop is not None and (stop > before or not before)
-        first, end = (max(start - before, 0), stop - before) if own else (None, None)
-        shown = text[first:end] if own else token
-        found.append({"id": token_id, "text": shown, "special": special, "start": first, "stop": end})
-    return found
-
-
 def work_of(task: str, items: Sequence[Any]) -> float:
     """Return about how many tokens a task's items have, by their bytes; counting them is half of what they cost."""
     # A task of one item a request reads the whole of it; the others' encoders cut a text that is too long.
@@ -446,6 +420,7 @@ def work_of(task: str, items: Sequence[Any]) -> float:
 
 def kind_of(task: str, items: Sequence[Any], work: float) -> Kind:
     """Return whose line a request joins, by a task's items and by the tokens that they have in all."""
-    if work > GIANT_WORK and any(work_of(task, [item]) > GIANT_WORK for item in items):
+    is_read_whole = contract.ensemble_of(task)[1].max_batch == 1
+    if work > GIANT_WORK and is_read_whole and any(work_of(task, [item]) > GIANT_WORK for item in items):
         return Kind.GIANT
     return Kind.LARGE if work > LARGE_WORK or len(items) > contract.MAX_BATCH else Kind.SMALL

@@ -12,9 +12,10 @@ from fastapi import APIRouter, Path, Request, Response
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
 from trident_client import ModelInfo, contract
 
-from trident_api import problems
+from trident_api import problems, tokens
+from trident_api.call import Call
 from trident_api.catalogue import Catalogue, UnknownModelError
-from trident_api.inference import InputType
+from trident_api.inference import Inference, InputType, Values
 from trident_api.schemas import SHAPE_TAG, PromptName, Sentence, Whole
 
 #: As many as OpenAI takes.
@@ -43,28 +44,26 @@ def _no_token_ids(given: Any) -> Any:
         first = first[0]
     if isinstance(first, int):
         raise ValueError(
-            "holds token ids, which are of another model's vocabulary; texts are accepted. LangChain sends them with "
+            "holds token ids, which may be of another model's vocabulary; texts are accepted, and ids of the model's "
+            "own beside `model_token_ids: true`. LangChain sends texts with "
             "OpenAIEmbeddings(..., check_embedding_ctx_length=False)"
         )
     return given
 
 
-class EmbeddingRequest(BaseModel):
-    """Texts to embed. Fields beyond these, such as `user`, are ignored."""
+def _one_or_more(given: Any) -> str:
+    return SHAPE_TAG + ("texts" if isinstance(given, list) else "text")
 
-    model_config = ConfigDict(
-        strict=True,
-        json_schema_extra={"examples": [{"model": "sts", "input": ["A man is playing a guitar.", "기타를 치는 남자"]}]},
-    )
 
-    input: Annotated[
-        Annotated[
-            Annotated[Sentence, Tag(SHAPE_TAG + "text")]
-            | Annotated[list[Sentence], Field(min_length=1, max_length=MAX_INPUTS), Tag(SHAPE_TAG + "texts")],
-            Discriminator(lambda given: SHAPE_TAG + ("texts" if isinstance(given, list) else "text")),
-        ],
-        BeforeValidator(_no_token_ids),
-    ] = Field(description="A text, or a list of texts; token ids are not accepted.")
+def _one_or_more_ids(given: Any) -> str:
+    return SHAPE_TAG + ("rows" if isinstance(given, list) and given and isinstance(given[0], list) else "row")
+
+
+class EmbeddingOptions(BaseModel):
+    """What is said beside the input. Fields beyond these, such as `user`, are ignored."""
+
+    model_config = ConfigDict(strict=True)
+
     # As in all of OpenAI's requests, null is as good as absent.
     model: str | None = Field(
         None, max_length=100, description="The set of models that embeds, as `/v1/models` lists them; `sts` by default."
@@ -85,6 +84,65 @@ class EmbeddingRequest(BaseModel):
         description="Keep the first so many components and make the vector's norm 1 again; only such as `/models` "
         "names as the set's `dimensions`, for which it was trained.",
     )
+
+
+class EmbeddingRequest(EmbeddingOptions):
+    """Texts to embed. Fields beyond these, such as `user`, are ignored."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"model": "sts", "input": ["A man is playing a guitar.", "기타를 치는 남자"]}]},
+    )
+
+    input: Annotated[
+        Annotated[
+            Annotated[Sentence, Tag(SHAPE_TAG + "text")]
+            | Annotated[list[Sentence], Field(min_length=1, max_length=MAX_INPUTS), Tag(SHAPE_TAG + "texts")],
+            Discriminator(_one_or_more),
+        ],
+        BeforeValidator(_no_token_ids),
+    ] = Field(description="A text, or a list of texts.")
+    model_token_ids: Literal[False] | None = Field(None, description="Whether `input` holds token ids of the model's.")
+
+    async def embed(self, inference: Inference, call: Call, model: str) -> Values:
+        """Return the embeddings: float32 ``[n, dim]``."""
+        texts = [self.input] if isinstance(self.input, str) else self.input
+        kinds = [INPUT_TYPES[self.input_type]] * len(texts) if self.input_type else []
+        return await inference.embed(call, texts, model, prompt_name=self.prompt_name, kinds=kinds)
+
+
+#: Of half a million numbers, one that is no number is told of, and no more.
+Ids = Annotated[list[int], Field(min_length=1, fail_fast=True)]
+
+
+class TokenIdsRequest(EmbeddingOptions):
+    """Token ids to embed, which go to the encoder as they are."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"input": [101, 1037, 2158, 102], "model_token_ids": True}]}
+    )
+
+    input: Annotated[
+        Annotated[Ids, Tag(SHAPE_TAG + "row")]
+        | Annotated[list[Ids], Field(min_length=1, max_length=MAX_INPUTS, fail_fast=True), Tag(SHAPE_TAG + "rows")],
+        Discriminator(_one_or_more_ids),
+    ] = Field(
+        description="A text's token ids, or a list of such lists; with those that frame a text, as `/tokenize` has."
+    )
+    model_token_ids: Literal[True] = Field(description="Says that the ids are of the tokenizer of `model`.")
+    input_type: None = Field(None, description="A prompt's ids stand in front of the text's.")
+    prompt_name: None = Field(None, description="A prompt's ids stand in front of the text's.")
+
+    async def embed(self, inference: Inference, call: Call, model: str) -> Values:
+        """Return the embeddings: float32 ``[n, dim]``."""
+        rows = [each for each in self.input if isinstance(each, list)]
+        if not rows:
+            ids = [each for each in self.input if isinstance(each, int)]
+            return await tokens.embed(inference, call, [ids], model, "input")
+        return await tokens.embed(inference, call, rows, model, "input.{}")
+
+
+def _what_is_embedded(body: Any) -> str:
+    return SHAPE_TAG + ("ids" if isinstance(body, dict) and body.get("model_token_ids") is True else "words")
 
 
 class EmbeddingObject(BaseModel):
@@ -128,15 +186,19 @@ class ModelList(BaseModel):
 
 
 @router.post("/embeddings", responses=OPENAI_ERRORS, response_model=EmbeddingList)
-async def create_embeddings(body: EmbeddingRequest, request: Request) -> Response:
-    """Embed texts; `usage` counts the tokens that the encoder read, specials included."""
+async def create_embeddings(
+    body: Annotated[
+        Annotated[EmbeddingRequest, Tag(SHAPE_TAG + "words")] | Annotated[TokenIdsRequest, Tag(SHAPE_TAG + "ids")],
+        Discriminator(_what_is_embedded),
+    ],
+    request: Request,
+) -> Response:
+    """Embed texts, or token ids of the model's own; `usage` counts those that the encoder read, specials included."""
     call, inference = request.state.call, request.app.state.inference
-    texts = [body.input] if isinstance(body.input, str) else body.input
     model = contract.STS.name if body.model is None else body.model
     if body.dimensions is not None:
         await _check_dimensions(request, model, body.dimensions)
-    kinds = [INPUT_TYPES[body.input_type]] * len(texts) if body.input_type else []
-    found = await inference.embed(call, texts, model, prompt_name=body.prompt_name, kinds=kinds)
+    found = await body.embed(inference, call, model)
     if body.dimensions is not None:
         found = _shorten(found, body.dimensions)
     # Past pydantic, which would look at every number.

@@ -284,6 +284,8 @@ class Model(BaseModel):
         description="Score from which `pred` is 1, or a text has a label beside others; null where there is none."
     )
     labels: list[str] = Field(description="What a text may be called, in the order of the model's scores.")
+    max_tokens: int | None = Field(description="Tokens that are read of a text, or of a window; null if not said.")
+    vocabulary: int | None = Field(description="How many token ids its tokenizer has, from 0 on; null if not said.")
     metrics: dict[str, float] = Field(description="What it scored when it was made.")
     export: dict[str, Any] = Field(
         description="`dtype`, `parity` with the plain model and `speed` on the machine that exported it; "

@@ -74,7 +74,7 @@ def model_info(
     Raises:
         ServerError: they are not what an export writes.
     """
-    parameters = _parameters(configuration)
+    parameters, tokenizing = _parameters(configuration), _parameters(tokenizer)
     try:
         return ModelInfo(
             name=name,
@@ -84,10 +84,12 @@ def model_info(
             threshold=float(parameters["threshold"]) if "threshold" in parameters else None,
             metrics=json.loads(parameters.get("metrics", "{}")),
             dimensions=tuple(int(each) for each in filter(None, parameters.get("dimensions", "").split(","))),
-            prompts=json.loads(_parameters(tokenizer).get("prompts", "{}")),
-            default_prompt_name=_parameters(tokenizer).get("default_prompt_name", ""),
+            prompts=json.loads(tokenizing.get("prompts", "{}")),
+            default_prompt_name=tokenizing.get("default_prompt_name", ""),
             labels=tuple(json.loads(parameters.get("labels", "[]"))),
             export=json.loads(parameters.get("export", "{}")),
+            max_tokens=int(tokenizing["max_length"]) if "max_length" in tokenizing else None,
+            vocabulary=int(tokenizing["vocabulary"]) if "vocabulary" in tokenizing else None,
         )
     except ValueError as error:
         raise ServerError(f"the model's parameters cannot be read: {error}", name) from error

@@ -79,6 +79,9 @@ class ModelInfo:
         labels: what a text may be called, in the order of the model's scores.
         export: how it computes on the machine that exported it: ``dtype``, ``parity`` with the plain model and
             ``speed``; empty where the server does not tell it, as one in NVIDIA's container.
+        max_tokens: tokens that are read of a text, or of a window, those that frame it among them; None where it was
+            not said.
+        vocabulary: how many token ids its tokenizer has, from 0 on; None where it was not said.
     """
 
     name: str
@@ -92,6 +95,8 @@ class ModelInfo:
     default_prompt_name: str = ""
     labels: tuple[str, ...] = ()
     export: Mapping[str, Any] = field(default_factory=dict)
+    max_tokens: int | None = None
+    vocabulary: int | None = None
 
     def prompt(self, name: str) -> str:
         """Return the prompt of a name.

@@ -11,6 +11,8 @@ pytestmark = pytest.mark.browser
 SAMPLE = {"results": [{"idx": 0, "sentence1": "A man plays.", "sentence2": "남자가 연주한다."}]}
 
 
+# Some twenty endpoints, each of which a busy machine takes many seconds to draw.
+@pytest.mark.timeout(900)
 def test_every_endpoint_answers_when_execute_is_pressed(open_page):
     page = open_page("/docs", viewport={"width": 1200, "height": 1000})
     page.locator(".opblock").first.wait_for()

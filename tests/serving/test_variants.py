@@ -10,6 +10,7 @@ import pytest
 import regex
 from fastapi.testclient import TestClient
 from tiny_variants import add_head
+from tokenizers import Tokenizer
 from trident_api.app import create_app
 from trident_api.settings import ApiSettings
 from trident_client import ModelInfo, NotReadyError, TridentClient
@@ -92,6 +93,12 @@ def test_a_network_answers_in_triton_what_its_export_noted(triton, network, tmp_
         check_answers(api, other, 1)
 
 
+def pieces_of(triton, name):
+    """Return how many pieces a set's tokenizer has, as its library counts them."""
+    file = triton._repository / f"{name}_tokenizer" / "1" / "tokenizer.json"
+    return Tokenizer.from_file(str(file)).get_vocab_size()
+
+
 @pytest.mark.parametrize("protocol", ["http", "grpc"])
 def test_both_sets_are_listed_and_answer(triton, checkpoint, protocol):
     from sentence_transformers import SentenceTransformer
@@ -100,7 +107,8 @@ def test_both_sets_are_listed_and_answer(triton, checkpoint, protocol):
     with TridentClient(url, protocol=protocol) as client:
         _, sts, tiny = client.models()
         assert (sts.name, sts.task, sts.dimension) == ("sts", "sts", 384)
-        assert tiny == ModelInfo("sts_tiny", "sts", ("ko",), 32, 0.99, {"f1": 0.7})
+        known = {"max_tokens": 24, "vocabulary": pieces_of(triton, "sts_tiny")}
+        assert tiny == ModelInfo("sts_tiny", "sts", ("ko",), 32, 0.99, {"f1": 0.7}, **known)
         theirs = SentenceTransformer(str(checkpoint))
         texts = [text for pair in PAIRS for text in pair]
         embeddings = client.embed(texts, model="sts_tiny")
@@ -127,13 +135,33 @@ def test_the_facade_takes_the_models_name_and_its_threshold(triton):
         assert refused.json()["detail"].endswith("accepted are sts, sts_tiny")
 
 
+def test_token_ids_of_a_set_have_its_texts_embeddings(triton):
+    settings = ApiSettings(triton_url=triton.http_url, triton_grpc_url=triton.grpc_url)
+    texts = [text for pair in PAIRS for text in pair] * 12
+    with TestClient(create_app(settings)) as api:
+        told = api.post("/tokenize", json={"inputs": texts, "model": "sts_tiny"}).json()
+        rows = [[token["id"] for token in row] for row in told]
+        asked = [{"input": texts}, {"input": rows, "model_token_ids": True}]
+        (ours, counted), (theirs, same) = (
+            ([each["embedding"] for each in answer["data"]], answer["usage"])
+            for answer in (api.post("/v1/embeddings", json={"model": "sts_tiny"} | each).json() for each in asked)
+        )
+        np.testing.assert_allclose(theirs, ours, atol=1e-6)
+        assert counted == same
+        last = pieces_of(triton, "sts_tiny") - 1
+        for ids, status in ([last], 200), ([last + 1], 400), ([0] * 24, 200), ([0] * 25, 400):
+            body = {"model": "sts_tiny", "input": ids, "model_token_ids": True}
+            assert api.post("/v1/embeddings", json=body).status_code == status
+
+
 @pytest.mark.parametrize("form", ["NFC", "NFD"])
 def test_a_korean_reader_answers_under_its_name_and_may_decline(triton, form):
     context = unicodedata.normalize(form, "한강은 태백시에서\r\n시작하여 서울을 지나 José의 황해로 흐른다. ") * 12
     asked = {"question": unicodedata.normalize(form, "한강은 어디에서 시작하는가?"), "context": context}
     letters = {0, *(found.end() for found in regex.finditer(r"\X", context))}
     with TridentClient(triton.http_url) as client:
-        assert client.models()[0] == ModelInfo("qa_ko", "qa", ("ko",))
+        known = {"max_tokens": 60, "vocabulary": pieces_of(triton, "qa_ko")}
+        assert client.models()[0] == ModelInfo("qa_ko", "qa", ("ko",), **known)
         (declined,) = client.answer(**asked, model="qa_ko")
         assert (declined.answer, declined.start, declined.end, declined.score) == ("", 0, 0, pytest.approx(1))
         answers = client.answer(**asked, top_k=5, model="qa_ko", no_answer=False)

@@ -261,6 +261,7 @@ def build(
         "transformers": metadata.version("transformers"),
     }
     install(exported, texts, target, facts)
+    target.note_vocabulary()
     target.describe(described)
     report = read_report(target)
     if report is None:

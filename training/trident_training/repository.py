@@ -30,6 +30,8 @@ FACTS = ("task", "languages", "threshold", "metrics", "labels")
 PROMPTS = ("prompts", "default_prompt_name")
 #: The tokenizer's parameter that says how many tokens it hands the network at most.
 MAX_LENGTH = "max_length"
+#: The tokenizer's parameter that says how many token ids it has, from 0 on.
+VOCABULARY = "vocabulary"
 #: The file that says how many tokens a reader's longest warm-up window has.
 WARMUP_WINDOW = "window"
 #: First words of a configuration that was found for one model on one host, and is no other's.
@@ -219,6 +221,8 @@ class ModelSet:
                 shutil.copytree(source.folder(part) / "warmup", target / "warmup", dirs_exist_ok=True)
             if max_tokens is not None and (target / "warmup" / WARMUP_WINDOW).is_file():
                 (target / "warmup" / WARMUP_WINDOW).write_bytes(max_tokens.to_bytes(4, "little"))
+        # The source's tokenizer is another.
+        self.note_vocabulary()
 
     def describe(self, facts: Mapping[str, Any]) -> None:
         """Write what a client is told of this set into its main ensemble's configuration, as parameters.
@@ -235,6 +239,16 @@ class ModelSet:
             parameters: as the set's checkpoint has them; none for no prompts.
         """
         self._rewrite("tokenizer", PROMPTS, parameters)
+
+    def note_vocabulary(self) -> None:
+        """Write how many token ids the installed tokenizer has into its configuration; nothing where there is none."""
+        size = None
+        if self.tokenizer_file.is_file():
+            tokenizer = json.loads(self.tokenizer_file.read_text("utf-8"))
+            pieces, added = tokenizer["model"]["vocab"], tokenizer.get("added_tokens", [])
+            ids = pieces.values() if isinstance(pieces, dict) else range(len(pieces))
+            size = str(1 + max([*ids, *(each["id"] for each in added)]))
+        self._rewrite("tokenizer", (VOCABULARY,), {VOCABULARY: size})
 
     def _rewrite(self, part: str, names: Sequence[str], values: Mapping[str, Any]) -> None:
         """Write parameters of a part's configuration, where that changes it; those that are given no value go."""

@@ -1,32 +1,36 @@
-"""This project's own client by itself, with the newest releases of what it is made on."""
+"""This project's own client by itself: every example of its page, beside old and new releases of what it is made on."""
 
+import doctest
+import platform
+import re
 import sys
-from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
-from calling import CONTEXT, GUITAR, QUESTION, TEXTS, TRITON_GRPC, TRITON_HTTP, ask, call, check, embeddings, main
+from calling import TRITON_GRPC, TRITON_HTTP, call, main
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "client"))
-from trident_client import TridentClient  # from the sources
+CLIENT = Path(__file__).resolve().parents[3] / "client"
+sys.path.insert(0, str(CLIENT))
 
-VERSION = ", ".join(f"{name} {version(name)}" for name in ("numpy", "tritonclient"))
-
-
-def asks(protocol: str, address: str) -> None:
-    with TridentClient(address, protocol=protocol, check_languages=False) as client:
-        check(client.embed(TEXTS).tolist(), embeddings(), 0.02)
-        check(client.similarity([(GUITAR, GUITAR)]), [1.0], 0.02)
-        check(client.acceptability([GUITAR]), [ask("/generate", {"passage": GUITAR})["prob"]], 0.02)
-        [answer] = client.answer(QUESTION, CONTEXT)
-        if "Black Forest" not in CONTEXT[answer.start : answer.end]:
-            raise ValueError(answer)
-        if "sts" not in {each.name for each in client.models()}:
-            raise ValueError("sts is not among the models")
+PAGE = (CLIENT / "README.md").read_text("utf-8")
+BLOCKS = "\n".join(re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL))
+ADDRESSED = BLOCKS.replace("127.0.0.1:8010", TRITON_HTTP).replace("127.0.0.1:8011", TRITON_GRPC)
+EXAMPLES = doctest.DocTestParser().get_doctest(ADDRESSED, {}, "client/README.md", "client/README.md", 0)
+PACKAGES = ", ".join(f"{name} {version(name)}" for name in ("numpy", "tritonclient"))
+if len(EXAMPLES.examples) < 40:
+    raise ValueError(f"the page has {len(EXAMPLES.examples)} examples")
 
 
-for name, server in (("http", TRITON_HTTP), ("grpc", TRITON_GRPC)):
-    shown = f'`TridentClient(..., protocol="{name}")`: `embed`, `similarity`, `acceptability`, `answer`, `models`'
-    call("trident-client", shown, f"with {VERSION}")(partial(asks, name, server))
+@call(
+    "trident-client",
+    "every example of `client/README.md`, over HTTP and gRPC",
+    f"with Python {platform.python_version()}, {PACKAGES}",
+)
+def runs_the_page() -> None:
+    reported: list[str] = []
+    doctest.DocTestRunner().run(EXAMPLES, out=reported.append)
+    if reported:
+        raise ValueError("".join(reported)[:1000])
+
 
 main()

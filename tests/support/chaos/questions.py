@@ -55,6 +55,7 @@ GOOD = [
     Question("/qa", {"inputs": QUESTION, "parameters": {"top_k": 2}}),
     Question("/qa", {"question": QUESTION["question"], "context": PASSAGE * 10}),
     Question("/v1/embeddings", {"model": "sts_ko", "input": SENTENCES[2]}),
+    Question("/v1/embeddings", {"input": [[101, 2158, 102], [101, 102]], "model_token_ids": True}),
     Question(
         "/embed", sent={"content": gzip.compress(b'{"sentences": ["packed"]}'), "headers": {"content-encoding": "gzip"}}
     ),

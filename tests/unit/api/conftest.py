@@ -37,6 +37,10 @@ def _answer_by_length(request: Request) -> Response:
         words = np.array([[f"{place}".encode() for place in places[0]]], dtype=np.object_)
         most = request.inputs["MAX_ANSWER_TOKENS"][0, 0] if "MAX_ANSWER_TOKENS" in request.inputs else 30
         return {"ANSWER": words, "SCORE": np.float32(most / 100 / (places + 1)), "START": places, "END": places + 1}
+    if request.model.endswith("_encoder"):
+        vectors = np.ones((len(request.inputs["INPUT_IDS"]), DIMENSION), dtype=np.float32)
+        vectors[:, 0] = np.maximum(request.inputs["INPUT_IDS"], 0).sum(1)
+        return {"EMBEDDING": vectors / np.linalg.norm(vectors, axis=1, keepdims=True)}
     if request.model.endswith("_embedding"):
         texts = request.inputs["TEXT"][:, 0]
         vectors = np.ones((len(texts), DIMENSION), dtype=np.float32)
@@ -64,6 +68,7 @@ def answer_by_length() -> Callable[[Request], Response]:
 CONFIGURATIONS = {
     "sts": {"parameters": {"task": {"string_value": "sts"}}},
     "sts_embedding": {"output": [{"name": "EMBEDDING", "dims": [DIMENSION]}]},
+    "sts_tokenizer": {"parameters": {"max_length": {"string_value": "12"}, "vocabulary": {"string_value": "1000"}}},
     "sts_ko": {"parameters": {"task": {"string_value": "sts"}, "languages": {"string_value": "ko"}}},
     "cola": {"parameters": {"task": {"string_value": "cola"}}},
     "qa": {"parameters": {"task": {"string_value": "qa"}}},

@@ -338,6 +338,7 @@ def test_models_are_listed_with_what_is_known_of_them(described):
         models = api.get("/models").json()["models"]
     nothing = {"languages": [], "dimension": None, "dimensions": [], "threshold": None, "metrics": {}}
     nothing |= {"prompts": {}, "default_prompt_name": "", "labels": [], "export": {}}
+    nothing |= {"max_tokens": None, "vocabulary": None}
     assert models == [
         {"name": "qa", "task": "qa"} | nothing,
         {"name": "sts", "task": "sts"} | nothing | {"threshold": 0.5},

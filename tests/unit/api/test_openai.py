@@ -54,6 +54,56 @@ def test_small_forms_of_vectors_keep_their_direction_and_their_signs(api, transp
     assert ask("binary").tolist() == [[0b10010110 - 128]] * 3
 
 
+def test_ids_of_the_models_own_tokenizer_go_to_the_encoder_as_they_are(client, transport):
+    def ask(given):
+        return client.embeddings.create(model="sts", input=given, extra_body={"model_token_ids": True})
+
+    rows = [[101, 7, 102], [101, 7, 8, 102], [0]] * 30
+    answer = ask(rows)
+    vectors = np.array([each.embedding for each in answer.data])
+    assert (vectors[:, 0] / vectors[:, 1]).round(3).tolist() == [sum(ids) for ids in rows]
+    assert answer.usage.prompt_tokens == 30 * (3 + 4 + 1)
+    first, last = transport.requests[-2:]
+    assert [each.model for each in (first, last)] == ["sts_encoder"] * 2
+    assert (first.inputs["INPUT_IDS"].shape, last.inputs["INPUT_IDS"].dtype) == ((64, 4), np.int32)
+    assert first.inputs["INPUT_IDS"][:3].tolist() == [[101, 7, 102, -1], [101, 7, 8, 102], [0, -1, -1, -1]]
+    # One text's ids, as OpenAI has it.
+    assert np.array_equal(ask(rows[0]).data[0].embedding, ask([rows[0]]).data[0].embedding)
+
+
+@pytest.mark.parametrize(
+    ("given", "says", "param"),
+    [
+        ([[101], [101, 1000]], r"the token id 1000; the vocabulary has 0 to 999 \(sts\)", "input.1"),
+        ([101, -1], "the token id -1; the vocabulary has 0 to 999", "input"),
+        ([[1] * 13], "has 13 token ids; 1 to 12 are accepted", "input.0"),
+        ([[1], []], "at least 1 item", "input.1"),
+        ([], "at least 1 item", "input"),
+        ([["a"] * 4] * 4, "valid integer", "input.0.0"),
+        ("text", "valid list", "input"),
+        ([[1], "text"], "valid list", "input.1"),
+        ([[1]] * 2049, "at most 2048 items", "input"),
+    ],
+)
+def test_ids_that_are_none_of_the_models_are_refused_with_its_range(client, given, says, param):
+    with pytest.raises(openai.BadRequestError, match=says) as caught:
+        client.embeddings.create(model="sts", input=given, extra_body={"model_token_ids": True})
+    assert (caught.value.type, caught.value.param) == (INVALID, param)
+
+
+def test_ids_take_no_prompt_and_need_a_set_that_tells_its_vocabulary(client):
+    def ask(model, **further):
+        return client.embeddings.create(model=model, input=[[1]], extra_body={"model_token_ids": True, **further})
+
+    for field in ({"prompt_name": "query"}, {"input_type": "query"}):
+        with pytest.raises(openai.BadRequestError, match="should be None"):
+            ask("sts", **field)
+    with pytest.raises(openai.BadRequestError, match="sts_ko does not say which it has; a set that is exported again"):
+        ask("sts_ko")
+    with pytest.raises(openai.NotFoundError, match="sts, sts_ko"):
+        ask("nobody")
+
+
 def test_one_text_is_a_list_of_one(client):
     assert len(client.embeddings.create(model="sts", input="a").data) == 1
 
@@ -84,6 +134,7 @@ INVALID = "invalid_request_error"
         # As LangChain sends them unless it is told not to.
         ({"input": [[9906, 1917], [1]]}, r"check_embedding_ctx_length=False", "input"),
         ({"input": [9906, 1917]}, r"check_embedding_ctx_length=False", "input"),
+        ({"input": [1], "extra_body": {"model_token_ids": False}}, "beside `model_token_ids: true`", "input"),
     ],
 )
 def test_what_is_not_accepted_is_a_400_with_type_and_parameter(client, change, says, param):
@@ -126,7 +177,7 @@ def test_a_body_that_is_too_long_is_a_413_of_its_shape_too(make_api):
 
 
 def test_explicit_nulls_are_absent_fields(api):
-    nothing = dict.fromkeys(("model", "encoding_format", "dimensions", "user"))
+    nothing = dict.fromkeys(("model", "encoding_format", "dimensions", "user", "model_token_ids"))
     answer = api.post("/v1/embeddings", json={"input": "a"} | nothing)
     assert answer.json() == api.post("/v1/embeddings", json={"input": "a"}).json()
     assert answer.json()["model"] == "sts"

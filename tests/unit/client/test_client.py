@@ -438,13 +438,19 @@ DESCRIBED = {
     # gRPC gives 64-bit numbers as text.
     "sts_ko_embedding": {"output": [{"name": "EMBEDDING", "dims": ["384"]}, {"name": "TOKEN_COUNT", "dims": ["1"]}]},
     "sts_ko_encoder": {"parameters": {"ENABLE_JIT_PROFILING": {"string_value": "false"}}},
+    "sts_ko_tokenizer": {"parameters": {"max_length": {"string_value": "256"}, "vocabulary": {"string_value": "9"}}},
 }
 
 
 async def test_models_are_told_by_their_configurations():
     expected = [
         ModelInfo("sts", "sts"),
-        ModelInfo("sts_ko", "sts", ("ko", "en"), 384, 0.43, {"f1": 0.8}, (64, 128), export={"dtype": "int8"}),
+        ModelInfo(
+            *("sts_ko", "sts", ("ko", "en"), 384, 0.43, {"f1": 0.8}, (64, 128)),
+            export={"dtype": "int8"},
+            max_tokens=256,
+            vocabulary=9,
+        ),
     ]
     with TridentClient(transport=FakeTransport(dict, configurations=DESCRIBED)) as client:
         assert client.models() == expected

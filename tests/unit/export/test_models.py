@@ -538,7 +538,7 @@ def test_a_set_takes_its_prompts_from_the_checkpoint_and_a_fine_tuned_one_has_no
     # The next export into the same folders has none.
     (checkpoint / "config_sentence_transformers.json").unlink()
     assert run(*export, "--name", "sts_multi", "--replace")[0] == 0
-    assert set(variant.parameters("tokenizer")) == {"max_length", "IN_PROCESS"}
+    assert set(variant.parameters("tokenizer")) == {"max_length", "vocabulary", "IN_PROCESS"}
     (checkpoint / "config_sentence_transformers.json").write_text(json.dumps(configured | {"default_prompt_name": "x"}))
     assert "there is no prompt 'x'; query, passage is there" in run(*export, "--name", "sts_multi", "--replace")[1]
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from google.protobuf import text_format
+from tokenizers import Tokenizer
 from tritonclient.grpc import model_config_pb2
 
 REPOSITORY = Path(__file__).resolve().parents[3] / "model_repository"
@@ -74,6 +75,14 @@ def test_every_model_batches_and_has_its_version_folder(folder: Path) -> None:
     if not one_a_request:
         assert config.HasField("ensemble_scheduling") != config.HasField("dynamic_batching")
     assert not config.name, "a name in config.pbtxt would break the folder's copies under other names"
+
+
+@pytest.mark.parametrize(
+    "file", sorted(REPOSITORY.glob("*_tokenizer/1/tokenizer.json")), ids=lambda file: file.parts[-3]
+)
+def test_a_tokenizer_says_how_many_token_ids_it_has(file: Path) -> None:
+    said = CONFIGURATIONS[file.parts[-3]].parameters["vocabulary"].string_value
+    assert int(said) == Tokenizer.from_file(str(file)).get_vocab_size()
 
 
 def test_what_nobody_waits_for_any_more_leaves_every_queue() -> None:

@@ -38,6 +38,16 @@ def test_the_table_of_clients_is_of_the_pinned_ones_and_all_of_them_work():
     cells = [[cell.strip() for cell in row.strip("|").split(" | ")] for row in rows if row.startswith("| ")][1:]
     # An interpreter may be lacking where the table was made.
     assert {row[-1] for row in cells if not (row[0] == "trident-client" and row[-1] == "not had here")} == {"yes"}
+    ours = [row[1] for row in cells if row[0] == "trident-client"]
+    for each in (ROOT / "tests" / "clients" / "trident-client").glob("requirements-python*.txt"):
+        release, pins = (
+            each.stem.rpartition("python")[2],
+            dict(re.findall(r"^(\w+)\S*?==(\S+)", each.read_text(), re.M)),
+        )
+        shown = (
+            rf"with Python {release}\.\d+, numpy {pins['numpy']}, tritonclient {pins['tritonclient']}|python{release}"
+        )
+        assert any(re.fullmatch(shown, version) for version in ours), each.name
     told = {(client.lower().replace("-", "_"), version) for client, version, *_ in cells}
     lists = sorted((ROOT / "tests" / "clients").glob("*/requirements.txt"))
     pinned = [line.partition("==") for each in lists for line in each.read_text().split()]

@@ -10,7 +10,7 @@ import pytest
 from trident_api import openai_endpoints
 from trident_api.admission import Admission, Kind
 from trident_api.app import create_app
-from trident_api.inference import GIANT_WORK, LARGE_WORK
+from trident_api.inference import GIANT_WORK, LARGE_WORK, kind_of
 from trident_api.settings import ApiSettings
 from trident_api.throughput import ENOUGH_ENDED
 from trident_client import AsyncFakeTransport, AsyncTridentClient, OverloadedError, Retry, TransportError
@@ -325,6 +325,11 @@ async def test_one_giant_passage_at_a_time_is_with_triton_and_others_are_beside_
         await asyncio.sleep(0.01)
     transport.go.set()
     assert [each.status_code for each in await asyncio.gather(*asked)] == [200] * 5
+
+
+@pytest.mark.parametrize("items", [["a" * 10_000] * 2048, [[7] * 256] * 2048], ids=["texts", "token ids"])
+def test_a_list_is_no_giant_however_much_it_holds(items):
+    assert kind_of("embed", items, 16.0 * GIANT_WORK) is Kind.LARGE
 
 
 async def test_no_place_to_wait_means_that_only_running_requests_are_taken():

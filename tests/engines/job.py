@@ -41,29 +41,32 @@ def ray(source: Path, output: Path, url: str, workers: int) -> float:
     """Ray Data, whose tasks ask Triton."""
     from trident_client.ray import Embed
 
-    return _ray(source, output, workers, Embed(url), "TaskPoolStrategy")
+    # A client mostly waits: while one task's rows are answered, another's are read or written. Those who answer and who
+    # write are to ask for the same, and for no pool of a size of its own, or Ray makes two tasks of it.
+    share = {"num_cpus": 0.5}
+    return _ray(source, output, workers, Embed(url), share, share)
 
 
 def inside(source: Path, output: Path, url: str, workers: int) -> float:
     """Ray Data with the same encoder in the worker, in float32, as sentence-transformers runs it."""
-    return _ray(source, output, workers, _Encoder, "ActorPoolStrategy")
+    import ray
+
+    return _ray(source, output, workers, _Encoder, {"compute": ray.data.ActorPoolStrategy(size=workers)}, {})
 
 
-def _ray(source: Path, output: Path, workers: int, embed: object, strategy: str) -> float:
+def _ray(source: Path, output: Path, workers: int, embed: object, answering: dict, writing: dict) -> float:
     import ray
 
     ray.init(num_cpus=workers, include_dashboard=False, log_to_driver=False, logging_level="warning")
     ray.data.DataContext.get_current().enable_progress_bars = False
 
-    compute = getattr(ray.data, strategy)(size=workers)
-
     def answer(rows: ray.data.Dataset) -> ray.data.Dataset:
-        return rows.map_batches(embed, batch_format="pyarrow", batch_size=512, compute=compute)
+        return rows.map_batches(embed, batch_format="pyarrow", batch_size=512, **answering)
 
     answer(ray.data.from_items(WARM * workers, override_num_blocks=workers)).materialize()
     rows = ray.data.read_parquet(str(source)).repartition(BLOCKS).materialize()
     started = time.monotonic()
-    answer(rows).write_parquet(str(output))
+    answer(rows).write_parquet(str(output), ray_remote_args=writing)
     return time.monotonic() - started
 
 

@@ -18,10 +18,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 import httpx
+import numpy as np
+import psutil
 import pytest
 from debian import environment, find
 from served_models import READY_SECONDS
 from toy_acceptability import write_toy_acceptability
+from trident_bench.capacity import Outcome, Stage, simulate
 from trident_client import Balancing, Retry, Timeout, TridentClient
 from trident_server.facade import FacadeProcess
 from trident_server.ports import free_ports
@@ -43,6 +46,8 @@ SECONDS_TO_ANSWER = 6
 SECONDS_TO_WAIT = 120.0
 #: Hosts are alike while the machine is busy with them alone, so a spread that something else made is measured again.
 MEASUREMENTS = 3
+#: Of the simulation: clients, so many that each host has some waiting, and how close it is to be.
+CLIENTS, CLOSE = 12, 0.15
 Ask = Callable[[str], float]
 
 
@@ -241,6 +246,37 @@ def test_hosts_that_are_alike_get_as_many_requests_within_10_percent(path, hosts
         if answered == even:
             break
     assert answered == even
+
+
+def test_a_simulation_of_one_host_tells_what_three_behind_haproxy_do(ports, hosts, haproxy):
+    """``-s`` prints both: on a machine that does nothing else they are of one another."""
+    with TridentClient(hosts[0].url) as one, TridentClient(f"{haproxy}:{ports.http}", retry=Retry(attempts=1)) as three:
+
+        def timed(client: TridentClient) -> float:
+            begun = time.perf_counter()
+            client.acceptability(["x"])
+            return time.perf_counter() - begun
+
+        def measure() -> tuple[Outcome, Outcome]:
+            # One thread of the model answers, a request after another: what one client waits for is what each takes.
+            seconds = [timed(one) for _ in range(20)]
+            told = simulate([], [Stage("Triton", 1, seconds)], hosts=len(hosts), clients=CLIENTS, requests=REQUESTS)
+            begun = time.perf_counter()
+            with ThreadPoolExecutor(CLIENTS) as pool:
+                latencies = list(pool.map(lambda _: timed(three), range(REQUESTS)))
+            rate = REQUESTS / (time.perf_counter() - begun)
+            return told, Outcome(rate, float(np.median(latencies)), float(np.quantile(latencies, 0.99)), {})
+
+        (balancer,) = (each for each in psutil.Process().children() if each.name() == "haproxy")
+        before, asked = sum(balancer.cpu_times()[:2]), 0
+        for _ in range(MEASUREMENTS):
+            told, found = measure()
+            used, asked = sum(balancer.cpu_times()[:2]) - before, asked + REQUESTS
+            print(f"HAProxy: {1000 * used / asked:.2f} ms of a processor a request")
+            print(f"told {told.rate:.1f} a second, {told.median:.3f} s; found {found.rate:.1f}, {found.median:.3f} s")
+            if found[:2] == pytest.approx(told[:2], rel=CLOSE):
+                break
+    assert found[:2] == pytest.approx(told[:2], rel=CLOSE)
 
 
 def test_a_key_is_one_on_every_host_and_without_it_nobody_is_let_in(ports, hosts, haproxy):

@@ -16,7 +16,10 @@ from safetensors.torch import load_file
 from torch.utils.data import BatchSampler
 from trident_server.ports import free_ports
 from trident_training.cli import app
+from trident_training.finetune import processes
 from trident_training.finetune.sampling import EpochLengthSampler, PartOfEachBatch
+from trident_training.tasks.sts.choices import Kind
+from trident_training.tasks.sts.pairs import loss_function
 
 # Every mask of dropout is a process' own, so that without it alone two runs can be the same.
 OPTIONS = ["--learning-rate", "3e-3", "--max-length", "24", "--batch-size", "32", "--dropout", "0"]
@@ -25,6 +28,7 @@ OPTIONS += ["--attention-dropout", "0", "--epochs", "5", "--eval-steps", "25", "
 SECONDS = 280
 #: Of the train file; nine in ten are trained on.
 ROWS = 410
+PAIRS = 437
 MEASURES = ("runtime", "per_second")
 
 
@@ -110,6 +114,64 @@ def test_two_processes_train_what_one_does_also_where_they_were_killed_half_way(
     weights = [load_file(each / "best" / "model.safetensors") for each in (alone, together)]
     assert all(torch.allclose(weights[0][name], weights[1][name], atol=1e-3) for name in weights[0])
     assert not list(together.glob("checkpoint-*"))
+
+
+@pytest.fixture
+def on_pairs(tiny_checkpoint, pairs, tmp_path):
+    """Makes a command line that trains on pairs in a folder; the last batch of an epoch has an odd number of them."""
+    data = shutil.copytree(pairs, tmp_path / "pairs")
+    lines = (data / "train.csv").read_text("utf-8").splitlines(keepends=True)
+    (data / "train.csv").write_text("".join(lines[: 1 + PAIRS]), "utf-8")
+
+    def make(name, *options):
+        paths = ["--model", str(tiny_checkpoint("bert")), "--data", str(data), "--output", str(tmp_path / name)]
+        return ["finetune", "sts", *paths, *OPTIONS, *options]
+
+    return make
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3 * SECONDS)
+def test_two_processes_learn_the_order_of_pairs_as_one_does(on_pairs, tmp_path):
+    runs = {count: tmp_path / f"of-{count}" for count in (1, 2)}
+    for count, folder in runs.items():
+        assert end(start(count, on_pairs(folder.name, "--loss", "cosent", "--epochs", "4"))) == [0] * count
+    one, two = (json.loads((each / "result.json").read_text()) for each in runs.values())
+    # In evaluation, the loss is of pairs in one batch, of which processes have others.
+    for expected, found in zip(one["epochs"], two["epochs"], strict=True):
+        scores = {name: value for name, value in expected.items() if not name.endswith((*MEASURES, "loss"))}
+        assert {name: found[name] for name in scores} == pytest.approx(scores, abs=1e-3)
+    weights = [load_file(each / "best" / "model.safetensors") for each in runs.values()]
+    assert all(torch.allclose(weights[0][name], weights[1][name], atol=1e-3) for name in weights[0])
+
+
+def learn_part(rank, count, port, results):
+    together = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(count), "RANK": str(rank)}
+    os.environ.update(together | {"LOCAL_RANK": str(rank)} if count > 1 else {})
+    PartialState._reset_state()
+    processes.wait_for_others()
+    draw = torch.Generator().manual_seed(5)
+    inputs, labels = torch.randn(9, 4, generator=draw), torch.rand(9, generator=draw)
+    weights = torch.ones(4, requires_grad=True)
+    outputs = {"logits": torch.tanh(inputs[rank::count] @ weights)}
+    # As Trainer does: it counts the rows of all, and multiplies by the processes, whose gradients are averaged.
+    loss = loss_function(Kind.BI_ENCODER, "cosent")(outputs, labels[rank::count], len(labels)) * count
+    loss.backward()
+    results.put((rank, loss.item() / count, (weights.grad / count).tolist()))
+
+
+def test_the_order_of_all_pairs_is_one_loss_whoever_has_them():
+    context = multiprocessing.get_context("fork")
+    found = {}
+    for count in (1, 2):
+        results, [port] = context.SimpleQueue(), free_ports(1)
+        started = [context.Process(target=learn_part, args=(rank, count, port, results)) for rank in range(count)]
+        for each in started:
+            each.start()
+        assert end(started) == [0] * count
+        parts = [results.get() for _ in started]
+        found[count] = [sum(each[1] for each in parts), *map(sum, zip(*(each[2] for each in parts), strict=True))]
+    assert found[2] == pytest.approx(found[1], abs=1e-5)
 
 
 @pytest.mark.slow

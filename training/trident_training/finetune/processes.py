@@ -7,6 +7,10 @@ run is the one that a single process makes.
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def count() -> int:
@@ -26,6 +30,20 @@ def wait_for_others() -> None:
         from accelerate import PartialState
 
         PartialState(cpu=not torch.cuda.is_available()).wait_for_everyone()
+
+
+def gathered(rows: Tensor) -> Tensor:
+    """Return the rows ``[n, ...]`` of all processes, as many as each has; a gradient of them reaches whose they are."""
+    if count() == 1:
+        return rows
+    import torch
+    from torch.distributed.nn.functional import all_gather
+    from torch.nn.functional import pad
+
+    counts = torch.cat(all_gather(torch.tensor([len(rows)], device=rows.device))).tolist()
+    # They are handed on in one shape.
+    whole = all_gather(pad(rows, [0, 0] * (rows.dim() - 1) + [0, max(counts) - len(rows)]))
+    return torch.cat([each[:number] for each, number in zip(whole, counts, strict=True)])
 
 
 def leave() -> None:

@@ -59,6 +59,7 @@ class Prepared:
         facts: what else decides the result, for the settings file.
         loss: of the model's outputs and the labels, as ``Trainer`` takes its ``compute_loss_func``; the model's own
             when None.
+        divides: whether several processes can compute the loss, each of its part of a batch.
         remark: what is to be said of the data as it was tokenized, if anything.
     """
 
@@ -72,6 +73,7 @@ class Prepared:
     collapsed: Callable[[Mapping[str, float]], str | None]
     facts: dict[str, Any]
     loss: Callable[..., torch.Tensor] | None = None
+    divides: bool = True
     remark: str | None = None
 
 
@@ -154,7 +156,7 @@ def finetune(prepared: Prepared, settings: Settings, callbacks: Sequence[Trainer
 
 def _check_processes(prepared: Prepared, settings: Settings) -> None:
     batch, together = settings.hyperparameters().batch_size // settings.accumulation, processes.count()
-    if together > 1 and prepared.loss is not None:
+    if together > 1 and not prepared.divides:
         raise SettingsError(
             f"{together} processes cannot train it together: its loss compares all rows of a batch with each other"
         )
@@ -220,7 +222,8 @@ class ResumableTrainer(Trainer):
     def compute_loss(self, model: nn.Module, inputs: dict[str, Any], *arguments: Any, **options: Any) -> Any:
         """Return the loss, which counts by the process' share of the batch's rows: the last batch may not divide."""
         loss = super().compute_loss(model, inputs, *arguments, **options)
-        if self.args.world_size > 1 and model.training:
+        # Losses of the project's own are told how many rows there are, and count by them already.
+        if self.args.world_size > 1 and model.training and self.compute_loss_func is None:
             rows = torch.tensor(len(next(iter(inputs.values()))), dtype=torch.float32, device=self.args.device)
             loss = loss * rows / self.accelerator.reduce(rows.clone(), "mean")
         return loss

@@ -75,6 +75,7 @@ def prepare(triplets: Sequence[Triplet], pairs: Dataset, settings: Settings) -> 
         collapsed=collapsed,
         facts={"train_data": hashlib.sha256(json.dumps(triplets).encode()).hexdigest()},
         loss=loss,
+        divides=False,
     )
 
 

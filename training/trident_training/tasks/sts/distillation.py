@@ -139,6 +139,7 @@ def distilled(prepared: Prepared, data: SimilarityData, lesson: SimilarityLesson
         collator=taught(prepared.collator, answers),
         facts=prepared.facts | lesson.facts(teacher.digest, asked),
         loss=_mixed(prepared, lesson),
+        divides=False,
     )
 
 

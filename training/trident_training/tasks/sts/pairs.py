@@ -26,6 +26,7 @@ from trident_training.checkpoints.errors import CheckpointError
 from trident_training.checkpoints.loading import OWN_DROPOUT, Dropout, load_config, load_model
 from trident_training.checkpoints.pooling import Pooling, pooling_of
 from trident_training.finetune.model import TrainedModel, WrappedModel
+from trident_training.finetune.processes import gathered
 from trident_training.tasks.sts.choices import Kind
 
 HEAD = "head.safetensors"
@@ -171,10 +172,14 @@ def loss_function(kind: Kind, loss: str) -> Callable[..., Tensor]:
 def cosent(scores: Tensor, labels: Tensor) -> Tensor:
     """Return CoSENT's loss of cosines ``[n]`` by gold similarities ``[n]``: it asks for the right order alone.
 
+    In training, it is that of the pairs of all processes.
+
     Source: Su, CoSENT (2022), as sentence-transformers has it.
     """
     from sentence_transformers.sentence_transformer.losses import CoSENTLoss
 
+    if torch.is_grad_enabled():
+        scores, labels = gathered(scores), gathered(labels)
     # The cosines are there already: they pass for the embeddings, and their similarity for themselves.
     rule = CoSENTLoss(None, similarity_fct=lambda found, _: found)  # type: ignore[arg-type]
     return rule.compute_loss_from_embeddings([scores.float(), scores.float()], labels)

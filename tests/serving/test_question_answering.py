@@ -103,7 +103,7 @@ def test_a_server_is_scored_on_questions(triton, client, tmp_path, protocol):
 @settings(max_examples=60)
 def test_answers_are_cut_out_of_any_text_to_the_character(client, context):
     try:
-        answers = client.answer("Where does the Danube rise?", context, top_k=5)
+        answers = client.answer("Where does the Danube rise?", context, top_k=5, no_answer=False)
     except BadInputError as error:
         # A text of spaces, or of what the tokenizer drops or does not know.
         assert re.search(r"contexts\[0\] is empty|CONTEXT has nothing|CONTEXT holds no text", str(error))  # noqa: PT017

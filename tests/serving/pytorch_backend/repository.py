@@ -226,8 +226,9 @@ SERVED_ISOLATED = (
     *("by_name", "by_index", "by_order", "answer", "unbatched"),
     *("text", "shared", "running", "types", "ragged"),
 )
-# Two are seen to reach Triton from there: what a configuration and what the arguments of `forward` are refused for.
-REFUSED_ISOLATED = ("uint16", "two_inputs_of_one_index")
+# One of each is seen to reach Triton from there: what a configuration, a parameter, the arguments of `forward`, and a
+# file are refused for.
+REFUSED_ISOLATED = ("uint16", "integer_does_not_parse", "two_inputs_of_one_index", "file_is_missing")
 
 
 #: Marks a test of models that only Triton's own process serves.

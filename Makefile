@@ -16,7 +16,7 @@ TRIDENT_TAG ?= latest
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help docs release serve test coverage test-bench check bench load lint models images check-docker stop lock clean distclean
+.PHONY: help docs release serve test coverage test-bench check bench load lint models check-docker stop lock clean distclean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -107,10 +107,20 @@ check-docker:
 	@command -v docker >/dev/null && docker version >/dev/null || { echo "Images need a Docker engine (23 or newer), and 'docker version' finds none. 'make serve' needs none: it serves the same models without a container." >&2; exit 1; }
 
 # In this order: without an engine, nothing is built.
-images: check-docker ## build the models, then the images of Triton, of the models alone and of the facade
+images: check-docker ## build the models, then the images for processors: server, models alone, facade
+	@$(MAKE) --no-print-directory models
+	docker build --file docker/Dockerfile.embedded $(if $(TORCH_INDEX_URL),--build-arg TORCH_INDEX_URL=$(TORCH_INDEX_URL)) \
+		--tag trident-embedded:$(TRIDENT_TAG) .
+	@$(MAKE) --no-print-directory shared-images
+
+images-gpu: check-docker ## the same on NVIDIA's image, the models in a precision that a GPU has
 	@$(MAKE) --no-print-directory models TRIDENT_DTYPE=$(or $(TRIDENT_DTYPE),portable)
-	docker build --file docker/Dockerfile.triton --target models --tag trident-models:$(TRIDENT_TAG) .
 	docker build --file docker/Dockerfile.triton --build-arg TRITON_TAG=$(TRITON_TAG) --tag trident-triton:$(TRIDENT_TAG) .
+	@$(MAKE) --no-print-directory shared-images
+
+.PHONY: images images-gpu shared-images
+shared-images:
+	docker build --file docker/Dockerfile.triton --target models --tag trident-models:$(TRIDENT_TAG) .
 	docker build --file docker/Dockerfile.api --tag trident-api:$(TRIDENT_TAG) .
 
 lint: $(STAMP) ## ruff, mypy, the generated client, and C without a warning

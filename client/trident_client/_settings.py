@@ -7,11 +7,15 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Literal, TypeVar
 
+from trident_client._balancing import Balancing
+from trident_client._retry import Retry
 from trident_client._types import Timeout, Tls
 from trident_client.errors import BadInputError
 
 Protocol = Literal["http", "grpc"]
 
+#: What is given as an object of the client's own.
+KINDS = {"timeout": Timeout, "retry": Retry, "balancing": Balancing, "tls": Tls}
 DEFAULT_URLS = {"http": "127.0.0.1:8010", "grpc": "127.0.0.1:8011"}
 #: Requests of a list or a stream that are begun or answered and not yet handed out, for each one under way.
 PREFETCH = 2
@@ -28,10 +32,14 @@ class TransportFactory(typing.Protocol[AnyTransport]):
         """Return it."""
 
 
-def check(protocol: str, concurrency: int) -> None:
-    """Refuse arguments that mean nothing, with a BadInputError."""
+def check(protocol: str, concurrency: int, **given: object) -> None:
+    """Refuse arguments that mean nothing, with a BadInputError; of those by name, what is not of its kind."""
     if protocol not in DEFAULT_URLS:
         raise BadInputError(f"protocol must be 'http' or 'grpc', got {protocol!r}", field="protocol")
+    for name, value in given.items():
+        kind = KINDS[name]
+        if value is not None and not isinstance(value, kind):
+            raise BadInputError(f"{name} must be a trident_client.{kind.__name__}, got {value!r}", field=name)
     check_concurrency(concurrency)
 
 

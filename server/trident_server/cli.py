@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,9 +13,13 @@ from rich.console import Console
 from trident_client.doctor import show
 
 from trident_server import doctor, exchange, keys, pidfile, stack
+from trident_server.assembly import assemble_backends
+from trident_server.compilation import find_toolchain
 from trident_server.errors import NotRunningError, ServerError
+from trident_server.files import using
 from trident_server.machine import Machine
 from trident_server.settings import ServerSettings, explain
+from trident_server.wheel import find_embedded_triton
 
 app = typer.Typer(add_completion=False)
 
@@ -112,6 +117,18 @@ def serve(
             flag="--isolated",
         ),
     ] = None,
+    fixed: Annotated[
+        bool | None,
+        _option(
+            "fixed",
+            "The repository's files stay as they are, as in an image: networks are linked, not copied, and no set is "
+            "exchanged.",
+            flag="--fixed",
+        ),
+    ] = None,
+    backends: Annotated[
+        Path | None, _option("backends", "Triton takes the backends that `trident-serve backends` made here.")
+    ] = None,
     log_verbose: Annotated[
         int | None, _option("log_verbose", "Triton logs more, from 1 on several lines a request; 0 to 9.")
     ] = None,
@@ -149,6 +166,21 @@ def diagnose(context: typer.Context) -> None:
     """
     if not show(doctor.examine(context.obj, Machine()), _console()):
         raise typer.Exit(1)
+
+
+@app.command("backends")
+def make_backends(
+    folder: Annotated[Path, typer.Argument(help="Made by this; stays where it is, as do the installed packages.")],
+) -> None:
+    """Compile the backends into a folder, for --backends of servers that have no compiler, as in an image."""
+    try:
+        with using(folder), tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
+            assemble_backends(find_embedded_triton(), Path(scratch), find_toolchain()).rename(folder)
+            # Other users are to serve from it.
+            folder.chmod(0o755)
+    except ServerError as error:
+        _console(stderr=True).print(str(error), style="red", markup=False)
+        raise typer.Exit(1) from error
 
 
 @app.command("key")

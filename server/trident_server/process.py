@@ -65,6 +65,7 @@ class TritonProcess(ChildServer):
         shared_memory: let clients on this host hand over tensors in system shared memory.
         isolated: serve each model from a process of its own, as is done in any case where backends cannot be compiled
             for Triton's. Slower; a model that crashes takes no other with it.
+        backends: what :func:`assemble_backends` made before, for a machine without a compiler; not with ``isolated``.
         polled: load what changes in the repository while Triton runs; who may write there decides what is served.
         is_changing: whether models are being exchanged there, and their processes end for that.
         tls: the files with which gRPC takes TLS, and nothing else. Triton's HTTP server knows no TLS.
@@ -98,6 +99,7 @@ class TritonProcess(ChildServer):
         config_name: str | None = None,
         shared_memory: bool = False,
         isolated: bool = False,
+        backends: Path | None = None,
         polled: bool = False,
         is_changing: Callable[[], bool] = lambda: False,
         tls: Tls | None = None,
@@ -123,6 +125,7 @@ class TritonProcess(ChildServer):
         self._config_name = config_name
         self._shared_memory = shared_memory
         self._isolated = isolated
+        self._backends = backends
         self._polled = polled
         self._is_changing = is_changing
         self._open_host = host
@@ -198,6 +201,8 @@ class TritonProcess(ChildServer):
 
     def _assemble(self, triton: EmbeddedTriton) -> Path:
         if not self._isolated:
+            if self._backends is not None:
+                return self._backends
             try:
                 return assemble_backends(triton, self._cache_dir, find_toolchain())
             except CompilationError as error:

@@ -21,10 +21,10 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
-from trident_server.errors import RepositoryError
+from trident_server.errors import ExchangeError, RepositoryError
 from trident_server.files import ELSEWHERE, using
 
 #: The version of every model that an export makes; who has others looks after them himself.
@@ -50,13 +50,14 @@ class Served:
         self.models, self.now, self.before = (self.folder / name for name in ("models", "now", "before"))
         self._server = self.folder / "server.json"
 
-    def fill(self, repository: Path, models: Collection[str], http_url: str) -> Path:
+    def fill(self, repository: Path, models: Collection[str], http_url: str, *, fixed: bool = False) -> Path:
         """Copy models, in place of those that were there, and return the repository for Triton.
 
         Args:
             repository: whose they are.
             models: names of folders in it.
             http_url: ``host:port`` of Triton's HTTP.
+            fixed: nothing in the repository changes while it is served: networks are symbolic links to it.
 
         Raises:
             RepositoryError: the place is taken by something else, which is nobody's to take away.
@@ -66,20 +67,27 @@ class Served:
             if self.folder.exists() and not self._server.is_file():
                 raise RepositoryError(f"{self.folder} is to hold what is served, and holds something else: remove it.")
             self.folder.mkdir(parents=True, exist_ok=True)
-            self._server.write_text(json.dumps({"repository": str(repository.resolve()), "http_url": http_url}))
+            facts = {"repository": str(repository.resolve()), "http_url": http_url, "fixed": fixed}
+            self._server.write_text(json.dumps(facts))
             for each in (self.now, self.before, self.models):
                 shutil.rmtree(each, ignore_errors=True)
-            copy_models(repository, models, self.now)
+            copy_models(repository.resolve(), models, self.now, link=_symlink if fixed else _link)
             for name in models:
-                shutil.copytree(self.now / name, self.models / name, copy_function=_link)
+                shutil.copytree(self.now / name, self.models / name, copy_function=_link, symlinks=True)
                 _compile(self.models / name)
                 if versions(self.now / name) == [FIRST]:
                     self.configure(self.now / name, int(FIRST))
         return self.models
 
     def server(self) -> tuple[Path, str]:
-        """Return the repository that the models are from, and ``host:port`` of Triton's HTTP."""
+        """Return the repository that the models are from, and ``host:port`` of Triton's HTTP.
+
+        Raises:
+            ExchangeError: nothing of this server's is exchanged.
+        """
         found = json.loads(self._server.read_text())
+        if found.get("fixed"):
+            raise ExchangeError("It serves with --fixed: start it anew, and it serves what is in the repository.")
         return Path(found["repository"]), found["http_url"]
 
     def configure(self, source: Path, number: int) -> None:
@@ -149,15 +157,20 @@ class Served:
         return False
 
 
-def copy_models(repository: Path, models: Collection[str], target: Path) -> None:
+def copy_models(
+    repository: Path, models: Collection[str], target: Path, link: Callable[[str, str], str] | None = None
+) -> None:
     """Copy models' folders; networks are linked where they can be, for an export replaces them and writes into none."""
 
     def copy(source: str, place: str) -> str:
-        return _link(source, place) if source.endswith(".pt") else str(shutil.copy2(source, place))
+        return (link or _link)(source, place) if source.endswith(".pt") else str(shutil.copy2(source, place))
 
     for name in models:
         ignored = shutil.ignore_patterns("__pycache__", ".*")
         shutil.copytree(repository / name, target / name, copy_function=copy, ignore=ignored)
+        for folder, _, _ in os.walk(target / name):
+            # Also where nobody may write into the repository's own.
+            Path(folder).chmod(0o755)
 
 
 def versions(model: Path) -> list[str]:
@@ -189,6 +202,11 @@ def _export_parameter(ensemble: Path, configuration: str) -> str:
 def _compile(folder: Path) -> None:
     """Compile Python models: where Python does so as it loads them, Triton sees a change and loads them once more."""
     compileall.compile_dir(folder, quiet=2)
+
+
+def _symlink(source: str, target: str) -> str:
+    os.symlink(source, target)
+    return target
 
 
 def _link(source: str, target: str) -> str:

@@ -68,6 +68,12 @@ class ServerSettings(BaseSettings):
     restarts: int = Field(5, ge=0, description="How often Triton, or the facade, is started again when it dies.")
     shared_memory: bool = Field(False, description="Let clients on this host hand over tensors in shared memory.")
     isolated: bool = Field(False, description="Serve each model from a process of its own.")
+    fixed: bool = Field(
+        False, description="The repository's files stay as they are: networks are linked, and no set is exchanged."
+    )
+    backends: Path | None = Field(
+        None, description="Backends that `trident-serve backends` made, where nothing can be compiled."
+    )
     triton_only: bool = Field(False, description="Start Triton without the facade.")
     log_verbose: int = Field(0, ge=0, le=9, description="Triton's --log-verbose.")
 

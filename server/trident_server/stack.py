@@ -26,6 +26,8 @@ from trident_server.wheel import find_embedded_triton
 
 WATCH_SECONDS = 0.2
 MANY_FILES = 65_536
+# A client's channel is made anew every minute or two: so facades elsewhere find replicas that were added since.
+REPLICA = ("--grpc-max-connection-age=60000", "--grpc-max-connection-age-grace=60000")
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -77,7 +79,8 @@ def _run(settings: ServerSettings, console: Console) -> None:
     with contextlib.ExitStack() as children, _saying_that_it_stops(console):
         triton = TritonProcess(
             repository=served.models,
-            polled=True,
+            # Where nothing changes, it is ready only when every model is.
+            polled=not settings.fixed,
             is_changing=served.is_exchanged,
             host=settings.triton_host,
             **settings.triton_ports,
@@ -87,11 +90,16 @@ def _run(settings: ServerSettings, console: Console) -> None:
             config_name=settings.config_name,
             shared_memory=settings.shared_memory,
             isolated=settings.isolated,
+            backends=settings.backends,
             tls=settings.tls,
-            extra_args=[f"--log-verbose={settings.log_verbose}", *trace_arguments(settings.otlp_endpoint)],
+            extra_args=[
+                f"--log-verbose={settings.log_verbose}",
+                *trace_arguments(settings.otlp_endpoint),
+                *(REPLICA if settings.triton_only else ()),
+            ],
             on_model_loaded=lambda name: console.print(f"  loaded {name}"),
         )
-        served.fill(settings.repository, models, triton.http_url)
+        served.fill(settings.repository, models, triton.http_url, fixed=settings.fixed)
         facade = FacadeProcess(
             host=settings.host,
             port=settings.port,

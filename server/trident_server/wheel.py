@@ -18,8 +18,8 @@ from trident_server.errors import UnsupportedPlatformError
 
 OLDEST_GLIBC = (2, 35)
 CONTAINER_ROUTE = (
-    "serve the same model_repository in NVIDIA's container instead: `make images` on a machine with Docker builds it, "
-    "and docker run --shm-size=1g -p 8010:8000 -p 8011:8001 -p 8012:8002 trident-triton starts it (docker/README.md)"
+    "serve the same model_repository in NVIDIA's container instead: `make images-gpu`, with Docker, builds it, and "
+    "docker run --shm-size=1g -p 8010:8000 -p 8011:8001 -p 8012:8002 trident-triton starts it (docker/README.md)"
 )
 
 

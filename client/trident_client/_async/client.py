@@ -75,7 +75,7 @@ class AsyncTridentClient:
         tls: Tls | None = None,
         check_languages: bool = True,
     ) -> None:
-        _settings.check(protocol, concurrency)
+        _settings.check(protocol, concurrency, timeout=timeout, retry=retry, balancing=balancing, tls=tls)
         factory: _settings.TransportFactory[AsyncTransport]
         # Each takes longer to import than all the rest, which those who read the contract alone import, too.
         if protocol == "grpc":

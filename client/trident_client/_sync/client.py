@@ -76,7 +76,7 @@ class TridentClient:
         tls: Tls | None = None,
         check_languages: bool = True,
     ) -> None:
-        _settings.check(protocol, concurrency)
+        _settings.check(protocol, concurrency, timeout=timeout, retry=retry, balancing=balancing, tls=tls)
         factory: _settings.TransportFactory[Transport]
         # Each takes longer to import than all the rest, which those who read the contract alone import, too.
         if protocol == "grpc":

@@ -414,6 +414,10 @@ def test_leaving_closes_the_transport(transport):
     [
         lambda: TridentClient(protocol="smtp"),
         lambda: TridentClient(concurrency=0),
+        lambda: TridentClient(timeout=600),
+        lambda: AsyncTridentClient(retry=3),
+        lambda: TridentClient(balancing="round robin"),
+        lambda: TridentClient(tls=True),
         lambda: Timeout(connect=0),
         lambda: Timeout(read=-1),
     ],

@@ -9,6 +9,7 @@ import pytest
 import yaml
 from image_context import DOCKER, instructions
 from trident_api.settings import ApiSettings
+from trident_server.settings import ServerSettings
 
 COMPOSE = yaml.safe_load((DOCKER / "compose.yaml").read_text())
 SERVICES = COMPOSE["services"]
@@ -24,9 +25,17 @@ def test_the_file_fits_the_compose_specification():
         validator.validate(COMPOSE | {"services": {"api": {"image": "trident-api", "port": ["8000:8000"]}}})
 
 
-def test_the_gpu_is_a_profile_that_differs_in_the_device_and_the_configurations_alone():
+def test_the_gpu_is_a_profile_that_differs_in_the_image_the_device_and_the_configurations_alone():
     cpu, gpu = (dict(SERVICES[name]) for name in ("triton", "triton-gpu"))
     assert (cpu.pop("profiles"), gpu.pop("profiles")) == (["cpu"], ["gpu"])
+    assert cpu.pop("image").startswith("trident-embedded:")
+    assert gpu.pop("image").startswith("trident-triton:")
+    told = {name.removeprefix("TRIDENT_").lower(): value for name, value in cpu.pop("environment").items()}
+    alone = ServerSettings(**told)
+    assert alone.triton_only
+    assert list(alone.triton_ports.values()) == [8000, 8001, 8002], "not where the other image has them"
+    # The image's own asks the facade, which is not there.
+    assert "http://127.0.0.1:8000/v2/health/ready" in cpu.pop("healthcheck")["test"][-1]
     assert gpu.pop("environment") == {"TRIDENT_CONFIG_NAME": "gpu"}
     (device,) = gpu.pop("deploy")["resources"]["reservations"]["devices"]
     assert device["capabilities"] == ["gpu"]

@@ -5,14 +5,17 @@ import re
 import signal
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 from image_context import DOCKER, ROOT, context_files, instructions, stage
+from trident_api.settings import ApiSettings
 from trident_server.process import RESTRICTED_APIS, TritonProcess
+from trident_server.settings import ServerSettings
 from trident_server.wheel import TUNING, EmbeddedTriton
 
-DOCKERFILES = ["Dockerfile.triton", "Dockerfile.api"]
+DOCKERFILES = ["Dockerfile.triton", "Dockerfile.embedded", "Dockerfile.api"]
 TOKENIZER = "model_repository/sts_tokenizer/1/tokenizer.json"
 
 
@@ -53,7 +56,7 @@ def test_the_context_has_the_whole_repository_and_nothing_that_is_not_needed(con
     assert {"model_repository/sts_encoder/1/model.pt", "model_repository/sts_encoder/configs/gpu.pbtxt"} <= models
     assert not [file for file in context if "__pycache__" in file or file.endswith(".pyc")]
     tops = {file.split("/")[0] for file in context}
-    assert tops <= {"LICENSE", "README.md", "api", "client", "docker", "model_repository"} | {
+    assert tops <= {"LICENSE", "README.md", "api", "client", "docker", "model_repository", "server"} | {
         "pyproject.toml",
         "requirements.lock",
         "setup.py",
@@ -188,3 +191,22 @@ def test_no_proxy_is_asked_for_the_health_of_an_image():
     checks = {name: dict(instructions(name))["HEALTHCHECK"] for name in DOCKERFILES}
     assert '"--noproxy", "*"' in checks["Dockerfile.triton"]
     assert "ProxyHandler({})" in checks["Dockerfile.api"]
+    assert checks["Dockerfile.embedded"].endswith(checks["Dockerfile.api"].partition(" CMD ")[2])
+
+
+def test_the_embedded_image_sets_what_are_settings_and_takes_away_only_what_builds_models():
+    steps = instructions("Dockerfile.embedded")
+    given = dict(part.split("=") for name, text in steps if name == "ENV" for part in text.split())
+    settings = ServerSettings.model_fields.keys() | ApiSettings.model_fields.keys()
+    assert {name for name in given if name.startswith("TRIDENT_")} <= {f"TRIDENT_{name.upper()}" for name in settings}
+    # What cannot be compiled there, and would be copied to memory.
+    assert f"trident-serve backends {given['TRIDENT_BACKENDS']}" in str(steps)
+    assert given["TRIDENT_FIXED"] == "true"
+    (copied,) = [text for name, text in steps if name == "COPY" and "model_repository" in text]
+    assert copied.split()[-1] == given["TRIDENT_REPOSITORY"]
+    (gone,) = re.findall(r"pip uninstall --yes ([a-z0-9 -]+?) &&", str(steps))
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    text = (ROOT / "pyproject.toml").read_text()
+    builds = text[text.index("# What builds the models") :].partition("]")[0]
+    assert set(re.findall(r'"([a-z0-9-]+)[=>]', builds)) == set(gone.split())
+    assert set(gone.split()) <= {re.match(r"[a-z0-9-]+", each)[0] for each in project["server"]}

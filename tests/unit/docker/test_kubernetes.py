@@ -16,6 +16,7 @@ from image_context import DOCKER, instructions
 from kustomization import render
 from prometheus_queries import ADAPTER
 from trident_api.settings import ApiSettings
+from trident_server.settings import ServerSettings
 
 K8S = DOCKER / "k8s"
 OVERLAYS = ["cpu", "gpu"]
@@ -132,6 +133,10 @@ def test_every_selector_finds_its_pods_and_every_port_has_its_name(overlay, name
 def test_containers_listen_where_the_manifests_say(overlay):
     ports = {each["name"]: each["containerPort"] for each in pod(overlay, "triton")["containers"][0]["ports"]}
     assert ports == {name: int(port) for name, port in re.findall(r"--(http|grpc|metrics)-port=(\d+)", SCRIPT)}
+    told = {name.removeprefix("TRIDENT_").lower(): value for name, value in variables(overlay, "triton").items()}
+    alone = ServerSettings(**told | {"config_name": None})
+    assert (alone.triton_only, alone.triton_host) == (True, "0.0.0.0")
+    assert list(ports.values()) == list(alone.triton_ports.values())
     assert {each["port"] for each in of(overlay, "Service", "triton")["spec"]["ports"]} == set(ports.values())
     (facade,) = pod(overlay, "facade")["containers"][0]["ports"]
     assert f"--port={facade['containerPort']}" in dict(instructions("Dockerfile.api"))["CMD"]
@@ -166,9 +171,18 @@ def test_a_pod_drains_and_then_has_the_time_to_end_what_it_has_begun(overlay, na
     assert int(seconds) + int(own) < pod(overlay, name)["terminationGracePeriodSeconds"]
 
 
-@pytest.mark.parametrize(("name", "dockerfile"), [("triton", "Dockerfile.triton"), ("facade", "Dockerfile.api")])
-def test_pods_run_as_the_images_user_with_nothing_that_they_can_write_but_what_is_mounted(overlay, name, dockerfile):
+IMAGES = {
+    "trident-triton": "Dockerfile.triton",
+    "trident-embedded": "Dockerfile.embedded",
+    "trident-api": "Dockerfile.api",
+}
+
+
+@pytest.mark.parametrize("name", ["triton", "facade"])
+def test_pods_run_as_the_images_user_with_nothing_that_they_can_write_but_what_is_mounted(overlay, name):
     security = pod(overlay, name)["securityContext"]
+    (image,) = [each["image"].partition(":")[0] for each in pod(overlay, name)["containers"]]
+    dockerfile = IMAGES[image]
     assert security["runAsNonRoot"]
     assert f"{security['runAsUser']}:{security['runAsGroup']}" == dict(instructions(dockerfile))["USER"]
     (container,) = pod(overlay, name)["containers"]
@@ -199,6 +213,8 @@ def test_the_autoscaler_asks_for_what_the_adapter_offers_and_alone_says_how_many
 
 def test_the_overlay_for_a_gpu_asks_for_one_and_for_the_configurations_for_it():
     cpu, gpu = (render(K8S / "overlays" / name) for name in OVERLAYS)
+    images = [pod(each, "triton")["containers"][0]["image"] for each in (cpu, gpu)]
+    assert images == ["trident-embedded:latest", "trident-triton:latest"]
     assert "TRIDENT_CONFIG_NAME" not in variables(cpu, "triton")
     assert variables(gpu, "triton")["TRIDENT_CONFIG_NAME"] == "gpu"
     assert pod(gpu, "triton")["containers"][0]["resources"]["limits"]["nvidia.com/gpu"] == 1
@@ -211,12 +227,16 @@ def test_the_overlay_for_a_gpu_asks_for_one_and_for_the_configurations_for_it():
 def test_each_source_of_models_is_one_that_triton_is_told_of(with_component, component):
     resources = render(with_component("cpu", component))
     told = variables(resources, "triton")
-    assert told.keys() <= set(re.findall(r"TRIDENT_[A-Z_]+", SCRIPT))
     (container,) = pod(resources, "triton")["containers"]
+    embedded = container["image"].startswith("trident-embedded")
+    user = dict(instructions(IMAGES[container["image"].partition(":")[0]]))["USER"]
+    assert user == "{runAsUser}:{runAsGroup}".format(**pod(resources, "triton")["securityContext"])
     mounts = {each["name"]: each for each in container["volumeMounts"]}
     if "models" in mounts:
         assert told["TRIDENT_REPOSITORY"].startswith(mounts["models"]["mountPath"])
         assert mounts["models"]["readOnly"]
     else:
+        # Which the embedded Triton is not built for.
+        assert not embedded
         assert told["TRIDENT_REPOSITORY"].startswith("s3://")
         assert container["envFrom"]

@@ -1,5 +1,6 @@
 """The libraries that let backends run inside Triton's process: what they take, and what is said without it."""
 
+import os
 import re
 import subprocess
 import sysconfig
@@ -7,9 +8,11 @@ from dataclasses import replace
 
 import pytest
 from trident_server.assembly import COMPILED
+from trident_server.cli import app
 from trident_server.compilation import compile_backend, find_toolchain
 from trident_server.errors import CompilationError
 from trident_server.process import TritonProcess
+from typer.testing import CliRunner
 
 
 @pytest.fixture
@@ -100,3 +103,17 @@ def test_where_it_cannot_be_compiled_or_is_not_wanted_models_get_processes(monke
     )
     assert (process._assemble(triton) / "pytorch" / "model.py").is_file()
     assert process.isolated_because == (None if isolated else "there is no C compiler")
+
+
+def test_what_was_compiled_before_is_taken_where_nothing_can_be_compiled(monkeypatch, toolchain, tmp_path):
+    folder = tmp_path / "image" / "backends"
+    folder.parent.mkdir()
+    done = CliRunner().invoke(app, ["backends", str(folder)])
+    assert (done.exit_code, done.output) == (0, "")
+    assert {each.name for each in folder.glob("*/libtriton_*.so")} >= {f"libtriton_{each.name}.so" for each in COMPILED}
+    assert folder.stat().st_mode & 0o5 == 0o5, "other users cannot serve from it"
+    assert os.listdir(folder.parent) == ["backends"]
+    monkeypatch.setattr("trident_server.process.find_toolchain", lambda: pytest.fail("a compiler is looked for"))
+    process = TritonProcess(repository=tmp_path, cache_dir=tmp_path / "cache", backends=folder)
+    assert process._assemble(None) == folder
+    assert not (tmp_path / "cache").exists()

@@ -2,11 +2,12 @@
 
 import json
 import os
+import stat
 from pathlib import Path
 
 import pytest
 from google.protobuf import text_format
-from trident_server import exchange
+from trident_server import exchange, pidfile
 from trident_server.errors import ExchangeError, NotRunningError, RepositoryError
 from trident_server.served import Served
 from tritonclient.grpc.model_config_pb2 import ModelConfig
@@ -143,3 +144,26 @@ def test_an_export_that_did_not_end_is_not_promoted(served, repository, tmp_path
     (repository / "cola_encoder" / "1" / "check.json").write_text("[]")
     with pytest.raises(ExchangeError, match="did not end yet, or was interrupted"):
         exchange.promote(tmp_path / "run", "cola", 1.0, print)
+
+
+def test_copies_of_a_repository_that_nobody_may_write_into_may_be(repository, tmp_path):
+    for each in (*repository.glob("**/*"), repository):
+        each.chmod(0o555)
+    served = Served(tmp_path / "run")
+    served.fill(repository, {"cola", "cola_encoder"}, "127.0.0.1:1", fixed=True)
+    folders = [served.folder, *(each for each in served.folder.glob("**/*") if each.is_dir())]
+    assert not [each for each in folders if not each.stat().st_mode & stat.S_IWUSR]
+    assert served.number("cola") == 1
+    for each in (*repository.glob("**/*"), repository):
+        each.chmod(0o755)
+
+
+@pytest.mark.parametrize("act", [exchange.promote, exchange.rollback])
+def test_of_a_repository_that_stays_as_it_is_nothing_large_is_copied_and_nothing_exchanged(repository, tmp_path, act):
+    served = Served(tmp_path / "run")
+    served.fill(repository, {"cola", "cola_encoder"}, "127.0.0.1:1", fixed=True)
+    network = served.models / "cola_encoder" / "1" / "model.pt"
+    assert network.readlink() == repository / "cola_encoder" / "1" / "model.pt"
+    assert served.number("cola") == 1
+    with pidfile.hold(tmp_path / "run"), pytest.raises(ExchangeError, match="--fixed: start it anew"):
+        act(tmp_path / "run", "cola", 1.0, print)

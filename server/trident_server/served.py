@@ -157,13 +157,27 @@ class Served:
         return False
 
 
+def _link(source: str, target: str) -> str:
+    try:
+        os.link(source, target)
+    except OSError:
+        # Another file system, or another user's file.
+        return str(shutil.copy2(source, target))
+    return target
+
+
+def _symlink(source: str, target: str) -> str:
+    os.symlink(source, target)
+    return target
+
+
 def copy_models(
-    repository: Path, models: Collection[str], target: Path, link: Callable[[str, str], str] | None = None
+    repository: Path, models: Collection[str], target: Path, link: Callable[[str, str], str] = _link
 ) -> None:
     """Copy models' folders; networks are linked where they can be, for an export replaces them and writes into none."""
 
     def copy(source: str, place: str) -> str:
-        return (link or _link)(source, place) if source.endswith(".pt") else str(shutil.copy2(source, place))
+        return link(source, place) if source.endswith(".pt") else str(shutil.copy2(source, place))
 
     for name in models:
         ignored = shutil.ignore_patterns("__pycache__", ".*")
@@ -202,17 +216,3 @@ def _export_parameter(ensemble: Path, configuration: str) -> str:
 def _compile(folder: Path) -> None:
     """Compile Python models: where Python does so as it loads them, Triton sees a change and loads them once more."""
     compileall.compile_dir(folder, quiet=2)
-
-
-def _symlink(source: str, target: str) -> str:
-    os.symlink(source, target)
-    return target
-
-
-def _link(source: str, target: str) -> str:
-    try:
-        os.link(source, target)
-    except OSError:
-        # Another file system, or another user's file.
-        return str(shutil.copy2(source, target))
-    return target

@@ -69,6 +69,18 @@ def test_questions_are_answered(client):
     assert right >= len(QUESTIONS) - 1, found
 
 
+def test_what_the_passage_does_not_say_is_not_answered_unless_it_must_be(client):
+    # Two of them may be about one passage, and no more.
+    contexts = [context for context, _, _ in QUESTIONS]
+    asked = [(question, contexts[place - 2]) for place, (_, question, _) in enumerate(QUESTIONS)]
+    found = [answers[0] for answers in client.answer_many(asked)]
+    declined = [answer for answer in found if (answer.answer, answer.start, answer.end) == ("", 0, 0)]
+    assert len(declined) >= 0.8 * len(asked), found
+    assert all(answer.score > 0.5 for answer in declined)
+    for (_, context), (answer,) in zip(asked, client.answer_many(asked, no_answer=False), strict=True):
+        assert answer.answer == context[answer.start : answer.end] != ""
+
+
 @pytest.mark.parametrize("form", ["NFC", "NFD"])
 def test_the_korean_reader_answers_korean_composed_and_decomposed(client, form):
     right = 0

@@ -89,8 +89,8 @@ def simulate(
     shared, own = [_Queue(each) for each in front], [[_Queue(each) for each in host] for _ in range(hosts)]
     events: list[tuple[float, int, _Request, _Queue]] = []
     order, under_way = itertools.count(), [0] * hosts
-    # Hosts by requests under way, those with as many in an order of their own; what is not so any more is passed over.
-    least = [(0, draw.random(), each) for each in range(hosts)]
+    # Hosts by requests under way; what is not so any more is passed over.
+    least = [(0, each) for each in range(hosts)]
     answered: list[tuple[float, float]] = []
 
     def enter(now: float, request: _Request) -> None:
@@ -112,16 +112,15 @@ def simulate(
 
     def count_one(host: int, change: int) -> None:
         under_way[host] += change
-        heapq.heappush(least, (under_way[host], draw.random(), host))
+        heapq.heappush(least, (under_way[host], host))
 
     def ask(now: float) -> None:
-        count, _, chosen = heapq.heappop(least)
+        count, chosen = heapq.heappop(least)
         while count != under_way[chosen]:
-            count, _, chosen = heapq.heappop(least)
+            count, chosen = heapq.heappop(least)
         count_one(chosen, 1)
         enter(now, _Request(now, chosen, iter([*shared, *own[chosen]])))
 
-    heapq.heapify(least)
     for _ in range(clients):
         ask(0.0)
     queues = [*shared, *itertools.chain.from_iterable(own)]
@@ -151,8 +150,8 @@ def simulate(
 #: through the facade, whose process is one (docs/measured.md).
 TRITON = 2 / 1629
 FACADE = 2 / 1277 - TRITON
-#: Of a request and an embedding through HAProxy, on slower cores that had much else to do.
-BALANCER = 0.9e-3
+#: Of a request and an embedding through HAProxy, on slower cores (AVX2).
+BALANCER = 0.83e-3
 #: An embedding in JSON, with its head.
 BYTES = 4_600
 CORES = 16

@@ -95,13 +95,13 @@ def _processor(machine: Machine) -> Finding:
     cores = f"{machine.cores} core{'s' if machine.cores != 1 else ''}"
     if machine.quota is not None and machine.quota < machine.cores:
         cores += f", of which a limit on processor time allows {machine.quota:g}"
-    if machine.bfloat16:
-        return Finding("processor", State.OK, f"{cores}, bfloat16 in hardware ({', '.join(machine.bfloat16)})")
+    if machine.fast:
+        return Finding("processor", State.OK, f"{cores}, {machine.dtype} in hardware ({', '.join(machine.fast)})")
     advice = (
-        f"Models compute in {machine.dtype}, which is slower or loses more: for bfloat16, take a processor with AMX "
-        "(Intel's Sapphire Rapids or newer) or AVX512-BF16 (AMD's Zen 4 or newer), or a GPU in the container."
+        f"Models compute in {machine.dtype}, which is slower here: take a processor with AVX512-VNNI (Intel's Cascade "
+        "Lake or AMD's Zen 4, or newer), or a GPU in the container."
     )
-    return Finding("processor", State.SLOW, f"{cores}, neither AMX nor AVX512-BF16", advice)
+    return Finding("processor", State.SLOW, f"{cores}, none of AVX512-VNNI, AVX512-BF16 and AMX", advice)
 
 
 def _allocator(machine: Machine) -> Finding:
@@ -173,8 +173,9 @@ def _models(settings: ServerSettings, machine: Machine) -> Iterator[Finding]:
         return
     dtypes = {dtype for file in settings.repository.glob("*/1/export.json") if (dtype := _dtype(file))}
     found = f"built, in {', '.join(sorted(dtypes)) or 'a dtype that is not told'}"
-    # One that int8 changes too much is in float32 beside the others.
-    if dtypes - {machine.dtype, "float32"} or (dtypes and machine.dtype not in dtypes):
+    # One that int8 changes too much is in bfloat16 or float32 beside the others.
+    expected = {machine.dtype, "float32", *(["bfloat16"] if machine.bfloat16 else [])}
+    if dtypes - expected or (dtypes and machine.dtype not in dtypes):
         advice = f"This processor is faster with {machine.dtype}: run `make models` here."
         yield Finding("models", State.SLOW, found, advice)
     else:

@@ -19,8 +19,8 @@ MEMORY_LIMIT = Path("/sys/fs/cgroup/memory.max")
 NVIDIA_GPUS = Path("/proc/driver/nvidia/gpus")
 #: Processor flags that stand for fast bfloat16 products: AMX and AVX512-BF16.
 FAST_BFLOAT16 = ("amx_bf16", "avx512_bf16")
-#: The flag of the extension that int8 products need.
-FAST_INT8 = "avx2"
+#: The flag of int8 products that are added up in 32 bits, faster than bfloat16's; and the one that they need at all.
+FAST_INT8, ANY_INT8 = "avx512_vnni", "avx2"
 
 
 @dataclass(frozen=True)
@@ -57,11 +57,16 @@ class Machine:
         return tuple(flag for flag in FAST_BFLOAT16 if flag in self.flags)
 
     @property
+    def fast(self) -> tuple[str, ...]:
+        """Which of them multiply bfloat16 or int8 fast."""
+        return tuple(flag for flag in (FAST_INT8, *FAST_BFLOAT16) if flag in self.flags)
+
+    @property
     def dtype(self) -> str:
         """What ``make models`` computes in on this processor; as ``trident_training``'s precision ``auto``."""
-        if self.bfloat16:
+        if self.bfloat16 and FAST_INT8 not in self.flags:
             return "bfloat16"
-        return "int8" if FAST_INT8 in self.flags else "float32"
+        return "int8" if ANY_INT8 in self.flags else "float32"
 
 
 def processor(file: Path = CPUINFO) -> str:

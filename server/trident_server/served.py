@@ -35,7 +35,7 @@ NAMED = re.compile(r"\bmodel_version:\s*(\d+)\b")
 STEP = re.compile(r'\bmodel_name:\s*"([^"]+)"')
 ALL_VERSIONS = "version_policy { all { } }\n"
 #: What an export notes of itself, and what of it clients are told: how it computes on this machine, and how well.
-REPORT, TOLD = "export.json", ("dtype", "float32_because", "parity", "speed")
+REPORT, TOLD = "export.json", ("dtype", "refused", "parity", "speed")
 
 
 class Served:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from trident_server import shipped
 
 from trident_training.checkpoints import bundled
-from trident_training.checkpoints.precision import Precision, resolve
+from trident_training.checkpoints.precision import Precision, candidates, resolve, weight_steps
 from trident_training.repository import ModelSet
 from trident_training.tasks import find_tasks
 from trident_training.tasks.base import Exported, Task
@@ -176,6 +176,8 @@ def digest(recipe: Recipe, target: ModelSet, precision: Precision) -> str:
         "torch": metadata.version("torch"),
         "transformers": metadata.version("transformers"),
     }
+    if precision is Precision.INT8:
+        facts["weight_steps"] = weight_steps()
     total.update(json.dumps(facts, sort_keys=True).encode())
     parts = (
         (folder, "*"),
@@ -213,7 +215,7 @@ def build(
     Args:
         recipe: what to make it from.
         target: where to install it; the configuration of its task must be there.
-        precision: what ``auto`` finds is given up for float32 where it is not close enough to the plain model.
+        precision: what ``auto`` finds is given up for the next best where it is not close enough to the plain model.
         gate: looks at the export before it is installed, and raises ``ValueError`` to refuse it.
         overrides: the task's, in place of what is noted beside the weights; none when None.
         max_tokens: a variant's longest sequence; as the task's own when None.
@@ -237,9 +239,9 @@ def build(
         )
     sized = target.source if target.is_variant else target
     longest = sized.max_tokens() if max_tokens is None else max_tokens
-    resolved = resolve(precision)
-    exported = export(head, resolved, longest, or_float32=precision is Precision.AUTO)
     tokenizer = tokenizer_json(recipe.tokenizer)
+    resolved, *then = candidates(precision)
+    exported = export(head, resolved, longest, then=then, tokenizer=tokenizer)
     files = recipe.task.files(recipe.weights, overrides)
     texts = {target.tokenizer_file: tokenizer} | {target.further_files[name]: text for name, text in files.items()}
     described = recipe.facts() | recipe.task.overridden_metadata(overrides)

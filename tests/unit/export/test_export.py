@@ -20,7 +20,7 @@ from trident_training.export.heads import Head, embedding_head, probability_head
 from trident_training.export.packing import PADDING, PAIR
 from trident_training.export.parity import ParityError, Tolerance, ragged, sample_batches
 from trident_training.export.pipeline import Export, export
-from trident_training.export.quantizing import QuantizedLinear
+from trident_training.export.quantizing import quantized
 
 pytestmark = pytest.mark.every_batch_size
 
@@ -347,12 +347,12 @@ def test_int8_sums_do_not_overflow_and_inputs_that_stand_out_leave_the_others_th
     linear = torch.nn.Linear(64, 16)
     linear.weight.data = torch.full((16, 64), 1.0)
     same = torch.full((2, 64), 5.0)
-    # Weights of 8 bits would give half of it on a processor without VNNI.
-    torch.testing.assert_close(QuantizedLinear(linear, same[0])(same), linear(same), rtol=0.02, atol=0)
+    # Weights of 8 bits would give half of it on a processor without VNNI, and have 7 there.
+    torch.testing.assert_close(quantized(linear, same)(same), linear(same), rtol=0.02, atol=0)
     linear.weight.data = torch.randn(16, 64, generator=generator)
     linear.weight.data[:, 3] = 0
     plain = torch.nn.functional.linear(hidden, linear.weight)
-    error = QuantizedLinear(linear, hidden.abs().amax(0))(hidden) - linear.bias - plain
+    error = quantized(linear, hidden)(hidden) - linear.bias - plain
     assert error.norm() / plain.norm() < 0.05, "the input that stands out has no weight, and took the others' bits"
 
 
@@ -362,9 +362,9 @@ def test_what_int8_changes_too_much_is_refused_or_computed_in_float32(tiny_encod
     head = dataclasses.replace(head, tolerances=strict)
     with pytest.raises(ParityError, match="differences up to 1e-09"):
         export(head, Precision.INT8, LONGEST)
-    exported = export(head, Precision.INT8, LONGEST, or_float32=True)
+    exported = export(head, Precision.INT8, LONGEST, then=[Precision.FLOAT32])
     assert exported.report()["dtype"] == "float32"
-    assert str(exported.float32_because).startswith("int8 is refused: the export differs")
+    assert str(exported.refused).startswith("int8 is refused: the export differs")
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from trident_server.machine import Machine, processor
 from trident_training import models as served
 from trident_training.checkpoints.loading import load_encoder
 from trident_training.checkpoints.pooling import Pooling
-from trident_training.checkpoints.precision import Precision, processor_flags, resolve
+from trident_training.checkpoints.precision import Precision, processor_flags, resolve, weight_steps
 from trident_training.checkpoints.prompts import NO_PROMPTS
 from trident_training.cli import app
 from trident_training.export import heads, pipeline
@@ -359,6 +359,9 @@ def test_a_repository_without_its_configuration_is_named(recipe: Recipe, tmp_pat
         ("fpu amx_bf16", Precision.BFLOAT16),
         ("fpu avx2 avx512f", Precision.INT8),
         ("fpu avx2 avx512_bf16", Precision.BFLOAT16),
+        ("fpu avx2 avx512_bf16 avx512_vnni", Precision.INT8),
+        # libtorch does not use it: the sums of products are of 16 bits.
+        ("fpu avx2 avx_vnni", Precision.INT8),
         ("fpu sse4_2", Precision.FLOAT32),
     ],
 )
@@ -366,29 +369,37 @@ def test_auto_takes_what_the_processor_is_fast_at(tmp_path: Path, flags: str, ex
     cpuinfo = tmp_path / "cpuinfo"
     cpuinfo.write_text(f"processor\t: 0\nmodel name\t: bf16 in a name is no flag\nflags\t\t: {flags}\n")
     assert resolve(Precision.AUTO, cpuinfo) is expected
-    portable = Precision.FLOAT32 if expected is Precision.INT8 else expected
+    portable = Precision.BFLOAT16 if "bf16" in flags else Precision.FLOAT32
     assert resolve(Precision.PORTABLE, cpuinfo) is portable
+    assert weight_steps(cpuinfo) == (127 if "avx512_vnni" in flags else 63)
     assert Machine(flags=frozenset(processor_flags(cpuinfo))).dtype == expected.value
     assert resolve(Precision.FLOAT16, cpuinfo) is Precision.FLOAT16
     assert resolve(Precision.AUTO, tmp_path / "missing") is Precision.FLOAT32
 
 
-def test_what_auto_computes_less_exactly_than_accepted_is_served_in_float32_and_stays_fresh(
+def test_what_auto_computes_less_exactly_than_accepted_is_served_in_the_next_best_and_stays_fresh(
     recipe: Recipe, target: ModelSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plain = recipe.task.head
+    plain, refused = recipe.task.head, {Precision.INT8}
 
     def strict(recipe: Recipe) -> Head:
         head = plain(recipe)
-        return dataclasses.replace(head, tolerances=dict(head.tolerances) | {Precision.INT8: Tolerance(1e-9, 1.0)})
+        return dataclasses.replace(
+            head, tolerances=dict(head.tolerances) | dict.fromkeys(refused, Tolerance(1e-9, 1.0))
+        )
 
     monkeypatch.setattr(type(recipe.task), "head", staticmethod(strict))
-    monkeypatch.setattr(served, "resolve", lambda precision: Precision.INT8)
+    found = {Precision.AUTO: [Precision.INT8, Precision.BFLOAT16, Precision.FLOAT32]}
+    monkeypatch.setattr(served, "candidates", lambda precision: found.get(precision, [precision]))
     with pytest.raises(ParityError, match="differs from the plain model"):
         served.build(recipe, target, Precision.INT8)
     report = served.build(recipe, target, Precision.AUTO)
+    assert report["dtype"] == "bfloat16"
+    assert report["refused"].startswith("int8 is refused")
+    refused.add(Precision.BFLOAT16)
+    report = served.build(recipe, target, Precision.AUTO)
     assert report["dtype"] == "float32"
-    assert "int8 is refused" in report["float32_because"]
+    assert "; bfloat16 is refused" in report["refused"]
     assert state(recipe, target, Precision.INT8) is State.FRESH
 
 

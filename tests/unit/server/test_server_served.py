@@ -57,7 +57,7 @@ def test_models_are_copied_with_their_versions_named(served, repository):
 def test_an_ensemble_tells_how_its_network_was_exported_here(repository, tmp_path):
     report = {
         "dtype": "int8",
-        "float32_because": None,
+        "refused": None,
         "parity": {"mean_cosine": 0.99},
         "speed": {"processor": 'An "é"'},
     }

@@ -44,8 +44,8 @@ def build_model(
             refuse(recipe.name, error)
             return False
     done(f"{recipe.name}: {_summary(report)}, {time.monotonic() - start:.0f} s")
-    if report["float32_because"]:
-        console.print(f"  [yellow]float32[/], because {escape(report['float32_because'])}", soft_wrap=True)
+    if report["refused"]:
+        console.print(f"  [yellow]{report['dtype']}[/], because {escape(report['refused'])}", soft_wrap=True)
     if report["padded_because"]:
         console.print(f"  [yellow]padded[/], because {escape(report['padded_because'])}", soft_wrap=True)
     return True

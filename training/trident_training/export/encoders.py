@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import inspect
 import warnings
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -18,12 +19,9 @@ from trident_training.checkpoints.pruning import word_embeddings
 from trident_training.export.attention import PACKED_ATTENTION
 from trident_training.export.fusing import fuse_siblings
 from trident_training.export.packing import Packed, fill_slots, pack
-from trident_training.export.parity import rectangle, sample_batches
+from trident_training.export.parity import rectangle
 from trident_training.export.quantizing import quantize_linears
 from trident_training.export.relative import adapt
-
-#: Tokens of the longest sequence of a sample.
-SAMPLED_TOKENS = 64
 
 
 class PackingError(ValueError):
@@ -90,12 +88,13 @@ class PaddedEncoder(TracedEncoder):
         return hidden[batch.sequence, batch.position]
 
 
-def packed_encoder(encoder: PreTrainedModel, int8: bool = False) -> PackedEncoder:
+def packed_encoder(encoder: PreTrainedModel, sample: Sequence[Tensor] = ()) -> PackedEncoder:
     """Trace a copy of ``encoder`` over a packed row.
 
     Args:
         encoder: what is traced.
-        int8: whether its linear layers multiply in int8.
+        sample: what it will read, int64 ``[length]`` each: linear layers multiply in int8, fitted to it. Without, they
+            multiply in the dtype of the encoder's weights.
 
     Raises:
         PackingError: the encoder makes its own positions or attention, so it would answer wrongly.
@@ -113,21 +112,11 @@ def packed_encoder(encoder: PreTrainedModel, int8: bool = False) -> PackedEncode
     arguments = (*fill_slots(ids, torch.zeros_like(ids), batch), batch.layout)
     call = _PackedCall(encoder, "token_type_ids" in parameters)
     fuse_siblings(call, *arguments)
-    if int8:
-        sample = _sample(encoder)
-        batch = pack(torch.cat(sample), torch.tensor([len(each) for each in sample]))
-        ids = torch.cat(sample)[batch.source]
+    if sample:
+        batch = pack(torch.cat([*sample]), torch.tensor([len(each) for each in sample]))
+        ids = torch.cat([*sample])[batch.source]
         quantize_linears(call, *fill_slots(ids, torch.zeros_like(ids), batch), batch.layout)
     return PackedEncoder(_trace(call, arguments), encoder)
-
-
-def _sample(encoder: PreTrainedModel) -> list[Tensor]:
-    """Return sequences by which int8 sees how large a layer's inputs are; int64 ``[length]`` each.
-
-    Which inputs stand out is the weights' doing more than the text's: random tokens show it.
-    """
-    longest = min(SAMPLED_TOKENS, most_tokens(encoder))
-    return sample_batches(encoder.config.vocab_size, encoder.config.pad_token_id, longest, seed=3)[0]
 
 
 def _use_packed_attention(encoder: PreTrainedModel) -> None:
@@ -140,15 +129,15 @@ def _use_packed_attention(encoder: PreTrainedModel) -> None:
         raise PackingError(f"{name} does not use transformers' attention interface")
 
 
-def padded_encoder(encoder: PreTrainedModel, int8: bool = False) -> PaddedEncoder:
+def padded_encoder(encoder: PreTrainedModel, sample: Sequence[Tensor] = ()) -> PaddedEncoder:
     """Trace a copy of ``encoder`` over a padded rectangle; the arguments are :func:`packed_encoder`'s."""
     parameters = inspect.signature(encoder.forward).parameters
     ids = torch.tensor([[7, 8, 9, 10, 11], [7, 8, 9, 0, 0], [7, 8, 0, 0, 0]])
     mask = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0], [1, 1, 0, 0, 0]])
     call = _PaddedCall(copy.deepcopy(encoder), "token_type_ids" in parameters)
-    if int8:
-        sample, there = rectangle(_sample(encoder), encoder.config.pad_token_id or 0)
-        quantize_linears(call, sample, torch.zeros_like(sample), there)
+    if sample:
+        rows, there = rectangle(sample, encoder.config.pad_token_id or 0)
+        quantize_linears(call, rows, torch.zeros_like(rows), there)
     return PaddedEncoder(_trace(call, (ids, torch.zeros_like(ids), mask)), encoder)
 
 

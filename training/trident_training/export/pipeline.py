@@ -20,6 +20,7 @@ from transformers import PreTrainedModel
 
 from trident_training.checkpoints.positions import most_tokens
 from trident_training.checkpoints.precision import Precision
+from trident_training.export.calibration import sample
 from trident_training.export.encoders import packed_encoder, padded_encoder
 from trident_training.export.heads import Head
 from trident_training.export.parity import Parity, ParityError, Tolerance, compare, sample_batches
@@ -33,9 +34,9 @@ CHECKED = 8
 
 
 class Trace(Protocol):
-    """Traces an encoder, its linear layers in int8 if told so."""
+    """Traces an encoder, its linear layers in int8 if it is given a sample of what they will read."""
 
-    def __call__(self, encoder: PreTrainedModel, int8: bool = False) -> nn.Module:
+    def __call__(self, encoder: PreTrainedModel, sample: Sequence[torch.Tensor] = ()) -> nn.Module:
         """Return the traced encoder."""
 
 
@@ -48,7 +49,7 @@ class Export:
         width: last dimension of its output.
         precision: what it computes in.
         padded_because: why it computes padding; None for a packed model.
-        float32_because: why it computes in float32 though another precision was wanted; None where none was.
+        refused: what was tried before it, and why that is not taken; None where nothing was.
         parity: the comparison with the plain model.
         tolerance: what the comparison was held to.
         speed: how fast it is on this machine.
@@ -59,7 +60,7 @@ class Export:
     width: int
     precision: Precision
     padded_because: str | None
-    float32_because: str | None
+    refused: str | None
     parity: Parity
     tolerance: Tolerance
     speed: Speed
@@ -72,24 +73,27 @@ class Export:
             "width": self.width,
             "packed": self.padded_because is None,
             "padded_because": self.padded_because,
-            "float32_because": self.float32_because,
+            "refused": self.refused,
             "parity": self.parity.as_dict(),
             "tolerance": asdict(self.tolerance),
             "speed": self.speed.as_dict(),
         }
 
 
-def export(head: Head, precision: Precision, max_tokens: int, *, or_float32: bool = False) -> Export:
+def export(
+    head: Head, precision: Precision, max_tokens: int, *, then: Sequence[Precision] = (), tokenizer: str | None = None
+) -> Export:
     """Export an encoder with a task's head on it.
 
     Args:
         head: encoder and head.
         precision: a resolved one, not ``auto``.
         max_tokens: longest sequence that will be served.
-        or_float32: whether float32 is taken where ``precision`` is not close enough to the plain model.
+        then: what is taken in its place, one after the other, where it is not close enough to the plain model.
+        tokenizer: the encoder's, in the Rust library's form, by which int8 is fitted to text; to random tokens without.
 
     Raises:
-        ParityError: the export answers differently from the plain model.
+        ParityError: the export answers differently from the plain model, whatever it computes in.
         ValueError: the encoder has no positions for ``max_tokens``.
     """
     if max_tokens > most_tokens(head.encoder):
@@ -102,23 +106,25 @@ def export(head: Head, precision: Precision, max_tokens: int, *, or_float32: boo
     if precision is not Precision.FLOAT32:
         # What will hardly be taken need not be held beside what is.
         traced = None
-    refused = None
+    reasons: list[str] = []
     while True:
-        module = _script(head, trace, precision) if traced is None else traced
+        module = _script(head, trace, precision, tokenizer) if traced is None else traced
         tolerance = head.tolerances[precision]
         parity = _compare(module, head, batches)
         try:
             parity.check(tolerance)
         except ParityError as error:
-            if not or_float32 or precision is Precision.FLOAT32:
+            if len(reasons) == len(then):
                 raise
-            precision, refused = Precision.FLOAT32, f"{precision.value} is refused: {error}"
+            reasons.append(f"{precision.value} is refused: {error}")
+            precision = then[len(reasons) - 1]
         else:
             checks = _checks(module, head, [batch[0] for batch in batches[-CHECKED:]])
             by_length = {len(each): each for batch in batches for each in batch}
             # The shortest models have no sequence of these lengths.
             sentences = [by_length[length] for length in LENGTHS if length in by_length] or batches[-1]
             speed = measure(functools.partial(head.call, module), sentences)
+            refused = "; ".join(reasons) or None
             return Export(module, head.width, precision, reason, refused, parity, tolerance, speed, checks)
 
 
@@ -168,9 +174,9 @@ def _choose_layout(head: Head, trial: list[torch.Tensor]) -> tuple[Trace, str | 
     return packed_encoder, None, module
 
 
-def _script(head: Head, trace: Trace, precision: Precision) -> torch.jit.ScriptModule:
+def _script(head: Head, trace: Trace, precision: Precision, tokenizer: str | None = None) -> torch.jit.ScriptModule:
     if precision is Precision.INT8:
-        traced = trace(head.encoder, int8=True)
+        traced = trace(head.encoder, sample(tokenizer, head.encoder))
     elif precision is Precision.FLOAT32:
         traced = trace(head.encoder)
     else:

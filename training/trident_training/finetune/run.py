@@ -299,4 +299,4 @@ def _device() -> _Device:
     if torch.cuda.is_available():
         bfloat16 = torch.cuda.is_bf16_supported()
         return {"bf16": bfloat16, "fp16": not bfloat16}
-    return {"use_cpu": True, "bf16": resolve(Precision.AUTO) is Precision.BFLOAT16}
+    return {"use_cpu": True, "bf16": resolve(Precision.PORTABLE) is Precision.BFLOAT16}

@@ -1,0 +1,35 @@
+"""What int8 is fitted to: text as the tokenizer frames it, and random tokens."""
+
+from collections.abc import Callable
+
+import torch
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from transformers import PreTrainedModel
+from trident_training.export.calibration import LONGEST, sample
+
+FIRST, LAST, UNKNOWN = 2, 3, 1
+Maker = Callable[[str], PreTrainedModel]
+
+
+def framing(stop: int = 96) -> str:
+    """Return a tokenizer of words, most of them unknown, that puts two tokens around every text."""
+    words = {"[PAD]": 0, "[UNK]": UNKNOWN, "[CLS]": FIRST, "[SEP]": LAST, "the": 5, "a": 6, "이": 7, ".": stop}
+    tokenizer = Tokenizer(models.WordLevel(words, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.post_processor = processors.BertProcessing(("[SEP]", LAST), ("[CLS]", FIRST))
+    return str(tokenizer.to_str())
+
+
+def test_it_has_text_and_random_tokens_in_the_frame_that_every_text_has(tiny_encoder: Maker) -> None:
+    sequences = sample(framing(), tiny_encoder("bert"))
+    assert all((each[0], each[-1]) == (FIRST, LAST) for each in sequences)
+    assert all(3 <= len(each) <= LONGEST for each in sequences)
+    seen = torch.cat(sequences).unique()
+    assert {5, 6, 96} <= set(seen.tolist()), "words of the sample's sentences"
+    assert len(seen) > 90, "random tokens of a vocabulary of 97"
+
+
+def test_without_a_tokenizer_and_beyond_a_vocabulary_it_keeps_to_what_the_encoder_has(tiny_encoder: Maker) -> None:
+    encoder = tiny_encoder("bert")
+    assert max(len(each) for each in sample(None, encoder)) <= LONGEST
+    assert max(int(each.max()) for each in sample(framing(stop=5000), encoder)) == encoder.config.vocab_size - 1

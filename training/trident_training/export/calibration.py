@@ -1,0 +1,45 @@
+"""What int8 is fitted to: sentences of many kinds, in English and Korean, and random tokens."""
+
+from __future__ import annotations
+
+from importlib import resources
+
+import torch
+from tokenizers import Tokenizer
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from trident_training.checkpoints.positions import most_tokens
+from trident_training.export.parity import sample_batches
+
+#: Tokens of the longest sequence.
+LONGEST = 64
+
+
+def sample(tokenizer: str | None, encoder: PreTrainedModel) -> list[Tensor]:
+    """Return sequences that a model may read, int64 ``[length]`` each, at most 64 tokens long.
+
+    What the tokenizer puts around a text has inputs of its own, far above those of others, and so have some frequent
+    tokens: without them a scale fitted to random tokens has no room for what stands in every text.
+
+    Args:
+        tokenizer: in the Rust library's form; random tokens alone without.
+        encoder: whose vocabulary and positions are kept to.
+    """
+    config, longest = encoder.config, min(LONGEST, most_tokens(encoder))
+    texts, frame = ([], torch.empty(0, dtype=torch.int64)) if tokenizer is None else _read(tokenizer, longest)
+    drawn = sample_batches(config.vocab_size, config.pad_token_id, max(1, longest - len(frame)), seed=3)[0]
+    half = len(frame) // 2
+    sequences = [*texts, *(torch.cat([frame[:half], each, frame[half:]]) for each in drawn)]
+    return [each.clamp(max=config.vocab_size - 1) for each in sequences]
+
+
+def _read(tokenizer: str, longest: int) -> tuple[list[Tensor], Tensor]:
+    """Return the sample's texts as tokens, and what the tokenizer puts around each."""
+    read = Tokenizer.from_str(tokenizer)
+    read.no_padding()
+    read.enable_truncation(longest)
+    lines = (resources.files("trident_training.export") / "sample.txt").read_text(encoding="utf-8").splitlines()
+    texts, frame = read.encode_batch(lines), read.encode("")
+    ids = [torch.tensor(each.ids, dtype=torch.int64) for each in (*texts, frame)]
+    return [each for each in ids[:-1] if len(each)], ids[-1]

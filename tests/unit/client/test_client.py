@@ -368,8 +368,10 @@ def test_a_model_that_nobody_serves_is_told_with_those_that_are_served():
 
     names = ("sts", "sts_embedding", "sts_encoder", "sts_tokenizer", "cola", "cola_classifier", "cola_tokenizer")
     fake = FakeTransport(unknown, configurations={name: {} for name in names})
-    with TridentClient(transport=fake) as client, pytest.raises(NotReadyError, match=r"served are: cola, sts$"):
-        client.embed(["x"], model="unheard_of")
+    with TridentClient(transport=fake) as client:
+        for texts in (["x"], []):
+            with pytest.raises(NotReadyError, match=r"served are: cola, sts$"):
+                client.embed(texts, model="unheard_of")
 
 
 def test_truncation_is_reported_with_the_index(transport):

@@ -141,8 +141,8 @@ def test_a_model_that_is_not_served_is_status_3_and_those_that_are_served_are_na
         served = ", ".join(sorted(each.name for each in client.models()))
     for command in ("cola a", "sts a b", "embed a", "qa a b", "classify a", "rerank a b"):
         result = shell(f"trident {command}", folder, "--url", triton.http_url, "--model", "nosuch")
-        assert result.returncode == 3, command
-        assert "nosuch" in result.stderr and result.stderr.endswith(f"; served are: {served}\n"), result.stderr
+        assert (result.returncode, "nosuch" in result.stderr) == (3, True), command
+        assert result.stderr.endswith(f"; served are: {served}\n"), result.stderr
 
 
 def test_a_run_that_is_killed_goes_on(triton, folder):

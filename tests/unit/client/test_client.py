@@ -429,6 +429,23 @@ def test_impossible_settings_are_refused(make):
         make()
 
 
+@pytest.mark.parametrize("client", [TridentClient, AsyncTridentClient])
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("", "localhost", "localhost:", ":8010", "http://localhost:8010", "localhost:8010/v1", "local host:8010"),
+        *("localhost:http", "localhost:0", "localhost:65536", "localhost:\u0663", 8010),
+    ],
+)
+def test_a_bad_address_is_refused_with_what_is_accepted(client, url):
+    with pytest.raises(BadInputError, match=r"url must be host:port such as 127\.0\.0\.1:8010") as caught:
+        client([url])
+    assert caught.value.field == "url"
+    if url != 8010:
+        with pytest.raises(BadInputError, match="url must be"):
+            client(url)
+
+
 DESCRIBED = {
     "sts": {"parameters": {"task": {"string_value": "sts"}}},
     "sts_ko": {

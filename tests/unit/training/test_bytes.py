@@ -52,5 +52,5 @@ def test_parquet_text_that_is_not_declared_as_text_is_read(tmp_path, task, kind)
 def test_bytes_that_are_no_text_are_told_by_row(tmp_path, task):
     row, column = ROWS[task]
     write(tmp_path / "train.parquet", row | {column: b"\xff\xd8"}, pa.binary())
-    with pytest.raises(DataError, match="row 1.*text"):
+    with pytest.raises(DataError, match=r"row 1.*text"):
         find_tasks()[task].rows(str(tmp_path / "train.parquet"), 0.0, 0)

@@ -63,11 +63,11 @@ def check_rows(rows: Iterator[Mapping[str, Any]], file: str) -> list[dict[str, A
     return good
 
 
-def _as_texts(value: Any) -> Any:
-    """Return a value of any depth with text that was written as bytes as the text that it is."""
-    if isinstance(value, Mapping):
-        return {name: _as_texts(each) for name, each in value.items()}
-    return [_as_texts(each) for each in value] if isinstance(value, list) else as_text(value)
+def _as_texts(value: Any, depth: int = 3) -> Any:
+    """Return a row with text that was written as bytes as the text that it is, as deep as answers stand in it."""
+    if isinstance(value, Mapping) and depth:
+        return {name: _as_texts(each, depth - 1) for name, each in value.items()}
+    return [_as_texts(each, depth - 1) for each in value] if isinstance(value, list) and depth else as_text(value)
 
 
 def _content(file: Path) -> Any:

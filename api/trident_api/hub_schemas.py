@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 from trident_client import contract
 
 from trident_api.problems import FieldProblem, InvalidRequestError
@@ -29,12 +29,6 @@ Direction = Literal["right", "Right", "left", "Left"]
 ONLY_AN_END = "Only an end is ignored."
 
 
-def _unit_norm(given: Any) -> Any:
-    if given is False:
-        raise ValueError("must be true or absent: the models' own last step makes vectors of unit norm")
-    return given
-
-
 class HubOptions(BaseModel):
     """What TEI's requests may say beside their inputs; null is as good as absent."""
 
@@ -49,8 +43,8 @@ class HubOptions(BaseModel):
     truncation_direction: Direction | None = Field(
         None, description="Which end that is; the right one by default. With the left one its prompt is ignored, too."
     )
-    normalize: Annotated[Literal[True] | None, BeforeValidator(_unit_norm)] = Field(
-        None, description="Vectors have unit norm, which the models' own last step gives them."
+    normalize: bool | None = Field(
+        None, description="Vectors have unit norm either way, which the models' own last step gives them."
     )
     prompt_name: PromptName = None
 

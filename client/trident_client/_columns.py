@@ -21,6 +21,7 @@ from trident_client._sync.client import TridentClient
 from trident_client._tasks import OnBadItem
 from trident_client._types import Timeout
 from trident_client.errors import BadInputError
+from trident_client.text import as_text
 
 #: Of each row.
 Flags = npt.NDArray[np.bool_]
@@ -98,7 +99,7 @@ class ColumnTask(ABC):
 
     def answers(self, *texts: pa.Array | pa.ChunkedArray) -> dict[str, pa.Array]:
         """Return the answers' columns, and behind them ``error``, for as many columns of texts as the task takes."""
-        lists = [each.to_pylist() for each in texts]
+        lists = [[as_text(value) for value in each.to_pylist()] for each in texts]
         items = lists[0] if len(lists) == 1 else list(zip(*lists, strict=True))
         bad: dict[int, BadInputError] = {}
         values = list(self._stream(items, bad.__setitem__))

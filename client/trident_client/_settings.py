@@ -71,13 +71,15 @@ def servers(
         return {}, dict(transport)
     if transport is not None:
         return {}, {url if isinstance(url, str) else "transport": transport}
-    urls = [url or DEFAULT_URLS[protocol]] if isinstance(url, str | None) else list(url)
+    urls = [DEFAULT_URLS[protocol] if url is None else url] if isinstance(url, str | None) else list(url)
     if not urls:
         raise BadInputError("url must be host:port or a list of at least one, got an empty list", field="url")
     if len(set(urls)) < len(urls):
         raise BadInputError(f"every server must be given once, got {', '.join(urls)}", field="url")
     for each in urls:
-        if not isinstance(each, str) or "://" in each or not each.rpartition(":")[2].isdigit() or " " in each:
+        host, _, port = each.rpartition(":") if isinstance(each, str) else ("", "", "")
+        numbered = port.isascii() and port.isdigit() and 0 < int(port) < 2**16
+        if not host or not numbered or "/" in host or " " in host:
             raise BadInputError(
                 f"url must be host:port such as 127.0.0.1:8010, without http://, got {each!r}", field="url"
             )

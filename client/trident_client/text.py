@@ -27,6 +27,17 @@ def is_blank(text: str) -> bool:
     )
 
 
+def as_text(value: Any) -> Any:
+    """Return bytes as the UTF-8 that they are; bytes that are none, and everything else, as they are.
+
+    Parquet may hold text that was written without saying that it is text.
+    """
+    try:
+        return value.decode() if isinstance(value, bytes) else value
+    except UnicodeDecodeError:
+        return value
+
+
 def is_korean(text: str) -> bool:
     """Say whether half of a text's letters or more are Hangul, which writes no other language."""
     found = len(_HANGUL.findall(text))

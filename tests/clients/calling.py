@@ -51,8 +51,11 @@ def embeddings(texts: Sequence[str] = TEXTS, model: str = "sts") -> list[list[fl
     return found
 
 
-def check(found: Any, expected: Any, tolerance: float = 1e-3) -> None:
-    """Fail where numbers, in lists of any depth, are not those that are expected."""
+def check(found: Any, expected: Any, tolerance: float = 4e-3) -> None:
+    """Fail where numbers, in lists of any depth, are not those that are expected.
+
+    In bfloat16 an embedding differs with what else is in its batch: by 0.001 in a component of 0.04 among a thousand.
+    """
     if isinstance(expected, list):
         found = list(found)
         if len(found) != len(expected):

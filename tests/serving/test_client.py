@@ -1,5 +1,6 @@
 """The client against the real Triton."""
 
+import asyncio
 import os
 import threading
 import time
@@ -165,10 +166,41 @@ def test_statistics_count_what_was_asked(client):
     assert after["sts"].server == client.servers()[0].url
 
 
-def test_an_unknown_model_is_not_ready_at_once(client):
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda client: client.acceptability(["a"], model="nosuch"),
+        lambda client: client.similarity([("a", "b")], model="nosuch"),
+        lambda client: client.embed(["a"], model="nosuch"),
+        lambda client: client.embed(["a"], model="nosuch", prompt_name="query"),
+        lambda client: client.embed([], model="nosuch"),
+        lambda client: client.answer("a", "b", model="nosuch"),
+        lambda client: client.classify(["a"], model="nosuch"),
+        lambda client: client.rerank("a", ["b"], model="nosuch"),
+        lambda client: list(client.stream_embeddings(["a"], model="nosuch")),
+    ],
+)
+def test_an_unknown_model_is_not_ready_at_once_and_those_that_are_served_are_named(client, ask):
     with pytest.raises(NotReadyError, match="nosuch") as caught:
-        client.acceptability(["a"], model="nosuch")
+        ask(client)
     assert caught.value.attempt == 1
+    assert served_by(caught.value) == sorted(each.name for each in client.models())
+
+
+@pytest.mark.parametrize("protocol", ["http", "grpc"])
+def test_an_unknown_model_is_named_with_those_that_are_served_in_an_event_loop(triton, protocol):
+    async def ask() -> None:
+        async with AsyncTridentClient(url(triton, protocol), protocol=protocol) as client:
+            with pytest.raises(NotReadyError, match="nosuch") as caught:
+                await client.embed(["a"], model="nosuch")
+            assert served_by(caught.value) == sorted(each.name for each in await client.models())
+
+    asyncio.run(ask())
+
+
+def served_by(error: NotReadyError) -> list[str]:
+    """Return the sets that an error names."""
+    return str(error).partition("served are: ")[2].split(", ")
 
 
 @pytest.mark.parametrize("model", ["none", "cola?x=1", "cola/ready", "../cola", "고"])

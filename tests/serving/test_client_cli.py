@@ -14,6 +14,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from trident_client import TridentClient
 from trident_client.cli.pages import EXAMPLES
 from trident_client.contract import TASKS
 from trident_server.ports import free_ports
@@ -135,9 +136,13 @@ def test_a_reader_that_has_enough_is_no_error(triton, folder):
     assert (result.returncode, len(result.stdout.splitlines()), result.stderr) == (0, 1, "")
 
 
-def test_a_model_that_is_not_served_is_status_3(triton, folder):
-    result = shell("trident cola text", folder, "--url", triton.http_url, "--model", "nosuch")
-    assert (result.returncode, "nosuch" in result.stderr) == (3, True)
+def test_a_model_that_is_not_served_is_status_3_and_those_that_are_served_are_named(triton, folder):
+    with TridentClient(triton.http_url) as client:
+        served = ", ".join(sorted(each.name for each in client.models()))
+    for command in ("cola a", "sts a b", "embed a", "qa a b", "classify a", "rerank a b"):
+        result = shell(f"trident {command}", folder, "--url", triton.http_url, "--model", "nosuch")
+        assert (result.returncode, "nosuch" in result.stderr) == (3, True), command
+        assert result.stderr.endswith(f"; served are: {served}\n"), result.stderr
 
 
 def test_a_run_that_is_killed_goes_on(triton, folder):

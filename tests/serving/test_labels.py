@@ -119,6 +119,23 @@ def test_the_command_line_asks_both(triton, tmp_path):
     assert dog > cat
 
 
+def test_the_command_line_gives_logits_where_they_are_asked_for(triton):
+    def ask(*arguments):
+        done = CliRunner().invoke(app, [*arguments, "--url", triton.http_url])
+        assert done.exit_code == 0, done.output
+        return [json.loads(line) for line in done.stdout.splitlines()]
+
+    ranking = ["rerank", "runs 3", "runs home today", "the dog sings"]
+    scores, logits = ([row["score"] for row in ask(*ranking, *option)] for option in ([], ["--raw-scores"]))
+    assert scores == [pytest.approx(1 / (1 + math.exp(-each)), abs=1e-5) for each in logits]
+    labelling = ["classify", "--model", "topics", "--top-k", "3", "the dog runs"]
+    (named,), (raw,) = (ask(*labelling, *option) for option in ([], ["--raw-scores"]))
+    whole = sum(math.exp(each["score"]) for each in raw["labels"])
+    assert [(each["label"], pytest.approx(math.exp(each["score"]) / whole, abs=1e-5)) for each in raw["labels"]] == [
+        (each["label"], each["score"]) for each in named["labels"]
+    ]
+
+
 def test_the_examples_of_the_help_run(triton, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("mails.csv").write_text("text\nthe dog runs\n")

@@ -246,9 +246,7 @@ class AsyncTridentClient:
         found = await self._list(task, texts, on_truncation, on_unknown, on_token_counts, prompt_name)
         if len(found):
             return found
-        configuration = await self._sender.call(
-            lambda transport, seconds: transport.configuration(task.model), task.model
-        )
+        configuration = await self._sender.configuration(task.model)
         return np.empty((0, _served.dimension(configuration) or 0), dtype=np.float32)
 
     async def predict(
@@ -586,8 +584,7 @@ class AsyncTridentClient:
             if not task.labels:
                 raise BadInputError(f"{found} has no labels; a set of the task {task.ensemble.name} is accepted", found)
         if prompt_name is not None:
-            part = _served.tokenizer(found)
-            tokenizer = await self._sender.call(lambda transport, seconds: transport.configuration(part), part)
+            tokenizer = await self._sender.configuration(_served.tokenizer(found))
             task.prompt = _served.model_info(found, None, None, tokenizer).prompt(prompt_name)
 
     async def _check_language(self, task: _tasks.Task[Any, Any, Any], items: Sequence[Any]) -> None:

@@ -247,7 +247,7 @@ class TridentClient:
         found = self._list(task, texts, on_truncation, on_unknown, on_token_counts, prompt_name)
         if len(found):
             return found
-        configuration = self._sender.call(lambda transport, seconds: transport.configuration(task.model), task.model)
+        configuration = self._sender.configuration(task.model)
         return np.empty((0, _served.dimension(configuration) or 0), dtype=np.float32)
 
     def predict(
@@ -581,8 +581,7 @@ class TridentClient:
             if not task.labels:
                 raise BadInputError(f"{found} has no labels; a set of the task {task.ensemble.name} is accepted", found)
         if prompt_name is not None:
-            part = _served.tokenizer(found)
-            tokenizer = self._sender.call(lambda transport, seconds: transport.configuration(part), part)
+            tokenizer = self._sender.configuration(_served.tokenizer(found))
             task.prompt = _served.model_info(found, None, None, tokenizer).prompt(prompt_name)
 
     def _check_language(self, task: _tasks.Task[Any, Any, Any], items: Sequence[Any]) -> None:

@@ -36,6 +36,7 @@ from trident_client.cli.answering import (
 )
 from trident_client.cli.pages import page
 
+RawScores = Annotated[bool, typer.Option("--raw-scores", help="Logits in place of scores of 0 to 1.")]
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
@@ -131,6 +132,7 @@ def classify(
     model: Annotated[
         str, typer.Option(help="The set of models that classifies; see trident models.")
     ] = contract.CLASSIFY.name,
+    raw_scores: RawScores = False,
     input: Input = None,
     output: Output = None,
     format: Format = None,
@@ -145,9 +147,10 @@ def classify(
     quiet: Quiet = False,
 ) -> None:
     """Say what texts are by the labels of a classifier."""
-    settings = {"top_k": top_k}
+    settings = {"top_k": top_k} | ({"raw_scores": True} if raw_scores else {})
     rows = [{"text": each} for each in texts or []]
-    answer(tasks.classify(model, top_k), rows, settings=settings, **common_options(locals()))
+    task = tasks.classify(model, top_k, raw_scores=raw_scores)
+    answer(task, rows, settings=settings, **common_options(locals()))
 
 
 @app.command(help=page("rerank"))
@@ -157,6 +160,7 @@ def rerank(
     model: Annotated[
         str, typer.Option(help="The set of models that compares; see trident models.")
     ] = contract.RERANK.name,
+    raw_scores: RawScores = False,
     input: Input = None,
     output: Output = None,
     format: Format = None,
@@ -174,7 +178,8 @@ def rerank(
     if query is not None and not texts:
         fail("give texts behind the query", failures.USAGE)
     rows = [{"query": query, "text": each} for each in texts or []] if query is not None else []
-    answer(tasks.rerank(model), rows, **common_options(locals()))
+    settings = {"raw_scores": True} if raw_scores else {}
+    answer(tasks.rerank(model, raw_scores=raw_scores), rows, settings=settings, **common_options(locals()))
 
 
 @app.command(help=page("embed"))

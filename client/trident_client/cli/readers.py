@@ -22,6 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from trident_client.cli.failures import UsageError
+from trident_client.text import as_text
 
 #: The formats by the endings of files.
 ENDINGS = {
@@ -208,15 +209,7 @@ def _values(column: pa.Array) -> list[Any]:
     if getattr(column.type, "unit", None) == "ns":
         return [each if each.is_valid else None for each in column]
     values: list[Any] = column.to_pylist()
-    # Text that was written without saying so; other bytes stay what they are.
-    return [_as_text(each) if isinstance(each, bytes) else each for each in values]
-
-
-def _as_text(value: bytes) -> str | bytes:
-    try:
-        return value.decode()
-    except UnicodeDecodeError:
-        return value
+    return [as_text(each) for each in values]
 
 
 class _Raw(io.RawIOBase):

@@ -82,7 +82,7 @@ def sts(model: str) -> Task:
     )
 
 
-def classify(model: str, top_k: int) -> Task:
+def classify(model: str, top_k: int, *, raw_scores: bool = False) -> Task:
     """Texts, or pairs of them, to their likeliest label, or to a list of labels where several are wanted."""
 
     def named(label: Label) -> dict[str, Any]:
@@ -95,14 +95,19 @@ def classify(model: str, top_k: int) -> Task:
         _columns(contract.CLASSIFY.main),
         {"label": "string", "score": "float"} if top_k == 1 else {"labels": "list<label>"},
         lambda client, items, on_truncation, on_unknown, on_bad_item: client.stream_classifications(
-            items, model=model, on_truncation=on_truncation, on_unknown=on_unknown, on_bad_item=on_bad_item
+            items,
+            model=model,
+            raw_scores=raw_scores,
+            on_truncation=on_truncation,
+            on_unknown=on_unknown,
+            on_bad_item=on_bad_item,
         ),
         lambda labels: named(labels[0]) if top_k == 1 else {"labels": [named(each) for each in labels[:top_k]]},
         optional=1,
     )
 
 
-def rerank(model: str) -> Task:
+def rerank(model: str, *, raw_scores: bool = False) -> Task:
     """Queries, each with a text, to how well they belong together."""
     return Task(
         contract.RERANK.main.name,
@@ -113,7 +118,7 @@ def rerank(model: str) -> Task:
         lambda client, items, on_truncation, on_unknown, on_bad_item: client.stream_predictions(
             "rerank", items, model=model, on_truncation=on_truncation, on_unknown=on_unknown, on_bad_item=on_bad_item
         ),
-        lambda found: {"score": single_precision(found["scores"])},
+        lambda found: {"score": single_precision(found["logits" if raw_scores else "scores"])},
     )
 
 

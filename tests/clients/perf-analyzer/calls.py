@@ -29,19 +29,21 @@ def measure(model: str, *data: str) -> None:
         raise ValueError(done.stdout[-1000:])
 
 
-for name in ("cola", "sts", "sts_embedding"):
+for name in ("cola", "cola_small", "sts", "sts_embedding", "sts_ko", "sts_ko_embedding"):
     call("perf_analyzer", f"`perf_analyzer -m {name} --string-length 40`", VERSION)(partial(measure, name, *RANDOM))
 
 
 # It fills optional inputs as well, and its random numbers are none that TOP_K takes.
-@call(
-    "perf_analyzer", "`perf_analyzer -m qa --input-data questions.json`, which holds the optional numbers too", VERSION
-)
-def asks_questions() -> None:
+def ask_questions(model: str) -> None:
     numbers = {"TOP_K": [1], "MAX_ANSWER_TOKENS": [30], "NO_ANSWER": [1]}
     file = Path("questions.json")
     file.write_text(json.dumps({"data": [{"QUESTION": [QUESTION], "CONTEXT": [CONTEXT], **numbers}]}), "utf-8")
-    measure("qa", "--input-data", str(file))
+    measure(model, "--input-data", str(file))
+
+
+for name in ("qa", "qa_ko"):
+    said = f"`perf_analyzer -m {name} --input-data questions.json`, which holds the optional numbers too"
+    call("perf_analyzer", said, VERSION)(partial(ask_questions, name))
 
 
 main()

@@ -368,8 +368,10 @@ def test_a_model_that_nobody_serves_is_told_with_those_that_are_served():
 
     names = ("sts", "sts_embedding", "sts_encoder", "sts_tokenizer", "cola", "cola_classifier", "cola_tokenizer")
     fake = FakeTransport(unknown, configurations={name: {} for name in names})
-    with TridentClient(transport=fake) as client, pytest.raises(NotReadyError, match=r"served are: cola, sts$"):
-        client.embed(["x"], model="unheard_of")
+    with TridentClient(transport=fake) as client:
+        for texts in (["x"], []):
+            with pytest.raises(NotReadyError, match=r"served are: cola, sts$"):
+                client.embed(texts, model="unheard_of")
 
 
 def test_truncation_is_reported_with_the_index(transport):
@@ -425,6 +427,23 @@ def test_leaving_closes_the_transport(transport):
 def test_impossible_settings_are_refused(make):
     with pytest.raises(ValueError, match="must be"):
         make()
+
+
+@pytest.mark.parametrize("client", [TridentClient, AsyncTridentClient])
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("", "localhost", "localhost:", ":8010", "http://localhost:8010", "localhost:8010/v1", "local host:8010"),
+        *("localhost:http", "localhost:0", "localhost:65536", "localhost:\u0663", 8010),
+    ],
+)
+def test_a_bad_address_is_refused_with_what_is_accepted(client, url):
+    with pytest.raises(BadInputError, match=r"url must be host:port such as 127\.0\.0\.1:8010") as caught:
+        client([url])
+    assert caught.value.field == "url"
+    if url != 8010:
+        with pytest.raises(BadInputError, match="url must be"):
+            client(url)
 
 
 DESCRIBED = {

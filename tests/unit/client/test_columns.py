@@ -40,6 +40,15 @@ def fake():
     return Fake(reply)
 
 
+@pytest.mark.parametrize("kind", [pa.binary(), pa.large_binary()], ids=str)
+def test_text_that_is_not_declared_as_text_is_read_and_carried_on_as_it_is(fake, kind):
+    column = pa.array(["고양이", b"\xff\xd8", None], kind)
+    found = Acceptability(transport=fake)(pa.table({"sentence": column}))
+    assert found.column("probability").to_pylist() == [np.float32(0.09), None, None]
+    assert found.column("error").to_pylist()[1] == "sentence must be str, got bytes"
+    assert found.column("sentence").combine_chunks().equals(column)
+
+
 @pytest.mark.parametrize(
     ("task", "names", "field"),
     [

@@ -107,6 +107,12 @@ def test_every_form_that_is_accepted_becomes_the_same_rows(tmp_path, form):
     assert row["answers"] == {"text": texts, "answer_start": starts}
 
 
+def test_how_deep_other_things_in_a_row_are_makes_no_difference(tmp_path):
+    nested = "[" * 900 + "]" * 900
+    (tmp_path / "train.json").write_text(f'[{json.dumps(FLAT)[:-1]}, "more": {nested}}}]')
+    assert load_rows(str(tmp_path / "train.json"))["id"] == ["7"]
+
+
 def test_parquet_is_read_as_the_hub_has_it(tmp_path):
     Dataset.from_list([FLAT, FLAT | {"id": "8"}]).to_parquet(tmp_path / "train-00000-of-00001.parquet")
     assert list(load_rows(str(tmp_path))["id"]) == ["7", "8"]

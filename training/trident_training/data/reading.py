@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import tempfile
 from collections.abc import Sequence
@@ -138,10 +139,21 @@ def _separated(file: Path, columns: Sequence[str], headerless: Sequence[str], fo
     return Dataset.from_dict({name: [row[place] for row in rows] for place, name in enumerate(names)}, features)
 
 
+def _declared_as_text(rows: Dataset, name: str) -> Dataset:
+    """Return rows with a column of text that was written as bytes as text; bytes that are none stay what they are."""
+    if getattr(rows.features[name], "dtype", "") not in {"binary", "large_binary"}:
+        return rows
+    with contextlib.suppress(ArrowException):
+        return rows.cast_column(name, Value("string"))
+    return rows
+
+
 def _with_columns(rows: Dataset, columns: Sequence[str], file: str, form: Form) -> Dataset:
     found = list(rows.column_names)
     renamed = {theirs: ours for theirs, ours in zip(found, form.named(found, columns), strict=True) if theirs != ours}
     rows = rows.rename_columns(renamed) if renamed else rows
+    for name in rows.column_names:
+        rows = _declared_as_text(rows, name)
     missing = [column for column in columns if column not in rows.column_names]
     if missing:
         advice = "name others with --text-column and --label-column"

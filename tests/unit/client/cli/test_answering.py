@@ -5,6 +5,9 @@ import errno
 import json
 import os
 import re
+import subprocess
+import sys
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -452,6 +455,36 @@ def test_arguments_are_utf8_whatever_the_locale_takes_them_for():
     assert answering._as_utf8("고양이") == "고양이"
     # No UTF-8, which the client says then.
     assert answering._as_utf8("\udcff") == "\udcff"
+
+
+BY_A_FAKE = """
+import sys
+
+sys.path.insert(0, sys.argv.pop(1))
+from conftest import answer
+from trident_client import FakeTransport, TridentClient
+from trident_client.cli import answering, app
+
+answering.make_client = lambda *_: TridentClient(transport=FakeTransport(answer))
+app.app()
+"""
+
+
+@pytest.mark.parametrize("given", ["arguments", "standard input", "a file"])
+def test_text_is_utf8_in_a_locale_of_ascii_alone(tmp_path, given):
+    (tmp_path / "in.csv").write_text("sentence\n고양이\n", "utf-8")
+    arguments = {"arguments": ["고양이"], "standard input": [], "a file": ["-i", "in.csv"]}[given]
+    ascii_alone = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(
+        [sys.executable, "-c", BY_A_FAKE, Path(__file__).parent, "cola", *arguments],
+        input="고양이\n".encode(),
+        capture_output=True,
+        cwd=tmp_path,
+        env=os.environ | ascii_alone,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    assert lines(done.stdout.decode()) == [{"sentence": "고양이", "probability": 0.09}]
 
 
 def test_what_the_vocabulary_cannot_read_is_told_with_the_rows(trident, tmp_path):

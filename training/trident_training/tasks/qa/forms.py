@@ -13,6 +13,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 from pyarrow import ArrowException
+from trident_client.text import as_text
 
 from trident_training.data.problems import DataError, Problems
 
@@ -55,11 +56,18 @@ def check_rows(rows: Iterator[Mapping[str, Any]], file: str) -> list[dict[str, A
     problems, good = Problems(), []
     for number, row in enumerate(rows, 1):
         try:
-            good.append(_question(row, number))
+            good.append(_question(_as_texts(row), number))
         except FormError as error:
             problems.add(file, number, str(error))
     problems.check()
     return good
+
+
+def _as_texts(value: Any, depth: int = 3) -> Any:
+    """Return a row with text that was written as bytes as the text that it is, as deep as answers stand in it."""
+    if isinstance(value, Mapping) and depth:
+        return {name: _as_texts(each, depth - 1) for name, each in value.items()}
+    return [_as_texts(each, depth - 1) for each in value] if isinstance(value, list) and depth else as_text(value)
 
 
 def _content(file: Path) -> Any:

@@ -14,7 +14,7 @@ from trident_server.repository import check_repository
 
 from trident_bench import console
 from trident_bench.compare import contenders, ratios
-from trident_bench.compare.inputs import prepare, write_checkpoint
+from trident_bench.compare.inputs import prepare, write_bfloat16, write_checkpoint
 from trident_bench.compare.report import Comparison, make_report
 from trident_bench.compare.rounds import Rounds
 from trident_bench.compare.rows import Row
@@ -79,6 +79,8 @@ def compare(
             raise typer.BadParameter(str(error)) from error
         console.out.print("Preparing the weights ...")
         write_checkpoint(setting.inputs)
+        if any(row.name == contenders.BFLOAT16 for row in rows):
+            write_bfloat16(setting.inputs)
         comparison = _measure(entries, rows, setting, rounds, seconds)
         console.publish(make_report(comparison, output), output)
     if comparison.results.interrupted:

@@ -13,6 +13,7 @@ from trident_server.machine import Machine
 from trident_server.ports import free_ports
 from trident_server.process import TritonProcess
 from trident_server.wheel import allocator
+from trident_training.checkpoints.bundled import location
 
 from trident_bench.compare.environments import PROGRAMS, Environment
 from trident_bench.compare.inputs import (
@@ -122,9 +123,9 @@ class Setting:
         environment = self.environment if preload else self.environment | {"LD_PRELOAD": ""}
         return LoopProcess(name, command, environment, self.folder / f"{name}.log")
 
-    def engine(self, name: str, task: str, part: str, most_tokens: int) -> LoopProcess:
+    def engine(self, name: str, task: str, part: str, most_tokens: int, repository: Path | None = None) -> LoopProcess:
         """Return one of our exported models without a server."""
-        repository = self.inputs.repository.resolve()
+        repository = (repository or self.inputs.repository).resolve()
         files = {
             "model": repository / f"{task}_{part}" / VERSION / "model.pt",
             "tokenizer": repository / f"{task}_tokenizer" / VERSION / "tokenizer.json",
@@ -152,6 +153,10 @@ def make_entries(setting: Setting) -> Entries:
     return found
 
 
+#: The row of the export that an export in another dtype is compared with.
+BFLOAT16 = "engine-bfloat16-64"
+
+
 def processor_dtype() -> str:
     """Return the dtype that peers are told to compute in: bfloat16 where this processor is fast at it."""
     return "bfloat16" if Machine().bfloat16 else "float32"
@@ -171,6 +176,10 @@ def _bare(found: Entries, setting: Setting) -> None:
     )
     tokens = loop_measure(engine, "tokens", what="sentences", batch=batch)
     add("engine-64", "our TorchScript, batch 64", (engine,), tokens, ours=True)
+    if Machine().bfloat16:
+        half = setting.engine("engine-bfloat16", "sts", "encoder", MOST_TOKENS, setting.inputs.bfloat16)
+        tokens = loop_measure(half, "tokens", what="sentences", batch=batch)
+        add(BFLOAT16, "our TorchScript in bfloat16, batch 64", (half,), tokens, ours=True)
     text = loop_measure(engine, "text", what="sentences", batch=batch)
     add("engine-text-64", "our TorchScript with its tokenizer, batch 64", (engine,), text, ours=True)
     for size in (32, 64):
@@ -262,6 +271,10 @@ def _tasks(found: Entries, setting: Setting, all_tasks: TridentContender, addres
         requests = [wire.request(address, known[task], item) for item in items]
         measure = server_measure(setting.loop, wire.connect(address), requests, in_flight, setting.turns)
         add(f"{task}-grpc-{in_flight}", f"our ensemble, gRPC, {in_flight} under way", (all_tasks,), measure)
+    # What `cola` is fine-tuned from. The later of two equal options counts.
+    encode = setting.program("sentence-transformers-base", "sentence_encode.py", "--checkpoint", location("base"))
+    title = "sentence-transformers encode with the encoder of `cola`, float32, batch 64"
+    _add(found, Group.COLA, "base-64", title, (encode,), loop_measure(encode, "encode", batch=IN_FLIGHT))
 
 
 def _korean(found: Entries, setting: Setting) -> None:

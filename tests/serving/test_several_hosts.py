@@ -147,7 +147,7 @@ def ports() -> Ports:
 @pytest.fixture(scope="module")
 def hosts(serve_models, ports, tmp_path_factory) -> Iterator[list[Host]]:
     folder = tmp_path_factory.mktemp("hosts")
-    repository = write_toy_acceptability(folder / "models", SECONDS)
+    repository = write_toy_acceptability(folder / "models", seconds=SECONDS)
     (folder / "keys").write_text(f"{KEY}\n")
     named = {"http_port": ports.http, "grpc_port": ports.grpc, "metrics_port": ports.metrics}
     made = []

@@ -16,13 +16,17 @@ from chaos.stand import Stand
 from chaos.starts import DAMAGES
 from chaos.traffic import Outcome, Traffic
 from served_models import READY_SECONDS
-from stand_in import write_models
+from toy_acceptability import write_toy_acceptability
 from trident_client import OverloadedError, ReadTimeoutError, Request, Retry, Timeout, TridentClient
 from trident_server import process
 from trident_server.errors import ServerStartError
 from trident_server.facade import FacadeProcess
 
 FLOOD_SECONDS = 6.0
+#: As the project's own models have it: who gives up takes what waits out of the queue.
+SCHEDULING = """
+dynamic_batching { default_queue_policy { default_timeout_microseconds: 60000000 allow_timeout_override: true } }
+"""
 SOURCE = Path(__file__).resolve().parents[3] / "model_repository"
 pytestmark = pytest.mark.serving
 
@@ -35,7 +39,8 @@ def stand(tmp_path_factory, share_backends):
     folder = tmp_path_factory.mktemp("faults")
     # As few files as many systems let a process open.
     few = ["sh", "-c", 'ulimit -Sn 512 && exec "$@"', "sh"]
-    with Stand(write_models(folder), share_backends(folder / "run"), ["--models=cola"], wrapper=few) as stand:
+    repository = write_toy_acceptability(folder / "models", seconds=0.02, divisor=100, scheduling=SCHEDULING)
+    with Stand(repository, share_backends(folder / "run"), ["--models=cola"], wrapper=few) as stand:
         yield stand
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
-from chaos import flood, soak
+from chaos import faults, flood, soak
 from chaos.asking import GRPC, Question, asked_before, same
 from chaos.faults import FAULTS, GENTLE, STEADY, suffer, table
 from chaos.stand import Stand
@@ -66,8 +66,9 @@ def test_every_answer_is_right_none_is_lost_and_it_serves_again_by_itself(stand,
 
 
 @pytest.mark.parametrize("name", ["1,000 idle connections", "200 clients that send a byte in 100 ms"])
-def test_who_only_holds_a_connection_takes_nothing_from_others(stand, questions, name):
+def test_who_only_holds_a_connection_takes_nothing_from_others(stand, questions, name, monkeypatch):
     assert name in GENTLE
+    monkeypatch.setattr(faults, "HALT_SECONDS", 1.0)
     row = suffer(stand, name, questions, clients=4)
     assert (row.refused, row.broken, row.lost, row.wrong) == (0, 0, 0, 0), row.complaints
     assert row.right >= STEADY

@@ -166,8 +166,8 @@ def hosts(serve_models, ports, tmp_path_factory) -> Iterator[list[Host]]:
     with ThreadPoolExecutor(len(made)) as pool:
         list(pool.map(Host.start, made))
     yield made
-    for each in made:
-        each.stop()
+    with ThreadPoolExecutor(len(made)) as pool:
+        list(pool.map(Host.stop, made))
 
 
 @pytest.fixture(scope="module")

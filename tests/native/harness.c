@@ -326,11 +326,13 @@ TRITONSERVER_Error* TRITONBACKEND_ResponseSend(
     for (uint64_t place = 0; place < response->bytes / sizeof(float); place++)
       if (((float*)response->output.content)[place] != 2 * ((float*)input->content)[place]) count(&wrong, 1);
   pthread_mutex_lock(&lock);
-  /* As if it were being read until then: with a long request, the short ones beside it are waited for. */
+  /* As if it were being read until then: with a long request, the short ones beside it are waited for, unless one was
+   * waited for in vain. */
+  static int late = 0;
   struct timespec until;
   clock_gettime(CLOCK_REALTIME, &until);
   until.tv_sec += 5;
-  for (int late = 0; input->shape[1] == LONG_ELEMENTS && ordered < SHORT && late == 0;)
+  while (input->shape[1] == LONG_ELEMENTS && ordered < SHORT && late == 0)
     late = pthread_cond_timedwait(&was_answered, &lock, &until);
   if (ordered < LONG + SHORT) order[ordered++] = error == NULL ? response->request->number : -response->request->number;
   pthread_cond_broadcast(&was_answered);

@@ -14,10 +14,13 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from click.testing import Result
 from trident_client import TridentClient
+from trident_client.cli.app import app
 from trident_client.cli.pages import EXAMPLES
 from trident_client.contract import TASKS
 from trident_server.ports import free_ports
+from typer.testing import CliRunner
 
 pytestmark = pytest.mark.serving
 
@@ -59,9 +62,15 @@ def shell(line: str, folder: Path, *options: str) -> subprocess.CompletedProcess
     )
 
 
+def trident(line: str, *options: str, stdin: str = "") -> Result:
+    """Run a line that is one command of ``trident`` without a process of its own, with options behind the command."""
+    _, command, *words = shlex.split(line)
+    return CliRunner().invoke(app, [command, *options, *words], input=stdin, env={"COLUMNS": "150"})
+
+
 @functools.cache
 def help_of(command: str) -> str:
-    return shell(f"trident {command} --help", CLIENT).stdout
+    return trident(f"trident {command} --help").stdout
 
 
 # Those of tasks without a model of the project's are run in test_labels.py.
@@ -74,13 +83,19 @@ def help_of(command: str) -> str:
         if command not in TASKS or TASKS[command].like is None
     ],
 )
-def test_every_example_of_the_help_runs(triton, folder, command, example):
+def test_every_example_of_the_help_runs(triton, folder, monkeypatch, command, example):
     assert f"  {example}\n" in help_of(command)
     options = ["--url", triton.http_url]
     if command == "watch":
         options += ["--metrics-url", triton.metrics_url]
-    result = shell(example, folder, *options)
-    assert result.returncode == 0, result.stderr
+    # A shell, and so a process, where there is something for it to do.
+    if re.search("[|<>]", example):
+        result = shell(example, folder, *options)
+        assert result.returncode == 0, result.stderr
+    else:
+        monkeypatch.chdir(folder)
+        result = trident(example, *options)
+        assert result.exit_code == 0, result.output
     written = re.search(r"--output (\S+)", example)
     assert (folder / written[1]).stat().st_size > 0 if written else result.stdout.strip()
 
@@ -97,20 +112,22 @@ def test_every_line_of_the_page_runs(triton, folder, line):
     assert result.returncode == 0, result.stderr
 
 
-def test_the_answers_are_the_models(triton, folder):
-    for protocol, url in (("http", triton.http_url), ("grpc", triton.grpc_url)):
-        options = ["--url", url, "--protocol", protocol]
-        result = shell("trident cola 'I am a boy.' 'I are a boy.'", folder, *options)
-        good, bad = (json.loads(line)["probability"] for line in result.stdout.splitlines())
-        assert good > bad
-        result = shell("trident qa 'Where does the Danube rise?' < danube.txt", folder, *options)
-        assert "Black Forest" in json.loads(result.stdout)["answer"]
-        assert "cola" in shell("trident models", folder, *options).stdout
-        assert shell("trident ready", folder, *options).stdout == f"{url} ready\n"
+@pytest.mark.parametrize("protocol", ["http", "grpc"])
+def test_the_answers_are_the_models(triton, folder, protocol):
+    url = triton.http_url if protocol == "http" else triton.grpc_url
+    options = ["--url", url, "--protocol", protocol]
+    result = trident("trident cola 'I am a boy.' 'I are a boy.'", *options)
+    good, bad = (json.loads(line)["probability"] for line in result.stdout.splitlines())
+    assert good > bad
+    passage = (folder / "danube.txt").read_text()
+    result = trident("trident qa 'Where does the Danube rise?'", *options, stdin=passage)
+    assert "Black Forest" in json.loads(result.stdout)["answer"]
+    assert "cola" in trident("trident models", *options).stdout
+    assert shell("trident ready", folder, *options).stdout == f"{url} ready\n"
 
 
-def test_watch_shows_models_requests_and_the_machine(triton, folder):
-    result = shell("trident watch --count 1", folder, "--url", triton.http_url, "--metrics-url", triton.metrics_url)
+def test_watch_shows_models_requests_and_the_machine(triton):
+    result = trident("trident watch --count 1", "--url", triton.http_url, "--metrics-url", triton.metrics_url)
     assert "sts_encoder" in result.stdout
     assert "requests" in result.stdout
     assert "memory in use" in result.stdout
@@ -118,30 +135,36 @@ def test_watch_shows_models_requests_and_the_machine(triton, folder):
 
 def test_a_server_that_is_away_is_status_3_in_one_line(folder):
     (port,) = free_ports(1)
-    for command in ("cola text", "models", "watch --count 1"):
-        result = shell(f"trident {command}", folder, "--url", f"127.0.0.1:{port}")
-        assert result.returncode == 3, result.stderr
-        assert result.stderr.count("\n") == 1
-        assert f"127.0.0.1:{port}" in result.stderr
-    result = shell("trident ready", folder, "--url", f"127.0.0.1:{port}")
-    assert (result.returncode, result.stdout.startswith(f"127.0.0.1:{port} away")) == (3, True)
-    assert shell("trident cola text", folder, "--url", "http://x").returncode == 2
+    url = ["--url", f"127.0.0.1:{port}"]
+    process = shell("trident cola text", folder, *url)
+    told = [(process.returncode, process.stderr)]
+    for command in ("models", "watch --count 1"):
+        result = trident(f"trident {command}", *url)
+        told.append((result.exit_code, result.stderr))
+    for status, said in told:
+        assert status == 3, said
+        assert said.count("\n") == 1
+        assert f"127.0.0.1:{port}" in said
+    result = trident("trident ready", *url)
+    assert (result.exit_code, result.stdout.startswith(f"127.0.0.1:{port} away")) == (3, True)
+    assert trident("trident cola text", "--url", "http://x").exit_code == 2
 
 
 def test_a_reader_that_has_enough_is_no_error(triton, folder):
     (folder / "many.csv").write_text("sentence\n" + "Somebody counts.\n" * 500)
-    result = shell("trident cola -q -i many.csv", folder, "--url", triton.http_url)
+    small = ["--url", triton.http_url, "--model", "cola_small"]
+    result = shell("trident cola -q -i many.csv", folder, *small)
     assert (result.returncode, len(result.stdout.splitlines()), result.stderr) == (0, 500, "")
-    result = shell("trident cola -q -i many.csv | head -n 1", folder, "--url", triton.http_url)
+    result = shell("trident cola -q -i many.csv | head -n 1", folder, *small)
     assert (result.returncode, len(result.stdout.splitlines()), result.stderr) == (0, 1, "")
 
 
-def test_a_model_that_is_not_served_is_status_3_and_those_that_are_served_are_named(triton, folder):
+def test_a_model_that_is_not_served_is_status_3_and_those_that_are_served_are_named(triton):
     with TridentClient(triton.http_url) as client:
         served = ", ".join(sorted(each.name for each in client.models()))
     for command in ("cola a", "sts a b", "embed a", "qa a b", "classify a", "rerank a b"):
-        result = shell(f"trident {command}", folder, "--url", triton.http_url, "--model", "nosuch")
-        assert (result.returncode, "nosuch" in result.stderr) == (3, True), command
+        result = trident(f"trident {command}", "--url", triton.http_url, "--model", "nosuch")
+        assert (result.exit_code, "nosuch" in result.stderr) == (3, True), command
         assert result.stderr.endswith(f"; served are: {served}\n"), result.stderr
 
 

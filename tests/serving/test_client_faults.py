@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import functools
 import os
-import shutil
 import signal
 import threading
 import time
@@ -14,7 +13,7 @@ import httpx
 import psutil
 import pytest
 from fastapi.testclient import TestClient
-from toy_acceptability import CONFIG, MODEL, write_toy_acceptability
+from toy_acceptability import write_toy_acceptability
 from trident_api.app import create_app
 from trident_api.settings import ApiSettings
 from trident_client import AsyncTridentClient, Balancing, OverloadedError, Retry, Timeout, TransportError, TridentClient
@@ -36,14 +35,11 @@ def repository(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def repository_with_a_queue(repository):
+def repository_with_a_queue(tmp_path_factory):
     """The same beside a slow model with a queue of two."""
-    slow = shutil.copytree(repository / "cola", repository.parent / "overloaded" / "cola_slow")
-    shutil.copytree(repository / "cola", slow.parent / "cola")
+    both = write_toy_acceptability(tmp_path_factory.mktemp("overloaded") / "models")
     queue = "dynamic_batching { default_queue_policy { max_queue_size: 2 } }"
-    (slow / "config.pbtxt").write_text(CONFIG + queue)
-    (slow / "1" / "model.py").write_text(MODEL.replace("SECONDS = 0.005", "SECONDS = 0.1"))
-    return slow.parent
+    return write_toy_acceptability(both, "cola_slow", seconds=0.1, scheduling=queue)
 
 
 @pytest.fixture(scope="module")

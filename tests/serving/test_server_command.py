@@ -53,6 +53,10 @@ class Server:
         ]
         return found
 
+    def regions(self) -> list[Path]:
+        """Return its shared memory."""
+        return list(SHARED_MEMORY.glob(f"trident-*-{self.process.pid}-*"))
+
     def stop(self, number: signal.Signals, times: int = 1) -> None:
         """Send the signal, as often as someone impatient does, and fail unless it stops without a trace."""
         for _ in range(times):
@@ -63,7 +67,7 @@ class Server:
     def end(self, seconds: float = 120) -> tuple[int, str, str]:
         output, errors = self.process.communicate(timeout=seconds)
         assert not [each for each in self.children if each.is_running()]
-        assert not list(SHARED_MEMORY.glob(f"trident-*-{self.process.pid}-*"))
+        assert not self.regions()
         check_free("127.0.0.1", self.ports)
         return self.process.returncode, output, errors
 
@@ -117,6 +121,7 @@ def test_an_interrupt_while_models_load_leaves_nothing(serve, identity_repositor
 def test_killed_with_sigkill_it_leaves_nothing(serve, identity_repository):
     server = serve(identity_repository, "--triton-only")
     server.read_until("Ctrl-C stops it.")
+    assert server.regions()
     server.process.kill()
     server.process.wait()
     deadline = time.monotonic() + 120

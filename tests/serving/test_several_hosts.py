@@ -147,7 +147,7 @@ def ports() -> Ports:
 @pytest.fixture(scope="module")
 def hosts(serve_models, ports, tmp_path_factory) -> Iterator[list[Host]]:
     folder = tmp_path_factory.mktemp("hosts")
-    repository = write_toy_acceptability(folder / "models", SECONDS)
+    repository = write_toy_acceptability(folder / "models", seconds=SECONDS)
     (folder / "keys").write_text(f"{KEY}\n")
     named = {"http_port": ports.http, "grpc_port": ports.grpc, "metrics_port": ports.metrics}
     made = []
@@ -166,8 +166,8 @@ def hosts(serve_models, ports, tmp_path_factory) -> Iterator[list[Host]]:
     with ThreadPoolExecutor(len(made)) as pool:
         list(pool.map(Host.start, made))
     yield made
-    for each in made:
-        each.stop()
+    with ThreadPoolExecutor(len(made)) as pool:
+        list(pool.map(Host.stop, made))
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import httpx
 import psutil
 import pytest
 from chaos.stand import Stand
-from stand_in import write_models
+from toy_acceptability import write_toy_acceptability
 from trident_client import (
     AsyncTridentClient,
     Retry,
@@ -50,7 +50,8 @@ def stand(tmp_path_factory, share_backends, certificates):
     certificate, key = certificates["server"]
     options = [f"--tls-certificate={certificate}", f"--tls-key={key}", "--triton-host=0.0.0.0", "--models=cola"]
     options += [f"--triton-client-authorities={certificates['client'][0]}"]
-    with Stand(write_models(folder), share_backends(folder / "run"), options) as stand:
+    repository = write_toy_acceptability(folder / "models", divisor=100)
+    with Stand(repository, share_backends(folder / "run"), options) as stand:
         yield stand
 
 

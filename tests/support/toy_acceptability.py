@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-SECONDS = 0.005
 CONFIG = """
 backend: "python"
 max_batch_size: 64
@@ -23,28 +22,37 @@ import numpy as np
 import triton_python_backend_utils as pb_utils
 
 
-SECONDS = 0.005
-
-
 class TritonPythonModel:
     def execute(self, requests):
+        time.sleep(SECONDS)
+        if any(pb_utils.get_input_tensor_by_name(each, "TEXT").as_numpy()[0, 0] == b"slow" for each in requests):
+            time.sleep(3)
         responses = []
         for request in requests:
             texts = pb_utils.get_input_tensor_by_name(request, "TEXT").as_numpy()
-            time.sleep(SECONDS)
-            lengths = np.array([[len(text)] for text in texts[:, 0]], dtype=np.float32)
-            cut = np.zeros_like(lengths, dtype=np.int32)
+            lengths = np.array([[len(text) / DIVISOR] for text in texts[:, 0]], dtype=np.float32)
+            none = np.zeros_like(lengths, dtype=np.int32)
             tensors = [pb_utils.Tensor("PROBABILITY", lengths)]
-            tensors += [pb_utils.Tensor(name, cut) for name in ("TRUNCATED_TOKENS", "UNKNOWN_TOKENS")]
+            tensors += [pb_utils.Tensor(name, none) for name in ("TRUNCATED_TOKENS", "UNKNOWN_TOKENS")]
             responses.append(pb_utils.InferenceResponse(tensors))
         return responses
 """
 
 
-def write_toy_acceptability(repository: Path, seconds: float = SECONDS) -> Path:
-    """Write it into a repository as ``cola``, which takes so long for a request; return the repository."""
-    version = repository / "cola" / "1"
+def write_toy_acceptability(
+    repository: Path, name: str = "cola", *, seconds: float = 0.005, divisor: int = 1, scheduling: str = ""
+) -> Path:
+    """Write it into a repository; return the repository.
+
+    Args:
+        repository: a folder, which need not exist yet.
+        name: of the model.
+        seconds: that it takes for what it is given at a time; three more with a text "slow".
+        divisor: of the lengths, 100 where answers are to look like probabilities.
+        scheduling: what its configuration says of that.
+    """
+    version = repository / name / "1"
     version.mkdir(parents=True)
-    (version / "model.py").write_text(MODEL.replace(f"SECONDS = {SECONDS}", f"SECONDS = {seconds}"), "utf-8")
-    (version.parent / "config.pbtxt").write_text(CONFIG)
+    (version / "model.py").write_text(f"SECONDS, DIVISOR = {seconds}, {divisor}\n{MODEL}")
+    (version.parent / "config.pbtxt").write_text(CONFIG + scheduling)
     return repository

@@ -228,6 +228,8 @@ def test_a_slow_model_is_no_silent_connection(forwarder):
         slow = pool.submit(client.ready, ["slow"])
         while not slow.done():
             assert client.ready()
+            # Without a pause, this waits on a processor of its own.
+            time.sleep(0.01)
         assert isinstance(slow.exception(), DeadlineError)
         assert client.ready()
         assert forwarder.connections == 1

@@ -19,7 +19,7 @@ from trident_training.export import parity, pipeline
 from trident_training.export.heads import Head, embedding_head, probability_head, scores_head, span_head
 from trident_training.export.packing import PADDING, PAIR
 from trident_training.export.parity import ParityError, Tolerance, ragged, sample_batches
-from trident_training.export.pipeline import Export, export
+from trident_training.export.pipeline import Export
 from trident_training.export.quantizing import quantized
 
 pytestmark = pytest.mark.every_batch_size
@@ -30,22 +30,29 @@ Exporter = Callable[..., tuple[Head, Export]]
 PACKED = ("bert", "roberta", "electra", "albert", "distilbert", "mpnet")
 PADDED = ("modernbert",)
 LONGEST = 48
+#: Largest batch that an export is compared in. How an encoder packs batches does not depend on head and precision.
+SMALL_BATCH = 12
 
 
-def _once(make: Maker, head: Callable[..., Head], largest: int = 12) -> Exporter:
+def export(*arguments: Any, largest: int = SMALL_BATCH, **options: Any) -> Export:
+    """Export, and compare in batches of so many at most."""
+    with mock.patch.object(parity, "LARGEST_BATCH", largest):
+        return pipeline.export(*arguments, **options)
+
+
+def _once(make: Maker, head: Callable[..., Head], largest: int = SMALL_BATCH) -> Exporter:
     """Return what makes each export in float32 once: nobody may change it.
 
     Args:
         make: makes the model.
         head: makes its head.
-        largest: batch of the comparison. How an encoder packs a batch does not depend on its head.
+        largest: batch of the comparison.
     """
 
     @functools.cache
     def exported(architecture: str, **options: Any) -> tuple[Head, Export]:
         made = head(make(architecture), **options)
-        with mock.patch.object(parity, "LARGEST_BATCH", largest):
-            return made, export(made, Precision.FLOAT32, LONGEST)
+        return made, export(made, Precision.FLOAT32, LONGEST, largest=largest)
 
     return exported
 

@@ -188,7 +188,7 @@ PARENT = textwrap.dedent(
     # A fork that outlives its parent and holds a copy of everything it had open.
     if os.fork() == 0:
         os.close(1)
-        time.sleep(3)
+        time.sleep(1)
         os._exit(0)
     print(child.pid, prefix, flush=True)
     time.sleep(600)

@@ -276,6 +276,20 @@ def test_two_processes_on_one_study_share_the_trials(storage, tmp_path):
     assert any((output / "best").is_dir() for output in outputs)
 
 
+def test_several_may_begin_at_once_on_a_database_that_is_empty(tmp_path):
+    context = multiprocessing.get_context("fork")
+    storage = f"sqlite:///{tmp_path / 'study.db'}"
+    processes = [
+        context.Process(target=open_study, args=("study", tmp_path / str(each), storage, {"data": "x"}))
+        for each in range(4)
+    ]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(120)
+    assert [process.exitcode for process in processes] == [0] * 4
+
+
 def test_a_database_that_is_restarted_during_a_trial_costs_none(postgresql, tmp_path):
     def train(settings, callbacks):
         postgresql.restart()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fcntl
 import shutil
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -17,7 +18,7 @@ import optuna
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, Trial, TrialState
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from trident_training.finetune.epochs import evaluations
@@ -160,7 +161,7 @@ class _Reporter(TrainerCallback):
             raise optuna.TrialPruned
 
 
-def _storage(output: Path, url: str | None) -> BaseStorage:
+def _storage(output: Path, url: str | None, tries: int = 5) -> BaseStorage:
     if url is None:
         return JournalStorage(JournalFileBackend(str(output / STUDY_FILE)))
     try:
@@ -170,6 +171,10 @@ def _storage(output: Path, url: str | None) -> BaseStorage:
         needed = "PostgreSQL's is brought by pip install 'trident-nlp[postgresql]'"
         raise SettingsError(f"the storage's driver is not installed: {needed}. ({error})") from error
     except SQLAlchemyError as error:
+        # Of processes that begin together, all make the tables of an empty database, and one can.
+        if tries and (isinstance(error, IntegrityError) or "already exists" in str(error)):
+            time.sleep(0.2)
+            return _storage(output, url, tries - 1)
         raise SettingsError(f"the storage cannot be used: {str(error).splitlines()[0]}") from error
 
 

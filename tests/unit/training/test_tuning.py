@@ -12,7 +12,6 @@ import optuna
 import pytest
 from fine_tuned import start
 from optuna.trial import TrialState
-from postgresql import PostgreSQL
 from trident_training.cli import app
 from trident_training.commands import steps
 from trident_training.finetune import tuning
@@ -224,21 +223,6 @@ def test_a_killed_search_continues_the_same_study(tiny_checkpoint, toy_data, tmp
     assert not any(trial.state is TrialState.RUNNING for trial in after)
     assert after[0].value == before[0].value
     assert after[1].params == before[1].params
-
-
-@pytest.fixture(scope="module")
-def postgresql():
-    pytest.importorskip("psycopg", reason="the driver of PostgreSQL is not installed")
-    with PostgreSQL() as database:
-        yield database
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def storage(request, tmp_path) -> str:
-    """The URL of a database that several processes share."""
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path / 'study.db'}"
-    return request.getfixturevalue("postgresql").url
 
 
 def search_of_one_process(output: Path, storage: str, together) -> None:

@@ -74,6 +74,8 @@ def podman(tmp_path_factory) -> Iterator[Podman]:
     finally:
         podman.run("rm", "--all", "--force", check=False)
         podman.run("rmi", "--all", "--force", check=False)
+        # Podman leaves its storage mounted on itself.
+        subprocess.run(["umount", folder / "storage" / "overlay"], capture_output=True, check=False)
         shutil.rmtree(folder)
 
 

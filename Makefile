@@ -58,24 +58,28 @@ test: models ## lint, type-check and run the suite against a real Triton, but th
 .PHONY: all-tests
 all-tests: $(STAMP)
 ifeq ($(ARGS),)
-	@$(BIN)/python $(PYTEST) $(BESIDE) -m "not bench"
+	@$(BIN)/python $(PYTEST) $(BESIDE) -m "not (bench or image)"
 else
-	@$(BIN)/python $(PYTEST) -m "not bench" $(ARGS)
+	@$(BIN)/python $(PYTEST) -m "not (bench or image)" $(ARGS)
 endif
 
 # A step of its own: Python 3.11 has no monitoring, and a traced test computes half as long again.
 coverage: models ## run the suite, tell which lines it runs, and fail below the floor in pyproject.toml
-	@$(BIN)/python $(PYTEST) $(BESIDE) --cov -m "not bench" $(ARGS)
+	@$(BIN)/python $(PYTEST) $(BESIDE) --cov -m "not (bench or image)" $(ARGS)
 
 test-bench: models ## the bench from its command lines to its reports, against a real Triton
 	@$(BIN)/python -m pytest --durations 10 -m bench $(ARGS)
+
+.PHONY: test-image
+test-image: models ## build the embedded image with Podman, as root, and run it; skipped where the machine lacks a tool
+	@TORCH_INDEX_URL="$(TORCH_INDEX_URL)" $(BIN)/python -m pytest --durations 10 -m image $(ARGS)
 
 check: models ## lint, type-check and run the tests that need no server and make no model
 	@$(MAKE) --no-print-directory --jobs 2 lint quick-tests
 
 .PHONY: quick-tests
 quick-tests: $(STAMP)
-	@$(BIN)/python $(PYTEST) $(BESIDE) -m "not (serving or browser or bench or slow)" $(ARGS)
+	@$(BIN)/python $(PYTEST) $(BESIDE) -m "not (serving or browser or bench or image or slow)" $(ARGS)
 
 .PHONY: clients
 clients: models ## ask a server with other projects' clients, each from an environment of its own; the table is docs/clients.md

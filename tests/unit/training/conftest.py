@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from fine_tuned import fine_tune_once
 from own_labels import write_queries, write_topics
+from postgresql import PostgreSQL
 
 SOURCE = Path(__file__).resolve().parents[3] / "model_repository"
 WORDS = ("sleeps", "laughs", "runs", "sings", "the", "dog", "a", "cat", "today", "home", "고양이", "park")
@@ -63,6 +64,21 @@ def fine_tuned(sources, tiny_checkpoint, tmp_path_factory):
         return fine_tune_once(task, tiny_checkpoint("bert"), sources[task], tmp_path_factory)
 
     return make
+
+
+@pytest.fixture(scope="module")
+def postgresql():
+    pytest.importorskip("psycopg", reason="the driver of PostgreSQL is not installed")
+    with PostgreSQL() as database:
+        yield database
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def storage(request, tmp_path) -> str:
+    """The URL of a database that several processes share."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'study.db'}"
+    return request.getfixturevalue("postgresql").url
 
 
 @pytest.fixture

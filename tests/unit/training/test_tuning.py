@@ -12,7 +12,6 @@ import optuna
 import pytest
 from fine_tuned import start
 from optuna.trial import TrialState
-from postgresql import PostgreSQL
 from trident_training.cli import app
 from trident_training.commands import steps
 from trident_training.finetune import tuning
@@ -226,21 +225,6 @@ def test_a_killed_search_continues_the_same_study(tiny_checkpoint, toy_data, tmp
     assert after[1].params == before[1].params
 
 
-@pytest.fixture(scope="module")
-def postgresql():
-    pytest.importorskip("psycopg", reason="the driver of PostgreSQL is not installed")
-    with PostgreSQL() as database:
-        yield database
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def storage(request, tmp_path) -> str:
-    """The URL of a database that several processes share."""
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path / 'study.db'}"
-    return request.getfixturevalue("postgresql").url
-
-
 def search_of_one_process(output: Path, storage: str, together) -> None:
     """Search as one of several machines does, whose first trials run at the same time."""
     begun = []
@@ -274,6 +258,20 @@ def test_two_processes_on_one_study_share_the_trials(storage, tmp_path):
     assert ran[0] | ran[1] == {trial.number for trial in study.trials}
     assert all(ran), "one process did everything"
     assert any((output / "best").is_dir() for output in outputs)
+
+
+def test_several_may_begin_at_once_on_a_database_that_is_empty(tmp_path):
+    context = multiprocessing.get_context("fork")
+    storage = f"sqlite:///{tmp_path / 'study.db'}"
+    processes = [
+        context.Process(target=open_study, args=("study", tmp_path / str(each), storage, {"data": "x"}))
+        for each in range(4)
+    ]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(120)
+    assert [process.exitcode for process in processes] == [0] * 4
 
 
 def test_a_database_that_is_restarted_during_a_trial_costs_none(postgresql, tmp_path):

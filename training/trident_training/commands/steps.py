@@ -40,6 +40,11 @@ def describe(task: Task, options: Data, data: Splits) -> None:
     console.print(f"{escape(', '.join(options.sources))}: {sizes} {task.unit}", soft_wrap=True)
 
 
+def begun_with(data: Splits, settings: Settings) -> dict[str, Any]:
+    """Return what must be the same for runs of several processes or hosts to be compared."""
+    return settings.as_dict() | {f"{split}_data": data.digest(split) for split in ("train", "validation")}
+
+
 def train(
     task: Task,
     data: Splits,

@@ -26,10 +26,14 @@ HELP = "Fine-tune several models alike and keep the best."
 
 @dataclass(frozen=True)
 class SweepOptions:
-    """Which models are compared."""
+    """Which models are compared, and by whom."""
 
     models: Annotated[str, Option(help="Paths, hub names or bundled ones, with commas between.")] = ""
     preset: Annotated[str, Option(help="Models by name.")] = ""
+    storage: Annotated[
+        str | None, Option(help="URL of a database over which several processes or hosts share the models.")
+    ] = None
+    study: Annotated[str, Option(help="The sweep's name in its storage.")] = "sweep"
 
     def named(self, presets: Mapping[str, Any]) -> list[str]:
         """Return the models that are asked for by name and by preset.
@@ -51,19 +55,22 @@ def command(task: Task) -> Callable[..., None]:
     """Return the command on a task."""
 
     @with_options(
-        options=Group(SweepOptions),
+        options=Group(SweepOptions, defaults={"study": f"sweep-{task.name}"}),
         candidates=Group(task.candidates or task.choices),
         data=Group(task.data),
         settings=training(task, f"runs/{task.name}-sweep", "model"),
     )
     def sweep(options: SweepOptions, candidates: Any, data: Data, settings: Settings) -> None:
         from trident_training.commands import steps
+        from trident_training.finetune import processes
+        from trident_training.finetune.folder import in_turn
         from trident_training.finetune.run import BEST
         from trident_training.finetune.sweep import best_of
         from trident_training.finetune.sweep import sweep as compare
 
         expanded = task.expand(candidates)
         with reporting("sweep"):
+            processes.refuse_together("sweep")
             models = options.named(task.presets)
             loaded = steps.load(task, data)
 
@@ -77,14 +84,31 @@ def command(task: Task) -> Callable[..., None]:
                 for model in models
                 for name, choices in expanded.items()
             }
-            entries = compare({name: each for name, (_, each) in named.items()}, settings.output, _print_entry)
+            runs = {name: each for name, (_, each) in named.items()}
+            if options.storage:
+                import optuna
+
+                from trident_training.finetune.sharing import share
+                from trident_training.finetune.tuning import open_study
+
+                optuna.logging.set_verbosity(optuna.logging.WARNING)
+                facts = {name: task.facts(choices) for name, (choices, _) in named.items()}
+                begun_with = steps.begun_with(loaded, settings) | {"candidates": facts}
+                study = open_study(options.study, settings.output, options.storage, begun_with)
+                entries = share(study, runs, settings.output, _print_entry, _print_waiting)
+            else:
+                entries = compare(runs, settings.output, _print_entry)
             best = best_of(entries)
-        _report(entries, settings.output)
-        if best is None:
-            raise typer.Exit(1)
-        folder = settings.output / BEST
-        done(f"best: {escape(best.name)}, in {folder}")
-        steps.report(task, loaded, folder, settings.max_length, task.scoring_of(named[best.name][0]))
+        # Of processes that share the folder, one after the other.
+        with in_turn(settings.output):
+            _report(entries, settings.output)
+            if best is None:
+                raise typer.Exit(1)
+            folder = settings.output / BEST
+            here = best.result.best.is_dir()
+            done(f"best: {escape(best.name)}, {f'in {folder}' if here else 'on the machine that ran it'}")
+            if here:
+                steps.report(task, loaded, folder, settings.max_length, task.scoring_of(named[best.name][0]))
 
     sweep.__doc__ = f"Fine-tune {task.model} from several models, evaluate each after every epoch, and keep the best."
     if task.presets:
@@ -102,6 +126,10 @@ def _print_entry(entry: Entry) -> None:
     done(f"{escape(entry.name)}: {best.primary} {best.best_epoch[best.primary]:.3f}, {best.best_name}, in {best.best}")
     if best.collapsed:
         refuse(entry.name, best.collapsed)
+
+
+def _print_waiting(names: list[str]) -> None:
+    console.print(f"Others train {escape(', '.join(names))}; waiting for them.", soft_wrap=True)
 
 
 def _report(entries: list[Entry], output: Path) -> None:

@@ -75,14 +75,15 @@ def command(task: Task) -> Callable[..., None]:
         from optuna.trial import TrialState
 
         from trident_training.commands import steps
+        from trident_training.finetune import processes
         from trident_training.finetune.tuning import COLLAPSED, keep_best, open_study, search
         from trident_training.finetune.tuning_report import write_report
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         with reporting("tune"):
+            processes.refuse_together("tune")
             loaded = steps.load(task, data)
-            digests = {f"{split}_data": loaded.digest(split) for split in ("train", "validation")}
-            begun_with = settings.as_dict() | digests | task.facts(choices) | {"space": repr(options.space())}
+            begun_with = steps.begun_with(loaded, settings) | task.facts(choices) | {"space": repr(options.space())}
             study = open_study(options.study, settings.output, options.storage, begun_with)
 
             def train(settings: Settings, callbacks: Sequence[TrainerCallback]) -> Result:

@@ -38,6 +38,15 @@ def alone(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
+def in_turn(folder: Path) -> Iterator[None]:
+    """Hold a folder, once no other process does that ends at the same time."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / LOCK).open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+@contextmanager
 def reporting_a_full_disk(folder: Path) -> Iterator[None]:
     """Say of whatever fails for want of room that this is why.
 

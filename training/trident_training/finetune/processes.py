@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from trident_training.finetune.settings import SettingsError
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -21,6 +23,16 @@ def count() -> int:
 def is_first() -> bool:
     """Say whether this is the one that writes and prints."""
     return int(os.environ.get("RANK", "0")) == 0
+
+
+def refuse_together(verb: str) -> None:
+    """Refuse what one process does alone.
+
+    Raises:
+        SettingsError: several were started together.
+    """
+    if count() > 1:
+        raise SettingsError(f"{count()} processes cannot {verb} as one; start each by itself, with the same --storage")
 
 
 def wait_for_others() -> None:

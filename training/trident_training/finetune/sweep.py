@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,20 +47,33 @@ def sweep(
     Raises:
         ValueError: two candidates would share a folder.
     """
-    folders = {name: output / _slug(name) for name in candidates}
-    if len(set(folders.values())) < len(folders):
-        raise ValueError(f"two of {', '.join(candidates)} have the same name; give each once")
-    entries: list[Entry] = []
+    folders = folders_of(candidates, output)
+    entries = []
     for name, train in candidates.items():
-        entry: Entry
-        try:
-            entry = Trained(name, train(folders[name]))
-        # Whatever one trips over, the others are still worth having.
-        except Exception as error:
-            entry = Failed(name, one_line(error))
-        entries.append(entry)
-        on_entry(entry)
+        entries.append(attempt(name, train, folders[name]))
+        on_entry(entries[-1])
     return entries
+
+
+def folders_of(names: Iterable[str], output: Path) -> dict[str, Path]:
+    """Return each candidate's folder.
+
+    Raises:
+        ValueError: two would share one.
+    """
+    folders = {name: output / _slug(name) for name in names}
+    if len(set(folders.values())) < len(folders):
+        raise ValueError(f"two of {', '.join(folders)} have the same name; give each once")
+    return folders
+
+
+def attempt(name: str, train: Callable[[Path], Result], folder: Path) -> Entry:
+    """Fine-tune a candidate, or say why that failed."""
+    try:
+        return Trained(name, train(folder))
+    # Whatever one trips over, the others are still worth having.
+    except Exception as error:
+        return Failed(name, one_line(error))
 
 
 def best_of(entries: Sequence[Entry]) -> Trained | None:
@@ -70,12 +83,12 @@ def best_of(entries: Sequence[Entry]) -> Trained | None:
 
 
 def write_reports(entries: Sequence[Entry], output: Path) -> None:
-    """Write ``sweep.md``, ``sweep.csv`` and ``sweep.png``, and copy the best model to ``best/``."""
+    """Write ``sweep.md``, ``sweep.csv`` and ``sweep.png``, and copy the best model to ``best/`` if it was made here."""
     (output / "sweep.md").write_text(markdown(entries))
     _write_csv(entries, output / "sweep.csv")
     _plot(entries, output / "sweep.png")
     best = best_of(entries)
-    if best is not None:
+    if best is not None and best.result.best.is_dir():
         shutil.rmtree(output / BEST, ignore_errors=True)
         shutil.copytree(best.result.best, output / BEST)
 

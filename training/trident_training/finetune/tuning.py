@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fcntl
 import shutil
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -17,10 +18,11 @@ import optuna
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, Trial, TrialState
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from trident_training.finetune.epochs import evaluations
+from trident_training.finetune.folder import in_turn
 from trident_training.finetune.run import BEST, Result
 from trident_training.finetune.settings import Settings, SettingsError
 from trident_training.finetune.space import Space
@@ -123,9 +125,7 @@ def keep_best(study: optuna.Study, output: Path) -> Path | None:
     made = _folder(output, study.best_trial.number) / "run" / BEST
     if not made.is_dir():
         return None
-    # Another process may end at the same time.
-    with (output / LOCK).open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with in_turn(output):
         shutil.rmtree(output / BEST, ignore_errors=True)
         return Path(shutil.copytree(made, output / BEST))
 
@@ -160,7 +160,7 @@ class _Reporter(TrainerCallback):
             raise optuna.TrialPruned
 
 
-def _storage(output: Path, url: str | None) -> BaseStorage:
+def _storage(output: Path, url: str | None, tries: int = 5) -> BaseStorage:
     if url is None:
         return JournalStorage(JournalFileBackend(str(output / STUDY_FILE)))
     try:
@@ -170,6 +170,10 @@ def _storage(output: Path, url: str | None) -> BaseStorage:
         needed = "PostgreSQL's is brought by pip install 'trident-nlp[postgresql]'"
         raise SettingsError(f"the storage's driver is not installed: {needed}. ({error})") from error
     except SQLAlchemyError as error:
+        # Of processes that begin together, all make the tables of an empty database, and one can.
+        if tries and (isinstance(error, IntegrityError) or "already exists" in str(error)):
+            time.sleep(0.2)
+            return _storage(output, url, tries - 1)
         raise SettingsError(f"the storage cannot be used: {str(error).splitlines()[0]}") from error
 
 
@@ -180,25 +184,38 @@ def _folder(output: Path, number: int) -> Path:
 @contextmanager
 def _next_trial(study: optuna.Study, trials: int, output: Path) -> Iterator[Trial | None]:
     """Yield a trial of a killed process, or a new one, or None where there are enough; no other process can take it."""
-    for frozen in study.get_trials(deepcopy=False, states=[TrialState.RUNNING]):
-        with _locked(_folder(output, frozen.number), create=False) as mine:
-            if mine and study.trials[frozen.number].state is TrialState.RUNNING:
-                yield Trial(study, frozen._trial_id)
-                return
-    if len(study.trials) >= trials:
-        yield None
-        return
+    with killed_trial(study, output) as killed:
+        if killed is not None or len(study.trials) >= trials:
+            yield killed
+            return
     trial = study.ask()
-    with _locked(_folder(output, trial.number), create=True):
+    with held(output, trial.number):
         yield trial
 
 
 @contextmanager
-def _locked(folder: Path, *, create: bool) -> Iterator[bool]:
+def killed_trial(study: optuna.Study, output: Path) -> Iterator[Trial | None]:
+    """Yield a trial that a killed process ran in this folder, so that no other can take it; None without one."""
+    for frozen in study.get_trials(deepcopy=False, states=[TrialState.RUNNING]):
+        with _locked(_folder(output, frozen.number)) as mine:
+            if mine and study.trials[frozen.number].state is TrialState.RUNNING:
+                yield Trial(study, frozen._trial_id)
+                return
+    yield None
+
+
+@contextmanager
+def held(output: Path, number: int) -> Iterator[None]:
+    """Hold a trial's folder, which is made."""
+    _folder(output, number).mkdir(parents=True, exist_ok=True)
+    with _locked(_folder(output, number)):
+        yield
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[bool]:
     """Hold a folder's lock, which the kernel takes from a process that dies; yield False where another holds it."""
-    if create:
-        folder.mkdir(parents=True, exist_ok=True)
-    elif not folder.is_dir():
+    if not folder.is_dir():
         yield False
         return
     with (folder / LOCK).open("w") as lock:

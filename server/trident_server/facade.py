@@ -16,9 +16,10 @@ from trident_server.settings import Tls, reachable
 from trident_server.supervised import new_shm_prefix
 
 APPLICATION = "trident_api.app:create_app"
-STOP_GRACE_SECONDS = 10.0
-# Open requests get less than the whole grace, so that uvicorn closes them itself.
-DRAIN_SECONDS = 5
+STOP_GRACE_SECONDS = 18.0
+# Open requests get less than the whole grace, so that uvicorn closes them itself; and enough for a passage of 100,000
+# characters beside others, so that a stop loses none.
+DRAIN_SECONDS = 15
 # Idle connections outlive those of a balancer in front, which are kept for a minute.
 KEPT_ALIVE = {"UVICORN_TIMEOUT_KEEP_ALIVE": "75"}
 

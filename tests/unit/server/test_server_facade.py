@@ -1,6 +1,12 @@
-"""What the facade's process is told by its environment."""
+"""What the facade's process is told by its environment, and how it stops."""
 
+import asyncio
 import os
+import sys
+import threading
+import time
+import urllib.request
+from pathlib import Path
 
 import pytest
 import uvicorn
@@ -51,3 +57,40 @@ def test_idle_connections_are_kept_longer_than_a_balancer_keeps_them(monkeypatch
     assert taken["timeout_keep_alive"] == kept
     monkeypatch.setattr(os, "environ", launch.environment)
     assert command_line.make_context("uvicorn", launch.command[3:]).params["timeout_keep_alive"] == kept
+
+
+SLOW_SECONDS = 7
+
+
+def slow_application():
+    """Return an application that answers requests after some seconds, but for those that ask whether it is ready."""
+
+    async def application(scope, receive, send):
+        if scope["type"] != "http":
+            return
+        if scope["path"] == "/slow":
+            (application.folder / "asked").touch()
+            await asyncio.sleep(SLOW_SECONDS)
+        await send({"type": "http.response.start", "status": 200})
+        await send({"type": "http.response.body", "body": b"whole"})
+
+    application.folder = Path(os.environ["TRIDENT_TEST_FOLDER"])
+    return application
+
+
+def test_a_request_of_several_seconds_is_answered_before_it_stops(monkeypatch, tmp_path):
+    monkeypatch.setenv("TRIDENT_TEST_FOLDER", str(tmp_path))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parent), *sys.path]))
+    application, answers = f"{Path(__file__).stem}:slow_application", []
+    triton = {"triton_url": "127.0.0.1:1", "triton_grpc_url": "127.0.0.1:2"}
+    with FacadeProcess(**triton, log_file=tmp_path / "log", application=application) as facade:
+        url = f"{facade.url}/slow"
+        ask = threading.Thread(target=lambda: answers.append(urllib.request.urlopen(url, timeout=30).read()))
+        ask.start()
+        for _ in range(500):
+            if (tmp_path / "asked").exists():
+                break
+            time.sleep(0.02)
+        facade.stop()
+        ask.join(30)
+    assert answers == [b"whole"]

@@ -121,6 +121,7 @@ def shipped_recipes() -> dict[str, Recipe]:
         recipe("qa", "qa", "small", "en"),
         recipe("qa_ko", "qa", "multilingual", "ko"),
         recipe("sts", "sts", "small"),
+        recipe("sts_base", "sts", "base"),
         recipe("sts_ko", "sts", "multilingual"),
     )
     return {recipe.name: recipe for recipe in recipes}

@@ -354,10 +354,10 @@ def embedding_head(encoder: PreTrainedModel, pooling: Pooling = Pooling.MEAN) ->
 
     tolerances = {
         Precision.FLOAT32: Tolerance(difference=1e-5, cosine=0.99999),
-        # Random tokens now and then tip an attention that sentences do not: of some 2,000 sequences one had 0.973 in
+        # Random tokens now and then tip an attention that sentences do not: of some 2,000 sequences one had 0.18 in
         # bfloat16, and one 0.26 in int8, in sets that lose nothing on their dev sets. The mean is what tells.
-        Precision.BFLOAT16: Tolerance(difference=1.0, cosine=-1.0, mean_cosine=0.9995),
-        Precision.FLOAT16: Tolerance(difference=1.0, cosine=-1.0, mean_cosine=0.9995),
+        Precision.BFLOAT16: Tolerance(difference=1.0, cosine=-1.0, mean_cosine=0.999),
+        Precision.FLOAT16: Tolerance(difference=1.0, cosine=-1.0, mean_cosine=0.999),
         Precision.INT8: Tolerance(difference=1.0, cosine=-1.0, mean_cosine=0.995),
     }
     entry = lambda packed: SentenceEmbedding(packed, pooling.value)  # noqa: E731

@@ -126,7 +126,8 @@ def test_32_threads_share_one_client(client):
     with ThreadPoolExecutor(32) as pool:
         cosines = [cosine for each in pool.map(ask, range(32)) for cosine in each]
     assert len(cosines) >= 32
-    assert min(cosines) > 0.999
+    # In int8 what is at the edge of two numbers becomes either, by what a batch adds up first.
+    assert min(cosines) > 0.998
 
 
 def test_streams_agree_with_lists_and_bad_items_do_not_stop_them(client):

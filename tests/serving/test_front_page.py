@@ -203,7 +203,7 @@ def test_each_shipped_set_has_a_row_with_the_figures_that_its_model_tells_of_its
         assert language == " and ".join(LANGUAGES[each] for each in facts["languages"].split(","))
         assert encoder == (recipe.checkpoint if recipe.checkpoint in MADE else "small")
         for figure in figures.split(", "):
-            # Told by the run that trained them; the page has them through Triton, in bfloat16.
+            # Told by the run that trained them; the page has them through Triton.
             told = facts["metrics"].values()
             assert any(math.isclose(metric, float(figure), rel_tol=0.005) for metric in told), (name, figure)
 

@@ -54,4 +54,4 @@ def test_a_server_is_scored_at_its_models_own_threshold(client: TridentClient, t
     assert [float(each) for each in scores[2:4]] == [1, 1]
     unknown = CliRunner().invoke(app, [*command, "--model", "sts_xx"])
     assert unknown.exit_code == 1
-    assert "it serves sts, sts_ko" in " ".join(unknown.output.split())
+    assert "it serves sts, sts_base, sts_ko" in " ".join(unknown.output.split())

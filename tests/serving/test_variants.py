@@ -51,7 +51,7 @@ def triton(checkpoint, reader, tmp_path_factory, serve_models):
     """A server of the project's own models of similarity, and of variants of theirs and of the reader's."""
     repository = tmp_path_factory.mktemp("repository")
     for folder in MODEL_REPOSITORY.glob("sts*"):
-        if not folder.name.startswith("sts_ko"):
+        if not folder.name.startswith(("sts_ko", "sts_base")):
             shutil.copytree(folder, repository / folder.name, ignore=shutil.ignore_patterns("__pycache__"))
     options = ["--name", "sts_tiny", "--checkpoint", checkpoint, "--max-tokens", 24, "--dtype", "float32"]
     done = CliRunner().invoke(app, ["export", "sts", *map(str, options), "--repository", str(repository)])

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from torch.utils.data import BatchSampler
 from trident_server.ports import free_ports
 from trident_training.cli import app
-from trident_training.finetune import processes
+from trident_training.finetune import processes, run
 from trident_training.finetune.sampling import EpochLengthSampler, PartOfEachBatch
 from trident_training.tasks.sts.choices import Kind
 from trident_training.tasks.sts.pairs import loss_function
@@ -75,13 +75,17 @@ def start(count, arguments):
     """Start processes that train together, as torchrun does, but forked: loading torch takes longer than to train."""
     [port] = free_ports(1)
     together = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(count)}
-    started = []
-    for rank in range(count):
-        environment = together | {"RANK": str(rank), "LOCAL_RANK": str(rank)} if count > 1 else {}
-        process = multiprocessing.get_context("fork").Process(target=train_one, args=(arguments, environment))
-        process.start()
-        started.append(process)
-    return started
+    # Half precision would hide what differs, where a processor trains in it.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run, "_device", lambda: {"use_cpu": True, "bf16": False})
+        return [fork(rank, count, arguments, together) for rank in range(count)]
+
+
+def fork(rank, count, arguments, together):
+    environment = together | {"RANK": str(rank), "LOCAL_RANK": str(rank)} if count > 1 else {}
+    process = multiprocessing.get_context("fork").Process(target=train_one, args=(arguments, environment))
+    process.start()
+    return process
 
 
 def end(processes):

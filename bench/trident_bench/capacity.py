@@ -148,8 +148,8 @@ def simulate(
 
 #: Seconds of a processor. Two cores answered 1,629 sentences a second, one a request, over Triton's HTTP, and 1,277
 #: through the facade, whose process is one (docs/measured.md).
-TRITON = 2 / 1629
-FACADE = 2 / 1277 - TRITON
+TRITON = 2 / 1837
+FACADE = 2 / 1301 - TRITON
 #: Of a request and an embedding through HAProxy, on slower cores (AVX2).
 BALANCER = 0.83e-3
 #: An embedding in JSON, with its head.

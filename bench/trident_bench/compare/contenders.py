@@ -47,6 +47,8 @@ from trident_bench.servers import HOST
 MOST_TOKENS = 256
 IN_FLIGHT = 64
 WINDOWS_IN_FLIGHT = 32
+#: The row that an export in another dtype is compared with.
+BFLOAT16 = "engine-bfloat16-64"
 #: No network is asked for anything, and nobody's usage is reported.
 OFFLINE = {
     "HF_HUB_OFFLINE": "1",
@@ -151,10 +153,6 @@ def make_entries(setting: Setting) -> Entries:
     order = list(Group)
     found.rows.sort(key=lambda row: order.index(row.group))
     return found
-
-
-#: The row of the export that an export in another dtype is compared with.
-BFLOAT16 = "engine-bfloat16-64"
 
 
 def processor_dtype() -> str:

@@ -184,7 +184,7 @@ def digest(recipe: Recipe, target: ModelSet, precision: Precision) -> str:
         (folder, "*"),
         (recipe.adapter, "*.safetensors"),
         (recipe.adapter, "*.json"),
-        *((folder, "*.py") for folder in EXPORTER),
+        *((folder, pattern) for folder in EXPORTER for pattern in ("*.py", "*.txt")),
         *((file.parent, file.name) for file in head_files(recipe.task)),
     )
     for part, pattern in parts:

@@ -20,7 +20,7 @@ from trident_training.export.heads import Head, embedding_head, probability_head
 from trident_training.export.packing import PADDING, PAIR
 from trident_training.export.parity import ParityError, Tolerance, ragged, sample_batches
 from trident_training.export.pipeline import Export
-from trident_training.export.quantizing import quantized
+from trident_training.export.quantizing import SMOOTHINGS, QuantizedLinear, quantized
 
 pytestmark = pytest.mark.every_batch_size
 
@@ -361,6 +361,20 @@ def test_int8_sums_do_not_overflow_and_inputs_that_stand_out_leave_the_others_th
     plain = torch.nn.functional.linear(hidden, linear.weight)
     error = quantized(linear, hidden)(hidden) - linear.bias - plain
     assert error.norm() / plain.norm() < 0.05, "the input that stands out has no weight, and took the others' bits"
+
+
+def test_of_each_layer_so_much_moves_into_the_weight_as_loses_least() -> None:
+    generator = torch.Generator().manual_seed(4)
+    hidden = torch.randn(200, 64, generator=generator)
+    hidden[:, :3] *= 100
+    linear = torch.nn.Linear(64, 16)
+    bounds = torch.stack([hidden.amin(0), hidden.amax(0)])
+
+    def lost(layer: torch.nn.Module) -> float:
+        return (layer(hidden) - linear(hidden)).square().mean().item()
+
+    each = [lost(QuantizedLinear(linear, bounds, smoothing)) for smoothing in SMOOTHINGS]
+    assert lost(quantized(linear, hidden)) == min(each) < max(each)
 
 
 def test_what_int8_changes_too_much_is_refused_or_computed_in_float32(tiny_encoder: Maker) -> None:

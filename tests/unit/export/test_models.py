@@ -135,8 +135,11 @@ def test_whatever_a_model_was_made_from_makes_it_stale(
     with monkeypatch.context() as patch:
         patch.setattr(served, "EXPORTER", folders)
         assert state(recipe, target) is State.FRESH
-        (exporter / "export" / "packing.py").write_text("# changed")
-        assert state(recipe, target) is State.STALE
+        for name in ("packing.py", "sample.txt"):
+            before = (exporter / "export" / name).read_text()
+            (exporter / "export" / name).write_text("# changed")
+            assert state(recipe, target) is State.STALE
+            (exporter / "export" / name).write_text(before)
 
     weights = Path(recipe.checkpoint) / "model.safetensors"
     content = bytearray(weights.read_bytes())
@@ -156,6 +159,27 @@ def test_the_code_of_a_tasks_head_decides_what_an_export_is(
     (tmp_path / "head.py").write_text(files[0].read_text() + "# changed")
     monkeypatch.setattr(served, "head_files", lambda task: [tmp_path / "head.py"])
     assert served.digest(shipped, target, Precision.FLOAT32) != before
+
+
+def test_int8_is_built_anew_where_weights_take_other_bits(
+    recipe: Recipe, target: ModelSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = {}
+    for steps in (63, 127):
+        monkeypatch.setattr(served, "weight_steps", lambda steps=steps: steps)
+        found[steps] = [served.digest(recipe, target, each) for each in (Precision.INT8, Precision.FLOAT32)]
+    assert found[63][0] != found[127][0]
+    assert found[63][1] == found[127][1]
+
+
+def test_int8_is_fitted_to_text_as_the_models_own_tokenizer_frames_it(
+    recipe: Recipe, target: ModelSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = []
+    plain = pipeline.sample
+    monkeypatch.setattr(pipeline, "sample", lambda *arguments: given.append(arguments[0]) or plain(*arguments))
+    served.build(recipe, target, Precision.INT8)
+    assert given == [target.tokenizer_file.read_text()]
 
 
 def test_an_adapters_weights_make_a_model_stale_and_its_card_does_not(

@@ -5,6 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from fastapi import HTTPException
+
+#: Most items that a refusal names.
+MAX_NAMED = 20
+
 
 @dataclass
 class Call:
@@ -44,3 +49,12 @@ class Call:
         """Note which items had a text that was longer than the model takes."""
         self.truncated_items = sorted(items)
         self.truncated |= bool(self.truncated_items)
+
+    def refuse_truncated(self, reason: str) -> None:
+        """Refuse the request, with the reason, where a text was longer than the model takes."""
+        if not self.truncated:
+            return
+        which = ", ".join(map(str, self.truncated_items[:MAX_NAMED]))
+        more = ", ..." if len(self.truncated_items) > MAX_NAMED else ""
+        detail = f"Longer than the model takes, while {reason}: {which or 'the query'}{more}, from 0 on."
+        raise HTTPException(413, detail)

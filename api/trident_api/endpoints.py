@@ -6,6 +6,8 @@ import time
 from collections.abc import Sequence
 from typing import Annotated, Any
 
+import numpy as np
+import numpy.typing as npt
 import orjson
 from fastapi import APIRouter, Body, Path, Query, Request, Response
 from starlette.exceptions import HTTPException
@@ -23,7 +25,7 @@ from trident_api.hub_schemas import (
     QuestionRequest,
     SimilarityRequest,
 )
-from trident_api.inference import Inference, Pairs
+from trident_api.inference import Inference, Pairs, Values
 from trident_api.schemas import (
     EXAMPLE_PAIR,
     EXAMPLE_PASSAGE,
@@ -39,7 +41,9 @@ from trident_api.schemas import (
     Probability,
     Question,
     Questions,
+    Reading,
     SentencePair,
+    SentencePairs,
     Sentences,
     Similarities,
     Similarity,
@@ -114,7 +118,7 @@ async def similarity(body: SimilarityRequest, request: Request) -> Similarities 
         return await hub_endpoints.compare(body, request)
     call, inference = call_and_inference(request)
     pairs = [(each.sentence_1, each.sentence_2) for each in body.pairs]
-    scores, preds = await inference.similarity(call, pairs, body.model)
+    scores, preds = await _compare(pairs, body, call, inference)
     return Similarities(scores=scores.tolist(), preds=preds.astype(int).tolist())
 
 
@@ -127,7 +131,10 @@ async def embed(body: EmbedRequest, request: Request) -> Response:
     if isinstance(body, HubTexts):
         return await hub_endpoints.embed(body, request)
     call, inference = call_and_inference(request)
-    found = await inference.embed(call, body.sentences, body.model, prompt_name=body.prompt_name)
+    found = await inference.embed(
+        call, body.sentences, body.model, prompt_name=body.prompt_name, truncate_left=body.truncate == "left"
+    )
+    _refuse_truncated(body, call)
     # Past pydantic, which would look at every number.
     content = orjson.dumps({"embeddings": found if len(found) else []}, option=orjson.OPT_SERIALIZE_NUMPY)
     return Response(content, media_type="application/json")
@@ -224,8 +231,23 @@ def _items(ensemble: contract.Ensemble, given: Sequence[str | dict[str, str]]) -
 
 
 async def _similarity(pair: SentencePair, call: Call, inference: Inference) -> Similarity:
-    scores, preds = await inference.similarity(call, [(pair.sentence_1, pair.sentence_2)], pair.model)
+    scores, preds = await _compare([(pair.sentence_1, pair.sentence_2)], pair, call, inference)
     return Similarity(score=float(scores[0]), pred=int(preds[0]))
+
+
+async def _compare(
+    pairs: Pairs, body: SentencePair | SentencePairs, call: Call, inference: Inference
+) -> tuple[Values, npt.NDArray[np.bool_]]:
+    found = await inference.similarity(
+        call, pairs, body.model, prompt_name=body.prompt_name, truncate_left=body.truncate == "left"
+    )
+    _refuse_truncated(body, call)
+    return found
+
+
+def _refuse_truncated(body: Reading, call: Call) -> None:
+    if body.truncate == "error":
+        call.refuse_truncated("`truncate` is 'error'")
 
 
 async def _answer(body: Question, call: Call, inference: Inference) -> Answer | list[Answer]:

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import orjson
 from fastapi import APIRouter, Request, Response
-from starlette.exceptions import HTTPException
 from trident_client import contract
 
 from trident_api import problems, tokens
@@ -43,8 +42,6 @@ from trident_api.settings import ApiSettings
 
 #: Paths that take many texts.
 LISTS = ("/", "/predict", "/rerank", "/v1/rerank", "/v2/rerank")
-#: Texts that are too long and are named.
-MAX_NAMED = 20
 #: What CoLA's 0 and 1 mean.
 LABELS = ("unacceptable", "acceptable")
 INFERENCE_ERRORS = problems.responses(413, 415, 422, 429, 500, 502, 503, 504)
@@ -244,8 +241,5 @@ def _best_first(scores: Sequence[float]) -> list[int]:
 
 
 def _refuse_truncated(body: HubOptions, call: Call) -> None:
-    if body.truncate is False and call.truncated:
-        which = ", ".join(map(str, call.truncated_items[:MAX_NAMED]))
-        more = ", ..." if len(call.truncated_items) > MAX_NAMED else ""
-        detail = f"Longer than the model takes, while `truncate` is false: {which or 'the query'}{more}, from 0 on."
-        raise HTTPException(413, detail)
+    if body.truncate is False:
+        call.refuse_truncated("`truncate` is false")

@@ -74,14 +74,12 @@ MOST_TOKENS = 512
 LARGE_WORK = 4096
 #: A text that has more tokens, and is read as a whole, makes its request a giant one: 131,000 letters of a passage.
 GIANT_WORK = 32_768
-#: Embeds, and cuts the beginning of a text that is too long; joins with its like alone.
-EMBED_LEFT = "embed_left"
 #: What a text is to be found by, or to be found for.
 InputType = Literal["query", "passage"]
 #: What sets call the prompts of each.
 PROMPTS: Mapping[InputType, Sequence[str]] = {"query": ("query",), "passage": ("passage", "document")}
-#: Infers the items of one task with a model; and with one model.
-TaskInference = Callable[[str, Sequence[Any]], Awaitable[Sequence[Result]]]
+#: Infers items of one task: with any model, and options of its own; with one.
+TaskInference = Callable[..., Awaitable[Sequence[Result]]]
 ModelInference = Callable[[Sequence[Any]], Awaitable[Sequence[Result]]]
 
 
@@ -126,22 +124,35 @@ class Inference:
             "cola": partial(self._numbers, client.acceptability),
             "sts": partial(self._numbers, client.similarity),
             "embed": partial(self._counted, client.embed),
-            EMBED_LEFT: partial(self._counted, partial(client.embed, truncate="left")),
             "classify": partial(self._counted, partial(client.predict, "classify")),
             "rerank": partial(self._counted, partial(client.predict, "rerank")),
         }
-        # By task and model; only models that are served get one.
-        self._inferences: dict[tuple[str, str], ModelInference] = {}
+        # By task and model, and whether texts lose their beginnings: only models that are served get one.
+        self._inferences: dict[tuple[str, str, bool], ModelInference] = {}
 
     async def acceptability(self, call: Call, sentences: Sequence[str], model: str) -> Values:
         """Return probabilities of being acceptable: float32 ``[n]``, 0 to 1."""
         async with self.request(call, "cola", sentences, model):
             return np.array(await self._values(call, "cola", sentences, model), np.float32)
 
-    async def similarity(self, call: Call, pairs: Pairs, model: str) -> tuple[Values, npt.NDArray[np.bool_]]:
-        """Return cosines, float32 ``[n]``, -1 to 1, and whether each pair is similar, bool ``[n]``."""
+    async def similarity(
+        self,
+        call: Call,
+        pairs: Pairs,
+        model: str,
+        *,
+        prompt_name: str | None = None,
+        truncate_left: bool = False,
+    ) -> tuple[Values, npt.NDArray[np.bool_]]:
+        """Return cosines, float32 ``[n]``, -1 to 1, and whether each pair is similar, bool ``[n]``.
+
+        Arguments as :meth:`embed`'s.
+        """
         async with self.request(call, "sts", pairs, model) as info:
-            cosines = np.array(await self._values(call, "sts", pairs, model), np.float32)
+            if prompt_name is not None:
+                prompt = info.prompt(prompt_name)
+                pairs = [(prompt + one, prompt + other) for one, other in pairs]
+            cosines = np.array(await self._values(call, "sts", pairs, model, truncate_left=truncate_left), np.float32)
         return cosines, cosines >= self._threshold_of(info)
 
     def refuse_where_full(self, work: float) -> None:
@@ -230,7 +241,7 @@ class Inference:
                 texts = [prompt + text for text in texts]
             elif info.prompts and kinds:
                 texts = [_prompt_of(info, kind) + text for kind, text in zip(kinds, texts, strict=True)]
-            rows = await self._values(call, EMBED_LEFT if truncate_left else "embed", texts, model)
+            rows = await self._values(call, "embed", texts, model, truncate_left=truncate_left)
         return np.stack(rows) if rows else np.empty((0, 0), np.float32)
 
     async def answers(
@@ -261,28 +272,35 @@ class Inference:
         call.unknown |= bool(unknown)
         return found
 
-    async def _values(self, call: Call, task: str, items: Sequence[Any], model: str) -> list[Any]:
+    async def _values(
+        self, call: Call, task: str, items: Sequence[Any], model: str, *, truncate_left: bool = False
+    ) -> list[Any]:
         """Return the value of each item, and note in the call what else was found."""
-        if (task, model) not in self._inferences:
-            infer = partial(self._infer, task, model)
-            self._inferences[task, model] = Joiner(infer) if self._joining else infer
-        found = await self._inferences[task, model](items)
+        which = task, model, truncate_left
+        if which not in self._inferences:
+            infer = partial(self._infer, task, model, {"truncate": "left"} if truncate_left else {})
+            self._inferences[which] = Joiner(infer) if self._joining else infer
+        found = await self._inferences[which](items)
         call.note_truncated(index for index, each in enumerate(found) if each.truncated)
         call.unknown |= any(each.unknown for each in found)
         call.tokens += sum(each.tokens for each in found)
         return [each.value for each in found]
 
-    async def _infer(self, task: str, model: str, items: Sequence[Any]) -> Sequence[Result]:
+    async def _infer(self, task: str, model: str, options: Mapping[str, Any], items: Sequence[Any]) -> Sequence[Result]:
         self._metrics.carried.labels(task).observe(len(items))
-        return await self._tasks[task](model, items)
+        return await self._tasks[task](model, items, **options)
 
-    async def _numbers(self, ask: Callable[..., Awaitable[Values]], model: str, items: Sequence[Any]) -> list[Result]:
+    async def _numbers(
+        self, ask: Callable[..., Awaitable[Values]], model: str, items: Sequence[Any], **options: Any
+    ) -> list[Result]:
         truncated: set[int] = set()
         unknown: set[int] = set()
-        values = await ask(items, model=model, on_truncation=truncated.update, on_unknown=unknown.update)
+        values = await ask(items, model=model, on_truncation=truncated.update, on_unknown=unknown.update, **options)
         return [Result(value, index in truncated, index in unknown) for index, value in enumerate(values)]
 
-    async def _counted(self, ask: Callable[..., Awaitable[Any]], model: str, items: Sequence[Any]) -> list[Result]:
+    async def _counted(
+        self, ask: Callable[..., Awaitable[Any]], model: str, items: Sequence[Any], **options: Any
+    ) -> list[Result]:
         truncated: set[int] = set()
         unknown: set[int] = set()
         tokens: list[int] = []
@@ -292,6 +310,7 @@ class Inference:
             on_truncation=truncated.update,
             on_unknown=unknown.update,
             on_token_counts=tokens.extend,
+            **options,
         )
         return [
             Result(value, index in truncated, index in unknown, count)

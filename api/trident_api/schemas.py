@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
 from pydantic.config import JsonDict
@@ -63,7 +63,26 @@ class Pair(BaseModel):
     sentence_2: Sentence
 
 
-class SentencePair(BaseModel):
+PromptName = Annotated[
+    str | None,
+    Field(max_length=100, description="Which prompt of the set, as `/models` lists them, stands in front of a text."),
+]
+Truncate = Annotated[
+    Literal["right", "left", "error"],
+    Field(
+        description="Which end a text loses that is longer than the model takes; `error` refuses it, once it is read."
+    ),
+]
+
+
+class Reading(BaseModel):
+    """How an encoder reads texts."""
+
+    prompt_name: PromptName = None
+    truncate: Truncate = "right"
+
+
+class SentencePair(Reading):
     """Two sentences to compare."""
 
     model_config = ConfigDict(strict=True, json_schema_extra={"examples": [EXAMPLE_PAIR]})
@@ -93,7 +112,7 @@ class Sentences(BaseModel):
     model: str = _model(contract.COLA.name)
 
 
-class SentencePairs(BaseModel):
+class SentencePairs(Reading):
     """Pairs of sentences to compare."""
 
     model_config = ConfigDict(
@@ -104,13 +123,7 @@ class SentencePairs(BaseModel):
     model: str = _model(contract.STS.name)
 
 
-PromptName = Annotated[
-    str | None,
-    Field(max_length=100, description="Which prompt of the set, as `/models` lists them, stands in front of a text."),
-]
-
-
-class Texts(BaseModel):
+class Texts(Reading):
     """Sentences to embed."""
 
     model_config = ConfigDict(
@@ -120,7 +133,6 @@ class Texts(BaseModel):
 
     sentences: list[Sentence] = Field(max_length=contract.EMBED.max_items)
     model: str = _model(contract.STS.name)
-    prompt_name: PromptName = None
 
 
 class AskedQuestion(BaseModel):

@@ -18,7 +18,7 @@ import pyarrow as pa
 from trident_client import contract
 from trident_client._retry import Retry
 from trident_client._sync.client import TridentClient
-from trident_client._tasks import OnBadItem
+from trident_client._tasks import OnBadItem, Truncate
 from trident_client._types import Timeout
 from trident_client.errors import BadInputError
 from trident_client.text import as_text
@@ -129,41 +129,49 @@ class Acceptability(ColumnTask):
         return {"probability": pa.array(np.array(values, np.float32), mask=~taken)}
 
 
-class Similarity(ColumnTask):
-    """``sentence_1`` and ``sentence_2`` to ``similarity``, float32; see :class:`ColumnTask`."""
+class _Encoding(ColumnTask):
+    """What reads texts as an encoder does: with a prompt, and not more than it takes."""
+
+    def __init__(
+        self,
+        url: str | Sequence[str] | None = None,
+        *,
+        prompt_name: str | None = None,
+        truncate: Truncate = "right",
+        **settings: Any,
+    ) -> None:
+        super().__init__(url, **settings)
+        self.reading: dict[str, Any] = {"prompt_name": prompt_name, "truncate": truncate}
+
+
+class Similarity(_Encoding):
+    """``sentence_1`` and ``sentence_2`` to ``similarity``, float32.
+
+    Args:
+        url: as all others but the next two, see :class:`ColumnTask`.
+        prompt_name: which of the set's prompts stands in front of a sentence; its default when None.
+        truncate: which end one loses that is too long, ``right`` or ``left``; ``error`` refuses its row.
+        settings: the others.
+    """
 
     task, ensemble = contract.STS, contract.STS.main
     types: ClassVar = {"similarity": pa.float32()}
 
     def _stream(self, items: Iterable[Any], on_bad_item: OnBadItem) -> Iterator[Any]:
-        return self.client.stream_similarity(items, model=self.model, on_bad_item=on_bad_item)
+        return self.client.stream_similarity(items, model=self.model, on_bad_item=on_bad_item, **self.reading)
 
     def _arrays(self, values: list[Any], taken: Flags) -> dict[str, pa.Array]:
         return {"similarity": pa.array(np.array(values, np.float32), mask=~taken)}
 
 
-class Embed(ColumnTask):
-    """``text`` to ``embedding``, a list of float32 of the model's size.
-
-    Args:
-        url: as all others but the next, see :class:`ColumnTask`.
-        prompt_name: which of the set's prompts stands in front of a text; its default when None.
-        settings: the others.
-    """
+class Embed(_Encoding):
+    """``text`` to ``embedding``, a list of float32 of the model's size; arguments as :class:`Similarity`'s."""
 
     task, ensemble = contract.STS, contract.EMBED
     types: ClassVar = {"embedding": pa.list_(pa.float32())}
 
-    def __init__(
-        self, url: str | Sequence[str] | None = None, *, prompt_name: str | None = None, **settings: Any
-    ) -> None:
-        super().__init__(url, **settings)
-        self.prompt_name = prompt_name
-
     def _stream(self, items: Iterable[Any], on_bad_item: OnBadItem) -> Iterator[Any]:
-        return self.client.stream_embeddings(
-            items, model=self.model, prompt_name=self.prompt_name, on_bad_item=on_bad_item
-        )
+        return self.client.stream_embeddings(items, model=self.model, on_bad_item=on_bad_item, **self.reading)
 
     def _arrays(self, values: list[Any], taken: Flags) -> dict[str, pa.Array]:
         rows = [value for value, good in zip(values, taken, strict=True) if good]

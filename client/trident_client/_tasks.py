@@ -169,6 +169,13 @@ class _Ensemble:
     def token_counts(self, response: Response) -> list[int]:
         return [int(count) for name in self.counts for count in response[name][:, 0]]
 
+    def _truncate(self, truncate: Truncate) -> None:
+        if truncate not in get_args(Truncate):
+            raise BadInputError(f"truncate must be {', '.join(get_args(Truncate))}, got {truncate!r}", self.model)
+        # Only what is not the model's own way is sent: it may have been exported before there was the input.
+        self.numbers = _numbers(self.ensemble, self.model, {"truncate_left": 1 if truncate == "left" else None})
+        self.refuses_truncated = truncate == "error"
+
     def _check_texts(self, items: Sequence[Any], start: int) -> None:
         count, least = len(self.ensemble.inputs), len(self.ensemble.required)
         for index, item in enumerate(items, start):
@@ -228,8 +235,9 @@ class Acceptability(_Scores):
 class Similarity(_Scores):
     """Pairs of sentences to similarities: float32 ``[n]``, cosines in -1..1."""
 
-    def __init__(self, model: str = contract.STS.name) -> None:
+    def __init__(self, model: str = contract.STS.name, *, truncate: Truncate = "right") -> None:
         super().__init__(contract.STS.main, model)
+        self._truncate(truncate)
 
 
 class Relevance(_Scores):
@@ -263,11 +271,7 @@ class Embedding(_Ensemble):
         self, model: str = contract.STS.name, *, count_tokens: bool = False, truncate: Truncate = "right"
     ) -> None:
         super().__init__(contract.EMBED, model)
-        if truncate not in get_args(Truncate):
-            raise BadInputError(f"truncate must be {', '.join(get_args(Truncate))}, got {truncate!r}", self.model)
-        # Only what is not the model's own way is sent: it may have been exported before there was the input.
-        self.numbers = _numbers(self.ensemble, self.model, {"truncate_left": 1 if truncate == "left" else None})
-        self.refuses_truncated = truncate == "error"
+        self._truncate(truncate)
         self.counts = self.ensemble.counts if count_tokens else ()
 
     def values(self, response: Response) -> Any:

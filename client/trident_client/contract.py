@@ -199,6 +199,7 @@ class TaskSpec:
 _TRUNCATED = Output("TRUNCATED_TOKENS", "INT32")
 _UNKNOWN = Output("UNKNOWN_TOKENS", "INT32")
 _COUNTED = Output("TOKEN_COUNT", "INT32")
+_TRUNCATE_LEFT = NumberInput("TRUNCATE_LEFT", "truncate_left", 1, minimum=0)
 _SENTENCE = TextInput("TEXT", "sentence", ("text", "passage"))
 
 COLA = TaskSpec(
@@ -242,6 +243,7 @@ STS = TaskSpec(
             ),
             truncations=("TRUNCATED_TOKENS_1", "TRUNCATED_TOKENS_2"),
             unknowns=("UNKNOWN_TOKENS_1", "UNKNOWN_TOKENS_2"),
+            numbers=(_TRUNCATE_LEFT,),
             items="pairs",
             item="two sentences",
             path="/pred/sentences",
@@ -257,7 +259,7 @@ STS = TaskSpec(
             truncations=("TRUNCATED_TOKENS",),
             unknowns=("UNKNOWN_TOKENS",),
             counts=("TOKEN_COUNT",),
-            numbers=(NumberInput("TRUNCATE_LEFT", "truncate_left", 1, minimum=0),),
+            numbers=(_TRUNCATE_LEFT,),
             items="texts",
             path="/embed",
             list_path="/embed",

@@ -207,6 +207,10 @@ def test_a_long_text_loses_its_beginning_where_it_is_asked_to(client: InferenceS
     assert (float(left @ last), float(right @ first)) == (pytest.approx(1, abs=1e-3), pytest.approx(1, abs=1e-3))
     assert float(left @ right) < 0.9999, "both ends are alike: the test says nothing"
     assert answer.as_numpy("TRUNCATED_TOKENS").tolist() == [[len(words) - kept]] * 2
+    pairs = [text_input("SENTENCE_1", [" ".join(words)] * 2), text_input("SENTENCE_2", [" ".join(words[-kept:])] * 2)]
+    answer = client.infer("sts", [*pairs, number_input("TRUNCATE_LEFT", 1, 0)], client_timeout=120)
+    left, right = answer.as_numpy("SIMILARITY")[:, 0]
+    assert (left, right) == (pytest.approx(1, abs=1e-3), pytest.approx(float(last @ first), abs=1e-2))
 
 
 def test_tokenizers_tell_of_all_tokens_where_they_are_asked_to(client: InferenceServerClient) -> None:

@@ -311,6 +311,8 @@ class AsyncTridentClient:
         model: str = contract.STS.name,
         on_truncation: _tasks.OnTruncation = _tasks.warn_of_truncation,
         on_unknown: _tasks.OnUnknown = _tasks.warn_of_unknown,
+        prompt_name: str | None = None,
+        truncate: _tasks.Truncate = "right",
     ) -> npt.NDArray[np.float32]:
         """Return each pair's cosine, float32 ``[n]``, -1 to 1.
 
@@ -319,8 +321,11 @@ class AsyncTridentClient:
             model: the set of models that compares, as :meth:`models` lists them.
             on_truncation: called with the indices of pairs longer than the encoder takes; warns by default.
             on_unknown: the same of those with words or symbols that the vocabulary cannot read.
+            prompt_name: which of the set's prompts stands in front of each sentence; see :meth:`embed`.
+            truncate: which end a sentence loses that is too long, or ``error``; see :meth:`embed`.
         """
-        return await self._list(_tasks.Similarity(model), pairs, on_truncation, on_unknown)
+        task = _tasks.Similarity(model, truncate=truncate)
+        return await self._list(task, pairs, on_truncation, on_unknown, prompt_name=prompt_name)
 
     def stream_acceptability(
         self,
@@ -440,10 +445,13 @@ class AsyncTridentClient:
         on_unknown: _tasks.OnUnknown = _tasks.warn_of_unknown,
         on_bad_item: _tasks.OnBadItem | None = None,
         concurrency: int | None = None,
+        prompt_name: str | None = None,
+        truncate: _tasks.Truncate = "right",
     ) -> AsyncGenerator[float, None]:
         """Yield each pair's cosine, in order; see :meth:`similarity` and :meth:`stream_acceptability`."""
+        task = _tasks.Similarity(model, truncate=truncate)
         return self._stream(
-            _tasks.Similarity(model), pairs, on_truncation, on_unknown, on_bad_item, concurrency=concurrency
+            task, pairs, on_truncation, on_unknown, on_bad_item, concurrency=concurrency, prompt_name=prompt_name
         )
 
     async def infer(self, request: Request) -> Response:

@@ -312,6 +312,8 @@ class TridentClient:
         model: str = contract.STS.name,
         on_truncation: _tasks.OnTruncation = _tasks.warn_of_truncation,
         on_unknown: _tasks.OnUnknown = _tasks.warn_of_unknown,
+        prompt_name: str | None = None,
+        truncate: _tasks.Truncate = "right",
     ) -> npt.NDArray[np.float32]:
         """Return each pair's cosine, float32 ``[n]``, -1 to 1.
 
@@ -320,8 +322,11 @@ class TridentClient:
             model: the set of models that compares, as :meth:`models` lists them.
             on_truncation: called with the indices of pairs longer than the encoder takes; warns by default.
             on_unknown: the same of those with words or symbols that the vocabulary cannot read.
+            prompt_name: which of the set's prompts stands in front of each sentence; see :meth:`embed`.
+            truncate: which end a sentence loses that is too long, or ``error``; see :meth:`embed`.
         """
-        return self._list(_tasks.Similarity(model), pairs, on_truncation, on_unknown)
+        task = _tasks.Similarity(model, truncate=truncate)
+        return self._list(task, pairs, on_truncation, on_unknown, prompt_name=prompt_name)
 
     def stream_acceptability(
         self,
@@ -441,10 +446,13 @@ class TridentClient:
         on_unknown: _tasks.OnUnknown = _tasks.warn_of_unknown,
         on_bad_item: _tasks.OnBadItem | None = None,
         concurrency: int | None = None,
+        prompt_name: str | None = None,
+        truncate: _tasks.Truncate = "right",
     ) -> Generator[float, None, None]:
         """Yield each pair's cosine, in order; see :meth:`similarity` and :meth:`stream_acceptability`."""
+        task = _tasks.Similarity(model, truncate=truncate)
         return self._stream(
-            _tasks.Similarity(model), pairs, on_truncation, on_unknown, on_bad_item, concurrency=concurrency
+            task, pairs, on_truncation, on_unknown, on_bad_item, concurrency=concurrency, prompt_name=prompt_name
         )
 
     def infer(self, request: Request) -> Response:

@@ -7,12 +7,13 @@ import sys
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
 
 from trident_client import Tls, contract, doctor
+from trident_client._tasks import Truncate
 from trident_client.cli import failures, status, tasks
 from trident_client.cli.answering import (
     TLS,
@@ -37,6 +38,10 @@ from trident_client.cli.answering import (
 from trident_client.cli.pages import page
 
 RawScores = Annotated[bool, typer.Option("--raw-scores", help="Logits in place of scores of 0 to 1.")]
+PromptName = Annotated[
+    str | None, typer.Option(help="Which of the set's prompts stands in front of a text; its default if none.")
+]
+Truncation = Annotated[Truncate, typer.Option(help="Which end a text loses that is too long; error refuses it.")]
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
@@ -104,6 +109,8 @@ def sts(
     model: Annotated[
         str, typer.Option(help="The set of models that compares; see trident models.")
     ] = contract.STS.name,
+    prompt_name: PromptName = None,
+    truncate: Truncation = "right",
     input: Input = None,
     output: Output = None,
     format: Format = None,
@@ -122,7 +129,8 @@ def sts(
     if len(given) % 2:
         fail(f"sentences are compared two by two; {len(given)} were given", failures.USAGE)
     pairs = [{"sentence_1": one, "sentence_2": two} for one, two in zip(given[::2], given[1::2], strict=True)]
-    answer(tasks.sts(model), pairs, **common_options(locals()))
+    settings = _reading(prompt_name, truncate)
+    answer(tasks.sts(model, prompt_name, truncate), pairs, settings=settings, **common_options(locals()))
 
 
 @app.command(help=page("classify"))
@@ -160,6 +168,9 @@ def rerank(
     model: Annotated[
         str, typer.Option(help="The set of models that compares; see trident models.")
     ] = contract.RERANK.name,
+    top_n: Annotated[
+        int | None, typer.Option(min=1, help="So many of the best texts behind a query, the best first; all if none.")
+    ] = None,
     raw_scores: RawScores = False,
     input: Input = None,
     output: Output = None,
@@ -177,22 +188,20 @@ def rerank(
     """Say how well texts belong to a query."""
     if query is not None and not texts:
         fail("give texts behind the query", failures.USAGE)
+    if query is None and top_n is not None:
+        fail("--top-n is of the texts behind a query; give both", failures.USAGE)
     rows = [{"query": query, "text": each} for each in texts or []] if query is not None else []
     settings = {"raw_scores": True} if raw_scores else {}
-    answer(tasks.rerank(model, raw_scores=raw_scores), rows, settings=settings, **common_options(locals()))
+    task = tasks.rerank(model, top_n=top_n, raw_scores=raw_scores)
+    answer(task, rows, settings=settings, **common_options(locals()))
 
 
 @app.command(help=page("embed"))
 def embed(
     texts: Annotated[list[str] | None, typer.Argument(help="Texts to embed.")] = None,
     model: Annotated[str, typer.Option(help="The set of models that embeds; see trident models.")] = contract.STS.name,
-    prompt_name: Annotated[
-        str | None, typer.Option(help="Which of the set's prompts stands in front of a text; its default if none.")
-    ] = None,
-    truncate: Annotated[
-        Literal["right", "left", "error"],
-        typer.Option(help="Which end a text loses that is too long; error refuses it."),
-    ] = "right",
+    prompt_name: PromptName = None,
+    truncate: Truncation = "right",
     input: Input = None,
     output: Output = None,
     format: Format = None,
@@ -207,8 +216,7 @@ def embed(
     quiet: Quiet = False,
 ) -> None:
     """Embed texts as vectors of unit length."""
-    settings = {"prompt_name": prompt_name} if prompt_name is not None else {}
-    settings |= {"truncate": truncate} if truncate != "right" else {}
+    settings = _reading(prompt_name, truncate)
     rows = [{"text": each} for each in texts or []]
     answer(tasks.embed(model, prompt_name, truncate), rows, settings=settings, **common_options(locals()))
 
@@ -320,6 +328,12 @@ def diagnose(
             console.print(f"{part.value}:")
             complete &= doctor.show(doctor.examine(part, ask_servers, named=bool(parts)), console)
     raise typer.Exit(failures.OK if complete else failures.BAD_ROWS)
+
+
+def _reading(prompt_name: str | None, truncate: Truncate) -> dict[str, Any]:
+    """Return what is not the default, as a run is told apart by."""
+    settings: dict[str, Any] = {} if prompt_name is None else {"prompt_name": prompt_name}
+    return settings | ({"truncate": truncate} if truncate != "right" else {})
 
 
 def main() -> None:

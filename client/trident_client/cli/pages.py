@@ -62,7 +62,7 @@ EXAMPLES = {
         "trident classify --input mails.csv --top-k 3 --output labelled.jsonl",
     ),
     "rerank": (
-        'trident rerank "Where does the Danube rise?" "In the Black Forest." "In spring."',
+        'trident rerank "Where does the Danube rise?" "In the Black Forest." "In spring." --top-n 1',
         "trident rerank --input candidates.csv --output scored.parquet",
     ),
     "embed": (

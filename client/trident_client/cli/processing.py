@@ -49,6 +49,10 @@ class Report:
     unknown: int = 0
 
 
+#: A row, and its answer's fields or its problem.
+Outcome = tuple[Row, dict[str, Any] | None, str | None]
+
+
 @dataclass(frozen=True)
 class RowProcessor:
     """How rows are answered.
@@ -65,7 +69,7 @@ class RowProcessor:
     columns: list[str] | None
     on_row: Callable[[Row, str | None], None]
 
-    def answered(self, rows: Iterable[Row], report: Report) -> Iterator[tuple[Row, dict[str, Any] | None, str | None]]:
+    def answered(self, rows: Iterable[Row], report: Report) -> Iterator[Outcome]:
         """Yield each row with its answer's fields or its problem, in order."""
         remaining = iter(rows)
         pending: deque[tuple[Row, str | None]] = deque()
@@ -84,15 +88,13 @@ class RowProcessor:
                     # Told before more are read, so that memory does not grow with them.
                     return
 
-        def count(
-            row: Row, result: dict[str, Any] | None, problem: str | None
-        ) -> tuple[Row, dict[str, Any] | None, str | None]:
+        def count(row: Row, result: dict[str, Any] | None, problem: str | None) -> Outcome:
             report.rows += 1
             report.bad += problem is not None
             self.on_row(row, problem)
             return row, result, problem
 
-        def bad_rows() -> Iterator[tuple[Row, dict[str, Any] | None, str | None]]:
+        def bad_rows() -> Iterator[Outcome]:
             nonlocal pending_bad
             while pending and pending[0][1] is not None:
                 row, problem = pending.popleft()
@@ -130,7 +132,8 @@ class RowProcessor:
         writer = make_writer(stream, kind, columns, self.task.results, source.schema if source else None)
         if not isinstance(writer, JsonWriter):
             rows = _with_columns(rows, columns)
-        for row, result, problem in self.answered(rows, report):
+        answered = self.answered(rows, report)
+        for row, result, problem in answered if self.task.top_n is None else _best(answered, self.task.top_n):
             writer.write(row.values, result, problem)
             if isinstance(writer, JsonWriter):
                 writer.flush()
@@ -221,3 +224,12 @@ def _with_columns(rows: Iterable[Row], columns: list[str]) -> Iterator[Row]:
             problem = f"no column {', '.join(extra)} in the rows before; give the file with --input, or write JSON"
             row = Row(row.number, row.values, row.problem or problem)
         yield row
+
+
+def _best(outcomes: Iterable[Outcome], top_n: int) -> list[Outcome]:
+    """Return so many rows with the best scores, the best first, and behind them those with a problem."""
+    answered = list(outcomes)
+    good = [each for each in answered if each[1] is not None]
+    return sorted(good, key=lambda each: -(each[1] or {})["score"])[:top_n] + [
+        each for each in answered if each[1] is None
+    ]

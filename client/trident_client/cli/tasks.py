@@ -30,6 +30,7 @@ class Task:
         stream: asks the server for items: texts, or tuples where there are several columns.
         fields: makes an answer's fields of what the stream yields.
         optional: how many of the columns, at the end, a row may do without.
+        top_n: how many rows with the best ``score`` are wanted, the best first; all, as they come, when None.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Task:
     stream: Stream
     fields: Callable[[Any], dict[str, Any]]
     optional: int = 0
+    top_n: int | None = None
 
     @property
     def names(self) -> list[str]:
@@ -67,7 +69,7 @@ def cola(model: str) -> Task:
     )
 
 
-def sts(model: str) -> Task:
+def sts(model: str, prompt_name: str | None = None, truncate: Truncate = "right") -> Task:
     """Pairs of sentences to cosines."""
     return Task(
         contract.STS.main.name,
@@ -76,7 +78,13 @@ def sts(model: str) -> Task:
         _columns(contract.STS.main),
         _results(contract.STS.main),
         lambda client, items, on_truncation, on_unknown, on_bad_item: client.stream_similarity(
-            items, model=model, on_truncation=on_truncation, on_unknown=on_unknown, on_bad_item=on_bad_item
+            items,
+            model=model,
+            on_truncation=on_truncation,
+            on_unknown=on_unknown,
+            on_bad_item=on_bad_item,
+            prompt_name=prompt_name,
+            truncate=truncate,
         ),
         lambda value: {"similarity": single_precision(value)},
     )
@@ -107,7 +115,7 @@ def classify(model: str, top_k: int, *, raw_scores: bool = False) -> Task:
     )
 
 
-def rerank(model: str, *, raw_scores: bool = False) -> Task:
+def rerank(model: str, *, top_n: int | None = None, raw_scores: bool = False) -> Task:
     """Queries, each with a text, to how well they belong together."""
     return Task(
         contract.RERANK.main.name,
@@ -119,6 +127,7 @@ def rerank(model: str, *, raw_scores: bool = False) -> Task:
             "rerank", items, model=model, on_truncation=on_truncation, on_unknown=on_unknown, on_bad_item=on_bad_item
         ),
         lambda found: {"score": single_precision(found["logits" if raw_scores else "scores"])},
+        top_n=top_n,
     )
 
 

@@ -90,6 +90,7 @@ def test_texts_are_put_in_order_as_tei_does(api, transport):
     assert len(api.post("/rerank", json={"query": "a", "texts": texts, "top_n": 2}).json()) == 2
 
 
+PAIR = {"sentence_1": "x" * 600, "sentence_2": "b"}
 PROMPTS = {"prompts": {"string_value": '{"query": "query: ", "document": "passage: "}'}}
 
 
@@ -167,6 +168,29 @@ def test_a_text_loses_its_beginning_where_that_is_asked_for(api, transport, dire
     assert all(row[0] > 0 for row in right)
     refused = api.post("/predict", json={"inputs": "a"} | asked)
     assert (refused.status_code, refused.json()["errors"][0]["field"]) == (422, "truncation_direction")
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "column", "sent"),
+    [
+        ("/embed", {"sentences": ["a", "x" * 600]}, "TEXT", ["query: a", "query: " + "x" * 600]),
+        ("/similarity", {"pairs": [PAIR]}, "SENTENCE_2", ["query: b"]),
+        ("/pred/sentences", PAIR, "SENTENCE_1", ["query: " + "x" * 600]),
+    ],
+)
+def test_trident_s_own_forms_have_the_options_too(api, transport, path, body, column, sent):
+    transport.configurations["sts_ko_tokenizer"] = {"parameters": PROMPTS}
+    body = {"model": "sts_ko"} | body
+    asked = api.post(path, json=body | {"truncate": "left", "prompt_name": "query"})
+    assert asked.status_code == 200, asked.text
+    inputs = transport.requests[-1].inputs
+    assert [text.decode() for text in inputs[column][:, 0]] == sent
+    assert inputs["TRUNCATE_LEFT"].tolist() == [[1]] * len(sent)
+    refused = api.post(path, json=body | {"truncate": "error"})
+    assert (refused.status_code, "`truncate` is 'error'" in refused.json()["detail"]) == (413, True)
+    assert "TRUNCATE_LEFT" not in transport.requests[-1].inputs
+    unknown = api.post(path, json=body | {"truncate": "middle"})
+    assert (unknown.status_code, "'right', 'left' or 'error'" in unknown.text) == (422, True)
 
 
 def test_vectors_are_the_models_own_whether_more_is_asked_for_or_not(api):

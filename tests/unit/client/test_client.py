@@ -175,6 +175,27 @@ def test_long_texts_lose_the_end_that_is_said_or_are_refused_by_their_place(tran
             client.embed(["a"], truncate="none")
 
 
+def test_pairs_have_prompts_and_lose_the_end_that_is_said_or_are_refused(transport):
+    prompts = {"prompts": {"string_value": '{"query": "q: "}'}}
+    transport.configurations["sts_tokenizer"] = {"parameters": prompts}
+    pairs = [("a", "b"), ("x" * 1001, "c")]
+    with TridentClient(transport=transport) as client:
+        with pytest.warns(TruncationWarning, match=": 1"):
+            client.similarity(pairs, prompt_name="query", truncate="left")
+        sent = transport.requests[-1].inputs
+        assert sent["TRUNCATE_LEFT"].tolist() == [[1], [1]]
+        assert (sent["SENTENCE_1"][0, 0], sent["SENTENCE_2"][1, 0]) == (b"q: a", b"q: c")
+        bad = {}
+        found = client.stream_similarity(
+            pairs, truncate="error", on_bad_item=lambda index, error: bad.update({index: error.reason})
+        )
+        assert [np.isnan(each) for each in found] == [False, True]
+        assert "TRUNCATE_LEFT" not in transport.requests[-1].inputs
+        assert bad.keys() == {1}
+        with pytest.raises(BadInputError, match=r"pairs\[1\] is longer than the model takes"):
+            client.similarity(pairs, truncate="error")
+
+
 async def test_async_client_gives_the_same(transport):
     texts = ["x" * (1 + index % 200) for index in range(150)]
     async with AsyncTridentClient(transport=AsyncFakeTransport(answer)) as client:

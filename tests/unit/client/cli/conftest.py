@@ -14,17 +14,19 @@ from typer.testing import CliRunner
 
 
 def answer(request: Request) -> dict[str, np.ndarray]:
-    """Answer with a hundredth of the first text's length; refuse the text ``refuse``."""
+    """Answer with a hundredth of the length of the text, the first one of a pair; refuse the text ``refuse``."""
     if request.outputs[0] == "ANSWER":
         return answer_question(request)
-    texts = next(iter(request.inputs.values()))[:, 0]
+    # Of a query and a text, the text is what is scored.
+    texts = request.inputs.get("TEXT_2", next(iter(request.inputs.values())))[:, 0]
     if b"refuse" in texts:
         raise BadInputError(f"TEXT {list(texts).index(b'refuse')} is refused", request.model, server="a:1")
     values = np.array([[len(text) / 100] for text in texts], dtype=np.float32)
     cut = {name: (values > 10).astype(np.int32) for name in request.outputs if name.startswith("TRUNCATED")}
     unknown = np.array([["👍".encode() in text] for text in texts], dtype=np.int32)
     cut |= {name: unknown for name in request.outputs if name.startswith("UNKNOWN")}
-    return {request.outputs[0]: values.repeat(3, axis=1) if request.outputs[0] == "EMBEDDING" else values, **cut}
+    found = {request.outputs[0]: values.repeat(3, axis=1) if request.outputs[0] == "EMBEDDING" else values, **cut}
+    return found | ({"LOGITS": 10 * values} if "LOGITS" in request.outputs else {})
 
 
 def answer_question(request: Request) -> dict[str, np.ndarray]:

@@ -95,6 +95,20 @@ def test_a_text_that_is_too_long_loses_the_end_that_is_said_or_is_a_bad_row(trid
     assert "is longer than the model takes" in long["error"]
     assert ("embedding" in first, "embedding" in last, result.exit_code != 0) == (True, True, True)
     assert trident("embed", "aa", "--truncate", "middle").exit_code == 2
+    transport.configurations["sts_tokenizer"] = {"parameters": {"prompts": {"string_value": '{"query": "q: "}'}}}
+    assert trident("sts", "aa", "bb", "--truncate", "left", "--prompt-name", "query").exit_code == 0
+    sent = transport.requests[-1].inputs
+    assert (sent["TRUNCATE_LEFT"].tolist(), sent["SENTENCE_2"].tolist()) == ([[1]], [[b"q: bb"]])
+
+
+def test_the_best_texts_behind_a_query_are_put_in_order(trident):
+    found = lines(trident("rerank", "q", "aa", "a", "", "aaa", "--top-n", "2").stdout)
+    assert [each["text"] for each in found] == ["aaa", "aa", ""]
+    assert [each["score"] for each in found[:2]] == [0.03, 0.02]
+    assert "is empty" in found[2]["error"]
+    assert [each["text"] for each in lines(trident("rerank", "q", "aa", "a").stdout)] == ["aa", "a"]
+    refused = trident("rerank", "--top-n", "2", stdin=b"q\ta\n")
+    assert (refused.exit_code, "give both" in refused.stderr) == (2, True)
 
 
 def test_standard_input_has_a_row_a_line(trident):

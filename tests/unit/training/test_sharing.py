@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from fine_tuned import run, start
-from trident_training.finetune import sharing, sweep
+from trident_training.finetune import signs, sweep
 from trident_training.finetune.run import Result
 from trident_training.finetune.settings import SettingsError
 from trident_training.finetune.sharing import share
@@ -25,8 +25,8 @@ CONTEXT = multiprocessing.get_context("fork")
 @pytest.fixture(autouse=True)
 def signs_come_fast(monkeypatch):
     """Processes that are forked have these, too."""
-    monkeypatch.setattr(sharing, "SECONDS_BETWEEN_SIGNS", 0.1)
-    monkeypatch.setattr(sharing, "SECONDS_BETWEEN_LOOKS", 0.05)
+    monkeypatch.setattr(signs, "SECONDS_BETWEEN_SIGNS", 0.1)
+    monkeypatch.setattr(signs, "SECONDS_BETWEEN_LOOKS", 0.05)
     # Takes longer than all the rest.
     monkeypatch.setattr(sweep, "_plot", lambda entries, file: None)
 
@@ -134,7 +134,7 @@ def test_each_is_run_by_one_process_and_all_have_the_whole_table(shared, begun, 
 
 
 def test_what_a_killed_process_ran_another_host_runs_again(shared, begun, tmp_path, monkeypatch):
-    monkeypatch.setattr(sharing, "SECONDS_OF_SILENCE", 1.0)
+    monkeypatch.setattr(signs, "SECONDS_OF_SILENCE", 1.0)
     killed = begin(shared, tmp_path / "one", candidates(begun, lambda name: time.sleep(SECONDS)))
     wait_for(begun.read_text)
     killed.kill()
@@ -159,7 +159,7 @@ def test_what_a_killed_process_ran_the_same_command_goes_on_with_at_once(on_sqli
 
 
 def test_a_long_run_is_waited_for_and_its_result_is_everybodys(begun, on_sqlite, tmp_path, monkeypatch):
-    monkeypatch.setattr(sharing, "SECONDS_OF_SILENCE", 2.0)
+    monkeypatch.setattr(signs, "SECONDS_OF_SILENCE", 2.0)
     may_end = CONTEXT.Event()
     other = begin(on_sqlite, tmp_path / "one", candidates(begun, lambda name: may_end.wait(SECONDS)))
     wait_for(begun.read_text)
@@ -173,8 +173,8 @@ def test_a_long_run_is_waited_for_and_its_result_is_everybodys(begun, on_sqlite,
 
 
 def test_a_process_that_was_taken_for_dead_takes_the_others_result(begun, on_sqlite, tmp_path, monkeypatch):
-    monkeypatch.setattr(sharing, "SECONDS_BETWEEN_SIGNS", SECONDS)
-    monkeypatch.setattr(sharing, "SECONDS_OF_SILENCE", 1.0)
+    monkeypatch.setattr(signs, "SECONDS_BETWEEN_SIGNS", SECONDS)
+    monkeypatch.setattr(signs, "SECONDS_OF_SILENCE", 1.0)
 
     silent = CONTEXT.Event()
     other = begin(on_sqlite, tmp_path / "two", candidates(begun), lambda: None, silent)
@@ -232,7 +232,7 @@ def test_processes_that_train_as_one_are_refused(verb, toy_data, tmp_path, monke
 
 @pytest.mark.slow
 def test_a_host_is_killed_and_the_other_one_has_the_sweep(tiny_checkpoint, toy_data, tmp_path, monkeypatch):
-    monkeypatch.setattr(sharing, "SECONDS_OF_SILENCE", 1.0)
+    monkeypatch.setattr(signs, "SECONDS_OF_SILENCE", 1.0)
     models = f"{tiny_checkpoint('distilbert')},{tiny_checkpoint('electra')}"
     options = ["--epochs", 1, "--learning-rate", "3e-3", "--batch-size", 32, "--max-length", 24, "--save-steps", 2]
     shared = [

@@ -14,7 +14,7 @@ from fine_tuned import start
 from optuna.trial import TrialState
 from trident_training.cli import app
 from trident_training.commands import steps
-from trident_training.finetune import tuning
+from trident_training.finetune import signs, tuning
 from trident_training.finetune.run import Result
 from trident_training.finetune.settings import Settings, SettingsError
 from trident_training.finetune.space import Space
@@ -33,8 +33,8 @@ def result(settings: Settings, value: float) -> Result:
     return Result(best, "f1", [{"f1": value, "loss": 1.0, "epoch": 1.0}], {}, None)
 
 
-def run_search(output: Path, trials: int, train, storage: str | None = None) -> optuna.Study:
-    study = open_study("study", output, storage, {"data": "x"})
+def run_search(output: Path, trials: int, train, storage: str | None = None, name: str = "study") -> optuna.Study:
+    study = open_study(name, output, storage, {"data": "x"})
     search(study, trials, SPACE, Settings(output=output), train, lambda trial: None)
     return study
 
@@ -258,6 +258,24 @@ def test_two_processes_on_one_study_share_the_trials(storage, tmp_path):
     assert ran[0] | ran[1] == {trial.number for trial in study.trials}
     assert all(ran), "one process did everything"
     assert any((output / "best").is_dir() for output in outputs)
+
+
+def test_another_trial_takes_the_place_of_one_whose_host_died(storage, tmp_path, monkeypatch):
+    for name, seconds in (("BETWEEN_SIGNS", 0.1), ("BETWEEN_LOOKS", 0.05), ("OF_SILENCE", 1.0)):
+        monkeypatch.setattr(signs, f"SECONDS_{name}", seconds)
+    ran = []
+
+    def train(settings, callbacks):
+        ran.append(settings)
+        return result(settings, settings.learning_rate)
+
+    # Begun on another host, as this one's folder does not have it.
+    with signs.giving_signs(open_study("lost", tmp_path / "none", storage, {"data": "x"}).ask()):
+        study = run_search(tmp_path, 2, train, storage, "lost")
+        assert ([trial.state for trial in study.trials], len(ran)) == ([TrialState.RUNNING, TrialState.COMPLETE], 1)
+    study = run_search(tmp_path, 2, train, storage, "lost")
+    assert [trial.state for trial in study.trials] == [TrialState.FAIL, TrialState.COMPLETE, TrialState.COMPLETE]
+    assert len(ran) == 2
 
 
 def test_several_may_begin_at_once_on_a_database_that_is_empty(tmp_path):

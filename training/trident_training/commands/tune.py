@@ -111,12 +111,14 @@ def command(task: Task) -> Callable[..., None]:
 def _print_trial(trial: FrozenTrial) -> None:
     from optuna.trial import TrialState
 
+    from trident_training.finetune.tuning import FAILURE
+
     if trial.state is TrialState.COMPLETE:
         done(f"trial {trial.number}: {trial.value:.4f}, {_words(trial)}")
     elif trial.state is TrialState.PRUNED:
         console.print(f"[yellow]–[/] trial {trial.number}: behind the others, stopped, {_words(trial)}", soft_wrap=True)
     else:
-        failure = escape(trial.user_attrs.get("failure", "failed"))
+        failure = escape(trial.user_attrs.get(FAILURE, "its process died"))
         console.print(f"[red]✗[/] trial {trial.number}: {failure}, {_words(trial)}", soft_wrap=True)
 
 

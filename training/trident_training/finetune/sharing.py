@@ -12,21 +12,20 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
-from threading import Event, Thread
 
 import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
+from trident_training.finetune import signs
 from trident_training.finetune.epochs import rank
 from trident_training.finetune.run import BEST, Result
+from trident_training.finetune.signs import Watch, giving_signs
 from trident_training.finetune.sweep import Entry, Failed, Trained, attempt, folders_of
 from trident_training.finetune.tuning import held, killed_trial
 
-#: Attributes of a trial: what it trains, for whom, that its process lives, and what came of it.
-CANDIDATE, CLAIM, ALIVE, RESULT, FAILURE = "candidate", "claim", "alive", "result", "failure"
-#: How often a process says that it lives, and looks at what the others do; silent so long, one is taken for dead.
-SECONDS_BETWEEN_SIGNS, SECONDS_BETWEEN_LOOKS, SECONDS_OF_SILENCE = 10.0, 3.0, 60.0
+#: Attributes of a trial: what it trains, for whom, and what came of it.
+CANDIDATE, CLAIM, RESULT, FAILURE = "candidate", "claim", "result", "failure"
 
 
 def share(
@@ -49,7 +48,7 @@ def share(
         ValueError: two candidates would share a folder.
     """
     folders = folders_of(candidates, output)
-    heard: dict[int, tuple[object, float]] = {}
+    watch = Watch(study)
     waiting = False
     # What failed is tried again, as by the same command without a study.
     failed = {name: trial.number for name, trial in _newest(study).items() if trial.state is TrialState.FAIL}
@@ -65,8 +64,8 @@ def share(
         if not waiting:
             on_waiting(running)
             waiting = True
-        time.sleep(SECONDS_BETWEEN_LOOKS)
-        _give_up_the_silent(study, heard)
+        time.sleep(signs.SECONDS_BETWEEN_LOOKS)
+        watch.give_up_the_silent()
 
 
 def _run(
@@ -77,7 +76,7 @@ def _run(
     on_entry: Callable[[Entry], None],
 ) -> None:
     name = trial.user_attrs[CANDIDATE]
-    with _giving_signs(trial):
+    with giving_signs(trial):
         entry = attempt(name, candidates[name], folders[name])
     # Unless this process was given up meanwhile: then it is another one's.
     with suppress(UpdateFinishedTrialError):
@@ -139,38 +138,6 @@ def _newest(study: optuna.Study) -> dict[str, FrozenTrial]:
 
 def _is_lost(trial: FrozenTrial) -> bool:
     return trial.state is TrialState.FAIL and FAILURE not in trial.user_attrs
-
-
-def _give_up_the_silent(study: optuna.Study, heard: dict[int, tuple[object, float]]) -> None:
-    """Mark trials as failed whose process gives no sign; ``heard`` keeps each one's last sign, and when it was new."""
-    for trial in study.get_trials(deepcopy=False, states=[TrialState.RUNNING]):
-        sign = trial.user_attrs.get(ALIVE)
-        before, since = heard.setdefault(trial.number, (sign, time.monotonic()))
-        if sign != before:
-            heard[trial.number] = (sign, time.monotonic())
-        elif time.monotonic() - since > SECONDS_OF_SILENCE:
-            study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
-
-
-@contextmanager
-def _giving_signs(trial: Trial) -> Iterator[None]:
-    """Let the others know that the trial's process lives."""
-    ended = Event()
-
-    def give() -> None:
-        while not ended.is_set():
-            # A database that is away for a moment misses one.
-            with suppress(Exception):
-                trial.set_user_attr(ALIVE, time.time())
-            ended.wait(SECONDS_BETWEEN_SIGNS)
-
-    thread = Thread(target=give, name="signs of life", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join()
 
 
 def _entry(trial: FrozenTrial, folder: Path) -> Entry:

@@ -9,22 +9,25 @@ import fcntl
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import optuna
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, Trial, TrialState
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from trident_training.finetune import signs
 from trident_training.finetune.epochs import evaluations
 from trident_training.finetune.folder import in_turn
 from trident_training.finetune.run import BEST, Result
 from trident_training.finetune.settings import Settings, SettingsError
+from trident_training.finetune.signs import Watch, giving_signs
 from trident_training.finetune.space import Space
 
 STUDY_FILE = "study.log"
@@ -36,6 +39,8 @@ BEGUN_WITH = "begun_with"
 METRIC = "metric"
 #: A trial's attribute: why its best epoch is a collapsed model, or None.
 COLLAPSED = "collapsed"
+#: A trial's attribute: why it failed; one without that was begun by a process that died.
+FAILURE = "failure"
 #: Trials that run to their end before any is judged by their median.
 STARTUP_TRIALS = 4
 
@@ -89,6 +94,8 @@ def search(
 ) -> None:
     """Run trials until the study has so many, whoever ran them; those that were killed here are gone on with first.
 
+    At the end a sign of life is waited for of those that others still run: another trial takes the place of a dead one.
+
     Args:
         study: from :func:`open_study`.
         trials: of all processes together.
@@ -97,25 +104,36 @@ def search(
         train: runs one.
         on_trial: called with every trial that ended here.
     """
+    watch = Watch(study)
     while True:
         with _next_trial(study, trials, settings.output) as trial:
-            if trial is None:
+            if trial is not None:
+                # Unless this process was given up meanwhile.
+                with suppress(UpdateFinishedTrialError), giving_signs(trial):
+                    _run(study, trial, space, settings, train)
+                on_trial(study.trials[trial.number])
+                watch = Watch(study)
+        if trial is None:
+            if watch.give_up_the_silent():
                 return
-            folder = _folder(settings.output, trial.number)
-            try:
-                result = train(replace(_draw(trial, space, settings), output=folder / "run"), [_Reporter(trial)])
-                study.set_user_attr(METRIC, result.primary)
-                trial.set_user_attr(COLLAPSED, result.collapsed)
-                study.tell(trial.number, result.best_epoch[result.primary])
-            except optuna.TrialPruned:
-                study.tell(trial.number, state=TrialState.PRUNED)
-                for checkpoint in (folder / "run").glob("checkpoint-*"):
-                    shutil.rmtree(checkpoint)
-            # Whatever this choice trips over, others are still worth trying.
-            except Exception as error:
-                trial.set_user_attr("failure", f"{type(error).__name__}: {error}")
-                study.tell(trial.number, state=TrialState.FAIL)
-            on_trial(study.trials[trial.number])
+            time.sleep(signs.SECONDS_BETWEEN_LOOKS)
+
+
+def _run(study: optuna.Study, trial: Trial, space: Space, settings: Settings, train: Train) -> None:
+    folder = _folder(settings.output, trial.number)
+    try:
+        result = train(replace(_draw(trial, space, settings), output=folder / "run"), [_Reporter(trial)])
+        study.set_user_attr(METRIC, result.primary)
+        trial.set_user_attr(COLLAPSED, result.collapsed)
+        study.tell(trial.number, result.best_epoch[result.primary])
+    except optuna.TrialPruned:
+        study.tell(trial.number, state=TrialState.PRUNED)
+        for checkpoint in (folder / "run").glob("checkpoint-*"):
+            shutil.rmtree(checkpoint)
+    # Whatever this choice trips over, others are still worth trying.
+    except Exception as error:
+        trial.set_user_attr(FAILURE, f"{type(error).__name__}: {error}")
+        study.tell(trial.number, state=TrialState.FAIL)
 
 
 def keep_best(study: optuna.Study, output: Path) -> Path | None:
@@ -185,12 +203,18 @@ def _folder(output: Path, number: int) -> Path:
 def _next_trial(study: optuna.Study, trials: int, output: Path) -> Iterator[Trial | None]:
     """Yield a trial of a killed process, or a new one, or None where there are enough; no other process can take it."""
     with killed_trial(study, output) as killed:
-        if killed is not None or len(study.trials) >= trials:
+        if killed is not None or _begun(study) >= trials:
             yield killed
             return
     trial = study.ask()
     with held(output, trial.number):
         yield trial
+
+
+def _begun(study: optuna.Study) -> int:
+    """Return how many trials there are, without those whose process died."""
+    lost = (each.state is TrialState.FAIL and FAILURE not in each.user_attrs for each in study.trials)
+    return len(study.trials) - sum(lost)
 
 
 @contextmanager

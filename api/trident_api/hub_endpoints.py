@@ -17,6 +17,7 @@ from trident_client import contract
 from trident_api import problems, tokens
 from trident_api.call import Call
 from trident_api.hub_schemas import (
+    Decode,
     Document,
     HubJudged,
     HubOptions,
@@ -37,7 +38,7 @@ from trident_api.hub_schemas import (
 )
 from trident_api.inference import Inference, InputType, Values
 from trident_api.openai_endpoints import OPENAI_ERRORS
-from trident_api.schemas import Answer
+from trident_api.schemas import Answer, rows_of
 from trident_api.settings import ApiSettings
 
 #: Paths that take many texts.
@@ -173,6 +174,14 @@ async def tokenize(body: Tokenize, request: Request) -> Response:
     answer = [[each for each in row if not (each["special"] and body.add_special_tokens is False)] for row in found]
     # Past pydantic, which would look at every token.
     return Response(orjson.dumps(answer), media_type="application/json")
+
+
+@router.post("/decode", responses=INFERENCE_ERRORS)
+async def decode(body: Decode, request: Request) -> list[str]:
+    """Return the text that token ids stand for, in a list: of one text, or of each."""
+    call, inference = _call_and_inference(request)
+    rows = rows_of(body.ids)
+    return await tokens.decode(inference, call, rows, body.model, with_special=body.skip_special_tokens is False)
 
 
 @router.get("/info")

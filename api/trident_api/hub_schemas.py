@@ -18,6 +18,7 @@ from trident_api.schemas import (
     Sentence,
     SentencePairs,
     Texts,
+    TokenIds,
 )
 
 MAX_ITEMS = contract.EMBED.max_items
@@ -211,6 +212,16 @@ class Tokenize(BaseModel):
     def texts(self) -> list[str]:
         """The texts as a list."""
         return [self.inputs] if isinstance(self.inputs, str) else self.inputs
+
+
+class Decode(BaseModel):
+    """Token ids to turn into text again."""
+
+    model_config = ConfigDict(strict=True, json_schema_extra={"examples": [{"ids": [101, 1037, 4937, 102]}]})
+
+    ids: TokenIds = Field(description="A text's token ids of the model's own tokenizer, or a list of such lists.")
+    model: Annotated[str | None, Field(max_length=100, description="The set of models; `sts` by default.")] = None
+    skip_special_tokens: bool | None = Field(None, description="`false` keeps those that frame a text.")
 
 
 class Token(BaseModel):

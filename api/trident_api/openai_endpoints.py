@@ -16,10 +16,8 @@ from trident_api import problems, tokens
 from trident_api.call import Call
 from trident_api.catalogue import Catalogue, UnknownModelError
 from trident_api.inference import Inference, InputType, Values
-from trident_api.schemas import SHAPE_TAG, PromptName, Sentence, Whole
+from trident_api.schemas import MAX_INPUTS, SHAPE_TAG, PromptName, Sentence, TokenIds, Whole, rows_of
 
-#: As many as OpenAI takes.
-MAX_INPUTS = 2048
 #: Paths that take many texts.
 LISTS = ("/v1/embeddings",)
 #: What is not accepted is a 400 to OpenAI's clients, and an unknown model a 404.
@@ -53,10 +51,6 @@ def _no_token_ids(given: Any) -> Any:
 
 def _one_or_more(given: Any) -> str:
     return SHAPE_TAG + ("texts" if isinstance(given, list) else "text")
-
-
-def _one_or_more_ids(given: Any) -> str:
-    return SHAPE_TAG + ("rows" if isinstance(given, list) and given and isinstance(given[0], list) else "row")
 
 
 class EmbeddingOptions(BaseModel):
@@ -110,10 +104,6 @@ class EmbeddingRequest(EmbeddingOptions):
         return await inference.embed(call, texts, model, prompt_name=self.prompt_name, kinds=kinds)
 
 
-#: Of half a million numbers, one that is no number is told of, and no more.
-Ids = Annotated[list[int], Field(min_length=1, fail_fast=True)]
-
-
 class TokenIdsRequest(EmbeddingOptions):
     """Token ids to embed, which go to the encoder as they are."""
 
@@ -121,11 +111,7 @@ class TokenIdsRequest(EmbeddingOptions):
         json_schema_extra={"examples": [{"input": [101, 1037, 2158, 102], "model_token_ids": True}]}
     )
 
-    input: Annotated[
-        Annotated[Ids, Tag(SHAPE_TAG + "row")]
-        | Annotated[list[Ids], Field(min_length=1, max_length=MAX_INPUTS, fail_fast=True), Tag(SHAPE_TAG + "rows")],
-        Discriminator(_one_or_more_ids),
-    ] = Field(
+    input: TokenIds = Field(
         description="A text's token ids, or a list of such lists; with those that frame a text, as `/tokenize` has."
     )
     model_token_ids: Literal[True] = Field(description="Says that the ids are of the tokenizer of `model`.")
@@ -134,11 +120,9 @@ class TokenIdsRequest(EmbeddingOptions):
 
     async def embed(self, inference: Inference, call: Call, model: str) -> Values:
         """Return the embeddings: float32 ``[n, dim]``."""
-        rows = [each for each in self.input if isinstance(each, list)]
-        if not rows:
-            ids = [each for each in self.input if isinstance(each, int)]
-            return await tokens.embed(inference, call, [ids], model, "input")
-        return await tokens.embed(inference, call, rows, model, "input.{}")
+        rows = rows_of(self.input)
+        field = "input.{}" if isinstance(self.input[0], list) else "input"
+        return await tokens.embed(inference, call, rows, model, field)
 
 
 def _what_is_embedded(body: Any) -> str:

@@ -53,7 +53,6 @@ OPENAI_CODES = {401: "invalid_api_key", 413: "request_too_large", 429: "rate_lim
 OPENAI_ENDPOINTS = {"/embeddings", "/chat/completions", "/completions", "/responses"}
 #: What text-embeddings-inference has beside, and why it is not here.
 NOT_SERVED = {
-    "/decode": "No model turns token ids into text; /tokenize tells of each token which characters it stands for.",
     "/embed_all": "The models answer with one vector a text, and not with its tokens'; /embed gives that.",
     "/embed_sparse": "No model gives sparse vectors; /embed gives dense ones.",
 }

@@ -36,6 +36,30 @@ Whole = Annotated[int, WHOLE]
 # Begins the tags that tell shapes apart; they stand in the location of an error and are no field.
 SHAPE_TAG = "shape:"
 
+#: As many texts, or texts' token ids, as OpenAI takes.
+MAX_INPUTS = 2048
+#: Of half a million numbers, one that is no number is told of, and no more.
+_Ids = Annotated[list[int], Field(min_length=1, fail_fast=True)]
+
+
+def _row_or_rows(given: Any) -> str:
+    return SHAPE_TAG + ("rows" if isinstance(given, list) and given and isinstance(given[0], list) else "row")
+
+
+#: A text's token ids, or those of each of several.
+TokenIds = Annotated[
+    Annotated[_Ids, Tag(SHAPE_TAG + "row")]
+    | Annotated[list[_Ids], Field(min_length=1, max_length=MAX_INPUTS, fail_fast=True), Tag(SHAPE_TAG + "rows")],
+    Discriminator(_row_or_rows),
+]
+
+
+def rows_of(ids: list[int] | list[list[int]]) -> list[list[int]]:
+    """Return token ids as a list for each text."""
+    rows = [each for each in ids if isinstance(each, list)]
+    return rows or [[each for each in ids if isinstance(each, int)]]
+
+
 EXAMPLE_PASSAGE: JsonDict = {"passage": "I are a boy"}
 EXAMPLE_QUESTION: JsonDict = {
     "question": "Where does the Danube rise?",

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import orjson
 from trident_client import Request, contract
 
@@ -15,6 +16,8 @@ from trident_api.problems import FieldProblem, InvalidRequestError
 
 #: The tasks whose sets of models take texts by a tokenizer that tells of them, the first being asked by default.
 TOKENIZED = (contract.STS.name, contract.COLA.name, contract.CLASSIFY.name, contract.RERANK.name)
+#: Token ids of a text that are turned into text, and the greatest where a set does not say how many it has.
+MAX_IDS, MAX_ID = 10_000, 2**31
 #: Fills the shorter rows of a request; the encoder drops it.
 PADDING = -1
 
@@ -72,15 +75,50 @@ async def embed(inference: Inference, call: Call, rows: Sequence[Sequence[int]],
     call.tokens = sum(map(len, rows))
     found = []
     async with inference.request(call, contract.EMBED.name, rows, model, work=call.tokens):
-        for start in range(0, len(rows), contract.MAX_BATCH):
-            part = rows[start : start + contract.MAX_BATCH]
-            padded = np.full((len(part), max(map(len, part))), PADDING, np.int32)
-            for row, ids in zip(padded, part, strict=True):
-                row[: len(ids)] = ids
+        for padded in _batches(rows):
             output = contract.EMBED.output.tensor
             request = Request(f"{model}_{contract.STS.network}", {"INPUT_IDS": padded}, (output,))
             found.append((await inference.client.infer(request))[output])
     return np.concatenate(found)
+
+
+async def decode(
+    inference: Inference, call: Call, rows: Sequence[Sequence[int]], model: str | None, *, with_special: bool
+) -> list[str]:
+    """Return what token ids stand for, a text a row.
+
+    Args:
+        inference: asks Triton.
+        call: of the request.
+        rows: ids of the set's own tokenizer.
+        model: as of :func:`tell`.
+        with_special: whether special tokens are in the text.
+
+    Raises:
+        InvalidRequestError: an id is none of the set's, or a row has no ids or too many.
+        TridentError: as every inference.
+    """
+    info = await inference.find(model, *TOKENIZED)
+    for place, ids in enumerate(rows):
+        if fault := _at_fault(ids, info.vocabulary or MAX_ID, MAX_IDS):
+            raise InvalidRequestError([FieldProblem(field=f"ids.{place}", detail=f"{fault} ({info.name})")])
+    found: list[str] = []
+    async with inference.request(call, info.task, rows, info.name, work=sum(map(len, rows))):
+        for padded in _batches(rows):
+            inputs = {"IDS": padded, "WITH_SPECIAL": np.full((len(padded), 1), with_special, np.int32)}
+            answer = await inference.client.infer(Request(f"{info.name}_tokenizer", inputs, ("DECODED",)))
+            found += [text.decode() for text in answer["DECODED"][:, 0]]
+    return found
+
+
+def _batches(rows: Sequence[Sequence[int]]) -> Iterator[npt.NDArray[np.int32]]:
+    """Yield the ids of as many texts as a batch takes, the shorter rows padded."""
+    for start in range(0, len(rows), contract.MAX_BATCH):
+        part = rows[start : start + contract.MAX_BATCH]
+        padded = np.full((len(part), max(map(len, part))), PADDING, np.int32)
+        for row, ids in zip(padded, part, strict=True):
+            row[: len(ids)] = ids
+        yield padded
 
 
 def _at_fault(ids: Sequence[int], vocabulary: int, longest: int) -> str:

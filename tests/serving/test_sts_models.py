@@ -226,6 +226,13 @@ def test_tokenizers_tell_of_all_tokens_where_they_are_asked_to(client: Inference
     assert plain.as_numpy("TOKENS") is None
     # What the encoder gets is the beginning of that, framed again.
     assert plain.as_numpy("INPUT_IDS")[0, :-1].tolist() == [each[0] for each in tokens[: MAX_TOKENS - 1]]
+    ids = InferInput("IDS", [1, len(tokens)], "INT32").set_data_from_numpy(
+        np.array([[each[0] for each in tokens]], np.int32)
+    )
+    (decoded,) = client.infer("sts_tokenizer", [ids], client_timeout=60).as_numpy("DECODED")[:, 0]
+    assert decoded.decode() == "playing guitars, unbelievably! " + " ".join(["cat"] * 400)
+    with pytest.raises(InferenceServerException, match="TEXT is missing"):
+        client.infer("sts_tokenizer", [number_input("WITH_TOKENS", 1)], client_timeout=60)
 
 
 def test_padding_alone_is_a_zero_vector_and_the_server_lives_on(client: InferenceServerClient) -> None:

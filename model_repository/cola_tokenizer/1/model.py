@@ -16,6 +16,7 @@ PADDING = -1
 # Stands between the two texts of a pair: the encoder parts them there, or gives what follows the second token type.
 PAIR = -2
 MOST_BYTES = 1_000_000
+MOST_IDS = 640_000
 # Characters that are tokenized at a time: an encoding takes a hundred times its text in memory.
 CHARACTERS_AT_A_TIME = 1_000_000
 
@@ -53,6 +54,9 @@ class TritonPythonModel:
         for index, request in enumerate(requests):
             spans.append([])
             try:
+                if pb_utils.get_input_tensor_by_name(request, "IDS") is not None:
+                    told[index] = self.decoded(request)
+                    continue
                 for side in self.sides(request):
                     spans[index].append(slice(len(rows), len(rows) + len(side)))
                     rows += side
@@ -88,6 +92,8 @@ class TritonPythonModel:
             BadTextError: see :func:`decode`.
         """
         found = []
+        if pb_utils.get_input_tensor_by_name(request, "TEXT") is None:
+            raise BadTextError("TEXT is missing; a request with TEXT, or with IDS, is accepted")
         for name in ("TEXT", "TEXT_2"):
             tensor = pb_utils.get_input_tensor_by_name(request, name)
             if tensor is not None:
@@ -108,6 +114,25 @@ class TritonPythonModel:
             raise BadTextError(f"TEXT has {total} bytes together; WITH_TOKENS takes at most {MOST_BYTES}")
         tokens = [[self.tokens(text.decode()).encode()] for text in texts]
         return [pb_utils.Tensor("TOKENS", np.array(tokens, dtype=np.object_))]
+
+    def decoded(self, request):
+        """Return the tensor of what token ids stand for.
+
+        Raises:
+            BadTextError: there are no ids, more than are decoded at once, or one that is none of the vocabulary's.
+        """
+        rows = pb_utils.get_input_tensor_by_name(request, "IDS").as_numpy()
+        size = self.tokenizer.get_vocab_size()
+        if not 1 <= (count := int((rows != PADDING).sum())) <= MOST_IDS:
+            raise BadTextError(f"IDS has {count} ids together; 1 to {MOST_IDS} are accepted")
+        if wrong := rows[(rows >= size) | (rows < PADDING)].tolist():
+            raise BadTextError(f"IDS has {wrong[0]}; 0 to {size - 1} are accepted, and {PADDING} for padding")
+        with_special = flags(request, "WITH_SPECIAL") or [False] * len(rows)
+        texts = [
+            [self.tokenizer.decode(row[row != PADDING].tolist(), skip_special_tokens=not each).encode()]
+            for row, each in zip(rows, with_special, strict=True)
+        ]
+        return [pb_utils.Tensor("DECODED", np.array(texts, dtype=np.object_))]
 
     def tokens(self, text):
         """Return all tokens of a text, also those that are cut off, as a JSON list of lists.
@@ -231,11 +256,13 @@ def marked(encoding):
 
 
 def output_tensors(sides):
-    """Make one request's outputs: a row for each text or pair, padded to the longest.
+    """Make one request's outputs: a row for each text or pair, padded to the longest; none where there is no text.
 
     ``sides``: of the texts, or of the first and of the second ones of pairs, the ids, how many more were cut off, and
     how many of the ids are the unknown token's.
     """
+    if not sides:
+        return []
     rows = []
     for (first, *_), *others in zip(*sides, strict=True):
         ids = list(first)

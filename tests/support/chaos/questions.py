@@ -49,6 +49,7 @@ GOOD = [
     Question("/similarity", {"inputs": {"source_sentence": SENTENCES[0], "sentences": SENTENCES[1:]}}),
     Question("/predict", {"inputs": SENTENCES}),
     Question("/tokenize", {"inputs": SENTENCES}),
+    Question("/decode", {"ids": [[101, 2158, 102], [101, 102]], "skip_special_tokens": False}),
     Question("/rerank", {"query": SENTENCES[0], "texts": SENTENCES, "return_text": True}),
     Question("/v1/rerank", {"query": SENTENCES[3], "documents": SENTENCES}, sent={"headers": {"x-request-id": "one"}}),
     Question("/v2/rerank", {"query": SENTENCES[0], "documents": SENTENCES}, sent={"headers": {"x-request-id": "two"}}),

@@ -30,6 +30,13 @@ def _answer_by_length(request: Request) -> Response:
         unknown = np.array([["👍".encode() in text] for text in request.inputs["TEXT"][:, 0]], dtype=np.int32)
         counts = {"TRUNCATED_TOKENS": np.int32(lengths > 500), "UNKNOWN_TOKENS": unknown}
         return {"PROBABILITY": np.float32(lengths / 100), **counts}
+    if "IDS" in request.inputs:
+        rows = [[each for each in row if each != -1] for row in request.inputs["IDS"].tolist()]
+        kept = request.inputs["WITH_SPECIAL"][:, 0]
+        texts = [
+            " ".join(str(each) for each in row if each < 100 or flag) for row, flag in zip(rows, kept, strict=True)
+        ]
+        return {"DECODED": np.array([[text.encode()] for text in texts], np.object_)}
     if "WITH_TOKENS" in request.inputs:
         return {"TOKENS": np.array([[_told(text.decode())] for text in request.inputs["TEXT"][:, 0]], np.object_)}
     if request.model == "qa":

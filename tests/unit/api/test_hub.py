@@ -232,12 +232,42 @@ def test_a_prompt_s_tokens_stand_at_no_character_of_the_text(api, transport):
     assert api.post("/tokenize", json=asked).json() == [[CLS, prompt, word("a", 0), word("b", 2), SEP]]
 
 
-@pytest.mark.parametrize("path", ["/decode", "/embed_all", "/embed_sparse"])
+def test_ids_are_turned_into_text_as_tei_does(api, transport):
+    ids = [[101, 7, 102], [101, 8, 9, 102]]
+    assert api.post("/decode", json={"ids": ids}).json() == ["7", "8 9"]
+    assert transport.requests[-1].inputs["IDS"].tolist() == [[101, 7, 102, -1], [101, 8, 9, 102]]
+    assert api.post("/decode", json={"ids": ids[0], "skip_special_tokens": False}).json() == ["101 7 102"]
+    many = {"ids": [[each] for each in range(70)], "model": "cola"}
+    assert api.post("/decode", json=many).json() == [str(each) for each in range(70)]
+    assert [(each.model, len(each.inputs["IDS"])) for each in transport.requests[-2:]] == [
+        ("cola_tokenizer", 64),
+        ("cola_tokenizer", 6),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("ids", "said"),
+    [
+        ([[5], [1000]], "holds the token id 1000; the vocabulary has 0 to 999"),
+        ([[5], [-1]], "holds the token id -1"),
+        ([[5] * 10_001], "has 10001 token ids; 1 to 10000 are accepted"),
+        ([[5], []], "at least 1 item"),
+        ([], "at least 1 item"),
+        (["a"], "valid integer"),
+        ([[5]] * 2049, "at most 2048"),
+        ("a", "valid list"),
+    ],
+)
+def test_ids_that_are_none_are_refused_by_their_place(api, ids, said):
+    answer = api.post("/decode", json={"ids": ids})
+    assert (answer.status_code, said in answer.text) == (422, True), answer.text
+
+
+@pytest.mark.parametrize("path", ["/embed_all", "/embed_sparse"])
 def test_teis_paths_that_are_not_served_say_what_is(api, path):
     answer = api.post(path, json={"inputs": "a"})
     assert (answer.status_code, answer.headers["content-type"]) == (404, "application/problem+json")
-    served = "/tokenize" if path == "/decode" else "/embed "
-    assert served in answer.json()["detail"]
+    assert "/embed " in answer.json()["detail"]
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 from trident_client import text
 
 WORDS = [
@@ -46,6 +46,7 @@ def model(tmp_path_factory: pytest.TempPathFactory, fake_triton: Any, repository
     tokenizer = Tokenizer(models.WordPiece({word: index for index, word in enumerate(WORDS)}, unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.BertNormalizer(strip_accents=False, handle_chinese_chars=False)
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.decoder = decoders.WordPiece()
     tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]", special_tokens=[("[CLS]", CLS), ("[SEP]", SEP)]
     )
@@ -357,3 +358,33 @@ def test_long_texts_are_tokenized_in_parts_and_answered_the_same(
         assert {name: value.tolist() for name, value in one.outputs.items()} == {
             name: value.tolist() for name, value in other.outputs.items()
         }
+
+
+def test_ids_are_turned_into_text_beside_other_requests(model: Any, fake_triton: Any) -> None:
+    ids = np.array([[CLS, 4, 12, 13, SEP], [6, -1, -1, -1, -1], [CLS, SEP, -1, -1, -1]], np.int32)
+    plain = fake_triton.request(TEXT=fake_triton.texts("the cat"))
+    wanted = np.array([[0], [0], [1]], np.int32)
+    asked, bare, both = model.execute(
+        [fake_triton.request(IDS=ids, WITH_SPECIAL=wanted), fake_triton.request(IDS=ids[:1]), plain]
+    )
+    assert [text.decode() for text in asked.outputs["DECODED"][:, 0]] == ["the 고양", "sat", "[CLS] [SEP]"]
+    assert [text.decode() for text in bare.outputs["DECODED"][:, 0]] == ["the 고양"]
+    assert set(asked.outputs) == {"DECODED"}
+    assert pieces(both)[1:-1] == ["the", "cat"]
+
+
+@pytest.mark.parametrize(
+    ("inputs", "said"),
+    [
+        ({}, "TEXT is missing"),
+        ({"IDS": np.full((2, 3), -1, np.int32)}, "IDS has 0 ids"),
+        ({"IDS": np.ones((64, 10_001), np.int32)}, "1 to 640000 are accepted"),
+        ({"IDS": np.array([[4, 99_999]], np.int32)}, "IDS has 99999; 0 to"),
+        ({"IDS": np.array([[4, -2]], np.int32)}, "IDS has -2; 0 to"),
+    ],
+)
+def test_ids_that_are_none_harm_nobody(model: Any, fake_triton: Any, inputs: Any, said: str) -> None:
+    good = fake_triton.request(TEXT=fake_triton.texts("the cat"))
+    bad, answered = model.execute([fake_triton.request(**inputs), good])
+    assert said in str(bad.error)
+    assert pieces(answered)[1:-1] == ["the", "cat"]

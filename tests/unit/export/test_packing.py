@@ -1,5 +1,7 @@
 """The laid out row: nothing real is lost, nothing padded is kept, and hardly a slot is free."""
 
+import bisect
+import itertools
 import random
 
 import pytest
@@ -12,6 +14,7 @@ from trident_training.export.packing import (
     fill_slots,
     first_tokens,
     lay_out,
+    lay_out_tightly,
     max_tokens,
     mean_tokens,
     pack,
@@ -142,6 +145,17 @@ def test_short_sequences_share_rows_no_wider_than_they_need() -> None:
     assert lay_out([ROW] * 3)[0] == [3, ROW, 0]
     # What is left for the last row fills less than seven eighths of it.
     assert lay_out([20, 20, 12, 12, 10])[0] == [2, ROW, 1, 1, 10, 0]
+
+
+@pytest.mark.parametrize("size", [*range(5, 40), 50, 90])
+def test_sequences_of_one_length_leave_few_slots_free(size: int) -> None:
+    table, starts, slots = lay_out_tightly([size] * 64)
+    assert slots <= 1.18 * 64 * size
+    # Every sequence stands in one row, beside no other.
+    widths = [width for rows, width in zip(table[::3], table[1::3], strict=True) for _ in range(rows)]
+    ends = list(itertools.accumulate(widths))
+    assert all(start + size <= ends[bisect.bisect(ends, start)] for start in starts)
+    assert all(other - one >= size for one, other in itertools.pairwise(sorted(starts)))
 
 
 def test_mean_first_and_largest_token_of_each_sequence_in_the_order_of_the_input() -> None:

@@ -205,11 +205,13 @@ def _export_parameter(ensemble: Path, configuration: str) -> str:
     for name in STEP.findall(configuration):
         try:
             report = json.loads((ensemble.parent / name / FIRST / REPORT).read_text())
-            told = json.dumps({key: report[key] for key in TOLD})
+            told = {key: report[key] for key in TOLD}
         except (OSError, ValueError, KeyError, TypeError):
             # Nothing that an export wrote: a tokenizer, or somebody's own network.
             continue
-        return f'parameters {{ key: "export" value {{ string_value: {json.dumps(told)} }} }}\n'
+        # Of exports from before there was text to compare on, there is no such comparison.
+        told["parity_on_text"] = report.get("parity_on_text")
+        return f'parameters {{ key: "export" value {{ string_value: {json.dumps(json.dumps(told))} }} }}\n'
     return ""
 
 

@@ -206,7 +206,7 @@ def test_a_part_of_the_repository_is_served_alone(serve):
     facade = f"http://127.0.0.1:{server.ports['port']}"
     listed = {model["name"]: model["export"] for model in get(f"{facade}/models")["models"]}
     reports = {name: MODEL_REPOSITORY / network / "1" / "export.json" for name, network in NETWORKS.items()}
-    told = ("dtype", "refused", "parity", "speed")
+    told = ("dtype", "refused", "parity", "parity_on_text", "speed")
     noted = {name: json.loads(file.read_text()) for name, file in reports.items()}
     assert listed == {name: {key: report[key] for key in told} for name, report in noted.items()}
     assert all(each["speed"]["tokens_per_second"] > 0 for each in listed.values())

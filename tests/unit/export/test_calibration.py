@@ -1,13 +1,16 @@
 """What int8 is fitted to: text as the tokenizer frames it, and random tokens."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import PreTrainedModel
-from trident_training.export.calibration import LONGEST, sample
+from trident_training.export import calibration
+from trident_training.export.calibration import CHECK, LONGEST, SAMPLE, sample, texts
 
 FIRST, LAST, UNKNOWN = 2, 3, 1
+FOLDER = Path(calibration.__file__).parent
 Maker = Callable[[str], PreTrainedModel]
 
 
@@ -33,3 +36,14 @@ def test_without_a_tokenizer_and_beyond_a_vocabulary_it_keeps_to_what_the_encode
     encoder = tiny_encoder("bert")
     assert max(len(each) for each in sample(None, encoder)) <= LONGEST
     assert max(int(each.max()) for each in sample(framing(stop=5000), encoder)) == encoder.config.vocab_size - 1
+
+
+def test_it_is_judged_by_texts_that_it_was_not_fitted_to(tiny_encoder: Maker) -> None:
+    fitted, judging = (set((FOLDER / name).read_text("utf-8").splitlines()) for name in (SAMPLE, CHECK))
+    assert not fitted & judging
+    assert all(each.strip() for each in judging)
+    encoder = tiny_encoder("bert")
+    found = texts(framing(stop=5000), encoder)
+    assert len(found) == len(judging)
+    assert all((each[0], each[-1]) == (FIRST, LAST) for each in found)
+    assert max(int(each.max()) for each in found) == encoder.config.vocab_size - 1

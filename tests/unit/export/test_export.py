@@ -12,10 +12,13 @@ from unittest import mock
 
 import pytest
 import torch
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Whitespace
 from transformers import PreTrainedModel
 from trident_training.checkpoints.pooling import Pooling
 from trident_training.checkpoints.precision import Precision
-from trident_training.export import parity, pipeline
+from trident_training.export import calibration, parity, pipeline
 from trident_training.export.heads import Head, embedding_head, probability_head, scores_head, span_head
 from trident_training.export.packing import PADDING, PAIR
 from trident_training.export.parity import ParityError, Tolerance, ragged, sample_batches
@@ -386,6 +389,32 @@ def test_what_int8_changes_too_much_is_refused_or_computed_in_float32(tiny_encod
     exported = export(head, Precision.INT8, LONGEST, then=[Precision.FLOAT32])
     assert exported.report()["dtype"] == "float32"
     assert str(exported.refused).startswith("int8 is refused: the export differs")
+
+
+def test_few_bits_are_judged_by_text_and_random_tokens_show_only_what_is_broken(
+    tiny_encoder: Maker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = Tokenizer(WordLevel({"[UNK]": 1, "the": 5, "of": 6}, unk_token="[UNK]"))
+    words.pre_tokenizer = Whitespace()
+    tokenizer: str = words.to_str()
+    head = embedding_head(tiny_encoder("bert"))
+    exported = export(head, Precision.INT8, LONGEST, tokenizer=tokenizer)
+    on_text = exported.report()["parity_on_text"]
+    assert on_text["sequences"] == len(calibration.texts(tokenizer, head.encoder)) > 30
+    assert on_text["mean_cosine"] >= head.tolerances[Precision.INT8].mean_cosine
+    assert export(head, Precision.FLOAT32, LONGEST, tokenizer=tokenizer).report()["parity_on_text"] is None
+    # On random tokens it may be further away than on text, but not anywhere.
+    near = dict(head.tolerances) | {
+        Precision.INT8: Tolerance(difference=2 * on_text["largest_difference"], cosine=-1.0)
+    }
+    monkeypatch.setattr(pipeline, "ON_RANDOM_TOKENS", Tolerance(difference=1e-9, cosine=1.0))
+    with pytest.raises(ParityError, match="differences up to 1e-09"):
+        export(dataclasses.replace(head, tolerances=near), Precision.INT8, LONGEST, tokenizer=tokenizer)
+    monkeypatch.undo()
+    assert export(dataclasses.replace(head, tolerances=near), Precision.INT8, LONGEST, tokenizer=tokenizer)
+    strict = dict(head.tolerances) | {Precision.INT8: Tolerance(difference=1e-9, cosine=1.0)}
+    with pytest.raises(ParityError, match=f"over {on_text['sequences']} sequences"):
+        export(dataclasses.replace(head, tolerances=strict), Precision.INT8, LONGEST, tokenizer=tokenizer)
 
 
 @pytest.mark.parametrize(

@@ -135,7 +135,7 @@ def test_whatever_a_model_was_made_from_makes_it_stale(
     with monkeypatch.context() as patch:
         patch.setattr(served, "EXPORTER", folders)
         assert state(recipe, target) is State.FRESH
-        for name in ("packing.py", "sample.txt"):
+        for name in ("packing.py", "sample.txt", "check.txt"):
             before = (exporter / "export" / name).read_text()
             (exporter / "export" / name).write_text("# changed")
             assert state(recipe, target) is State.STALE

@@ -52,10 +52,11 @@ def build_model(
 
 
 def _summary(report: dict[str, Any]) -> str:
-    parity, speed = report["parity"], report["speed"]
+    parity, speed = report["parity_on_text"] or report["parity"], report["speed"]
+    over = "texts" if report["parity_on_text"] else "sequences"
     return (
         f"built from {escape(report['source'])} in {report['dtype']}; against the plain float32 model over "
-        f"{parity['sequences']} sequences: largest difference {parity['largest_difference']:.1e}, "
-        f"smallest cosine {parity['smallest_cosine']:.6f}; {speed['tokens_per_second']:,} tokens a second "
+        f"{parity['sequences']} {over}: largest difference {parity['largest_difference']:.1e}, "
+        f"mean cosine {parity['mean_cosine']:.6f}; {speed['tokens_per_second']:,} tokens a second "
         f"on {speed['threads']} thread{'s'[: speed['threads'] != 1]}"
     )

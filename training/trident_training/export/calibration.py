@@ -1,4 +1,4 @@
-"""What int8 is fitted to: sentences of many kinds, in English and Korean, and random tokens."""
+"""What int8 is fitted to, sentences of many kinds in English and Korean and random tokens, and what judges it."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from trident_training.export.parity import sample_batches
 
 #: Tokens of the longest sequence.
 LONGEST = 64
+SAMPLE, CHECK = "sample.txt", "check.txt"
 
 
 def sample(tokenizer: str | None, encoder: PreTrainedModel) -> list[Tensor]:
@@ -27,19 +28,27 @@ def sample(tokenizer: str | None, encoder: PreTrainedModel) -> list[Tensor]:
         encoder: whose vocabulary and positions are kept to.
     """
     config, longest = encoder.config, min(LONGEST, most_tokens(encoder))
-    texts, frame = ([], torch.empty(0, dtype=torch.int64)) if tokenizer is None else _read(tokenizer, longest)
+    nothing: list[Tensor] = []
+    texts, frame = (
+        (nothing, torch.empty(0, dtype=torch.int64)) if tokenizer is None else _read(tokenizer, SAMPLE, longest)
+    )
     drawn = sample_batches(config.vocab_size, config.pad_token_id, max(1, longest - len(frame)), seed=3)[0]
     half = len(frame) // 2
     sequences = [*texts, *(torch.cat([frame[:half], each, frame[half:]]) for each in drawn)]
     return [each.clamp(max=config.vocab_size - 1) for each in sequences]
 
 
-def _read(tokenizer: str, longest: int) -> tuple[list[Tensor], Tensor]:
-    """Return the sample's texts as tokens, and what the tokenizer puts around each."""
+def texts(tokenizer: str, encoder: PreTrainedModel) -> list[Tensor]:
+    """Return texts that nothing was fitted to, as :func:`sample` has them."""
+    found, _ = _read(tokenizer, CHECK, min(LONGEST, most_tokens(encoder)))
+    return [each.clamp(max=encoder.config.vocab_size - 1) for each in found]
+
+
+def _read(tokenizer: str, file: str, longest: int) -> tuple[list[Tensor], Tensor]:
+    """Return a file's lines as tokens, and what the tokenizer puts around each."""
     read = Tokenizer.from_str(tokenizer)
     read.no_padding()
     read.enable_truncation(longest)
-    lines = (resources.files("trident_training.export") / "sample.txt").read_text(encoding="utf-8").splitlines()
-    texts, frame = read.encode_batch(lines), read.encode("")
-    ids = [torch.tensor(each.ids, dtype=torch.int64) for each in (*texts, frame)]
+    lines = (resources.files("trident_training.export") / file).read_text(encoding="utf-8").splitlines()
+    ids = [torch.tensor(each.ids, dtype=torch.int64) for each in (*read.encode_batch(lines), read.encode(""))]
     return [each for each in ids[:-1] if len(each)], ids[-1]

@@ -28,8 +28,9 @@ from trident_training.export.parity import Reference, Tolerance, ragged
 
 #: The label that CoLA and its kind give an acceptable sentence.
 ACCEPTABLE = 1
-#: Tokens that a span reader reads at a time: enough to fill the cores, little enough for any machine's memory.
-SLICE_TOKENS = 16_384
+#: Numbers that a span reader has of its tokens at a time, such as 16,384 tokens of 384: enough to fill the cores,
+#: little enough for any machine.
+SLICE_NUMBERS = 16_384 * 384
 #: Tokens of the first of two texts, where an export is compared on pairs.
 FIRST = 3
 #: How far probabilities may be off.
@@ -416,13 +417,13 @@ def has_exclusive_labels(config: PreTrainedConfig) -> bool:
     return (config.num_labels or 0) > 1 and config.problem_type != "multi_label_classification"
 
 
-def span_head(model: PreTrainedModel, *, token_types: bool = True, slice_tokens: int = SLICE_TOKENS) -> Head:
+def span_head(model: PreTrainedModel, *, token_types: bool = True, slice_tokens: int | None = None) -> Head:
     """Return the start and end logits of an ``AutoModelForQuestionAnswering`` with one linear layer on each token.
 
     Args:
         model: the fine-tuned reader.
         token_types: whether its tokenizer tells question and context apart by them; ``RoBERTa``'s does not.
-        slice_tokens: tokens that are read at a time.
+        slice_tokens: tokens that are read at a time; as many as :data:`SLICE_NUMBERS` are of, when None.
 
     Raises:
         ValueError: the model's head is another.
@@ -450,13 +451,16 @@ def span_head(model: PreTrainedModel, *, token_types: bool = True, slice_tokens:
         return inputs, answer[:, 0]
 
     tolerances = {
-        Precision.FLOAT32: Tolerance(difference=1e-4, cosine=0.99999),
-        Precision.BFLOAT16: Tolerance(difference=0.5, cosine=0.995),
-        Precision.FLOAT16: Tolerance(difference=0.5, cosine=0.995),
-        # One random sequence of 2,000 turned to 0.62 in a reader that loses nothing on SQuAD: the means are what tells.
+        # On one of 2,000 random sequences the plain base reader itself is 7e-4 from what it is in float64.
+        Precision.FLOAT32: Tolerance(difference=1e-2, cosine=0.99999, mean_difference=1e-5),
+        # One random sequence of 2,000 turned to 0.90 and 0.62 in readers that lose nothing on SQuAD: the means are what
+        # tells.
+        Precision.BFLOAT16: Tolerance(difference=100.0, cosine=-1.0, mean_difference=0.05, mean_cosine=0.999),
+        Precision.FLOAT16: Tolerance(difference=100.0, cosine=-1.0, mean_difference=0.05, mean_cosine=0.999),
         Precision.INT8: Tolerance(difference=100.0, cosine=-1.0, mean_difference=0.2, mean_cosine=0.995),
     }
-    entry = lambda encoder: SpanLogits(encoder, head, slice_tokens, token_types)  # noqa: E731
+    most = slice_tokens or SLICE_NUMBERS // head.in_features
+    entry = lambda encoder: SpanLogits(encoder, head, most, token_types)  # noqa: E731
     return Head(_encoder_of(model), entry, plain, 2, tolerances, call, as_asked)
 
 

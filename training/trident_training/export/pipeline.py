@@ -7,6 +7,7 @@ import copy
 import fcntl
 import functools
 import json
+import math
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,6 +21,7 @@ from transformers import PreTrainedModel
 
 from trident_training.checkpoints.positions import most_tokens
 from trident_training.checkpoints.precision import Precision
+from trident_training.export import calibration
 from trident_training.export.calibration import sample
 from trident_training.export.encoders import packed_encoder, padded_encoder
 from trident_training.export.heads import Head
@@ -31,6 +33,9 @@ from trident_training.repository import ModelSet
 CHECK = "check.json"
 #: Sequences that stand there.
 CHECKED = 8
+#: What random tokens are held to where few bits move their answers more than those to text: there is no NaN, and most
+#: answers are what they were.
+ON_RANDOM_TOKENS = Tolerance(difference=math.inf, cosine=-1.0, mean_cosine=0.95)
 
 
 class Trace(Protocol):
@@ -50,8 +55,9 @@ class Export:
         precision: what it computes in.
         padded_because: why it computes padding; None for a packed model.
         refused: what was tried before it, and why that is not taken; None where nothing was.
-        parity: the comparison with the plain model.
-        tolerance: what the comparison was held to.
+        parity: the comparison with the plain model, on random tokens.
+        parity_on_text: the same on texts, by which all but float32 is judged; None where there is no tokenizer.
+        tolerance: what the one or the other was held to.
         speed: how fast it is on this machine.
         checks: a few of the sequences that were compared, as Triton is asked for them, and what the export answered.
     """
@@ -62,6 +68,7 @@ class Export:
     padded_because: str | None
     refused: str | None
     parity: Parity
+    parity_on_text: Parity | None
     tolerance: Tolerance
     speed: Speed
     checks: Sequence[Mapping[str, Any]] = ()
@@ -75,6 +82,7 @@ class Export:
             "padded_because": self.padded_because,
             "refused": self.refused,
             "parity": self.parity.as_dict(),
+            "parity_on_text": self.parity_on_text.as_dict() if self.parity_on_text else None,
             "tolerance": asdict(self.tolerance),
             "speed": self.speed.as_dict(),
         }
@@ -90,7 +98,8 @@ def export(
         precision: a resolved one, not ``auto``.
         max_tokens: longest sequence that will be served.
         then: what is taken in its place, one after the other, where it is not close enough to the plain model.
-        tokenizer: the encoder's, in the Rust library's form, by which int8 is fitted to text; to random tokens without.
+        tokenizer: the encoder's, in the Rust library's form: by it int8 is fitted to text, and all but float32
+            judged by other texts; by random tokens without.
 
     Raises:
         ParityError: the export answers differently from the plain model, whatever it computes in.
@@ -110,9 +119,15 @@ def export(
     while True:
         module = _script(head, trace, precision, tokenizer) if traced is None else traced
         tolerance = head.tolerances[precision]
+        texts = (
+            [] if tokenizer is None or precision is Precision.FLOAT32 else calibration.texts(tokenizer, head.encoder)
+        )
         parity = _compare(module, head, batches)
+        parity_on_text = _compare(module, head, [texts]) if texts else None
         try:
-            parity.check(tolerance)
+            parity.check(ON_RANDOM_TOKENS if parity_on_text else tolerance)
+            if parity_on_text:
+                parity_on_text.check(tolerance)
         except ParityError as error:
             if len(reasons) == len(then):
                 raise
@@ -125,7 +140,9 @@ def export(
             sentences = [by_length[length] for length in LENGTHS if length in by_length] or batches[-1]
             speed = measure(functools.partial(head.call, module), sentences)
             refused = "; ".join(reasons) or None
-            return Export(module, head.width, precision, reason, refused, parity, tolerance, speed, checks)
+            return Export(
+                module, head.width, precision, reason, refused, parity, parity_on_text, tolerance, speed, checks
+            )
 
 
 def install(export: Export, texts: Mapping[Path, str], target: ModelSet, facts: dict[str, Any]) -> None:

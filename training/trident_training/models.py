@@ -242,10 +242,11 @@ def build(
     longest = sized.max_tokens() if max_tokens is None else max_tokens
     tokenizer = tokenizer_json(recipe.tokenizer)
     resolved, *then = candidates(precision)
-    exported = export(head, resolved, longest, then=then, tokenizer=tokenizer)
+    described = recipe.facts() | recipe.task.overridden_metadata(overrides)
+    languages = [each for each in (described["languages"] or "").split(",") if each]
+    exported = export(head, resolved, longest, then=then, tokenizer=tokenizer, languages=languages)
     files = recipe.task.files(recipe.weights, overrides)
     texts = {target.tokenizer_file: tokenizer} | {target.further_files[name]: text for name, text in files.items()}
-    described = recipe.facts() | recipe.task.overridden_metadata(overrides)
     prompts = recipe.task.prompts(str(recipe.weights)).parameters()
     if gate is not None:
         parameters = sized.parameters("tokenizer") | prompts

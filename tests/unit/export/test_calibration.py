@@ -47,3 +47,12 @@ def test_it_is_judged_by_texts_that_it_was_not_fitted_to(tiny_encoder: Maker) ->
     assert len(found) == len(judging)
     assert all((each[0], each[-1]) == (FIRST, LAST) for each in found)
     assert max(int(each.max()) for each in found) == encoder.config.vocab_size - 1
+
+
+def test_it_is_judged_by_texts_of_its_own_languages(tiny_encoder: Maker) -> None:
+    counts = {which: len(texts(framing(), tiny_encoder("bert"), which)) for which in ((), ("en",), ("ko",))}
+    lines = (FOLDER / CHECK).read_text("utf-8").splitlines()
+    korean = sum(any("가" <= letter <= "힣" for letter in line) for line in lines)
+    assert counts[("en",)] == len(lines) - korean > 15
+    assert counts[("ko",)] >= korean > 10
+    assert counts[()] == len(lines)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib import resources
 
 import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 from transformers import PreTrainedModel
+from trident_client.text import unread_language
 
 from trident_training.checkpoints.positions import most_tokens
 from trident_training.export.parity import sample_batches
@@ -30,7 +32,7 @@ def sample(tokenizer: str | None, encoder: PreTrainedModel) -> list[Tensor]:
     config, longest = encoder.config, min(LONGEST, most_tokens(encoder))
     nothing: list[Tensor] = []
     texts, frame = (
-        (nothing, torch.empty(0, dtype=torch.int64)) if tokenizer is None else _read(tokenizer, SAMPLE, longest)
+        (nothing, torch.empty(0, dtype=torch.int64)) if tokenizer is None else _read(tokenizer, _lines(SAMPLE), longest)
     )
     drawn = sample_batches(config.vocab_size, config.pad_token_id, max(1, longest - len(frame)), seed=3)[0]
     half = len(frame) // 2
@@ -38,17 +40,28 @@ def sample(tokenizer: str | None, encoder: PreTrainedModel) -> list[Tensor]:
     return [each.clamp(max=config.vocab_size - 1) for each in sequences]
 
 
-def texts(tokenizer: str, encoder: PreTrainedModel) -> list[Tensor]:
-    """Return texts that nothing was fitted to, as :func:`sample` has them."""
-    found, _ = _read(tokenizer, CHECK, min(LONGEST, most_tokens(encoder)))
+def texts(tokenizer: str, encoder: PreTrainedModel, languages: Sequence[str] = ()) -> list[Tensor]:
+    """Return texts that nothing was fitted to, as :func:`sample` has them.
+
+    Args:
+        tokenizer: in the Rust library's form.
+        encoder: whose vocabulary and positions are kept to.
+        languages: BCP 47 tags of those that the model was made for; all texts are returned without, or in none of them.
+    """
+    lines = _lines(CHECK)
+    read = [each for each in lines if not unread_language([each], languages)]
+    found, _ = _read(tokenizer, read or lines, min(LONGEST, most_tokens(encoder)))
     return [each.clamp(max=encoder.config.vocab_size - 1) for each in found]
 
 
-def _read(tokenizer: str, file: str, longest: int) -> tuple[list[Tensor], Tensor]:
-    """Return a file's lines as tokens, and what the tokenizer puts around each."""
+def _lines(file: str) -> list[str]:
+    return (resources.files("trident_training.export") / file).read_text(encoding="utf-8").splitlines()
+
+
+def _read(tokenizer: str, lines: list[str], longest: int) -> tuple[list[Tensor], Tensor]:
+    """Return lines as tokens, and what the tokenizer puts around each."""
     read = Tokenizer.from_str(tokenizer)
     read.no_padding()
     read.enable_truncation(longest)
-    lines = (resources.files("trident_training.export") / file).read_text(encoding="utf-8").splitlines()
     ids = [torch.tensor(each.ids, dtype=torch.int64) for each in (*read.encode_batch(lines), read.encode(""))]
     return [each for each in ids[:-1] if len(each)], ids[-1]

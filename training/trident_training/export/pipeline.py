@@ -89,7 +89,13 @@ class Export:
 
 
 def export(
-    head: Head, precision: Precision, max_tokens: int, *, then: Sequence[Precision] = (), tokenizer: str | None = None
+    head: Head,
+    precision: Precision,
+    max_tokens: int,
+    *,
+    then: Sequence[Precision] = (),
+    tokenizer: str | None = None,
+    languages: Sequence[str] = (),
 ) -> Export:
     """Export an encoder with a task's head on it.
 
@@ -100,6 +106,7 @@ def export(
         then: what is taken in its place, one after the other, where it is not close enough to the plain model.
         tokenizer: the encoder's, in the Rust library's form: by it int8 is fitted to text, and all but float32
             judged by other texts; by random tokens without.
+        languages: BCP 47 tags of those texts'; all where there are none.
 
     Raises:
         ParityError: the export answers differently from the plain model, whatever it computes in.
@@ -119,9 +126,9 @@ def export(
     while True:
         module = _script(head, trace, precision, tokenizer) if traced is None else traced
         tolerance = head.tolerances[precision]
-        texts = (
-            [] if tokenizer is None or precision is Precision.FLOAT32 else calibration.texts(tokenizer, head.encoder)
-        )
+        texts: list[torch.Tensor] = []
+        if tokenizer is not None and precision is not Precision.FLOAT32:
+            texts = calibration.texts(tokenizer, head.encoder, languages)
         parity = _compare(module, head, batches)
         parity_on_text = _compare(module, head, [texts]) if texts else None
         try:

@@ -230,7 +230,7 @@ def build(
     from trident_training.export.pipeline import export, install
 
     # Says in a line what cannot be loaded at all.
-    load_config(recipe.checkpoint)
+    config = load_config(recipe.checkpoint)
     overrides = recipe.task.overrides() if overrides is None else overrides
     head = recipe.task.head(recipe)
     if not target.is_variant and head.width != target.width():
@@ -255,6 +255,7 @@ def build(
         target.write_variant(width=head.width, max_tokens=max_tokens)
     target.set_prompts(prompts)
     facts = {
+    target.set_limits(recipe.task.limits(config))
         "name": recipe.name,
         "task": recipe.task.name,
         "source": recipe.title,

@@ -240,6 +240,14 @@ class ModelSet:
         """
         self._rewrite("tokenizer", PROMPTS, parameters)
 
+    def set_limits(self, parameters: Mapping[str, str]) -> None:
+        """Write what the tokenizer accepts at most into its configuration.
+
+        Args:
+            parameters: as the task has them for the set's encoder.
+        """
+        self._rewrite("tokenizer", tuple(parameters), parameters)
+
     def note_vocabulary(self) -> None:
         """Write how many token ids the installed tokenizer has into its configuration; nothing where there is none."""
         size = None

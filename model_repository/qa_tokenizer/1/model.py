@@ -13,7 +13,8 @@ from tokenizers.models import WordPiece
 from tokenizers.pre_tokenizers import Sequence, Split
 
 MOST_BYTES = {"QUESTION": 10_000, "CONTEXT": 1_000_000}
-# Tokens in all windows of a request: a question so long that each window holds little of the passage makes many.
+# Tokens in all windows of a request, unless the parameter `most_window_tokens` says otherwise: a question so long that
+# each window holds little of the passage makes many.
 MOST_WINDOW_TOKENS = 1 << 18
 # Characters that normalizing makes of a byte at most: NFKC writes out U+FDFA, three bytes, as 18 of them.
 MOST_CHARACTERS_A_BYTE = 6
@@ -38,6 +39,8 @@ class TritonPythonModel:
         os.environ["TOKENIZERS_PARALLELISM"] = "false"
         parameters = json.loads(args["model_config"])["parameters"]
         max_length, self.doc_stride = (int(parameters[key]["string_value"]) for key in ("max_length", "doc_stride"))
+        given = parameters.get("most_window_tokens", {"string_value": str(MOST_WINDOW_TOKENS)})
+        self.most_window_tokens = int(given["string_value"])
         self.tokenizer, *_ = load_tokenizer()
         self.untruncated, _, self.untold = load_tokenizer()
         self.most_tokens = max_length - self.untruncated.num_special_tokens_to_add(is_pair=True)
@@ -83,13 +86,13 @@ class TritonPythonModel:
         if tokens > self.most_question_tokens:
             raise BadTextError(f"QUESTION has {tokens} tokens; at most {self.most_question_tokens} are accepted")
         room = self.most_tokens - tokens
-        if self.window_tokens(MOST_CHARACTERS_A_BYTE * len(context.encode()), room) <= MOST_WINDOW_TOKENS:
+        if self.window_tokens(MOST_CHARACTERS_A_BYTE * len(context.encode()), room) <= self.most_window_tokens:
             return
         in_windows = self.window_tokens(self.count(context), room)
-        if in_windows > MOST_WINDOW_TOKENS:
+        if in_windows > self.most_window_tokens:
             raise BadTextError(
                 f"CONTEXT, with QUESTION beside each part of it, has {in_windows} tokens; at most "
-                f"{MOST_WINDOW_TOKENS} are accepted, which a shorter one of the two has"
+                f"{self.most_window_tokens} are accepted, which a shorter one of the two has"
             )
 
     def tells(self, text):

@@ -221,8 +221,7 @@ def test_a_bad_text_is_refused_and_its_neighbours_are_answered(
 def test_a_passage_of_too_many_windows_is_refused_and_its_neighbours_are_answered(
     cut: Ask, tokenizer: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    limits = type(tokenizer).execute.__globals__
-    monkeypatch.setitem(limits, "MOST_WINDOW_TOKENS", 10 * MAX_LENGTH)
+    monkeypatch.setattr(tokenizer, "most_window_tokens", 10 * MAX_LENGTH)
     # 45 tokens a window, less the question's 20 and the 8 shared: 17 further ones each.
     long = "the cat " * 10
     good, most, more = cut(("the cat", "a mat"), (long, "sat " * (25 + 9 * 17)), (long, "sat " * (25 + 9 * 17 + 1)))

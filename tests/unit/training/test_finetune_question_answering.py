@@ -9,10 +9,12 @@ import pytest
 from datasets import Dataset, DatasetDict
 from fine_tuned import FURTHER, SIZES, run
 from safetensors.torch import load_file, save_file
+from transformers import BertConfig
 from trident_training.checkpoints.loading import load_tokenizer
 from trident_training.cli import app
 from trident_training.data.problems import DataError
 from trident_training.finetune.settings import Settings
+from trident_training.tasks import find_tasks
 from trident_training.tasks.qa.data import QuestionData
 from trident_training.tasks.qa.training import best_texts, cut, decode, prepare
 from typer.testing import CliRunner
@@ -131,3 +133,12 @@ def test_the_commands_of_korean_readers_have_their_counterparts(tiny_checkpoint,
     # A narrow terminal breaks headings.
     for column in ("edit", "distance", "refused", "answered"):
         assert column in done.output
+
+
+@pytest.mark.parametrize(
+    ("layers", "width", "most"), [(6, 384, 1 << 18), (12, 384, 1 << 17), (12, 768, 1 << 16), (24, 1024, 1 << 16)]
+)
+def test_a_passage_may_have_fewer_windows_where_each_is_more_work(layers, width, most):
+    config = BertConfig(num_hidden_layers=layers, hidden_size=width)
+    assert find_tasks()["qa"].limits(config) == {"most_window_tokens": str(most)}
+    assert find_tasks()["sts"].limits(config) == {}

@@ -21,7 +21,7 @@ from trident_training.finetune.lesson import Lesson
 if TYPE_CHECKING:
     import torch
     from datasets import Dataset
-    from transformers import PreTrainedTokenizerBase
+    from transformers import PreTrainedConfig, PreTrainedTokenizerBase
     from trident_client import ModelInfo, TridentClient
 
     from trident_training.data.splits import Splits
@@ -323,6 +323,10 @@ class Task(ABC):
     def prompts(self, weights: str) -> Prompts:
         """Return what the tokenizer of what is served puts in front of a text."""
         return NO_PROMPTS
+
+    def limits(self, config: PreTrainedConfig) -> Mapping[str, str]:
+        """Return what the tokenizer of what is served is told to accept at most, by how much work its encoder is."""
+        return {}
 
     def commands(self) -> Mapping[str, Callable[..., None]]:
         """Return the commands that only this task has, by name."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
@@ -14,6 +15,7 @@ from trident_training.tasks.base import BUNDLED, Data, Exported, Predictor, Task
 
 if TYPE_CHECKING:
     from datasets import Dataset
+    from transformers import PreTrainedConfig
     from trident_client import TridentClient
 
     from trident_training.export.heads import Head
@@ -24,6 +26,10 @@ if TYPE_CHECKING:
 
 SOURCE = "squad"
 CALIBRATION = "calibration.json"
+#: The tokenizer's limit of tokens in all windows of a passage: of an encoder of 6 layers of 384, and of any at least,
+#: which is more than 100,000 characters of English.
+MOST_WINDOW_TOKENS = "most_window_tokens"
+LIMIT, LIMITED, LEAST_LIMIT = 1 << 18, 6 * 384, 1 << 16
 DocStride = Annotated[int, Option(min=1, help="Tokens that neighbouring windows share.")]
 DOC_STRIDE = 96
 Metric = Annotated[Literal["squad", "korquad"], Option(help="Whose normalisation, exact match and F1.")]
@@ -207,6 +213,11 @@ class QuestionAnswering(Task):
         from trident_training.tasks.qa.scoring import plain_scores
 
         return plain_scores(predictor, data)
+
+    def limits(self, config: PreTrainedConfig) -> Mapping[str, str]:
+        """Return how many tokens a passage's windows may have: fewer where each is more work, to be read in time."""
+        wide = config.num_hidden_layers * config.hidden_size
+        return {MOST_WINDOW_TOKENS: str(max(LEAST_LIMIT, min(LIMIT, LIMIT * LIMITED // wide)))}
 
     def head(self, recipe: Recipe) -> Head:
         """Return start and end logits."""

@@ -31,7 +31,7 @@ def test_of_the_pages_examples_those_of_like_meaning_are_the_most_similar(client
     assert cosines.argmax(axis=1).tolist() == [1, 0, 3, 2]
 
 
-@pytest.mark.parametrize(("language", "model", "answer"), [("en", "qa", "the Black Forest"), ("ko", "qa_ko", "검룡소")])
+@pytest.mark.parametrize(("language", "model", "answer"), [("en", "qa", "Black Forest"), ("ko", "qa_ko", "검룡소")])
 def test_the_pages_example_of_a_question_is_answered(client, page_examples, language, model, answer):
     texts = page_examples[language]
     (found,) = client.answer(texts["question-text"], texts["question-context"], model=model)

@@ -20,7 +20,7 @@ from trident_server.supervisor import SHARED_MEMORY
 pytestmark = pytest.mark.serving
 
 MODEL_REPOSITORY = Path(__file__).resolve().parents[2] / "model_repository"
-NETWORKS = {"cola_small": "cola_small_classifier", "qa": "qa_reader"}
+NETWORKS = {"cola_small": "cola_small_classifier", "qa_small": "qa_small_reader"}
 COMMAND = [str(Path(sys.executable).with_name("trident-serve"))]
 
 
@@ -199,7 +199,7 @@ def test_a_triton_that_died_and_one_whose_python_model_did_are_started_again_twi
 
 
 def test_a_part_of_the_repository_is_served_alone(serve):
-    server = serve(MODEL_REPOSITORY, "--models", "cola_small, qa")
+    server = serve(MODEL_REPOSITORY, "--models", "cola_small, qa_small")
     said = server.read_until("Ctrl-C stops it.")
     assert "loaded cola_small_classifier" in said
     assert "sts" not in said
@@ -218,7 +218,7 @@ def test_a_part_of_the_repository_is_served_alone(serve):
     unknown = serve(MODEL_REPOSITORY, "--models", "cola,grammar")
     status, _, errors = unknown.end()
     assert status == 1
-    known = "cola, cola_small, qa, qa_ko, sts, sts_base, sts_ko"
+    known = "cola, cola_small, qa, qa_ko, qa_small, sts, sts_base, sts_ko"
     assert f"holds no models called 'grammar' (there are: {known})." in " ".join(errors.split())
 
 

@@ -63,7 +63,7 @@ def triton(checkpoint, reader, tmp_path_factory, serve_models):
 
 def export_korean_reader(reader, repository):
     """Export a reader that always says that there is no answer, unless that is ruled out."""
-    own = [folder for folder in MODEL_REPOSITORY.glob("qa*") if not folder.name.startswith("qa_ko")]
+    own = [folder for folder in MODEL_REPOSITORY.glob("qa*") if not folder.name.startswith(("qa_ko", "qa_small"))]
     for folder in own:
         shutil.copytree(
             folder, repository / folder.name, ignore=shutil.ignore_patterns("model.pt", "*.json", "__pycache__")

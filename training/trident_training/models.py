@@ -118,8 +118,9 @@ def shipped_recipes() -> dict[str, Recipe]:
     recipes = (
         recipe("cola", "cola", "base", "en"),
         recipe("cola_small", "cola", "small", "en"),
-        recipe("qa", "qa", "small", "en"),
+        recipe("qa", "qa", "base", "en"),
         recipe("qa_ko", "qa", "multilingual", "ko"),
+        recipe("qa_small", "qa", "small", "en"),
         recipe("sts", "sts", "small"),
         recipe("sts_base", "sts", "base"),
         recipe("sts_ko", "sts", "multilingual"),
@@ -254,8 +255,8 @@ def build(
     if target.is_variant:
         target.write_variant(width=head.width, max_tokens=max_tokens)
     target.set_prompts(prompts)
-    facts = {
     target.set_limits(recipe.task.limits(config))
+    facts = {
         "name": recipe.name,
         "task": recipe.task.name,
         "source": recipe.title,

@@ -41,7 +41,7 @@ def ask_questions(model: str) -> None:
     measure(model, "--input-data", str(file))
 
 
-for name in ("qa", "qa_ko"):
+for name in ("qa", "qa_ko", "qa_small"):
     said = f"`perf_analyzer -m {name} --input-data questions.json`, which holds the optional numbers too"
     call("perf_analyzer", said, VERSION)(partial(ask_questions, name))
 

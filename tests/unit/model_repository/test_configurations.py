@@ -67,7 +67,7 @@ def test_the_question_answering_models_are_all_there() -> None:
 def test_every_model_batches_and_has_its_version_folder(folder: Path) -> None:
     config = CONFIGURATIONS[folder.name]
     # Questions have as many answers as they have; they are asked one a request, and join inside.
-    one_a_request = folder.name.replace("_ko", "") in {"qa", "qa_span_decoder"}
+    one_a_request = re.sub("_(ko|small)", "", folder.name) in {"qa", "qa_span_decoder"}
     assert config.max_batch_size == (1 if one_a_request else 64)
     # Object storage, and some ways into an image, know no empty folder.
     assert [file for file in (folder / "1").iterdir() if file.is_file()]

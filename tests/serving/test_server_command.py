@@ -20,6 +20,7 @@ from trident_server.supervisor import SHARED_MEMORY
 pytestmark = pytest.mark.serving
 
 MODEL_REPOSITORY = Path(__file__).resolve().parents[2] / "model_repository"
+CHECK = MODEL_REPOSITORY.parent / "training" / "trident_training" / "export" / "check.txt"
 NETWORKS = {"cola_small": "cola_small_classifier", "qa_small": "qa_small_reader"}
 COMMAND = [str(Path(sys.executable).with_name("trident-serve"))]
 
@@ -210,6 +211,10 @@ def test_a_part_of_the_repository_is_served_alone(serve):
     noted = {name: json.loads(file.read_text()) for name, file in reports.items()}
     assert listed == {name: {key: report[key] for key in told} for name, report in noted.items()}
     assert all(each["speed"]["tokens_per_second"] > 0 for each in listed.values())
+    # Both read English, and few bits are judged by that.
+    judged = [each["parity_on_text"]["sequences"] for each in listed.values() if each["parity_on_text"]]
+    english = [line for line in CHECK.read_text("utf-8").splitlines() if line.isascii()]
+    assert judged == [len(english)] * len(judged)
     index = f"http://127.0.0.1:{server.ports['http_port']}/v2/models/sts/ready"
     with pytest.raises(urllib.error.HTTPError):
         get(index)

@@ -151,6 +151,8 @@ def test_short_sequences_share_rows_no_wider_than_they_need() -> None:
 def test_sequences_of_one_length_leave_few_slots_free(size: int) -> None:
     table, starts, slots = lay_out_tightly([size] * 64)
     assert slots <= 1.18 * 64 * size
+    layout = pack(*ragged([(size, 0)] * 64)).layout.flatten()
+    assert layout.numel() == 1 + len(table) + slots, "batches are laid out otherwise"
     # Every sequence stands in one row, beside no other.
     widths = [width for rows, width in zip(table[::3], table[1::3], strict=True) for _ in range(rows)]
     ends = list(itertools.accumulate(widths))

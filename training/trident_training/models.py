@@ -74,9 +74,10 @@ class Recipe:
             return str(self.adapter)
         return self.checkpoint
 
-    def width(self) -> int:
-        """Return how wide the encoder is: the last dimension of an embedding."""
-        return int(json.loads((self.weights / "config.json").read_text())["hidden_size"])
+    def size(self) -> tuple[int, int]:
+        """Return how many layers the encoder has, and how wide it is: the last dimension of an embedding."""
+        config = json.loads((self.weights / "config.json").read_text())
+        return config["num_hidden_layers"], config["hidden_size"]
 
     def facts(self) -> dict[str, Any]:
         """Return what a client is told of the model."""
@@ -255,7 +256,7 @@ def build(
     if target.is_variant:
         target.write_variant(width=head.width, max_tokens=max_tokens)
     target.set_prompts(prompts)
-    target.set_limits(recipe.task.limits(config))
+    target.set_limits(recipe.task.limits(config.num_hidden_layers, config.hidden_size))
     facts = {
         "name": recipe.name,
         "task": recipe.task.name,
@@ -290,7 +291,10 @@ def plan(
             continue
         target = ModelSet(repository, recipe.task.spec, recipe.name)
         if target.is_variant and (read_report(target) or {"shipped": True}).get("shipped"):
-            target.write_variant(width=recipe.width(), max_tokens=None, facts=recipe.facts())
+            layers, width = recipe.size()
+            target.write_variant(width=width, max_tokens=None, facts=recipe.facts())
+            # Those of the task's own set were copied.
+            target.set_limits(recipe.task.limits(layers, width))
         yield recipe, target, state(recipe, target, resolve(precision))
 
 

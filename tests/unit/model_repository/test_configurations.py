@@ -77,6 +77,12 @@ def test_every_model_batches_and_has_its_version_folder(folder: Path) -> None:
     assert not config.name, "a name in config.pbtxt would break the folder's copies under other names"
 
 
+@pytest.mark.parametrize(("name", "most"), [("qa", 65_536), ("qa_ko", 131_072), ("qa_small", 262_144)])
+def test_each_reader_takes_as_many_tokens_as_its_encoder_reads_in_time(name: str, most: int) -> None:
+    told = CONFIGURATIONS[f"{name}_tokenizer"].parameters["most_window_tokens"].string_value
+    assert told == str(most)
+
+
 @pytest.mark.parametrize(
     "file", sorted(REPOSITORY.glob("*_tokenizer/1/tokenizer.json")), ids=lambda file: file.parts[-3]
 )

@@ -21,7 +21,7 @@ from trident_training.finetune.lesson import Lesson
 if TYPE_CHECKING:
     import torch
     from datasets import Dataset
-    from transformers import PreTrainedConfig, PreTrainedTokenizerBase
+    from transformers import PreTrainedTokenizerBase
     from trident_client import ModelInfo, TridentClient
 
     from trident_training.data.splits import Splits
@@ -324,8 +324,8 @@ class Task(ABC):
         """Return what the tokenizer of what is served puts in front of a text."""
         return NO_PROMPTS
 
-    def limits(self, config: PreTrainedConfig) -> Mapping[str, str]:
-        """Return what the tokenizer of what is served is told to accept at most, by how much work its encoder is."""
+    def limits(self, layers: int, width: int) -> Mapping[str, str]:
+        """Return what the tokenizer of what is served is told to accept at most, by its encoder's depth and width."""
         return {}
 
     def commands(self) -> Mapping[str, Callable[..., None]]:

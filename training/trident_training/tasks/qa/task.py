@@ -15,7 +15,6 @@ from trident_training.tasks.base import BUNDLED, Data, Exported, Predictor, Task
 
 if TYPE_CHECKING:
     from datasets import Dataset
-    from transformers import PreTrainedConfig
     from trident_client import TridentClient
 
     from trident_training.export.heads import Head
@@ -214,10 +213,9 @@ class QuestionAnswering(Task):
 
         return plain_scores(predictor, data)
 
-    def limits(self, config: PreTrainedConfig) -> Mapping[str, str]:
+    def limits(self, layers: int, width: int) -> Mapping[str, str]:
         """Return how many tokens a passage's windows may have: fewer where each is more work, to be read in time."""
-        wide = config.num_hidden_layers * config.hidden_size
-        return {MOST_WINDOW_TOKENS: str(max(LEAST_LIMIT, min(LIMIT, LIMIT * LIMITED // wide)))}
+        return {MOST_WINDOW_TOKENS: str(max(LEAST_LIMIT, min(LIMIT, LIMIT * LIMITED // (layers * width))))}
 
     def head(self, recipe: Recipe) -> Head:
         """Return start and end logits."""

@@ -12,6 +12,8 @@ from transformers import AutoModelForSequenceClassification
 from trident_training.checkpoints.adapters import WEIGHTS, merge_adapter, save_adapter
 from trident_training.checkpoints.errors import CheckpointError
 from trident_training.cli import app
+from trident_training.finetune.lora import merged, with_lora
+from trident_training.finetune.settings import Settings
 from trident_training.tasks.cola.task import TASK
 from typer.testing import CliRunner
 
@@ -87,6 +89,55 @@ def test_what_lora_changed_is_held_as_its_factors(low_rank, tiny_checkpoint, tmp
         assert (whole[name] - before[name.removeprefix("bert.")]).abs().max() > 1e-2
         assert torch.allclose(merged[name], whole[name], atol=1e-4)
     assert all(torch.allclose(merged[name], whole[name], atol=1e-3) for name in whole)
+
+
+def test_an_adapter_is_trained_on_at_its_ranks(low_rank, tiny_checkpoint, toy_data, tmp_path):
+    base, first = str(tiny_checkpoint("bert")), tmp_path / "first"
+    run("adapter", "--checkpoint", low_rank, "--base", base, "--output", first)
+    head = AutoModelForSequenceClassification.from_pretrained(base)
+    settings = Settings(tmp_path / "on", lora_from=str(first))
+    begun = merged(with_lora(head, settings)).state_dict()
+    held = merge_adapter(first, base).state_dict()
+    # Before the first step it is the adapter's own model, head and all.
+    assert all(torch.equal(begun[name], held[name]) for name in held)
+    options = ["--lora-from", first, "--learning-rate", "1e-2", "--epochs", 1, "--max-length", 24]
+    arguments = ["finetune", "cola", "--model", base, "--data", toy_data, "--output", settings.output, *options]
+    CliRunner().invoke(app, [str(each) for each in arguments])
+    run("adapter", "--checkpoint", settings.output / "best", "--base", base, "--output", tmp_path / "second")
+    before, after = (load_file(folder / WEIGHTS) for folder in (first, tmp_path / "second"))
+    assert {name: tensor.shape for name, tensor in before.items()} == {
+        name: tensor.shape for name, tensor in after.items()
+    }
+    trained = merge_adapter(tmp_path / "second", base).state_dict()
+    query = "bert.encoder.layer.0.attention.self.query.weight"
+    assert (trained[query] - held[query]).abs().max() > 1e-3
+    assert torch.equal(
+        trained["bert.embeddings.word_embeddings.weight"], held["bert.embeddings.word_embeddings.weight"]
+    )
+
+
+@pytest.mark.parametrize(
+    ("kept", "reason"),
+    [
+        (lambda name: "lora_" not in name, "holds no factors of LoRA"),
+        (lambda name: not name.endswith("lora_A"), "does not fit the model"),
+        (None, "cannot be read"),
+    ],
+)
+def test_an_adapter_that_cannot_be_trained_on_is_refused(low_rank, tiny_checkpoint, toy_data, tmp_path, kept, reason):
+    base, adapter = str(tiny_checkpoint("bert")), tmp_path / "adapter"
+    run("adapter", "--checkpoint", low_rank, "--base", base, "--output", adapter)
+    held = load_file(adapter / WEIGHTS)
+    if kept is None:
+        (adapter / WEIGHTS).unlink()
+    else:
+        save_file({name: tensor for name, tensor in held.items() if kept(name)}, adapter / WEIGHTS)
+    arguments = ["finetune", "cola", "--model", base, "--data", toy_data, "--output", tmp_path / "run"]
+    printed = run(*arguments, "--lora-from", adapter, "--max-length", 24, code=1)
+    assert str(adapter) in printed
+    assert reason in printed
+    # The same command goes on once the adapter is whole.
+    assert not (tmp_path / "run" / "settings.json").exists()
 
 
 def test_adapters_are_averaged_and_stay_small(low_rank, tiny_checkpoint, toy_data, tmp_path):

@@ -57,10 +57,10 @@ def merge_adapter(adapter: Path, base: str) -> PreTrainedModel:
             of another shape.
     """
     base = location(base)
+    changed = read_adapter(adapter)
     try:
         model = _with_head(base, AutoConfig.from_pretrained(adapter))
-        changed = {name: tensor.to(torch.float32) for name, tensor in load_file(adapter / WEIGHTS).items()}
-    except (OSError, SafetensorError) as error:
+    except OSError as error:
         raise CheckpointError(f"{adapter} cannot be read: {error}") from error
     changed = _kept_embeddings(model, base, adapter) | changed
     drawn = _drawn_at_random(model, base) - set(changed)
@@ -75,6 +75,18 @@ def merge_adapter(adapter: Path, base: str) -> PreTrainedModel:
         raise CheckpointError(f"{adapter} holds {', '.join(unexpected)}, which {base} has no place for")
     model.eval()
     return model
+
+
+def read_adapter(adapter: Path) -> dict[str, torch.Tensor]:
+    """Return an adapter's tensors in float32, by name, factors as such.
+
+    Raises:
+        CheckpointError: its weights cannot be read.
+    """
+    try:
+        return {name: tensor.to(torch.float32) for name, tensor in load_file(adapter / WEIGHTS).items()}
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{adapter} cannot be read: {error}") from error
 
 
 def unpack_adapter(adapter: Path, base: str, folder: Path, companions: Sequence[str] = ()) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
 
 from torch import nn
 
+from trident_training.checkpoints.adapters import LEFT, RIGHT, read_adapter
+from trident_training.data.problems import one_line
 from trident_training.finetune.model import TrainedModel, WrappedModel
-from trident_training.finetune.settings import Settings
+from trident_training.finetune.settings import Settings, SettingsError
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -34,9 +37,13 @@ def with_lora(model: TrainedModel, settings: Settings) -> nn.Module:
 
     Raises:
         ValueError: no layer has a name that the settings target.
+        SettingsError: the adapter to train on does not fit the model, or has no factors.
+        CheckpointError: it cannot be read.
     """
     from peft import LoraConfig, get_peft_model
 
+    if settings.lora_from is not None:
+        return _with_adapter(model, Path(settings.lora_from), settings.lora_dropout)
     rank = settings.lora_rank or 1
     heads = _heads(model)
     return get_peft_model(
@@ -52,6 +59,41 @@ def with_lora(model: TrainedModel, settings: Settings) -> nn.Module:
             modules_to_save=heads,
         ),
     )
+
+
+def _with_adapter(model: TrainedModel, folder: Path, dropout: float) -> nn.Module:
+    """Return the model with a shipped adapter's head and, as what is trained, its factors, each matrix at its rank."""
+    from peft import LoraConfig, get_peft_model
+
+    held = read_adapter(folder)
+    inner, prefix = (model.encoder, "encoder.") if isinstance(model, WrappedModel) else (model, "")
+    factors = {name.removesuffix(f".weight{LEFT}"): tensor for name, tensor in held.items() if name.endswith(LEFT)}
+    if not factors:
+        raise SettingsError(f"{folder} holds no factors of LoRA; an adapter that was made with lora_rank is accepted")
+    whole = {name: tensor for name, tensor in held.items() if not name.endswith((LEFT, RIGHT))}
+    try:
+        unexpected = inner.load_state_dict(whole, strict=False).unexpected_keys
+        ranks = {prefix + name: tensor.size(1) for name, tensor in factors.items()}
+        trained = get_peft_model(
+            model,
+            # Alpha is the rank, so that the factors' product counts once.
+            LoraConfig(
+                target_modules=list(ranks),
+                rank_pattern=ranks,
+                alpha_pattern=ranks,
+                lora_dropout=dropout,
+                modules_to_save=_heads(model),
+            ),
+        )
+        for name, left in factors.items():
+            layer = cast(Any, inner.get_submodule(name))
+            for side, tensor in ((layer.lora_A, held[f"{name}.weight{RIGHT}"]), (layer.lora_B, left)):
+                side["default"].load_state_dict({"weight": tensor})
+    except (AttributeError, KeyError, RuntimeError, ValueError) as error:
+        raise SettingsError(f"{folder} does not fit the model: {one_line(error)}") from error
+    if unexpected:
+        raise SettingsError(f"{folder} holds {', '.join(unexpected)}, which the model has no place for")
+    return trained
 
 
 def _heads(model: TrainedModel) -> list[str]:

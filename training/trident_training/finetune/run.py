@@ -137,10 +137,13 @@ def finetune(prepared: Prepared, settings: Settings, callbacks: Sequence[Trainer
         callbacks: of the trainer, beside the run's own.
 
     Raises:
-        SettingsError: the output folder holds a run with other settings, or the batch cannot be divided among the
-            processes that train together.
+        SettingsError: the output folder holds a run with other settings, the batch cannot be divided among the
+            processes that train together, or the adapter to train on does not fit the model.
+        CheckpointError: that adapter cannot be read.
     """
     _check_processes(prepared, settings)
+    # Settings that do not fit the model are refused before the folder is theirs.
+    model = _to_train(prepared.model, settings)
     with alone(settings.output) if processes.is_first() else nullcontext(), reporting_a_full_disk(settings.output):
         if processes.is_first():
             settings.claim_output(prepared.facts)
@@ -148,7 +151,7 @@ def finetune(prepared: Prepared, settings: Settings, callbacks: Sequence[Trainer
         processes.wait_for_others()
         ended = (settings.output / RESULT).is_file()
         processes.wait_for_others()
-        result = Result.read(settings.output) if ended else _finetune(prepared, settings, callbacks)
+        result = Result.read(settings.output) if ended else _finetune(model, prepared, settings, callbacks)
         processes.wait_for_others()
         processes.leave()
         return result
@@ -164,11 +167,11 @@ def _check_processes(prepared: Prepared, settings: Settings) -> None:
         raise SettingsError(f"a pass of {batch} sequences cannot be divided among {together} processes equally")
 
 
-def _finetune(prepared: Prepared, settings: Settings, callbacks: Sequence[TrainerCallback]) -> Result:
+def _finetune(model: nn.Module, prepared: Prepared, settings: Settings, callbacks: Sequence[TrainerCallback]) -> Result:
     average = WeightAverage(settings.average, settings.output) if settings.average else None
     patience = Patience(settings.patience, prepared.primary) if settings.patience else None
     further = [each for each in (average, patience) if each is not None]
-    trainer = _trainer(prepared, settings, [*callbacks, *further])
+    trainer = _trainer(model, prepared, settings, [*callbacks, *further])
     checkpoint = last_checkpoint(settings.output)
     stopped = TrainerState.load_from_json(str(Path(checkpoint) / STATE)) if checkpoint else None
     if stopped and patience and patience.exhausted(stopped):
@@ -235,21 +238,21 @@ def last_checkpoint(output: Path) -> str | None:
     return str(max(whole, key=lambda folder: int(folder.name.rpartition("-")[2]))) if whole else None
 
 
-def _trainer(prepared: Prepared, settings: Settings, further: Sequence[TrainerCallback]) -> Trainer:
-    chosen = settings.hyperparameters()
-    model = prepared.model
-    trained: nn.Module = model
+def _to_train(model: TrainedModel, settings: Settings) -> nn.Module:
     if not torch.cuda.is_available():
         keep_freed_memory()
         # Its backward pass takes less time on a processor than the fused kernel's, which computes the scores again.
         model.set_attn_implementation("eager")
     if settings.freeze_embeddings:
         model.get_input_embeddings().requires_grad_(False)
-    if settings.lora_rank is not None:
-        trained = with_lora(model, settings)
+    return with_lora(model, settings) if settings.with_lora else model
+
+
+def _trainer(model: nn.Module, prepared: Prepared, settings: Settings, further: Sequence[TrainerCallback]) -> Trainer:
+    chosen = settings.hyperparameters()
     callbacks = [KeepBest(settings.output / BEST, prepared), *further]
     trainer = ResumableTrainer(
-        model=trained,
+        model=model,
         args=TrainingArguments(
             output_dir=str(settings.output),
             num_train_epochs=chosen.epochs,

@@ -14,8 +14,10 @@ if TYPE_CHECKING:
     from transformers import PreTrainedConfig
 
 FILE = "settings.json"
-#: Settings that mean nothing without a rank.
-LORA = ("lora_alpha", "lora_targets", "lora_dropout", "rslora")
+#: What an adapter that is trained on has decided.
+OF_AN_ADAPTER = ("lora_alpha", "lora_targets", "rslora")
+#: Settings that mean nothing without LoRA.
+LORA = (*OF_AN_ADAPTER, "lora_dropout")
 
 
 class SettingsError(ValueError):
@@ -80,6 +82,9 @@ class Settings:
     ] = None
     lora_dropout: Annotated[float, Option(min=0, max=0.99, help="Of what LoRA's layers are given.")] = 0.05
     rslora: Annotated[bool, Option(help="Scale by alpha over the rank's square root, for high ranks.")] = False
+    lora_from: Annotated[
+        str | None, Option(help="Folder of a LoRA adapter of the model, which is trained on at the ranks that it has.")
+    ] = None
     freeze_embeddings: Annotated[bool, Option(help="Leave the word embeddings as they are.")] = False
     average: Annotated[
         float | None, Option(min=0.01, max=1, help="Average the weights of the last steps, this share of all.")
@@ -102,13 +107,21 @@ class Settings:
         if self.learning_rate is not None and not 0 < self.learning_rate < 1:
             raise SettingsError(f"learning_rate is {self.learning_rate}; above 0 and below 1 is accepted")
         chosen = [name for name in LORA if getattr(self, name) != getattr(type(self), name)]
-        if self.lora_rank is None and chosen:
-            raise SettingsError(f"{', '.join(chosen)} without lora_rank, which is what trains with LoRA")
+        settled = [name for name in ("lora_rank", *OF_AN_ADAPTER) if getattr(self, name) != getattr(type(self), name)]
+        if self.lora_from is not None and settled:
+            raise SettingsError(f"{', '.join(settled)} beside lora_from, whose adapter has its own")
+        if not self.with_lora and chosen:
+            raise SettingsError(f"{', '.join(chosen)} without lora_rank or lora_from, which train with LoRA")
         if self.batch_size is not None and self.batch_size % self.accumulation:
             raise SettingsError(
                 f"batch_size {self.batch_size} cannot be made of {self.accumulation} equal passes; let accumulation "
                 "divide it"
             )
+
+    @property
+    def with_lora(self) -> bool:
+        """Whether low-rank adapters are trained and not every weight."""
+        return self.lora_rank is not None or self.lora_from is not None
 
     def completed(self, config: PreTrainedConfig) -> Settings:
         """Return the settings with the architecture's defaults where nothing was chosen."""

@@ -55,6 +55,8 @@ def answer(request: Request) -> Response:
             "START": np.array([starts], dtype=np.int32),
             "END": np.array([[start + len(each) for start, each in zip(starts, found, strict=True)]], dtype=np.int32),
         }
+    if "IDS" in request.inputs:
+        return {"DECODED": np.array([[b"two words"]] * len(request.inputs["IDS"]), dtype=np.object_)}
     name = "SENTENCE_1" if "SENTENCE_1" in request.inputs else "TEXT"
     texts = [text.decode() for text in request.inputs[name][:, 0]]
     cut = np.array([[int(len(text) > 1000)] for text in texts], dtype=np.int32)

@@ -136,7 +136,7 @@ def test_a_model_says_what_it_is_for_and_a_request_can_be_copied(open_page):
     page = ready(open_page())
     page.get_by_role("tab", name="Similarity").click()
     expect(page.locator("#similarity .about")).to_have_text(
-        "sts: English; spearman 0.890; 7 components a vector; int8, 9,876 tokens a second"
+        "sts: English; Spearman 0.890; 7 components a vector; int8, 9,876 tokens a second"
     )
     page.locator("#similarity-text").fill("it's a\n'b'")
     page.get_by_role("button", name="Compare").click()

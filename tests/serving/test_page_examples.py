@@ -25,10 +25,11 @@ def test_the_pages_examples_of_grammar_come_out_right(client, page_examples):
 
 
 @pytest.mark.parametrize(("language", "model"), [("en", "sts"), ("ko", "sts_ko")])
-def test_of_the_pages_examples_those_of_like_meaning_are_the_most_similar(client, page_examples, language, model):
+def test_of_the_pages_examples_those_of_like_meaning_are_similar(client, page_examples, language, model):
     embeddings = client.embed(page_examples[language]["similarity-text"].split("\n"), model=model)
-    cosines = embeddings @ embeddings.T - 2 * np.eye(4)
-    assert cosines.argmax(axis=1).tolist() == [1, 0, 3, 2]
+    (info,) = (each for each in client.models() if each.name == model)
+    alike = np.kron(np.eye(2), np.ones((2, 2))).astype(bool)
+    np.testing.assert_array_equal(embeddings @ embeddings.T >= info.threshold, alike)
 
 
 @pytest.mark.parametrize(("language", "model", "answer"), [("en", "qa", "Black Forest"), ("ko", "qa_ko", "검룡소")])

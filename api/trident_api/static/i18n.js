@@ -50,13 +50,13 @@ const WORDS = {
 const EXAMPLES = {
   en: {
     "acceptability-text": "I am a boy.\nI are a boy.\nThe book that she wrote was read by everyone.\nHim likes to swimming.",
-    "similarity-text": "A man is playing a guitar.\nSomeone plays an instrument.\nThe stock market fell sharply.\nShares lost a lot of value today.",
+    "similarity-text": "A man is playing a guitar.\nSomeone is playing a guitar.\nThe stock market fell sharply.\nThe stock market lost a lot of value today.",
     "question-context": "The Danube rises in the Black Forest in Germany and flows through ten countries before it reaches the Black Sea. It is 2,850 kilometres long, and Vienna, Budapest and Belgrade lie on its banks.",
     "question-text": "Where does the Danube rise?",
   },
   ko: {
     "acceptability-text": "나는 학생이다.\n나는 학생을 이다.\n그녀가 쓴 책은 모두가 읽었다.",
-    "similarity-text": "한 남자가 기타를 치고 있다.\n누군가 악기를 연주한다.\n주식 시장이 크게 떨어졌다.\n오늘 주가가 많이 내렸다.",
+    "similarity-text": "한 남자가 기타를 치고 있다.\n누군가 기타를 연주하고 있다.\n주식 시장이 크게 떨어졌다.\n오늘 주가가 크게 하락했다.",
     "question-context": "한강은 강원도 태백시 금대봉 검룡소에서 시작하여 서울을 지나 황해로 흘러든다. 길이는 약 494킬로미터이다.",
     "question-text": "한강은 어디에서 시작하는가?",
   },

@@ -84,7 +84,7 @@ function describe(list) {
   const { dtype, speed } = model?.export ?? {};
   const parts = [
     model?.languages.map((each) => languages.of(each)).join(", "),
-    measure && `${measure.replaceAll("_", " ")} ${value.toFixed(3)}`,
+    measure && `${measure[0].toUpperCase()}${measure.slice(1).replaceAll("_", " ")} ${value.toFixed(value > 1 ? 1 : 3)}`,
     model?.dimension && `${model.dimension} ${word("components")}`,
     speed && `${dtype}, ${speed.tokens_per_second.toLocaleString(spoken())} ${word("tokensPerSecond")}`,
   ].filter(Boolean);

@@ -21,7 +21,7 @@ from trident_api.schemas import MAX_INPUTS, SHAPE_TAG, PromptName, Sentence, Tok
 #: Paths that take many texts.
 LISTS = ("/v1/embeddings",)
 #: What is not accepted is a 400 to OpenAI's clients, and an unknown model a 404.
-OPENAI_ERRORS = problems.responses(400, 404, 413, 415, 429, 500, 502, 503, 504)
+OPENAI_ERRORS = problems.responses(400, 404, 413, 415, 429, 500, 502, 503, 504, openai=True)
 
 router = APIRouter(prefix="/v1", tags=["OpenAI"])
 
@@ -198,13 +198,13 @@ async def create_embeddings(
     return Response(orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY), media_type="application/json")
 
 
-@router.get("/models", responses=problems.responses(429, 500, 502, 503, 504))
+@router.get("/models", responses=problems.responses(429, 500, 502, 503, 504, openai=True))
 async def list_models(request: Request) -> ModelList:
     """List the sets of models that embed."""
     return ModelList(data=[ModelObject(id=each.name) for each in await _embedding_models(request)])
 
 
-@router.get("/models/{model}", responses=problems.responses(404, 429, 500, 502, 503, 504))
+@router.get("/models/{model}", responses=problems.responses(404, 429, 500, 502, 503, 504, openai=True))
 async def retrieve_model(
     model: Annotated[str, Path(openapi_examples={"similarity": {"value": "sts"}})], request: Request
 ) -> ModelObject:

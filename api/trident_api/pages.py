@@ -73,7 +73,8 @@ def describe(app: FastAPI, *, keys_needed: bool) -> None:
                     operation["responses"].pop("422", None)
                 if keys_needed and not path.startswith("/health/"):
                     operation["security"] = [{"key": []}]
-                    operation["responses"] |= {str(key): value for key, value in problems.responses(401).items()}
+                    refused = problems.responses(401, openai=path.startswith(problems.OPENAI_PATH))
+                    operation["responses"] |= {str(key): value for key, value in refused.items()}
             if keys_needed:
                 document["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
         return make()

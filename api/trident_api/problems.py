@@ -13,8 +13,7 @@ from typing import Any
 import orjson
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel, ConfigDict, Field
-from pydantic.config import JsonDict
+from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.types import Receive, Scope, Send
 from trident_client import (
@@ -78,19 +77,23 @@ class OpenAIError(BaseModel):
     code: str | None = Field(None, description="Such as `model_not_found`; absent where there is none.")
 
 
-EXAMPLE: JsonDict = {
-    "type": "about:blank",
-    "title": "Unprocessable Entity",
-    "status": 422,
-    "detail": "sentence_1: must hold at least one visible character",
-    "errors": [{"field": "sentence_1", "detail": "must hold at least one visible character"}],
+BLANK = "must hold at least one visible character"
+#: What an error may say, by its status, for the document; of the others, that a field is blank.
+DETAILS = {
+    401: "A key is needed: the header `Authorization: Bearer <key>`.",
+    404: "model 'sts_large' is not served for sts; accepted are sts, sts_base, sts_ko",
+    413: "The body is longer than 1000000 bytes, the most that is accepted.",
+    415: "The body's content-encoding is not known; gzip is accepted, or none.",
+    429: "64 requests are being answered and 9 wait: this one would not be answered in time; try again in 3 s.",
+    500: "The facade failed; its log says how.",
+    502: "Triton failed on the request.",
+    503: "Triton is away, or is being started again; try again in a moment.",
+    504: "No answer within 30 s, the wait for its turn included.",
 }
 
 
 class Problem(BaseModel):
     """An error, as RFC 9457 describes it."""
-
-    model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})
 
     type: str = "about:blank"
     title: str
@@ -164,13 +167,30 @@ def problem(
     )
 
 
-def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Return the OpenAPI description of the errors an endpoint can answer with."""
-    schema = {"schema": {"$ref": "#/components/schemas/Problem"}}
+def responses(*statuses: int, openai: bool = False) -> dict[int | str, dict[str, Any]]:
+    """Return the OpenAPI description of the errors an endpoint can answer with, each with an example of its own.
+
+    Args:
+        statuses: of the errors.
+        openai: whether they are such as OpenAI's clients show.
+    """
+    schema = {"$ref": "#/components/schemas/Problem"}
     return {
-        status: {"description": HTTPStatus(status).phrase, "content": {"application/problem+json": schema}}
+        status: {
+            "description": HTTPStatus(status).phrase,
+            "content": {"application/problem+json": {"schema": schema, "example": _example(status, openai=openai)}},
+        }
         for status in statuses
     }
+
+
+def _example(status: int, *, openai: bool) -> dict[str, Any]:
+    field = FieldProblem(field="input" if openai else "sentence_1", detail=BLANK)
+    detail, fields = DETAILS.get(status, f"{field.field}: {field.detail}"), [] if status in DETAILS else [field]
+    found = Problem(title=HTTPStatus(status).phrase, status=status, detail=detail, errors=fields)
+    if openai:
+        found = _as_openai(found, MODEL_NOT_FOUND if status == HTTPStatus.NOT_FOUND else None)
+    return found.model_dump(exclude_none=True)
 
 
 def install(app: FastAPI, retry_after: int) -> None:

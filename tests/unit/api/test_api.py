@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Callable, Iterator
+from http import HTTPStatus
 
 import numpy as np
 import pytest
@@ -289,6 +290,23 @@ def test_the_openapi_document_describes_requests_and_errors(api):
     assert "HTTPValidationError" not in schemas
     assert schemas["SentencePair"]["examples"] == [PAIR]
     assert api.get("/docs").status_code == 200
+
+
+def test_each_error_in_the_document_has_an_example_of_its_own_status(make_api, tmp_path):
+    (tmp_path / "keys").write_text("open sesame\n")
+    paths = make_api(api_keys_file=tmp_path / "keys").get("/openapi.json").json()["paths"]
+    examples = [
+        (path, int(status), response["content"]["application/problem+json"]["example"])
+        for path, operations in paths.items()
+        for operation in operations.values()
+        for status, response in operation["responses"].items()
+        if int(status) >= 400
+    ]
+    assert {status for _, status, _ in examples} >= {400, 401, 404, 413, 415, 422, 429, 500, 502, 503, 504}
+    for path, status, example in examples:
+        assert (example["status"], example["title"]) == (status, HTTPStatus(status).phrase), path
+        # OpenAI's clients read a member of their own.
+        assert ("error" in example) == path.startswith("/v1/"), path
 
 
 def test_what_a_request_must_name_has_an_example_to_try_it_with(api):

@@ -119,32 +119,57 @@ def make(function: Callable[..., None], *arguments: object) -> None:
         raise RuntimeError(f"{function.__name__} failed")
 
 
+def tokenizing(checkpoint: Path) -> Callable[[Sequence[str]], Inputs]:
+    """Return what makes a batch of texts, padded to its longest, of at most 256 tokens."""
+    tokenizer = Tokenizer.from_file(str(checkpoint / "tokenizer.json"))
+    tokenizer.enable_padding()
+    tokenizer.enable_truncation(256)
+
+    def inputs(batch: Sequence[str]) -> Inputs:
+        encodings = tokenizer.encode_batch([*batch])
+        arrays = {"input_ids": [e.ids for e in encodings], "attention_mask": [e.attention_mask for e in encodings]}
+        return {name: np.array(rows, dtype=np.int64) for name, rows in arrays.items()}
+
+    return inputs
+
+
+def load(
+    runtime: str, dtype: str, threads: int, checkpoint: Path, file: Path, calibrated: Sequence[Inputs]
+) -> tuple[Embed, dict[str, str]]:
+    """Load a checkpoint into a runtime, and say what it computes in.
+
+    Args:
+        runtime: of :data:`RUNTIMES`.
+        dtype: float32, bfloat16 or int8.
+        threads: inside an operation.
+        checkpoint: folder of the Hugging Face model.
+        file: its export; made when it is not there, as is that in int8 beside it.
+        calibrated: inputs for int8 to be calibrated on.
+    """
+    if not file.is_file():
+        make(export, checkpoint, file)
+    if dtype == "int8":
+        quantize, ending = QUANTIZED[runtime]
+        source, file = file, file.with_suffix(ending)
+        if not file.is_file():
+            make(quantize, source, file, calibrated)
+    return RUNTIMES[runtime](file, dtype, threads)
+
+
 def main() -> None:
-    """Export where that was not done yet, load, and embed as often as asked."""
+    """Load, and embed as often as asked."""
     arguments = loop.arguments(
         __doc__ or "",
         runtime={"choices": RUNTIMES, "required": True},
         dtype={"choices": ("float32", "bfloat16", "int8"), "required": True},
         onnx={"type": Path, "required": True, "help": "the exported model; made when it is not there"},
     )
-    tokenizer = Tokenizer.from_file(str(arguments.checkpoint / "tokenizer.json"))
-    tokenizer.enable_padding()
-    tokenizer.enable_truncation(256)
     texts = json.loads(arguments.texts.read_text())["sentences"]
-
-    def inputs(batch: list[str]) -> Inputs:
-        encodings = tokenizer.encode_batch(batch)
-        arrays = {"input_ids": [e.ids for e in encodings], "attention_mask": [e.attention_mask for e in encodings]}
-        return {name: np.array(rows, dtype=np.int64) for name, rows in arrays.items()}
-
-    file = arguments.onnx
-    if not file.is_file():
-        make(export, arguments.checkpoint, file)
-    if arguments.dtype == "int8":
-        quantize, ending = QUANTIZED[arguments.runtime]
-        source, file = file, file.with_suffix(ending)
-        make(quantize, source, file, [inputs([text]) for text in texts[:CALIBRATED]])
-    embed, facts = RUNTIMES[arguments.runtime](file, arguments.dtype, arguments.threads)
+    inputs = tokenizing(arguments.checkpoint)
+    calibrated = [inputs([text]) for text in texts[:CALIBRATED]]
+    embed, facts = load(
+        arguments.runtime, arguments.dtype, arguments.threads, arguments.checkpoint, arguments.onnx, calibrated
+    )
 
     def tokens(batch: int, seconds: float) -> dict[str, object]:
         return loop.timed(embed, [(len(each), inputs(each)) for each in loop.cut(texts, batch)], seconds)

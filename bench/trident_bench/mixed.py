@@ -27,7 +27,7 @@ from trident_bench.repository import ensembles, link_models
 from trident_bench.servers import Addresses, served
 from trident_bench.triton import Protocol, TritonState
 
-ENSEMBLES = ["cola", "sts", "qa"]
+ENSEMBLES = ["cola", "sts", "qa_small"]
 #: Seconds that a long passage may take.
 LONGEST_READ = 1200.0
 #: More of it than a word has letters, so that a passage of so many words is longer than it is to be.
@@ -59,7 +59,7 @@ class Waits:
 def mixed(
     names: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[ENSEMBLE]...", help="What is asked at once; cola, sts and qa by default."),
+        typer.Argument(metavar="[ENSEMBLE]...", help="What is asked at once; cola, sts and qa_small by default."),
     ] = None,
     url: Annotated[
         str | None,

@@ -225,10 +225,10 @@ def _own_servers(found: Entries, setting: Setting, all_tasks: TridentContender, 
 
 def _peer_servers(found: Entries, setting: Setting) -> None:
     dtype, checkpoint, embedding = processor_dtype(), setting.inputs.checkpoint, from_json("embedding")
-    infinity, litserve = (
-        Environment(each, setting.peers, setting.torch_index_url) for each in ("infinity", "litserve")
+    infinity, litserve, runtimes = (
+        Environment(each, setting.peers, setting.torch_index_url) for each in ("infinity", "litserve", "runtimes")
     )
-    found.environments |= {each.name: each for each in (infinity, litserve)}
+    found.environments |= {"infinity": infinity, "litserve": litserve, "litserve-openvino": runtimes}
     model: tuple[str | Path, ...] = ("--checkpoint", checkpoint, "--threads", str(setting.threads))
     peers: tuple[tuple[str, str, str, str, Read, tuple[str | Path, ...]], ...] = (
         ("infinity", f"infinity, torch, {dtype}", dtype, "/embeddings", from_json("data", 0, "embedding"), (
@@ -240,19 +240,26 @@ def _peer_servers(found: Entries, setting: Setting) -> None:
         ("litserve", f"LitServe with sentence-transformers, {dtype}", dtype, "/predict", embedding, (
             litserve.bin / "python", PROGRAMS / "litserve_server.py", *model, "--dtype", dtype,
         )),
+        ("litserve-openvino", "LitServe with OpenVINO, int8", "int8", "/predict", embedding, (
+            runtimes.bin / "python", PROGRAMS / "litserve_server.py", *model, "--dtype", "int8",
+            "--texts", setting.inputs.texts, "--onnx", setting.inputs.onnx,
+        )),
         ("fastapi", "FastAPI with the model in the endpoint, float32", "float32", "/embed", embedding, (
             sys.executable, PROGRAMS / "fastapi_service.py", *model,
         )),
     )  # fmt: skip
     for port, (name, title, used, path, read, command) in zip(free_ports(len(peers)), peers, strict=True):
         arguments, log = [*command, "--port", str(port)], setting.folder / f"{name}.log"
-        service = ServiceProcess(name, arguments, setting.environment, log, port=port, facts={"dtype": used})
+        # OpenVINO dies of the allocator, as above.
+        environment = setting.environment | ({"LD_PRELOAD": ""} if name == "litserve-openvino" else {})
+        service = ServiceProcess(name, arguments, environment, log, port=port, facts={"dtype": used})
         bodies = [
             {"model": "sts", "input": [text]} if name == "infinity" else {"text": text}
             for text in setting.inputs.sentences
         ]
         requests = [json_request(service.address, path, body) for body in bodies]
-        _add_server(found, setting, name, title, (service,), http(service.address), requests, read)
+        least = SAME_IN_FEW_BITS if used == "int8" else SAME
+        _add_server(found, setting, name, title, (service,), http(service.address), requests, read, least=least)
 
 
 def _tasks(found: Entries, setting: Setting, all_tasks: TridentContender, address: str) -> None:
@@ -310,6 +317,7 @@ def _add_server(
     read: Read,
     *,
     ours: bool = False,
+    least: float = SAME,
 ) -> None:
     for in_flight, group in ((IN_FLIGHT, Group.SERVED), (1, Group.ALONE)):
         measure = server_measure(setting.loop, connector, requests, in_flight, setting.turns)
@@ -318,7 +326,7 @@ def _add_server(
 
     def check() -> float:
         embeddings = embeddings_of_server(setting.loop, connector, requests[:CHECKED], read)
-        return min(earlier(), check_embeddings(embeddings, setting.inputs.expected))
+        return min(earlier(), check_embeddings(embeddings, setting.inputs.expected, least))
 
     found.checks[contenders[-1].name] = check
 

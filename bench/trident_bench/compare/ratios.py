@@ -41,7 +41,7 @@ class Outcome:
 RUNTIMES = tuple(
     f"{name}-{size}" for name in ("onnxruntime", "onnxruntime-int8", "openvino", "openvino-int8") for size in (32, 64)
 )
-SERVERS = ("infinity-64", "litserve-64", "fastapi-64")
+SERVERS = ("infinity-64", "litserve-64", "litserve-openvino-64", "fastapi-64")
 
 RATIOS = (
     Ratio(

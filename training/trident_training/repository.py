@@ -265,16 +265,19 @@ class ModelSet:
         _describe(after, values, names)
         if after != before:
             lines = file.read_text().splitlines(keepends=True)
-            code = next((place for place, line in enumerate(lines) if not line.startswith("#")), len(lines))
-            # What the file says of itself stays.
-            file.write_text("".join(lines[:code]) + _text(after))
+            edited = _with_parameters(lines, after, names)
+            if _parsed(edited) != after:
+                # A parameter has several lines. What the file says of itself at the top stays.
+                code = next((place for place, line in enumerate(lines) if not line.startswith("#")), len(lines))
+                edited = "".join(lines[:code]) + _text(after)
+            file.write_text(edited)
 
     def _configuration(self, part: str, file_name: str = CONFIGURATION) -> Any:
         file = self.folder(part) / file_name
         if not file.is_file():
             raise RepositoryError(f"{file} is missing; name a complete model repository with --repository")
         try:
-            return text_format.Parse(file.read_text(), model_config_pb2.ModelConfig())
+            return _parsed(file.read_text())
         except (text_format.ParseError, UnicodeDecodeError) as error:
             raise RepositoryError(f"{file} is no model configuration of Triton's: {error}") from error
 
@@ -310,8 +313,40 @@ def _fit(configuration: Any, part: str, spec: TaskSpec, width: int) -> None:
             (network if output in answers else tokenizer).output_map[output.tensor] = output.tensor
 
 
-def _text(configuration: Any) -> str:
-    return str(text_format.MessageToString(configuration, as_utf8=True))
+def _text(configuration: Any, *, as_one_line: bool = False) -> str:
+    return str(text_format.MessageToString(configuration, as_utf8=True, as_one_line=as_one_line))
+
+
+def _parsed(text: str) -> Any:
+    return text_format.Parse(text, model_config_pb2.ModelConfig())
+
+
+def _with_parameters(lines: Sequence[str], configuration: Any, names: Sequence[str]) -> str:
+    """Return a configuration's lines with some parameters as they are to be, one a line, and all else as it is."""
+    wanted = {}
+    for name in names:
+        if name in configuration.parameters:
+            alone = model_config_pb2.ModelConfig()
+            alone.parameters[name].CopyFrom(configuration.parameters[name])
+            wanted[name] = f"{_text(alone, as_one_line=True)}\n"
+    kept = []
+    for line in lines:
+        there = _parameter_of(line)
+        if there not in names:
+            kept.append(line)
+        elif there in wanted:
+            other = wanted.pop(there)
+            kept.append(line if _parsed(line) == _parsed(other) else other)
+    return "".join([*kept, *wanted.values()])
+
+
+def _parameter_of(line: str) -> str | None:
+    """Return the name of the parameter that a line alone holds."""
+    try:
+        found = list(_parsed(line).parameters)
+    except text_format.ParseError:
+        return None
+    return found[0] if len(found) == 1 else None
 
 
 def _resize(configuration: Any, before: int, after: int) -> None:

@@ -28,7 +28,7 @@ from trident_training.export import heads, pipeline
 from trident_training.export.heads import Head
 from trident_training.export.parity import ParityError, Tolerance
 from trident_training.models import Recipe, State
-from trident_training.repository import ModelSet, RepositoryError
+from trident_training.repository import CONFIGURATION, ModelSet, RepositoryError
 from trident_training.tasks.qa.task import TASK as QA
 from trident_training.tasks.sts.card import SimilarityCard
 from trident_training.tasks.sts.choices import Kind
@@ -553,6 +553,25 @@ def test_a_refused_export_leaves_what_clients_are_told(
     SimilarityCard(Kind.CROSS_ENCODER).write(checkpoint)
     assert run(*export, "--threshold", "0.7")[0] == 1
     assert parameters(variant) == before
+
+
+@pytest.mark.parametrize("lines", [1, 3])
+def test_of_a_configuration_only_what_is_told_anew_changes(target: ModelSet, lines: int) -> None:
+    file = target.folder("") / CONFIGURATION
+    told = """parameters { key: "threshold" value: { string_value: '0.5' } }""".split(" ", lines - 1)
+    written = ("# A set.", 'platform: "ensemble"', "# Seldom.", 'parameters { key: "own" value { string_value: "#" } }')
+    file.write_text("\n".join([*written, *told, ""]), "utf-8")
+    target.describe({"task": "sts", "threshold": 0.25, "metrics": {"spearman": 0.9}})
+    found = file.read_text("utf-8")
+    facts = {"own": "#", "task": "sts", "threshold": "0.25", "metrics": '{"spearman": 0.9}'}
+    assert target.parameters("") == facts
+    assert found.startswith("# A set.\n")
+    if lines == 1:
+        assert found.splitlines()[:4] == list(written)
+        assert "threshold" in found.splitlines()[4]
+    # Told again, not a byte is another.
+    target.describe({"task": "sts", "threshold": 0.25, "metrics": {"spearman": 0.9}})
+    assert file.read_text("utf-8") == found
 
 
 def test_a_set_takes_its_prompts_from_the_checkpoint_and_a_fine_tuned_one_has_none(

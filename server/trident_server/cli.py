@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -24,114 +26,41 @@ from trident_server.wheel import find_embedded_triton
 app = typer.Typer(add_completion=False)
 
 
-def _option(name: str, help_text: str, flag: str | None = None) -> Any:
-    """An option that overrides a setting; without it the environment and then the setting's default decide."""
-    default = ServerSettings.model_fields[name].get_default(call_default_factory=True)
-    return typer.Option(
-        flag or f"--{name.replace('_', '-')}",
-        help=f"{help_text} (TRIDENT_{name.upper()})",
-        show_default=False if default in (None, False, "") else str(default),
-    )
+def _options() -> list[inspect.Parameter]:
+    """Return an option for each setting, which overrides it; else the environment and then its default decide."""
+    found = []
+    for name, setting in ServerSettings.model_fields.items():
+        default = setting.get_default(call_default_factory=True)
+        option = typer.Option(
+            f"--{name.replace('_', '-')}",
+            help=f"{setting.description} (TRIDENT_{name.upper()})",
+            show_default=False if default in (None, False, "") else str(default),
+        )
+        # A type that is made as the program runs.
+        kind: Any = setting.annotation
+        kind = Annotated[kind | None, option]
+        found.append(inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kind))
+    return found
+
+
+def _with_settings(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the settings' options; those that are given reach it together, as ``given``."""
+    own = [each for name, each in inspect.signature(command, eval_str=True).parameters.items() if name != "given"]
+
+    @functools.wraps(command)
+    def run(**values: Any) -> None:
+        given = {name: values.pop(name) for name in ServerSettings.model_fields}
+        command(**values, given={name: value for name, value in given.items() if value is not None})
+
+    run.__signature__ = inspect.Signature([*own, *_options()])  # type: ignore[attr-defined]
+    return run
 
 
 @app.callback(invoke_without_command=True)
+@_with_settings
 def serve(
     context: typer.Context,
-    host: Annotated[
-        str | None,
-        _option("host", "IPv4 address that the facade binds; 0.0.0.0 opens it to the whole network."),
-    ] = None,
-    triton_host: Annotated[
-        str | None,
-        _option("triton_host", "Triton binds this IPv4 address; who reaches it needs none of the facade's keys."),
-    ] = None,
-    api_keys_file: Annotated[
-        Path | None,
-        _option(
-            "api_keys_file", "The facade answers only who sends one of this file's keys, one a line, or its SHA-256."
-        ),
-    ] = None,
-    tls_certificate: Annotated[
-        Path | None,
-        _option(
-            "tls_certificate",
-            "The facade, and Triton's gRPC, take TLS alone, with this certificate; Triton's HTTP then binds 127.0.0.1.",
-        ),
-    ] = None,
-    tls_key: Annotated[Path | None, _option("tls_key", "The certificate's private key.")] = None,
-    triton_client_authorities: Annotated[
-        Path | None,
-        _option(
-            "triton_client_authorities",
-            "Triton's gRPC answers only clients with a certificate of one of these authorities.",
-        ),
-    ] = None,
-    otlp_endpoint: Annotated[
-        str | None,
-        _option(
-            "otlp_endpoint", "The facade and Triton send traces to this OpenTelemetry collector (http://host:4318)."
-        ),
-    ] = None,
-    port: Annotated[int | None, _option("port", "The facade listens here.")] = None,
-    http_port: Annotated[int | None, _option("http_port", "Triton's HTTP service listens here.")] = None,
-    grpc_port: Annotated[int | None, _option("grpc_port", "Triton's gRPC service listens here.")] = None,
-    metrics_port: Annotated[int | None, _option("metrics_port", "Triton's Prometheus metrics are here.")] = None,
-    repository: Annotated[Path | None, _option("repository", "Triton loads every model of this repository.")] = None,
-    models: Annotated[
-        str | None,
-        _option("models", "These sets alone are served, such as cola,sts; all of the repository's by default."),
-    ] = None,
-    config_name: Annotated[
-        str | None,
-        _option("config_name", "Each model that has a configs/<name>.pbtxt is served with it instead of config.pbtxt."),
-    ] = None,
-    cache_dir: Annotated[
-        Path | None,
-        _option("cache_dir", "Backend links, logs and the pid file are written here; one server per directory."),
-    ] = None,
-    ready_timeout: Annotated[
-        float | None,
-        _option("ready_timeout", "When Triton, or then the facade, takes more seconds, everything is stopped."),
-    ] = None,
-    restarts: Annotated[
-        int | None,
-        _option("restarts", "Triton or the facade is started again when it dies, each so often before all is stopped."),
-    ] = None,
-    triton_only: Annotated[
-        bool | None, _option("triton_only", "The facade is not started.", flag="--triton-only")
-    ] = None,
-    shared_memory: Annotated[
-        bool | None,
-        _option(
-            "shared_memory",
-            "Clients on this host may hand over tensors in shared memory; whoever reaches Triton can then map what "
-            "shared memory its user can.",
-            flag="--shared-memory",
-        ),
-    ] = None,
-    isolated: Annotated[
-        bool | None,
-        _option(
-            "isolated",
-            "Each model is served from a process of its own: slower, and one that crashes takes no other with it.",
-            flag="--isolated",
-        ),
-    ] = None,
-    fixed: Annotated[
-        bool | None,
-        _option(
-            "fixed",
-            "The repository's files stay as they are, as in an image: networks are linked, not copied, and no set is "
-            "exchanged.",
-            flag="--fixed",
-        ),
-    ] = None,
-    backends: Annotated[
-        Path | None, _option("backends", "Triton takes the backends that `trident-serve backends` made here.")
-    ] = None,
-    log_verbose: Annotated[
-        int | None, _option("log_verbose", "Triton logs more, from 1 on several lines a request; 0 to 9.")
-    ] = None,
+    given: dict[str, Any],
     stop: Annotated[
         bool, typer.Option("--stop", help="Nothing is started: the server that uses the run-time directory is stopped.")
     ] = False,
@@ -140,7 +69,6 @@ def serve(
 
     Exits with status 0 when it was told to stop, 1 when something failed and 2 when an option is wrong.
     """
-    given = {key: value for key, value in locals().items() if key not in {"stop", "context"} and value is not None}
     try:
         settings = ServerSettings(**given)
     except ValidationError as error:

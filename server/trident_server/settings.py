@@ -33,49 +33,80 @@ class ServerSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="TRIDENT_", extra="ignore", str_strip_whitespace=True)
 
-    host: str = Field("127.0.0.1", description="IPv4 address that the facade binds.")
-    triton_host: str = Field("127.0.0.1", description="IPv4 address that all of Triton's services bind.")
-    api_keys_file: Path | None = Field(None, description="The facade's file of keys: Triton itself asks for none.")
+    host: str = Field(
+        "127.0.0.1", description="IPv4 address that the facade binds; 0.0.0.0 opens it to the whole network."
+    )
+    triton_host: str = Field(
+        "127.0.0.1", description="Triton binds this IPv4 address; who reaches it needs none of the facade's keys."
+    )
+    api_keys_file: Path | None = Field(
+        None, description="The facade answers only who sends one of this file's keys, one a line, or its SHA-256."
+    )
     tls_certificate: Path | None = Field(
         None,
-        description="PEM file of the certificate, with its chain, of the facade and of Triton's gRPC: both take TLS.",
+        description="The facade, and Triton's gRPC, take TLS alone, with this certificate (PEM, with its chain); "
+        "Triton's HTTP then binds 127.0.0.1.",
     )
-    tls_key: Path | None = Field(None, description="PEM file of the private key of tls_certificate.")
+    tls_key: Path | None = Field(None, description="The certificate's private key (PEM).")
     triton_client_authorities: Path | None = Field(
-        None, description="Triton's gRPC answers only clients with a certificate of one of this PEM file's authorities."
+        None,
+        description="Triton's gRPC answers only clients with a certificate of one of these authorities (PEM).",
     )
-    port: Port = Field(8000, description="The facade's port.")
-    http_port: Port = Field(8010, description="Triton's HTTP port.")
-    grpc_port: Port = Field(8011, description="Triton's gRPC port.")
-    metrics_port: Port = Field(8012, description="Triton's Prometheus port.")
+    otlp_endpoint: str | None = Field(
+        None,
+        pattern="^https?://",
+        description="The facade and Triton send traces to this OpenTelemetry collector (http://host:4318).",
+    )
+    port: Port = Field(8000, description="The facade listens here.")
+    http_port: Port = Field(8010, description="Triton's HTTP service listens here.")
+    grpc_port: Port = Field(8011, description="Triton's gRPC service listens here.")
+    metrics_port: Port = Field(8012, description="Triton's Prometheus metrics are here.")
     repository: Path = Field(
         default_factory=shipped.default_repository,
-        description="The Triton model repository to serve; where none is near, that of the installed wheel.",
+        description="The Triton model repository that is served; where none is near, that of the installed wheel.",
     )
     models: str = Field(
-        "", description="Sets of models to serve, with commas between; all of the repository's when empty."
-    )
-    cache_dir: Path = Field(Path(".trident"), description="Where backends are assembled and logs are written.")
-    otlp_endpoint: str | None = Field(
-        None, pattern="^https?://", description="OpenTelemetry collector that gets the facade's and Triton's traces."
+        "", description="These sets alone are served, such as cola,sts; all of the repository's by default."
     )
     config_name: str | None = Field(
-        None, pattern=r"^[^\s/]+$", description="Triton's --model-config-name: serve configs/<name>.pbtxt."
+        None,
+        pattern=r"^[^\s/]+$",
+        description="Each model that has a configs/<name>.pbtxt is served with it instead of config.pbtxt.",
+    )
+    cache_dir: Path = Field(
+        Path(".trident"),
+        description="Backend links, logs and the pid file are written here; one server per directory.",
     )
     ready_timeout: float = Field(
-        120.0, gt=0, description="Seconds that Triton, and then the facade, may take to start."
+        120.0,
+        gt=0,
+        description="When Triton, or then the facade, takes more seconds to start, everything is stopped.",
     )
-    restarts: int = Field(5, ge=0, description="How often Triton, or the facade, is started again when it dies.")
-    shared_memory: bool = Field(False, description="Let clients on this host hand over tensors in shared memory.")
-    isolated: bool = Field(False, description="Serve each model from a process of its own.")
+    restarts: int = Field(
+        5,
+        ge=0,
+        description="Triton or the facade is started again when it dies, each so often before all is stopped.",
+    )
+    triton_only: bool = Field(False, description="The facade is not started.")
+    shared_memory: bool = Field(
+        False,
+        description="Clients on this host may hand over tensors in shared memory; whoever reaches Triton can then map "
+        "what shared memory its user can.",
+    )
+    isolated: bool = Field(
+        False,
+        description="Each model is served from a process of its own: slower, and one that crashes takes no other with "
+        "it.",
+    )
     fixed: bool = Field(
-        False, description="The repository's files stay as they are: networks are linked, and no set is exchanged."
+        False,
+        description="The repository's files stay as they are, as in an image: networks are linked, not copied, and no "
+        "set is exchanged.",
     )
     backends: Path | None = Field(
-        None, description="Backends that `trident-serve backends` made, where nothing can be compiled."
+        None, description="Triton takes the backends that `trident-serve backends` made here."
     )
-    triton_only: bool = Field(False, description="Start Triton without the facade.")
-    log_verbose: int = Field(0, ge=0, le=9, description="Triton's --log-verbose.")
+    log_verbose: int = Field(0, ge=0, le=9, description="Triton logs more, from 1 on several lines a request; 0 to 9.")
 
     @model_validator(mode="after")
     def _tls_is_whole(self) -> Self:

@@ -1,4 +1,4 @@
-"""What the commands share: their options, where rows come from and go to, and how a command ends."""
+"""What the commands share: where rows come from and go to, and how a command ends."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager, nullcontext
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Annotated, Any, Literal, NoReturn
+from typing import Any, NoReturn
 
 import typer
 from rich.console import Console
 
 from trident_client import Retry, Timeout, Tls, TridentClient
 from trident_client.cli import failures, files, tasks
+from trident_client.cli.options import Engine, Options, Protocol
 from trident_client.cli.processing import Report, RowProcessor
 from trident_client.cli.progress import ProgressReport
 from trident_client.cli.readers import Source, rows_of
@@ -24,81 +25,36 @@ from trident_client.errors import TridentError
 
 #: What the options that stand before a command say.
 TLS: ContextVar[Tls | None] = ContextVar("tls", default=None)
-Kind = Literal["csv", "tsv", "jsonl", "json", "parquet", "lines"]
-Urls = Annotated[
-    list[str] | None,
-    typer.Option("--url", help="host:port of Triton; repeat it for several that serve the same. [127.0.0.1:8010]"),
-]
-Protocol = Annotated[Literal["http", "grpc"], typer.Option(help="How Triton is talked to; gRPC's port is 8011.")]
-Seconds = Annotated[float, typer.Option("--timeout", min=0.001, help="Seconds that an answer may take.")]
-Attempts = Annotated[int, typer.Option(min=1, help="How often a request is made that cannot get through.")]
-Concurrency = Annotated[int, typer.Option(min=1, help="Requests under way at once.")]
-Input = Annotated[
-    Path | None,
-    typer.Option(
-        "--input",
-        "-i",
-        help="File of rows: .csv, .tsv, .jsonl, .json, .parquet, or .txt with a row a line; or 'folder/*.parquet'.",
-    ),
-]
-Output = Annotated[
-    Path | None,
-    typer.Option(
-        "--output",
-        "-o",
-        help="File for the answers, by its ending, or folder for many; JSON lines on standard output if none.",
-    ),
-]
-Format = Annotated[Kind | None, typer.Option("--format", help="How the input is read, whatever its ending.")]
-Columns = Annotated[str | None, typer.Option(help="Columns that hold the texts, with commas between.")]
-Resume = Annotated[bool, typer.Option("--resume", help="Go on where a run with the same input and output stopped.")]
-Engine = Annotated[
-    Literal["here", "ray"], typer.Option(help="What answers a folder's files: this process, or Ray's workers.")
-]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but what went wrong.")]
 
 
 def answer(
-    task: tasks.Task,
-    given: list[dict[str, Any]],
-    *,
-    input: Path | None,
-    output: Path | None,
-    format: Kind | None,
-    columns: str | None,
-    resume: bool,
-    url: list[str] | None,
-    protocol: Literal["http", "grpc"],
-    timeout: float,
-    attempts: int,
-    concurrency: int,
-    quiet: bool,
-    engine: Engine = "here",
-    settings: dict[str, Any] | None = None,
+    task: tasks.Task, given: list[dict[str, Any]], options: Options, settings: dict[str, Any] | None = None
 ) -> None:
     """Answer the rows that were given, or those of a file or standard input, and end with an exit code.
 
-    ``settings`` are further options that change the answers: a run is resumed only with the same. The other arguments
-    are the options above.
+    ``settings`` are further options that change the answers: a run is resumed only with the same.
     """
     given = [{name: _as_utf8(text) for name, text in row.items()} for row in given]
-    column_names = columns.split(",") if columns else None
+    column_names = options.columns.split(",") if options.columns else None
+    input, output = options.input, options.output
     with exit_on_failure(input, output):
         if column_names and not task.required <= len(column_names) <= len(task.columns):
             raise failures.UsageError(f"--columns takes {len(task.columns)}: {','.join(task.names)}")
         if input and given:
             raise failures.UsageError("texts are given as arguments or with --input, not both")
-        if resume and not (input and output):
+        if options.resume and not (input and output):
             raise failures.UsageError("--resume goes on with files: give --input and --output")
         if input and output and output.resolve() == input.resolve():
             raise failures.UsageError("--output would overwrite --input")
-        with make_client(url, protocol, timeout, attempts, concurrency) as client:
-            job = files.FileAnswering(task, client, column_names, format, settings, resume)
+        with make_client(
+            options.url, options.protocol, options.timeout, options.attempts, options.concurrency
+        ) as client:
+            job = files.FileAnswering(task, client, column_names, options.format, settings, options.resume)
             if input and files.names_many(input):
-                raise typer.Exit(_answer_many(job, input, output, engine, quiet))
-            if engine != "here":
+                raise typer.Exit(_answer_many(job, input, output, options.engine, options.quiet))
+            if options.engine != "here":
                 raise failures.UsageError("--engine is for many files: give --input 'folder/*.parquet' and --output")
-            report = _answer_one(job, given, input, output, quiet)
+            report = _answer_one(job, given, input, output, options.quiet)
     raise typer.Exit(failures.BAD_ROWS if report.bad else failures.OK)
 
 
@@ -164,14 +120,8 @@ def _standard_input(format: str | None, task: tasks.Task) -> Source:
     return Source(sys.stdin.buffer, format or "lines", task.names)
 
 
-def common_options(options: dict[str, Any]) -> dict[str, Any]:
-    """Return those of a command's arguments that :func:`answer` takes."""
-    names = ("input", "output", "format", "columns", "resume", "url", "protocol", "timeout", "attempts")
-    return {name: options[name] for name in (*names, "concurrency", "engine", "quiet")}
-
-
 def make_client(
-    url: list[str] | None, protocol: Literal["http", "grpc"], timeout: float, attempts: int, concurrency: int = 4
+    url: list[str] | None, protocol: Protocol, timeout: float, attempts: int, concurrency: int = 4
 ) -> TridentClient:
     """Return a client as the options describe it; options that mean nothing are a UsageError."""
     try:

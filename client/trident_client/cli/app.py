@@ -15,26 +15,8 @@ from rich.console import Console
 from trident_client import Tls, contract, doctor
 from trident_client._tasks import Truncate
 from trident_client.cli import failures, status, tasks
-from trident_client.cli.answering import (
-    TLS,
-    Attempts,
-    Columns,
-    Concurrency,
-    Engine,
-    Format,
-    Input,
-    Output,
-    Protocol,
-    Quiet,
-    Resume,
-    Seconds,
-    Urls,
-    answer,
-    common_options,
-    exit_on_failure,
-    fail,
-    make_client,
-)
+from trident_client.cli.answering import TLS, answer, exit_on_failure, fail, make_client
+from trident_client.cli.options import Attempts, Options, Protocol, Seconds, Urls, with_options
 from trident_client.cli.pages import page
 
 RawScores = Annotated[bool, typer.Option("--raw-scores", help="Logits in place of scores of 0 to 1.")]
@@ -83,46 +65,26 @@ def root(
 
 
 @app.command(help=page("cola"))
+@with_options
 def cola(
+    options: Options,
     sentences: Annotated[list[str] | None, typer.Argument(help="Sentences to judge.")] = None,
     model: Annotated[str, typer.Option(help="The set of models that judges; see trident models.")] = contract.COLA.name,
-    input: Input = None,
-    output: Output = None,
-    format: Format = None,
-    columns: Columns = None,
-    resume: Resume = False,
-    url: Urls = None,
-    protocol: Protocol = "http",
-    timeout: Seconds = 30.0,
-    attempts: Attempts = 5,
-    concurrency: Concurrency = 4,
-    engine: Engine = "here",
-    quiet: Quiet = False,
 ) -> None:
     """Say how probable it is that sentences are grammatically acceptable."""
-    answer(tasks.cola(model), [{"sentence": each} for each in sentences or []], **common_options(locals()))
+    answer(tasks.cola(model), [{"sentence": each} for each in sentences or []], options)
 
 
 @app.command(help=page("sts"))
+@with_options
 def sts(
+    options: Options,
     sentences: Annotated[list[str] | None, typer.Argument(help="Sentences to compare, two by two.")] = None,
     model: Annotated[
         str, typer.Option(help="The set of models that compares; see trident models.")
     ] = contract.STS.name,
     prompt_name: PromptName = None,
     truncate: Truncation = "right",
-    input: Input = None,
-    output: Output = None,
-    format: Format = None,
-    columns: Columns = None,
-    resume: Resume = False,
-    url: Urls = None,
-    protocol: Protocol = "http",
-    timeout: Seconds = 30.0,
-    attempts: Attempts = 5,
-    concurrency: Concurrency = 4,
-    engine: Engine = "here",
-    quiet: Quiet = False,
 ) -> None:
     """Say how similar in meaning pairs of sentences are: the cosine of their embeddings."""
     given = sentences or []
@@ -130,39 +92,31 @@ def sts(
         fail(f"sentences are compared two by two; {len(given)} were given", failures.USAGE)
     pairs = [{"sentence_1": one, "sentence_2": two} for one, two in zip(given[::2], given[1::2], strict=True)]
     settings = _reading(prompt_name, truncate)
-    answer(tasks.sts(model, prompt_name, truncate), pairs, settings=settings, **common_options(locals()))
+    answer(tasks.sts(model, prompt_name, truncate), pairs, options, settings)
 
 
 @app.command(help=page("classify"))
+@with_options
 def classify(
+    options: Options,
     texts: Annotated[list[str] | None, typer.Argument(help="Texts to classify.")] = None,
     top_k: Annotated[int, typer.Option(min=1, help="How many labels of a text, the likeliest first.")] = 1,
     model: Annotated[
         str, typer.Option(help="The set of models that classifies; see trident models.")
     ] = contract.CLASSIFY.name,
     raw_scores: RawScores = False,
-    input: Input = None,
-    output: Output = None,
-    format: Format = None,
-    columns: Columns = None,
-    resume: Resume = False,
-    url: Urls = None,
-    protocol: Protocol = "http",
-    timeout: Seconds = 30.0,
-    attempts: Attempts = 5,
-    concurrency: Concurrency = 4,
-    engine: Engine = "here",
-    quiet: Quiet = False,
 ) -> None:
     """Say what texts are by the labels of a classifier."""
     settings = {"top_k": top_k} | ({"raw_scores": True} if raw_scores else {})
     rows = [{"text": each} for each in texts or []]
     task = tasks.classify(model, top_k, raw_scores=raw_scores)
-    answer(task, rows, settings=settings, **common_options(locals()))
+    answer(task, rows, options, settings)
 
 
 @app.command(help=page("rerank"))
+@with_options
 def rerank(
+    options: Options,
     query: Annotated[str | None, typer.Argument(help="The query.")] = None,
     texts: Annotated[list[str] | None, typer.Argument(help="Texts that may answer it.")] = None,
     model: Annotated[
@@ -172,18 +126,6 @@ def rerank(
         int | None, typer.Option(min=1, help="So many of the best texts behind a query, the best first; all if none.")
     ] = None,
     raw_scores: RawScores = False,
-    input: Input = None,
-    output: Output = None,
-    format: Format = None,
-    columns: Columns = None,
-    resume: Resume = False,
-    url: Urls = None,
-    protocol: Protocol = "http",
-    timeout: Seconds = 30.0,
-    attempts: Attempts = 5,
-    concurrency: Concurrency = 4,
-    engine: Engine = "here",
-    quiet: Quiet = False,
 ) -> None:
     """Say how well texts belong to a query."""
     if query is not None and not texts:
@@ -193,36 +135,28 @@ def rerank(
     rows = [{"query": query, "text": each} for each in texts or []] if query is not None else []
     settings = {"raw_scores": True} if raw_scores else {}
     task = tasks.rerank(model, top_n=top_n, raw_scores=raw_scores)
-    answer(task, rows, settings=settings, **common_options(locals()))
+    answer(task, rows, options, settings)
 
 
 @app.command(help=page("embed"))
+@with_options
 def embed(
+    options: Options,
     texts: Annotated[list[str] | None, typer.Argument(help="Texts to embed.")] = None,
     model: Annotated[str, typer.Option(help="The set of models that embeds; see trident models.")] = contract.STS.name,
     prompt_name: PromptName = None,
     truncate: Truncation = "right",
-    input: Input = None,
-    output: Output = None,
-    format: Format = None,
-    columns: Columns = None,
-    resume: Resume = False,
-    url: Urls = None,
-    protocol: Protocol = "http",
-    timeout: Seconds = 30.0,
-    attempts: Attempts = 5,
-    concurrency: Concurrency = 4,
-    engine: Engine = "here",
-    quiet: Quiet = False,
 ) -> None:
     """Embed texts as vectors of unit length."""
     settings = _reading(prompt_name, truncate)
     rows = [{"text": each} for each in texts or []]
-    answer(tasks.embed(model, prompt_name, truncate), rows, settings=settings, **common_options(locals()))
+    answer(tasks.embed(model, prompt_name, truncate), rows, options, settings)
 
 
 @app.command(help=page("qa"))
+@with_options
 def qa(
+    options: Options,
     question: Annotated[str | None, typer.Argument(help="The question.")] = None,
     context: Annotated[str | None, typer.Argument(help="The text with the answer; standard input if none.")] = None,
     top_k: Annotated[int, typer.Option(min=1, max=contract.MAX_ANSWERS, help="How many answers, the best first.")] = 1,
@@ -233,18 +167,6 @@ def qa(
         Literal["on", "off"], typer.Option(help="Whether a model that was taught so may say that there is none.")
     ] = "on",
     model: Annotated[str, typer.Option(help="The set of models that answers; see trident models.")] = contract.QA.name,
-    input: Input = None,
-    output: Output = None,
-    format: Format = None,
-    columns: Columns = None,
-    resume: Resume = False,
-    url: Urls = None,
-    protocol: Protocol = "http",
-    timeout: Seconds = 30.0,
-    attempts: Attempts = 5,
-    concurrency: Concurrency = 4,
-    engine: Engine = "here",
-    quiet: Quiet = False,
 ) -> None:
     """Find the answers to questions in texts of any length."""
     if question is not None and context is None:
@@ -256,7 +178,7 @@ def qa(
     if no_answer == "off":
         settings["no_answer"] = False
     task = tasks.qa(model, top_k, max_answer_tokens, no_answer=no_answer == "on")
-    answer(task, rows, settings=settings, **common_options(locals()))
+    answer(task, rows, options, settings)
 
 
 @app.command(help=page("models"))

@@ -20,6 +20,7 @@ from trident_client import (
     Request,
     Retry,
     ServerError,
+    Timeout,
     TransportError,
     TridentClient,
 )
@@ -88,7 +89,10 @@ class Asker:
     def __init__(self, url: str, grpc_url: str = "") -> None:
         self._http = httpx.Client(base_url=url, timeout=LOST_SECONDS, trust_env=False)
         # What fails is to be seen, and not tried again.
-        self._grpc = TridentClient(grpc_url, protocol="grpc", retry=Retry(attempts=1)) if grpc_url else None
+        patience = Timeout(read=LOST_SECONDS, deadline=LOST_SECONDS)
+        self._grpc = (
+            TridentClient(grpc_url, protocol="grpc", timeout=patience, retry=Retry(attempts=1)) if grpc_url else None
+        )
 
     def __enter__(self) -> Self:
         """Return itself."""

@@ -23,7 +23,7 @@ from trident_server.errors import ServerStartError
 from trident_server.facade import FacadeProcess
 
 FLOOD_SECONDS = 6.0
-#: As the project's own models have it: who gives up takes what waits out of the queue.
+#: Whoever gives up takes what waits out of such a queue.
 SCHEDULING = """
 dynamic_batching { default_queue_policy { default_timeout_microseconds: 60000000 allow_timeout_override: true } }
 """

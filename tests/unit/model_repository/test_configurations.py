@@ -91,17 +91,13 @@ def test_a_tokenizer_says_how_many_token_ids_it_has(file: Path) -> None:
     assert int(said) == Tokenizer.from_file(str(file)).get_vocab_size()
 
 
-def test_what_nobody_waits_for_any_more_leaves_every_queue() -> None:
-    policies = {
-        name: config.dynamic_batching.default_queue_policy
-        for name, config in CONFIGURATIONS.items()
-        if config.HasField("dynamic_batching")
-    }
-    assert {"sts_tokenizer", "sts_encoder", "qa_reader"} <= set(policies)
-    for name, policy in policies.items():
-        assert policy.timeout_action == policy.REJECT, name
-        assert policy.default_timeout_microseconds == 60_000_000, name
-        assert policy.allow_timeout_override, name
+def test_no_queue_has_timeouts() -> None:
+    # With one, Triton 24.10 prepares no batch while another is computed, and wakes up half a second late: of four lists of
+    # 64 texts that came together, the last one was answered after 580 ms in place of 120.
+    queues = {name: each.dynamic_batching for name, each in CONFIGURATIONS.items() if each.HasField("dynamic_batching")}
+    assert {"sts_tokenizer", "sts_encoder", "qa_reader"} <= set(queues)
+    assert [name for name, each in queues.items() if each.HasField("default_queue_policy")] == []
+    assert [name for name, each in queues.items() if each.priority_queue_policy] == []
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=named(FOLDERS))

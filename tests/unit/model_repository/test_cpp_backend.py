@@ -91,7 +91,7 @@ BROKEN = {
     "letters behind an integer": READER
     + 'parameters { key: "INTRA_OP_THREAD_COUNT" value: { string_value: "2abc" } }\n',
     "a boolean of another word": READER + 'parameters { key: "DISABLE_CUDNN" value: { string_value: "maybe" } }\n',
-    "a control without an index": re.sub(r"dynamic_batching \{.*?\n\}\n", "", READER, flags=re.DOTALL)
+    "a control without an index": re.sub(r"dynamic_batching \{.*?\}\n", "", READER, flags=re.DOTALL)
     + 'sequence_batching { control_input { name: "S" control { kind: CONTROL_SEQUENCE_START int32_false_true: 0 '
     "int32_false_true: 1 } } }\n",
 }

@@ -146,10 +146,10 @@ def simulate(
     )
 
 
-#: Seconds of a processor. Two cores answered 1,629 sentences a second, one a request, over Triton's HTTP, and 1,277
+#: Seconds of a processor. Two cores answered 2,067 sentences a second, one a request, over Triton's HTTP, and 1,298
 #: through the facade, whose process is one (docs/measured.md).
-TRITON = 2 / 1837
-FACADE = 2 / 1301 - TRITON
+TRITON = 2 / 2067
+FACADE = 2 / 1298 - TRITON
 #: Of a request and an embedding through HAProxy, on slower cores (AVX2).
 BALANCER = 0.83e-3
 #: An embedding in JSON, with its head.

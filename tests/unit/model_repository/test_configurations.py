@@ -92,8 +92,8 @@ def test_a_tokenizer_says_how_many_token_ids_it_has(file: Path) -> None:
 
 
 def test_no_queue_has_timeouts() -> None:
-    # With one, Triton 24.10 prepares no batch while another is computed, and wakes up half a second late: of four lists of
-    # 64 texts that came together, the last one was answered after 580 ms in place of 120.
+    # With one, Triton 24.10 prepares no batch while another is computed, and wakes up half a second late: of four lists
+    # of 64 texts that came together, the last one was answered after 580 ms in place of 120.
     queues = {name: each.dynamic_batching for name, each in CONFIGURATIONS.items() if each.HasField("dynamic_batching")}
     assert {"sts_tokenizer", "sts_encoder", "qa_reader"} <= set(queues)
     assert [name for name, each in queues.items() if each.HasField("default_queue_policy")] == []

@@ -218,7 +218,8 @@ def seconds_to_answer(request: Request, timeout: Timeout) -> float:
 def microseconds_in_queue(request: Request, timeout: Timeout) -> int:
     """Return what Triton is told as a request's ``timeout``: it throws away what stood in its queues for longer.
 
-    Nobody waits for that any more. Models heed it whose queue policy has ``allow_timeout_override``; Trident's have none.
+    Nobody waits for that any more. Models heed it whose queue policy has ``allow_timeout_override``; Trident's have no
+    policy.
     """
     return max(1, round(seconds_to_answer(request, timeout) * 1e6))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import inspect
 import tempfile
 from collections.abc import Callable
@@ -13,6 +12,7 @@ import typer
 from pydantic import ValidationError
 from rich.console import Console
 from trident_client.doctor import show
+from trident_client.options import with_options
 
 from trident_server import doctor, exchange, keys, pidfile, stack
 from trident_server.assembly import assemble_backends
@@ -26,41 +26,43 @@ from trident_server.wheel import find_embedded_triton
 app = typer.Typer(add_completion=False)
 
 
-def _options() -> list[inspect.Parameter]:
-    """Return an option for each setting, which overrides it; else the environment and then its default decide."""
-    found = []
-    for name, setting in ServerSettings.model_fields.items():
-        default = setting.get_default(call_default_factory=True)
-        option = typer.Option(
-            f"--{name.replace('_', '-')}",
-            help=f"{setting.description} (TRIDENT_{name.upper()})",
-            show_default=False if default in (None, False, "") else str(default),
-        )
-        # A type that is made as the program runs.
-        kind: Any = setting.annotation
-        kind = Annotated[kind | None, option]
-        found.append(inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kind))
-    return found
+class SettingsGiven:
+    """An option for each setting, which overrides it; else the environment and then its default decide."""
 
+    def parameters(self) -> list[inspect.Parameter]:
+        """Return the options as Typer reads them from a function's signature."""
+        found = []
+        for name, setting in ServerSettings.model_fields.items():
+            default = setting.get_default(call_default_factory=True)
+            option = typer.Option(
+                f"--{name.replace('_', '-')}",
+                help=f"{setting.description} (TRIDENT_{name.upper()})",
+                show_default=False if default in (None, False, "") else str(default),
+            )
+            # A type that is made as the program runs.
+            kind: Any = setting.annotation
+            kind = Annotated[kind | None, option]
+            found.append(inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kind))
+        return found
 
-def _with_settings(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the settings' options; those that are given reach it together, as ``given``."""
-    own = [each for name, each in inspect.signature(command, eval_str=True).parameters.items() if name != "given"]
+    def take(self, values: dict[str, Any]) -> ServerSettings:
+        """Take the options' values out of a command's, and return the settings.
 
-    @functools.wraps(command)
-    def run(**values: Any) -> None:
+        Raises:
+            BadParameter: a value that is not accepted.
+        """
         given = {name: values.pop(name) for name in ServerSettings.model_fields}
-        command(**values, given={name: value for name, value in given.items() if value is not None})
-
-    run.__signature__ = inspect.Signature([*own, *_options()])  # type: ignore[attr-defined]
-    return run
+        try:
+            return ServerSettings(**{name: value for name, value in given.items() if value is not None})
+        except ValidationError as error:
+            raise typer.BadParameter(explain(error)) from error
 
 
 @app.callback(invoke_without_command=True)
-@_with_settings
+@with_options(settings=SettingsGiven())
 def serve(
     context: typer.Context,
-    given: dict[str, Any],
+    settings: ServerSettings,
     stop: Annotated[
         bool, typer.Option("--stop", help="Nothing is started: the server that uses the run-time directory is stopped.")
     ] = False,
@@ -69,10 +71,6 @@ def serve(
 
     Exits with status 0 when it was told to stop, 1 when something failed and 2 when an option is wrong.
     """
-    try:
-        settings = ServerSettings(**given)
-    except ValidationError as error:
-        raise typer.BadParameter(explain(error)) from error
     if context.invoked_subcommand is not None:
         context.obj = settings
         return

@@ -16,8 +16,9 @@ from trident_client import Tls, contract, doctor
 from trident_client._tasks import Truncate
 from trident_client.cli import failures, status, tasks
 from trident_client.cli.answering import TLS, answer, exit_on_failure, fail, make_client
-from trident_client.cli.options import Attempts, Options, Protocol, Seconds, Urls, with_options
+from trident_client.cli.options import Attempts, Options, Protocol, Seconds, Urls
 from trident_client.cli.pages import page
+from trident_client.options import Group, with_options
 
 RawScores = Annotated[bool, typer.Option("--raw-scores", help="Logits in place of scores of 0 to 1.")]
 PromptName = Annotated[
@@ -65,7 +66,7 @@ def root(
 
 
 @app.command(help=page("cola"))
-@with_options
+@with_options(options=Group(Options))
 def cola(
     options: Options,
     sentences: Annotated[list[str] | None, typer.Argument(help="Sentences to judge.")] = None,
@@ -76,7 +77,7 @@ def cola(
 
 
 @app.command(help=page("sts"))
-@with_options
+@with_options(options=Group(Options))
 def sts(
     options: Options,
     sentences: Annotated[list[str] | None, typer.Argument(help="Sentences to compare, two by two.")] = None,
@@ -96,7 +97,7 @@ def sts(
 
 
 @app.command(help=page("classify"))
-@with_options
+@with_options(options=Group(Options))
 def classify(
     options: Options,
     texts: Annotated[list[str] | None, typer.Argument(help="Texts to classify.")] = None,
@@ -114,7 +115,7 @@ def classify(
 
 
 @app.command(help=page("rerank"))
-@with_options
+@with_options(options=Group(Options))
 def rerank(
     options: Options,
     query: Annotated[str | None, typer.Argument(help="The query.")] = None,
@@ -139,7 +140,7 @@ def rerank(
 
 
 @app.command(help=page("embed"))
-@with_options
+@with_options(options=Group(Options))
 def embed(
     options: Options,
     texts: Annotated[list[str] | None, typer.Argument(help="Texts to embed.")] = None,
@@ -154,7 +155,7 @@ def embed(
 
 
 @app.command(help=page("qa"))
-@with_options
+@with_options(options=Group(Options))
 def qa(
     options: Options,
     question: Annotated[str | None, typer.Argument(help="The question.")] = None,

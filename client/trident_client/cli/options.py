@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import functools
-import inspect
-from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_type_hints
+from typing import Annotated, Literal
 
 import typer
 
@@ -61,20 +58,3 @@ class Options:
     concurrency: Concurrency = 4
     engine: Engine = "here"
     quiet: Quiet = False
-
-
-def with_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the fields of :class:`Options` as options, which reach it together as ``options``."""
-    own = [each for name, each in inspect.signature(command, eval_str=True).parameters.items() if name != "options"]
-    hints = get_type_hints(Options, include_extras=True)
-    shared = [
-        inspect.Parameter(each.name, inspect.Parameter.KEYWORD_ONLY, default=each.default, annotation=hints[each.name])
-        for each in fields(Options)
-    ]
-
-    @functools.wraps(command)
-    def run(**values: Any) -> None:
-        command(options=Options(**{each.name: values.pop(each.name) for each in fields(Options)}), **values)
-
-    run.__signature__ = inspect.Signature([*own, *shared])  # type: ignore[attr-defined]
-    return run

@@ -117,21 +117,23 @@ def test_an_adapter_is_trained_on_at_its_ranks(low_rank, tiny_checkpoint, toy_da
 
 
 @pytest.mark.parametrize(
-    ("kept", "reason"),
+    ("change", "reason"),
     [
-        (lambda name: "lora_" not in name, "holds no factors of LoRA"),
-        (lambda name: not name.endswith("lora_A"), "does not fit the model"),
+        (lambda held: {name: held[name] for name in held if "lora_" not in name}, "holds no factors of LoRA"),
+        (lambda held: {name: held[name] for name in held if not name.endswith("lora_A")}, "does not fit the model"),
+        (lambda held: {name: tensor[:1] for name, tensor in held.items()}, "does not fit the model"),
+        (lambda held: held | {"bert.more": torch.zeros(1)}, "holds bert.more, which the model has no place for"),
         (None, "cannot be read"),
     ],
 )
-def test_an_adapter_that_cannot_be_trained_on_is_refused(low_rank, tiny_checkpoint, toy_data, tmp_path, kept, reason):
+def test_an_adapter_that_cannot_be_trained_on_is_refused(low_rank, tiny_checkpoint, toy_data, tmp_path, change, reason):
     base, adapter = str(tiny_checkpoint("bert")), tmp_path / "adapter"
     run("adapter", "--checkpoint", low_rank, "--base", base, "--output", adapter)
     held = load_file(adapter / WEIGHTS)
-    if kept is None:
+    if change is None:
         (adapter / WEIGHTS).unlink()
     else:
-        save_file({name: tensor for name, tensor in held.items() if kept(name)}, adapter / WEIGHTS)
+        save_file(change(held), adapter / WEIGHTS)
     arguments = ["finetune", "cola", "--model", base, "--data", toy_data, "--output", tmp_path / "run"]
     printed = run(*arguments, "--lora-from", adapter, "--max-length", 24, code=1)
     assert str(adapter) in printed

@@ -35,6 +35,7 @@ def test_what_is_not_chosen_comes_from_the_architecture(tmp_path):
         ({"lora_rank": 0}, "lora_rank is 0; 1 or more"),
         ({"lora_rank": 8, "lora_dropout": 1.0}, "lora_dropout is 1.0; 0 to 0.99"),
         ({"lora_alpha": 16, "rslora": True}, "lora_alpha, rslora without lora_rank"),
+        ({"lora_rank": 8, "rslora": True, "lora_from": "adapter"}, "lora_rank, rslora beside lora_from"),
     ],
 )
 def test_settings_that_cannot_be_run_are_refused(tmp_path, chosen, says):

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
+from trident_client.options import Group, with_options
 from typer import Option
 
 from trident_training.commands.console import done, reporting
-from trident_training.commands.options import Group, with_options
 from trident_training.tasks import find_tasks
 
 

@@ -6,10 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
+from trident_client.options import Group, with_options
 from typer import Option
 
 from trident_training.commands.console import console, reporting
-from trident_training.commands.options import Group, subset, with_options
+from trident_training.commands.options import subset
 from trident_training.tasks.base import Data, Task
 
 HELP = "Score a checkpoint or a running server."

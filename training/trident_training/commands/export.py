@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 import typer
+from trident_client.options import Group, with_options
 from trident_server import shipped
 from typer import Option
 
 from trident_training.commands.building import build_model
 from trident_training.commands.console import console, reporting
 from trident_training.commands.models import RepositoryOptions
-from trident_training.commands.options import Group, with_options
 from trident_training.models import SHIPPED, Gate, Recipe
 from trident_training.repository import ModelSet
 from trident_training.tasks.base import Task

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from trident_client.options import Group, with_options
+
 from trident_training.commands.console import console, reporting
-from trident_training.commands.options import Group, training, with_options
+from trident_training.commands.options import training
 from trident_training.finetune.settings import Settings
 from trident_training.tasks.base import Data, Task
 

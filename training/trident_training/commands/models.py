@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from trident_client.options import Group, with_options
 from trident_server import shipped
 from typer import Option
 
 from trident_training.checkpoints.precision import Precision
 from trident_training.commands.building import build_model
 from trident_training.commands.console import done, reporting
-from trident_training.commands.options import Group, with_options
 from trident_training.models import State, plan
 
 

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from rich.markup import escape
+from trident_client.options import Group, with_options
 from typer import Argument, Option
 
 from trident_training.commands import adapter
 from trident_training.commands.console import console, done, reporting
-from trident_training.commands.options import Group, subset, with_options
+from trident_training.commands.options import subset
 from trident_training.tasks.base import Data, Task
 
 HELP = "Average the weights of several fine-tunings, each taken in only where the validation set gets no worse."

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markdown import Markdown
 from rich.markup import escape
+from trident_client.options import Group, with_options
 from typer import Option
 
 from trident_training.commands.console import console, done, refuse, reporting
-from trident_training.commands.options import Group, training, with_options
+from trident_training.commands.options import training
 from trident_training.finetune.settings import Settings
 from trident_training.tasks.base import Data, Task
 

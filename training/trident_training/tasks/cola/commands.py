@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
+from trident_client.options import Group, with_options
 from typer import Option
 
 from trident_training.commands.console import reporting
-from trident_training.commands.options import Group, training, with_options
+from trident_training.commands.options import training
 from trident_training.finetune.settings import Settings
 from trident_training.tasks.cola.task import TASK, AcceptabilityOptions
 

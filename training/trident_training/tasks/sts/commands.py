@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Annotated
 
 from rich.markup import escape
+from trident_client.options import Group, with_options
 from typer import Option
 
 from trident_training.commands.console import done, reporting
-from trident_training.commands.options import Group, training, with_options
+from trident_training.commands.options import training
 from trident_training.finetune.settings import Settings
 from trident_training.tasks.base import Data
 from trident_training.tasks.sts.task import TASK, SimilarityOptions

@@ -558,19 +558,22 @@ def test_a_refused_export_leaves_what_clients_are_told(
 @pytest.mark.parametrize("lines", [1, 3])
 def test_of_a_configuration_only_what_is_told_anew_changes(target: ModelSet, lines: int) -> None:
     file = target.folder("") / CONFIGURATION
-    told = """parameters { key: "threshold" value: { string_value: '0.5' } }""".split(" ", lines - 1)
-    written = ("# A set.", 'platform: "ensemble"', "# Seldom.", 'parameters { key: "own" value { string_value: "#" } }')
-    file.write_text("\n".join([*written, *told, ""]), "utf-8")
-    target.describe({"task": "sts", "threshold": 0.25, "metrics": {"spearman": 0.9}})
+    old = """parameters { key: "threshold" value: { string_value: '0.5' } }""".split(" ", lines - 1)
+    same = """parameters { key: "languages" value: { string_value: 'en' } }"""
+    own = """parameters { key: "own" value: { string_value: '#' } }"""
+    written = ("# A set.", 'platform: "ensemble"', "# Seldom.", own, same)
+    file.write_text("\n".join([*written, *old, ""]), "utf-8")
+    told = {"languages": "en", "threshold": 0.25, "metrics": {"spearman": 0.9}}
+    target.describe(told)
     found = file.read_text("utf-8")
-    facts = {"own": "#", "task": "sts", "threshold": "0.25", "metrics": '{"spearman": 0.9}'}
+    facts = {"own": "#", "languages": "en", "threshold": "0.25", "metrics": '{"spearman": 0.9}'}
     assert target.parameters("") == facts
     assert found.startswith("# A set.\n")
     if lines == 1:
-        assert found.splitlines()[:4] == list(written)
-        assert "threshold" in found.splitlines()[4]
+        assert found.splitlines()[:5] == list(written)
+        assert "threshold" in found.splitlines()[5]
     # Told again, not a byte is another.
-    target.describe({"task": "sts", "threshold": 0.25, "metrics": {"spearman": 0.9}})
+    target.describe(told)
     assert file.read_text("utf-8") == found
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from trident_training.checkpoints.loading import load_classifier, load_tokenizer
+from trident_training.checkpoints.precision import Precision
 from trident_training.classification.scoring import logits_of
 from trident_training.cli import app
 from trident_training.data.problems import DataError
@@ -93,7 +94,11 @@ def test_a_teacher_without_a_head_is_refused(tiny_checkpoint, toy_data, tmp_path
     assert "is not fine-tuned" in printed
 
 
-def test_a_teacher_is_asked_once_and_goes_on_where_it_was_stopped(fine_tuned, monkeypatch, tmp_path):
+@pytest.mark.parametrize(("precision", "tolerance"), [(Precision.FLOAT32, 1e-5), (Precision.BFLOAT16, 2e-2)])
+def test_a_teacher_is_asked_once_and_goes_on_where_it_was_stopped(
+    fine_tuned, monkeypatch, tmp_path, precision, tolerance
+):
+    monkeypatch.setattr(teaching, "resolve", lambda _: precision)
     monkeypatch.setattr(teaching, "CHUNK", 2)
     _, folder = fine_tuned("cola")
     texts = ["the dog sleeps", "sleeps dog the the the", "a cat", "cat a runs today", "home"]
@@ -114,9 +119,15 @@ def test_a_teacher_is_asked_once_and_goes_on_where_it_was_stopped(fine_tuned, mo
     asked.append("stopped")
     found = teacher(24).answers(texts, answer)
     assert asked == [*texts[:4], "stopped", texts[4]]
-    assert np.array(found) == pytest.approx(logits_of(teacher(24).model, load_tokenizer(folder), texts, 24), abs=1e-5)
-    # One that reads otherwise, or has other weights, has other answers.
-    assert teacher(24).digest == teacher(24).digest != teacher(23).digest
+    exact = logits_of(teacher(24).model, load_tokenizer(folder), texts, 24)
+    assert np.array(found) == pytest.approx(exact, abs=tolerance)
+    assert (np.abs(np.array(found) - exact).max() > 1e-5) == (precision is Precision.BFLOAT16)
+    # One that reads otherwise, computes otherwise, or has other weights, has other answers.
+    known = teacher(24).digest
+    assert known == teacher(24).digest != teacher(23).digest
+    monkeypatch.setattr(teaching, "resolve", lambda _: Precision.INT8)
+    assert (teacher(24).digest == known) == (precision is Precision.FLOAT32)
+    monkeypatch.setattr(teaching, "resolve", lambda _: precision)
     other = load_classifier(str(folder), TASK.labels, 24)
     with torch.no_grad():
         next(iter(other.parameters()))[0, 0] += 1e-3

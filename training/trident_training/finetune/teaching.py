@@ -16,6 +16,7 @@ from rich.progress import track
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
+from trident_training.checkpoints.precision import Precision, resolve
 from trident_training.checkpoints.wheels import CacheSettings
 from trident_training.data.problems import DataError
 
@@ -28,6 +29,8 @@ LARGE = 1 << 20
 class Teacher:
     """A model that answers each input once: what it answered before is read from the cache.
 
+    It computes in bfloat16 where the processor multiplies it in hardware, as a fine-tuning does.
+
     Args:
         model: the network.
         tokenizer: its own.
@@ -39,7 +42,8 @@ class Teacher:
 
     def __init__(self, model: nn.Module, tokenizer: PreTrainedTokenizerBase, *reading: object) -> None:
         self.model, self.tokenizer = model.eval(), tokenizer
-        total = hashlib.sha256(repr((tokenizer.backend_tokenizer.to_str(), reading)).encode())
+        self._dtype = torch.bfloat16 if resolve(Precision.PORTABLE) is Precision.BFLOAT16 else torch.float32
+        total = hashlib.sha256(repr((tokenizer.backend_tokenizer.to_str(), str(self._dtype), reading)).encode())
         for name, tensor in model.state_dict().items():
             total.update(name.encode())
             total.update(tensor.contiguous().view(-1).view(torch.uint8).numpy())
@@ -70,7 +74,7 @@ class Teacher:
                 if not file.is_file():
                     # Whole or not there: another run may read it, and this one may end at any time.
                     draft = file.with_suffix(f".{os.getpid()}")
-                    with draft.open("wb") as out:
+                    with draft.open("wb") as out, torch.autocast("cpu", self._dtype, self._dtype != torch.float32):
                         np.save(out, answer(part))
                     draft.rename(file)
                 found.extend(np.load(file, mmap_mode="r" if file.stat().st_size > LARGE else None))

@@ -160,7 +160,7 @@ def embed(
                 return_tensors="pt",
             )
             rows = model.embed(batch["input_ids"], batch["attention_mask"])
-            found[chosen] = nn.functional.normalize(rows, dim=1).numpy()
+            found[chosen] = nn.functional.normalize(rows.float(), dim=1).numpy()
     return found
 
 

@@ -43,6 +43,7 @@ class TritonPythonModel:
         self.most_window_tokens = int(given["string_value"])
         self.tokenizer, *_ = load_tokenizer()
         self.untruncated, _, self.untold = load_tokenizer()
+        self.space = self.tokenizer.token_to_id("\u2581")
         self.most_tokens = max_length - self.untruncated.num_special_tokens_to_add(is_pair=True)
         self.max_length = max_length
         self.most_question_tokens = self.most_tokens - self.doc_stride - LEAST_CONTEXT
@@ -120,20 +121,26 @@ class TritonPythonModel:
         sequences = encoding.sequence_ids
         before = sequences.index(1) if 1 in sequences else len(sequences)
         after = sequences[::-1].index(1) if 1 in sequences else 0
-        places, offsets = [], []
+        places, passage, offsets = [], [], []
         begin = first = 0
         for window in windows:
             count = len(window) - before - after
             places.append([begin, begin + before, count, first])
-            offsets += window.offsets[before + len(offsets) - first : before + count]
+            new = slice(before + len(offsets) - first, before + count)
+            passage += window.ids[new]
+            offsets += window.offsets[new]
             begin += len(window)
             first += count - self.doc_stride
+        offsets = np.array(offsets).reshape(-1, 2)
+        # The mark of a space has the offsets of the letter behind it, which no answer ends with that ends before it.
+        spaces = np.array(passage) == self.space
+        offsets[spaces, 1] = offsets[spaces, 0]
         outputs = {
             "INPUT_IDS": [[token for window in windows for token in window.ids]],
             "TYPE_IDS": [[kind for window in windows for kind in window.type_ids]],
             "WINDOW_LENGTHS": [[len(window) for window in windows]],
             "WINDOWS": [places],
-            "OFFSETS": np.array(offsets).reshape(1, -1, 2),
+            "OFFSETS": offsets[None],
         }
         return [pb_utils.Tensor(name, np.array(value, dtype=np.int32)) for name, value in outputs.items()]
 

@@ -22,6 +22,8 @@ from trident_training.tasks.qa.spans import Span, Window, find_spans, null_logit
 
 #: Tokens that a question must leave for its context, the overlap of two windows not counted.
 LEAST_CONTEXT = 16
+#: The mark of a space where a word begins, where it is a token of its own.
+SPACE = "\u2581"
 #: What the model is given of a window; not every architecture has token types.
 ROW = ("input_ids", "attention_mask", "token_type_ids", "start_positions", "end_positions", "length")
 
@@ -144,10 +146,16 @@ def _windows(
         return_overflowing_tokens=True,
         return_offsets_mapping=True,
     )
+    space = tokenizer.backend_tokenizer.token_to_id(SPACE)
     windows = []
     first = 0
-    for index, offsets in enumerate(encoded["offset_mapping"]):
+    for index, mapping in enumerate(encoded["offset_mapping"]):
         inside = [place for place, sequence in enumerate(encoded.sequence_ids(index)) if sequence == 1]
+        # The mark of a space has the offsets of the letter behind it, which no answer ends with that ends before it.
+        tokens = encoded["input_ids"][index]
+        offsets = [
+            (start, start if token == space else end) for (start, end), token in zip(mapping, tokens, strict=True)
+        ]
         start, end, rounded = _label(question, offsets, inside)
         row = {name: encoded[name][index] for name in ROW if name in encoded}
         row |= {"start_positions": start, "end_positions": end, "length": len(offsets)}
@@ -193,7 +201,7 @@ def _label(
     start = min(range(first, min(first + 2, len(filled))), key=lambda token: abs(start_of(token) - begins))
     end = min(range(last, max(last - 2, -1), -1), key=lambda token: abs(end_of(token) - ends))
     if start > end:
-        start, end = first, last
+        start, end = sorted((first, last))
     # A tokenizer may count a space to the word behind it.
     rounded = context[start_of(start) : end_of(end)].strip() != context[begins:ends]
     return filled[start], filled[end], rounded

@@ -27,6 +27,7 @@ from trident_api.hub_schemas import (
 )
 from trident_api.inference import Inference, Pairs, Values
 from trident_api.schemas import (
+    EXAMPLE_KOREAN_QUESTION,
     EXAMPLE_PAIR,
     EXAMPLE_PASSAGE,
     EXAMPLE_QUESTION,
@@ -79,9 +80,11 @@ SHAPES = {
     "acceptability": {"value": EXAMPLE_PASSAGE},
     "similarity": {"value": EXAMPLE_PAIR},
     "question": {"value": EXAMPLE_QUESTION},
+    "question in Korean": {"value": EXAMPLE_KOREAN_QUESTION},
 }
 QUESTIONS = {
     "one question": {"value": EXAMPLE_QUESTION},
+    "one in Korean": {"value": EXAMPLE_KOREAN_QUESTION},
     "a list": {"value": {"questions": [EXAMPLE_QUESTION], "top_k": 3}},
     "as Hugging Face's clients ask": {"value": {"inputs": EXAMPLE_QUESTION}},
 }

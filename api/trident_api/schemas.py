@@ -65,6 +65,11 @@ EXAMPLE_QUESTION: JsonDict = {
     "question": "Where does the Danube rise?",
     "context": "The Danube rises in the Black Forest and flows into the Black Sea.",
 }
+EXAMPLE_KOREAN_QUESTION: JsonDict = {
+    "question": "한강은 어디에서 시작하는가?",
+    "context": "한강은 강원도 태백시 금대봉 검룡소에서 시작하여 서울을 지나 황해로 흘러든다.",
+    "model": "qa_ko",
+}
 EXAMPLE_PAIR: JsonDict = {"sentence_1": "A man is playing a guitar.", "sentence_2": "Someone plays an instrument."}
 EXAMPLE_UNRELATED: JsonDict = {"sentence_1": "A man is playing a guitar.", "sentence_2": "The stock market fell."}
 

@@ -22,7 +22,7 @@ from trident_server.ports import free_ports
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 SECONDS_TO_START = 30.0
 MILLISECONDS_TO_APPEAR = 30_000
-ANSWERS = ("Black Forest", "Germany", "Black Sea")
+ANSWERS = ("Black Forest", "Germany", "Black Sea", "검룡소")
 CONFIGURATIONS = {
     "cola": {"parameters": {"task": {"string_value": "cola"}, "languages": {"string_value": "en"}}},
     "sts": {

@@ -42,6 +42,18 @@ def test_every_endpoint_answers_when_execute_is_pressed(open_page):
     assert set(answered.values()) == {"200"}, answered
 
 
+def test_a_korean_question_can_be_chosen_and_is_asked_of_the_korean_reader(open_page):
+    page = open_page("/docs", locale="ko-KR", viewport={"width": 1200, "height": 1000})
+    block = page.locator(".opblock", has=page.locator('.opblock-summary-path[data-path="/qa"]'))
+    block.locator(".opblock-summary-control").click()
+    block.locator(".examples-select-element").first.select_option("one in Korean")
+    expect(block.locator("textarea")).to_contain_text("qa_ko")
+    block.locator(".execute").click()
+    response = block.locator(".live-responses-table .response")
+    expect(response.locator(".response-col_status")).to_contain_text("200")
+    expect(response).to_contain_text("검룡소")
+
+
 def test_a_key_can_be_given(open_page, serve, tmp_path):
     (tmp_path / "keys").write_text("open sesame\n")
     page = open_page("/docs", address=serve(api_keys_file=tmp_path / "keys"))

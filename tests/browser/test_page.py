@@ -115,13 +115,15 @@ def test_it_speaks_korean_shows_what_has_a_korean_model_and_keeps_what_was_typed
     page = ready(open_page(locale="ko-KR"))
     assert page.locator("html").get_attribute("lang") == "ko"
     expect(page.get_by_role("tab", name="유사도")).to_have_attribute("aria-selected", "true")
-    # No model of acceptability is for Korean.
+    # No model of acceptability is for Korean, which is said.
     expect(page.get_by_role("tab")).to_have_count(2)
+    expect(page.locator("#unjudged")).to_contain_text("한국어 모델이 없습니다")
     expect(page.locator("#similarity select")).to_have_value("sts_ko")
     page.locator("#similarity-text").fill("나는 소년이다.\n나는 소녀다.")
     page.get_by_role("button", name="English").click()
     expect(page.get_by_role("tab", name="Similarity")).to_be_visible()
     expect(page.get_by_role("tab")).to_have_count(3)
+    expect(page.locator("#unjudged")).to_be_hidden()
     expect(page.locator("#similarity select")).to_have_value("sts")
     expect(page.locator("#similarity-text")).to_have_value("나는 소년이다.\n나는 소녀다.")
     page.get_by_role("button", name="Compare").click()

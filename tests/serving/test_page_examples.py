@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import trident_api
+from trident_api.endpoints import QUESTIONS
 
 pytestmark = pytest.mark.serving
 
@@ -37,3 +38,9 @@ def test_the_pages_example_of_a_question_is_answered(client, page_examples, lang
     texts = page_examples[language]
     (found,) = client.answer(texts["question-text"], texts["question-context"], model=model)
     assert answer in found.answer
+
+
+def test_the_documentations_example_in_korean_is_answered(client):
+    asked = QUESTIONS["one in Korean"]["value"]
+    (found,) = client.answer(asked["question"], asked["context"], model=asked["model"])
+    assert found.answer.endswith("검룡소")

@@ -111,11 +111,14 @@ def test_a_server_is_scored_on_questions(triton, client, tmp_path, protocol):
     assert float(scores[1]) == pytest.approx(100 * right / len(asked), abs=0.01)
 
 
-@given(ODD_TEXT)
+@pytest.mark.parametrize(
+    ("model", "question"), [("qa", "Where does the Danube rise?"), ("qa_ko", "한강은 어디에서 시작하는가?")]
+)
+@given(context=ODD_TEXT)
 @settings(max_examples=60)
-def test_answers_are_cut_out_of_any_text_to_the_character(client, context):
+def test_answers_are_cut_out_of_any_text_to_the_character(client, model, question, context):
     try:
-        answers = client.answer("Where does the Danube rise?", context, top_k=5, no_answer=False)
+        answers = client.answer(question, context, model=model, top_k=5, no_answer=False)
     except BadInputError as error:
         # A text of spaces, or of what the tokenizer drops or does not know.
         assert re.search(r"contexts\[0\] is empty|CONTEXT has nothing|CONTEXT holds no text", str(error))  # noqa: PT017

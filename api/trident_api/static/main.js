@@ -66,12 +66,13 @@ async function listModels() {
 
 const speaks = (each) => !each.languages.length || each.languages.includes(spoken());
 
-/** Show the tasks that have a model of the page's language; all where none has. */
+/** Show the tasks that have a model of the page's language, all where none has; say that there is none to judge. */
 function offerTasks() {
   const has = (task) => models.some((each) => each.task === task && speaks(each));
   const task = (tab) => document.getElementById(tab.getAttribute("aria-controls")).querySelector("select.model").dataset.task;
   const known = tabs.filter((tab) => has(task(tab)));
   for (const tab of tabs) tab.hidden = known.length > 0 && !known.includes(tab);
+  document.getElementById("unjudged").hidden = !document.getElementById("tab-acceptability").hidden;
   const chosen = tabs.find((tab) => tab.getAttribute("aria-selected") === "true");
   if (chosen.hidden) select(known[0], false);
 }

@@ -328,8 +328,12 @@ def test_int8_multiplies_whole_numbers_and_is_close_whatever_the_company(
 ) -> None:
     head = embedding_head(tiny_encoder(architecture))
     exported = export(head, Precision.INT8, LONGEST)
-    kinds = [node.kind() for node in all_nodes(exported.module.graph)]
+    nodes = list(all_nodes(exported.module.graph))
+    kinds = [node.kind() for node in nodes]
     assert "aten::linear" not in kinds
+    words = head.encoder.get_input_embeddings().weight
+    constants = [node.t("value") for node in nodes if node.hasAttribute("value") and node.kindOf("value") == "t"]
+    assert [each.dtype for each in constants if each.shape == words.shape] == [torch.float16]
     assert kinds.count("quantized::linear_with_input_q_dq_qweight_dq_output_fp32") >= 4
     assert exported.parity.largest_difference > 0
     exported.module.save(str(tmp_path / "model.pt"))

@@ -20,7 +20,7 @@ from trident_training.export.attention import PACKED_ATTENTION
 from trident_training.export.fusing import fuse_siblings
 from trident_training.export.packing import Packed, fill_slots, pack
 from trident_training.export.parity import rectangle
-from trident_training.export.quantizing import quantize_linears
+from trident_training.export.quantizing import halve_embeddings, quantize_linears
 from trident_training.export.relative import adapt
 
 
@@ -93,8 +93,8 @@ def packed_encoder(encoder: PreTrainedModel, sample: Sequence[Tensor] = ()) -> P
 
     Args:
         encoder: what is traced.
-        sample: what it will read, int64 ``[length]`` each: linear layers multiply in int8, fitted to it. Without, they
-            multiply in the dtype of the encoder's weights.
+        sample: what it will read, int64 ``[length]`` each: linear layers multiply in int8, fitted to it, and the words'
+            embeddings are kept in float16. Without, all is of the dtype of the encoder's weights.
 
     Raises:
         PackingError: the encoder makes its own positions or attention, so it would answer wrongly.
@@ -116,6 +116,7 @@ def packed_encoder(encoder: PreTrainedModel, sample: Sequence[Tensor] = ()) -> P
         batch = pack(torch.cat([*sample]), torch.tensor([len(each) for each in sample]))
         ids = torch.cat([*sample])[batch.source]
         quantize_linears(call, *fill_slots(ids, torch.zeros_like(ids), batch), batch.layout)
+        halve_embeddings(encoder)
     return PackedEncoder(_trace(call, arguments), encoder)
 
 
@@ -134,10 +135,12 @@ def padded_encoder(encoder: PreTrainedModel, sample: Sequence[Tensor] = ()) -> P
     parameters = inspect.signature(encoder.forward).parameters
     ids = torch.tensor([[7, 8, 9, 10, 11], [7, 8, 9, 0, 0], [7, 8, 0, 0, 0]])
     mask = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0], [1, 1, 0, 0, 0]])
-    call = _PaddedCall(copy.deepcopy(encoder), "token_type_ids" in parameters)
+    encoder = copy.deepcopy(encoder)
+    call = _PaddedCall(encoder, "token_type_ids" in parameters)
     if sample:
         rows, there = rectangle(sample, encoder.config.pad_token_id or 0)
         quantize_linears(call, rows, torch.zeros_like(rows), there)
+        halve_embeddings(encoder)
     return PaddedEncoder(_trace(call, (ids, torch.zeros_like(ids), mask)), encoder)
 
 

@@ -3,7 +3,7 @@
 The inputs' scale is found once, on a sample of text, and stands: a text is answered the same whatever is beside it in
 the batch, and no layer needs to look at its inputs first. What is beyond the scale becomes its largest number. Inputs
 that are far above a layer's others would leave these few of the eight bits: half of what they are above them or more,
-as a power, moves into the weight.
+as a power, moves into the weight. The words' embeddings, which are looked up and not multiplied, take 16 bits.
 
 Sources: Xiao et al., SmoothQuant (2023), equation 4, for what moves into the weight, and section 4 for scales that
 stand; Jacob et al., Quantization and Training of Neural Networks (2018), section 2.1, for the arithmetic.
@@ -18,6 +18,7 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from trident_training.checkpoints.precision import weight_steps
 
@@ -49,6 +50,13 @@ def quantize_linears(encoder: nn.Module, *arguments: Tensor) -> None:
         for name, child in module.named_children():
             if child in layers:
                 setattr(module, name, layers[child])
+
+
+def halve_embeddings(encoder: PreTrainedModel) -> None:
+    """Keep the words' embeddings in float16, in place, unless the encoder has a table of a kind of its own."""
+    table = encoder.get_input_embeddings()
+    if type(table) is nn.Embedding:
+        encoder.set_input_embeddings(HalfEmbedding.from_pretrained(table.weight.half(), padding_idx=table.padding_idx))
 
 
 class QuantizedLinear(nn.Module):
@@ -87,6 +95,14 @@ class QuantizedLinear(nn.Module):
             hidden * self.factors, self.scale, self.zero, self.packed
         )
         return product
+
+
+class HalfEmbedding(nn.Embedding):
+    """A table kept in float16, half the memory; what is looked up is float32 again, as the layers take it."""
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Return float32 ``[..., width]`` of int64 ids ``[...]``."""
+        return super().forward(ids).float()
 
 
 def quantized(linear: nn.Linear, hidden: Tensor) -> QuantizedLinear:

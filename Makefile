@@ -141,9 +141,10 @@ docs: $(STAMP) ## make a site of docs/, with the reference from the code; build/
 release: $(STAMP) ## build both wheels into dist/, check them, and write the version's notes
 	@$(BIN)/python scripts/release.py
 
+# `dev` names every extra but those of Ray and Spark, which `make engines` installs for itself.
 lock: $(STAMP) ## resolve requirements.lock anew from pyproject.toml
 	@$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir .trident/lock ./client
-	@$(BIN)/pip-compile --quiet --all-extras --strip-extras --no-header --no-annotate \
+	@$(BIN)/pip-compile --quiet --extra dev --strip-extras --no-header --no-annotate \
 		--no-emit-index-url --no-emit-find-links --no-emit-trusted-host --allow-unsafe \
 		--find-links .trident/lock --output-file requirements.lock pyproject.toml
 	@sed -i -e 's/^\(torch==[0-9.]*\)+.*/\1/' -e '/^trident-/d' -e '/^pip==/d' -e '/^#/d' requirements.lock

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from packaging.requirements import Requirement
 
+from trident_client._extras import requirement
 from trident_client._sync.client import TridentClient
 from trident_client.errors import TridentError
 
@@ -38,12 +39,8 @@ class Part(Enum):
     TRAINING = "training"
 
 
-#: What pip is asked for to have each part.
-REQUIREMENTS = {
-    Part.CLIENT: "trident-client[cli]",
-    Part.SERVING: "trident-nlp[server,api]",
-    Part.TRAINING: "trident-nlp[training]",
-}
+#: What pip is asked for to have what is not the client's.
+REQUIREMENTS = {Part.SERVING: "trident-nlp[server,api]", Part.TRAINING: "trident-nlp[training]"}
 
 
 class State(Enum):
@@ -128,7 +125,8 @@ def examine(part: Part, ask: Callable[[], Iterator[Finding]], *, named: bool) ->
         ask: looks for the client's server.
         named: whether somebody said that this machine is for it.
     """
-    yield (first := packages(REQUIREMENTS[part], named=named))
+    wanted = requirement("cli") if part is Part.CLIENT else REQUIREMENTS[part]
+    yield (first := packages(wanted, named=named))
     if first.state is not State.OK:
         return
     if part is Part.CLIENT:

@@ -210,7 +210,7 @@ def bare(wheels, environment, tmp_path_factory) -> Path:
 @pytest.mark.parametrize(
     ("command", "requirement"),
     [
-        ("trident", "trident-client[cli]"),
+        ("trident", "trident-nlp[cli]"),
         ("trident-bench", "trident-nlp[bench]"),
         ("trident-serve", "trident-nlp[server,api]"),
         ("trident-train", "trident-nlp[training]"),
@@ -241,7 +241,7 @@ def test_the_doctor_finds_those_who_serve_and_train(installed, environment, tmp_
     )
     client, serving, training = re.split(r"^(?:serving|training):\n", done.stdout, flags=re.MULTILINE)
     for part, requirement in (
-        (client, "trident-client[cli]"),
+        (client, "trident-nlp[cli]"),
         (serving, "trident-nlp[server,api]"),
         (training, "trident-nlp[training]"),
     ):

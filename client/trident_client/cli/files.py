@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from trident_client import TridentClient
+from trident_client._extras import requirement
 from trident_client.cli.failures import UsageError
 from trident_client.cli.processing import Report, RowProcessor
 from trident_client.cli.readers import ENDINGS, Row, Source, kind_of, open_source
@@ -166,7 +167,8 @@ def on_ray(job: FileAnswering, files: Files, on_rows: OnRows) -> Iterator[tuple[
     try:
         import ray
     except ModuleNotFoundError:
-        raise UsageError("--engine ray needs the package ray: pip install 'trident-client[cli,ray]'") from None
+        wanted = requirement("cli", "ray")
+        raise UsageError(f"--engine ray needs the package ray: pip install '{wanted}'") from None
     if not ray.is_initialized():
         ray.init(logging_level="warning", log_to_driver=False)
     counts = ray.remote(num_cpus=0, max_restarts=-1)(_Counts).remote()

@@ -79,4 +79,4 @@ def test_what_cannot_be_meant_is_refused(trident, folder, options, message):
 def test_without_ray_it_is_said_what_to_install(trident, folder):
     result = trident("cola", "--input", str(folder / "in"), "--output", str(folder / "out"), "--engine", "ray")
     assert result.exit_code == 2
-    assert "pip install 'trident-client[cli,ray]'" in result.stderr
+    assert "pip install 'trident-nlp[cli,ray]'" in result.stderr

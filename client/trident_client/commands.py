@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 import sys
 
+from trident_client._extras import lack
+
 
 def run(module: str, command: str, requirement: str) -> None:
     """Run ``main`` of a module, or end with a line that says what to install.
@@ -18,9 +20,7 @@ def run(module: str, command: str, requirement: str) -> None:
     """
     try:
         importlib.import_module(module).main()
-    except ModuleNotFoundError as error:
-        name = (error.name or "").partition(".")[0]
-        # One of ours that is missing is a fault, and is to be seen whole.
-        if not name or name.startswith("trident_"):
+    except ImportError as error:
+        if (line := lack(command, error, requirement)) is None:
             raise
-        sys.exit(f"{command} needs the package {name}, which is not installed: pip install '{requirement}'")
+        sys.exit(line)

@@ -1,5 +1,7 @@
 """What is said where a package is missing: which command brings it, beside what is installed."""
 
+import subprocess
+import sys
 import tomllib
 from importlib import metadata
 from pathlib import Path
@@ -22,6 +24,43 @@ def client_alone(monkeypatch):
         return "0.2.0"
 
     monkeypatch.setattr(metadata, "version", version)
+
+
+@pytest.fixture
+def newer_pyarrow(tmp_path):
+    """The folder of a pyarrow that asks for a newer numpy than is installed, as pyarrow 26 does."""
+    (tmp_path / "pyarrow").mkdir()
+    (tmp_path / "pyarrow" / "__init__.py").write_text("from pyarrow import lib\n")
+    (tmp_path / "pyarrow" / "lib.py").write_text(
+        "raise ImportError('pyarrow requires NumPy 2.0 or newer, found 1.26.4')"
+    )
+    return tmp_path
+
+
+def test_a_package_that_is_there_and_cannot_be_used_is_one_line_with_what_mends_it(newer_pyarrow):
+    code = (
+        f"import sys; sys.path.insert(0, {str(newer_pyarrow)!r}); from trident_client.commands import run\n"
+        "run('trident_client._columns', 'trident', 'trident-nlp[cli]')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=False, timeout=60, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr == (
+        "trident cannot use the package pyarrow that is installed (pyarrow requires NumPy 2.0 or newer, found 1.26.4): "
+        "pip install 'trident-nlp[cli]' 'pyarrow<26'\n"
+    )
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ModuleNotFoundError("No module named 'trident_client.nothing'", name="trident_client.nothing"),
+        ModuleNotFoundError("nobody says what"),
+        ImportError("cannot import name 'nothing' from 'trident_client'", name="trident_client"),
+        ImportError("libodd.so: cannot open shared object file", name="torch._C"),
+    ],
+)
+def test_what_no_command_mends_is_seen_whole(error):
+    assert _extras.lack("trident", error, "trident-nlp[cli]") is None
 
 
 def first_finding(part):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import metadata
 
 #: Holds what it installs to what Triton's packages take; its extras of the client's names bring the same.
@@ -19,6 +21,21 @@ def requirement(*extras: str) -> str:
     except metadata.PackageNotFoundError:
         return f"{CLIENT}[{','.join(extras)}]"
     return f"{WHOLE}[{','.join(extras)}]"
+
+
+@contextmanager
+def needing(user: str, *extras: str) -> Iterator[None]:
+    """Say of what is imported within which extras bring it.
+
+    Raises:
+        ImportError: a package is missing, or cannot be used.
+    """
+    try:
+        yield
+    except ImportError as error:
+        if (line := lack(user, error, requirement(*extras))) is None:
+            raise
+        raise type(error)(line, name=error.name, path=error.path) from None
 
 
 def lack(user: str, error: ImportError, wanted: str) -> str | None:

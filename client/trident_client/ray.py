@@ -9,6 +9,9 @@ A batch that fails because its worker died is Ray's to do again: its rows come o
 a batch asks the others, or waits until it is back.
 """
 
-from trident_client._columns import Acceptability, Answer, Embed, Similarity
+from trident_client._extras import needing
+
+with needing(__name__, "ray"):
+    from trident_client._columns import Acceptability, Answer, Embed, Similarity
 
 __all__ = ["Acceptability", "Answer", "Embed", "Similarity"]

@@ -13,12 +13,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import pyarrow as pa
-from pyspark.sql import Column
-from pyspark.sql.functions import arrow_udf
-from pyspark.sql.pandas.types import from_arrow_schema
+from trident_client._extras import needing
 
-from trident_client._columns import ERROR, Acceptability, Answer, ColumnTask, Embed, Similarity
+with needing(__name__, "spark"):
+    import pyarrow as pa
+    from pyspark.sql import Column
+    from pyspark.sql.functions import arrow_udf
+    from pyspark.sql.pandas.types import from_arrow_schema
+
+    from trident_client._columns import ERROR, Acceptability, Answer, ColumnTask, Embed, Similarity
 
 __all__ = ["acceptability_udf", "answer_udf", "embed_udf", "similarity_udf"]
 

@@ -50,6 +50,16 @@ def test_a_package_that_is_there_and_cannot_be_used_is_one_line_with_what_mends_
     )
 
 
+@pytest.mark.parametrize("extra", ["ray", "spark"])
+def test_the_engines_modules_say_which_extra_brings_what_they_lack(extra):
+    code = f"import sys; sys.modules['pyarrow'] = None; import trident_client.{extra}"
+    done = subprocess.run([sys.executable, "-c", code], check=False, timeout=60, capture_output=True, text=True)
+    assert done.stderr.splitlines()[-1] == (
+        f"ModuleNotFoundError: trident_client.{extra} needs the package pyarrow, which is not installed: "
+        f"pip install 'trident-nlp[{extra}]'"
+    )
+
+
 @pytest.mark.parametrize(
     "error",
     [

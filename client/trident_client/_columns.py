@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -16,6 +16,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from trident_client import contract
+from trident_client._names import ERROR, unused_name
 from trident_client._retry import Retry
 from trident_client._sync.client import TridentClient
 from trident_client._tasks import OnBadItem, Truncate
@@ -25,8 +26,6 @@ from trident_client.text import as_text
 
 #: Of each row.
 Flags = npt.NDArray[np.bool_]
-#: Why a row has no answer.
-ERROR = "error"
 SPAN = pa.struct([("answer", pa.string()), ("score", pa.float32()), ("start", pa.int32()), ("end", pa.int32())])
 #: An engine gives up a job where a batch fails, so a batch waits minutes for a server that is started again.
 PATIENCE: dict[str, Any] = {
@@ -225,13 +224,6 @@ class Answer(ColumnTask):
         rows = zip(values, taken, strict=True)
         lists = [[span._asdict() for span in spans] if good else None for spans, good in rows]
         return {"answers": pa.array(lists, pa.list_(SPAN))}
-
-
-def unused_name(name: str, taken: Collection[str]) -> str:
-    """Return a name for an answer's column that no column has."""
-    while name in taken:
-        name = f"trident_{name}"
-    return name
 
 
 def _reason(error: BadInputError) -> str:

@@ -21,7 +21,8 @@ with needing(__name__, "spark"):
     from pyspark.sql.functions import arrow_udf
     from pyspark.sql.pandas.types import from_arrow_schema
 
-    from trident_client._columns import ERROR, Acceptability, Answer, ColumnTask, Embed, Similarity
+    from trident_client._columns import Acceptability, Answer, ColumnTask, Embed, Similarity
+    from trident_client._names import ERROR
 
 __all__ = ["acceptability_udf", "answer_udf", "embed_udf", "similarity_udf"]
 

@@ -6,6 +6,7 @@ Of many, one is done when its output is there, which appears when it is complete
 from __future__ import annotations
 
 import glob
+import importlib
 import os
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -140,8 +141,10 @@ def find(input: Path, output: Path) -> Files:
 
 
 def output_kind(output: Path) -> str:
-    """Return the format that a file is written in."""
+    """Return the format that a file is written in; what it needs is missed here, before a row is asked for."""
     kind = kind_of(output)
+    if kind == "parquet":
+        importlib.import_module("trident_client.cli.parquet")
     return "jsonl" if kind == "lines" else kind
 
 

@@ -16,13 +16,12 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
-
-import pyarrow as pa
-import pyarrow.parquet as pq
+from typing import IO, TYPE_CHECKING, Any
 
 from trident_client.cli.failures import UsageError
-from trident_client.text import as_text
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 #: The formats by the endings of files.
 ENDINGS = {
@@ -34,7 +33,6 @@ ENDINGS = {
     ".parquet": "parquet",
     ".txt": "lines",
 }
-ROWS_PER_BATCH = 1024
 #: Of JSON, so many rows that cannot be read may stand before the first that can, and tells the columns.
 LOOKAHEAD_ROWS = 1024
 CHARACTERS_PER_READ = 1 << 20
@@ -187,29 +185,13 @@ class Source:
     def _parquet(self) -> Iterator[Row]:
         if self._size is None:
             raise UsageError("Parquet is read from files only, not from a pipe")
-        try:
-            file = pq.ParquetFile(self._stream)
-        except pa.ArrowInvalid as error:
-            raise UsageError(f"the file is not Parquet: {error}") from error
-        self._total_rows, self.schema = file.metadata.num_rows, file.schema_arrow
-        self._set_header(file.schema_arrow.names)
-        rows_read = 0
-        try:
-            for batch in file.iter_batches(batch_size=ROWS_PER_BATCH):
-                columns = [_values(column) for column in batch.columns]
-                for values in zip(*columns, strict=True):
-                    rows_read += 1
-                    yield Row(rows_read, dict(zip(batch.schema.names, values, strict=True)))
-        except (OSError, UnicodeError, pa.ArrowException) as error:
-            raise UsageError(f"the file is broken behind row {rows_read}: {error}") from error
+        # Who reads none need not have pyarrow.
+        from trident_client.cli.parquet import ParquetReader
 
-
-def _values(column: pa.Array) -> list[Any]:
-    """Return a column's values as Python has them; those that it has not, such as nanoseconds, as Arrow's own."""
-    if getattr(column.type, "unit", None) == "ns":
-        return [each if each.is_valid else None for each in column]
-    values: list[Any] = column.to_pylist()
-    return [as_text(each) for each in values]
+        reader = ParquetReader(self._stream)
+        self._total_rows, self.schema = reader.total_rows, reader.schema
+        self._set_header(reader.schema.names)
+        yield from (Row(number, values) for number, values in enumerate(reader, 1))
 
 
 class _Raw(io.RawIOBase):

@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import httpx
-from prometheus_client.parser import text_string_to_metric_families
 from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
@@ -185,6 +184,9 @@ def _metrics(http: httpx.Client, url: str) -> dict[tuple[str, str], float]:
 
 def read_metrics(text: str) -> dict[tuple[str, str], float]:
     """Return the samples of Prometheus' text format, by name and by model or GPU."""
+    # `trident watch` alone reads them, and `trident doctor` runs without.
+    from prometheus_client.parser import text_string_to_metric_families
+
     try:
         families = list(text_string_to_metric_families(text))
     except ValueError:

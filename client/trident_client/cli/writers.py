@@ -9,25 +9,15 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Protocol
+from typing import IO, TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
-from trident_client._columns import ERROR, SPAN, unused_name
+from trident_client._names import ERROR, unused_name
 from trident_client.cli.failures import UsageError
 
-ROWS_PER_GROUP = 4096
-LABEL = pa.struct([("label", pa.string()), ("score", pa.float32())])
-ARROW_TYPES = {
-    "float": pa.float32(),
-    "int32": pa.int32(),
-    "string": pa.string(),
-    "list<float>": pa.list_(pa.float32()),
-    "list<span>": pa.list_(SPAN),
-    "list<label>": pa.list_(LABEL),
-}
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 class Writer(Protocol):
@@ -60,7 +50,7 @@ class JsonWriter:
             row[unused_name(self._names[name], values)] = plain(value)
         if self._list:
             self._text.write(",\n" if self._count else "[\n")
-        self._text.write(_json(row) + ("" if self._list else "\n"))
+        self._text.write(as_json(row) + ("" if self._list else "\n"))
         self._count += 1
 
     def flush(self) -> None:
@@ -99,7 +89,7 @@ class CsvWriter:
     def cell(value: Any) -> Any:
         """Return what stands in a value's cell."""
         value = plain(value)
-        return _json(value) if isinstance(value, list | dict) else value
+        return as_json(value) if isinstance(value, list | dict) else value
 
     def close(self) -> None:
         """Write what is left."""
@@ -122,44 +112,6 @@ class TsvWriter(CsvWriter):
         """Return what stands in a value's cell."""
         value = CsvWriter.cell(value)
         return value.translate(TsvWriter._ESCAPES) if isinstance(value, str) else value
-
-
-class ParquetWriter:
-    """Row groups of a few thousand rows. Columns that had no type where they were read are text."""
-
-    def __init__(
-        self,
-        stream: IO[bytes],
-        columns: list[str],
-        results: Mapping[str, str],
-        names: Mapping[str, str],
-        schema: pa.Schema | None,
-    ) -> None:
-        self._columns, self._results, self._typed = columns, list(results), schema is not None
-        own = [schema.field(name) if schema is not None else pa.field(name, pa.string()) for name in columns]
-        answers = [pa.field(names[name], ARROW_TYPES[kind]) for name, kind in results.items()]
-        self._schema = pa.schema([*own, *answers, pa.field(names[ERROR], pa.string())])
-        self._writer = pq.ParquetWriter(stream, self._schema)
-        self._rows: list[list[Any]] = []
-
-    def write(self, values: Mapping[str, Any], result: Mapping[str, Any] | None, problem: str | None) -> None:
-        """Keep one row, and write the group where it is full."""
-        own = [values.get(name) if self._typed else _text(values.get(name)) for name in self._columns]
-        self._rows.append([*own, *((result or {}).get(name) for name in self._results), problem])
-        if len(self._rows) >= ROWS_PER_GROUP:
-            self._write_group()
-
-    def close(self) -> None:
-        """Write the last group and the footer."""
-        self._write_group()
-        self._writer.close()
-
-    def _write_group(self) -> None:
-        if self._rows:
-            columns = zip(*self._rows, strict=True)
-            arrays = [pa.array(list(column), field.type) for column, field in zip(columns, self._schema, strict=True)]
-            self._writer.write_table(pa.table(arrays, schema=self._schema))
-            self._rows = []
 
 
 class OutputFile:
@@ -203,6 +155,9 @@ def make_writer(
     # A column of the input keeps its name, and the answer's field of the same name takes another.
     names = {name: unused_name(name, columns) for name in (*results, ERROR)}
     if kind == "parquet":
+        # Who writes none need not have pyarrow.
+        from trident_client.cli.parquet import ParquetWriter
+
         return ParquetWriter(stream, columns, results, names, schema)
     if kind in {"csv", "tsv"}:
         return (CsvWriter if kind == "csv" else TsvWriter)(stream, columns, list(results), names)
@@ -211,12 +166,12 @@ def make_writer(
 
 def plain(value: Any) -> Any:
     """Return an embedding as the shortest numbers that are the same in float32, and a value of Arrow's as text."""
-    if isinstance(value, pa.Scalar):
-        return value.cast(pa.string()).as_py()
+    if hasattr(value, "as_py"):
+        return value.cast("string").as_py()
     return [float(str(each)) for each in value] if isinstance(value, np.ndarray) else value
 
 
-def _json(value: Any) -> str:
+def as_json(value: Any) -> str:
     """Return JSON that strict readers take: what is no number, or infinite, is null."""
     try:
         return json.dumps(value, ensure_ascii=False, default=_default, allow_nan=False)
@@ -235,13 +190,6 @@ def _finite(value: Any) -> Any:
     if isinstance(value, list):
         return [_finite(each) for each in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _text(value: Any) -> str | None:
-    if value is None:
-        return None
-    text = value if isinstance(value, str) else _json(value)
-    return text.encode("utf-8", "backslashreplace").decode()
 
 
 class _NonClosing(io.RawIOBase):

@@ -166,10 +166,10 @@ def test_the_distribution_names_functions_that_there_are():
         assert callable(getattr(importlib.import_module(module), function))
 
 
-def test_the_doctor_imports_nothing_of_those_that_it_asks():
+def test_the_doctor_imports_nothing_of_those_that_it_asks_and_nothing_that_serving_does_not_bring():
     code = (
         "import sys; from trident_client.cli.app import app; import trident_client.doctor\n"
-        "theirs = ('torch', 'trident_server', 'trident_training')\n"
+        "theirs = ('prometheus_client', 'pyarrow', 'torch', 'trident_server', 'trident_training')\n"
         "sys.exit(', '.join(each for each in sys.modules if each.startswith(theirs)) or 0)"
     )
     done = subprocess.run([sys.executable, "-c", code], check=False, timeout=120, capture_output=True, text=True)

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import sys
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -73,6 +74,23 @@ def test_what_cannot_be_meant_is_refused(trident, folder, options, message):
     result = trident("cola", *(each.format(folder) for each in options))
     assert result.exit_code == 2
     assert message.format(folder) in result.stderr
+
+
+def test_without_pyarrow_all_but_parquet_is_answered_and_that_is_refused_before_a_row_is_asked_for(
+    trident, transport, tmp_path, monkeypatch
+):
+    (tmp_path / "in.jsonl").write_text(json.dumps({"sentence": "Four."}))
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    for name in ("trident_client._columns", "trident_client.cli.parquet"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    for ending in ("csv", "json", "jsonl"):
+        assert trident("cola", "--input", "in.jsonl", "--output", f"out.{ending}").exit_code == 0
+        assert "0.05" in (tmp_path / f"out.{ending}").read_text()
+    asked = len(transport.requests)
+    result = trident("cola", "--input", "in.jsonl", "--output", "out.parquet")
+    assert isinstance(result.exception, ModuleNotFoundError)
+    assert result.exception.name == "pyarrow"
+    assert len(transport.requests) == asked
 
 
 @pytest.mark.skipif(importlib.util.find_spec("ray") is not None, reason="Ray is here")

@@ -9,7 +9,7 @@ from pathlib import Path
 from pydantic import ValidationError
 from trident_client.doctor import Finding, State
 
-from trident_server import pidfile
+from trident_server import pidfile, shipped
 from trident_server.assembly import check_path
 from trident_server.errors import PortInUseError, ServerError
 from trident_server.machine import Machine
@@ -62,7 +62,8 @@ def _python(machine: Machine) -> Finding:
     found = machine.platform.python
     if found == "3.11":
         return Finding("Python", State.OK, found)
-    return Finding("Python", State.MISSING, found, "Trident needs Python 3.11: make serve PYTHON=/path/to/python3.11.")
+    how = "install it with python3.11 -m pip" if shipped.PACKED.is_dir() else "make serve PYTHON=/path/to/python3.11"
+    return Finding("Python", State.MISSING, found, f"Trident needs Python 3.11: {how}.")
 
 
 def _glibc(machine: Machine) -> Finding:
@@ -176,7 +177,7 @@ def _models(settings: ServerSettings, machine: Machine) -> Iterator[Finding]:
     # One that int8 changes too much is in bfloat16 or float32 beside the others.
     expected = {machine.dtype, "float32", *(["bfloat16"] if machine.bfloat16 else [])}
     if dtypes - expected or (dtypes and machine.dtype not in dtypes):
-        advice = f"This processor is faster with {machine.dtype}: run `make models` here."
+        advice = f"This processor is faster with {machine.dtype}. {shipped.how_to_build(settings.repository)}"
         yield Finding("models", State.SLOW, found, advice)
     else:
         yield Finding("models", State.OK, found)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from trident_client.contract import TASKS
 
+from trident_server import shipped
 from trident_server.errors import RepositoryError
 
 PYTORCH = re.compile(r'^\s*(backend:\s*"pytorch"|platform:\s*"pytorch_libtorch")', re.MULTILINE)
@@ -46,6 +47,8 @@ def check_repository(repository: Path, config_name: str | None = None, sets: Col
     Raises:
         RepositoryError: there is no repository, a TorchScript model is not built, or no model has that configuration.
     """
+    if not repository.is_dir() and shipped.is_copy(repository):
+        raise RepositoryError(f"No model is built yet in {repository}. {shipped.how_to_build(repository)}")
     if not repository.is_dir():
         raise RepositoryError(f"There is no model repository at {repository}: name one with --repository.")
     configurations = sorted(repository.glob("*/config.pbtxt"))
@@ -54,7 +57,8 @@ def check_repository(repository: Path, config_name: str | None = None, sets: Col
     models = chosen_models(repository, sets)
     unbuilt = [file.parent.name for file in configurations if file.parent.name in models and _is_unbuilt(file)]
     if unbuilt:
-        raise RepositoryError(f"Not built yet in {repository}: {', '.join(unbuilt)}. Run `make models`.")
+        how = shipped.how_to_build(repository)
+        raise RepositoryError(f"Not built yet in {repository}: {', '.join(unbuilt)}. {how}")
     named = {file.stem for file in repository.glob("*/configs/*.pbtxt") if file.parts[-3] in models}
     if config_name is not None and config_name not in named:
         there = ", ".join(sorted(named)) or "none"

@@ -56,6 +56,15 @@ def is_copy(repository: Path) -> bool:
     return PACKED.is_dir() and repository == default_repository() != Path(REPOSITORY)
 
 
+def how_to_build(repository: Path) -> str:
+    """Return a sentence on what builds what is missing or stale in a repository; a wheel has no Makefile."""
+    if not PACKED.is_dir():
+        return "Run `make models`."
+    if is_copy(repository):
+        return "`trident-serve` builds them before it serves, and `trident-train models` builds them alone."
+    return f"Run `trident-train models --repository {repository}`."
+
+
 def make_copy(repository: Path) -> None:
     """Make the cache's copy where that is what is named, and it is not there; it appears whole or not at all.
 

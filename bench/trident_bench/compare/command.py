@@ -58,7 +58,7 @@ def compare(
     try:
         check_repository(repository, config_name)
     except ServerError as error:
-        raise typer.BadParameter(f"{error} `make models` builds it.") from error
+        raise typer.BadParameter(str(error)) from error
     with console.reporting("compare"), asyncio.Runner(loop_factory=uvloop.new_event_loop) as loop:
         folder = output.resolve() / "work"
         counts = (QUICK_SENTENCES, QUICK_WINDOWS) if quick else (SENTENCES, WINDOWS)

@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from trident_bench import texts
+from trident_bench.cli import app
 from trident_bench.compare.inputs import WINDOW_TOKENS, full_windows, link_served
 from trident_bench.repository import configuration
 from trident_server.repository import check_repository
+from typer.testing import CliRunner
 
 REPOSITORY = Path(__file__).parents[3] / "model_repository"
 
@@ -60,3 +62,12 @@ def test_the_reader_is_served_windows_of_384_and_the_source_is_left_alone(tmp_pa
     )
     assert served == configuration(REPOSITORY, "qa_tokenizer")
     assert (REPOSITORY / "qa_tokenizer" / "config.pbtxt").read_text() == before
+
+
+def test_what_builds_the_models_is_told_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "500")
+    (tmp_path / "encoder").mkdir()
+    (tmp_path / "encoder" / "config.pbtxt").write_text('backend: "pytorch"')
+    done = CliRunner().invoke(app, ["compare", "--repository", str(tmp_path)])
+    assert done.exit_code == 2
+    assert done.output.count("make models") == 1

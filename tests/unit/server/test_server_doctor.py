@@ -128,9 +128,9 @@ def test_for_the_command_of_all_it_looks_at_what_the_environment_says(settings, 
 def test_models_of_a_dtype_that_this_processor_is_slow_with_are_told(settings):
     slow = found(settings, replace(GOOD, flags=frozenset()))["models"]
     assert slow.state is State.SLOW
-    assert "float32: run `make models`" in slow.advice
+    assert "float32. Run `make models`." in slow.advice
     slow = found(settings, replace(GOOD, flags=frozenset({"avx2"})))["models"]
-    assert "int8: run `make models`" in slow.advice
+    assert "int8. Run `make models`." in slow.advice
 
 
 def test_a_model_that_int8_changes_too_much_is_not_called_slow(settings):

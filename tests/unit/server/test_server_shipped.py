@@ -2,12 +2,17 @@
 
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from trident_server import building, shipped
+from trident_server.doctor import examine
 from trident_server.errors import FileError, RepositoryError
+from trident_server.machine import Machine
+from trident_server.repository import check_repository
 from trident_server.settings import ServerSettings
+from trident_server.wheel import Platform
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -65,6 +70,40 @@ def test_a_copy_that_another_process_makes_meanwhile_is_taken(packed, monkeypatc
     monkeypatch.setattr(shipped, "repository_sources", meanwhile)
     shipped.make_copy(packed)
     assert os.listdir(packed.parent) == [packed.name]
+
+
+def test_what_a_wheel_has_not_built_is_told_with_a_command_that_a_wheel_has(packed, tmp_path):
+    def told(repository):
+        with pytest.raises(RepositoryError) as raised:
+            check_repository(repository)
+        assert str(repository) in str(raised.value)
+        (advice,) = {
+            each.advice
+            for each in examine(ServerSettings(repository=repository), Machine())
+            if each.subject == "models"
+        }
+        assert advice == str(raised.value)
+        return advice
+
+    both = "`trident-serve` builds them before it serves, and `trident-train models` builds them alone."
+    assert told(packed).endswith(f"No model is built yet in {packed}. {both}")
+    shipped.make_copy(packed)
+    (packed / "toy" / "config.pbtxt").write_text('backend: "pytorch"')
+    assert told(packed) == f"Not built yet in {packed}: toy. {both}"
+    shutil.copytree(packed, tmp_path / "other")
+    assert told(tmp_path / "other").endswith(f": toy. Run `trident-train models --repository {tmp_path / 'other'}`.")
+    assert told(tmp_path / "nowhere").endswith("name one with --repository.")
+
+
+def test_what_a_wheel_has_built_for_another_processor_is_told_with_a_command_that_a_wheel_has(packed):
+    shipped.make_copy(packed)
+    (packed / "toy" / "1").mkdir()
+    (packed / "toy" / "1" / "export.json").write_text('{"dtype": "float64"}')
+    (finding,) = (each for each in examine(ServerSettings(), Machine()) if each.subject == "models")
+    assert finding.advice.endswith(f". {shipped.how_to_build(packed)}")
+    old = replace(Machine(), platform=Platform(system="Linux", machine="x86_64", glibc="2.36", python="3.13"))
+    (finding,) = (each for each in examine(ServerSettings(), old) if each.subject == "Python")
+    assert "make" not in finding.advice
 
 
 def test_what_cannot_be_copied_or_built_is_told(packed, monkeypatch, tmp_path):

@@ -9,7 +9,6 @@ import re
 import signal
 import subprocess
 import sys
-import sysconfig
 import urllib.request
 import venv
 import zipfile
@@ -18,6 +17,7 @@ from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 from trident_client import contract
 from trident_server.ports import free_ports
 
@@ -135,8 +135,35 @@ def environment(tmp_path_factory) -> dict[str, str]:
     return kept | {"HOME": str(tmp_path_factory.mktemp("home")), "HF_HUB_OFFLINE": "1"}
 
 
-def install(wheels: dict[str, Path], environment: dict[str, str], folder: Path) -> tuple[Path, Path]:
-    """Make an environment that has the wheels alone; returns its Python, and where packages are."""
+def wants(wheels: dict[str, Path], distribution: str) -> list[Requirement]:
+    """What a distribution says that it needs; this project's own as their wheels say it."""
+    if distribution in wheels:
+        told = email.parser.Parser().parsestr(member(wheels[distribution], "METADATA")).get_all("Requires-Dist")
+    else:
+        told = metadata.requires(distribution) or []
+    return [Requirement(text) for text in told]
+
+
+def closure(wheels: dict[str, Path], *extras: str) -> set[str]:
+    """Names of what pip would install beside the wheels: what they and some of their extras need, and that in turn."""
+    needed: set[tuple[str, str]] = set()
+    waiting = [("trident-nlp", extra) for extra in ("", *extras)]
+    while waiting:
+        name, extra = waiting.pop()
+        if (name, extra) in needed:
+            continue
+        needed.add((name, extra))
+        for wanted in wants(wheels, name):
+            if not wanted.marker or wanted.marker.evaluate({"extra": extra}):
+                waiting += [(canonicalize_name(wanted.name), each) for each in ("", *wanted.extras)]
+    return {name for name, _ in needed} - set(wheels)
+
+
+def install(wheels: dict[str, Path], environment: dict[str, str], folder: Path, *extras: str) -> Path:
+    """Make an environment of the wheels and what some of their extras need; returns the folder of its commands.
+
+    What is needed are links to the running environment's own.
+    """
     venv.create(folder, symlinks=True)
     python = folder / "bin" / "python"
     command = [sys.executable, "-m", "pip", "--python", python, "install", "--quiet", "--no-deps", "--no-index"]
@@ -144,67 +171,50 @@ def install(wheels: dict[str, Path], environment: dict[str, str], folder: Path) 
     command += ["--no-compile", *wheels.values()]
     subprocess.run(command, env=environment, check=True, timeout=SECONDS)
     (packages,) = folder.glob("lib/python*/site-packages")
-    return python, packages
-
-
-@pytest.fixture(scope="module")
-def installed(wheels, environment, tmp_path_factory) -> Path:
-    """The folder of the commands of an environment that has the wheels, and of this one all but the checkout."""
-    python, packages = install(wheels, environment, tmp_path_factory.mktemp("environment"))
-    # An export is compared with the plain model in batches of every size, which takes most of a minute.
-    parity = packages / "trident_training" / "export" / "parity.py"
-    text = parity.read_text("utf-8")
-    assert "LARGEST_BATCH = 64" in text
-    parity.write_text(text.replace("LARGEST_BATCH = 64", "LARGEST_BATCH = 12"), "utf-8")
-    # A folder that a .pth file names is searched, and its own .pth files, which name the checkout, are not read.
-    (packages / "others.pth").write_text(f"{sysconfig.get_path('purelib')}\n")
+    for name in closure(wheels, *extras):
+        found = metadata.distribution(name)
+        for top in {file.parts[0] for file in found.files if file.parts[0] not in {"..", "__pycache__"}}:
+            # Packages may share a folder.
+            with contextlib.suppress(FileExistsError):
+                (packages / top).symlink_to(found.locate_file(top))
     return python.parent
 
 
-def test_the_checkout_is_out_of_reach(installed, environment, tmp_path):
+@pytest.fixture(scope="module")
+def bare(wheels, environment, tmp_path_factory) -> Path:
+    """The commands of an environment without any extra."""
+    return install(wheels, environment, tmp_path_factory.mktemp("bare"))
+
+
+@pytest.fixture(scope="module")
+def serving(wheels, environment, tmp_path_factory) -> Path:
+    """The commands of an environment that serves, and has nothing that serving does not need."""
+    commands = install(wheels, environment, tmp_path_factory.mktemp("serving"), "server", "api")
+    # An export is compared with the plain model in batches of every size, which takes most of a minute.
+    (parity,) = commands.parent.glob("lib/python*/site-packages/trident_training/export/parity.py")
+    text = parity.read_text("utf-8")
+    assert "LARGEST_BATCH = 64" in text
+    parity.write_text(text.replace("LARGEST_BATCH = 64", "LARGEST_BATCH = 12"), "utf-8")
+    return commands
+
+
+@pytest.fixture(scope="module")
+def whole(wheels, environment, tmp_path_factory) -> Path:
+    """The commands of an environment that asks, serves and trains."""
+    return install(wheels, environment, tmp_path_factory.mktemp("whole"), "server", "api", "cli", "training")
+
+
+def test_the_checkout_is_out_of_reach(whole, environment, tmp_path):
     code = (
         "import json, trident_api, trident_bench, trident_client, trident_server, trident_training\n"
         "print(json.dumps([each.__file__ for name, each in globals().items() if name.startswith('trident')]))"
     )
     done = subprocess.run(
-        [installed / "python", "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120
+        [whole / "python", "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120
     )
     files = json.loads(done.stdout)
     assert len(files) == 5
-    assert all(Path(each).is_relative_to(installed.parent) for each in files)
-
-
-def closure(distribution: str, extra: str = "") -> set[str]:
-    """Names of what pip would install for a distribution of the running environment: what it needs in turn."""
-    needed: set[str] = set()
-    waiting = [Requirement(f"{distribution}[{extra}]" if extra else distribution)]
-    while waiting:
-        wanted = waiting.pop()
-        for text in metadata.requires(wanted.name) or ():
-            further = Requirement(text)
-            asked = (
-                any(further.marker.evaluate({"extra": each}) for each in ("", *wanted.extras))
-                if further.marker
-                else True
-            )
-            if asked and further.name not in needed:
-                needed.add(further.name)
-                waiting.append(further)
-    return needed
-
-
-@pytest.fixture(scope="module")
-def bare(wheels, environment, tmp_path_factory) -> Path:
-    """The folder of the commands of an environment with the wheels and what they need, and nothing of their extras."""
-    python, packages = install(wheels, environment, tmp_path_factory.mktemp("bare"))
-    for name in closure("trident-client") | closure("trident-nlp"):
-        if name.startswith("trident-"):
-            continue
-        found = metadata.distribution(name)
-        for top in {file.parts[0] for file in found.files if file.parts[0] not in {"..", "__pycache__"}}:
-            with contextlib.suppress(FileExistsError):
-                (packages / top).symlink_to(found.locate_file(top))
-    return python.parent
+    assert all(Path(each).is_relative_to(whole.parent) for each in files)
 
 
 @pytest.mark.parametrize(
@@ -235,9 +245,9 @@ def test_the_client_asks_without_any_extra(bare, environment, tmp_path):
     assert (done.stdout, done.stderr) == ("made\n", "")
 
 
-def test_the_doctor_finds_those_who_serve_and_train(installed, environment, tmp_path):
+def test_the_doctor_finds_those_who_serve_and_train(whole, environment, tmp_path):
     done = subprocess.run(
-        [installed / "trident", "doctor"], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300
+        [whole / "trident", "doctor"], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300
     )
     client, serving, training = re.split(r"^(?:serving|training):\n", done.stdout, flags=re.MULTILINE)
     for part, requirement in (
@@ -248,17 +258,28 @@ def test_the_doctor_finds_those_who_serve_and_train(installed, environment, tmp_
         assert f"ok       packages     all of {requirement}\n" in part
     # No model was built yet.
     assert "missing  models" in serving
+    assert "`trident-serve` builds them" in serving
     assert "encoders" in training
     assert done.returncode == 1
 
 
+def test_where_one_only_serves_the_doctor_looks_at_that_and_says_what_asks(serving, environment, tmp_path):
+    done = subprocess.run(
+        [serving / "trident", "doctor"], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300
+    )
+    assert done.stderr == ""
+    client, served, training = re.split(r"^(?:serving|training):\n", done.stdout, flags=re.MULTILINE)
+    assert "absent   packages     no pyarrow\n" in client
+    assert "pip install 'trident-nlp[cli]'\n" in client
+    assert "ok       packages     all of trident-nlp[server,api]\n" in served
+    assert "absent   packages" in training
+
+
 @pytest.mark.serving
-def test_it_serves_from_an_empty_folder_and_builds_its_models_when_it_is_first_started(
-    installed, environment, tmp_path
-):
+def test_it_serves_from_an_empty_folder_and_builds_its_models_when_it_is_first_started(serving, environment, tmp_path):
     ports = dict(zip(["port", "http-port", "grpc-port", "metrics-port"], free_ports(4), strict=True))
     command = [
-        installed / "trident-serve",
+        serving / "trident-serve",
         "--models=cola_small",
         *(f"--{name}={port}" for name, port in ports.items()),
     ]
@@ -290,6 +311,6 @@ def test_it_serves_from_an_empty_folder_and_builds_its_models_when_it_is_first_s
         f"cola_small_{contract.TASKS['cola'].network}"
     }
     # Training finds the same one, and that nothing is left to do.
-    train = [installed / "trident-train", "models", "--models", "cola_small"]
+    train = [serving / "trident-train", "models", "--models", "cola_small"]
     done = subprocess.run(train, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=SECONDS)
     assert (done.returncode, done.stdout) == (0, "✓ cola_small: fresh\n")

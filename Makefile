@@ -138,7 +138,11 @@ docs: $(STAMP) ## make a site of docs/, with the reference from the code; build/
 	@$(BIN)/python scripts/generate_reference.py
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
-release: $(STAMP) ## build both wheels into dist/, check them, and write the version's notes
+.PHONY: wheels
+wheels: $(STAMP) ## build both wheels of what is here into dist/, and check them
+	@$(BIN)/python scripts/release.py --unreleased
+
+release: $(STAMP) ## the same and the version's notes, where nothing is unreleased
 	@$(BIN)/python scripts/release.py
 
 # `dev` names every extra but those of Ray and Spark, which `make engines` installs for itself.

@@ -1,4 +1,7 @@
-"""Builds both wheels into a folder, checks them, and writes the notes of the version from CHANGELOG.md beside them."""
+"""Builds both wheels into a folder, checks them, and writes the notes of the version from CHANGELOG.md beside them.
+
+Nothing is built while the changelog has what is not released: the wheels would have it, and the notes would not.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,7 @@ def build(folder: Path) -> list[Path]:
         # A file that an earlier build left there would be in the wheel, though the source has it no more.
         shutil.rmtree(source / "build" / "lib", ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
-    for earlier in folder.glob("trident_*.whl"):
+    for earlier in (*folder.glob("trident_*.whl"), *folder.glob("notes-*.md")):
         earlier.unlink()
     command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--disable-pip-version-check", "--no-index"]
     subprocess.run(
@@ -71,28 +74,51 @@ def notes(version: str, changelog: str) -> str:
     Raises:
         ValueError: nothing.
     """
-    found = re.search(rf"^## \[{re.escape(version)}\][^\n]*\n(.*?)(?=^## |\Z)", changelog, re.MULTILINE | re.DOTALL)
-    if found is None or not found[1].strip():
+    if not (text := section(version, changelog)):
         raise ValueError(f"CHANGELOG.md says nothing of {version}")
-    return found[1].strip() + "\n"
+    return text + "\n"
+
+
+def check_that_all_is_released(changelog: str) -> None:
+    """Look whether everything that the changelog tells of has a version.
+
+    Raises:
+        ValueError: something has none.
+    """
+    if re.sub(r"^#.*", "", section("Unreleased", changelog), flags=re.MULTILINE).strip():
+        raise ValueError(
+            "CHANGELOG.md has changes that are unreleased: give them the version that is built, and a date. "
+            "`make wheels` builds wheels of them that are not for others."
+        )
+
+
+def section(title: str, changelog: str) -> str:
+    """Return what stands below one of the changelog's titles; nothing where there is none."""
+    found = re.search(rf"^## \[{re.escape(title)}\][^\n]*\n(.*?)(?=^## |\Z)", changelog, re.MULTILINE | re.DOTALL)
+    return found[1].strip() if found else ""
 
 
 def main() -> None:
     """Build, check and write."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output", type=Path, default=ROOT / "dist")
-    folder = parser.parse_args().output.resolve()
-    wheels = build(folder)
+    parser.add_argument("--unreleased", action="store_true", help="whatever the changelog says, and without notes")
+    arguments = parser.parse_args()
+    folder = arguments.output.resolve()
+    changelog = (ROOT / "CHANGELOG.md").read_text("utf-8")
     try:
+        if not arguments.unreleased:
+            check_that_all_is_released(changelog)
+        wheels = build(folder)
         versions = {str(check(wheel).version) for wheel in wheels}
         check_as_the_index_does(wheels)
         if len(wheels) != len(SOURCES) or len(versions) != 1:
             raise ValueError(f"{len(wheels)} wheels of the versions {', '.join(sorted(versions))}")
-        (version,) = versions
-        text = notes(version, (ROOT / "CHANGELOG.md").read_text("utf-8"))
+        if not arguments.unreleased:
+            (version,) = versions
+            (folder / f"notes-{version}.md").write_text(notes(version, changelog), "utf-8")
     except ValueError as error:
         sys.exit(str(error))
-    (folder / f"notes-{version}.md").write_text(text, "utf-8")
     for wheel in wheels:
         print(f"{wheel.name}  {wheel.stat().st_size / 2**20:.1f} MiB")
 

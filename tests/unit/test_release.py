@@ -1,0 +1,59 @@
+"""`make release` builds what has a version and notes, and nothing else; the wheels: serving/test_wheels.py."""
+
+import runpy
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+SCRIPT = ROOT / "scripts" / "release.py"
+CHANGELOG = """# Changelog
+
+## [Unreleased]
+
+### Added
+
+{}
+## [0.2.0] - 2026-11-29
+
+### Added
+
+- Something.
+
+What came before had no notes.
+"""
+
+
+@pytest.fixture
+def release():
+    return runpy.run_path(str(SCRIPT))
+
+
+def test_what_is_unreleased_is_in_no_release(release):
+    release["check_that_all_is_released"](CHANGELOG.format(""))
+    release["check_that_all_is_released"](CHANGELOG.partition("## [Unreleased]")[0])
+    with pytest.raises(ValueError, match="unreleased: give them the version"):
+        release["check_that_all_is_released"](CHANGELOG.format("- Something else.\n"))
+
+
+def test_nothing_is_built_before_that_is_looked_at(release, monkeypatch, tmp_path):
+    (tmp_path / "CHANGELOG.md").write_text(CHANGELOG.format("- Something else.\n"))
+    names = release["main"].__globals__
+    monkeypatch.setitem(names, "ROOT", tmp_path)
+    monkeypatch.setitem(names, "build", lambda folder: pytest.fail("it was built"))
+    monkeypatch.setattr(sys, "argv", ["release.py", "--output", str(tmp_path / "dist")])
+    with pytest.raises(SystemExit, match="unreleased"):
+        release["main"]()
+
+
+def test_the_notes_are_what_stands_below_the_version(release):
+    assert release["notes"]("0.2.0", CHANGELOG) == "### Added\n\n- Something.\n\nWhat came before had no notes.\n"
+    with pytest.raises(ValueError, match=r"says nothing of 0\.3\.0"):
+        release["notes"]("0.3.0", CHANGELOG)
+
+
+def test_this_version_has_notes(release):
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert release["notes"](version, (ROOT / "CHANGELOG.md").read_text("utf-8"))

@@ -21,6 +21,8 @@ SOURCES = (ROOT, ROOT / "client")
 LARGEST = 100 * 2**20
 #: What is built or fetched, and is in no wheel: a built model holds all of somebody else's encoder.
 FOREIGN = re.compile(r"/model\.pt$|\.(onnx|bin|gguf|so)$|__pycache__")
+#: What is cut from somebody else's: a folder that holds it holds the licence that it comes under.
+CUT = re.compile(r"/tokenizer\.json$")
 
 
 def build(folder: Path) -> list[Path]:
@@ -51,6 +53,8 @@ def check(wheel: Path) -> Metadata:
         metadata = Metadata.from_email(archive.read(place), validate=True)
     if foreign := [name for name in names if FOREIGN.search(name)]:
         raise ValueError(f"{wheel.name} holds what is not the project's source: {', '.join(foreign)}")
+    if unlicensed := [name for name in names if CUT.search(name) and CUT.sub("/LICENSE", name) not in names]:
+        raise ValueError(f"{wheel.name} holds no LICENSE beside {', '.join(unlicensed)}")
     if not any(name.endswith(".dist-info/licenses/LICENSE") for name in names):
         raise ValueError(f"{wheel.name} holds no licence")
     if wheel.stat().st_size > LARGEST:

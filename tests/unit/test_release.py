@@ -3,6 +3,7 @@
 import runpy
 import sys
 import tomllib
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,39 @@ def test_nothing_is_built_before_that_is_looked_at(release, monkeypatch, tmp_pat
     monkeypatch.setattr(sys, "argv", ["release.py", "--output", str(tmp_path / "dist")])
     with pytest.raises(SystemExit, match="unreleased"):
         release["main"]()
+
+
+@pytest.fixture
+def wheel(tmp_path):
+    """Writes a wheel of some files."""
+
+    def write(*names):
+        told = "Metadata-Version: 2.4\nName: trident-nlp\nVersion: 0.2.0\n"
+        path = tmp_path / "trident_nlp-0.2.0-py3-none-any.whl"
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("trident_nlp-0.2.0.dist-info/METADATA", told)
+            for name in ("trident_nlp-0.2.0.dist-info/licenses/LICENSE", *names):
+                archive.writestr(name, "")
+        return path
+
+    return write
+
+
+def test_a_vocabulary_of_others_has_its_licence_beside_it(release, wheel):
+    cut = "trident_server/shipped/adapters/sts_ko/tokenizer.json"
+    with pytest.raises(ValueError, match=f"no LICENSE beside {cut}"):
+        release["check"](wheel(cut, "trident_server/shipped/adapters/qa_ko/LICENSE"))
+    assert release["check"](wheel(cut, "trident_server/shipped/adapters/sts_ko/LICENSE")).name == "trident-nlp"
+    with pytest.raises(ValueError, match="not the project's source"):
+        release["check"](wheel("trident_server/shipped/model_repository/sts_encoder/1/model.pt"))
+
+
+def test_the_shipped_vocabularies_have_their_licence_beside_them():
+    texts = [
+        (file.parent / "LICENSE").read_text("utf-8") for file in (ROOT / "training/adapters").glob("*/tokenizer.json")
+    ]
+    assert len(texts) == 2
+    assert all("copyright notice and this permission notice shall be included" in text for text in texts)
 
 
 def test_the_notes_are_what_stands_below_the_version(release):

@@ -84,6 +84,13 @@ def test_every_setting_that_a_page_names_is_one():
         assert set(re.findall(r"TRIDENT_[A-Z_]*[A-Z]", page.read_text("utf-8"))) <= known, page
 
 
+def test_the_page_of_licences_says_of_each_image_what_it_holds():
+    page = (ROOT / "docs" / "licences.md").read_text("utf-8")
+    images = set(re.findall(r"--tag (trident-\w+):", (ROOT / "Makefile").read_text("utf-8")))
+    assert images == {"trident-api", "trident-embedded", "trident-models", "trident-triton"}
+    assert not [each for each in images if f"`{each}`" not in page]
+
+
 def test_no_hint_installs_the_other_trident_of_the_package_index():
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     wrong = [

@@ -102,6 +102,12 @@ def section(title: str, changelog: str) -> str:
     return found[1].strip() if found else ""
 
 
+def described(wheel: Path) -> str:
+    """Return a wheel's name, its size, and how much more the index would take."""
+    size = wheel.stat().st_size
+    return f"{wheel.name}  {size / 2**20:.1f} MiB; the package index takes {(LARGEST - size) // 1000:,} kB more"
+
+
 def main() -> None:
     """Build, check and write."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -124,7 +130,7 @@ def main() -> None:
     except ValueError as error:
         sys.exit(str(error))
     for wheel in wheels:
-        print(f"{wheel.name}  {wheel.stat().st_size / 2**20:.1f} MiB")
+        print(described(wheel))
 
 
 if __name__ == "__main__":

@@ -74,6 +74,16 @@ def test_a_vocabulary_of_others_has_its_licence_beside_it(release, wheel):
         release["check"](wheel("trident_server/shipped/model_repository/sts_encoder/1/model.pt"))
 
 
+def test_how_much_more_the_index_takes_is_told(release, wheel):
+    file = wheel()
+    with file.open("r+b") as stream:
+        stream.truncate(100 * 2**20 - 79_900)
+    assert release["described"](file) == f"{file.name}  99.9 MiB; the package index takes 79 kB more"
+    release["described"].__globals__["LARGEST"] = 1
+    with pytest.raises(ValueError, match=r"the package index takes 1$"):
+        release["check"](wheel())
+
+
 def test_the_shipped_vocabularies_have_their_licence_beside_them():
     texts = [
         (file.parent / "LICENSE").read_text("utf-8") for file in (ROOT / "training/adapters").glob("*/tokenizer.json")

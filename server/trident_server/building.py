@@ -31,7 +31,7 @@ def build_models(repository: Path, sets: Collection[str], console: Console) -> N
         RepositoryError: a model could not be built; standard error says why.
     """
     if not repository.is_dir():
-        console.print(f"The models are built in {repository}, once (a minute or two) ...", markup=False)
+        console.print(f"The models are built in {repository}, once (some minutes) ...", markup=False)
     with using(repository):
         shipped.make_copy(repository)
     command = [sys.executable, "-m", "trident_training", "models", "--repository", str(repository)]

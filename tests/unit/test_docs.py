@@ -5,6 +5,7 @@ import re
 import runpy
 import subprocess
 import sys
+import tomllib
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -82,6 +83,24 @@ def test_every_setting_that_a_page_names_is_one():
     } | {f"TRIDENT_{name.upper()}" for name in RepositoryOptions.__dataclass_fields__}
     for page in PAGES:
         assert set(re.findall(r"TRIDENT_[A-Z_]*[A-Z]", page.read_text("utf-8"))) <= known, page
+
+
+def test_every_extra_is_in_the_table_of_what_is_installed():
+    page = (ROOT / "docs" / "start.md").read_text("utf-8")
+    named = {
+        (name, extra)
+        for name, extras in re.findall(r"`(trident-\w+)\[([\w,]+)\]`", page)
+        for extra in extras.split(",")
+    }
+    there = {
+        (project["name"], extra)
+        for project in (
+            tomllib.loads((ROOT / each / "pyproject.toml").read_text())["project"] for each in (".", "client")
+        )
+        for extra in project["optional-dependencies"]
+    }
+    # Of a checkout.
+    assert named == there - {("trident-nlp", "dev"), ("trident-nlp", "docs")}
 
 
 def test_the_page_of_licences_says_of_each_image_what_it_holds():

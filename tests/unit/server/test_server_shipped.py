@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 from trident_server import building, shipped
 from trident_server.doctor import examine
 from trident_server.errors import FileError, RepositoryError
@@ -106,20 +107,23 @@ def test_what_a_wheel_has_built_for_another_processor_is_told_with_a_command_tha
     assert "make" not in finding.advice
 
 
-def test_what_cannot_be_copied_or_built_is_told(packed, monkeypatch, tmp_path):
-    class Console:
-        def print(self, *arguments, **options):
-            pass
+def test_the_first_start_says_that_it_takes_some_minutes(packed, monkeypatch):
+    monkeypatch.setattr(building.subprocess, "run", lambda command, env: type("Ended", (), {"returncode": 0}))
+    console = Console(record=True, width=500)
+    building.build_models(packed, [], console)
+    assert "once (some minutes) ..." in console.export_text()
 
+
+def test_what_cannot_be_copied_or_built_is_told(packed, monkeypatch, tmp_path):
     ended = type("Ended", (), {"returncode": 1})
     asked = []
     monkeypatch.setattr(building.subprocess, "run", lambda command, env: asked.append((command, env)) or ended)
     with pytest.raises(RepositoryError, match="could be built"):
-        building.build_models(packed, ["cola", "sts"], Console())
+        building.build_models(packed, ["cola", "sts"], Console(quiet=True))
     [(command, env)] = asked
     assert command[-3:] == ["models", "--repository", str(packed)]
     assert env["TRIDENT_MODELS"] == "cola,sts"
     (tmp_path / "file").touch()
     monkeypatch.setenv("TRIDENT_CACHE_DIR", str(tmp_path / "file"))
     with pytest.raises(FileError, match="file"):
-        building.build_models(shipped.default_repository(), [], Console())
+        building.build_models(shipped.default_repository(), [], Console(quiet=True))

@@ -39,7 +39,8 @@ from trident_api.settings import ApiSettings
 DESCRIPTION = (
     "Sentence-level NLP from NVIDIA Triton Inference Server. Every answer carries `x-request-id`; one of an inference "
     "also `x-queue-time` and `x-inference-time`, in milliseconds. `x-truncated: true` says that a text was longer than "
-    "the model takes, and `x-truncated-items`, such as `0,3-7`, which items of a list were. `x-unread-language: ko` "
+    "the model takes, and `x-truncated-items`, such as `0,3-7`, which items of a list were; `x-unknown-tokens` and "
+    "`x-unknown-items` say the same of words or symbols that the vocabulary cannot read. `x-unread-language: ko` "
     "says that a text is in a language that the set of models was not made for; it is answered all the same."
 )
 #: Headers that a page of another origin may read.
@@ -50,6 +51,7 @@ EXPOSED = (
     "x-truncated",
     "x-truncated-items",
     "x-unknown-tokens",
+    "x-unknown-items",
     "x-unread-language",
     "retry-after",
 )

@@ -28,6 +28,7 @@ class Call:
         unread_language: BCP 47 tag of a text's language that the set of models was not made for.
         truncated_items: which items of a list had such a text, from 0 on and in order; those of a file are told in
             its answer.
+        unknown_items: the same of such tokens.
         tokens: how many the encoder read, specials included; told of embeddings alone.
         disconnected: the client closed the connection before it was answered.
     """
@@ -42,6 +43,7 @@ class Call:
     unknown: bool = False
     unread_language: str | None = None
     truncated_items: list[int] = field(default_factory=list)
+    unknown_items: list[int] = field(default_factory=list)
     tokens: int = 0
     disconnected: bool = False
 
@@ -49,6 +51,11 @@ class Call:
         """Note which items had a text that was longer than the model takes."""
         self.truncated_items = sorted(items)
         self.truncated |= bool(self.truncated_items)
+
+    def note_unknown(self, items: Iterable[int]) -> None:
+        """Note which items have tokens that the model's vocabulary does not know."""
+        self.unknown_items = sorted(items)
+        self.unknown |= bool(self.unknown_items)
 
     def refuse_truncated(self, reason: str) -> None:
         """Refuse the request, with the reason, where a text was longer than the model takes."""

@@ -57,6 +57,7 @@ class PredictedFile(BaseModel):
     scores: list[float] = Field(description="Cosines of the two embeddings, -1 to 1.")
     runtime: float = Field(serialization_alias="runtime(sec)", description="Seconds the answer took.")
     truncated: list[int] = Field([], description="Pairs with a sentence longer than the model takes; absent if none.")
+    unknown: list[int] = Field([], description="Pairs with words that the vocabulary cannot read; absent if none.")
 
 
 def read_pairs(name: str | None, media_type: str | None, content: bytes) -> list[FilePair]:
@@ -171,7 +172,8 @@ def _refused(field: str, detail: str) -> InvalidRequestError:
 class JsonAnswer:
     """Writes ``{"sentences", "preds", "scores", "runtime(sec)"}`` part by part.
 
-    ``truncated`` follows where sentences were longer than the model takes: the places of their pairs in the file.
+    ``truncated`` follows where sentences were longer than the model takes, and ``unknown`` where they have words or
+    symbols that its vocabulary cannot read: the places of their pairs in the file.
     """
 
     media_type = "application/json"
@@ -179,12 +181,13 @@ class JsonAnswer:
     def __init__(self) -> None:
         self._scores: list[float] = []
         self._preds: list[int] = []
-        self._truncated: list[int] = []
+        self._told: dict[str, list[int]] = {"truncated": [], "unknown": []}
 
     def part(self, pairs: Sequence[FilePair], found: Sequence[PairResult]) -> bytes:
         """Return the text of the next pairs."""
         prefix = b"," if self._scores else b'{"sentences":['
-        self._truncated += [index for index, each in enumerate(found, len(self._scores)) if each.truncated]
+        for name, places in self._told.items():
+            places += [index for index, each in enumerate(found, len(self._scores)) if getattr(each, name)]
         self._scores += [each.score for each in found]
         self._preds += [int(each.similar) for each in found]
         return prefix + orjson.dumps([[each.sentence1, each.sentence2] for each in pairs])[1:-1]
@@ -193,13 +196,12 @@ class JsonAnswer:
         """Return what closes the answer."""
         prefix = b"]" if self._scores else b'{"sentences":[]'
         rest: dict[str, Any] = {"preds": self._preds, "scores": self._scores, "runtime(sec)": seconds}
-        if self._truncated:
-            rest["truncated"] = self._truncated
+        rest |= {name: places for name, places in self._told.items() if places}
         return prefix + b"," + orjson.dumps(rest)[1:]
 
 
 class LinesAnswer:
-    """Writes one JSON object a pair: ``{"idx", "sentence1", "sentence2", "score", "pred", "truncated"}``."""
+    """Writes an object a pair: ``{"idx", "sentence1", "sentence2", "score", "pred", "truncated", "unknown"}``."""
 
     media_type = "application/x-ndjson"
 
@@ -207,7 +209,13 @@ class LinesAnswer:
         """Return the lines of the next pairs."""
         return b"".join(
             orjson.dumps(
-                {**pair.model_dump(), "score": each.score, "pred": int(each.similar), "truncated": each.truncated}
+                {
+                    **pair.model_dump(),
+                    "score": each.score,
+                    "pred": int(each.similar),
+                    "truncated": each.truncated,
+                    "unknown": each.unknown,
+                }
             )
             + b"\n"
             for pair, each in zip(pairs, found, strict=True)
@@ -219,17 +227,17 @@ class LinesAnswer:
 
 
 class CsvAnswer:
-    """Writes rows below the header ``idx,sentence1,sentence2,score,pred,truncated``."""
+    """Writes rows below the header ``idx,sentence1,sentence2,score,pred,truncated,unknown``."""
 
     media_type = "text/csv"
 
     def __init__(self) -> None:
-        self._header: list[list[str]] = [["idx", "sentence1", "sentence2", "score", "pred", "truncated"]]
+        self._header: list[list[str]] = [["idx", "sentence1", "sentence2", "score", "pred", "truncated", "unknown"]]
 
     def part(self, pairs: Sequence[FilePair], found: Sequence[PairResult]) -> bytes:
         """Return the rows of the next pairs, below the header if they are the first."""
         rows = (
-            [pair.idx, pair.sentence1, pair.sentence2, each.score, int(each.similar), int(each.truncated)]
+            [pair.idx, pair.sentence1, pair.sentence2, each.score, *map(int, each[1:])]
             for pair, each in zip(pairs, found, strict=True)
         )
         return self._write(chain(self._take_header(), rows))

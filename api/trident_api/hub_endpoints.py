@@ -235,6 +235,7 @@ async def _embed_both(
     )
     # The text itself is no item of the list.
     call.note_truncated(each - 1 for each in call.truncated_items if each)
+    call.note_unknown(each - 1 for each in call.unknown_items if each)
     _refuse_truncated(options, call)
     return vectors
 

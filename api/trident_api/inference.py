@@ -59,11 +59,13 @@ class PairResult(NamedTuple):
         score: cosine, -1 to 1.
         similar: whether it reaches the threshold.
         truncated: whether a sentence was longer than the encoder takes.
+        unknown: whether one has tokens that the vocabulary does not know.
     """
 
     score: float
     similar: bool
     truncated: bool
+    unknown: bool
 
 
 #: A token is about so many bytes of text, and each text has so many tokens besides.
@@ -213,7 +215,7 @@ class Inference:
                                 score = await anext(found)
                         call.truncated |= index in truncated
                         call.unknown |= index in unknown
-                        yield PairResult(score, score >= threshold, index in truncated)
+                        yield PairResult(score, score >= threshold, index in truncated, index in unknown)
 
     async def embed(
         self,
@@ -249,9 +251,17 @@ class Inference:
     ) -> list[list[Answer]]:
         """Return the likeliest answers to each question in its context, the best first."""
         async with self.request(call, "qa", questions, model):
-            return await self.client.answer_many(
-                questions, top_k, model=model, max_answer_tokens=max_answer_tokens, no_answer=no_answer
+            unknown: set[int] = set()
+            found = await self.client.answer_many(
+                questions,
+                top_k,
+                model=model,
+                max_answer_tokens=max_answer_tokens,
+                no_answer=no_answer,
+                on_unknown=unknown.update,
             )
+        call.note_unknown(unknown)
+        return found
 
     async def predict(
         self, call: Call, task: str, items: Sequence[Any], model: str, numbers: Mapping[str, int]
@@ -269,7 +279,7 @@ class Inference:
                 on_unknown=unknown.update,
             )
         call.note_truncated(truncated)
-        call.unknown |= bool(unknown)
+        call.note_unknown(unknown)
         return found
 
     async def _values(
@@ -282,7 +292,7 @@ class Inference:
             self._inferences[which] = Joiner(infer) if self._joining else infer
         found = await self._inferences[which](items)
         call.note_truncated(index for index, each in enumerate(found) if each.truncated)
-        call.unknown |= any(each.unknown for each in found)
+        call.note_unknown(index for index, each in enumerate(found) if each.unknown)
         call.tokens += sum(each.tokens for each in found)
         return [each.value for each in found]
 

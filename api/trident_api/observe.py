@@ -119,6 +119,8 @@ def _headers(call: Call) -> list[tuple[bytes, bytes]]:
         headers.append((b"x-unread-language", call.unread_language.encode()))
     if call.truncated_items and (call.size or 0) > 1:
         headers.append((b"x-truncated-items", _ranges(call.truncated_items).encode()))
+    if call.unknown_items and (call.size or 0) > 1:
+        headers.append((b"x-unknown-items", _ranges(call.unknown_items).encode()))
     return headers
 
 

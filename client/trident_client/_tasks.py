@@ -366,7 +366,8 @@ class Answers(_Lists):
 
     def values(self, response: Response) -> list[list[Answer]]:
         """Return each question's spans."""
-        rows = zip(*(response[name] for name in self.outputs), strict=True)
+        answers = (each.tensor for each in self.ensemble.outputs if each.field is not None)
+        rows = zip(*(response[name] for name in answers), strict=True)
         return [
             [
                 Answer(text.decode(), float(score), int(start), int(end))

@@ -287,7 +287,9 @@ QA = TaskSpec(
                 Output("SCORE", "FP32", "score"),
                 Output("START", "INT32", "start"),
                 Output("END", "INT32", "end"),
+                _UNKNOWN,
             ),
+            unknowns=("UNKNOWN_TOKENS",),
             numbers=(
                 NumberInput("TOP_K", "top_k", MAX_ANSWERS),
                 NumberInput("MAX_ANSWER_TOKENS", "max_answer_tokens", MAX_ANSWER_TOKENS),

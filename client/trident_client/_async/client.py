@@ -154,6 +154,7 @@ class AsyncTridentClient:
         model: str = contract.QA.name,
         max_answer_tokens: int | None = None,
         no_answer: bool = True,
+        on_unknown: _tasks.OnUnknown = _tasks.warn_of_unknown,
     ) -> list[Answer]:
         """Return the likeliest answers to a question, the best first; ``context[start:end]`` is each answer's text.
 
@@ -168,9 +169,16 @@ class AsyncTridentClient:
             model: the set of models that answers, as :meth:`models` lists them.
             max_answer_tokens: tokens in the longest answer, 1 to 512; 30 when None.
             no_answer: whether the model may say that there is none.
+            on_unknown: called with [0], the question's number, where it or its context has words or symbols that the
+                vocabulary cannot read.
         """
         [answers] = await self.answer_many(
-            [(question, context)], top_k, model=model, max_answer_tokens=max_answer_tokens, no_answer=no_answer
+            [(question, context)],
+            top_k,
+            model=model,
+            max_answer_tokens=max_answer_tokens,
+            no_answer=no_answer,
+            on_unknown=on_unknown,
         )
         return answers
 
@@ -182,6 +190,7 @@ class AsyncTridentClient:
         model: str = contract.QA.name,
         max_answer_tokens: int | None = None,
         no_answer: bool = True,
+        on_unknown: _tasks.OnUnknown = _tasks.warn_of_unknown,
     ) -> list[list[Answer]]:
         """Return each question's likeliest answers; as many questions as ``concurrency`` allows are under way at once.
 
@@ -191,8 +200,11 @@ class AsyncTridentClient:
             model: the set of models that answers; see :meth:`models`.
             max_answer_tokens: tokens in the longest answer; see :meth:`answer`.
             no_answer: whether the model may say that there is none; see :meth:`answer`.
+            on_unknown: called with the numbers of the questions that have words or symbols that the vocabulary cannot
+                read, in themselves or in their contexts.
         """
-        return await self._list(_tasks.Answers(model, top_k, max_answer_tokens, no_answer=no_answer), questions)
+        task = _tasks.Answers(model, top_k, max_answer_tokens, no_answer=no_answer)
+        return await self._list(task, questions, on_unknown=on_unknown)
 
     async def classify(
         self,
@@ -361,6 +373,7 @@ class AsyncTridentClient:
         model: str = contract.QA.name,
         max_answer_tokens: int | None = None,
         no_answer: bool = True,
+        on_unknown: _tasks.OnUnknown = _tasks.warn_of_unknown,
         on_bad_item: _tasks.OnBadItem | None = None,
         concurrency: int | None = None,
     ) -> AsyncGenerator[list[Answer], None]:
@@ -369,7 +382,7 @@ class AsyncTridentClient:
         A question that is not taken has no answers.
         """
         task = _tasks.Answers(model, top_k, max_answer_tokens, no_answer=no_answer)
-        return self._stream(task, questions, on_bad_item=on_bad_item, concurrency=concurrency)
+        return self._stream(task, questions, on_unknown=on_unknown, on_bad_item=on_bad_item, concurrency=concurrency)
 
     def stream_classifications(
         self,

@@ -170,6 +170,7 @@ def qa(model: str, top_k: int, max_answer_tokens: int | None, *, no_answer: bool
             model=model,
             max_answer_tokens=max_answer_tokens,
             no_answer=no_answer,
+            on_unknown=on_unknown,
             on_bad_item=on_bad_item,
         ),
         lambda spans: span(spans[0]) if top_k == 1 else {"answers": [span(each) for each in spans]},

@@ -42,7 +42,7 @@ class TritonPythonModel:
         given = parameters.get("most_window_tokens", {"string_value": str(MOST_WINDOW_TOKENS)})
         self.most_window_tokens = int(given["string_value"])
         self.tokenizer, *_ = load_tokenizer()
-        self.untruncated, _, self.untold = load_tokenizer()
+        self.untruncated, self.unknown, self.untold = load_tokenizer()
         self.space = self.tokenizer.token_to_id("\u2581")
         self.most_tokens = max_length - self.untruncated.num_special_tokens_to_add(is_pair=True)
         self.max_length = max_length
@@ -141,6 +141,7 @@ class TritonPythonModel:
             "WINDOW_LENGTHS": [[len(window) for window in windows]],
             "WINDOWS": [places],
             "OFFSETS": offsets[None],
+            "UNKNOWN_TOKENS": [[encoding.ids[:before].count(self.unknown) + passage.count(self.unknown)]],
         }
         return [pb_utils.Tensor(name, np.array(value, dtype=np.int32)) for name, value in outputs.items()]
 

@@ -43,7 +43,9 @@ def _answer_by_length(request: Request) -> Response:
         places = np.arange(request.inputs["TOP_K"][0, 0], dtype=np.int32)[None]
         words = np.array([[f"{place}".encode() for place in places[0]]], dtype=np.object_)
         most = request.inputs["MAX_ANSWER_TOKENS"][0, 0] if "MAX_ANSWER_TOKENS" in request.inputs else 30
-        return {"ANSWER": words, "SCORE": np.float32(most / 100 / (places + 1)), "START": places, "END": places + 1}
+        unknown = np.array([["👍".encode() in request.inputs["QUESTION"][0, 0]]], dtype=np.int32)
+        scores = np.float32(most / 100 / (places + 1))
+        return {"ANSWER": words, "SCORE": scores, "START": places, "END": places + 1, "UNKNOWN_TOKENS": unknown}
     if request.model.endswith("_encoder"):
         vectors = np.ones((len(request.inputs["INPUT_IDS"]), DIMENSION), dtype=np.float32)
         vectors[:, 0] = np.maximum(request.inputs["INPUT_IDS"], 0).sum(1)

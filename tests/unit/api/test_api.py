@@ -122,6 +122,12 @@ def test_json_is_taken_under_any_content_type(api, content_type):
 def test_what_the_vocabulary_cannot_read_is_told(api):
     assert "x-unknown-tokens" not in api.post("/generate", json={"passage": "Good."}).headers
     assert api.post("/generate", json={"passage": "Good 👍."}).headers["x-unknown-tokens"] == "true"
+    several = api.post("/acceptability", json={"sentences": ["a 👍", "b", "c", "d 👍", "e 👍"]}).headers
+    assert (several["x-unknown-tokens"], several["x-unknown-items"]) == ("true", "0,3-4")
+    asked = [{"question": question, "context": "A thumb."} for question in ("What?", "What is 👍?")]
+    assert "x-unknown-tokens" not in api.post("/qa", json=asked[0]).headers
+    assert api.post("/qa", json=asked[1]).headers["x-unknown-tokens"] == "true"
+    assert api.post("/qa", json={"questions": asked}).headers["x-unknown-items"] == "1"
 
 
 @pytest.mark.parametrize(

@@ -349,7 +349,21 @@ def test_what_the_vocabulary_cannot_read_is_reported_with_the_index(transport):
             list(client.stream_similarity([(each, "x") for each in texts], on_unknown=unknown.extend))
             client.predict("cola", texts, on_unknown=unknown.extend)
             client.embed(["x"])
-    assert unknown == [70, 70, 70]
+            assert unknown == [70, 70, 70]
+    answered = {"ANSWER": b"x", "SCORE": np.float32(1), "START": np.int32(0), "END": np.int32(1)}
+
+    def read(request: Request) -> dict[str, np.ndarray]:
+        unread = np.array([["👍".encode() in request.inputs["QUESTION"][0, 0]]], dtype=np.int32)
+        return {name: np.array([[value]]) for name, value in answered.items()} | {"UNKNOWN_TOKENS": unread}
+
+    questions = [("What is up?", "x"), ("What is 👍?", "x")]
+    with TridentClient(transport=FakeTransport(read)) as client:
+        with pytest.warns(UnknownTokensWarning, match=": 1$"):
+            assert client.answer_many(questions) == [[("x", 1, 0, 1)]] * 2
+        with pytest.warns(UnknownTokensWarning, match=": 0$"):
+            client.answer(*questions[1])
+        list(client.stream_answers(questions, on_unknown=unknown.extend))
+    assert unknown == [70, 70, 70, 1]
 
 
 @pytest.mark.parametrize("protocol", ["http", "grpc"])

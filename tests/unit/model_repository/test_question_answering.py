@@ -138,6 +138,7 @@ def test_a_short_passage_is_one_window(cut: Ask) -> None:
     assert outputs["WINDOW_LENGTHS"] == [9]
     assert outputs["WINDOWS"] == [[0, 4, 4, 0]]
     assert outputs["OFFSETS"] == [[0, 1], [2, 5], [5, 6], [7, 10]]
+    assert outputs["UNKNOWN_TOKENS"] == [0]
     assert all(value.dtype == np.int32 for value in response.outputs.values())
 
 
@@ -156,6 +157,16 @@ def test_windows_overlap_by_the_stride_and_leave_nothing_out(cut: Ask) -> None:
         assert first == max(0, after - STRIDE)
         after = first + count
     assert after == len(words)
+
+
+def test_what_the_vocabulary_cannot_read_is_counted_in_question_and_passage_once_a_token(cut: Ask) -> None:
+    # Windows share tokens, which count but once.
+    passage = ("the cat sat 👍 on a mat " * 30).strip()
+    counts = [
+        response.outputs["UNKNOWN_TOKENS"].tolist()
+        for response in cut(("the 👍 cat 🐟", "a mat"), ("the cat", passage), ("the 👍", passage), ("the cat", "a mat"))
+    ]
+    assert counts == [[[2]], [[30]], [[31]], [[0]]]
 
 
 @given(ODD_TEXT)

@@ -93,12 +93,12 @@ load: models ## load tests of every ensemble; the report is bench/results/load/r
 	@$(BIN)/trident-bench load $(ARGS)
 
 .PHONY: chaos fuzz sanitize
-chaos: models ## hurt a server of its own in every way, under load; the table is bench/results/chaos/faults.md
-	@PYTHONPATH=tests/support $(BIN)/python -m chaos faults --out bench/results/chaos/faults.md $(ARGS)
+chaos: models ## hurt a server of its own in every way, under load; ARGS="flood" and "soak" are the other long forms
+	@PYTHONPATH=tests/support $(BIN)/python -m chaos $(or $(ARGS),faults --out bench/results/chaos/faults.md)
 
 fuzz: models ## send everything what it cannot read, for hours, other examples each time; the suite does so for a minute
 	@$(BIN)/python -m pytest tests/fuzz tests/unit/api/test_contract.py tests/serving/test_facade.py \
-		-k "fuzz or keeps_to" --hypothesis-profile=night --timeout 0 $(ARGS)
+		-k "fuzz or keeps_to or keep_to" --hypothesis-profile=night --timeout 0 $(ARGS)
 
 sanitize: $(STAMP) ## the embedded backend's C under ASan and UBSan, then TSan; 100,000 requests, and each call that fails
 	@$(BIN)/python scripts/sanitize.py $(ARGS)

@@ -1,1 +1,1 @@
-"""Faults, floods and a soak, before servers of their own; ``python -m chaos`` runs the long forms (``make chaos``)."""
+"""Faults, floods and a soak, before servers of their own; ``make chaos`` runs the long forms."""

@@ -155,7 +155,7 @@ class ServerSettings(BaseSettings):
 
 def reachable(host: str) -> str:
     """Return the address at which a server bound to ``host`` is reached from this machine."""
-    return "127.0.0.1" if host == "0.0.0.0" else host
+    return "127.0.0.1" if host == "0.0.0.0" else host  # noqa: S104
 
 
 def explain(error: ValidationError) -> str:

@@ -11,7 +11,9 @@ import pytest
 import torch
 from transformers import AutoModel, AutoTokenizer
 from trident_training.checkpoints import e5
+from trident_training.checkpoints.bundled import MADE
 from trident_training.checkpoints.errors import CheckpointError
+from trident_training.checkpoints.wheels import CacheSettings, identity
 
 PIECES = [
     "<s>",
@@ -135,3 +137,82 @@ def test_a_file_of_another_kind_is_refused(content: bytes, tmp_path: Path):
 
     with pytest.raises(CheckpointError, match="not a model of the kind E5S1"):
         e5.read(tmp_path / "other.bin")
+
+
+@pytest.fixture(scope="module")
+def multilingual():
+    """The real encoder's tokenizer, where the encoder was made before; 91 MB are not fetched for a test."""
+    folder = CacheSettings().cache_dir.expanduser() / "encoders" / identity("multilingual", MADE["multilingual"])
+    if not folder.is_dir():
+        pytest.skip("the encoder 'multilingual' is not in the cache")
+    return AutoTokenizer.from_pretrained(folder)
+
+
+#: Ids of XLM-R's own tokenizer, without those of the frame: what the tests of transformers and of
+#: onnxruntime-extensions expect of xlm-roberta-base.
+PUBLISHED = {
+    "Hello World!": [35378, 6661, 38],
+    "This is a test sentence": [3293, 83, 10, 3034, 149357],
+    "The quick brown fox jumps over the lazy dog.": (
+        [581, 63773, 119455, 6, 147797, 88203, 7, 645, 70, 21, 3285, 10269, 5]
+    ),
+    "This is a test 😊\nI was born in 92000, and this is falsé.": (
+        [3293, 83, 10, 3034, 6, 82803, 87, 509, 103122, 23, 483, 13821, 4, 136, 903, 83, 84047, 446, 5]
+    ),
+    "生活的真谛是\nHi  Hello\nHi   Hello\n\n \n  \n Hello": [
+        6,
+        62668,
+        5364,
+        245875,
+        354,
+        2673,
+        35378,
+        2673,
+        35378,
+        35378,
+    ],
+    "But ird and ปี   ird   ด": [4966, 193, 71, 136, 10249, 193, 71, 48229],
+    'characters, such as: . , ~ ? ( ) " [ ] ! : - . Also': (
+        [124850, 4, 6044, 237, 12, 6, 5, 6, 4, 6780, 705, 15, 1388, 44, 378, 10114, 711, 152, 20, 6, 5, 22376]
+    ),
+    "tokenized to <unk>, such as saoneuhaoesuth": [
+        47,
+        1098,
+        29367,
+        47,
+        3,
+        6,
+        4,
+        6044,
+        237,
+        6284,
+        50901,
+        528,
+        31,
+        90,
+        34,
+        927,
+    ],
+}
+#: What was told of it elsewhere, and other spellings of the same.
+TOLD = {
+    "안녕하세요": [107687],
+    unicodedata.normalize("NFD", "안녕하세요"): [107687],
+    "\u3000안녕하세요\u00a0\n": [107687],
+    "Hello world": [35378, 8999],
+    " \tＨｅｌｌｏ \u2003 world  ": [35378, 8999],
+    "👍": [6, 118280],
+    "Hello👍 안녕하세요👍": [35378, 118280, 107687, 118280],
+}
+
+
+@pytest.mark.parametrize(("text", "ids"), [*PUBLISHED.items(), *TOLD.items()])
+def test_the_real_encoder_has_xlm_rs_ids(multilingual, text: str, ids: list[int]):
+    assert multilingual(text)["input_ids"] == [0, *ids, 2]
+
+
+def test_two_characters_come_out_otherwise_than_the_file_has_it(multilingual):
+    normalizer = multilingual.backend_tokenizer.normalizer
+
+    # The page of training tells of both.
+    assert [normalizer.normalize_str(character) for character in ("\U0001f23b", "\ufdd0")] == ["配", "～"]

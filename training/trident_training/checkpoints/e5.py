@@ -249,7 +249,9 @@ def tokenizer_of(unigram: Unigram) -> Any:
     """Return the file's tokenizer as a ``tokenizers.Tokenizer``: of XLM-R's kind, with its ids.
 
     The file's normalization is NFKC for all but some characters, and says nothing of sequences of several, such as the
-    jamo of a decomposed syllable: NFKC composes them, as SentencePiece's own rules do.
+    jamo of a decomposed syllable: NFKC composes them, as SentencePiece's own rules do. Of all code
+    points by themselves two come out otherwise than the file has it, which leaves them as they are: U+1F23B, and
+    :data:`NONCHARACTER`.
     """
     from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 

@@ -148,6 +148,25 @@ def test_the_site_is_built_without_a_warning_and_asks_no_other_host_for_anything
     assert not [page for page in tmp_path.rglob("*.html") if loads.search(page.read_text("utf-8"))]
 
 
+@pytest.mark.skipif(find_spec("mkdocs") is None, reason="mkdocs is not installed")
+@pytest.mark.parametrize(
+    ("page", "link", "led"),
+    [
+        ("use.md", "../docker/README.md#a-cluster", "containers.md#a-cluster"),
+        ("use.md", "serve.md", "serve.md"),
+        ("use.md", "#prompts", "#prompts"),
+        ("use.md", "https://example.org/../a.md", "https://example.org/../a.md"),
+        ("containers.md", "../docs/serve.md#who-may-ask", "serve.md#who-may-ask"),
+        ("contributing.md", "docs/add-a-task.md", "add-a-task.md"),
+        ("reference/index.md", "../../client/README.md", "../client.md"),
+        ("reference/index.md", "http.md", "http.md"),
+    ],
+)
+def test_a_link_to_a_file_leads_to_a_page_of_the_site(page, link, led):
+    linked = runpy.run_path(str(ROOT / "scripts" / "site_pages.py"))["linked"]
+    assert linked(f"[there]({link}) and on", page) == f"[there]({led}) and on"
+
+
 def test_what_is_full_first_is_what_the_simulation_says():
     page = (ROOT / "docs" / "capacity.md").read_text("utf-8")
     # A thousand hosts take a while, and show no more than ten where the balancer is full.

@@ -24,7 +24,7 @@ from typer.testing import CliRunner
 
 pytestmark = pytest.mark.serving
 
-PAGE = (Path(__file__).resolve().parents[2] / "client" / "README.md").read_text("utf-8")
+PAGE = (Path(__file__).resolve().parents[2] / "docs" / "command-line.md").read_text("utf-8")
 CLIENT = Path(__file__).resolve().parents[2] / "client"
 COMMAND = f"{shlex.quote(sys.executable)} -m trident_client"
 SECONDS = 120

@@ -1,4 +1,4 @@
-"""This project's own client by itself: every example of its page, beside old and new releases of what it is made on."""
+"""This project's own client by itself: all examples of its pages, beside old and new releases of what it is made on."""
 
 import doctest
 import platform
@@ -9,26 +9,34 @@ from pathlib import Path
 
 from calling import TRITON_GRPC, TRITON_HTTP, call, main
 
-CLIENT = Path(__file__).resolve().parents[3] / "client"
-sys.path.insert(0, str(CLIENT))
+ROOT = Path(__file__).resolve().parents[3]
+sys.path.insert(0, str(ROOT / "client"))
 
-PAGE = (CLIENT / "README.md").read_text("utf-8")
-BLOCKS = "\n".join(re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL))
-ADDRESSED = BLOCKS.replace("127.0.0.1:8010", TRITON_HTTP).replace("127.0.0.1:8011", TRITON_GRPC)
-EXAMPLES = doctest.DocTestParser().get_doctest(ADDRESSED, {}, "client/README.md", "client/README.md", 0)
+PAGES = ("client/README.md", "docs/client-in-programs.md")
+
+
+def examples(page: str) -> doctest.DocTest:
+    """Return a page's examples, asked of the server that is tried."""
+    blocks = re.findall(r"^```python\n(.*?)^```$", (ROOT / page).read_text("utf-8"), re.MULTILINE | re.DOTALL)
+    addressed = "\n".join(blocks).replace("127.0.0.1:8010", TRITON_HTTP).replace("127.0.0.1:8011", TRITON_GRPC)
+    return doctest.DocTestParser().get_doctest(addressed, {}, page, page, 0)
+
+
+EXAMPLES = [examples(page) for page in PAGES]
 PACKAGES = ", ".join(f"{name} {version(name)}" for name in ("numpy", "tritonclient"))
-if len(EXAMPLES.examples) < 40:
-    raise ValueError(f"the page has {len(EXAMPLES.examples)} examples")
+if (count := sum(len(page.examples) for page in EXAMPLES)) < 60:
+    raise ValueError(f"the pages have {count} examples")
 
 
 @call(
     "trident-client",
-    "every example of `client/README.md`, over HTTP and gRPC",
+    "every example of the client's pages, over HTTP and gRPC",
     f"with Python {platform.python_version()}, {PACKAGES}",
 )
-def runs_the_page() -> None:
+def runs_the_pages() -> None:
     reported: list[str] = []
-    doctest.DocTestRunner().run(EXAMPLES, out=reported.append)
+    for page in EXAMPLES:
+        doctest.DocTestRunner().run(page, out=reported.append)
     if reported:
         raise ValueError("".join(reported)[:1000])
 

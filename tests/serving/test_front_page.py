@@ -21,8 +21,14 @@ from trident_training.models import SHIPPED
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "README.md").read_text("utf-8")
 GUIDES = sorted((ROOT / "docs").glob("*.md"))
-#: Of a guide's code: whether it is run here, is held to by another test, or what it needs that a test has not.
-MARKS = re.compile(r"<!-- (tested|tested by (?P<test>[\w/.]+)|needs (?P<need>a network|data)) -->")
+#: Pages beside what they tell of, whose code is marked likewise.
+MARKED = [*GUIDES, ROOT / "bench" / "README.md", ROOT / "docker" / "README.md"]
+#: Of a page's code: whether it is run here or is held to by another test; or, for its readers, what it needs.
+MARKS = re.compile(r"<!-- (tested|tested by (?P<test>[\w/.]+)) -->|\*Needs (?P<need>.+)\.\*")
+NEEDS = re.compile(r"\b(network|data|GPU|Docker|cluster)\b")
+#: Commands that go to the network, or read what the reader has to bring.
+FETCHES = re.compile(r"\b(pip install|hf download|make (serve|bench|images)|docker compose|kubectl apply)\b")
+READS = re.compile(r"--data \S*(path/to|\.csv)")
 OTHER_MODELS = (ROOT / "docs" / "other-models.md").read_text("utf-8")
 #: Digits after which an answer may differ with the processor.
 TOLERANCE = 0.1
@@ -49,19 +55,24 @@ FURTHER = [
 ]
 
 
-@pytest.mark.parametrize("guide", GUIDES, ids=[guide.stem for guide in GUIDES])
+@pytest.mark.parametrize("guide", MARKED, ids=[str(guide.relative_to(ROOT)) for guide in MARKED])
 def test_all_code_of_a_guide_is_run_or_says_what_it_needs(guide):
     if guide.name == "notebook.md":
         pytest.skip("the notebook is run as a whole, by test_notebook.py")
     lines = [line.strip() for line in guide.read_text("utf-8").splitlines()]
-    opened = [number for number, line in enumerate(lines) if line.startswith("```")][::2]
-    for number in opened:
-        mark = MARKS.fullmatch(lines[number - 1])
-        assert mark, f"{guide.name}, line {number + 1}: {lines[number - 1]!r} says not how it is tested"
+    fences = [number for number, line in enumerate(lines) if line.startswith("```")]
+    for opened, closed in zip(fences[::2], fences[1::2], strict=True):
+        # A mark that a reader sees is a paragraph of its own.
+        before = lines[opened - 1] or lines[opened - 2]
+        mark = MARKS.fullmatch(before)
+        assert mark, f"{guide.name}, line {opened + 1}: {before!r} says not how it is tested"
         if mark["test"]:
             assert (ROOT / mark["test"]).is_file()
-        if mark["need"] == "a network":
-            assert re.search(r"\bnetwork\b|\bhub\b", " ".join(line for line in lines if "<!--" not in line))
+        if mark["need"]:
+            assert NEEDS.search(mark["need"]), before
+            block = "\n".join(lines[opened:closed])
+            assert not FETCHES.search(block) or re.search("network|cluster", mark["need"]), block
+            assert not READS.search(block) or "data" in mark["need"], block
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""Writes ``docs/reference/`` from the code: every request, command line and setting.
+"""Writes ``docs/reference/`` from the code: every request, command line, setting, tensor and metric, and the client.
 
 ``--check`` writes nothing, and fails where a page is not what the code says.
 """
@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import reference_of_client
+import reference_of_models
 import typer
 from pydantic_settings import BaseSettings
 from typer.cli import get_docs_for_click
@@ -20,10 +22,20 @@ from typer.cli import get_docs_for_click
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = ROOT / "docs" / "reference"
 MADE = "<!-- Written by scripts/generate_reference.py; change the code, and run it. -->\n\n"
+#: Lines of a page, beside the two above it.
+LONGEST = 298
 #: Groups of commands that have a page of their own, for a page of all would be too long to read.
 OWN_PAGES = {
     "trident": ("cola", "sts", "embed", "qa", "classify", "rerank"),
     "trident-train": ("finetune", "sweep", "tune", "evaluate", "soup", "export", "distill"),
+}
+#: How the pages are listed, by how their names begin.
+GROUPS = {
+    "Over HTTP": ("http", "metrics"),
+    "From Python": ("client",),
+    "Of Triton": ("tensors",),
+    "Settings": ("settings",),
+    "On the command line": ("trident",),
 }
 #: Tags of the requests that other services' clients make.
 OTHERS = ("Hugging Face", "OpenAI")
@@ -127,9 +139,19 @@ def _type(document: dict[str, Any], field: dict[str, Any]) -> str:
 
 def pages() -> dict[str, str]:
     """Return all pages by their names."""
-    made = {**dict(http_pages()), "settings": settings_page(), **dict(command_pages())}
-    listed = "\n".join(f"- [{text.splitlines()[0].lstrip('# ')}]({name}.md)" for name, text in made.items())
-    made["index"] = f"# Reference\n\nMade from the code, and tested to be what it says.\n\n{listed}\n"
+    made = {**dict(http_pages()), "settings": settings_page()}
+    made |= {"tensors": reference_of_models.tensors_page(), "metrics": reference_of_models.metrics_page()}
+    made |= dict(reference_of_client.pages()) | dict(command_pages())
+    if ungrouped := [name for name in made if not name.startswith(sum(GROUPS.values(), ()))]:
+        raise ValueError(f"in no group of the first page: {', '.join(ungrouped)}")
+    made["index"] = "# Reference\n\nMade from the code, and tested to be what it says.\n"
+    for group, prefixes in GROUPS.items():
+        names = [name for name in made if name.startswith(prefixes)]
+        listed = "\n".join(f"- [{made[name].splitlines()[0].lstrip('# ')}]({name}.md)" for name in names)
+        made["index"] += f"\n## {group}\n\n{listed}\n"
+    long = [name for name, text in made.items() if len(text.splitlines()) > LONGEST]
+    if long:
+        raise ValueError(f"more than {LONGEST} lines, so give parts of them a page of their own: {', '.join(long)}")
     return {f"{name}.md": f"{MADE}{text.rstrip()}\n" for name, text in made.items()}
 
 

@@ -12,6 +12,9 @@ from pathlib import Path
 import pytest
 from trident_api.settings import ApiSettings
 from trident_bench import capacity
+from trident_server.backends.pytorch.batch import DESCRIPTIONS
+from trident_server.backends.pytorch.parameters import KNOWN
+from trident_server.backends.pytorch.tensors import ELEMENT_TYPES, STRING
 from trident_server.settings import ServerSettings
 from trident_training.checkpoints.wheels import CacheSettings
 from trident_training.commands.models import RepositoryOptions
@@ -171,6 +174,17 @@ def test_the_site_is_built_without_a_warning_and_asks_no_other_host_for_anything
 def test_a_link_to_a_file_leads_to_a_page_of_the_site(page, link, led):
     linked = runpy.run_path(str(ROOT / "scripts" / "site_pages.py"))["linked"]
     assert linked(f"[there]({link}) and on", page) == f"[there]({led}) and on"
+
+
+def test_the_contract_of_the_pytorch_backend_names_all_that_it_knows():
+    page = (ROOT / "docs" / "pytorch-backend.md").read_text("utf-8")
+    assert re.findall(r"^\| `([A-Z_]+)` \| .* \| .* \|$", page.partition("## Parameters")[2], re.MULTILINE) == list(
+        KNOWN
+    )
+    assert re.findall(r"^\| `(BATCH_[A-Z_]+)` \|", page, re.MULTILINE) == list(DESCRIPTIONS)
+    assert {*ELEMENT_TYPES, STRING} == set(
+        re.findall(r"`(TYPE_[A-Z0-9]+)`", page.partition("- **Names of inputs**")[0])
+    )
 
 
 def test_what_is_full_first_is_what_the_simulation_says():

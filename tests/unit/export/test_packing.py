@@ -3,6 +3,8 @@
 import bisect
 import itertools
 import random
+import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -177,3 +179,15 @@ def test_padding_alone_is_an_empty_row(length: int) -> None:
     assert mean_tokens(torch.zeros(0, 8), batch).tolist() == [[0.0] * 8] * 3
     assert first_tokens(torch.zeros(0, 8), batch).tolist() == [[0.0] * 8] * 3
     assert max_tokens(torch.zeros(0, 8), batch).tolist() == [[0.0] * 8] * 3
+
+
+def test_the_page_draws_rows_as_they_are_laid_out() -> None:
+    figure = (Path(__file__).resolve().parents[3] / "docs" / "figures" / "packing.svg").read_text("utf-8")
+    told = re.search(r"<desc>Eight sequences of ([\d, ]+) and (\d+) tokens", figure)
+    assert told is not None
+    sizes = [*map(int, told[1].split(", ")), int(told[2])]
+    blocks, _, slots = lay_out_tightly(sorted(sizes, reverse=True))
+    # Rows, their width, and that sequences share them.
+    assert blocks == [2, 32, 1, 1, 15, 1]
+    assert f">{len(sizes) * max(sizes)} slots for {sum(sizes)} tokens<" in figure
+    assert f">{slots} slots for {sum(sizes)} tokens; " in figure

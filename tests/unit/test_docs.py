@@ -16,6 +16,7 @@ from trident_server.backends.pytorch.batch import DESCRIPTIONS
 from trident_server.backends.pytorch.parameters import KNOWN
 from trident_server.backends.pytorch.tensors import ELEMENT_TYPES, STRING
 from trident_server.settings import ServerSettings
+from trident_training.checkpoints.precision import Precision, resolve, weight_steps
 from trident_training.checkpoints.wheels import CacheSettings
 from trident_training.commands.models import RepositoryOptions
 
@@ -174,6 +175,23 @@ def test_the_site_is_built_without_a_warning_and_asks_no_other_host_for_anything
 def test_a_link_to_a_file_leads_to_a_page_of_the_site(page, link, led):
     linked = runpy.run_path(str(ROOT / "scripts" / "site_pages.py"))["linked"]
     assert linked(f"[there]({link}) and on", page) == f"[there]({led}) and on"
+
+
+@pytest.mark.parametrize(
+    ("processor", "flags"),
+    [
+        ("AVX512-VNNI", "avx2 avx512_vnni avx512_bf16 amx_bf16"),
+        ("AMX or AVX512-BF16, and no AVX512-VNNI", "avx2 amx_bf16"),
+        ("AMX or AVX512-BF16, and no AVX512-VNNI", "avx2 avx512_bf16"),
+        ("AVX2 alone", "avx2"),
+        ("none of these", "sse4_2"),
+    ],
+)
+def test_what_models_are_built_in_is_what_the_page_says(processor, flags, tmp_path):
+    (tmp_path / "cpuinfo").write_text(f"flags : {flags}\n")
+    chosen = resolve(Precision.AUTO, tmp_path / "cpuinfo")
+    told = {"int8": f"int8, weights of {weight_steps(tmp_path / 'cpuinfo').bit_length() + 1} bits"}.get(chosen, chosen)
+    assert f"\n| {processor} | {told} |\n" in (ROOT / "docs" / "serve.md").read_text("utf-8")
 
 
 def test_the_contract_of_the_pytorch_backend_names_all_that_it_knows():

@@ -40,6 +40,12 @@ def blocks(marker: str, language: str, page: str = PAGE) -> list[str]:
     return re.findall(rf"^<!-- {marker} -->\n```{language}\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
 
 
+#: A block of Python, and what it is told to print, if it is.
+PRINTING = (
+    r"^<!-- tested -->\n```python\n((?:(?!^```$).)*)^```$(?:\n\n<!-- tested -->\n```text\n((?:(?!^```$).)*)^```$)?"
+)
+
+
 def commands(block: str) -> list[tuple[str, str]]:
     """Return a block's commands, each with the answer that the comment below it promises; together where none does."""
     found = re.findall(r"^((?:[^#\n].*\n)+)(?:# (.*)\n)?", block, re.MULTILINE)
@@ -191,11 +197,18 @@ def test_the_examples_in_python_run(triton):
 @pytest.mark.serving
 @pytest.mark.parametrize("guide", [guide for guide in GUIDES if blocks("tested", "python", guide.read_text("utf-8"))])
 def test_the_examples_in_python_of_a_guide_run(triton, guide, capsys):
-    for block in blocks("tested", "python", guide.read_text("utf-8")):
+    text = guide.read_text("utf-8")
+    for block, told in re.findall(PRINTING, text, re.MULTILINE | re.DOTALL):
         exec(block.replace("127.0.0.1:8010", triton.http_url), {})
-    said = capsys.readouterr().out
-    if guide.name == "use.md":
-        assert said == "The Danube rises in the Black Forest.\n"
+        said = capsys.readouterr().out
+        assert not told or said == told
+    # What is told to be printed stands behind what prints it.
+    assert len(blocks("tested", "text", text)) == sum(bool(told) for _, told in re.findall(PRINTING, text, re.M | re.S))
+
+
+def test_what_the_recipes_print_stands_below_them():
+    recipes = (ROOT / "docs" / "recipes.md").read_text("utf-8")
+    assert all(told for _, told in re.findall(PRINTING, recipes, re.MULTILINE | re.DOTALL))
 
 
 LANGUAGES = {"en": "English", "ko": "Korean"}

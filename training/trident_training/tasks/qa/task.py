@@ -113,6 +113,7 @@ class QuestionAnswering(Task):
     label_smoothing = False
     presets: ClassVar = {
         "squad-base": ("bert-base-uncased", "distilbert-base-uncased", "roberta-base"),
+        "korquad": ("beomi/kcbert-base", "monologg/koelectra-base-v3-discriminator", "klue/bert-base"),
         "qa-bundled": BUNDLED,
     }
     data = QuestionOptions

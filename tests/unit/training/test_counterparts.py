@@ -115,6 +115,7 @@ def served(repository, task, name, serve_models):
 
 @pytest.mark.slow
 @pytest.mark.serving
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize(("system", "block"), SECTIONS, ids=[each[:25] for each, _ in SECTIONS])
 def test_a_systems_commands_have_counterparts_that_run(system, block, place, serve_models):
     trainings, _, questions = block.replace("\\\n", " ").partition("make serve\n")

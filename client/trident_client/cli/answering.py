@@ -8,8 +8,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, nullcontext
 from contextvars import ContextVar
-from pathlib import Path
-from typing import Any, NoReturn
+from typing import IO, Any, NoReturn
 
 import typer
 from rich.console import Console
@@ -17,6 +16,7 @@ from rich.console import Console
 from trident_client import Retry, Timeout, Tls, TridentClient
 from trident_client.cli import failures, files, tasks
 from trident_client.cli.options import Engine, Options, Protocol
+from trident_client.cli.places import Place, Remote, local_copy, place_of
 from trident_client.cli.processing import Report, RowProcessor
 from trident_client.cli.progress import ProgressReport
 from trident_client.cli.readers import Source, rows_of
@@ -36,7 +36,7 @@ def answer(
     """
     given = [{name: _as_utf8(text) for name, text in row.items()} for row in given]
     column_names = options.columns.split(",") if options.columns else None
-    input, output = options.input, options.output
+    input, output = (None if each is None else place_of(each) for each in (options.input, options.output))
     with exit_on_failure(input, output):
         if column_names and not task.required <= len(column_names) <= len(task.columns):
             raise failures.UsageError(f"--columns takes {len(task.columns)}: {','.join(task.names)}")
@@ -44,6 +44,8 @@ def answer(
             raise failures.UsageError("texts are given as arguments or with --input, not both")
         if options.resume and not (input and output):
             raise failures.UsageError("--resume goes on with files: give --input and --output")
+        if options.resume and isinstance(output, Remote):
+            raise failures.UsageError(f"--resume goes on with files of this machine; --output {output} is none")
         if input and output and output.resolve() == input.resolve():
             raise failures.UsageError("--output would overwrite --input")
         with make_client(
@@ -59,7 +61,7 @@ def answer(
 
 
 def _answer_one(
-    job: files.FileAnswering, given: list[dict[str, Any]], input: Path | None, output: Path | None, quiet: bool
+    job: files.FileAnswering, given: list[dict[str, Any]], input: Place | None, output: Place | None, quiet: bool
 ) -> Report:
     """Answer what was given, one file or standard input."""
     if output and output.is_dir():
@@ -78,13 +80,19 @@ def _answer_one(
             if source:
                 processor.check_columns(source)
             rows = source or rows_of(given)
-            with OutputFile(output) if output else nullcontext(sys.stdout.buffer) as stream:
+            with _opened(output) if output else nullcontext(sys.stdout.buffer) as stream:
                 report = processor.to_stream(rows, stream, kind, source)
         progress_report.end(report)
     return report
 
 
-def _answer_many(job: files.FileAnswering, input: Path, output: Path | None, engine: Engine, quiet: bool) -> int:
+@contextmanager
+def _opened(output: Place) -> Iterator[IO[bytes]]:
+    with local_copy(output) as file, OutputFile(file) as stream:
+        yield stream
+
+
+def _answer_many(job: files.FileAnswering, input: Place, output: Place | None, engine: Engine, quiet: bool) -> int:
     """Answer a folder's files; return the exit code."""
     if output is None or output.is_file():
         raise failures.UsageError(f"--output for {input} is a folder, which has a file for each")
@@ -135,7 +143,7 @@ def make_client(
 
 
 @contextmanager
-def exit_on_failure(input: Path | None = None, output: Path | None = None) -> Iterator[None]:
+def exit_on_failure(input: Place | None = None, output: Place | None = None) -> Iterator[None]:
     """End with an exit code and a line where something fails; what the client warns of is a line too."""
     more = "; --resume goes on with what was answered" if input and output else ""
     try:
@@ -155,7 +163,7 @@ def exit_on_failure(input: Path | None = None, output: Path | None = None) -> It
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit(failures.OK) from None
     except OSError as error:
-        fail(f"{error.filename or output or 'the output'} failed: {error.strerror}{more}", failures.USAGE)
+        fail(f"{error.filename or output or 'the output'} failed: {error.strerror or error}{more}", failures.USAGE)
 
 
 def _console() -> Console:

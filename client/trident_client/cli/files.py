@@ -17,6 +17,7 @@ from typing import Any
 from trident_client import TridentClient
 from trident_client._extras import requirement
 from trident_client.cli.failures import UsageError
+from trident_client.cli.places import Place, Remote, local_copy, version_of
 from trident_client.cli.processing import Report, RowProcessor
 from trident_client.cli.readers import ENDINGS, Row, Source, kind_of, open_source
 from trident_client.cli.tasks import Task
@@ -51,11 +52,11 @@ class FileAnswering:
     settings: dict[str, Any] | None = None
     resume: bool = False
 
-    def open(self, path: Path) -> Source:
+    def open(self, path: Place) -> Source:
         """Open a file of rows."""
         return open_source(path, self.format, self.task.names)
 
-    def answer(self, source: Source, input: Path, output: Path, on_row: OnRow) -> Report:
+    def answer(self, source: Source, input: Place, output: Place, on_row: OnRow) -> Report:
         """Answer the rows of ``input``, which was opened as ``source``, into ``output``.
 
         Raises:
@@ -64,19 +65,19 @@ class FileAnswering:
         """
         processor = RowProcessor(self.task, self.client, self.columns, on_row)
         processor.check_columns(source)
-        stat = input.stat()
         run: dict[str, Any] = {
             "command": self.task.name,
             "model": self.task.model,
             "columns": self.columns,
             "settings": self.settings,
             "format": self.format,
-            "input": [str(input.resolve()), stat.st_size, stat.st_mtime_ns],
+            "input": version_of(input),
         }
         kind = output_kind(output)
-        return processor.to_file(source, lambda: self.open(input), output, kind, run, self.resume)
+        with local_copy(output) as file:
+            return processor.to_file(source, lambda: self.open(input), file, kind, run, self.resume)
 
-    def one_of_many(self, input: Path, output: Path, on_rows: OnRows) -> Outcome:
+    def one_of_many(self, input: Place, output: Place, on_rows: OnRows) -> Outcome:
         """Do the same with a file that is not open; return why it cannot be, so that the others are answered."""
         rows = 0
 
@@ -87,7 +88,8 @@ class FileAnswering:
                 on_rows(rows)
 
         try:
-            output.parent.mkdir(parents=True, exist_ok=True)
+            if isinstance(output, Path):
+                output.parent.mkdir(parents=True, exist_ok=True)
             with closing(self.open(input)) as source:
                 return self.answer(source, input, output, count)
         except UsageError as error:
@@ -104,7 +106,7 @@ class Files:
         done: how many of the wanted are there, too.
     """
 
-    wanted: list[tuple[Path, Path]]
+    wanted: list[tuple[Place, Place]]
     before: int
     done: int = field(default=0)
 
@@ -113,34 +115,54 @@ class Files:
         return self.done / max(len(self.wanted), 1)
 
 
-def names_many(input: Path) -> bool:
-    """Say whether a path is a folder or a pattern."""
+def names_many(input: Place) -> bool:
+    """Say whether a path or URI is a folder or a pattern."""
+    if isinstance(input, Remote):
+        return input.is_pattern() or input.is_dir()
     return input.is_dir() or (glob.has_magic(str(input)) and not input.exists())
 
 
-def find(input: Path, output: Path) -> Files:
+def find(input: Place, output: Place) -> Files:
     """Return the files of a folder or pattern; below ``output`` they stand as below its part without a wildcard.
 
     Raises:
         UsageError: there are none, or one would be overwritten.
     """
-    if input.is_dir():
-        root, names = input, sorted(each.name for each in input.iterdir() if each.suffix.lower() in ENDINGS)
-    else:
-        fixed = next(place for place, part in enumerate(input.parts) if glob.has_magic(part))
-        root, pattern = Path(*input.parts[:fixed]), os.path.join(*input.parts[fixed:])
-        names = sorted(glob.glob(pattern, root_dir=root, recursive=True))
-    names = [name for name in names if (root / name).is_file()]
+    root, names = _remote_names(input) if isinstance(input, Remote) else _local_names(input)
     if not names:
         raise UsageError(f"--input {input} names no file")
     if root.resolve() == output.resolve():
         raise UsageError("--output would overwrite --input")
     pairs = [(root / name, output / name) for name in names]
-    wanted = [pair for pair in pairs if not pair[1].exists()]
+    there = _there(output, names)
+    wanted = [pair for pair, name in zip(pairs, names, strict=True) if name not in there]
     return Files(wanted, len(pairs) - len(wanted))
 
 
-def output_kind(output: Path) -> str:
+def _local_names(input: Path) -> tuple[Path, list[str]]:
+    if input.is_dir():
+        root, names = input, [each.name for each in input.iterdir() if each.suffix.lower() in ENDINGS]
+    else:
+        fixed = next(place for place, part in enumerate(input.parts) if glob.has_magic(part))
+        root, pattern = Path(*input.parts[:fixed]), os.path.join(*input.parts[fixed:])
+        names = glob.glob(pattern, root_dir=root, recursive=True)
+    return root, [name for name in sorted(names) if (root / name).is_file()]
+
+
+def _remote_names(input: Remote) -> tuple[Remote, list[str]]:
+    root, found = input.find()
+    return root, [name for name in found if input.is_pattern() or Path(name).suffix.lower() in ENDINGS]
+
+
+def _there(output: Place, names: list[str]) -> set[str]:
+    """Return the names of the files that a folder has."""
+    if isinstance(output, Path):
+        return {name for name in names if (output / name).exists()}
+    # One question for all: an object storage takes long for each.
+    return set(names) & set(output.resolve().files(recursive=any("/" in name for name in names)))
+
+
+def output_kind(output: Place) -> str:
     """Return the format that a file is written in; what it needs is missed here, before a row is asked for."""
     kind = kind_of(output)
     if kind == "parquet":
@@ -148,7 +170,7 @@ def output_kind(output: Path) -> str:
     return "jsonl" if kind == "lines" else kind
 
 
-def here(job: FileAnswering, files: Files, on_rows: OnRows) -> Iterator[tuple[Path, Outcome]]:
+def here(job: FileAnswering, files: Files, on_rows: OnRows) -> Iterator[tuple[Place, Outcome]]:
     """Answer one file after the other; ``on_rows`` is called with the rows of all that are done so far."""
     rows = 0
     for input, output in files.wanted:
@@ -158,7 +180,7 @@ def here(job: FileAnswering, files: Files, on_rows: OnRows) -> Iterator[tuple[Pa
         yield input, outcome
 
 
-def on_ray(job: FileAnswering, files: Files, on_rows: OnRows) -> Iterator[tuple[Path, Outcome]]:
+def on_ray(job: FileAnswering, files: Files, on_rows: OnRows) -> Iterator[tuple[Place, Outcome]]:
     """Answer files on the workers of Ray's cluster (``RAY_ADDRESS``), or of one that is started here, as they come.
 
     A file whose worker died is answered again, by another one.
@@ -176,7 +198,7 @@ def on_ray(job: FileAnswering, files: Files, on_rows: OnRows) -> Iterator[tuple[
         ray.init(logging_level="warning", log_to_driver=False)
     counts = ray.remote(num_cpus=0, max_restarts=-1)(_Counts).remote()
 
-    def answer(input: Path, output: Path) -> Outcome:
+    def answer(input: Place, output: Place) -> Outcome:
         return job.one_of_many(input, output, lambda rows: counts.set.remote(input, rows))
 
     remote = ray.remote(answer)
@@ -198,9 +220,9 @@ class _Counts:
     """How many rows of each file are done; by file, for one whose worker died is counted anew."""
 
     def __init__(self) -> None:
-        self._rows: dict[Path, int] = {}
+        self._rows: dict[Place, int] = {}
 
-    def set(self, input: Path, rows: int) -> None:
+    def set(self, input: Place, rows: int) -> None:
         self._rows[input] = rows
 
     def total(self) -> int:

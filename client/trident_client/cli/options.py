@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
@@ -18,19 +17,23 @@ Seconds = Annotated[float, typer.Option("--timeout", min=0.001, help="Seconds th
 Attempts = Annotated[int, typer.Option(min=1, help="How often a request is made that cannot get through.")]
 Concurrency = Annotated[int, typer.Option(min=1, help="Requests under way at once.")]
 Input = Annotated[
-    Path | None,
+    str | None,
     typer.Option(
         "--input",
         "-i",
-        help="File of rows: .csv, .tsv, .jsonl, .json, .parquet, or .txt with a row a line; or 'folder/*.parquet'.",
+        metavar="PATH",
+        help="File of rows: .csv, .tsv, .jsonl, .json, .parquet, or .txt with a row a line; or 'folder/*.parquet' or "
+        "'s3://bucket/folder/*.parquet'.",
     ),
 ]
 Output = Annotated[
-    Path | None,
+    str | None,
     typer.Option(
         "--output",
         "-o",
-        help="File for the answers, by its ending, or folder for many; JSON lines on standard output if none.",
+        metavar="PATH",
+        help="File for the answers, by its ending, or folder for many, also as s3://; JSON lines on standard output if "
+        "none.",
     ),
 ]
 Format = Annotated[Kind | None, typer.Option("--format", help="How the input is read, whatever its ending.")]

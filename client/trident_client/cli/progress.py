@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import resource
 import time
-from pathlib import Path
 from types import TracebackType
 from typing import Protocol
 
@@ -12,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from trident_client.cli.places import Place
 from trident_client.cli.processing import Report
 from trident_client.cli.readers import Row
 
@@ -83,7 +83,7 @@ class ProgressReport:
         if not self._quiet:
             self._print(text)
 
-    def file(self, path: Path, report: Report) -> None:
+    def file(self, path: Place, report: Report) -> None:
         """Tell what became of one file's rows."""
         self._tell_of_texts(report, f"{path}: ")
         if report.bad:

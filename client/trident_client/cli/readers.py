@@ -15,10 +15,10 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from trident_client.cli.failures import UsageError
+from trident_client.cli.places import Place
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -210,7 +210,7 @@ class _Raw(io.RawIOBase):
         return len(data)
 
 
-def open_source(path: Path, kind: str | None, line_columns: list[str]) -> Source:
+def open_source(path: Place, kind: str | None, line_columns: list[str]) -> Source:
     """Open a file; its ending says how it is read where ``kind`` does not.
 
     Raises:
@@ -224,7 +224,7 @@ def open_source(path: Path, kind: str | None, line_columns: list[str]) -> Source
     return Source(stream, kind, line_columns)
 
 
-def kind_of(path: Path) -> str:
+def kind_of(path: Place) -> str:
     """Return a file's format by its ending.
 
     Raises:
@@ -303,6 +303,8 @@ def _elements(text: io.TextIOBase) -> Iterator[Any]:
 
 
 def _size(stream: IO[bytes]) -> int | None:
+    if isinstance(stream, pa.NativeFile):
+        return int(stream.size())
     try:
         status = os.fstat(stream.fileno())
         return status.st_size if stream.seekable() else None

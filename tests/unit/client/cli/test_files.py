@@ -7,6 +7,9 @@ import sys
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from pyarrow.fs import LocalFileSystem, SubTreeFileSystem
+from trident_client.cli import places
+from trident_client.cli.places import Remote
 
 
 @pytest.fixture
@@ -98,3 +101,104 @@ def test_without_ray_it_is_said_what_to_install(trident, folder):
     result = trident("cola", "--input", str(folder / "in"), "--output", str(folder / "out"), "--engine", "ray")
     assert result.exit_code == 2
     assert "pip install 'trident-nlp[cli,ray]'" in result.stderr
+
+
+@pytest.fixture
+def storage(folder, monkeypatch):
+    """The folder as what ``store://bucket`` names; tells which files were asked for by their URIs."""
+    system = SubTreeFileSystem(str(folder), LocalFileSystem())
+    monkeypatch.setattr(places, "_connected", lambda root: (system, "") if root.startswith("store://bucket/") else None)
+    return "store://bucket"
+
+
+def test_a_pattern_of_a_uri_is_answered_into_a_folder_of_one_and_a_rerun_has_nothing_to_do(trident, folder, storage):
+    line = ("cola", "--input", f"{storage}/in/**/*.parquet", "--output", f"{storage}/my out")
+    assert trident(*line).exit_code == 1
+    names = ["a.parquet", "b.parquet", "more/c.parquet"]
+    assert sorted(each.relative_to(folder / "my out").as_posix() for each in folder.glob("my out/**/*.*")) == names
+    assert pq.read_table(folder / "my out/more/c.parquet").column("probability").to_pylist() == [
+        pytest.approx(0.05),
+        None,
+    ]
+    result = trident(*line)
+    assert result.exit_code == 0
+    assert "0 files to answer, 3 from before" in result.stderr
+    (folder / "my out/b.parquet").unlink()
+    assert "1 files to answer, 2 from before" in trident(*line).stderr
+
+
+@pytest.mark.parametrize(
+    ("input", "output"),
+    [
+        ("{0}/in", "{1}/out"),
+        ("{1}/in/*.parquet", "{0}/out"),
+        ("file://{1}/in", "file://{1}/out"),
+        ("{0}/in/a.parquet", "{0}/out/a.parquet"),
+        ("{0}/in/a.parquet?option=1", "{1}/a.parquet"),
+    ],
+)
+def test_files_and_folders_of_this_machine_and_of_uris_go_together(trident, folder, storage, input, output):
+    result = trident("cola", "--input", input.format(storage, folder), "--output", output.format(storage, folder))
+    assert result.exit_code == 0, result.stderr
+    (written,) = [*folder.glob("out/a.parquet"), *folder.glob("a.parquet")]
+    assert pq.read_table(written).column("id").to_pylist() == [0, 1]
+    assert not list(folder.glob("**/.*")), "a draft"
+
+
+def test_what_is_not_written_whole_is_not_there(trident, folder, storage, monkeypatch):
+    def broken(*_):
+        raise OSError("When completing multiple part upload:\nAWS Error ACCESS_DENIED")
+
+    monkeypatch.setattr("pyarrow.fs.copy_files", broken)
+    result = trident("cola", "--input", f"{storage}/in", "--output", f"{storage}/out")
+    assert result.exit_code == 2
+    told = (
+        "store://bucket/out/a.parquet cannot be written: When completing multiple part upload: AWS Error ACCESS_DENIED"
+    )
+    assert f"{told}; AWS_ACCESS_KEY_ID" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert not list((folder / "out").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("input", "message"),
+    [
+        ("nowhere://name/*.parquet", "cannot be read: Unrecognized filesystem type in URI: nowhere://name/"),
+        ("file:///nowhere/*.parquet", "--input /nowhere/*.parquet names no file"),
+        (
+            "s3://key:secret@bucket/*.parquet?endpoint_override=127.0.0.1:9&scheme=http&region=x",
+            "AWS Error NETWORK_CONNECTION",
+        ),
+    ],
+)
+def test_of_a_uri_that_cannot_be_read_one_line_tells_why(trident, input, message):
+    result = trident("cola", "--input", input, "--output", "out")
+    assert result.exit_code == 2
+    assert message in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+    assert "secret" not in result.stderr
+
+
+def test_a_run_that_could_not_go_on_is_refused(trident, storage):
+    result = trident("cola", "--input", f"{storage}/in/a.parquet", "--output", f"{storage}/a.parquet", "--resume")
+    assert result.exit_code == 2
+    assert "--resume goes on with files of this machine" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("pattern", "names"),
+    [
+        ("*", ["a.parquet", "b.parquet"]),
+        ("[b-z].*", ["b.parquet"]),
+        ("more/*", ["more/c.parquet"]),
+        ("**", ["a.parquet", "b.parquet", "more/c.parquet"]),
+        ("**/c.*", ["more/c.parquet"]),
+        ("*/*", ["more/c.parquet"]),
+        ("x/*", []),
+    ],
+)
+def test_a_pattern_of_a_uri_means_what_it_means_in_a_shell(folder, storage, pattern, names):
+    (folder / "in/.hidden").touch()
+    root, found = Remote(f"{storage}/in/{pattern}").find()
+    start = "" if root == Remote(f"{storage}/in") else f"{root}".removeprefix(f"{storage}/in/") + "/"
+    assert [start + name for name in found] == names

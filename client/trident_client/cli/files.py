@@ -17,7 +17,7 @@ from typing import Any
 from trident_client import TridentClient
 from trident_client._extras import requirement
 from trident_client.cli.failures import UsageError
-from trident_client.cli.places import Place, Remote, local_copy, version_of
+from trident_client.cli.places import Place, Remote, is_below, local_copy, version_of
 from trident_client.cli.processing import Report, RowProcessor
 from trident_client.cli.readers import ENDINGS, Row, Source, kind_of, open_source
 from trident_client.cli.tasks import Task
@@ -129,10 +129,13 @@ def find(input: Place, output: Place) -> Files:
         UsageError: there are none, or one would be overwritten.
     """
     root, names = _remote_names(input) if isinstance(input, Remote) else _local_names(input)
+    if is_below(root, output) and any(is_below(output / name, root) for name in names):
+        raise UsageError("--output would overwrite --input")
+    if is_below(output, root):
+        # What runs before this one answered is no input.
+        names = [name for name in names if not is_below(root / name, output)]
     if not names:
         raise UsageError(f"--input {input} names no file")
-    if root.resolve() == output.resolve():
-        raise UsageError("--output would overwrite --input")
     pairs = [(root / name, output / name) for name in names]
     there = _there(output, names)
     wanted = [pair for pair, name in zip(pairs, names, strict=True) if name not in there]

@@ -54,6 +54,15 @@ def test_a_run_answers_only_what_none_before_it_did(trident, folder):
     assert sorted(each.name for each in (folder / "out").iterdir()) == ["a.parquet", "b.parquet"]
 
 
+@pytest.mark.parametrize("where", ["{0}", "store://bucket"])
+def test_answers_below_the_input_are_not_answered_again(trident, folder, storage, where):
+    line = ("cola", "--input", f"{where}/in/**/*.parquet", "--output", f"{where}/in/more/out")
+    line = [each.format(folder) for each in line]
+    assert "3 files to answer, 0 from before" in trident(*line).stderr
+    assert "0 files to answer, 3 from before" in trident(*line).stderr
+    assert len(list(folder.glob("**/*.parquet"))) == 6
+
+
 def test_a_file_that_cannot_be_read_does_not_stop_the_others(trident, folder):
     (folder / "in/a.parquet").write_text("no Parquet")
     (folder / "in/z.jsonl").write_text(json.dumps({"other": "Five."}) + "\n" + json.dumps({"sentence": "Six."}) + "\n")
@@ -94,6 +103,14 @@ def test_without_pyarrow_all_but_parquet_is_answered_and_that_is_refused_before_
     assert isinstance(result.exception, ModuleNotFoundError)
     assert result.exception.name == "pyarrow"
     assert len(transport.requests) == asked
+
+
+def test_an_answer_that_would_lie_among_the_inputs_is_refused(trident, folder):
+    (folder / "in/more/more").mkdir()
+    (folder / "in/more/c.parquet").rename(folder / "in/more/more/c.parquet")
+    result = trident("cola", "--input", str(folder / "in/more/**/*.parquet"), "--output", str(folder / "in"))
+    assert result.exit_code == 2
+    assert "--output would overwrite --input" in result.stderr
 
 
 @pytest.mark.skipif(importlib.util.find_spec("ray") is not None, reason="Ray is here")

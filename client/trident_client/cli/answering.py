@@ -102,7 +102,6 @@ def _answer_many(job: files.FileAnswering, input: Place, output: Place | None, e
         RowProcessor(job.task, job.client, job.columns, progress_report.row).check_model()
         progress_report.note(f"{len(found.wanted):,} files to answer, {found.before:,} from before")
         for path, outcome in files.ENGINES[engine](job, found, progress_report.count):
-            found.done += 1
             if isinstance(outcome, Report):
                 progress_report.file(path, outcome)
                 total.rows, total.bad = total.rows + outcome.rows, total.bad + outcome.bad

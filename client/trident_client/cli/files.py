@@ -14,6 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from trident_client import TridentClient
 from trident_client._extras import requirement
 from trident_client.cli.failures import UsageError
@@ -23,8 +26,10 @@ from trident_client.cli.readers import ENDINGS, Row, Source, kind_of, open_sourc
 from trident_client.cli.tasks import Task
 
 OnRow = Callable[[Row, str | None], None]
-#: Called with how many rows of a file are done.
+#: Called with how many rows of all files are done.
 OnRows = Callable[[int], None]
+#: Called with how many rows of one file are done, and how much of it that is, 0 to 1.
+OnPart = Callable[[int, float], None]
 #: What became of a file, or why nothing did.
 Outcome = Report | UsageError
 ROWS_PER_CALL = 256
@@ -77,7 +82,7 @@ class FileAnswering:
         with local_copy(output) as file:
             return processor.to_file(source, lambda: self.open(input), file, kind, run, self.resume)
 
-    def one_of_many(self, input: Place, output: Place, on_rows: OnRows) -> Outcome:
+    def one_of_many(self, input: Place, output: Place, on_part: OnPart) -> Outcome:
         """Do the same with a file that is not open; return why it cannot be, so that the others are answered."""
         rows = 0
 
@@ -85,7 +90,7 @@ class FileAnswering:
             nonlocal rows
             rows += 1
             if rows % ROWS_PER_CALL == 0:
-                on_rows(rows)
+                on_part(rows, source.fraction_read() or 0.0)
 
         try:
             if isinstance(output, Path):
@@ -98,21 +103,40 @@ class FileAnswering:
 
 @dataclass
 class Files:
-    """Which files are answered into which.
+    """Which files are answered into which, and how much of them is done.
 
     Attributes:
         wanted: inputs and their outputs, where these are missing.
         before: how many are there.
-        done: how many of the wanted are there, too.
+        weights: how much each of the wanted has to do: its rows, or its bytes.
+        rows: how many rows are done.
     """
 
     wanted: list[tuple[Place, Place]]
     before: int
-    done: int = field(default=0)
+    weights: list[int]
+    rows: int = 0
+    _weight_done: float = 0.0
+    _parts: dict[Place, tuple[int, float]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Look weights up by file."""
+        self._by_file = {input: weight for (input, _), weight in zip(self.wanted, self.weights, strict=True)}
+
+    def tell(self, input: Place, rows: int, fraction: float) -> None:
+        """Note how much of one file is done; less than before where it is begun again."""
+        rows_before, fraction_before = self._parts.get(input, (0, 0.0))
+        self._parts[input] = rows, fraction
+        self.rows += rows - rows_before
+        self._weight_done += (fraction - fraction_before) * self._by_file[input]
+
+    def tell_end(self, input: Place, outcome: Outcome) -> None:
+        """Note that a file is done, or given up."""
+        self.tell(input, outcome.rows if isinstance(outcome, Report) else 0, 1.0)
 
     def fraction_read(self) -> float:
         """Return how much of them is done, 0 to 1."""
-        return self.done / max(len(self.wanted), 1)
+        return min(self._weight_done / max(sum(self.weights), 1), 1.0)
 
 
 def names_many(input: Place) -> bool:
@@ -128,7 +152,8 @@ def find(input: Place, output: Place) -> Files:
     Raises:
         UsageError: there are none, or one would be overwritten.
     """
-    root, names = _remote_names(input) if isinstance(input, Remote) else _local_names(input)
+    root, sizes = _remote_sizes(input) if isinstance(input, Remote) else _local_sizes(input)
+    names = list(sizes)
     if is_below(root, output) and any(is_below(output / name, root) for name in names):
         raise UsageError("--output would overwrite --input")
     if is_below(output, root):
@@ -136,25 +161,43 @@ def find(input: Place, output: Place) -> Files:
         names = [name for name in names if not is_below(root / name, output)]
     if not names:
         raise UsageError(f"--input {input} names no file")
-    pairs = [(root / name, output / name) for name in names]
     there = _there(output, names)
-    wanted = [pair for pair, name in zip(pairs, names, strict=True) if name not in there]
-    return Files(wanted, len(pairs) - len(wanted))
+    missing = [name for name in names if name not in there]
+    wanted = [(root / name, output / name) for name in missing]
+    weights = _rows([input for input, _ in wanted]) or [sizes[name] for name in missing]
+    return Files(wanted, len(names) - len(missing), weights)
 
 
-def _local_names(input: Path) -> tuple[Path, list[str]]:
+def _local_sizes(input: Path) -> tuple[Path, dict[str, int]]:
     if input.is_dir():
         root, names = input, [each.name for each in input.iterdir() if each.suffix.lower() in ENDINGS]
     else:
         fixed = next(place for place, part in enumerate(input.parts) if glob.has_magic(part))
         root, pattern = Path(*input.parts[:fixed]), os.path.join(*input.parts[fixed:])
         names = glob.glob(pattern, root_dir=root, recursive=True)
-    return root, [name for name in sorted(names) if (root / name).is_file()]
+    return root, {name: (root / name).stat().st_size for name in sorted(names) if (root / name).is_file()}
 
 
-def _remote_names(input: Remote) -> tuple[Remote, list[str]]:
+def _remote_sizes(input: Remote) -> tuple[Remote, dict[str, int]]:
     root, found = input.find()
-    return root, [name for name in found if input.is_pattern() or Path(name).suffix.lower() in ENDINGS]
+    many = input.is_pattern()
+    return root, {name: size for name, size in found.items() if many or Path(name).suffix.lower() in ENDINGS}
+
+
+def _rows(inputs: list[Place]) -> list[int]:
+    """Return how many rows files have, as Parquet on this machine tells at once; nothing where not all are that.
+
+    A file that cannot be read takes no time.
+    """
+    rows = []
+    for each in inputs:
+        if not isinstance(each, Path) or each.suffix.lower() != ".parquet":
+            return []
+        try:
+            rows.append(pq.read_metadata(each).num_rows)
+        except (OSError, pa.ArrowException):
+            rows.append(0)
+    return rows
 
 
 def _there(output: Place, names: list[str]) -> set[str]:
@@ -175,11 +218,15 @@ def output_kind(output: Place) -> str:
 
 def here(job: FileAnswering, files: Files, on_rows: OnRows) -> Iterator[tuple[Place, Outcome]]:
     """Answer one file after the other; ``on_rows`` is called with the rows of all that are done so far."""
-    rows = 0
     for input, output in files.wanted:
-        before = rows
-        outcome = job.one_of_many(input, output, lambda count, before=before: on_rows(before + count))  # type: ignore[misc]
-        rows += outcome.rows if isinstance(outcome, Report) else 0
+
+        def on_part(rows: int, fraction: float, input: Place = input) -> None:
+            files.tell(input, rows, fraction)
+            on_rows(files.rows)
+
+        outcome = job.one_of_many(input, output, on_part)
+        files.tell_end(input, outcome)
+        on_rows(files.rows)
         yield input, outcome
 
 
@@ -199,37 +246,47 @@ def on_ray(job: FileAnswering, files: Files, on_rows: OnRows) -> Iterator[tuple[
         raise UsageError(f"--engine ray needs the package ray: pip install '{wanted}'") from None
     if not ray.is_initialized():
         ray.init(logging_level="warning", log_to_driver=False)
-    counts = ray.remote(num_cpus=0, max_restarts=-1)(_Counts).remote()
+    parts = ray.remote(num_cpus=0, max_restarts=-1)(_Parts).remote()
 
     def answer(input: Place, output: Place) -> Outcome:
-        return job.one_of_many(input, output, lambda rows: counts.set.remote(input, rows))
+        return job.one_of_many(input, output, lambda *part: parts.set.remote(input, part))
 
     remote = ray.remote(answer)
     pending = {remote.remote(input, output): input for input, output in files.wanted}
+    unfinished = set(pending.values())
     while pending:
         done, _ = ray.wait(list(pending), timeout=INTERVAL)
-        on_rows(ray.get(counts.total.remote()))
+        for input, part in ray.get(parts.take.remote()).items():
+            # What a worker told before it ended may come after its end.
+            if input in unfinished:
+                files.tell(input, *part)
         for each in done:
             input = pending.pop(each)
             try:
-                yield input, ray.get(each)
+                outcome = ray.get(each)
             except ray.exceptions.RayTaskError as error:
                 raise error.cause from error
             except ray.exceptions.RayError as error:
                 raise UsageError(f"Ray gave {input} up: {error}") from error
+            unfinished.remove(input)
+            files.tell_end(input, outcome)
+            yield input, outcome
+        on_rows(files.rows)
 
 
-class _Counts:
-    """How many rows of each file are done; by file, for one whose worker died is counted anew."""
+class _Parts:
+    """How much of each file is done, as workers tell it; by file, for one whose worker died is counted anew."""
 
     def __init__(self) -> None:
-        self._rows: dict[Place, int] = {}
+        self._told: dict[Place, tuple[int, float]] = {}
 
-    def set(self, input: Place, rows: int) -> None:
-        self._rows[input] = rows
+    def set(self, input: Place, part: tuple[int, float]) -> None:
+        self._told[input] = part
 
-    def total(self) -> int:
-        return sum(self._rows.values())
+    def take(self) -> dict[Place, tuple[int, float]]:
+        """Return what was told since this was asked."""
+        told, self._told = self._told, {}
+        return told
 
 
 #: What files are answered on.

@@ -10,6 +10,7 @@ import pytest
 from pyarrow.fs import LocalFileSystem, SubTreeFileSystem
 from trident_client.cli import places
 from trident_client.cli.places import Remote
+from trident_client.cli.progress import ProgressReport
 
 
 @pytest.fixture
@@ -52,6 +53,28 @@ def test_a_run_answers_only_what_none_before_it_did(trident, folder):
     assert "2 rows in" in result.stderr
     assert (folder / "out/b.parquet").stat().st_mtime_ns == kept
     assert sorted(each.name for each in (folder / "out").iterdir()) == ["a.parquet", "b.parquet"]
+
+
+@pytest.mark.parametrize(
+    ("files", "told"),
+    [
+        ({"a.parquet": ["x"] * 20, "b.parquet": ["x"] * 4, "c.parquet": ["x"] * 76}, [(20, 0.2), (24, 0.24), (100, 1)]),
+        ({"a.txt": ["x"] * 100, "b.txt": ["x"] * 18, "c.txt": ["x" * 1763]}, [(100, 0.1), (118, 0.118), (119, 1)]),
+        ({"a.parquet": ["x"] * 300}, [(256, 1), (300, 1)]),
+    ],
+)
+def test_progress_is_told_at_each_files_end_and_goes_by_rows_or_bytes(trident, tmp_path, monkeypatch, files, told):
+    (tmp_path / "in").mkdir()
+    for name, texts in files.items():
+        if name.endswith(".parquet"):
+            pq.write_table(pa.table({"sentence": texts}), tmp_path / "in" / name)
+        else:
+            (tmp_path / "in" / name).write_text("".join(f"{each}\n" for each in texts))
+    found = []
+    monkeypatch.setattr(ProgressReport, "count", lambda self, rows: found.append((rows, self._source.fraction_read())))
+    result = trident("cola", "--input", str(tmp_path / "in"), "--output", str(tmp_path / "out"))
+    assert result.exit_code == 0, result.stderr
+    assert found == [(rows, pytest.approx(fraction)) for rows, fraction in told]
 
 
 @pytest.mark.parametrize("where", ["{0}", "store://bucket"])

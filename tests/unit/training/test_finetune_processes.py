@@ -16,9 +16,11 @@ from fine_tuned import FURTHER
 from safetensors.torch import load_file
 from torch.utils.data import BatchSampler
 from trident_server.ports import free_ports
+from trident_training.checkpoints.loading import load_classifier, load_tokenizer
 from trident_training.cli import app
 from trident_training.finetune import processes, run
 from trident_training.finetune.sampling import EpochLengthSampler, PartOfEachBatch
+from trident_training.tasks.cola.task import TASK
 from trident_training.tasks.sts.choices import Kind
 from trident_training.tasks.sts.pairs import loss_function
 
@@ -158,13 +160,29 @@ def test_any_task_is_learned_by_two_processes_as_by_one(task, sources, tiny_chec
     compare(*runs.values())
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(3 * SECONDS)
+@pytest.mark.parametrize("way", ["distill", "lora"])
+def test_two_processes_learn_from_a_teacher_or_lora_as_one_does(way, command, tiny_checkpoint, tmp_path):
+    runs = {count: tmp_path / f"of-{count}" for count in (1, 2)}
+    further = ["--lora-rank", "4", "--lora-dropout", "0"]
+    if way == "distill":
+        # What it learned does not matter here.
+        teacher = tmp_path / "teacher"
+        load_classifier(str(tiny_checkpoint("bert")), TASK.labels, 24).save_pretrained(teacher)
+        load_tokenizer(str(tiny_checkpoint("bert"))).save_pretrained(teacher)
+        further = ["--teacher", str(teacher)]
+    for count, folder in runs.items():
+        _, *line = command(folder.name, "--epochs", "3", *further)
+        assert end(start(count, ["distill" if way == "distill" else "finetune", *line])) == [0] * count
+    compare(*runs.values())
+
+
 def compare(*folders):
-    """Compare what two runs ended with, but for the loss in evaluation: processes that cannot part a batch evenly count
-    a row twice there, and some losses are of the pairs that one process has.
-    """
+    """Compare what two runs ended with."""
     one, two = (json.loads((each / "result.json").read_text()) for each in folders)
     for expected, found in zip(one["epochs"], two["epochs"], strict=True):
-        scores = {name: value for name, value in expected.items() if not name.endswith((*MEASURES, "loss"))}
+        scores = {name: value for name, value in expected.items() if not name.endswith(MEASURES)}
         assert {name: found[name] for name in scores} == pytest.approx(scores, abs=1e-3)
     weights = [load_file(each / "best" / "model.safetensors") for each in folders]
     # What adds one number to all logits of a softmax changes no loss: noise moves it.

@@ -11,7 +11,7 @@ from typing import Any, TypedDict, cast
 
 import torch
 from datasets import Dataset
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.data import Sampler
 from transformers import (
     EvalPrediction,
@@ -214,6 +214,7 @@ class ResumableTrainer(Trainer):
     def __init__(self, *, train_dataset: Dataset, **options: Any) -> None:
         super().__init__(train_dataset=train_dataset, **options)
         self._lengths = list(train_dataset["length"])
+        self._passes = 0
 
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler[Any]:
         batch, together = self.args.train_batch_size * self.args.world_size, self.args.world_size
@@ -230,6 +231,32 @@ class ResumableTrainer(Trainer):
             rows = torch.tensor(len(next(iter(inputs.values()))), dtype=torch.float32, device=self.args.device)
             loss = loss * rows / self.accelerator.reduce(rows.clone(), "mean")
         return loss
+
+    def evaluation_loop(self, *arguments: Any, **options: Any) -> Any:
+        """Evaluate, and count the passes."""
+        self._passes = 0
+        return super().evaluation_loop(*arguments, **options)
+
+    def prediction_step(self, model: nn.Module, inputs: dict[str, Any], *arguments: Any, **options: Any) -> Any:
+        """Return a pass' loss and outputs; the loss is that of the rows which no other process has.
+
+        Of several processes, each takes every so many batches. The last ones are filled with rows from the beginning,
+        which the trainer takes off from outputs and labels alone.
+        """
+        loss, outputs, labels = super().prediction_step(model, inputs, *arguments, **options)
+        size, together = self.args.eval_batch_size, self.args.world_size
+        own = len(cast(Dataset, self.eval_dataset)) - size * (self._passes * together + self.args.process_index)
+        self._passes += 1
+        # A process without any is counted by none.
+        if 0 < own < size and together > 1:
+            with torch.no_grad(), self.compute_loss_context_manager():
+                # Losses of the project's own take outputs, so that they need not know how a batch lies.
+                if self.compute_loss_func:
+                    loss = self.compute_loss_func({"logits": cast(Tensor, outputs)[:own]}, cast(Tensor, labels)[:own])
+                else:
+                    part = {name: rows[:own] for name, rows in self._prepare_inputs(inputs).items()}
+                    loss = self.compute_loss(model, part)
+        return loss, outputs, labels
 
 
 def last_checkpoint(output: Path) -> str | None:

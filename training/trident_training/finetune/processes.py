@@ -1,4 +1,4 @@
-"""One run on several processes, as ``torchrun`` and ``accelerate launch`` start them: who writes, and who waits.
+"""One run on several processes, as ``torchrun`` starts them: who writes, and who waits.
 
 The first one writes and prints. All see the same order of rows, and each takes its part of every batch, so that the
 run is the one that a single process makes.

@@ -11,8 +11,9 @@ import pytest
 import torch
 from fine_tuned import start
 from safetensors.torch import load_file
+from torch import nn
 from transformers import TrainerCallback
-from trident_training.checkpoints.loading import load_classifier
+from trident_training.checkpoints.loading import Dropout, load_classifier, load_question_answerer
 from trident_training.cli import app
 from trident_training.commands import steps
 from trident_training.finetune.epochs import rank
@@ -20,6 +21,8 @@ from trident_training.finetune.lora import with_lora
 from trident_training.finetune.settings import Settings
 from trident_training.tasks.base import NoOptions
 from trident_training.tasks.cola.task import TASK
+from trident_training.tasks.sts.choices import Kind
+from trident_training.tasks.sts.pairs import load_pair_model
 from typer.testing import CliRunner
 
 OPTIONS = ["--learning-rate", "3e-3", "--max-length", "24", "--batch-size", "32"]
@@ -117,6 +120,18 @@ def test_sentences_of_one_label_are_refused_as_data(tiny_checkpoint, toy_data, t
     assert f"every sentence of the {split} set has the label 1 (acceptable)" in printed
     assert "collapsed" not in printed
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("architecture", ["albert", "bert", "distilbert", "electra", "mpnet", "roberta"])
+def test_without_dropout_none_is_left_also_in_the_head(tiny_checkpoint, architecture):
+    name, none = str(tiny_checkpoint(architecture)), Dropout(0.0, 0.0)
+    models = [load_classifier(name, TASK.labels, 24, dropout=none), load_question_answerer(name, 24, dropout=none)]
+    models += [load_pair_model(name, kind, 24, dropout=none) for kind in (Kind.TWO_LAYERS, Kind.CROSS_ENCODER)]
+    for model in models:
+        assert {each.p for each in model.modules() if isinstance(each, nn.Dropout)} <= {0.0}
+        assert not any(getattr(model.config, each) for each in vars(model.config) if "dropout" in each)
+    own = load_pair_model(name, Kind.TWO_LAYERS, 24)
+    assert own.head[2].p == 0.1
 
 
 @pytest.mark.slow

@@ -27,15 +27,14 @@ from trident_training.checkpoints.positions import most_tokens
 from trident_training.checkpoints.sentencepiece import convert, sentencepiece_file
 from trident_training.data.problems import one_line
 
-#: What configurations call the dropout of hidden states, and that of attention probabilities.
-HIDDEN_DROPOUT = ("hidden_dropout_prob", "dropout")
+#: What configurations call the dropout of attention probabilities; all others are of hidden states, heads' among them.
 ATTENTION_DROPOUT = ("attention_probs_dropout_prob", "attention_dropout")
 #: What tokenizers' files are called.
 TOKENIZER_FILES = ("tokenizer*", "vocab*", "*.model")
 
 
 class Dropout(NamedTuple):
-    """Dropout in training, 0 to 1; the checkpoint's own where None."""
+    """Dropout in training, 0 to 1: of hidden states, also in the head, and of attention; its own where None."""
 
     hidden: float | None = None
     attention: float | None = None
@@ -189,10 +188,10 @@ def load_model(
     Raises:
         CheckpointError: as :func:`load_classifier` has it.
     """
-    for names, value in ((HIDDEN_DROPOUT, dropout.hidden), (ATTENTION_DROPOUT, dropout.attention)):
-        for attribute in names:
-            if value is not None and hasattr(config, attribute):
-                setattr(config, attribute, value)
+    for attribute in [each for each in vars(config) if "dropout" in each]:
+        value = dropout.attention if attribute in ATTENTION_DROPOUT else dropout.hidden
+        if value is not None:
+            setattr(config, attribute, value)
     with quiet():
         model, report = _load(kind.from_pretrained, name, config=config, dtype=torch.float32, output_loading_info=True)
     if fine_tuned and report["missing_keys"]:

@@ -65,7 +65,7 @@ class Settings:
     weight_decay: Annotated[float | None, Option(min=0, help="AdamW's.")] = None
     max_length: Annotated[int, Option(min=2, help="Tokens a sequence is cut to.")] = 128
     dropout: Annotated[
-        float | None, Option(min=0, max=0.99, help="Of hidden states; the checkpoint's own by default.")
+        float | None, Option(min=0, max=0.99, help="Of hidden states and in the head; the checkpoint's own by default.")
     ] = None
     attention_dropout: Annotated[
         float | None, Option(min=0, max=0.99, help="The checkpoint's own by default; 0 is faster on a CPU.")
@@ -80,7 +80,9 @@ class Settings:
     lora_targets: Annotated[
         str | None, Option(help="Endings of linear layers' names, with commas: query,value; all layers by default.")
     ] = None
-    lora_dropout: Annotated[float, Option(min=0, max=0.99, help="Of what LoRA's layers are given.")] = 0.05
+    lora_dropout: Annotated[
+        float, Option(min=0, max=0.99, help="Of what LoRA's layers are given, whatever --dropout says.")
+    ] = 0.05
     rslora: Annotated[bool, Option(help="Scale by alpha over the rank's square root, for high ranks.")] = False
     lora_from: Annotated[
         str | None, Option(help="Folder of a LoRA adapter of the model, which is trained on at the ranks that it has.")

@@ -70,10 +70,12 @@ class BiEncoder(WrappedModel):
 class TwoLayers(WrappedModel):
     """Two sentences in one sequence to a score by two linear layers."""
 
-    def __init__(self, encoder: PreTrainedModel) -> None:
+    def __init__(self, encoder: PreTrainedModel, dropout: float | None = None) -> None:
         super().__init__(encoder)
         width = encoder.config.hidden_size
-        self.head = nn.Sequential(nn.Linear(width, width), nn.Tanh(), nn.Dropout(0.1), nn.Linear(width, 1))
+        self.head = nn.Sequential(
+            nn.Linear(width, width), nn.Tanh(), nn.Dropout(0.1 if dropout is None else dropout), nn.Linear(width, 1)
+        )
 
     def forward(
         self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None = None
@@ -123,7 +125,7 @@ def load_pair_model(
         return load_bi_encoder(name, max_length, pooling=pooling, dropout=dropout)
     config = load_config(name)
     if kind is Kind.TWO_LAYERS:
-        model = TwoLayers(load_model(AutoModel, name, config, max_length, dropout))
+        model = TwoLayers(load_model(AutoModel, name, config, max_length, dropout), dropout.hidden)
         file = Path(name) / HEAD
         if file.is_file():
             model.head.load_state_dict(load_file(file))

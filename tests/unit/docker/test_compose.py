@@ -43,6 +43,16 @@ def test_the_gpu_is_a_profile_that_differs_in_the_image_the_device_and_the_confi
     assert cpu["shm_size"] == "1gb"
 
 
+def test_without_a_profile_the_processors_triton_starts_and_no_other():
+    lines = (DOCKER / ".env").read_text().splitlines()
+    chosen = dict(line.split("=", 1) for line in lines if not line.startswith("#"))
+    assert chosen.keys() == {"COMPOSE_PROFILES"}, "the rest is said by whoever starts it"
+    started = {
+        name for name, service in SERVICES.items() if chosen["COMPOSE_PROFILES"] in service.get("profiles", ["cpu"])
+    }
+    assert started == SERVICES.keys() - {"triton-gpu"}
+
+
 def test_only_the_facade_can_be_opened_to_the_network():
     published = {name: service.get("ports", []) for name, service in SERVICES.items()}
     assert published.pop("api") == ["${TRIDENT_PUBLISH:-127.0.0.1}:8000:8000"]

@@ -31,6 +31,7 @@ from trident_api.disconnect import CancelWhenGone
 from trident_api.door import Door
 from trident_api.draining import ReadToTheEnd
 from trident_api.inference import Inference
+from trident_api.lingering import Linger
 from trident_api.metrics import Metrics
 from trident_api.observe import Observe
 from trident_api.paths import OneSpelling
@@ -189,4 +190,5 @@ def create_app(
             expose_headers=EXPOSED,
         )
     app.add_middleware(ReadToTheEnd)
+    app.add_middleware(Linger)
     return app

@@ -1,5 +1,6 @@
 """``trident-serve`` as a person at a terminal uses it."""
 
+import http.client
 import json
 import os
 import re
@@ -10,6 +11,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
@@ -22,6 +24,8 @@ pytestmark = pytest.mark.serving
 MODEL_REPOSITORY = Path(__file__).resolve().parents[2] / "model_repository"
 CHECK = MODEL_REPOSITORY.parent / "training" / "trident_training" / "export" / "check.txt"
 NETWORKS = {"cola_small": "cola_small_classifier", "qa_small": "qa_small_reader"}
+#: A model's ``initialize`` after which its answers take a while.
+SLOW = "import time; at_once = self.execute; self.execute = lambda asked: (time.sleep(0.2), at_once(asked))[1]"
 COMMAND = [str(Path(sys.executable).with_name("trident-serve"))]
 
 
@@ -109,6 +113,45 @@ def test_without_a_compiler_it_serves_all_the_same_and_says_that_it_is_slower(
     assert "there is no C compiler" in said
     get(f"http://127.0.0.1:{server.ports['http_port']}/v2/health/ready")
     server.stop(signal.SIGTERM)
+
+
+def test_a_stop_under_load_loses_nothing_that_triton_has_begun(serve, identity_repository, add_model):
+    add_model("slow", SLOW)
+    server = serve(identity_repository, "--triton-only")
+    server.read_until("Ctrl-C stops it.")
+    port = server.ports["http_port"]
+    body = json.dumps({"inputs": [{"name": "IN", "datatype": "FP32", "shape": [1, 1], "data": [1.5]}]})
+    answered, lost = [], []
+
+    def ask() -> None:
+        while True:
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+            try:
+                connection.connect()
+                connection.request("POST", "/v2/models/slow/infer", body)
+                asked = time.monotonic()
+            except OSError:
+                return
+            try:
+                reply = connection.getresponse()
+                assert reply.status == 200, reply.read()
+                assert json.load(reply)["outputs"][0]["data"] == [1.5]
+                answered.append((asked, time.monotonic()))
+            except (OSError, http.client.HTTPException, AssertionError) as error:
+                lost.append((asked, repr(error)))
+            finally:
+                connection.close()
+
+    with ThreadPoolExecutor(8) as pool:
+        asking = [pool.submit(ask) for _ in range(8)]
+        while len(answered) < 8 and not any(each.done() for each in asking):
+            time.sleep(0.01)
+        told_to_stop = time.monotonic()
+        server.stop(signal.SIGTERM)
+    assert all(each.exception() is None for each in asking)
+    assert any(asked < told_to_stop < ended for asked, ended in answered)
+    # Triton closes its door at once: what it has not read yet is reset, and what comes later.
+    assert [error for asked, error in lost if asked < told_to_stop - 0.1] == []
 
 
 def test_an_interrupt_while_models_load_leaves_nothing(serve, identity_repository, add_model):

@@ -1,16 +1,19 @@
 """What the facade's process is told by its environment, and how it stops."""
 
 import asyncio
+import http.client
 import os
 import sys
 import threading
 import time
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 import uvicorn
 from trident_api import __main__ as alone
+from trident_api.lingering import Linger
 from trident_server.errors import ServerError
 from trident_server.facade import FacadeProcess, check_installed, without_proxy
 from uvicorn.main import main as command_line
@@ -94,3 +97,60 @@ def test_a_request_of_several_seconds_is_answered_before_it_stops(monkeypatch, t
         facade.stop()
         ask.join(30)
     assert answers == [b"whole"]
+
+
+def busy_application():
+    """Return an application that answers after a moment."""
+
+    async def application(scope, receive, send):
+        if scope["type"] == "lifespan":
+            for each in ("startup", "shutdown"):
+                await receive()
+                await send({"type": f"lifespan.{each}.complete"})
+            return
+        await asyncio.sleep(0.05)
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"5")]})
+        await send({"type": "http.response.body", "body": b"whole"})
+
+    return Linger(application)
+
+
+def test_a_stop_under_load_resets_no_connection_and_loses_nothing_that_began_before(monkeypatch, tmp_path):
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parent), *sys.path]))
+    triton = {"triton_url": "127.0.0.1:1", "triton_grpc_url": "127.0.0.1:2"}
+    application = f"{Path(__file__).stem}:busy_application"
+    answered, lost = [], []
+
+    def ask(port, *, keeps):
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+        while True:
+            asked = time.monotonic()
+            try:
+                connection.request("GET", "/")
+                reply = connection.getresponse()
+                answered.append((asked, reply.getheader("connection"), reply.read()))
+            except ConnectionRefusedError:
+                return
+            except (OSError, http.client.HTTPException) as error:
+                lost.append((asked, repr(error)))
+                connection.close()
+            if not keeps:
+                connection.close()
+
+    with FacadeProcess(**triton, log_file=tmp_path / "log", application=application) as facade:
+        port = int(facade.url.rpartition(":")[2])
+        with ThreadPoolExecutor(8) as pool:
+            asking = [pool.submit(ask, port, keeps=bool(number % 2)) for number in range(8)]
+            while len(answered) < 100:
+                time.sleep(0.01)
+            told_to_stop = time.monotonic()
+            facade.stop()
+        assert all(each.done() and each.exception() is None for each in asking)
+    assert [error for asked, error in lost if asked < told_to_stop] == []
+    assert {body for *_, body in answered} == {b"whole"}
+    # Whose connection was kept, is told, and asks by a new one as long as there is a door.
+    late = [header for asked, header, _ in answered if asked > told_to_stop + 0.2]
+    assert len(late) > 8
+    assert set(late) == {"close"}
+    # Between the last look at the door and its closing there is a moment that no program can take away.
+    assert len(lost) <= 1, lost

@@ -56,7 +56,10 @@ def halve_embeddings(encoder: PreTrainedModel) -> None:
     """Keep the words' embeddings in float16, in place, unless the encoder has a table of a kind of its own."""
     table = encoder.get_input_embeddings()
     if type(table) is nn.Embedding:
-        encoder.set_input_embeddings(HalfEmbedding.from_pretrained(table.weight.half(), padding_idx=table.padding_idx))
+        words, width = table.weight.shape
+        half = HalfEmbedding(words, width, table.padding_idx, dtype=torch.float16)
+        half.weight.data = table.weight.detach().half()
+        encoder.set_input_embeddings(half)
 
 
 class QuantizedLinear(nn.Module):

@@ -14,9 +14,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from trident_client import TridentClient
 from trident_client._extras import requirement
 from trident_client.cli.failures import UsageError
@@ -185,19 +182,13 @@ def _remote_sizes(input: Remote) -> tuple[Remote, dict[str, int]]:
 
 
 def _rows(inputs: list[Place]) -> list[int]:
-    """Return how many rows files have, as Parquet on this machine tells at once; nothing where not all are that.
+    """Return how many rows files have, as Parquet on this machine tells at once; nothing where not all are that."""
+    files = [each for each in inputs if isinstance(each, Path) and each.suffix.lower() == ".parquet"]
+    if len(files) < len(inputs):
+        return []
+    from trident_client.cli.parquet import rows_of
 
-    A file that cannot be read takes no time.
-    """
-    rows = []
-    for each in inputs:
-        if not isinstance(each, Path) or each.suffix.lower() != ".parquet":
-            return []
-        try:
-            rows.append(pq.read_metadata(each).num_rows)
-        except (OSError, pa.ArrowException):
-            rows.append(0)
-    return rows
+    return [rows_of(each) for each in files]
 
 
 def _there(output: Place, names: list[str]) -> set[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import IO, Any
 
 import pyarrow as pa
@@ -25,6 +26,14 @@ ARROW_TYPES = {
     "list<span>": pa.list_(SPAN),
     "list<label>": pa.list_(LABEL),
 }
+
+
+def rows_of(file: Path) -> int:
+    """Return how many rows a file has; none where it cannot be read."""
+    try:
+        return int(pq.read_metadata(file).num_rows)
+    except (OSError, pa.ArrowException):
+        return 0
 
 
 class ParquetReader:

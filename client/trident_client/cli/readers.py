@@ -303,8 +303,9 @@ def _elements(text: io.TextIOBase) -> Iterator[Any]:
 
 
 def _size(stream: IO[bytes]) -> int | None:
-    if isinstance(stream, pa.NativeFile):
-        return int(stream.size())
+    # A stream of Arrow's has no descriptor, but knows.
+    if size := getattr(stream, "size", None):
+        return int(size())
     try:
         status = os.fstat(stream.fileno())
         return status.st_size if stream.seekable() else None

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 
 import numpy as np
@@ -52,6 +53,14 @@ time.sleep(60)
 """
 
 
+def eventually(look, wanted, seconds=10):
+    """Return what is seen once it is what is wanted, or in the end."""
+    deadline = time.monotonic() + seconds
+    while (seen := look()) != wanted and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return seen
+
+
 @pytest.fixture
 def make_client():
     """Starts clients that hold a region, and returns each with the region's name; ends them, and all of their own."""
@@ -84,7 +93,8 @@ def test_only_regions_of_dead_clients_are_left_behind(make_client, form):
     assert orphaned(names) == []
     client.kill()
     client.wait()
-    assert orphaned(names) == [theirs]
+    # What it forked may not have come to letting go yet, on a busy machine.
+    assert eventually(lambda: orphaned(names), [theirs]) == [theirs]
     HELD.let_go(mine)
     assert orphaned(names) == [theirs, mine]
 
@@ -111,7 +121,7 @@ def test_a_container_sees_of_another_one_which_clients_run(make_client):
     # Which takes along whom it started.
     client.kill()
     client.wait()
-    assert seen() == [name]
+    assert eventually(seen, [name]) == [name]
 
 
 def test_regions_that_were_never_used_are_closed_without_a_word():

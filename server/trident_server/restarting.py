@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 from trident_server.child import ChildServer
-from trident_server.errors import ChildError, ServerDiedError
+from trident_server.errors import ServerDiedError, ServerError
 
 FIRST_PAUSE_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 30.0
@@ -45,8 +45,7 @@ class Restarter:
         """Start the server again where it has died; return when it is ready.
 
         Raises:
-            ChildError: it died, or could not be started, once more than it may; the last reason.
-            ServerError: what starting it raises besides.
+            ServerError: it died, or could not be started, once more than it may; the last reason.
         """
         try:
             self._server.check()
@@ -55,7 +54,7 @@ class Restarter:
                 self._times = 0
             self._start_again(death)
 
-    def _start_again(self, reason: ChildError) -> None:
+    def _start_again(self, reason: ServerError) -> None:
         while True:
             # What is left of it has its ports and its shared memory.
             self._server.stop()
@@ -67,7 +66,8 @@ class Restarter:
             self._sleep(pause)
             try:
                 self._server.start()
-            except ChildError as failure:
+            # Whatever it is: who took its port, or filled the disk, may be gone after the next pause.
+            except ServerError as failure:
                 reason = failure
                 continue
             self._serves_since = self._clock()

@@ -1,7 +1,7 @@
 """When a server that died is started again, and when it is given up."""
 
 import pytest
-from trident_server.errors import ServerDiedError, ServerStartError
+from trident_server.errors import FileError, PortInUseError, ServerDiedError, ServerStartError
 from trident_server.restarting import LONGEST_PAUSE_SECONDS, STEADY_SECONDS, Restarter
 
 
@@ -13,6 +13,7 @@ class Server:
     def __init__(self):
         self.dead = False
         self.fails = 0
+        self.failure = ServerStartError("Triton exited with status 1 before it was ready.")
         self.calls = []
 
     def check(self):
@@ -26,7 +27,7 @@ class Server:
         self.calls.append("start")
         if self.fails:
             self.fails -= 1
-            raise ServerStartError("Triton exited with status 1 before it was ready.")
+            raise self.failure
         self.dead = False
 
 
@@ -60,6 +61,21 @@ def test_pauses_grow_up_to_a_limit_and_a_start_that_fails_counts():
     bench.restarter.check()
     assert bench.pauses == [1, 2, 4, 8, 16, LONGEST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS]
     assert not bench.server.dead
+
+
+@pytest.mark.parametrize("failure", [PortInUseError("Port 8010 is in use."), FileError("No space left on device.")])
+def test_a_start_that_another_program_prevents_is_tried_again_as_often_and_no_more(failure):
+    bench = Bench(3)
+    bench.server.dead, bench.server.fails, bench.server.failure = True, 2, failure
+    bench.restarter.check()
+    assert bench.pauses == [1, 2, 4]
+    assert str(failure) in bench.said[1]
+    assert not bench.server.dead
+    bench = Bench(3)
+    bench.server.dead, bench.server.fails, bench.server.failure = True, 9, failure
+    with pytest.raises(type(failure)):
+        bench.restarter.check()
+    assert bench.pauses == [1, 2, 4]
 
 
 def test_who_dies_too_often_is_given_up_with_the_last_reason():

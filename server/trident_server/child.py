@@ -15,7 +15,7 @@ from trident_server.errors import ServerDiedError, ServerStartError
 from trident_server.log import MOST_LINES, read_tail
 from trident_server.ports import ask_ready
 from trident_server.settings import reachable
-from trident_server.supervised import SupervisedProcess, describe_exit
+from trident_server.supervised import SupervisedProcess, describe_exit, former
 
 POLL_SECONDS = 0.05
 
@@ -44,7 +44,7 @@ class ChildServer(abc.ABC):
     Args:
         host: IPv4 address that it binds.
         port: where it answers whether it is ready.
-        log_file: where its log goes; truncated at start.
+        log_file: where its log goes; that of the start before is kept beside it, as ``<log_file>.1``.
         ready_timeout: seconds until it must be ready.
         stop_grace: seconds that a clean stop may take before it is killed; 0 kills it at once.
         tls: whether it answers in TLS there.
@@ -153,4 +153,5 @@ class ChildServer(abc.ABC):
 
     def _explain(self, headline: str) -> str:
         reasons = self._reasons(read_tail(self.log_file, self._log_at_ready))
-        return "\n".join([headline, *(f"  {line}" for line in reasons), f"The whole log: {self.log_file}"])
+        where = f"The whole log: {self.log_file} (after the next start {former(self.log_file).name})"
+        return "\n".join([headline, *(f"  {line}" for line in reasons), where])

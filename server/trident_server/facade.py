@@ -30,7 +30,7 @@ class FacadeProcess(ChildServer):
     Args:
         triton_url: ``host:port`` of Triton's HTTP service.
         triton_grpc_url: ``host:port`` of Triton's gRPC service.
-        log_file: where its log goes; truncated at start.
+        log_file: where its log goes.
         host: IPv4 address to bind.
         port: port to bind; a free one where none is named.
         ready_timeout: seconds until ``/health/ready``, which asks Triton, must answer 200.

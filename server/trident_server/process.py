@@ -56,7 +56,7 @@ class TritonProcess(ChildServer):
         http_port: Triton's HTTP port; like the other two, a free one where none is named.
         grpc_port: Triton's gRPC port.
         metrics_port: Triton's Prometheus port.
-        log_file: where Triton's log goes, truncated at start; ``triton.log`` in ``cache_dir`` where none is named.
+        log_file: where Triton's log goes; ``triton.log`` in ``cache_dir`` where none is named.
         host: IPv4 address that all three services bind; with ``tls``, HTTP binds this machine alone.
         ready_timeout: seconds until every model must be ready.
         stop_grace: seconds that a clean stop may take before Triton is killed, 0 to kill it at once; it takes about

@@ -31,7 +31,7 @@ class SupervisedProcess:
 
     Args:
         command: program and arguments; its shared-memory regions must carry ``shm_prefix``.
-        log_file: where standard output and error go; truncated now, appended to from then on.
+        log_file: where standard output and error go, appended to; what is there is kept as :func:`former` names it.
         environment: the child's whole environment.
         grace: seconds between SIGTERM and SIGKILL when it is stopped.
         shm_prefix: see :func:`new_shm_prefix`.
@@ -47,6 +47,7 @@ class SupervisedProcess:
         self._grace = grace
         with using(log_file):
             log_file.parent.mkdir(parents=True, exist_ok=True)
+            _keep(log_file)
             log_file.write_bytes(b"")
             # Appended to: who rotates logs may cut the file off while the child writes.
             log = log_file.open("ab")
@@ -85,6 +86,18 @@ class SupervisedProcess:
             self._supervisor.kill()
             self._supervisor.wait()
         supervisor.remove_shared_memory(self._shm_prefix)
+
+
+def former(log_file: Path) -> Path:
+    """Return where the log of the start before is kept."""
+    return log_file.with_name(f"{log_file.name}.1")
+
+
+def _keep(log_file: Path) -> None:
+    # Where a link leads, for the link is the operator's; devices and pipes have nothing to keep.
+    file = log_file.resolve()
+    if file.is_file() and file.stat().st_size:
+        file.replace(former(file))
 
 
 def describe_exit(status: int) -> str:

@@ -144,14 +144,28 @@ def test_a_program_that_cannot_start_says_so_in_the_log(tmp_path):
     process.stop()
 
 
+def test_a_log_that_is_a_link_stays_one_and_a_device_is_written_to(tmp_path):
+    (tmp_path / "elsewhere").write_text("of the last start\n")
+    log = tmp_path / "log"
+    log.symlink_to("elsewhere")
+    for each in (log, Path("/dev/null")):
+        SupervisedProcess(["true"], log_file=each, environment={}, grace=1, shm_prefix=new_shm_prefix()).stop()
+    assert log.is_symlink()
+    assert (tmp_path / "elsewhere.1").read_text() == "of the last start\n"
+    assert not Path("/dev/null.1").exists()
+
+
 def test_a_log_begins_empty_and_may_be_cut_off_while_it_is_written(tmp_path):
     log = tmp_path / "log"
     log.write_text("of the last start\n")
+    kept = tmp_path / "log.1"
+    kept.write_text("of the start before it\n")
     child = "echo first; while test -s $0; do sleep 0.02; done; echo second"
     process = SupervisedProcess(
         ["sh", "-c", child, str(log)], log_file=log, environment=dict(os.environ), grace=1, shm_prefix=new_shm_prefix()
     )
     assert wait_for(log.read_text) == "first\n"
+    assert kept.read_text() == "of the last start\n"
     os.truncate(log, 0)
     assert wait_for(log.read_bytes) == b"second\n"
     process.stop()

@@ -60,8 +60,13 @@ def serve(settings: ServerSettings, console: Console) -> None:
             check_free(settings.host, settings.ports)
             _run(settings, console)
     except _StopRequested:
-        with contextlib.suppress(OSError):
-            console.print("Stopped.")
+        _say(console, "Stopped.")
+
+
+def _say(console: Console, text: str, *, markup: bool = False) -> None:
+    """Print a line. Where nobody takes it any more, what serves goes on: rich would exit, and a full disk raise."""
+    with contextlib.suppress(OSError, SystemExit):
+        console.print(text, markup=markup)
 
 
 def _allow_many_connections() -> None:
@@ -97,7 +102,7 @@ def _run(settings: ServerSettings, console: Console) -> None:
                 *trace_arguments(settings.otlp_endpoint),
                 *(REPLICA if settings.triton_only else ()),
             ],
-            on_model_loaded=lambda name: console.print(f"  loaded {name}"),
+            on_model_loaded=lambda name: _say(console, f"  loaded {name}"),
         )
         served.fill(settings.repository, models, triton.http_url, fixed=settings.fixed)
         facade = FacadeProcess(
@@ -110,15 +115,13 @@ def _run(settings: ServerSettings, console: Console) -> None:
             settings=facade_settings(settings),
             tls=settings.tls,
         )
-        console.print("Starting Triton ...")
+        _say(console, "Starting Triton ...")
         running: list[ChildServer] = [children.enter_context(triton)]
         if not settings.triton_only:
-            console.print("Starting the facade ...")
+            _say(console, "Starting the facade ...")
             running.append(children.enter_context(facade))
         _announce(settings, triton, facade, time.monotonic() - started, console)
-        watched = [
-            Restarter(child, settings.restarts, lambda text: console.print(text, markup=False)) for child in running
-        ]
+        watched = [Restarter(child, settings.restarts, lambda text: _say(console, text)) for child in running]
         while True:
             # Triton first, which the facade needs to start; meanwhile the facade says that Triton is away.
             for each in watched:
@@ -144,8 +147,7 @@ def _saying_that_it_stops(console: Console) -> Iterator[None]:
         yield
     except _StopRequested:
         # The terminal may be what is gone.
-        with contextlib.suppress(OSError):
-            console.print("Stopping ...")
+        _say(console, "Stopping ...")
         raise
 
 
@@ -154,16 +156,16 @@ def _announce(
 ) -> None:
     logs = [triton.log_file]
     if settings.triton_only:
-        console.print(f"[bold green]Triton is ready[/]: http://{triton.http_url} ({seconds:.1f} s)")
+        _say(console, f"[bold green]Triton is ready[/]: http://{triton.http_url} ({seconds:.1f} s)", markup=True)
     else:
-        console.print(f"[bold green]Trident is ready[/]: {facade.url} ({seconds:.1f} s)")
-        console.print(f"  documentation  {facade.url}/docs")
+        _say(console, f"[bold green]Trident is ready[/]: {facade.url} ({seconds:.1f} s)", markup=True)
+        _say(console, f"  documentation  {facade.url}/docs")
         logs.append(facade.log_file)
-    console.print(f"  Triton         HTTP {triton.http_url}  gRPC {triton.grpc_url}  metrics {triton.metrics_url}")
-    console.print(f"  logs           {'  '.join(map(str, logs))}")
+    _say(console, f"  Triton         HTTP {triton.http_url}  gRPC {triton.grpc_url}  metrics {triton.metrics_url}")
+    _say(console, f"  logs           {'  '.join(map(str, logs))}")
     if triton.isolated_because is not None:
-        console.print(f"  slower         models run in processes of their own: {triton.isolated_because}")
-    console.print("Ctrl-C stops it.")
+        _say(console, f"  slower         models run in processes of their own: {triton.isolated_because}")
+    _say(console, "Ctrl-C stops it.")
 
 
 @contextlib.contextmanager

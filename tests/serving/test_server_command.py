@@ -1,5 +1,6 @@
 """``trident-serve`` as a person at a terminal uses it."""
 
+import contextlib
 import http.client
 import json
 import os
@@ -90,6 +91,17 @@ def serve(tmp_path, share_backends):
         if server.process.poll() is None:
             server.process.terminate()
             server.process.communicate()
+
+
+def wait_until_ready(port: int) -> None:
+    deadline = time.monotonic() + 120
+    while True:
+        try:
+            get(f"http://127.0.0.1:{port}/v2/health/ready")
+            return
+        except OSError:
+            assert time.monotonic() < deadline, "never ready again"
+            time.sleep(0.1)
 
 
 def get(url: str) -> dict:
@@ -240,6 +252,33 @@ def test_a_triton_that_died_and_one_whose_python_model_did_are_started_again_twi
     status, _, errors = server.end()
     assert status == 1
     assert model_ended in errors
+
+
+def test_who_read_what_it_prints_may_go_and_who_takes_its_port_may_come_and_it_serves_on(serve, identity_repository):
+    server = serve(identity_repository, "--triton-only")
+    server.read_until("Ctrl-C stops it.")
+    server.process.stdout.close()
+    server.process.stdout = None
+    triton, log = server.child("bin/tritonserver"), server.cache_dir / "triton.log"
+    triton.kill()
+    triton.wait(60)
+    port = server.ports["http_port"]
+    with contextlib.ExitStack() as taken:
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            with contextlib.suppress(OSError):
+                taken.enter_context(socket.create_server(("127.0.0.1", port)))
+                break
+            time.sleep(0.02)
+        # Longer than the first pause: a start fails meanwhile.
+        time.sleep(2.5)
+        assert server.process.poll() is None
+    wait_until_ready(port)
+    server.children = psutil.Process(server.process.pid).children(recursive=True)
+    # What tells of the death is not lost by the start after it.
+    assert log.with_name("triton.log.1").stat().st_size > 0
+    server.process.send_signal(signal.SIGTERM)
+    assert server.end()[::2] == (0, "")
 
 
 def test_a_part_of_the_repository_is_served_alone(serve):

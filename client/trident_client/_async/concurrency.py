@@ -12,6 +12,8 @@ from typing import Any, TypeVar
 from trident_client.errors import UsageError
 
 Background = asyncio.Task[None]
+#: Raised in a call that nobody waits for any more.
+Cancelled = asyncio.CancelledError
 #: What connections belong to within a process.
 Home = asyncio.AbstractEventLoop | None
 Item = TypeVar("Item")

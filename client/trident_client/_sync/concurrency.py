@@ -20,6 +20,10 @@ Job = TypeVar("Job")
 Result = TypeVar("Result")
 
 
+class Cancelled(BaseException):
+    """Raised by nobody: a thread's call cannot be cancelled from outside."""
+
+
 def home_of(last: Home) -> Home:
     """Return what it was: threads share connections."""
     return last

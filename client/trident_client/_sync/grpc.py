@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from typing import Any, cast
 
 import tritonclient.grpc as triton_grpc
@@ -21,7 +22,7 @@ from trident_client._shared_memory import (
     Unregister,
     orphaned,
 )
-from trident_client._sync.concurrency import check_channels
+from trident_client._sync.concurrency import Cancelled, check_channels
 from trident_client._sync.driving import drive
 from trident_client._types import (
     Configuration,
@@ -34,6 +35,9 @@ from trident_client._types import (
     seconds_to_answer,
 )
 from trident_client.errors import ReadTimeoutError, TridentError
+
+#: The part of a call's timeout after which one that is cancelled was silent, and not only unwanted.
+LONG_SILENCE = 0.5
 
 
 class GrpcTransport:
@@ -118,19 +122,31 @@ class GrpcTransport:
 
     def _call(self, method: str, model: str | None, *arguments: Any, **options: Any) -> Any:
         """Call a method of tritonclient's, for ``model``; a channel that no answer came over meanwhile is replaced."""
-        client, last_answer = self._client, self._last_answer
+        client, last_answer, began = self._client, self._last_answer, time.monotonic()
+        options = {"client_timeout": self._timeout.connect} | options
         try:
-            answer = getattr(client, method)(*arguments, **{"client_timeout": self._timeout.connect} | options)
+            answer = getattr(client, method)(*arguments, **options)
+        except Cancelled:
+            # Who gives up at a deadline of its own does so a moment before the call would.
+            patience = min(options["client_timeout"], self._timeout.longest)
+            if time.monotonic() - began >= LONG_SILENCE * patience:
+                self._replace(client, last_answer)
+            raise
         except InferenceServerException as error:
             failure = _grpc.translate(error, model)
-            if not isinstance(failure, ReadTimeoutError):
+            if isinstance(failure, ReadTimeoutError):
+                self._replace(client, last_answer)
+            else:
                 self._last_answer = object()
-            elif self._client is client and self._last_answer is last_answer:
-                # A network that drops what it is given tells nobody. The old channel closes when its last call ends.
-                self._client = self._connect()
             raise failure from error
         self._last_answer = object()
         return answer
+
+    def _replace(self, client: triton_grpc.InferenceServerClient, last_answer: object) -> None:
+        """Replace a channel, but not where an answer came, or another call replaced it, since that was the last."""
+        if self._client is client and self._last_answer is last_answer:
+            # A network that drops what it is given tells nobody. The old channel closes when its last call ends.
+            self._client = self._connect()
 
     def _connect(self) -> triton_grpc.InferenceServerClient:
         check_channels()

@@ -222,6 +222,26 @@ async def test_a_connection_that_falls_silent_is_replaced_in_an_event_loop(forwa
         assert forwarder.connections == 2
 
 
+# The facade's: it cancels at its deadline, which may be shorter than a call's own timeout.
+@pytest.mark.parametrize("patience", [Timeout(connect=8, deadline=4), Timeout(connect=4.2, deadline=60)])
+async def test_one_that_is_silent_until_its_calls_are_cancelled_is_replaced_and_only_those_fail(forwarder, patience):
+    async with AsyncTridentClient(forwarder.url, protocol="grpc", timeout=patience) as client:
+        assert await client.ready()
+        forwarder.fall_silent()
+        under_way = [asyncio.create_task(client.ready()) for _ in range(3)]
+        # Who gives up at once says nothing of the connection.
+        with pytest.raises(asyncio.TimeoutError):
+            await asyncio.wait_for(client.ready(), 0.1)
+        assert forwarder.connections == 1
+        _, late = await asyncio.wait(under_way, timeout=3.9)
+        for each in late:
+            each.cancel()
+        await asyncio.gather(*late, return_exceptions=True)
+        assert len(late) == 3
+        assert await asyncio.wait_for(client.ready(), 3.9)
+        assert forwarder.connections == 2
+
+
 def test_a_slow_model_is_no_silent_connection(forwarder):
     with TridentClient(forwarder.url, protocol="grpc", timeout=PATIENT) as client, ThreadPoolExecutor(1) as pool:
         assert client.ready()

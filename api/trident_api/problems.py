@@ -30,6 +30,7 @@ from trident_client import (
 from trident_api.admission import RefusedError
 from trident_api.catalogue import UnknownModelError
 from trident_api.schemas import SHAPE_TAG
+from trident_api.telling import without_internals
 
 STATUSES: Mapping[type[TridentError], int] = {
     BadInputError: 422,
@@ -242,7 +243,9 @@ def upstream(error: Exception, retry_after: int) -> Response:
     when = str(retry_after if seconds is None else math.ceil(seconds))
     headers = {"Retry-After": when} if status in RETRIED else None
     code = MODEL_NOT_FOUND if isinstance(error, UnknownModelError) else None
-    return problem(status, str(error), _places(error), headers, code)
+    # What is refused is told in words of the facade and the client, which may be those of the request.
+    detail = without_internals(str(error)) if status >= HTTPStatus.INTERNAL_SERVER_ERROR else str(error)
+    return problem(status, detail, _places(error), headers, code)
 
 
 def is_form(request: Request) -> bool:

@@ -6,13 +6,13 @@ What is known to end Triton 24.10 (JSON nested some 100,000 deep) is left to `ma
 """
 
 import json
-import re
 from concurrent.futures import ThreadPoolExecutor
 
 import grpc
 import httpx
 import numpy as np
 import pytest
+from chaos.asking import INTERNALS
 from fuzzing import looking, nearly
 from hypothesis import given
 from hypothesis import strategies as st
@@ -34,10 +34,6 @@ SIZES = {
     "FP64": 8,
 }
 TEXTS = ("A man sings.", "Who sings?", "", " ", "\u200b", "고양이 🐟", "x" * 3000, "\x00", "é" * 600)
-#: What nobody outside needs: where something failed, in whose code.
-INTERNALS = re.compile(
-    r"Traceback|\.py\b|\.cpp\b|\.cc\b|/(?:root|home)/|site-packages|0x[0-9a-f]{6,}|Exception raised from"
-)
 MODELS = (
     *("cola", "sts", "sts_embedding", "sts_ko", "qa"),
     *(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+import re
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -29,6 +30,10 @@ from trident_client import (
 TOLERANCE = 0.02
 #: Whoever has no answer and no error after it is lost: more than the facade's deadline.
 LOST_SECONDS = 60.0
+#: What nobody outside needs: where something failed, in whose code.
+INTERNALS = re.compile(
+    r"Traceback|\.py\b|\.cpp\b|\.cc\b|/(?:root|home)/|site-packages|0x[0-9a-f]{6,}|Exception raised from"
+)
 #: In place of a path: Triton itself is asked.
 GRPC = "grpc"
 #: What the client raises over gRPC, as the statuses that the facade makes of it.
@@ -70,7 +75,7 @@ class Reply:
     Attributes:
         status: of HTTP.
         content: parsed where it is JSON or CSV.
-        clear: whether an error says what is the matter as every error does.
+        clear: whether an error says what is the matter as every error does, and not where in whose code.
     """
 
     status: int
@@ -128,7 +133,8 @@ class Asker:
             content = answer.json()
         else:
             content = [[_number(cell) for cell in row] for row in csv.reader(answer.text.splitlines())]
-        return Reply(answer.status_code, content, kind.startswith("application/problem+json"))
+        clear = kind.startswith("application/problem+json") and not INTERNALS.search(answer.text)
+        return Reply(answer.status_code, content, clear)
 
     def _triton(self, asked: Request | Sequence[Any]) -> Reply:
         if self._grpc is None:

@@ -16,7 +16,7 @@ from pathlib import Path
 import httpx
 import psutil
 
-from chaos.asking import Question
+from chaos.asking import INTERNALS, Question
 from chaos.questions import LIST
 from chaos.stand import Stand
 from chaos.traffic import Outcome, Traffic
@@ -114,15 +114,23 @@ def hang(stand: Stand) -> None:
 
 
 def starve(stand: Stand) -> None:
-    """Give Triton hardly more address space than it has, and a list that needs more."""
+    """Give Triton hardly more address space than it has, and a list that needs more.
+
+    Raises:
+        RuntimeError: what it is told names internals.
+    """
     triton = stand.triton
     before = triton.rlimit(psutil.RLIMIT_AS)
     triton.rlimit(psutil.RLIMIT_AS, (triton.memory_info().vms + MORE_BYTES, before[1]))
+    answers = []
     for _ in range(3):
         with contextlib.suppress(httpx.HTTPError):
-            httpx.post(f"{stand.url}/v1/embeddings", json=LONG_LIST, timeout=30, trust_env=False)
+            answers.append(httpx.post(f"{stand.url}/v1/embeddings", json=LONG_LIST, timeout=30, trust_env=False))
     with contextlib.suppress(psutil.NoSuchProcess):
         triton.rlimit(psutil.RLIMIT_AS, before)
+    for each in answers:
+        if INTERNALS.search(each.text):
+            raise RuntimeError(f"an error names internals: {each.status_code} {each.text}")
 
 
 def fill_disk(stand: Stand) -> None:

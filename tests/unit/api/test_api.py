@@ -256,6 +256,61 @@ def test_upstream_errors_have_their_status(transport, api, answer_by_length, err
     assert api.post("/generate", json=PAIR).status_code == 200
 
 
+TORCHSCRIPT = """model 'cola': PyTorch failure: The following operation failed in the TorchScript interpreter.
+Traceback of TorchScript, serialized code (most recent call last):
+  File "code/__torch__/transformers/models/bert.py", line 8, in forward
+    return (n).forward(x, )
+            ~~~~~~~~~~ <--- HERE
+class N(Module):
+  __parameters__ = []
+
+Traceback of TorchScript, original code (most recent call last):
+  File "/usr/lib/python3.11/site-packages/transformers/models/bert.py", line 4, in forward
+        y = torch.empty([1 << 50])
+            ~~~~~~~~~~~ <--- HERE
+RuntimeError: [enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory
+"""
+STUB = """in ensemble 'cola', Failed to process the request(s) for model 'cola_0_0', message: KeyError: 'x'
+
+At:
+  /srv/models/cola_tokenizer/1/model.py(23): execute
+"""
+PYTHON = """Internal: Traceback (most recent call last):
+  File "/srv/model.py", line 3, in execute
+    tokenizers.exceptions.Error
+ValueError: first
+  and second line
+"""
+CPP = "expected 2 rows\nException raised from at ../aten/x.cpp:1 (most recent call first):\nframe #0: 0xffffff"
+
+
+@pytest.mark.parametrize(
+    ("says", "told"),
+    [
+        (
+            TORCHSCRIPT,
+            "model 'cola': PyTorch failure: RuntimeError: DefaultCPUAllocator: can't allocate memory",
+        ),
+        (
+            STUB,
+            "in ensemble 'cola', Failed to process the request(s) for model 'cola_0_0', message: KeyError: 'x'",
+        ),
+        (PYTHON, "Internal: ValueError: first and second line"),
+        (CPP, "expected 2 rows"),
+        ("unable to open '/srv/models/sts/1/model.pt': no such file", "unable to open '': no such file"),
+        ("[request id: 7] a/b and http://there/a/b/c, 3 / 4", "[request id: 7] a/b and http://there/a/b/c, 3 / 4"),
+    ],
+)
+def test_an_error_says_what_failed_and_not_where_on_the_server(transport, api, says, told):
+    def fail(request: Request) -> dict[str, np.ndarray]:
+        raise ServerError(says)
+
+    transport._answer = fail
+    answer = api.post("/generate", json=PAIR)
+    assert (answer.status_code, answer.json()["detail"]) == (502, told)
+    assert api.post("/v1/embeddings", json={"model": "sts", "input": "x"}).json()["error"]["message"] == told
+
+
 def test_an_unexpected_failure_is_a_500_without_details(transport, api):
     def fail(request: Request) -> dict[str, np.ndarray]:
         raise RuntimeError("secret internals")

@@ -1,6 +1,7 @@
 """The backend inside Triton's process: from Triton's memory to arrays and back."""
 
 import json
+import re
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from trident_server.backends import tensors
 from trident_server.backends.pytorch import inprocess
-from trident_server.backends.pytorch.errors import ConfigurationError
+from trident_server.backends.pytorch.errors import ConfigurationError, own_words
 from trident_server.backends.pytorch.inprocess import InProcessModel
 
 
@@ -42,6 +43,32 @@ class Accumulates(nn.Module):
     def forward(self, x: Tensor, start: Tensor, total: Tensor) -> tuple[Tensor, Tensor]:
         total = torch.where(start == 1, torch.zeros_like(total), total) + x
         return total, total
+
+
+class Outer(nn.Module):
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.inner(x)
+
+
+class Greedy(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.empty([1 << 50])
+
+
+class Refusing(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        if x.sum() > 0:
+            raise ValueError("all of it")
+        return x
+
+
+class Misshapen(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x + torch.ones([1, 3])
 
 
 @pytest.fixture
@@ -88,6 +115,31 @@ def test_a_request_that_lacks_an_input_is_told_and_the_other_answered(load):
         "model 'small': input 'X' is missing; the pytorch backend needs every configured input",
     )
     assert answered[0][2] == (1, 2)
+
+
+@pytest.mark.parametrize(
+    ("module", "says"),
+    [
+        (Outer(Greedy()), "RuntimeError: DefaultCPUAllocator: can't allocate memory: you tried to allocate 4503"),
+        (Outer(Refusing()), "builtins.ValueError: all of it"),
+        (Outer(Misshapen()), "RuntimeError: The size of tensor a (2) must match the size of tensor b (3)"),
+    ],
+)
+def test_a_failure_is_told_in_its_words_and_where_it_happened_is_logged(load, monkeypatch, module, says):
+    logged = []
+    monkeypatch.setattr(inprocess, "log", lambda level, text: logged.append(text))
+    model = load(module, input=[{"name": "X", "data_type": "TYPE_FP32", "dims": [2]}])
+    ((code, told),) = model.execute([{"X": tensor(np.ones((1, 2), np.float32))}], 1)
+    assert code == "INTERNAL"
+    assert told.startswith(f"model 'small': PyTorch execute failure: {says}")
+    assert not re.search(r"\n|Traceback|HERE|\.py|\.cpp|interpreter", told)
+    assert "Traceback of TorchScript" in logged[-1]
+
+
+def test_words_of_an_error_that_has_no_frames_are_its_own_and_stacks_of_cpp_are_left_out():
+    assert own_words("input 'X' is missing; 2 rows") == "input 'X' is missing; 2 rows"
+    stack = "expected\n 2 rows\nException raised from at ../aten/x.cpp:1 (most recent call first):\nframe #0: 0xffff"
+    assert own_words(stack) == "expected 2 rows"
 
 
 def test_an_empty_ragged_input_is_refused_before_it_joins_and_the_others_are_answered(load):

@@ -14,6 +14,22 @@ Codes are the C++ backend's. Whatever else ``forward`` raises is INTERNAL too.
 
 from __future__ import annotations
 
+import re
+
+#: The frames of TorchScript, or Python, with the source around them, up to the line that names the error.
+FRAMES = re.compile(
+    r"(?:The following operation failed in the TorchScript interpreter\.\s+)?Traceback (?s:.*)(?:<--- HERE|^ +File \")"
+    r"(?s:.*?)(?:^(?=[\w.]+(?:Error|Exception)\b)|\Z)",
+    re.MULTILINE,
+)
+#: Where torch's own C++ failed, and its stack.
+PLACE = re.compile(r"\[enforce fail at [^\]]*\] (?:err == 0\. )?|Exception raised from (?s:.*)")
+
+
+def own_words(text: str) -> str:
+    """Return what an error says, in one line, without the frames and places that only the log is told."""
+    return " ".join(PLACE.sub("", FRAMES.sub("", text)).split())
+
 
 class BackendError(Exception):
     """Base of this backend's errors.

@@ -105,7 +105,7 @@ class InProcessModel:
 
     def _outputs(self, answer: Outputs | Failure) -> list[Output | State] | Error:
         if isinstance(answer, Failure):
-            log(Level.ERROR, answer.message)
+            log(Level.ERROR, answer.logged)
             return answer.code, answer.message
         outputs = [tensors.write(name, self._data_types[name], array) for name, array in answer.arrays.items()]
         states = [tensors.write(name, self._data_types[name], array) for name, array in answer.states.items()]

@@ -55,7 +55,7 @@ def _input(request: Any, name: str) -> Array | None:
 
 def _response(answer: Outputs | Failure) -> Any:
     if isinstance(answer, Failure):
-        pb_utils.Logger.log_error(answer.message)
+        pb_utils.Logger.log_error(answer.logged)
         code = getattr(pb_utils.TritonError, answer.code)
         return pb_utils.InferenceResponse(error=pb_utils.TritonError(answer.message, code))
     return pb_utils.InferenceResponse([pb_utils.Tensor(name, array) for name, array in answer.arrays.items()])

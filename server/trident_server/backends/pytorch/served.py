@@ -10,7 +10,7 @@ from typing import Any
 
 from trident_server.backends.pytorch.batch import Array, Inputs, decode, join, split
 from trident_server.backends.pytorch.configuration import ModelConfiguration
-from trident_server.backends.pytorch.errors import BackendError, ConfigurationError, RequestError
+from trident_server.backends.pytorch.errors import BackendError, ConfigurationError, RequestError, own_words
 from trident_server.backends.pytorch.naming import bind_inputs, bind_outputs, index_of
 from trident_server.backends.pytorch.tensors import STRING
 
@@ -38,10 +38,12 @@ class Failure:
     Attributes:
         code: name of the ``TritonError`` code.
         message: names the model and says what is accepted.
+        logged: the same with where it happened, which no caller is told.
     """
 
     code: str
     message: str
+    logged: str
 
 
 class ServedModel:
@@ -111,7 +113,8 @@ class ServedModel:
     def failure(self, error: Exception) -> Failure:
         """Return what a request is told of an error."""
         code = error.code if isinstance(error, BackendError) else BackendError.code
-        return Failure(code, f"model '{self.configuration.name}': {error}")
+        model, text = f"model '{self.configuration.name}'", str(error)
+        return Failure(code, f"{model}: {own_words(text)}", f"{model}: {text}")
 
     def _answer(self, requests: Sequence[Request], company: int) -> list[Outputs | Failure]:
         """Answer one batch. A request that cannot be read is left out of it and gets its error."""

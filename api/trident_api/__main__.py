@@ -8,6 +8,7 @@ import uvicorn
 
 from trident_api import log
 from trident_api.app import create_app
+from trident_api.connections import PatientProtocol
 from trident_api.settings import ApiSettings
 
 
@@ -19,6 +20,7 @@ def main() -> None:
         create_app(settings),
         host=settings.host,
         port=settings.port,
+        http=PatientProtocol,
         log_level="warning",
         timeout_keep_alive=settings.keep_alive,
         # Requests under way are answered; a client that takes nothing keeps nobody from stopping.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from functools import partial
 
@@ -35,7 +35,7 @@ from trident_api.lingering import Linger
 from trident_api.metrics import Metrics
 from trident_api.observe import Observe
 from trident_api.paths import OneSpelling
-from trident_api.settings import ApiSettings
+from trident_api.settings import HEAD_TIMEOUT, ApiSettings
 
 DESCRIPTION = (
     "Sentence-level NLP from NVIDIA Triton Inference Server. Every answer carries `x-request-id`; one of an inference "
@@ -125,7 +125,7 @@ def create_app(
     provider = tracing.make_provider(chosen.otlp_endpoint) if chosen.otlp_endpoint else None
 
     @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(app: FastAPI) -> AsyncIterator[Mapping[str, float]]:
         async with AsyncExitStack() as stack:
             # Before the client's channel is made: only then is it one that carries the trace.
             stack.enter_context(tracing.calls_carry_the_trace(provider))
@@ -144,7 +144,7 @@ def create_app(
                 joining=provider is None,
             )
             stack.enter_context(_left_out_of_garbage_collection())
-            yield
+            yield {HEAD_TIMEOUT: chosen.head_timeout}
 
     app = FastAPI(
         title="Trident",
@@ -171,6 +171,8 @@ def create_app(
         BoundedBody,
         limit_of=partial(_longest_body, chosen),
         max_held=chosen.max_held_bytes,
+        max_held_each=chosen.max_held_bytes_each,
+        timeout=chosen.body_timeout,
         uploads=file_endpoints.UPLOADS,
         retry_after=chosen.retry_after,
     )

@@ -5,13 +5,49 @@ Plain ASGI, so that an oversized body is refused as soon as it is known to be to
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Collection, Hashable
+from dataclasses import dataclass
 
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from trident_api.call import Call
 from trident_api.inflating import inflated
 from trident_api.problems import problem
+
+#: Seconds after which a body that still arrives gives way when others need its room. Else a few that end one byte early
+#: would shut everyone out; on a network as fast as most, whoever means to end has.
+SLOW_SECONDS = 5.0
+
+
+@dataclass(eq=False)
+class _Arrival:
+    """A body that arrives.
+
+    Attributes:
+        sender: whose it is: a key, or an address.
+        began: when its request did, and ``until`` when it must have arrived; in the event loop's time.
+        read: bytes of it that are held.
+        limit: how long its next part is waited for; None while none is.
+        gave_way: whether others needed its room.
+        ended: whether all of it has arrived.
+    """
+
+    sender: Hashable
+    began: float
+    until: float
+    read: int = 0
+    limit: asyncio.Timeout | None = None
+    gave_way: bool = False
+    ended: bool = False
+
+    def give_way(self) -> None:
+        """Wait for no more of it."""
+        self.gave_way = True
+        if self.limit is not None:
+            self.limit.reschedule(0.0)
 
 
 class BoundedBody:
@@ -23,7 +59,10 @@ class BoundedBody:
     Args:
         app: the application behind.
         limit_of: the longest body that a path accepts, in bytes.
-        max_held: bytes of all bodies of the requests under way; one that would not fit is refused.
+        max_held: bytes of all bodies of the requests under way; one that would not fit is refused, unless slow ones
+            give way.
+        max_held_each: the same of one key's, or, without keys, one address's.
+        timeout: seconds in which a body must arrive.
         uploads: paths that take a form with a file, which passes through as it arrives.
         retry_after: seconds after which one that did not fit may be sent again.
     """
@@ -33,15 +72,21 @@ class BoundedBody:
         app: ASGIApp,
         limit_of: Callable[[str], int],
         max_held: int,
+        max_held_each: int,
+        timeout: float,
         uploads: Collection[str] = (),
         retry_after: int = 1,
     ) -> None:
         self.app = app
         self.limit_of = limit_of
         self.max_held = max_held
+        self.max_held_each = max_held_each
+        self.timeout = timeout
         self.uploads = frozenset(uploads)
         self.retry_after = retry_after
         self._held = 0
+        self._held_of: Counter[Hashable] = Counter()
+        self._arriving: set[_Arrival] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
@@ -49,20 +94,19 @@ class BoundedBody:
             await self.app(scope, receive, send)
             return
         limit = self.limit_of(scope["path"])
-        read = 0
+        now = asyncio.get_running_loop().time()
+        arrival = _Arrival(_sender(scope), now, now + self.timeout)
+        self._arriving.add(arrival)
 
         async def counted() -> Message:
-            nonlocal read
-            message = await source()
-            size = len(message.get("body", b""))
-            read += size
-            self._held += size
-            if read > limit:
+            message = await source() if arrival.ended else await self._next_part(source, arrival)
+            self._hold(arrival, len(message.get("body", b"")))
+            if not message.get("more_body", False):
+                arrival.ended = True
+                self._arriving.discard(arrival)
+            if arrival.read > limit:
                 raise _too_long(limit)
-            if self._held > self.max_held:
-                detail = f"The requests under way hold {self.max_held} bytes, the most there may be; try again later."
-                headers = {"retry-after": str(self.retry_after), "connection": "close"}
-                raise HTTPException(429, detail, headers=headers)
+            self._make_room(arrival)
             return message
 
         try:
@@ -75,7 +119,59 @@ class BoundedBody:
             refused = error.refused
             await problem(refused.status_code, refused.detail, headers=refused.headers)(scope, receive, send)
         finally:
-            self._held -= read
+            self._arriving.discard(arrival)
+            self._hold(arrival, -arrival.read)
+
+    async def _next_part(self, source: Receive, arrival: _Arrival) -> Message:
+        """Return what comes next of a body.
+
+        Raises:
+            HTTPException: it does not come in time, or others needed the room of what has come.
+        """
+        message: Message | None = None
+        try:
+            async with asyncio.timeout_at(0.0 if arrival.gave_way else arrival.until) as arrival.limit:
+                message = await source()
+        except TimeoutError:
+            pass
+        finally:
+            arrival.limit = None
+        if message is None or arrival.gave_way:
+            seconds, why = (SLOW_SECONDS, ", and others needed its room") if arrival.gave_way else (self.timeout, "")
+            detail = f"The body did not arrive within {seconds:g} s{why}."
+            raise HTTPException(408, detail, headers={"connection": "close"})
+        return message
+
+    def _hold(self, arrival: _Arrival, size: int) -> None:
+        arrival.read += size
+        self._held += size
+        self._held_of[arrival.sender] += size
+        if not self._held_of[arrival.sender]:
+            del self._held_of[arrival.sender]
+
+    def _make_room(self, arrival: _Arrival) -> None:
+        """Let slow bodies give way, the largest first, until what has come of one has room.
+
+        Raises:
+            HTTPException: it has none.
+        """
+        while True:
+            if self._held_of[arrival.sender] > self.max_held_each:
+                whose, most = "The requests under way of one key, or address,", self.max_held_each
+                others = {each for each in self._arriving if each.sender == arrival.sender}
+            elif self._held > self.max_held:
+                whose, most, others = "The requests under way", self.max_held, self._arriving
+            else:
+                return
+            began = asyncio.get_running_loop().time() - SLOW_SECONDS
+            slow = max((each for each in others if each.began <= began), key=lambda each: each.read, default=arrival)
+            if slow is arrival:
+                detail = f"{whose} hold {most} bytes, the most there may be; try again later."
+                headers = {"retry-after": str(self.retry_after), "connection": "close"}
+                raise HTTPException(429, detail, headers=headers)
+            self._arriving.discard(slow)
+            self._hold(slow, -slow.read)
+            slow.give_way()
 
 
 class _RefusedError(Exception):
@@ -84,6 +180,12 @@ class _RefusedError(Exception):
     def __init__(self, refused: HTTPException) -> None:
         super().__init__(refused.detail)
         self.refused = refused
+
+
+def _sender(scope: Scope) -> Hashable:
+    """Return whose a request is: a key's, or, where none is asked for, an address's."""
+    call: Call = scope["state"]["call"]
+    return call.key or (scope.get("client") or ("",))[0]
 
 
 def _decoded(scope: Scope, receive: Receive, limit: int) -> Receive:

@@ -7,6 +7,7 @@ the answer, which says why, is lost with it.
 from __future__ import annotations
 
 import asyncio
+from http import HTTPStatus
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -35,7 +36,7 @@ class ReadToTheEnd:
         if headers.get(b"content-length", b"0") == b"0" and b"transfer-encoding" not in headers:
             await self.app(scope, receive, send)
             return
-        ended = begun = held = False
+        ended = begun = held = late = False
 
         async def read() -> Message:
             nonlocal ended, begun
@@ -45,9 +46,10 @@ class ReadToTheEnd:
             return message
 
         async def write(message: Message) -> None:
-            nonlocal held
-            # Who waits for leave to send its body does not get it, and sends none.
-            sends = begun or b"expect" not in headers
+            nonlocal held, late
+            # Who waits for leave to send its body does not get it, and sends none; who was too slow has had its time.
+            late = late or message.get("status") == HTTPStatus.REQUEST_TIMEOUT
+            sends = (begun or b"expect" not in headers) and not late
             if message["type"] == "http.response.body" and not message.get("more_body", False) and sends and not ended:
                 held = True
                 message = {**message, "more_body": True}

@@ -8,6 +8,9 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+#: Where the application's lifespan tells connections how many seconds a request's head may take.
+HEAD_TIMEOUT = "head_timeout"
+
 
 class ApiSettings(BaseSettings):
     """Where the facade listens, where Triton is, what requests may cost and who may make them."""
@@ -53,6 +56,18 @@ class ApiSettings(BaseSettings):
     )
     max_held_bytes: int = Field(
         256_000_000, ge=1, description="Bytes of all bodies under way; a request beyond them is refused."
+    )
+    max_held_bytes_each: int = Field(
+        128_000_000,
+        ge=1,
+        description="Bytes of all bodies under way of one key, or, without keys, of one address; more is refused.",
+    )
+    head_timeout: float = Field(20.0, gt=0, description="Seconds in which a request's head must arrive, once begun.")
+    body_timeout: float = Field(
+        60.0,
+        gt=0,
+        description="Seconds in which a request's body must arrive; one that takes more than 5 gives way, the largest "
+        "first, when others need the room that bodies may take.",
     )
     max_file_bytes: int = Field(20_000_000, ge=1, description="Longest upload of a file that is read.")
     keep_alive: int = Field(

@@ -77,7 +77,7 @@ class FacadeProcess(ChildServer):
 
     def _prepare(self) -> Launch:
         options = {"host": self._host, "port": self._port, "timeout-graceful-shutdown": DRAIN_SECONDS, **self._files}
-        command = [sys.executable, "-m", "uvicorn", "--factory", self._application, "--no-access-log"]
+        command = [sys.executable, "-m", "trident_api.uvicorn", "--factory", self._application, "--no-access-log"]
         command += [f"--{name}={value}" for name, value in options.items()]
         environment = {**KEPT_ALIVE, **os.environ, **without_proxy(self._triton_hosts), **self._settings}
         return Launch(command, environment, new_shm_prefix())

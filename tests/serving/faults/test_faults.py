@@ -69,9 +69,19 @@ def test_every_answer_is_right_none_is_lost_and_it_serves_again_by_itself(stand,
 def test_who_only_holds_a_connection_takes_nothing_from_others(stand, questions, name, monkeypatch):
     assert name in GENTLE
     monkeypatch.setattr(faults, "HALT_SECONDS", 1.0)
+    monkeypatch.setattr(faults, "SLOW_SECONDS", 1.0)
     row = suffer(stand, name, questions, clients=4)
     assert (row.refused, row.broken, row.lost, row.wrong) == (0, 0, 0, 0), row.complaints
     assert row.right >= STEADY
+
+
+def test_who_leaves_lists_half_sent_keeps_others_out_for_a_moment_at_most(stand, questions, monkeypatch):
+    monkeypatch.setattr(faults, "SLOW_SECONDS", 12.0)
+    row = suffer(stand, "20 lists of 16 MB without their last byte", questions, clients=4)
+    assert (row.broken, row.lost, row.wrong) == (0, 0, 0), row.complaints
+    # They were there for longer than that.
+    assert row.seconds < 9.0
+    assert row.right > STEADY
 
 
 def test_what_ended_was_told_by_its_name(stand):

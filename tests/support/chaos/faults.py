@@ -25,10 +25,13 @@ from chaos.traffic import Outcome, Traffic
 STEADY = 40
 RECOVERY_SECONDS = 180.0
 HALT_SECONDS = 3.0
+#: Longer than a slow body is left in its place when others need that.
+SLOW_SECONDS = 20.0
 DEEP_BYTES = 400_000
 CHUNKS = 600_000
 #: What Triton may have more of where it is to run out of memory; a batch of long texts needs more.
 MORE_BYTES = 8 * 2**20
+LONGEST_LIST = 16_000_000
 LONG_LIST = {"model": "sts", "input": ["The river rises in the hills. " * 60] * 512}
 
 
@@ -143,8 +146,18 @@ def fill_disk(stand: Stand) -> None:
     filling.unlink()
 
 
-def connections(count: int, sent: bytes, again: bytes = b"") -> Callable[[Stand], None]:
-    """Make a fault of many connections to the facade that send something, perhaps a little more, and never read."""
+def connections(
+    count: int, sent: bytes, again: bytes = b"", *, slow: bool = False, whole: bool = False
+) -> Callable[[Stand], None]:
+    """Make a fault of many connections to the facade that send something, perhaps a little more, and never read.
+
+    Args:
+        count: of connections.
+        sent: by each.
+        again: what each sends every 100 ms from then on.
+        slow: whether they stay for as long as senders that are slow.
+        whole: whether all is sent that is to be, also where that takes a while.
+    """
 
     def act(stand: Stand) -> None:
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -155,10 +168,13 @@ def connections(count: int, sent: bytes, again: bytes = b"") -> Callable[[Stand]
                 for _ in range(count)
             ]
             for each in sockets:
+                with contextlib.suppress(OSError):
+                    if whole:
+                        each.sendall(sent)
                 each.setblocking(False)
                 with contextlib.suppress(BlockingIOError):
-                    each.send(sent)
-            until = time.monotonic() + HALT_SECONDS
+                    each.send(b"" if whole else sent)
+            until = time.monotonic() + (SLOW_SECONDS if slow else HALT_SECONDS)
             while time.monotonic() < until:
                 for each in sockets if again else ():
                     with contextlib.suppress(OSError):
@@ -180,8 +196,13 @@ GENTLE: dict[str, Callable[[Stand], None]] = {
     "a Python model's process halted for 3 s": halt(lambda stand: stand.stub),
     "the facade halted for 3 s": halt(lambda stand: stand.facade),
     "1,000 idle connections": connections(1000, b""),
-    "200 connections with half a request": connections(200, b"POST /v1/embeddings HTTP/1.1\r\nhost: x\r\nconte"),
-    "200 clients that send a byte in 100 ms": connections(200, _request(b"{", 10_000), b" "),
+    "200 connections with half a request": connections(
+        200, b"POST /v1/embeddings HTTP/1.1\r\nhost: x\r\nconte", slow=True
+    ),
+    "200 clients that send a byte in 100 ms": connections(200, _request(b"{", 10_000), b" ", slow=True),
+    "20 lists of 16 MB without their last byte": connections(
+        20, _request(b" " * (LONGEST_LIST - 1), LONGEST_LIST), slow=True, whole=True
+    ),
     "50 clients that ask for lists and never read": connections(50, 4 * _request(json.dumps(LIST).encode())),
 }
 FAULTS: dict[str, Callable[[Stand], None]] = {

@@ -8,11 +8,14 @@ import shutil
 import socket
 import subprocess
 import threading
+import time
 
 import aiohttp
 import pytest
 import uvicorn
+from trident_api import body
 from trident_api.app import create_app
+from trident_api.connections import PatientProtocol
 from trident_api.draining import ReadToTheEnd
 from trident_api.settings import ApiSettings
 from trident_client import AsyncTridentClient
@@ -42,7 +45,8 @@ def serve(transport):
         def start(**settings):
             listener = running.enter_context(socket.create_server(("127.0.0.1", 0)))
             app = create_app(ApiSettings(**settings), lambda chosen: AsyncTridentClient(transport=transport))
-            server = uvicorn.Server(uvicorn.Config(app, log_level="error"))
+            options = {"http": PatientProtocol, "timeout_keep_alive": app.state.settings.keep_alive}
+            server = uvicorn.Server(uvicorn.Config(app, log_level="error", **options))
             thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
             thread.start()
             running.callback(thread.join)
@@ -151,3 +155,139 @@ async def test_what_is_thrown_away_is_bounded_in_bytes_and_seconds(limits, parts
 async def test_who_waits_for_leave_to_send_a_body_is_not_given_it():
     sent, read = await answer_of(ReadToTheEnd(refuse), 100, 0, [(b"expect", b"100-continue")])
     assert (len(sent), read) == (2, 0)
+
+
+@contextlib.contextmanager
+def half_sent(port, *requests):
+    """Send each on a connection of its own; give the connections."""
+    with contextlib.ExitStack() as opened:
+        connections = []
+        for each in requests:
+            connections.append(opened.enter_context(socket.create_connection(("127.0.0.1", port), timeout=60)))
+            connections[-1].sendall(each)
+        yield connections
+
+
+def rest_of(connection):
+    """Return what comes until the server closes the connection, and after how many seconds it did."""
+    began, answer = time.monotonic(), b""
+    while received := connection.recv(1 << 16):
+        answer += received
+    return answer, time.monotonic() - began
+
+
+def head(path, size, *headers):
+    return "\r\n".join([f"POST {path} HTTP/1.1", "host: x", f"content-length: {size}", *headers, "", ""]).encode()
+
+
+FORM_HEAD = "content-type: multipart/form-data; boundary=x"
+
+
+@pytest.mark.parametrize(
+    "begun",
+    [
+        head("/acceptability", 1000) + b"{",
+        head("/generate", 10),
+        head("/pred/file", 1000, FORM_HEAD) + FORM + b"a,b",
+        head("/acceptability", 1000, "content-encoding: gzip"),
+    ],
+    ids=["list", "nothing", "form", "compressed"],
+)
+def test_a_body_that_does_not_arrive_in_time_is_answered_408_and_its_connection_closed(serve, begun):
+    port = serve(body_timeout=1.0)
+    with half_sent(port, begun, begun) as (silent, dripping):
+        until = time.monotonic() + 0.8
+        while time.monotonic() < until:
+            # Of what is compressed there is no other byte that may come.
+            dripping.sendall(b"" if b"gzip" in begun else b" ")
+            time.sleep(0.1)
+        for each in (silent, dripping):
+            answer, seconds = rest_of(each)
+            assert answer.startswith(b"HTTP/1.1 408 ")
+            assert b"The body did not arrive within 1 s." in answer
+            assert b"connection: close" in answer.lower()
+            assert seconds < 8, "it has had its time"
+    assert ask(port, "/generate", b'{"passage": "x"}')[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("begun", "says"),
+    [
+        (b"", b""),
+        (b"POST /generate HTTP/1.1\r\nhost: x\r\nconte", b"HTTP/1.1 408 "),
+        (b"\r\n", b"HTTP/1.1 408 "),
+        (b"GET /health/live HTTP/1.1\r\nhost: x\r\n\r\n", b"HTTP/1.1 200 "),
+        (b"GET /health/live HTTP/1.1\r\nhost: x\r\n\r\nGET /", b"HTTP/1.1 200 "),
+    ],
+    ids=["nothing", "half a head", "blank lines", "one that is kept", "half a second head"],
+)
+def test_who_sends_no_head_is_not_waited_for(serve, monkeypatch, begun, says):
+    monkeypatch.setenv("UVICORN_TIMEOUT_KEEP_ALIVE", "2")
+    port = serve(head_timeout=1.0)
+    with half_sent(port, begun) as (connection,):
+        answer, seconds = rest_of(connection)
+    assert answer.startswith(says)
+    assert bool(answer) == bool(says)
+    assert 0.9 < seconds < 20
+    assert (b"The request's head did not arrive within 1 s." in answer) == (b"408" in says)
+
+
+def test_a_head_that_drips_is_not_waited_for_and_who_only_rests_between_requests_is(serve):
+    port = serve(head_timeout=1.0)
+    with half_sent(port, b"POST /generate HTTP/1.1\r\nx: ", b"") as (dripping, resting):
+        began = time.monotonic()
+        with contextlib.suppress(OSError):
+            while time.monotonic() < began + 20:
+                dripping.sendall(b"x")
+                time.sleep(0.1)
+        assert 0.9 < time.monotonic() - began < 15
+        for _ in range(3):
+            resting.sendall(head("/generate", 16) + b'{"passage": "x"}')
+            assert resting.recv(1 << 16).startswith(b"HTTP/1.1 200 ")
+            time.sleep(1.2)
+
+
+LIST = b'{"sentences": ["x"]}'
+
+
+def test_half_sent_bodies_hold_no_room_that_others_need(serve, monkeypatch):
+    monkeypatch.setattr(body, "SLOW_SECONDS", 1.0)
+    port = serve(max_held_bytes=1_000_000, max_held_bytes_each=1_000_000)
+    short = head("/acceptability", 100_001) + b" " * 100_000
+    with half_sent(port, *[short] * 10) as slow:
+        # For a moment they may be such as end.
+        assert ask(port, "/acceptability", LIST)[0] == 429
+        time.sleep(1.2)
+        for _ in range(20):
+            assert ask(port, "/acceptability", LIST)[0] == 200
+        # One that was small enough went, and the others may end.
+        slow[0].sendall(b" ")
+        gone = [each for each in slow if b" 408 " in peek(each)]
+        assert len(gone) == 1
+        assert b"others needed its room" in rest_of(gone[0])[0]
+    deadline = time.monotonic() + 20
+    while ask(port, "/acceptability", b" " * 900_000 + LIST)[0] != 200:
+        assert time.monotonic() < deadline, "what is gone holds room"
+
+
+def peek(connection):
+    connection.setblocking(False)
+    try:
+        return connection.recv(100, socket.MSG_PEEK)
+    except BlockingIOError:
+        return b""
+    finally:
+        connection.settimeout(60)
+
+
+def test_one_key_holds_no_room_that_anothers_needs(serve, keys_file):
+    port = serve(max_held_bytes=1_000_000, max_held_bytes_each=500_000, api_keys_file=keys_file)
+    first, second = ("authorization: Bearer first-key", "authorization: Bearer second-key")
+    short = head("/acceptability", 100_001, first) + b" " * 100_000
+    with half_sent(port, *[short] * 20):
+        time.sleep(0.5)
+        for _ in range(5):
+            assert ask(port, "/acceptability", b" " * 200_000 + LIST, second)[0] == 200
+        status, content = ask(port, "/acceptability", b" " * 100_000 + LIST, first)
+        assert status == 429
+        assert "one key, or address, hold 500000 bytes" in content["detail"]

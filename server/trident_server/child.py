@@ -15,6 +15,7 @@ from trident_server.errors import ServerDiedError, ServerStartError
 from trident_server.log import MOST_LINES, read_tail
 from trident_server.ports import ask_ready
 from trident_server.settings import reachable
+from trident_server.stubs import HALTED_SECONDS, is_halted
 from trident_server.supervised import SupervisedProcess, describe_exit, former
 
 POLL_SECONDS = 0.05
@@ -67,6 +68,7 @@ class ChildServer(abc.ABC):
         self._process: SupervisedProcess | None = None
         # How long the log was when the server was ready: what is before it explains no death.
         self._log_at_ready = 0
+        self._halted_since: float | None = None
 
     @abc.abstractmethod
     def _prepare(self) -> Launch:
@@ -118,7 +120,7 @@ class ChildServer(abc.ABC):
             grace=self._stop_grace,
             shm_prefix=launch.shm_prefix,
         )
-        self._log_at_ready = 0
+        self._log_at_ready, self._halted_since = 0, None
         try:
             self._wait_until_ready(self._process)
             self._log_at_ready = self.log_file.stat().st_size if self.log_file.exists() else 0
@@ -132,9 +134,17 @@ class ChildServer(abc.ABC):
             self._process.stop()
 
     def check(self) -> None:
-        """Raise ServerDiedError, with the reason from the log, when the server does not run any more."""
-        if self._process is not None and (status := self._process.poll()) is not None:
+        """Raise ServerDiedError, with the reason from the log, when the server does not run any more, or is halted."""
+        if self._process is None:
+            return
+        if (status := self._process.poll()) is not None:
             raise ServerDiedError(self._explain(f"{self.NAME} {describe_exit(status)}."))
+        if not is_halted(self._process.pid):
+            self._halted_since = None
+        elif self._halted_since is None:
+            self._halted_since = time.monotonic()
+        elif time.monotonic() - self._halted_since >= HALTED_SECONDS:
+            raise ServerDiedError(f"{self.NAME} is halted (process {self._process.pid}).")
 
     def _wait_until_ready(self, process: SupervisedProcess) -> None:
         deadline = time.monotonic() + self._ready_timeout

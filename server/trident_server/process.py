@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from trident_server.answering import Answering
 from trident_server.assembly import assemble_backends, check_path
 from trident_server.child import ChildServer, Launch
 from trident_server.compilation import find_toolchain
@@ -70,6 +71,8 @@ class TritonProcess(ChildServer):
         is_changing: whether models are being exchanged there, and their processes end for that.
         tls: the files with which gRPC takes TLS, and nothing else. Triton's HTTP server knows no TLS.
         extra_args: further tritonserver arguments.
+        patience: seconds for which a model, or Triton itself, may finish nothing while it is asked, before
+            :meth:`check` takes it for dead; 0 for any time.
         on_model_loaded: called with each model's name as Triton reports it loaded.
 
     Raises:
@@ -104,6 +107,7 @@ class TritonProcess(ChildServer):
         is_changing: Callable[[], bool] = lambda: False,
         tls: Tls | None = None,
         extra_args: Sequence[str] = (),
+        patience: float = 0.0,
         on_model_loaded: Callable[[str], None] = lambda name: None,
     ) -> None:
         named = {"http_port": http_port, "grpc_port": grpc_port, "metrics_port": metrics_port}
@@ -134,6 +138,8 @@ class TritonProcess(ChildServer):
         self._on_model_loaded = on_model_loaded
         self._stubs = Stubs(STUB_GRACE_SECONDS)
         self._changed = False
+        port = self.ports["http_port"]
+        self._answering = Answering(reachable(self._host), port, patience) if patience else None
         address = reachable(host)
         self.http_url = f"{reachable(self._host)}:{self.ports['http_port']}"
         self.grpc_url = f"{address}:{self.ports['grpc_port']}"
@@ -177,9 +183,9 @@ class TritonProcess(ChildServer):
         self._follow_stubs()
 
     def check(self) -> None:
-        """Raise ServerDiedError, with the reason, when Triton or a Python model's process does not run any more.
+        """Raise ServerDiedError, with the reason, when Triton, or a Python model's process, runs no more or hangs.
 
-        Triton itself does not notice the latter: it says that it is ready, and every request of the model fails.
+        Triton itself notices nothing of its models: it says that it is ready, and every request of the model fails.
         """
         super().check()
         if self._is_changing():
@@ -190,11 +196,15 @@ class TritonProcess(ChildServer):
         # When Triton is killed, they end with it, and before its supervisor tells.
         if (reason := self._stubs.ended()) is not None and runs(self.pid):
             raise ServerDiedError(reason)
+        if self._answering is not None and (reason := self._answering.hanging()) is not None:
+            raise ServerDiedError(reason)
 
     def _follow_stubs(self) -> None:
         self._changed = False
         self._stubs = Stubs(grace=0.0)
         self._stubs.follow(self.pid)
+        if self._answering is not None:
+            self._answering.close()
 
     def _reasons(self, log: list[str]) -> list[str]:
         return failure_reasons(log)

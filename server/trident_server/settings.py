@@ -87,6 +87,12 @@ class ServerSettings(BaseSettings):
         ge=0,
         description="Triton or the facade is started again when it dies, each so often before all is stopped.",
     )
+    hang_timeout: float = Field(
+        60.0,
+        ge=0,
+        description="When a model, or Triton, finishes nothing for so many seconds while it is asked, it is started "
+        "again; 0: never.",
+    )
     triton_only: bool = Field(False, description="The facade is not started.")
     shared_memory: bool = Field(
         False,

@@ -97,6 +97,7 @@ def _run(settings: ServerSettings, console: Console) -> None:
             isolated=settings.isolated,
             backends=settings.backends,
             tls=settings.tls,
+            patience=settings.hang_timeout,
             extra_args=[
                 f"--log-verbose={settings.log_verbose}",
                 *trace_arguments(settings.otlp_endpoint),

@@ -62,6 +62,14 @@ def runs(pid: int) -> bool:
         return False
 
 
+def is_halted(pid: int) -> bool:
+    """Say whether a process is halted (SIGSTOP)."""
+    try:
+        return _state(psutil.Process(pid)) == "is halted"
+    except psutil.NoSuchProcess:
+        return False
+
+
 def _state(process: psutil.Process) -> str | None:
     """Return what keeps a process from running, None where nothing does."""
     try:

@@ -25,8 +25,11 @@ import triton_python_backend_utils as pb_utils
 class TritonPythonModel:
     def execute(self, requests):
         time.sleep(SECONDS)
-        if any(pb_utils.get_input_tensor_by_name(each, "TEXT").as_numpy()[0, 0] == b"slow" for each in requests):
+        firsts = {pb_utils.get_input_tensor_by_name(each, "TEXT").as_numpy()[0, 0] for each in requests}
+        if b"slow" in firsts:
             time.sleep(3)
+        if b"for ever" in firsts:
+            time.sleep(1_000_000)
         responses = []
         for request in requests:
             texts = pb_utils.get_input_tensor_by_name(request, "TEXT").as_numpy()
@@ -47,7 +50,8 @@ def write_toy_acceptability(
     Args:
         repository: a folder, which need not exist yet.
         name: of the model.
-        seconds: that it takes for what it is given at a time; three more with a text "slow".
+        seconds: that it takes for what it is given at a time; three more with a text "slow", and without end with one
+            "for ever".
         divisor: of the lengths, 100 where answers are to look like probabilities.
         scheduling: what its configuration says of that.
     """

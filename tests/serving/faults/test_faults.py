@@ -40,7 +40,9 @@ def stand(tmp_path_factory, share_backends):
     # As few files as many systems let a process open.
     few = ["sh", "-c", 'ulimit -Sn 512 && exec "$@"', "sh"]
     repository = write_toy_acceptability(folder / "models", seconds=0.02, divisor=100, scheduling=SCHEDULING)
-    with Stand(repository, share_backends(folder / "run"), ["--models=cola"], wrapper=few) as stand:
+    # What is counted here is what is asked here.
+    options = ["--models=cola", "--hang-timeout=0"]
+    with Stand(repository, share_backends(folder / "run"), options, wrapper=few) as stand:
         yield stand
 
 
@@ -90,6 +92,42 @@ def test_what_ended_was_told_by_its_name(stand):
     assert "The process of the Python model 'cola' ended" in said
     assert "The facade was killed by SIGKILL." in said
     assert said.count("is ready again.") == len(SHORT)
+
+
+def test_a_model_that_hangs_is_told_by_its_name_and_all_is_started_again(tmp_path, share_backends, monkeypatch):
+    monkeypatch.setenv("TRIDENT_READ_TIMEOUT", "5")
+    repository = write_toy_acceptability(tmp_path / "models", divisor=100)
+    options = ["--models=cola", "--hang-timeout=8"]
+    with Stand(repository, share_backends(tmp_path / "run"), options) as stand:
+
+        def ask(text):
+            return httpx.post(f"{stand.url}/generate", json={"passage": text}, timeout=60, trust_env=False).status_code
+
+        # Not for having nothing to do, nor for something that takes long.
+        quiet_until = time.monotonic() + 14
+        while time.monotonic() < quiet_until:
+            assert ask("slow") == 200
+        assert ask("x") == 200
+        said = len(stand.said)
+        assert ask("for ever") == 504
+        assert wait_for(lambda: "is ready again." in "".join(stand.said[said:]), 120)
+        assert "The model 'cola' has finished nothing for 8 s while it was asked.\n" in stand.said[said:]
+        assert wait_for(lambda: ask("x") == 200, 30)
+        said = len(stand.said)
+        halted = stand.triton
+        halted.suspend()
+        assert wait_for(lambda: "is ready again." in "".join(stand.said[said:]), 120)
+        # Whichever is noticed first, with so little patience.
+        reasons = (f"Triton is halted (process {halted.pid}).", "Triton has said nothing for ")
+        assert "".join(stand.said[said:]).startswith(reasons)
+        assert wait_for(lambda: ask("x") == 200, 30)
+
+
+def wait_for(condition, seconds):
+    deadline = time.monotonic() + seconds
+    while not (found := condition()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return found
 
 
 def test_lists_that_are_too_many_are_refused_with_a_time_and_leave_nothing_in_triton(stand, tmp_path):

@@ -6,6 +6,7 @@ import time
 
 import psutil
 import pytest
+from trident_server import child
 from trident_server.child import ChildServer, Launch
 from trident_server.errors import ServerDiedError, ServerStartError
 from trident_server.ports import ask_ready, free_ports
@@ -93,6 +94,21 @@ def test_who_dies_while_it_serves_is_told_with_what_it_said_since_it_was_ready(t
             time.sleep(0.01)
     log = f"The whole log: {tmp_path / 'log'} (after the next start log.1)"
     assert str(error) == f"The web server was killed by SIGKILL.\n  out of memory\n{log}"
+
+
+def test_who_is_halted_for_a_moment_goes_on_and_who_stays_so_counts_as_dead(tmp_path, monkeypatch):
+    with WebServer(tmp_path / "log") as server:
+        psutil.Process(server.pid).suspend()
+        assert death_of(server) is None
+        psutil.Process(server.pid).resume()
+        time.sleep(0.1)
+        assert death_of(server) is None
+        monkeypatch.setattr(child, "HALTED_SECONDS", 0.3)
+        psutil.Process(server.pid).suspend()
+        deadline = time.monotonic() + 120
+        while (error := death_of(server)) is None and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert str(error) == f"The web server is halted (process {server.pid})."
 
 
 def death_of(server):

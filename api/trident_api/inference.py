@@ -31,6 +31,7 @@ from trident_api.call import Call
 from trident_api.catalogue import Catalogue
 from trident_api.joining import Joiner
 from trident_api.metrics import Metrics
+from trident_api.suspects import Suspects
 
 Pairs = Sequence[tuple[str, str]]
 Values = npt.NDArray[np.float32]
@@ -122,6 +123,7 @@ class Inference:
         self._deadline = deadline
         self._threshold = threshold
         self._joining = joining
+        self.suspects = Suspects(client)
         self._tasks: dict[str, TaskInference] = {
             "cola": partial(self._numbers, client.acceptability),
             "sts": partial(self._numbers, client.similarity),
@@ -345,12 +347,19 @@ class Inference:
             model: the set of models.
             work: about how many tokens the items have; given where they are no texts.
         """
-        async with self._turn(call, task, items, work=work), self._in_time(call.queue_seconds or 0.0):
-            info = await self._catalogue.find(model, contract.ensemble_of(task)[0].name)
-            if work is None:
-                call.unread_language = unread_language(items, info.languages)
-            with self._observed(call, task), self._timed(call):
-                yield info
+        spec, ensemble = contract.ensemble_of(task)
+        began = asyncio.get_running_loop().time()
+        try:
+            async with self._turn(call, task, items, work=work), self._in_time(call.queue_seconds or 0.0):
+                info = await self._catalogue.find(model, spec.name)
+                if work is None:
+                    call.unread_language = unread_language(items, info.languages)
+                with self._observed(call, task), self._timed(call):
+                    yield info
+        except DeadlineError:
+            self.suspects.late(model, ensemble, began)
+            raise
+        self.suspects.answered(model)
 
     @asynccontextmanager
     async def _turn(

@@ -8,6 +8,7 @@ from trident_client import AsyncTridentClient, NotReadyError
 
 from trident_api import problems
 from trident_api.catalogue import Catalogue
+from trident_api.inference import Inference
 from trident_api.metrics import Metrics
 from trident_api.schemas import Health, Model, Models
 from trident_api.settings import ApiSettings
@@ -33,11 +34,14 @@ async def live() -> Health:
 @router.head("/health/ready", include_in_schema=False)
 @router.get("/health/ready", responses=problems.responses(429, 500, 502, 503, 504))
 async def ready(request: Request) -> Health:
-    """Say whether Triton answers for every model that is to be served."""
+    """Say whether Triton answers for every model that is to be served, and none lets requests run out of time."""
     client: AsyncTridentClient = request.app.state.client
     settings: ApiSettings = request.app.state.settings
     if not await client.ready(settings.models):
         raise NotReadyError("Triton's models are not ready; try again in a moment.")
+    inference: Inference = request.app.state.inference
+    if (model := await inference.suspects.hanging()) is not None:
+        raise NotReadyError(f"The set '{model}' answers nothing, though Triton calls it ready; try again in a moment.")
     return Health(status="ready")
 
 

@@ -104,12 +104,15 @@ def test_a_model_that_hangs_is_told_by_its_name_and_all_is_started_again(tmp_pat
             return httpx.post(f"{stand.url}/generate", json={"passage": text}, timeout=60, trust_env=False).status_code
 
         # Not for having nothing to do, nor for something that takes long.
-        quiet_until = time.monotonic() + 14
+        quiet_until = time.monotonic() + 10
         while time.monotonic() < quiet_until:
             assert ask("slow") == 200
         assert ask("x") == 200
         said = len(stand.said)
         assert ask("for ever") == 504
+        ready = httpx.get(f"{stand.url}/health/ready", timeout=10, trust_env=False)
+        assert ready.status_code == 503
+        assert "The set 'cola' answers nothing" in ready.json()["detail"]
         assert wait_for(lambda: "is ready again." in "".join(stand.said[said:]), 120)
         assert "The model 'cola' has finished nothing for 8 s while it was asked.\n" in stand.said[said:]
         assert wait_for(lambda: ask("x") == 200, 30)

@@ -7,13 +7,13 @@ from collections.abc import AsyncIterator, Iterator
 
 import httpx
 import pytest
-from trident_api import openai_endpoints
+from trident_api import openai_endpoints, suspects
 from trident_api.admission import Admission, Kind
 from trident_api.app import create_app
 from trident_api.inference import GIANT_WORK, LARGE_WORK, kind_of
 from trident_api.settings import ApiSettings
 from trident_api.throughput import ENOUGH_ENDED
-from trident_client import AsyncFakeTransport, AsyncTridentClient, OverloadedError, Retry, TransportError
+from trident_client import AsyncFakeTransport, AsyncTridentClient, OverloadedError, Retry, TransportError, contract
 
 PASSAGE = {"passage": "I are a boy"}
 
@@ -381,3 +381,32 @@ async def test_a_queue_that_is_full_because_triton_is_away_is_a_503(http, transp
     assert refused.json()["detail"].startswith("Triton is away")
     back.set()
     assert (await waiting).status_code == 200
+
+
+@pytest.mark.parametrize("app", [{"deadline": 0.5}], indirect=True)
+async def test_a_set_that_answers_nothing_in_time_is_named_by_readiness_until_it_answers(http, transport, monkeypatch):
+    monkeypatch.setattr(suspects, "PATIENCE", 0.1)
+    transport.go.set()
+    assert (await http.post("/generate", json=PASSAGE)).status_code == 200
+    transport.go.clear()
+    assert (await http.post("/generate", json=PASSAGE)).status_code == 504
+    for _ in range(3):
+        ready = await http.get("/health/ready")
+        assert (ready.status_code, ready.headers["retry-after"]) == (503, "1")
+        assert ready.json()["detail"].startswith("The set 'cola' answers nothing, though Triton calls it ready")
+    assert transport.held == 1, "one question at a time"
+    assert transport.waiting[0].inputs["TEXT"].shape == (1, 1)
+    assert (await http.get("/health/live")).status_code == 200
+    transport.go.set()
+    await until(lambda: not transport.held)
+    assert (await http.get("/health/ready")).status_code == 200
+
+
+@pytest.mark.parametrize("app", [{"deadline": 0.5, "max_concurrent": 1}], indirect=True)
+async def test_a_set_that_answers_others_meanwhile_is_not_suspected(http, transport, app):
+    inference = app.state.inference
+    now = asyncio.get_running_loop().time()
+    inference.suspects.answered("cola")
+    inference.suspects.late("cola", contract.COLA.main, now - 30.0)
+    assert (await http.get("/health/ready")).status_code == 200
+    assert transport.held == 0

@@ -94,6 +94,8 @@ def _stop(group: int, wake: int, grace: float) -> int:
     deadline = time.monotonic() + grace
     if not _has_ended(group):
         os.kill(group, signal.SIGTERM)
+        # Who is halted heeds nothing until it goes on.
+        os.killpg(group, signal.SIGCONT)
     while not _has_ended(group) and (left := deadline - time.monotonic()) > 0:
         select.select([wake], [], [], left)
         with contextlib.suppress(BlockingIOError):

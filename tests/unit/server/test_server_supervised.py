@@ -23,6 +23,8 @@ grandchild = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60
 open(f"/dev/shm/{sys.argv[1]}region", "w").close()
 if "stubborn" in sys.argv:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+if "tidy" in sys.argv:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(5))
 print(grandchild.pid, flush=True)
 if "exits" in sys.argv:
     sys.exit(7)
@@ -93,6 +95,15 @@ def test_a_child_that_ignores_sigterm_is_killed_after_its_grace(start):
     server.process.stop()
     assert 0.5 <= time.monotonic() - asked < 30
     assert describe_exit(server.process.poll()) == "was killed by SIGKILL"
+    assert server.has_left_nothing()
+
+
+def test_a_child_that_is_halted_is_stopped_as_any_other(start):
+    server = start("tidy", grace=20.0)
+    for each in (server.process.pid, server.grandchild):
+        os.kill(each, signal.SIGSTOP)
+    server.process.stop()
+    assert describe_exit(server.process.poll()) == "exited with status 5"
     assert server.has_left_nothing()
 
 

@@ -2,7 +2,9 @@
 
 import asyncio
 import inspect
+import itertools
 import json
+import time
 from collections.abc import AsyncIterator, Iterator
 
 import httpx
@@ -410,3 +412,26 @@ async def test_a_set_that_answers_others_meanwhile_is_not_suspected(http, transp
     inference.suspects.late("cola", contract.COLA.main, now - 30.0)
     assert (await http.get("/health/ready")).status_code == 200
     assert transport.held == 0
+
+
+@pytest.mark.parametrize("app", [{"deadline": 1.0, "max_concurrent": 1, "max_waiting": 1}], indirect=True)
+async def test_a_clock_that_is_set_back_an_hour_at_each_look_changes_nothing(http, transport, monkeypatch):
+    looks = itertools.count()
+    monkeypatch.setattr(time, "time", lambda: 1e9 - 3600.0 * next(looks))
+    monkeypatch.setattr(time, "time_ns", lambda: int(1e9 * time.time()))
+    asked = [asyncio.create_task(http.post("/generate", json=PASSAGE)) for _ in range(3)]
+    await until(lambda: any(task.done() for task in asked))
+    transport.go.set()
+    answers = await asyncio.gather(*asked)
+    assert sorted(answer.status_code for answer in answers) == [200, 200, 429]
+    assert [each.headers["retry-after"] for each in answers if each.status_code == 429] == ["1"]
+    times = [each.headers[name] for each in answers if each.is_success for name in ("x-queue-time", "x-inference-time")]
+    assert all(0 <= float(each) < 1000 for each in times)
+    transport.go.clear()
+    began = time.monotonic()
+    assert (await http.post("/generate", json=PASSAGE)).status_code == 504
+    assert 1.0 <= time.monotonic() - began < 20
+    assert (await http.get("/health/ready")).status_code == 503
+    transport.go.set()
+    assert (await http.post("/generate", json=PASSAGE)).status_code == 200
+    assert (await http.get("/health/ready")).status_code == 200

@@ -279,10 +279,11 @@ def field_problems(details: Sequence[Mapping[str, Any]], where: str = "") -> lis
 
 
 def _explained(message: str) -> str:
+    message = message.removeprefix("Value error, ")
     # Of a form with a text in the file's place.
     if message.startswith("Expected UploadFile"):
-        return "must be an uploaded file with a name"
-    return message.removeprefix("Value error, ")
+        return "must be an uploaded file with a name, as `curl -F file=@pairs.csv` sends it"
+    return message
 
 
 def _path(location: Sequence[int | str]) -> str:

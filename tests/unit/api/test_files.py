@@ -246,11 +246,19 @@ def test_a_text_that_no_model_takes_is_refused_with_its_row(api, transport, name
     assert transport.requests == []
 
 
+@pytest.mark.parametrize("file", [(None, "text, no file"), ("", "a file without a name")])
+def test_a_text_in_the_files_place_is_told_what_is_accepted(api, transport, file):
+    for sent in ({"files": {"file": file}}, {"data": {"file": file[1]}}):
+        answer = api.post("/pred/file", **sent)
+        said = "must be an uploaded file with a name, as `curl -F file=@pairs.csv` sends it"
+        assert (answer.status_code, answer.json()["errors"]) == (422, [{"field": "file", "detail": said}])
+    assert transport.requests == []
+
+
 @pytest.mark.parametrize(
     "request_options",
     [
         {"files": {"other": ("a.json", b"{}")}},
-        {"data": {"file": "text, no file"}},
         {"json": {"results": []}},
         {"content": b"", "headers": {"content-type": "multipart/form-data"}},
         {"content": b"no boundary in here", "headers": {"content-type": "multipart/form-data; boundary=x"}},

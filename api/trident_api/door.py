@@ -16,7 +16,7 @@ from trident_api.inference import BYTES_PER_TOKEN, LARGE_WORK, Inference
 from trident_api.problems import upstream
 
 #: Where each text of a body is read once, so that its length tells what there is to do at most.
-PATHS = frozenset({"/acceptability", "/embed", "/generate", "/pred/sentences", "/qa", "/v1/embeddings"})
+PATHS = frozenset({"/acceptability", "/embed", "/generate", "/pred/sentences", "/qa", "/tokenize", "/v1/embeddings"})
 
 
 class Door:

@@ -42,7 +42,7 @@ from trident_api.schemas import Answer, rows_of
 from trident_api.settings import ApiSettings
 
 #: Paths that take many texts.
-LISTS = ("/", "/predict", "/rerank", "/v1/rerank", "/v2/rerank")
+LISTS = ("/", "/predict", "/rerank", "/v1/rerank", "/v2/rerank", "/tokenize", "/decode")
 #: What CoLA's 0 and 1 mean.
 LABELS = ("unacceptable", "acceptable")
 INFERENCE_ERRORS = problems.responses(413, 415, 422, 429, 500, 502, 503, 504)

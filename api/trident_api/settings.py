@@ -47,7 +47,12 @@ class ApiSettings(BaseSettings):
         "passages wait while their deadline allows.",
     )
     file_concurrency: int = Field(4, ge=1, le=64, description="Batches of one file that are with Triton at once.")
-    max_body_bytes: int = Field(1_000_000, ge=1, description="Longest request body that is read, where it is no list.")
+    max_body_bytes: int = Field(
+        13_000_000,
+        ge=1,
+        description="Longest request body that is read, where it is no list: two texts of the most bytes fit, also "
+        "where each character is written as \\uXXXX.",
+    )
     max_list_bytes: int = Field(
         16_000_000,
         ge=1,

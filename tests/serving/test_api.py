@@ -46,7 +46,7 @@ def test_generate_and_pred_agree(api):
         (b'{"sentence_1": "a"}', 422, "Field required"),
         (b'{"sentence_1": 7, "sentence_2": "b"}', 422, "valid string"),
         (b'{"sentence_1": "\xff", "sentence_2": "b"}', 422, "UTF-8"),
-        (b'{"sentence_1": "' + b"a" * 1_000_000 + b'", "sentence_2": "b"}', 413, "1000000 bytes"),
+        (b'{"sentence_1": "' + b"a" * 13_000_000 + b'", "sentence_2": "b"}', 413, "13000000 bytes"),
     ],
     ids=["empty", "missing", "number", "invalid UTF-8", "1 MB"],
 )

@@ -23,6 +23,26 @@ def test_as_many_inputs_as_openai_takes_fit_with_a_thousand_characters_each(api,
     assert len(answer.json()["data"]) == 2048
 
 
+LONGEST = "가" * 333_333
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/tokenize", {"inputs": TEXTS}),
+        ("/decode", {"ids": [[999] * 300] * 2048}),
+        ("/generate", {"passage": LONGEST}),
+        ("/generate", {"question": "어디?", "context": LONGEST}),
+        ("/pred/sentences", {"sentence_1": LONGEST, "sentence_2": LONGEST}),
+        ("/pred/sentences", {"sentence_1": "x" * 1_000_000, "sentence_2": "x" * 1_000_000}),
+    ],
+)
+@pytest.mark.parametrize("ascii_only", [False, True], ids=["ko", "escaped"])
+def test_what_is_taken_fits_however_it_is_written(api, path, body, ascii_only):
+    answer = api.post(path, content=json.dumps(body, ensure_ascii=ascii_only).encode())
+    assert answer.status_code == 200, answer.text[:200]
+
+
 @pytest.mark.parametrize(
     ("path", "limit"),
     [("/generate", 1000), ("/pred/sentences/", 1000), ("/qa", 2000), (EMBEDDINGS, 2000), ("/predict/cola/", 2000)],

@@ -108,12 +108,44 @@ def test_one_input_has_one_output_and_many_have_many(client):
 
 @pytest.mark.parametrize("handled", [False, True])
 @pytest.mark.parametrize("question", ["Who?", ["Who?"]])
-def test_an_answer_may_be_missing_where_that_is_handled(client, question, handled):
+@pytest.mark.parametrize("when_made", [False, True])
+def test_an_answer_may_be_missing_where_that_is_handled(client, question, handled, when_made):
     context = "a b" if isinstance(question, str) else ["a b"]
     options = {"handle_impossible_answer": True} if handled else {}
-    pipeline("question-answering", client)(question=question, context=context, **options)
+    ask = pipeline("question-answering", client, **(options if when_made else {}))
+    ask(question=question, context=context, **({} if when_made else options))
     sent = client._sender._transports["transport"].requests[-1].inputs
     assert ("NO_ANSWER" in sent) == (not handled)
+
+
+@pytest.mark.parametrize("when_made", [False, True])
+def test_so_many_answers_of_so_many_tokens_come_whenever_that_is_said(client, when_made):
+    transport = client._sender._transports["transport"]
+    # As transformers' own takes it, and the server cuts windows in its own way.
+    options = {"top_k": 2, "max_answer_len": 7, "doc_stride": 64}
+    ask = pipeline("question-answering", client, **(options if when_made else {}))
+    given = {} if when_made else options
+    span = {"answer": "Mary", "score": 0.5, "start": 0, "end": 4}
+    assert ask(question="Who?", context="Mary ran", **given) == [span]
+    assert ask(question=["Who?"], context=["Mary ran"], **given) == [[span]]
+    sent = transport.requests[-1].inputs
+    assert (sent["TOP_K"].tolist(), sent["MAX_ANSWER_TOKENS"].tolist()) == ([[2]], [[7]])
+    # What a call says goes before what was said when the pipeline was made.
+    assert ask(question="Who?", context="Mary ran", top_k=1) == span
+
+
+@pytest.mark.parametrize("when_made", [False, True])
+def test_so_many_labels_come_whenever_that_is_said(client, when_made):
+    def classify(text, **options):
+        made = pipeline("text-classification", client, **(options if when_made else {}))
+        return made(text, **({} if when_made else options))
+
+    likely, unlikely = {"label": "LABEL_1", "score": 0.75}, {"label": "LABEL_0", "score": 0.25}
+    assert classify("good", top_k=None) == classify("good", top_k=2) == [likely, unlikely]
+    assert classify(["good"], top_k=1) == [[likely]]
+    compare = pipeline("sentence-similarity", client, **({"truncate": "left"} if when_made else {}))
+    compare([("a", "b")], **({} if when_made else {"truncate": "left"}))
+    assert "TRUNCATE_LEFT" in client._sender._transports["transport"].requests[-1].inputs
 
 
 def test_model_and_threshold_are_chosen(client):
@@ -137,6 +169,10 @@ def test_a_classifier_gives_its_own_labels(client):
     assert [each["label"] for each in classify(["b" * 50, {"text": "a"}])] == ["long", "short"]
     assert classify({"text": "b" * 50, "text_pair": "c"})["label"] == "long"
     assert transport.requests[-1].inputs["TEXT_2"].tolist() == [[b"c"]]
+    assert [each["label"] for each in classify("b" * 50, top_k=None)] == ["long", "short", "odd"]
+    assert [len(each) for each in classify(["a", "b"], top_k=2)] == [2, 2]
+    transport._answer = lambda request: {"LOGITS": 10 * scores(request)["SCORES"]}
+    assert classify("a", function_to_apply="none") == {"label": "short", "score": pytest.approx(4.0)}
     with pytest.raises(ValueError, match="a threshold is for sets of the task cola"):
         pipeline("text-classification", client, model="topics", threshold=0.5)("a")
 
@@ -156,8 +192,24 @@ def test_truncation_that_was_asked_for_is_not_warned_of(client):
         (lambda client: pipeline("translation", client), "task must be text-classification"),
         (lambda client: pipeline("text-classification", client, threshold=2), "threshold must be"),
         (lambda client: pipeline("question-answering", client)(question="a", context=["b"]), "must be two strings"),
+        (lambda client: pipeline("question-answering", client, top_k=0), "top_k must be a whole number of 1 or more"),
+        (lambda client: pipeline("question-answering", client)(question="a", context="b", max_answer_len=0),
+         "max_answer_len must be a whole number"),
+        (lambda client: pipeline("text-classification", client, top_k=0), "top_k must be a whole number of 1 or more"),
+        (lambda client: pipeline("text-classification", client, function_to_apply="sigmoid"), "must be 'none'"),
+        (lambda client: pipeline("text-classification", client)("a", function_to_apply="none"), "for classifiers"),
     ],
-)
+)  # fmt: skip
 def test_what_cannot_be_done_is_refused(client, make, message):
     with pytest.raises(ValueError, match=message):
         make(client)
+
+
+@pytest.mark.parametrize("task", ["text-classification", "sentence-similarity", "question-answering"])
+def test_an_option_that_is_none_is_named_with_those_that_are(client, task):
+    message = f"takes no topk; accepted are {', '.join(type(pipeline(task, client)).accepted)}"
+    with pytest.raises(TypeError, match=message):
+        pipeline(task, client, topk=2)
+    given = {"question": "a", "context": "b"} if task == "question-answering" else {"inputs": [("a", "b")]}
+    with pytest.raises(TypeError, match=message):
+        pipeline(task, client)(**given, topk=2)

@@ -116,13 +116,27 @@ class ColumnTask(ABC):
 
 
 class Acceptability(ColumnTask):
-    """``sentence`` to ``probability``, float32; see :class:`ColumnTask`."""
+    """``sentence`` to ``probability``, float32.
+
+    Args:
+        url: as all others but the next, see :class:`ColumnTask`.
+        truncate: which end a sentence loses that is too long, ``right`` or ``left``; ``error`` refuses its row.
+        settings: the others.
+    """
 
     task, ensemble = contract.COLA, contract.COLA.main
     types: ClassVar = {"probability": pa.float32()}
 
+    def __init__(
+        self, url: str | Sequence[str] | None = None, *, truncate: Truncate = "right", **settings: Any
+    ) -> None:
+        super().__init__(url, **settings)
+        self.truncate: Truncate = truncate
+
     def _stream(self, items: Iterable[Any], on_bad_item: OnBadItem) -> Iterator[Any]:
-        return self.client.stream_acceptability(items, model=self.model, on_bad_item=on_bad_item)
+        return self.client.stream_acceptability(
+            items, model=self.model, on_bad_item=on_bad_item, truncate=self.truncate
+        )
 
     def _arrays(self, values: list[Any], taken: Flags) -> dict[str, pa.Array]:
         return {"probability": pa.array(np.array(values, np.float32), mask=~taken)}

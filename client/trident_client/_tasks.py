@@ -173,7 +173,11 @@ class _Ensemble:
         if truncate not in get_args(Truncate):
             raise BadInputError(f"truncate must be {', '.join(get_args(Truncate))}, got {truncate!r}", self.model)
         # Only what is not the model's own way is sent: it may have been exported before there was the input.
-        self.numbers = _numbers(self.ensemble, self.model, {"truncate_left": 1 if truncate == "left" else None})
+        if truncate == "left":
+            if all(each.field != "truncate_left" for each in self.ensemble.numbers):
+                reason = f"must be right or error, got 'left': {self.ensemble.name} cuts no beginnings"
+                raise BadInputError(f"truncate {reason}", self.model, field="truncate", reason=reason)
+            self.numbers |= _numbers(self.ensemble, self.model, {"truncate_left": 1})
         self.refuses_truncated = truncate == "error"
 
     def _check_texts(self, items: Sequence[Any], start: int) -> None:
@@ -228,8 +232,9 @@ class _Scores(_Ensemble):
 class Acceptability(_Scores):
     """Sentences to probabilities that they are acceptable: float32 ``[n]``, 0..1."""
 
-    def __init__(self, model: str = contract.COLA.name) -> None:
+    def __init__(self, model: str = contract.COLA.name, *, truncate: Truncate = "right") -> None:
         super().__init__(contract.COLA.main, model)
+        self._truncate(truncate)
 
 
 class Similarity(_Scores):
@@ -246,10 +251,14 @@ class Relevance(_Scores):
     Args:
         model: the set of models that is asked.
         raw_scores: whether logits are wanted.
+        truncate: what becomes of a pair that is too long.
     """
 
-    def __init__(self, model: str = contract.RERANK.name, *, raw_scores: bool = False) -> None:
+    def __init__(
+        self, model: str = contract.RERANK.name, *, raw_scores: bool = False, truncate: Truncate = "right"
+    ) -> None:
         super().__init__(contract.RERANK.main, model)
+        self._truncate(truncate)
         self._answer = _scored_by(self.ensemble, raw_scores)
 
     @property
@@ -304,13 +313,17 @@ class Labels(_Lists):
     Args:
         model: the set of models that is asked.
         raw_scores: whether logits are wanted.
+        truncate: what becomes of a text, or a pair, that is too long.
 
     Attributes:
         labels: the model's, in the order of its scores; set before the first answer is read.
     """
 
-    def __init__(self, model: str = contract.CLASSIFY.name, *, raw_scores: bool = False) -> None:
+    def __init__(
+        self, model: str = contract.CLASSIFY.name, *, raw_scores: bool = False, truncate: Truncate = "right"
+    ) -> None:
         super().__init__(contract.CLASSIFY.main, model)
+        self._truncate(truncate)
         self._answer = _scored_by(self.ensemble, raw_scores)
         self.labels: tuple[str, ...] = ()
 
@@ -387,9 +400,10 @@ class Prediction(_Lists):
         model: the set of models that is asked; the task's own when None.
         numbers: further inputs, by their fields.
         count_tokens: whether tokens are counted, where the ensemble does.
+        truncate: what becomes of an item that is too long.
 
     Raises:
-        BadInputError: there is no such ensemble, or it takes no such number.
+        BadInputError: there is no such ensemble, or it takes no such number, or cuts no beginnings.
     """
 
     def __init__(
@@ -399,6 +413,7 @@ class Prediction(_Lists):
         numbers: Mapping[str, int | None] | None = None,
         *,
         count_tokens: bool = False,
+        truncate: Truncate = "right",
     ) -> None:
         try:
             task, ensemble = contract.ensemble_of(name)
@@ -407,6 +422,7 @@ class Prediction(_Lists):
             raise BadInputError(f"there is no task {name!r}; there are {known}") from None
         super().__init__(ensemble, model or task.name)
         self.numbers = _numbers(ensemble, self.model, numbers or {})
+        self._truncate(truncate)
         self.counts = ensemble.counts if count_tokens else ()
 
     @property

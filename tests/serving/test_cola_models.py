@@ -67,6 +67,18 @@ def test_what_the_model_does_not_see_is_told(client, api):
     assert "x-truncated" not in api.post("/generate", json={"passage": "Short."}).headers
 
 
+def test_a_long_sentence_loses_the_end_that_is_said_or_is_refused(client, api):
+    good, bad = "I am a boy. " * 60, "Boy a am I the. " * 60
+    ends = {"right": good, "left": bad}
+    told = {"on_truncation": lambda truncated: None}
+    read = {each: client.acceptability([good + bad], truncate=each, **told)[0] for each in ends}
+    alone = {each: client.acceptability([text], **told)[0] for each, text in ends.items()}
+    assert read == pytest.approx(alone, abs=0.05)
+    assert abs(read["right"] - read["left"]) > 0.1, "both ends are alike: the test says nothing"
+    with pytest.raises(BadInputError, match="is longer than the model takes"):
+        client.acceptability([good + bad], truncate="error")
+
+
 def test_text_of_nothing_that_the_vocabulary_knows_is_refused_with_its_place(client):
     with pytest.raises(BadInputError, match=r"sentences\[1\].* has nothing that the vocabulary can read"):
         client.acceptability(["Fine.", "🙂"])

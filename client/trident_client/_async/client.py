@@ -134,6 +134,7 @@ class AsyncTridentClient:
         model: str = contract.COLA.name,
         on_truncation: _tasks.OnTruncation = _tasks.warn_of_truncation,
         on_unknown: _tasks.OnUnknown = _tasks.warn_of_unknown,
+        truncate: _tasks.Truncate = "right",
     ) -> npt.NDArray[np.float32]:
         """Return each sentence's probability of being grammatically acceptable, float32 ``[n]``, 0 to 1.
 
@@ -142,8 +143,9 @@ class AsyncTridentClient:
             model: the set of models that judges, as :meth:`models` lists them.
             on_truncation: called with the indices of sentences longer than the model takes; warns by default.
             on_unknown: the same of those with words or symbols that the vocabulary cannot read.
+            truncate: which end a sentence loses that is too long, or ``error``; see :meth:`embed`.
         """
-        return await self._list(_tasks.Acceptability(model), sentences, on_truncation, on_unknown)
+        return await self._list(_tasks.Acceptability(model, truncate=truncate), sentences, on_truncation, on_unknown)
 
     async def answer(
         self,
@@ -214,6 +216,7 @@ class AsyncTridentClient:
         raw_scores: bool = False,
         on_truncation: _tasks.OnTruncation = _tasks.warn_of_truncation,
         on_unknown: _tasks.OnUnknown = _tasks.warn_of_unknown,
+        truncate: _tasks.Truncate = "right",
     ) -> list[list[Label]]:
         """Return all labels of a classifier for each text, or pair of texts, with their scores, the best first.
 
@@ -226,8 +229,11 @@ class AsyncTridentClient:
             raw_scores: logits in place of probabilities.
             on_truncation: called with the indices of texts longer than the model takes; warns by default.
             on_unknown: the same of those with words or symbols that the vocabulary cannot read.
+            truncate: which end a text loses that is too long, or ``error``, see :meth:`embed`; of a pair both do,
+                the longer first.
         """
-        return await self._list(_tasks.Labels(model, raw_scores=raw_scores), texts, on_truncation, on_unknown)
+        task = _tasks.Labels(model, raw_scores=raw_scores, truncate=truncate)
+        return await self._list(task, texts, on_truncation, on_unknown)
 
     async def embed(
         self,
@@ -271,6 +277,7 @@ class AsyncTridentClient:
         on_truncation: _tasks.OnTruncation = _tasks.warn_of_truncation,
         on_unknown: _tasks.OnUnknown = _tasks.warn_of_unknown,
         on_token_counts: _tasks.OnTokenCounts | None = None,
+        truncate: _tasks.Truncate = "right",
     ) -> list[dict[str, Any]]:
         """Return what any task of :mod:`trident_client.contract` says of each item, by the names of its fields.
 
@@ -284,8 +291,10 @@ class AsyncTridentClient:
             on_truncation: called with the indices of items longer than the model takes; warns by default.
             on_unknown: the same of those with words or symbols that the vocabulary cannot read.
             on_token_counts: called with how many tokens of each item were read, where the task counts them.
+            truncate: which end a text loses that is too long, or ``error``; see :meth:`embed`. A task that cuts no
+                beginnings, such as ``qa``, refuses ``left``.
         """
-        asked = _tasks.Prediction(task, model, numbers, count_tokens=on_token_counts is not None)
+        asked = _tasks.Prediction(task, model, numbers, count_tokens=on_token_counts is not None, truncate=truncate)
         return await self._list(asked, items, on_truncation, on_unknown, on_token_counts)
 
     async def rerank(
@@ -298,6 +307,7 @@ class AsyncTridentClient:
         raw_scores: bool = False,
         on_truncation: _tasks.OnTruncation = _tasks.warn_of_truncation,
         on_unknown: _tasks.OnUnknown = _tasks.warn_of_unknown,
+        truncate: _tasks.Truncate = "right",
     ) -> list[Ranked]:
         """Return texts by how well they belong to a query, the best first, as a cross-encoder has it that reads both.
 
@@ -310,8 +320,10 @@ class AsyncTridentClient:
             on_truncation: called with the indices of texts that, with the query, are longer than the model takes; warns
                 by default.
             on_unknown: the same of those with words or symbols that the vocabulary cannot read.
+            truncate: which end the query and a text lose, the longer of both first, that together are too long, or
+                ``error``; see :meth:`embed`.
         """
-        task = _tasks.Relevance(model, raw_scores=raw_scores)
+        task = _tasks.Relevance(model, raw_scores=raw_scores, truncate=truncate)
         pairs = [(query, text) for text in _tasks.checked(texts, task)]
         scores = await self._list(task, pairs, on_truncation, on_unknown)
         return [Ranked(int(each), float(scores[each])) for each in np.argsort(-scores, kind="stable")[:top_n]]
@@ -348,6 +360,7 @@ class AsyncTridentClient:
         on_unknown: _tasks.OnUnknown = _tasks.warn_of_unknown,
         on_bad_item: _tasks.OnBadItem | None = None,
         concurrency: int | None = None,
+        truncate: _tasks.Truncate = "right",
     ) -> AsyncGenerator[float, None]:
         """Yield each sentence's probability of being acceptable, in order, reading only a few batches ahead.
 
@@ -360,10 +373,10 @@ class AsyncTridentClient:
                 result, which is NaN; where it is not given, the error is raised and the stream ends.
             concurrency: how many requests of this stream are under way at once; as many as of the client's others when
                 None.
+            truncate: see :meth:`acceptability`.
         """
-        return self._stream(
-            _tasks.Acceptability(model), sentences, on_truncation, on_unknown, on_bad_item, concurrency=concurrency
-        )
+        task = _tasks.Acceptability(model, truncate=truncate)
+        return self._stream(task, sentences, on_truncation, on_unknown, on_bad_item, concurrency=concurrency)
 
     def stream_answers(
         self,
@@ -394,12 +407,13 @@ class AsyncTridentClient:
         on_unknown: _tasks.OnUnknown = _tasks.warn_of_unknown,
         on_bad_item: _tasks.OnBadItem | None = None,
         concurrency: int | None = None,
+        truncate: _tasks.Truncate = "right",
     ) -> AsyncGenerator[list[Label], None]:
         """Yield each text's labels, in order; see :meth:`classify` and :meth:`stream_acceptability`.
 
         A text that is not taken has no labels.
         """
-        task = _tasks.Labels(model, raw_scores=raw_scores)
+        task = _tasks.Labels(model, raw_scores=raw_scores, truncate=truncate)
         return self._stream(task, texts, on_truncation, on_unknown, on_bad_item, concurrency=concurrency)
 
     def stream_embeddings(
@@ -435,13 +449,14 @@ class AsyncTridentClient:
         on_unknown: _tasks.OnUnknown = _tasks.warn_of_unknown,
         on_bad_item: _tasks.OnBadItem | None = None,
         concurrency: int | None = None,
+        truncate: _tasks.Truncate = "right",
     ) -> AsyncGenerator[dict[str, Any], None]:
         """Yield what a task says of each item, in order; see :meth:`predict` and :meth:`stream_acceptability`.
 
         Of an item that is not taken nothing is said: its mapping is empty.
         """
         return self._stream(
-            _tasks.Prediction(task, model, numbers),
+            _tasks.Prediction(task, model, numbers, truncate=truncate),
             items,
             on_truncation,
             on_unknown,

@@ -71,9 +71,11 @@ def cola(
     options: Options,
     sentences: Annotated[list[str] | None, typer.Argument(help="Sentences to judge.")] = None,
     model: Annotated[str, typer.Option(help="The set of models that judges; see trident models.")] = contract.COLA.name,
+    truncate: Truncation = "right",
 ) -> None:
     """Say how probable it is that sentences are grammatically acceptable."""
-    answer(tasks.cola(model), [{"sentence": each} for each in sentences or []], options)
+    rows = [{"sentence": each} for each in sentences or []]
+    answer(tasks.cola(model, truncate), rows, options, _reading(truncate=truncate) or None)
 
 
 @app.command(help=page("sts"))
@@ -106,11 +108,12 @@ def classify(
         str, typer.Option(help="The set of models that classifies; see trident models.")
     ] = contract.CLASSIFY.name,
     raw_scores: RawScores = False,
+    truncate: Truncation = "right",
 ) -> None:
     """Say what texts are by the labels of a classifier."""
-    settings = {"top_k": top_k} | ({"raw_scores": True} if raw_scores else {})
+    settings = {"top_k": top_k} | ({"raw_scores": True} if raw_scores else {}) | _reading(truncate=truncate)
     rows = [{"text": each} for each in texts or []]
-    task = tasks.classify(model, top_k, raw_scores=raw_scores)
+    task = tasks.classify(model, top_k, raw_scores=raw_scores, truncate=truncate)
     answer(task, rows, options, settings)
 
 
@@ -127,6 +130,7 @@ def rerank(
         int | None, typer.Option(min=1, help="So many of the best texts behind a query, the best first; all if none.")
     ] = None,
     raw_scores: RawScores = False,
+    truncate: Truncation = "right",
 ) -> None:
     """Say how well texts belong to a query."""
     if query is not None and not texts:
@@ -134,8 +138,8 @@ def rerank(
     if query is None and top_n is not None:
         fail("--top-n is of the texts behind a query; give both", failures.USAGE)
     rows = [{"query": query, "text": each} for each in texts or []] if query is not None else []
-    settings = {"raw_scores": True} if raw_scores else {}
-    task = tasks.rerank(model, top_n=top_n, raw_scores=raw_scores)
+    settings = ({"raw_scores": True} if raw_scores else {}) | _reading(truncate=truncate)
+    task = tasks.rerank(model, top_n=top_n, raw_scores=raw_scores, truncate=truncate)
     answer(task, rows, options, settings)
 
 
@@ -253,7 +257,7 @@ def diagnose(
     raise typer.Exit(failures.OK if complete else failures.BAD_ROWS)
 
 
-def _reading(prompt_name: str | None, truncate: Truncate) -> dict[str, Any]:
+def _reading(prompt_name: str | None = None, truncate: Truncate = "right") -> dict[str, Any]:
     """Return what is not the default, as a run is told apart by."""
     settings: dict[str, Any] = {} if prompt_name is None else {"prompt_name": prompt_name}
     return settings | ({"truncate": truncate} if truncate != "right" else {})

@@ -54,7 +54,7 @@ class Task:
         return len(self.columns) - self.optional
 
 
-def cola(model: str) -> Task:
+def cola(model: str, truncate: Truncate = "right") -> Task:
     """Sentences to probabilities that they are acceptable."""
     return Task(
         contract.COLA.main.name,
@@ -63,7 +63,12 @@ def cola(model: str) -> Task:
         _columns(contract.COLA.main),
         _results(contract.COLA.main),
         lambda client, items, on_truncation, on_unknown, on_bad_item: client.stream_acceptability(
-            items, model=model, on_truncation=on_truncation, on_unknown=on_unknown, on_bad_item=on_bad_item
+            items,
+            model=model,
+            on_truncation=on_truncation,
+            on_unknown=on_unknown,
+            on_bad_item=on_bad_item,
+            truncate=truncate,
         ),
         lambda value: {"probability": single_precision(value)},
     )
@@ -90,7 +95,7 @@ def sts(model: str, prompt_name: str | None = None, truncate: Truncate = "right"
     )
 
 
-def classify(model: str, top_k: int, *, raw_scores: bool = False) -> Task:
+def classify(model: str, top_k: int, *, raw_scores: bool = False, truncate: Truncate = "right") -> Task:
     """Texts, or pairs of them, to their likeliest label, or to a list of labels where several are wanted."""
 
     def named(label: Label) -> dict[str, Any]:
@@ -109,13 +114,14 @@ def classify(model: str, top_k: int, *, raw_scores: bool = False) -> Task:
             on_truncation=on_truncation,
             on_unknown=on_unknown,
             on_bad_item=on_bad_item,
+            truncate=truncate,
         ),
         lambda labels: named(labels[0]) if top_k == 1 else {"labels": [named(each) for each in labels[:top_k]]},
         optional=1,
     )
 
 
-def rerank(model: str, *, top_n: int | None = None, raw_scores: bool = False) -> Task:
+def rerank(model: str, *, top_n: int | None = None, raw_scores: bool = False, truncate: Truncate = "right") -> Task:
     """Queries, each with a text, to how well they belong together."""
     return Task(
         contract.RERANK.main.name,
@@ -124,7 +130,13 @@ def rerank(model: str, *, top_n: int | None = None, raw_scores: bool = False) ->
         _columns(contract.RERANK.main),
         {"score": "float"},
         lambda client, items, on_truncation, on_unknown, on_bad_item: client.stream_predictions(
-            "rerank", items, model=model, on_truncation=on_truncation, on_unknown=on_unknown, on_bad_item=on_bad_item
+            "rerank",
+            items,
+            model=model,
+            on_truncation=on_truncation,
+            on_unknown=on_unknown,
+            on_bad_item=on_bad_item,
+            truncate=truncate,
         ),
         lambda found: {"score": single_precision(found["logits" if raw_scores else "scores"])},
         top_n=top_n,

@@ -196,6 +196,18 @@ def test_pairs_have_prompts_and_lose_the_end_that_is_said_or_are_refused(transpo
             client.similarity(pairs, truncate="error")
 
 
+def test_sentences_that_are_judged_lose_the_end_that_is_said_or_are_refused(transport):
+    sentences = ["a", "x" * 1001]
+    with TridentClient(transport=transport) as client:
+        for ask in (client.acceptability, lambda *given, **how: list(client.stream_acceptability(*given, **how))):
+            with pytest.warns(TruncationWarning, match=": 1"):
+                ask(sentences, truncate="left")
+            assert transport.requests[-1].inputs["TRUNCATE_LEFT"].tolist() == [[1], [1]]
+            with pytest.raises(BadInputError, match=r"sentences\[1\] is longer than the model takes"):
+                ask(sentences, truncate="error")
+            assert "TRUNCATE_LEFT" not in transport.requests[-1].inputs
+
+
 async def test_async_client_gives_the_same(transport):
     texts = ["x" * (1 + index % 200) for index in range(150)]
     async with AsyncTridentClient(transport=AsyncFakeTransport(answer)) as client:

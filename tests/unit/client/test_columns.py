@@ -82,6 +82,14 @@ def test_a_bad_row_has_nulls_and_a_reason_and_the_others_their_answers(fake, tas
     )
 
 
+@pytest.mark.parametrize(
+    ("task", "names"), [(Acceptability, ["sentence"]), (Similarity, ["sentence_1", "sentence_2"]), (Embed, ["text"])]
+)
+def test_a_text_that_is_too_long_loses_the_end_that_is_said(fake, task, names):
+    task(transport=fake, truncate="left")(pa.table({each: ["Fine."] for each in names}))
+    assert fake.requests[-1].inputs["TRUNCATE_LEFT"].tolist() == [[1]]
+
+
 @pytest.mark.parametrize("texts", [["Fine.", None], NULL, []])
 def test_embeddings_are_lists_of_one_size_whatever_a_batch_holds(fake, texts):
     table = pa.table({"text": pa.array(texts, pa.string())})

@@ -4,7 +4,16 @@ import json
 
 import numpy as np
 import pytest
-from trident_client import BadInputError, FakeTransport, Label, NotReadyError, Ranked, Request, TridentClient
+from trident_client import (
+    BadInputError,
+    FakeTransport,
+    Label,
+    NotReadyError,
+    Ranked,
+    Request,
+    TridentClient,
+    TruncationWarning,
+)
 
 LABELS = ("short", "long", "파란")
 CONFIGURATIONS = {
@@ -85,9 +94,34 @@ def test_texts_are_put_in_order_for_a_query(client: TridentClient, transport: Fa
     assert client.rerank("Which?", []) == []
 
 
+TRUNCATE_LEFT = "TRUNCATE_LEFT"
+
+
+def test_what_is_too_long_loses_the_end_that_is_said_or_is_refused(client: TridentClient, transport: FakeTransport):
+    long, pair = "x" * 60, ("x" * 60, "y")
+    asked = (
+        lambda way: client.classify([long, pair], model="topics", truncate=way),
+        lambda way: list(client.stream_classifications([long, pair], model="topics", truncate=way)),
+        lambda way: client.rerank(long, ["y", "z"], truncate=way),
+        lambda way: client.predict("rerank", [pair, pair], truncate=way),
+        lambda way: list(client.stream_predictions("classify", [long, pair], model="topics", truncate=way)),
+    )
+    for ask in asked:
+        with pytest.warns(TruncationWarning):
+            ask("left")
+        assert transport.requests[-1].inputs[TRUNCATE_LEFT].tolist() == [[1], [1]]
+        with pytest.warns(TruncationWarning):
+            ask("right")
+        assert TRUNCATE_LEFT not in transport.requests[-1].inputs
+        with pytest.raises(BadInputError, match=r"(texts|pairs)\[0\] is longer than the model takes"):
+            ask("error")
+
+
 @pytest.mark.parametrize(
     ("ask", "message"),
     [
+        (lambda client: client.predict("qa", [("a", "b")], truncate="left"), "truncate must be right or error, got 'l"),
+        (lambda client: client.classify(["a"], model="topics", truncate="no"), "truncate must be right, left, error"),
         (lambda client: client.classify("one text", model="topics"), "texts must be a list of str, got one str"),
         (lambda client: client.classify([("a", "b", "c")], model="topics"), r"texts\[0\] must be a text or two"),
         (lambda client: client.classify([3], model="topics"), r"texts\[0\] must be a text or two, got int"),

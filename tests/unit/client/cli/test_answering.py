@@ -95,6 +95,13 @@ def test_a_text_that_is_too_long_loses_the_end_that_is_said_or_is_a_bad_row(trid
     assert "is longer than the model takes" in long["error"]
     assert ("embedding" in first, "embedding" in last, result.exit_code != 0) == (True, True, True)
     assert trident("embed", "aa", "--truncate", "middle").exit_code == 2
+    parameters = {"labels": {"string_value": '["short"]'}}
+    transport.configurations["classify"] = {"parameters": parameters}
+    for command in (["cola"], ["classify"], ["rerank", "a query"]):
+        assert trident(*command, "aa", "--truncate", "left").exit_code == 0, command
+        assert transport.requests[-1].inputs["TRUNCATE_LEFT"].tolist() == [[1]]
+        first, long = lines(trident(*command, "aa", "b" * 1001, "--truncate", "error").stdout)
+        assert ("error" in first, "is longer than the model takes" in long["error"]) == (False, True)
     transport.configurations["sts_tokenizer"] = {"parameters": {"prompts": {"string_value": '{"query": "q: "}'}}}
     assert trident("sts", "aa", "bb", "--truncate", "left", "--prompt-name", "query").exit_code == 0
     sent = transport.requests[-1].inputs

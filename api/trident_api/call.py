@@ -4,11 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from fastapi import HTTPException
 
 #: Most items that a refusal names.
 MAX_NAMED = 20
+
+
+class Truncating(Protocol):
+    """A body that says what becomes of a text that is too long, in its own word and in the client's."""
+
+    @property
+    def truncate(self) -> str | bool | None:
+        """Its own word."""
+
+    @property
+    def truncation(self) -> str:
+        """``right``, ``left`` or ``error``."""
 
 
 @dataclass
@@ -57,10 +70,11 @@ class Call:
         self.unknown_items = sorted(items)
         self.unknown |= bool(self.unknown_items)
 
-    def refuse_truncated(self, reason: str) -> None:
-        """Refuse the request, with the reason, where a text was longer than the model takes."""
-        if not self.truncated:
+    def refuse_truncated(self, body: Truncating) -> None:
+        """Refuse the request where a text was longer than the model takes, and its body wants none to be cut."""
+        if not self.truncated or body.truncation != "error":
             return
+        reason = f"`truncate` is {'false' if body.truncate is False else repr(body.truncate)}"
         which = ", ".join(map(str, self.truncated_items[:MAX_NAMED]))
         more = ", ..." if len(self.truncated_items) > MAX_NAMED else ""
         detail = f"Longer than the model takes, while {reason}: {which or 'the query'}{more}, from 0 on."

@@ -35,6 +35,7 @@ from trident_api.schemas import (
     Answers,
     Embeddings,
     GenerateRequest,
+    Passage,
     Predicted,
     PredictedPair,
     Predictions,
@@ -42,7 +43,6 @@ from trident_api.schemas import (
     Probability,
     Question,
     Questions,
-    Reading,
     SentencePair,
     SentencePairs,
     Sentences,
@@ -60,7 +60,12 @@ router = APIRouter(tags=["tasks"])
 
 
 def call_and_inference(request: Request) -> tuple[Call, Inference]:
-    """Return what every endpoint works with. No dependencies: FastAPI solves them anew for each request."""
+    """Return what every endpoint works with. No dependencies: FastAPI solves them anew for each request.
+
+    Raises:
+        InvalidRequestError: the query has options, which are the body's.
+    """
+    problems.refuse_options_in_query(request)
     return request.state.call, request.app.state.inference
 
 
@@ -100,7 +105,7 @@ async def generate(
         return await _answer(body, call, inference)
     if isinstance(body, SentencePair):
         return await _similarity(body, call, inference)
-    (probability,) = await inference.acceptability(call, [body.passage], body.model)
+    (probability,) = await _judge([body.passage], body, call, inference)
     return Probability(prob=float(probability))
 
 
@@ -108,7 +113,7 @@ async def generate(
 async def acceptability(body: Sentences, request: Request) -> Probabilities:
     """Judge a list of sentences."""
     call, inference = call_and_inference(request)
-    return Probabilities(probs=(await inference.acceptability(call, body.sentences, body.model)).tolist())
+    return Probabilities(probs=(await _judge(body.sentences, body, call, inference)).tolist())
 
 
 @router.post("/similarity", responses=INFERENCE_ERRORS)
@@ -135,9 +140,9 @@ async def embed(body: EmbedRequest, request: Request) -> Response:
         return await hub_endpoints.embed(body, request)
     call, inference = call_and_inference(request)
     found = await inference.embed(
-        call, body.sentences, body.model, prompt_name=body.prompt_name, truncate_left=body.truncate == "left"
+        call, body.sentences, body.model, prompt_name=body.prompt_name, truncate_left=body.truncation == "left"
     )
-    _refuse_truncated(body, call)
+    call.refuse_truncated(body)
     # Past pydantic, which would look at every number.
     content = orjson.dumps({"embeddings": found if len(found) else []}, option=orjson.OPT_SERIALIZE_NUMPY)
     return Response(content, media_type="application/json")
@@ -207,7 +212,10 @@ async def predict(
         raise problems.InvalidRequestError([problem])
     call, inference = call_and_inference(request)
     items = _items(ensemble, body.items)
-    found = await inference.predict(call, task, items, body.model or spec.name, body.numbers)
+    found = await inference.predict(
+        call, task, items, body.model or spec.name, body.numbers, truncate_left=body.truncation == "left"
+    )
+    call.refuse_truncated(body)
     return Response(orjson.dumps({"results": found}, option=orjson.OPT_SERIALIZE_NUMPY), media_type="application/json")
 
 
@@ -233,6 +241,12 @@ def _items(ensemble: contract.Ensemble, given: Sequence[str | dict[str, str]]) -
     return found
 
 
+async def _judge(sentences: Sequence[str], body: Passage | Sentences, call: Call, inference: Inference) -> Values:
+    found = await inference.acceptability(call, sentences, body.model, truncate_left=body.truncation == "left")
+    call.refuse_truncated(body)
+    return found
+
+
 async def _similarity(pair: SentencePair, call: Call, inference: Inference) -> Similarity:
     scores, preds = await _compare([(pair.sentence_1, pair.sentence_2)], pair, call, inference)
     return Similarity(score=float(scores[0]), pred=int(preds[0]))
@@ -242,15 +256,10 @@ async def _compare(
     pairs: Pairs, body: SentencePair | SentencePairs, call: Call, inference: Inference
 ) -> tuple[Values, npt.NDArray[np.bool_]]:
     found = await inference.similarity(
-        call, pairs, body.model, prompt_name=body.prompt_name, truncate_left=body.truncate == "left"
+        call, pairs, body.model, prompt_name=body.prompt_name, truncate_left=body.truncation == "left"
     )
-    _refuse_truncated(body, call)
+    call.refuse_truncated(body)
     return found
-
-
-def _refuse_truncated(body: Reading, call: Call) -> None:
-    if body.truncate == "error":
-        call.refuse_truncated("`truncate` is 'error'")
 
 
 async def _answer(body: Question, call: Call, inference: Inference) -> Answer | list[Answer]:

@@ -15,12 +15,11 @@ from fastapi import APIRouter, Request, Response
 from trident_client import contract
 
 from trident_api import problems, tokens
-from trident_api.call import Call
+from trident_api.call import Call, Truncating
 from trident_api.hub_schemas import (
     Decode,
     Document,
     HubJudged,
-    HubOptions,
     HubQuestion,
     HubRequest,
     HubRerank,
@@ -63,17 +62,19 @@ async def embed(body: HubTexts, request: Request) -> Response:
     call, inference = _call_and_inference(request)
     model = body.model or contract.STS.name
     found = await inference.embed(
-        call, body.texts, model, prompt_name=body.prompt_name, truncate_left=body.truncates_left
+        call, body.texts, model, prompt_name=body.prompt_name, truncate_left=body.truncation == "left"
     )
-    _refuse_truncated(body, call)
+    call.refuse_truncated(body)
     # Past pydantic, which would look at every number.
     return Response(orjson.dumps(found, option=orjson.OPT_SERIALIZE_NUMPY), media_type="application/json")
 
 
 async def compare(body: HubSimilarity, request: Request) -> list[float]:
     """Return the cosine of a sentence and each of some others."""
-    given = body.inputs
-    found = await _embed_both(request, body, given.source_sentence, given.sentences, prompt_name=body.prompt_name)
+    given, reading = body.inputs, body.reading
+    found = await _embed_both(
+        request, reading, body.model, given.source_sentence, given.sentences, prompt_name=reading.prompt_name
+    )
     return _cosines(found)
 
 
@@ -111,12 +112,19 @@ async def predict(body: HubJudged, request: Request) -> list[Label] | list[list[
             raise problems.InvalidRequestError(
                 [problems.FieldProblem(field="raw_scores", detail=f"{info.name} gives probabilities alone")]
             )
-        found = await inference.acceptability(call, items, info.name)
+        found = await inference.acceptability(call, items, info.name, truncate_left=body.truncation == "left")
         rows, labels = np.stack([1 - found, found], axis=1), LABELS
     else:
-        rows = await inference.scores(call, info.task, items, info.name, raw_scores=bool(body.raw_scores))
+        rows = await inference.scores(
+            call,
+            info.task,
+            items,
+            info.name,
+            raw_scores=bool(body.raw_scores),
+            truncate_left=body.truncation == "left",
+        )
         labels = info.labels
-    _refuse_truncated(body, call)
+    call.refuse_truncated(body)
     top_k = body.parameters.top_k if body.parameters else None
     answers = [
         [Label(label=labels[place], score=scores[place]) for place in _best_first(scores)][:top_k]
@@ -134,7 +142,7 @@ async def rerank(body: HubRerank, request: Request) -> list[Ranked]:
     compares their embeddings, and scores are cosines. Where none is named, the set `rerank` answers, and `sts` where
     there is no such set.
     """
-    _, scores = await _relevance(request, body, body.query, body.texts, raw_scores=bool(body.raw_scores))
+    _, scores = await _relevance(request, body, raw_scores=bool(body.raw_scores))
     return [
         Ranked(index=each, score=scores[each], text=body.texts[each] if body.return_text else None)
         for each in _best_first(scores)[: body.top_n]
@@ -146,7 +154,7 @@ async def rerank(body: HubRerank, request: Request) -> list[Ranked]:
 async def rerank_documents(body: Rerank, request: Request) -> RankedDocuments:
     """Put documents in order, as `/rerank` does, for the clients of Cohere and Jina."""
     call, _ = _call_and_inference(request)
-    model, scores = await _relevance(request, HubOptions(model=body.model), body.query, body.texts)
+    model, scores = await _relevance(request, body)
     results = [
         RankedDocument(
             index=each,
@@ -192,6 +200,7 @@ async def info(request: Request) -> Info:
 
 
 def _call_and_inference(request: Request) -> tuple[Call, Inference]:
+    problems.refuse_options_in_query(request)
     return request.state.call, request.app.state.inference
 
 
@@ -201,26 +210,26 @@ def _kinds(passages: Sequence[str]) -> list[InputType | None]:
 
 
 async def _relevance(
-    request: Request, options: HubOptions, query: str, texts: Sequence[str], *, raw_scores: bool = False
+    request: Request, body: HubRerank | Rerank, *, raw_scores: bool = False
 ) -> tuple[str, list[float]]:
     """Return which set of models answers, and how well each text answers a query as that has it."""
     call, inference = _call_and_inference(request)
-    info = await inference.find(options.model, contract.RERANK.name, contract.STS.name)
+    info = await inference.find(body.model, contract.RERANK.name, contract.STS.name)
     if info.task == contract.STS.name:
-        both = await _embed_both(request, options, query, texts, kinds=_kinds(texts))
+        both = await _embed_both(request, body, body.model, body.query, body.texts, kinds=_kinds(body.texts))
         return info.name, _cosines(both)
-    if options.truncates_left:
-        detail = f"{info.name} reads the query with each text, and cuts ends alone"
-        raise problems.InvalidRequestError([problems.FieldProblem(field="truncation_direction", detail=detail)])
-    pairs = [(query, text) for text in texts]
-    found = await inference.scores(call, info.task, pairs, info.name, raw_scores=raw_scores)
-    _refuse_truncated(options, call)
+    pairs = [(body.query, text) for text in body.texts]
+    found = await inference.scores(
+        call, info.task, pairs, info.name, raw_scores=raw_scores, truncate_left=body.truncation == "left"
+    )
+    call.refuse_truncated(body)
     return info.name, found[:, 0].tolist()
 
 
 async def _embed_both(
     request: Request,
-    options: HubOptions,
+    reading: Truncating,
+    model: str | None,
     text: str,
     others: Sequence[str],
     *,
@@ -229,14 +238,18 @@ async def _embed_both(
 ) -> Values:
     """Return the embedding of a text, and of those that it is compared with."""
     call, inference = _call_and_inference(request)
-    model = options.model or contract.STS.name
     vectors = await inference.embed(
-        call, [text, *others], model, prompt_name=prompt_name, kinds=kinds, truncate_left=options.truncates_left
+        call,
+        [text, *others],
+        model or contract.STS.name,
+        prompt_name=prompt_name,
+        kinds=kinds,
+        truncate_left=reading.truncation == "left",
     )
     # The text itself is no item of the list.
     call.note_truncated(each - 1 for each in call.truncated_items if each)
     call.note_unknown(each - 1 for each in call.unknown_items if each)
-    _refuse_truncated(options, call)
+    call.refuse_truncated(reading)
     return vectors
 
 
@@ -248,8 +261,3 @@ def _cosines(vectors: Values) -> list[float]:
 def _best_first(scores: Sequence[float]) -> list[int]:
     """Return the places of scores, the greatest first; equal ones as they were given."""
     return sorted(range(len(scores)), key=lambda each: -scores[each])
-
-
-def _refuse_truncated(body: HubOptions, call: Call) -> None:
-    if body.truncate is False:
-        call.refuse_truncated("`truncate` is false")

@@ -12,6 +12,8 @@ from trident_api.schemas import (
     EXAMPLE_QUESTION,
     SHAPE_TAG,
     WHOLE,
+    Body,
+    OthersTruncate,
     PromptName,
     Question,
     Questions,
@@ -19,6 +21,8 @@ from trident_api.schemas import (
     SentencePairs,
     Texts,
     TokenIds,
+    Truncation,
+    truncation_of,
 )
 
 MAX_ITEMS = contract.EMBED.max_items
@@ -27,15 +31,13 @@ Model = Annotated[str | None, Field(max_length=100, description="The set of mode
 
 
 Direction = Literal["right", "Right", "left", "Left"]
-ONLY_AN_END = "Only an end is ignored."
 
 
-class HubOptions(BaseModel):
-    """What TEI's requests may say beside their inputs; null is as good as absent."""
+class HubReading(Body):
+    """How texts are read, as TEI's requests say it; null is as good as absent."""
 
     model_config = ConfigDict(strict=True)
 
-    model: Model = None
     truncate: bool | None = Field(
         None,
         description="`false` refuses a text that is longer than the model takes, once it has read it; else one of its "
@@ -44,15 +46,23 @@ class HubOptions(BaseModel):
     truncation_direction: Direction | None = Field(
         None, description="Which end that is; the right one by default. With the left one its prompt is ignored, too."
     )
-    normalize: bool | None = Field(
-        None, description="Vectors have unit norm either way, which the models' own last step gives them."
-    )
     prompt_name: PromptName = None
 
     @property
-    def truncates_left(self) -> bool:
-        """Whether a text that is too long loses its beginning."""
-        return (self.truncation_direction or "").lower() == "left"
+    def truncation(self) -> Truncation:
+        """What becomes of a text that is too long."""
+        if self.truncate is False:
+            return "error"
+        return "left" if (self.truncation_direction or "").lower() == "left" else "right"
+
+
+class HubOptions(HubReading):
+    """What TEI's requests may say beside their inputs."""
+
+    model: Model = None
+    normalize: bool | None = Field(
+        None, description="Vectors have unit norm either way, which the models' own last step gives them."
+    )
 
 
 def _one_or_more(given: Any) -> str:
@@ -104,7 +114,6 @@ class HubJudged(HubOptions):
     model_config = ConfigDict(json_schema_extra={"examples": [{"inputs": TEXTS[0]}, {"inputs": [[TEXTS[0]], TEXTS]}]})
 
     prompt_name: None = Field(None, description="What judges has no prompts.")
-    truncation_direction: Literal["right", "Right"] | None = Field(None, description=ONLY_AN_END)
     inputs: Annotated[
         Annotated[Sentence, Tag(SHAPE_TAG + "text")]
         | Annotated[list[TextOrPair], Field(min_length=1, max_length=MAX_ITEMS), Tag(SHAPE_TAG + "texts")],
@@ -154,6 +163,15 @@ class HubSimilarity(HubOptions):
     )
 
     inputs: SourceAndSentences
+    parameters: HubReading | None = Field(
+        None, description="The same as beside it, as TEI has it; what is said here holds."
+    )
+
+    @property
+    def reading(self) -> HubReading:
+        """How the texts are read."""
+        said = self.parameters.model_dump(exclude_none=True) if self.parameters else {}
+        return self.model_copy(update=said)
 
 
 class QuestionAndContext(BaseModel):
@@ -175,7 +193,7 @@ class HubAnswering(BaseModel):
     handle_impossible_answer: bool | None = None
 
 
-class HubQuestion(BaseModel):
+class HubQuestion(Body):
     """A question, and the text that holds its answer."""
 
     model_config = ConfigDict(strict=True, json_schema_extra={"examples": [{"inputs": EXAMPLE_QUESTION}]})
@@ -198,7 +216,7 @@ class HubRerank(HubOptions):
     return_text: bool | None = Field(None, description="Whether each text is in the answer.")
 
 
-class Tokenize(BaseModel):
+class Tokenize(Body):
     """A text or a list of texts to part into tokens."""
 
     model_config = ConfigDict(strict=True, json_schema_extra={"examples": [{"inputs": TEXTS}]})
@@ -214,7 +232,7 @@ class Tokenize(BaseModel):
         return [self.inputs] if isinstance(self.inputs, str) else self.inputs
 
 
-class Decode(BaseModel):
+class Decode(Body):
     """Token ids to turn into text again."""
 
     model_config = ConfigDict(strict=True, json_schema_extra={"examples": [{"ids": [101, 1037, 4937, 102]}]})
@@ -246,7 +264,7 @@ def _text_or_document(given: Any) -> str:
     return SHAPE_TAG + ("document" if isinstance(given, dict | Document) else "text")
 
 
-class Rerank(BaseModel):
+class Rerank(Body):
     """A query, and documents to put in order, as Cohere's and Jina's clients ask."""
 
     model_config = ConfigDict(
@@ -263,11 +281,17 @@ class Rerank(BaseModel):
     model: Model = None
     top_n: Annotated[int, Field(ge=1), WHOLE] | None = Field(None, description="So many of the best; all by default.")
     return_documents: bool | None = Field(None, description="Whether each document is in the answer.")
+    truncate: OthersTruncate = None
 
     @property
     def texts(self) -> list[str]:
         """The documents' texts."""
         return [each if isinstance(each, str) else each.text for each in self.documents]
+
+    @property
+    def truncation(self) -> Truncation:
+        """What becomes of a query and a document that are too long."""
+        return truncation_of(self.truncate)
 
 
 class Ranked(BaseModel):

@@ -134,10 +134,13 @@ class Inference:
         # By task and model, and whether texts lose their beginnings: only models that are served get one.
         self._inferences: dict[tuple[str, str, bool], ModelInference] = {}
 
-    async def acceptability(self, call: Call, sentences: Sequence[str], model: str) -> Values:
-        """Return probabilities of being acceptable: float32 ``[n]``, 0 to 1."""
+    async def acceptability(
+        self, call: Call, sentences: Sequence[str], model: str, *, truncate_left: bool = False
+    ) -> Values:
+        """Return probabilities of being acceptable: float32 ``[n]``, 0 to 1. Arguments as :meth:`embed`'s."""
         async with self.request(call, "cola", sentences, model):
-            return np.array(await self._values(call, "cola", sentences, model), np.float32)
+            found = await self._values(call, "cola", sentences, model, truncate_left=truncate_left)
+        return np.array(found, np.float32)
 
     async def similarity(
         self,
@@ -173,7 +176,16 @@ class Inference:
         async with self._in_time():
             return await self._catalogue.find(model, *tasks)
 
-    async def scores(self, call: Call, task: str, items: Sequence[Any], model: str, *, raw_scores: bool) -> Values:
+    async def scores(
+        self,
+        call: Call,
+        task: str,
+        items: Sequence[Any],
+        model: str,
+        *,
+        raw_scores: bool,
+        truncate_left: bool = False,
+    ) -> Values:
         """Return what a classifier or a cross-encoder gives its labels: float32 ``[n, labels]``.
 
         Args:
@@ -182,14 +194,15 @@ class Inference:
             items: texts, or pairs of them that are read together.
             model: the set of models.
             raw_scores: logits in place of scores of 0 to 1.
+            truncate_left: as of :meth:`embed`; of a pair, both lose their beginnings, the longer first.
         """
         async with self.request(call, task, items, model):
-            found = await self._values(call, task, items, model)
+            found = await self._values(call, task, items, model, truncate_left=truncate_left)
         wanted = "logits" if raw_scores else "scores"
         return np.stack([np.atleast_1d(np.float32(each[wanted])) for each in found])
 
     async def stream_similarity(
-        self, call: Call, pairs: Pairs, model: str, concurrency: int
+        self, call: Call, pairs: Pairs, model: str, concurrency: int, *, truncate_left: bool = False
     ) -> AsyncGenerator[PairResult, None]:
         """Give the same for any number of pairs, one after the other, in order.
 
@@ -208,6 +221,7 @@ class Inference:
                 on_truncation=truncated.update,
                 on_unknown=unknown.update,
                 concurrency=concurrency,
+                truncate="left" if truncate_left else "right",
             )
             with self._observed(call, "sts"):
                 async with aclosing(found):
@@ -266,7 +280,14 @@ class Inference:
         return found
 
     async def predict(
-        self, call: Call, task: str, items: Sequence[Any], model: str, numbers: Mapping[str, int]
+        self,
+        call: Call,
+        task: str,
+        items: Sequence[Any],
+        model: str,
+        numbers: Mapping[str, int],
+        *,
+        truncate_left: bool = False,
     ) -> list[dict[str, Any]]:
         """Return what any task of the contract says of each item, by field."""
         async with self.request(call, task, items, model):
@@ -279,6 +300,7 @@ class Inference:
                 numbers=numbers,
                 on_truncation=truncated.update,
                 on_unknown=unknown.update,
+                truncate="left" if truncate_left else "right",
             )
         call.note_truncated(truncated)
         call.note_unknown(unknown)

@@ -16,7 +16,19 @@ from trident_api import problems, tokens
 from trident_api.call import Call
 from trident_api.catalogue import Catalogue, UnknownModelError
 from trident_api.inference import Inference, InputType, Values
-from trident_api.schemas import MAX_INPUTS, SHAPE_TAG, PromptName, Sentence, TokenIds, Whole, rows_of
+from trident_api.schemas import (
+    MAX_INPUTS,
+    SHAPE_TAG,
+    Body,
+    OthersTruncate,
+    PromptName,
+    Sentence,
+    TokenIds,
+    Truncation,
+    Whole,
+    rows_of,
+    truncation_of,
+)
 
 #: Paths that take many texts.
 LISTS = ("/v1/embeddings",)
@@ -53,7 +65,7 @@ def _one_or_more(given: Any) -> str:
     return SHAPE_TAG + ("texts" if isinstance(given, list) else "text")
 
 
-class EmbeddingOptions(BaseModel):
+class EmbeddingOptions(Body):
     """What is said beside the input. Fields beyond these, such as `user`, are ignored."""
 
     model_config = ConfigDict(strict=True)
@@ -72,12 +84,18 @@ class EmbeddingOptions(BaseModel):
         None, description="What the texts are, for a set with a prompt for such; others take all texts alike."
     )
     prompt_name: PromptName = None
+    truncate: OthersTruncate = None
     dimensions: Whole | None = Field(
         None,
         ge=1,
         description="Keep the first so many components and make the vector's norm 1 again; only such as `/models` "
         "names as the set's `dimensions`, for which it was trained.",
     )
+
+    @property
+    def truncation(self) -> Truncation:
+        """What becomes of a text that is too long."""
+        return truncation_of(self.truncate)
 
 
 class EmbeddingRequest(EmbeddingOptions):
@@ -101,7 +119,10 @@ class EmbeddingRequest(EmbeddingOptions):
         """Return the embeddings: float32 ``[n, dim]``."""
         texts = [self.input] if isinstance(self.input, str) else self.input
         kinds = [INPUT_TYPES[self.input_type]] * len(texts) if self.input_type else []
-        return await inference.embed(call, texts, model, prompt_name=self.prompt_name, kinds=kinds)
+        left = self.truncation == "left"
+        found = await inference.embed(call, texts, model, prompt_name=self.prompt_name, kinds=kinds, truncate_left=left)
+        call.refuse_truncated(self)
+        return found
 
 
 class TokenIdsRequest(EmbeddingOptions):
@@ -117,6 +138,7 @@ class TokenIdsRequest(EmbeddingOptions):
     model_token_ids: Literal[True] = Field(description="Says that the ids are of the tokenizer of `model`.")
     input_type: None = Field(None, description="A prompt's ids stand in front of the text's.")
     prompt_name: None = Field(None, description="A prompt's ids stand in front of the text's.")
+    truncate: Literal["error", "NONE", False] | None = Field(None, description="Ids are never cut.")
 
     async def embed(self, inference: Inference, call: Call, model: str) -> Values:
         """Return the embeddings: float32 ``[n, dim]``."""
@@ -178,6 +200,7 @@ async def create_embeddings(
     request: Request,
 ) -> Response:
     """Embed texts, or token ids of the model's own; `usage` counts those that the encoder read, specials included."""
+    problems.refuse_options_in_query(request)
     call, inference = request.state.call, request.app.state.inference
     model = contract.STS.name if body.model is None else body.model
     if body.dimensions is not None:

@@ -29,7 +29,7 @@ from trident_client import (
 
 from trident_api.admission import RefusedError
 from trident_api.catalogue import UnknownModelError
-from trident_api.schemas import SHAPE_TAG
+from trident_api.schemas import OPTIONS, SHAPE_TAG
 from trident_api.telling import without_internals
 
 STATUSES: Mapping[type[TridentError], int] = {
@@ -153,6 +153,17 @@ class InvalidRequestError(Exception):
         super().__init__(f"{len(fields)} fields are not accepted")
         self.fields = list(fields)
         self.perhaps_more = perhaps_more
+
+
+def refuse_options_in_query(request: Request) -> None:
+    """Refuse options where nobody reads them.
+
+    Raises:
+        InvalidRequestError: the query has one.
+    """
+    if request.scope["query_string"] and (found := [name for name in OPTIONS if name in request.query_params]):
+        detail = "is in the query, where it is not read; the body takes it"
+        raise InvalidRequestError([FieldProblem(field=name, detail=detail) for name in found])
 
 
 def problem(

@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+    model_validator,
+)
 from pydantic.config import JsonDict
+from pydantic_core import InitErrorDetails, PydanticCustomError
 from trident_client import contract
 from trident_client.text import is_blank
 
@@ -83,6 +95,32 @@ _NO_ANSWER = Field(
 )
 
 
+#: What changes the answers of some requests; to one that does not take it, it is no field to ignore.
+OPTIONS = ("dimensions", "encoding_format", "input_type", "prompt_name", "truncate", "truncation_direction")
+
+
+class Body(BaseModel):
+    """A request's, which takes the options that it has and refuses those of others."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _takes_its_own_options(cls, given: Any) -> Any:
+        fields = cls.model_fields
+        foreign = [name for name in OPTIONS if isinstance(given, dict) and given.get(name) is not None]
+        foreign = [name for name in foreign if name not in fields]
+        if foreign:
+            own = ", ".join(name for name, field in fields.items() if not field.is_required())
+            message = f"is no option of this request; accepted are {own}"
+            raise ValidationError.from_exception_data(
+                cls.__name__,
+                [
+                    InitErrorDetails(type=PydanticCustomError("option", message), loc=(name,), input=given[name])
+                    for name in foreign
+                ],
+            )
+        return given
+
+
 class Pair(BaseModel):
     """Two sentences."""
 
@@ -96,19 +134,50 @@ PromptName = Annotated[
     str | None,
     Field(max_length=100, description="Which prompt of the set, as `/models` lists them, stands in front of a text."),
 ]
+#: What becomes of a text that is too long: it loses its end or its beginning, or is refused.
+Truncation = Literal["right", "left", "error"]
 Truncate = Annotated[
-    Literal["right", "left", "error"],
+    Truncation,
     Field(
         description="Which end a text loses that is longer than the model takes; `error` refuses it, once it is read."
     ),
 ]
 
 
-class Reading(BaseModel):
+OthersTruncate = Annotated[
+    Literal["right", "left", "error", "END", "START", "NONE", True, False] | None,
+    Field(
+        description="Which end a text loses that is longer than the model takes, or `error`. `END`, `START` and "
+        "`NONE`, as NIM has it, are the same, and `true` and `false` mean `right` and `error`."
+    ),
+]
+_OTHERS_WORDS: Mapping[str, Truncation] = {
+    "right": "right", "left": "left", "error": "error", "END": "right", "START": "left", "NONE": "error",
+}  # fmt: skip
+
+
+def truncation_of(given: str | bool | None) -> Truncation:
+    """Return what :data:`OthersTruncate` says; the end is lost where it says nothing."""
+    if isinstance(given, str):
+        return _OTHERS_WORDS[given]
+    return "error" if given is False else "right"
+
+
+class Cutting(Body):
+    """What becomes of texts that are too long."""
+
+    truncate: Truncate = "right"
+
+    @property
+    def truncation(self) -> Truncation:
+        """The same; other requests have other words for it."""
+        return self.truncate
+
+
+class Reading(Cutting):
     """How an encoder reads texts."""
 
     prompt_name: PromptName = None
-    truncate: Truncate = "right"
 
 
 class SentencePair(Reading):
@@ -121,7 +190,7 @@ class SentencePair(Reading):
     model: str = _model(contract.STS.name)
 
 
-class Passage(BaseModel):
+class Passage(Cutting):
     """A sentence to judge."""
 
     model_config = ConfigDict(strict=True, json_schema_extra={"examples": [EXAMPLE_PASSAGE]})
@@ -130,7 +199,7 @@ class Passage(BaseModel):
     model: str = _model(contract.COLA.name)
 
 
-class Sentences(BaseModel):
+class Sentences(Cutting):
     """Sentences to judge."""
 
     model_config = ConfigDict(
@@ -173,7 +242,7 @@ class AskedQuestion(BaseModel):
     context: Sentence
 
 
-class Question(BaseModel):
+class Question(Body):
     """A question, and the text that holds its answer."""
 
     model_config = ConfigDict(strict=True, json_schema_extra={"examples": [EXAMPLE_QUESTION]})
@@ -188,7 +257,7 @@ class Question(BaseModel):
     model: str = _model(contract.QA.name)
 
 
-class Questions(BaseModel):
+class Questions(Body):
     """Questions, each with the text that holds its answer."""
 
     model_config = ConfigDict(
@@ -230,13 +299,14 @@ GenerateRequest = Annotated[
         custom_error_type="shape",
         custom_error_message="the body must be a JSON object with exactly the fields "
         + " or ".join("{" + ", ".join(_required(shape)) + "}" for shape in SHAPES.values())
-        + "; any may come with model, and a question with top_k and max_answer_tokens",
+        + "; any may come with model, a question with top_k, max_answer_tokens and no_answer, the others with "
+        "truncate, and two sentences with prompt_name",
     ),
 ]
 """The fields of exactly one task."""
 
 
-class Predictions(BaseModel):
+class Predictions(Cutting):
     """Items for a task of any kind."""
 
     model_config = ConfigDict(strict=True, json_schema_extra={"examples": [{"items": ["I are a boy"]}]})

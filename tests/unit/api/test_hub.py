@@ -166,8 +166,6 @@ def test_a_text_loses_its_beginning_where_that_is_asked_for(api, transport, dire
     right = api.post("/embed", json={"inputs": TEXTS, "truncation_direction": "Right"}).json()
     assert "TRUNCATE_LEFT" not in transport.requests[-1].inputs
     assert all(row[0] > 0 for row in right)
-    refused = api.post("/predict", json={"inputs": "a"} | asked)
-    assert (refused.status_code, refused.json()["errors"][0]["field"]) == (422, "truncation_direction")
 
 
 @pytest.mark.parametrize(

@@ -104,8 +104,6 @@ def test_a_cross_encoder_reranks(api, transport, served, model):
         assert answer["model"] == (model or "rerank")
         assert answer["usage"] == {"total_tokens": 14}
         assert answer["results"] == [{"index": 1, "relevance_score": pytest.approx(0.2)}]
-    left = api.post("/rerank", json=asked | {"texts": texts, "truncation_direction": "left"})
-    assert (left.status_code, left.json()["errors"][0]["field"]) == (422, "truncation_direction")
     cut = api.post("/rerank", json=asked | {"texts": ["y" * 501], "truncate": False})
     assert cut.status_code == 413
 

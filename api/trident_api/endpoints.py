@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 from trident_client import Answer as Span
 from trident_client import contract
 
-from trident_api import hub_endpoints, problems
+from trident_api import hub_endpoints, problems, vectors
 from trident_api.call import Call
 from trident_api.hub_endpoints import INFERENCE_ERRORS
 from trident_api.hub_schemas import (
@@ -130,7 +130,7 @@ async def similarity(body: SimilarityRequest, request: Request) -> Similarities 
     return Similarities(scores=scores.tolist(), preds=preds.astype(int).tolist())
 
 
-@router.post("/embed", responses=INFERENCE_ERRORS, response_model=Embeddings | list[list[float]])
+@router.post("/embed", responses=INFERENCE_ERRORS, response_model=Embeddings | list[list[float] | str])
 async def embed(body: EmbedRequest, request: Request) -> Response:
     """Return the embedding of each sentence of a list.
 
@@ -139,12 +139,14 @@ async def embed(body: EmbedRequest, request: Request) -> Response:
     if isinstance(body, HubTexts):
         return await hub_endpoints.embed(body, request)
     call, inference = call_and_inference(request)
+    await vectors.check_dimensions(request, body.model, body.dimensions)
     found = await inference.embed(
         call, body.sentences, body.model, prompt_name=body.prompt_name, truncate_left=body.truncation == "left"
     )
     call.refuse_truncated(body)
     # Past pydantic, which would look at every number.
-    content = orjson.dumps({"embeddings": found if len(found) else []}, option=orjson.OPT_SERIALIZE_NUMPY)
+    rows = vectors.shaped(found, body.dimensions, body.encoding_format) if len(found) else []
+    content = orjson.dumps({"embeddings": rows}, option=orjson.OPT_SERIALIZE_NUMPY)
     return Response(content, media_type="application/json")
 
 

@@ -14,7 +14,7 @@ import orjson
 from fastapi import APIRouter, Request, Response
 from trident_client import contract
 
-from trident_api import problems, tokens
+from trident_api import problems, tokens, vectors
 from trident_api.call import Call, Truncating
 from trident_api.hub_schemas import (
     Decode,
@@ -49,7 +49,9 @@ INFERENCE_ERRORS = problems.responses(413, 415, 422, 429, 500, 502, 503, 504)
 router = APIRouter(tags=["Hugging Face"])
 
 
-@router.post("/", responses=INFERENCE_ERRORS, response_model=list[list[float]] | list[float] | Answer | list[Answer])
+@router.post(
+    "/", responses=INFERENCE_ERRORS, response_model=list[list[float] | str] | list[float] | Answer | list[Answer]
+)
 async def root(body: HubRequest, request: Request) -> Any:
     """Embed, compare or answer, whichever task the inputs belong to: clients that know only a server's address."""
     if isinstance(body, HubQuestion):
@@ -61,12 +63,16 @@ async def embed(body: HubTexts, request: Request) -> Response:
     """Return the embedding of each text, as a list."""
     call, inference = _call_and_inference(request)
     model = body.model or contract.STS.name
+    await vectors.check_dimensions(request, model, body.dimensions)
     found = await inference.embed(
         call, body.texts, model, prompt_name=body.prompt_name, truncate_left=body.truncation == "left"
     )
     call.refuse_truncated(body)
     # Past pydantic, which would look at every number.
-    return Response(orjson.dumps(found, option=orjson.OPT_SERIALIZE_NUMPY), media_type="application/json")
+    content = orjson.dumps(
+        vectors.shaped(found, body.dimensions, body.encoding_format), option=orjson.OPT_SERIALIZE_NUMPY
+    )
+    return Response(content, media_type="application/json")
 
 
 async def compare(body: HubSimilarity, request: Request) -> list[float]:
@@ -238,7 +244,7 @@ async def _embed_both(
 ) -> Values:
     """Return the embedding of a text, and of those that it is compared with."""
     call, inference = _call_and_inference(request)
-    vectors = await inference.embed(
+    found = await inference.embed(
         call,
         [text, *others],
         model or contract.STS.name,
@@ -250,11 +256,11 @@ async def _embed_both(
     call.note_truncated(each - 1 for each in call.truncated_items if each)
     call.note_unknown(each - 1 for each in call.unknown_items if each)
     call.refuse_truncated(reading)
-    return vectors
+    return found
 
 
-def _cosines(vectors: Values) -> list[float]:
-    cosines: list[float] = (vectors[1:] @ vectors[0]).tolist()
+def _cosines(found: Values) -> list[float]:
+    cosines: list[float] = (found[1:] @ found[0]).tolist()
     return cosines
 
 

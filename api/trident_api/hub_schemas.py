@@ -13,6 +13,8 @@ from trident_api.schemas import (
     SHAPE_TAG,
     WHOLE,
     Body,
+    Dimensions,
+    EncodingFormat,
     OthersTruncate,
     PromptName,
     Question,
@@ -82,6 +84,8 @@ class HubTexts(HubOptions):
     model_config = ConfigDict(json_schema_extra={"examples": [{"inputs": TEXTS}]})
 
     inputs: OneOrMore = Field(description="A text, or a list of texts; token ids are not accepted.")
+    encoding_format: EncodingFormat = None
+    dimensions: Dimensions = None
 
     @property
     def texts(self) -> list[str]:

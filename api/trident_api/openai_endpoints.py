@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-import numpy as np
 import orjson
 from fastapi import APIRouter, Path, Request, Response
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
 from trident_client import ModelInfo, contract
 
-from trident_api import problems, tokens
+from trident_api import problems, tokens, vectors
 from trident_api.call import Call
 from trident_api.catalogue import Catalogue, UnknownModelError
 from trident_api.inference import Inference, InputType, Values
@@ -20,12 +18,13 @@ from trident_api.schemas import (
     MAX_INPUTS,
     SHAPE_TAG,
     Body,
+    Dimensions,
+    EncodingFormat,
     OthersTruncate,
     PromptName,
     Sentence,
     TokenIds,
     Truncation,
-    Whole,
     rows_of,
     truncation_of,
 )
@@ -74,23 +73,13 @@ class EmbeddingOptions(Body):
     model: str | None = Field(
         None, max_length=100, description="The set of models that embeds, as `/v1/models` lists them; `sts` by default."
     )
-    encoding_format: Literal["float", "base64", "int8", "binary", "ubinary"] | None = Field(
-        None,
-        description="Numbers, by default; little-endian float32 in base64; whole numbers, the greatest 127 in "
-        "size; or the components' signs, eight a number, from -128 or, with `ubinary`, from 0 on. Not OpenAI's are the "
-        "last three: cosines of `int8` are nearly the same, and of signs the Hamming distance tells.",
-    )
+    encoding_format: EncodingFormat = None
     input_type: Literal["query", "passage", "document", "search_query", "search_document"] | None = Field(
         None, description="What the texts are, for a set with a prompt for such; others take all texts alike."
     )
     prompt_name: PromptName = None
     truncate: OthersTruncate = None
-    dimensions: Whole | None = Field(
-        None,
-        ge=1,
-        description="Keep the first so many components and make the vector's norm 1 again; only such as `/models` "
-        "names as the set's `dimensions`, for which it was trained.",
-    )
+    dimensions: Dimensions = None
 
     @property
     def truncation(self) -> Truncation:
@@ -203,18 +192,12 @@ async def create_embeddings(
     problems.refuse_options_in_query(request)
     call, inference = request.state.call, request.app.state.inference
     model = contract.STS.name if body.model is None else body.model
-    if body.dimensions is not None:
-        await _check_dimensions(request, model, body.dimensions)
-    found = await body.embed(inference, call, model)
-    if body.dimensions is not None:
-        found = _shorten(found, body.dimensions)
+    await vectors.check_dimensions(request, model, body.dimensions)
+    found = vectors.shaped(await body.embed(inference, call, model), body.dimensions, body.encoding_format)
     # Past pydantic, which would look at every number.
     content = {
         "object": "list",
-        "data": [
-            {"object": "embedding", "index": index, "embedding": _encode(each, body.encoding_format or "float")}
-            for index, each in enumerate(found)
-        ],
+        "data": [{"object": "embedding", "index": index, "embedding": each} for index, each in enumerate(found)],
         "model": model,
         "usage": {"prompt_tokens": call.tokens, "total_tokens": call.tokens},
     }
@@ -241,37 +224,3 @@ async def retrieve_model(
 async def _embedding_models(request: Request) -> list[ModelInfo]:
     catalogue: Catalogue = request.app.state.catalogue
     return [each for each in await catalogue.models() if each.task == "sts"]
-
-
-async def _check_dimensions(request: Request, model: str, dimensions: int) -> None:
-    """Refuse a length of vectors that a set of models neither has nor was trained for."""
-    catalogue: Catalogue = request.app.state.catalogue
-    info = await catalogue.find(model, contract.STS.name)
-    accepted = sorted({*info.dimensions, *([] if info.dimension is None else [info.dimension])})
-    if dimensions not in accepted:
-        detail = (
-            f"model '{model}' was not trained for vectors of {dimensions} components; accepted are "
-            f"{', '.join(map(str, accepted)) or 'those of its own length'} (`dimensions` in its config.pbtxt)"
-        )
-        raise problems.InvalidRequestError([problems.FieldProblem(field="dimensions", detail=detail)])
-
-
-def _shorten(embeddings: Any, dimensions: int) -> Any:
-    """Return the first components of each row at unit norm: float32 ``[n, dimensions]``."""
-    kept = embeddings[:, :dimensions]
-    norms = np.linalg.norm(kept, axis=1, keepdims=True)
-    return np.ascontiguousarray(kept / np.where(norms > 0, norms, 1), dtype=np.float32)
-
-
-def _encode(embedding: Any, form: str) -> Any:
-    row = np.ascontiguousarray(embedding, dtype="<f4")
-    if form == "base64":
-        return base64.b64encode(row.tobytes()).decode()
-    if form == "int8":
-        # By the vector's own greatest component: its length, which cosines do not see, is lost and its direction kept.
-        return np.rint(row * (127 / max(np.abs(row).max(), np.finfo(np.float32).tiny))).astype(np.int8)
-    if form in {"binary", "ubinary"}:
-        packed = np.packbits(row > 0)
-        # As sentence-transformers, Cohere and Jina have them.
-        return packed if form == "ubinary" else (packed.astype(np.int16) - 128).astype(np.int8)
-    return row

@@ -163,6 +163,24 @@ def truncation_of(given: str | bool | None) -> Truncation:
     return "error" if given is False else "right"
 
 
+EncodingFormat = Annotated[
+    Literal["float", "base64", "int8", "binary", "ubinary"] | None,
+    Field(
+        description="Numbers, by default; little-endian float32 in base64; whole numbers, the greatest 127 in "
+        "size; or the components' signs, eight a number, from -128 or, with `ubinary`, from 0 on. Not OpenAI's are the "
+        "last three: cosines of `int8` are nearly the same, and of signs the Hamming distance tells.",
+    ),
+]
+Dimensions = Annotated[
+    Whole | None,
+    Field(
+        ge=1,
+        description="Keep the first so many components and make the vector's norm 1 again; only such as `/models` "
+        "names as the set's `dimensions`, for which it was trained.",
+    ),
+]
+
+
 class Cutting(Body):
     """What becomes of texts that are too long."""
 
@@ -231,6 +249,8 @@ class Texts(Reading):
 
     sentences: list[Sentence] = Field(max_length=contract.EMBED.max_items)
     model: str = _model(contract.STS.name)
+    encoding_format: EncodingFormat = None
+    dimensions: Dimensions = None
 
 
 class AskedQuestion(BaseModel):
@@ -353,7 +373,7 @@ class Similarities(BaseModel):
 class Embeddings(BaseModel):
     """Embeddings, in the order given."""
 
-    embeddings: list[list[float]] = Field(description="One vector of unit norm a sentence.")
+    embeddings: list[list[float] | str] = Field(description="One vector of unit norm a sentence, in the format asked.")
 
 
 class Answer(BaseModel):

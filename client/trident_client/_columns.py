@@ -21,6 +21,7 @@ from trident_client._retry import Retry
 from trident_client._sync.client import TridentClient
 from trident_client._tasks import OnBadItem, Truncate
 from trident_client._types import Timeout
+from trident_client.encoding import EncodingFormat
 from trident_client.errors import BadInputError
 from trident_client.text import as_text
 
@@ -178,10 +179,27 @@ class Similarity(_Encoding):
 
 
 class Embed(_Encoding):
-    """``text`` to ``embedding``, a list of float32 of the model's size; arguments as :class:`Similarity`'s."""
+    """``text`` to ``embedding``, a list of float32 of the model's size.
+
+    Args:
+        url: as all others but ``encoding_format``, see :class:`Similarity`.
+        encoding_format: what its numbers are; see :meth:`trident_client.TridentClient.embed`.
+        settings: the others.
+    """
 
     task, ensemble = contract.STS, contract.EMBED
-    types: ClassVar = {"embedding": pa.list_(pa.float32())}
+
+    def __init__(
+        self, url: str | Sequence[str] | None = None, *, encoding_format: EncodingFormat = "float", **settings: Any
+    ) -> None:
+        super().__init__(url, **settings)
+        self.reading["encoding_format"] = encoding_format
+        self.numbers = {"float": pa.float32(), "ubinary": pa.uint8()}.get(encoding_format, pa.int8())
+
+    @property
+    def types(self) -> dict[str, pa.DataType]:  # type: ignore[override]
+        """The answer's column, and its type."""
+        return {"embedding": pa.list_(self.numbers)}
 
     def _stream(self, items: Iterable[Any], on_bad_item: OnBadItem) -> Iterator[Any]:
         return self.client.stream_embeddings(items, model=self.model, on_bad_item=on_bad_item, **self.reading)
@@ -189,8 +207,9 @@ class Embed(_Encoding):
     def _arrays(self, values: list[Any], taken: Flags) -> dict[str, pa.Array]:
         rows = [value for value, good in zip(values, taken, strict=True) if good]
         # A batch without one good row is of the same type as the others.
-        dim = len(rows[0]) if rows else self.client.embed([], model=self.model).shape[1]
-        matrix = np.zeros((len(values), dim), np.float32)
+        form = self.reading["encoding_format"]
+        dim = len(rows[0]) if rows else self.client.embed([], model=self.model, encoding_format=form).shape[1]
+        matrix = np.zeros((len(values), dim), self.numbers.to_pandas_dtype())
         if rows:
             matrix[taken] = rows
         return {"embedding": pa.FixedSizeListArray.from_arrays(matrix.ravel(), dim, mask=pa.array(~taken))}

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from trident_client import contract
 from trident_client._types import Answer, Array, Label, Request, Response, text_column
 from trident_client.contract import Ensemble, NumberInput, TextInput
+from trident_client.encoding import EncodingFormat, encoded
 from trident_client.errors import BadInputError, LanguageWarning, TruncationWarning, UnknownTokensWarning
 from trident_client.text import is_blank
 
@@ -272,29 +273,45 @@ class Relevance(_Scores):
 
 
 class Embedding(_Ensemble):
-    """Texts to embeddings: float32 ``[n, dim]``, unit norm; tokens are counted where that is asked for."""
-
-    missing: Values = np.empty(0, dtype=np.float32)
+    """Texts to embeddings: float32 ``[n, dim]``, unit norm, or in another format; tokens are counted if asked for."""
 
     def __init__(
-        self, model: str = contract.STS.name, *, count_tokens: bool = False, truncate: Truncate = "right"
+        self,
+        model: str = contract.STS.name,
+        *,
+        count_tokens: bool = False,
+        truncate: Truncate = "right",
+        encoding_format: EncodingFormat = "float",
     ) -> None:
         super().__init__(contract.EMBED, model)
         self._truncate(truncate)
+        if encoding_format not in get_args(EncodingFormat):
+            reason = f"must be {', '.join(get_args(EncodingFormat))}, got {encoding_format!r}"
+            raise BadInputError(f"encoding_format {reason}", self.model, field="encoding_format", reason=reason)
+        self._format = encoding_format
         self.counts = self.ensemble.counts if count_tokens else ()
+
+    @property
+    def missing(self) -> npt.NDArray[Any]:
+        """Return no components."""
+        return self.none(0).ravel()
+
+    def none(self, dimension: int) -> npt.NDArray[Any]:
+        """Return the matrix of no text."""
+        return encoded(np.empty((0, dimension), dtype=np.float32), self._format)
 
     def values(self, response: Response) -> Any:
         """Return each text's row."""
-        return response[self.ensemble.output.tensor]
+        return encoded(response[self.ensemble.output.tensor], self._format)
 
-    def single(self, value: Any) -> Values:
+    def single(self, value: Any) -> npt.NDArray[Any]:
         """Return one row."""
-        row: Values = value
+        row: npt.NDArray[Any] = value
         return row
 
-    def join(self, parts: list[Any]) -> Values:
+    def join(self, parts: list[Any]) -> npt.NDArray[Any]:
         """Return one matrix."""
-        return np.concatenate(parts) if parts else np.empty((0, 0), dtype=np.float32)
+        return np.concatenate(parts) if parts else self.none(0)
 
 
 class _Lists(_Ensemble):

@@ -30,6 +30,7 @@ from trident_client._types import (
     Timeout,
     Tls,
 )
+from trident_client.encoding import EncodingFormat
 from trident_client.errors import BadInputError, TridentError
 from trident_client.text import unread_language
 
@@ -245,7 +246,8 @@ class AsyncTridentClient:
         on_token_counts: _tasks.OnTokenCounts | None = None,
         prompt_name: str | None = None,
         truncate: _tasks.Truncate = "right",
-    ) -> npt.NDArray[np.float32]:
+        encoding_format: EncodingFormat = "float",
+    ) -> npt.NDArray[Any]:
         """Return each text's embedding, float32 ``[n, dim]``, unit norm.
 
         Args:
@@ -259,13 +261,18 @@ class AsyncTridentClient:
                 lists them; the set's default when None.
             truncate: which end a text loses that is longer than the encoder takes, ``right`` or ``left``, its prompt
                 with it; ``error`` refuses it, after the encoder has read all, and names it.
+            encoding_format: ``int8`` for int8 ``[n, dim]``, the greatest component of each 127 in size, so that cosines
+                are nearly the same; ``binary`` or ``ubinary`` for the components' signs, eight a number, int8 or uint8
+                ``[n, ceil(dim / 8)]``.
         """
-        task = _tasks.Embedding(model, count_tokens=on_token_counts is not None, truncate=truncate)
+        task = _tasks.Embedding(
+            model, count_tokens=on_token_counts is not None, truncate=truncate, encoding_format=encoding_format
+        )
         found = await self._list(task, texts, on_truncation, on_unknown, on_token_counts, prompt_name)
         if len(found):
             return found
         configuration = await self._sender.configuration(task.model)
-        return np.empty((0, _served.dimension(configuration) or 0), dtype=np.float32)
+        return task.none(_served.dimension(configuration) or 0)
 
     async def predict(
         self,
@@ -428,12 +435,15 @@ class AsyncTridentClient:
         concurrency: int | None = None,
         prompt_name: str | None = None,
         truncate: _tasks.Truncate = "right",
-    ) -> AsyncGenerator[npt.NDArray[np.float32], None]:
+        encoding_format: EncodingFormat = "float",
+    ) -> AsyncGenerator[npt.NDArray[Any], None]:
         """Yield each text's embedding, float32 ``[dim]``, in order; see :meth:`embed` and :meth:`stream_acceptability`.
 
         The embedding of a text that is not taken is empty: ``[0]``.
         """
-        task = _tasks.Embedding(model, count_tokens=on_token_counts is not None, truncate=truncate)
+        task = _tasks.Embedding(
+            model, count_tokens=on_token_counts is not None, truncate=truncate, encoding_format=encoding_format
+        )
         return self._stream(
             task, texts, on_truncation, on_unknown, on_bad_item, on_token_counts, concurrency, prompt_name
         )

@@ -18,6 +18,7 @@ from trident_client.cli import failures, status, tasks
 from trident_client.cli.answering import TLS, answer, exit_on_failure, fail, make_client
 from trident_client.cli.options import Attempts, Options, Protocol, Seconds, Urls
 from trident_client.cli.pages import page
+from trident_client.encoding import EncodingFormat
 from trident_client.options import Group, with_options
 
 RawScores = Annotated[bool, typer.Option("--raw-scores", help="Logits in place of scores of 0 to 1.")]
@@ -151,11 +152,16 @@ def embed(
     model: Annotated[str, typer.Option(help="The set of models that embeds; see trident models.")] = contract.STS.name,
     prompt_name: PromptName = None,
     truncate: Truncation = "right",
+    encoding_format: Annotated[
+        EncodingFormat, typer.Option(help="What the numbers are: int8, or signs, eight a number in int8 or uint8.")
+    ] = "float",
 ) -> None:
     """Embed texts as vectors of unit length."""
     settings = _reading(prompt_name, truncate)
+    if encoding_format != "float":
+        settings["encoding_format"] = encoding_format
     rows = [{"text": each} for each in texts or []]
-    answer(tasks.embed(model, prompt_name, truncate), rows, options, settings)
+    answer(tasks.embed(model, prompt_name, truncate, encoding_format), rows, options, settings)
 
 
 @app.command(help=page("qa"))

@@ -22,7 +22,8 @@ from trident_client.cli.failures import UsageError
 
 Outcome = tuple[dict[str, Any] | None, str | None]
 FLUSH_SECONDS = 0.5
-FLOATS = "float32"
+#: What an embedding's numbers may be, little-endian.
+ARRAYS = {"float32": "<f4", "int8": "i1", "uint8": "u1"}
 
 
 class Journal:
@@ -116,9 +117,12 @@ class Journal:
 
 def _encode(value: Any) -> Any:
     if isinstance(value, np.ndarray):
-        return {FLOATS: base64.b64encode(value.astype("<f4").tobytes()).decode()}
+        name = value.dtype.name
+        return {name: base64.b64encode(value.astype(ARRAYS[name]).tobytes()).decode()}
     raise TypeError(f"cannot write {type(value).__name__}")
 
 
 def _decode(value: dict[str, Any]) -> Any:
-    return np.frombuffer(base64.b64decode(value[FLOATS]), "<f4") if set(value) == {FLOATS} else value
+    if len(value) == 1 and (name := next(iter(value))) in ARRAYS:
+        return np.frombuffer(base64.b64decode(value[name]), ARRAYS[name])
+    return value

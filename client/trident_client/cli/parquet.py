@@ -23,6 +23,8 @@ ARROW_TYPES = {
     "int32": pa.int32(),
     "string": pa.string(),
     "list<float>": pa.list_(pa.float32()),
+    "list<int8>": pa.list_(pa.int8()),
+    "list<uint8>": pa.list_(pa.uint8()),
     "list<span>": pa.list_(SPAN),
     "list<label>": pa.list_(LABEL),
 }

@@ -10,6 +10,7 @@ import numpy as np
 
 from trident_client import Answer, Label, TridentClient, contract
 from trident_client._tasks import Truncate
+from trident_client.encoding import EncodingFormat
 from trident_client.errors import BadInputError
 
 OnBadItem = Callable[[int, BadInputError], None]
@@ -143,14 +144,20 @@ def rerank(model: str, *, top_n: int | None = None, raw_scores: bool = False, tr
     )
 
 
-def embed(model: str, prompt_name: str | None = None, truncate: Truncate = "right") -> Task:
+def embed(
+    model: str,
+    prompt_name: str | None = None,
+    truncate: Truncate = "right",
+    encoding_format: EncodingFormat = "float",
+) -> Task:
     """Texts to embeddings."""
+    numbers = {"float": "float", "ubinary": "uint8"}.get(encoding_format, "int8")
     return Task(
         contract.EMBED.name,
         contract.STS.name,
         model,
         _columns(contract.EMBED),
-        {"embedding": "list<float>"},
+        {"embedding": f"list<{numbers}>"},
         lambda client, items, on_truncation, on_unknown, on_bad_item: client.stream_embeddings(
             items,
             model=model,
@@ -159,6 +166,7 @@ def embed(model: str, prompt_name: str | None = None, truncate: Truncate = "righ
             on_bad_item=on_bad_item,
             prompt_name=prompt_name,
             truncate=truncate,
+            encoding_format=encoding_format,
         ),
         lambda value: {"embedding": value},
     )

@@ -168,7 +168,9 @@ def plain(value: Any) -> Any:
     """Return an embedding as the shortest numbers that are the same in float32, and a value of Arrow's as text."""
     if hasattr(value, "as_py"):
         return value.cast("string").as_py()
-    return [float(str(each)) for each in value] if isinstance(value, np.ndarray) else value
+    if not isinstance(value, np.ndarray):
+        return value
+    return [float(str(each)) for each in value] if value.dtype == np.float32 else value.tolist()
 
 
 def as_json(value: Any) -> str:

@@ -74,6 +74,36 @@ def test_what_is_too_long_loses_the_end_that_is_said_or_is_refused(api, transpor
     assert api.post(path, json=short | error).status_code == 200
 
 
+TEXTS = ["a b", "고양이", "x" * 20]
+
+
+@pytest.mark.parametrize("path", ["/embed", "/"])
+def test_embeddings_come_in_the_format_and_length_that_are_asked_for(api, transport, path):
+    shapes = [{"inputs": TEXTS}] if path == "/" else [{"inputs": TEXTS}, {"sentences": TEXTS}]
+    sts = {"parameters": {"task": {"string_value": "sts"}, "dimensions": {"string_value": "3,5"}}}
+    transport.configurations["sts"] = sts
+    for asked in shapes:
+
+        def embed(asked=asked, **options):
+            answer = api.post(path, json=asked | options)
+            assert answer.status_code == 200, answer.text
+            return answer.json() if "inputs" in asked else answer.json()["embeddings"]
+
+        for options in ({}, {"dimensions": 3}):
+            own = {"input": TEXTS, "model": "sts"} | options
+            for form in ("float", "base64", "int8", "binary", "ubinary"):
+                theirs = api.post("/v1/embeddings", json=own | {"encoding_format": form}).json()["data"]
+                assert embed(encoding_format=form, **options) == [each["embedding"] for each in theirs]
+        assert embed(encoding_format=None) == embed() == embed(encoding_format="float")
+        whole = np.array(embed(encoding_format="int8"))
+        assert (whole.shape, np.abs(whole).max(axis=1).tolist()) == ((3, 8), [127] * 3)
+        refused = api.post(path, json=asked | {"encoding_format": "int4"})
+        assert (refused.status_code, "'int8', 'binary' or 'ubinary'" in refused.json()["detail"]) == (422, True)
+        refused = api.post(path, json=asked | {"dimensions": 4})
+        assert (refused.status_code, "accepted are 3, 5, 8" in refused.json()["detail"]) == (422, True)
+    assert api.post("/embed", json={"sentences": [], "encoding_format": "int8"}).json() == {"embeddings": []}
+
+
 @pytest.mark.parametrize("count", [3, 1100])
 def test_so_do_the_pairs_of_a_file(api, transport, count):
     rows = [{"idx": place, "sentence1": LONG if place == 1 else "a", "sentence2": "b"} for place in range(count)]
@@ -96,6 +126,7 @@ def test_so_do_the_pairs_of_a_file(api, transport, count):
     ("path", "body", "accepted"),
     [
         ("/acceptability", {"sentences": ["a"], "prompt_name": "query"}, "truncate, model"),
+        ("/similarity", PAIRS | {"encoding_format": "int8"}, "truncate, prompt_name, model"),
         ("/predict/cola", {"items": ["a"], "prompt_name": "query"}, "truncate, numbers, model"),
         ("/qa", QUESTION | {"truncate": "left"}, "top_k, max_answer_tokens, no_answer, model"),
         ("/qa", {"questions": [QUESTION], "truncate": "left"}, "top_k, max_answer_tokens, no_answer, model"),

@@ -175,6 +175,45 @@ def test_long_texts_lose_the_end_that_is_said_or_are_refused_by_their_place(tran
             client.embed(["a"], truncate="none")
 
 
+@pytest.mark.parametrize(
+    ("form", "dtype", "width"), [("int8", np.int8, 9), ("binary", np.int8, 2), ("ubinary", np.uint8, 2)]
+)
+def test_embeddings_come_in_the_format_that_is_asked_for(form, dtype, width):
+    vectors = np.random.default_rng(0).normal(size=(70, 9)).astype(np.float32)
+    vectors[3] = 0
+    told = {"output": [{"name": "EMBEDDING", "dims": [9]}]}
+
+    def reply(request):
+        # A text is the place of its vector.
+        rows = vectors[[int(text) for text in request.inputs["TEXT"][:, 0]]]
+        return {
+            "EMBEDDING": rows,
+            "TRUNCATED_TOKENS": np.zeros((len(rows), 1)),
+            "UNKNOWN_TOKENS": np.zeros((len(rows), 1)),
+        }
+
+    texts = [str(place) for place in range(70)]
+    with TridentClient(transport=FakeTransport(reply, configurations={"sts_embedding": told})) as client:
+        found = client.embed(texts, encoding_format=form)
+        assert (found.dtype, found.shape) == (dtype, (70, width))
+        assert np.array_equal(list(client.stream_embeddings(texts, encoding_format=form)), found)
+        none = client.embed([], encoding_format=form)
+        assert (none.dtype, none.shape) == (dtype, (0, width))
+        bad = {}
+        (left_out,) = client.stream_embeddings([""], encoding_format=form, on_bad_item=bad.__setitem__)
+        assert (left_out.dtype, left_out.shape, list(bad)) == (dtype, (0,), [0])
+        with pytest.raises(BadInputError, match="encoding_format must be float, int8, binary, ubinary, got 'int4'"):
+            client.embed(texts, encoding_format="int4")
+    if form == "int8":
+        lengths = [np.linalg.norm(each, axis=1) + 1e-9 for each in (found, vectors)]
+        cosines = (found * vectors).sum(axis=1) / lengths[0] / lengths[1]
+        assert cosines[vectors.any(axis=1)].min() > 0.999
+        assert not found[3].any()
+    else:
+        signs = np.packbits(vectors > 0, axis=1).astype(int)
+        assert np.array_equal(found, signs - (128 if form == "binary" else 0))
+
+
 def test_pairs_have_prompts_and_lose_the_end_that_is_said_or_are_refused(transport):
     prompts = {"prompts": {"string_value": '{"query": "q: "}'}}
     transport.configurations["sts_tokenizer"] = {"parameters": prompts}

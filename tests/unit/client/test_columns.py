@@ -96,6 +96,17 @@ def test_embeddings_are_lists_of_one_size_whatever_a_batch_holds(fake, texts):
     assert Embed(transport=fake)(table).schema.field("embedding").type == pa.list_(pa.float32(), DIM)
 
 
+@pytest.mark.parametrize(
+    ("form", "numbers", "kind"), [("int8", [127] * DIM, pa.int8()), ("ubinary", [224], pa.uint8())]
+)
+def test_embeddings_are_columns_of_the_format_that_is_asked_for(fake, form, numbers, kind):
+    task = Embed(transport=fake, encoding_format=form)
+    for texts, expected in ((["Fine.", None], [numbers, None]), ([None], [None])):
+        column = task(pa.table({"text": pa.array(texts, pa.string())})).column("embedding")
+        assert (column.to_pylist(), column.type) == (expected, pa.list_(kind, len(numbers)))
+    assert task.types == {"embedding": pa.list_(kind)}
+
+
 def test_columns_of_other_names_are_read_and_keep_theirs(fake):
     table = pa.table({"said": ["Fine."], "error": ["before"], "probability": [7]})
     found = Acceptability(transport=fake, columns=["said"])(table)

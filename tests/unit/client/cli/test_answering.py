@@ -108,6 +108,19 @@ def test_a_text_that_is_too_long_loses_the_end_that_is_said_or_is_a_bad_row(trid
     assert (sent["TRUNCATE_LEFT"].tolist(), sent["SENTENCE_2"].tolist()) == ([[1]], [[b"q: bb"]])
 
 
+@pytest.mark.parametrize(("form", "numbers"), [("int8", [127] * 3), ("ubinary", [224]), ("binary", [96])])
+def test_embeddings_are_written_in_the_format_that_is_asked_for(trident, tmp_path, form, numbers):
+    asked = ("--encoding-format", form)
+    assert lines(trident("embed", "aa", *asked).stdout) == [{"text": "aa", "embedding": numbers}]
+    (tmp_path / "in.txt").write_text("aa\n" * 3)
+    for output in ("out.jsonl", "out.parquet"):
+        assert trident("embed", "-i", "in.txt", "-o", output, *asked).exit_code == 0
+        assert [row["embedding"] for row in read(tmp_path / output)] == [numbers] * 3
+    kind = pq.read_schema(tmp_path / "out.parquet").field("embedding").type
+    assert kind == pa.list_(pa.uint8() if form == "ubinary" else pa.int8())
+    assert trident("embed", "aa", "--encoding-format", "base64").exit_code == 2
+
+
 def test_the_best_texts_behind_a_query_are_put_in_order(trident):
     found = lines(trident("rerank", "q", "aa", "a", "", "aaa", "--top-n", "2").stdout)
     assert [each["text"] for each in found] == ["aaa", "aa", ""]

@@ -141,7 +141,12 @@ async def embed(body: EmbedRequest, request: Request) -> Response:
     call, inference = call_and_inference(request)
     await vectors.check_dimensions(request, body.model, body.dimensions)
     found = await inference.embed(
-        call, body.sentences, body.model, prompt_name=body.prompt_name, truncate_left=body.truncation == "left"
+        call,
+        body.sentences,
+        body.model,
+        prompt_name=body.prompt_name,
+        input_type=body.input_type,
+        truncate_left=body.truncation == "left",
     )
     call.refuse_truncated(body)
     # Past pydantic, which would look at every number.
@@ -258,7 +263,12 @@ async def _compare(
     pairs: Pairs, body: SentencePair | SentencePairs, call: Call, inference: Inference
 ) -> tuple[Values, npt.NDArray[np.bool_]]:
     found = await inference.similarity(
-        call, pairs, body.model, prompt_name=body.prompt_name, truncate_left=body.truncation == "left"
+        call,
+        pairs,
+        body.model,
+        prompt_name=body.prompt_name,
+        input_type=body.input_type,
+        truncate_left=body.truncation == "left",
     )
     call.refuse_truncated(body)
     return found

@@ -35,7 +35,7 @@ from trident_api.hub_schemas import (
     Tokenize,
     Tokens,
 )
-from trident_api.inference import Inference, InputType, Values
+from trident_api.inference import Inference, Values
 from trident_api.openai_endpoints import OPENAI_ERRORS
 from trident_api.schemas import Answer, rows_of
 from trident_api.settings import ApiSettings
@@ -65,7 +65,12 @@ async def embed(body: HubTexts, request: Request) -> Response:
     model = body.model or contract.STS.name
     await vectors.check_dimensions(request, model, body.dimensions)
     found = await inference.embed(
-        call, body.texts, model, prompt_name=body.prompt_name, truncate_left=body.truncation == "left"
+        call,
+        body.texts,
+        model,
+        prompt_name=body.prompt_name,
+        input_type=body.input_type,
+        truncate_left=body.truncation == "left",
     )
     call.refuse_truncated(body)
     # Past pydantic, which would look at every number.
@@ -79,7 +84,13 @@ async def compare(body: HubSimilarity, request: Request) -> list[float]:
     """Return the cosine of a sentence and each of some others."""
     given, reading = body.inputs, body.reading
     found = await _embed_both(
-        request, reading, body.model, given.source_sentence, given.sentences, prompt_name=reading.prompt_name
+        request,
+        reading,
+        body.model,
+        given.source_sentence,
+        given.sentences,
+        prompt_name=reading.prompt_name,
+        input_type=reading.input_type,
     )
     return _cosines(found)
 
@@ -210,8 +221,8 @@ def _call_and_inference(request: Request) -> tuple[Call, Inference]:
     return request.state.call, request.app.state.inference
 
 
-def _kinds(passages: Sequence[str]) -> list[InputType | None]:
-    passage: InputType = "passage"
+def _kinds(passages: Sequence[str]) -> list[contract.InputType]:
+    passage: contract.InputType = "passage"
     return ["query", *(passage for _ in passages)]
 
 
@@ -240,7 +251,8 @@ async def _embed_both(
     others: Sequence[str],
     *,
     prompt_name: str | None = None,
-    kinds: Sequence[InputType | None] = (),
+    input_type: contract.InputType | None = None,
+    kinds: Sequence[contract.InputType] = (),
 ) -> Values:
     """Return the embedding of a text, and of those that it is compared with."""
     call, inference = _call_and_inference(request)
@@ -249,6 +261,7 @@ async def _embed_both(
         [text, *others],
         model or contract.STS.name,
         prompt_name=prompt_name,
+        input_type=input_type,
         kinds=kinds,
         truncate_left=reading.truncation == "left",
     )

@@ -15,6 +15,7 @@ from trident_api.schemas import (
     Body,
     Dimensions,
     EncodingFormat,
+    InputType,
     OthersTruncate,
     PromptName,
     Question,
@@ -49,6 +50,7 @@ class HubReading(Body):
         None, description="Which end that is; the right one by default. With the left one its prompt is ignored, too."
     )
     prompt_name: PromptName = None
+    input_type: InputType = None
 
     @property
     def truncation(self) -> Truncation:
@@ -118,6 +120,7 @@ class HubJudged(HubOptions):
     model_config = ConfigDict(json_schema_extra={"examples": [{"inputs": TEXTS[0]}, {"inputs": [[TEXTS[0]], TEXTS]}]})
 
     prompt_name: None = Field(None, description="What judges has no prompts.")
+    input_type: None = Field(None, description="What judges has no prompts.")
     inputs: Annotated[
         Annotated[Sentence, Tag(SHAPE_TAG + "text")]
         | Annotated[list[TextOrPair], Field(min_length=1, max_length=MAX_ITEMS), Tag(SHAPE_TAG + "texts")],
@@ -213,6 +216,7 @@ class HubRerank(HubOptions):
     model_config = ConfigDict(json_schema_extra={"examples": [{"query": TEXTS[0], "texts": TEXTS[1:]}]})
 
     prompt_name: None = Field(None, description="A set with prompts for queries and for passages has them in front.")
+    input_type: None = Field(None, description="The query is one, and the texts are passages.")
     query: Sentence
     texts: list[Sentence] = Field(min_length=1, max_length=MAX_ITEMS - 1)
     raw_scores: bool | None = Field(None, description="Logits of a cross-encoder; cosines stay what they are.")

@@ -6,16 +6,15 @@ import asyncio
 import math
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager, suppress
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager
 from functools import partial
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from trident_client import (
     Answer,
     AsyncTridentClient,
-    BadInputError,
     DeadlineError,
     ModelInfo,
     NotReadyError,
@@ -23,6 +22,7 @@ from trident_client import (
     TridentError,
     contract,
 )
+from trident_client.contract import InputType
 from trident_client.text import unread_language
 
 from trident_api.admission import Admission, Kind, RefusedError
@@ -77,10 +77,6 @@ MOST_TOKENS = 512
 LARGE_WORK = 4096
 #: A text that has more tokens, and is read as a whole, makes its request a giant one: 131,000 letters of a passage.
 GIANT_WORK = 32_768
-#: What a text is to be found by, or to be found for.
-InputType = Literal["query", "passage"]
-#: What sets call the prompts of each.
-PROMPTS: Mapping[InputType, Sequence[str]] = {"query": ("query",), "passage": ("passage", "document")}
 #: Infers items of one task: with any model, and options of its own; with one.
 TaskInference = Callable[..., Awaitable[Sequence[Result]]]
 ModelInference = Callable[[Sequence[Any]], Awaitable[Sequence[Result]]]
@@ -149,6 +145,7 @@ class Inference:
         model: str,
         *,
         prompt_name: str | None = None,
+        input_type: InputType | None = None,
         truncate_left: bool = False,
     ) -> tuple[Values, npt.NDArray[np.bool_]]:
         """Return cosines, float32 ``[n]``, -1 to 1, and whether each pair is similar, bool ``[n]``.
@@ -156,8 +153,7 @@ class Inference:
         Arguments as :meth:`embed`'s.
         """
         async with self.request(call, "sts", pairs, model) as info:
-            if prompt_name is not None:
-                prompt = info.prompt(prompt_name)
+            if prompt := info.prompt_for(prompt_name, input_type):
                 pairs = [(prompt + one, prompt + other) for one, other in pairs]
             cosines = np.array(await self._values(call, "sts", pairs, model, truncate_left=truncate_left), np.float32)
         return cosines, cosines >= self._threshold_of(info)
@@ -240,7 +236,8 @@ class Inference:
         model: str,
         *,
         prompt_name: str | None = None,
-        kinds: Sequence[InputType | None] = (),
+        input_type: InputType | None = None,
+        kinds: Sequence[InputType] = (),
         truncate_left: bool = False,
     ) -> Values:
         """Return embeddings: float32 ``[n, dim]``, unit norm. How many tokens they took is noted in the call.
@@ -250,15 +247,16 @@ class Inference:
             texts: what is embedded.
             model: the set of models.
             prompt_name: which of the set's prompts stands in front of each text; its default where None.
-            kinds: what each text is, in place of that, for sets with a prompt for such; others take all texts alike.
+            input_type: what the texts are, in place of that, for sets with a prompt for such; others take all alike.
+            kinds: the same for each text.
             truncate_left: whether a text that is too long loses its beginning, and not its end.
         """
         async with self.request(call, "embed", texts, model) as info:
-            if prompt_name is not None:
-                prompt = info.prompt(prompt_name)
+            if kinds:
+                prompts = {kind: info.prompt_for(None, kind) for kind in {*kinds}}
+                texts = [prompts[kind] + text for kind, text in zip(kinds, texts, strict=True)]
+            elif prompt := info.prompt_for(prompt_name, input_type):
                 texts = [prompt + text for text in texts]
-            elif info.prompts and kinds:
-                texts = [_prompt_of(info, kind) + text for kind, text in zip(kinds, texts, strict=True)]
             rows = await self._values(call, "embed", texts, model, truncate_left=truncate_left)
         return np.stack(rows) if rows else np.empty((0, 0), np.float32)
 
@@ -460,14 +458,6 @@ class Inference:
             if not limit.expired():
                 raise
             raise DeadlineError(f"No answer within {self._deadline:g} s, the wait for its turn included.") from None
-
-
-def _prompt_of(info: ModelInfo, kind: InputType | None) -> str:
-    """Return a set's prompt for texts of a kind; empty where it has none, so that its default stands."""
-    for name in PROMPTS[kind] if kind else ():
-        with suppress(BadInputError):
-            return info.prompt(name)
-    return ""
 
 
 def work_of(task: str, items: Sequence[Any]) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 import orjson
@@ -13,13 +12,14 @@ from trident_client import ModelInfo, contract
 from trident_api import problems, tokens, vectors
 from trident_api.call import Call
 from trident_api.catalogue import Catalogue, UnknownModelError
-from trident_api.inference import Inference, InputType, Values
+from trident_api.inference import Inference, Values
 from trident_api.schemas import (
     MAX_INPUTS,
     SHAPE_TAG,
     Body,
     Dimensions,
     EncodingFormat,
+    InputType,
     OthersTruncate,
     PromptName,
     Sentence,
@@ -35,16 +35,6 @@ LISTS = ("/v1/embeddings",)
 OPENAI_ERRORS = problems.responses(400, 404, 413, 415, 429, 500, 502, 503, 504, openai=True)
 
 router = APIRouter(prefix="/v1", tags=["OpenAI"])
-
-
-#: What OpenAI's imitators call the kinds of texts.
-INPUT_TYPES: Mapping[str, InputType] = {
-    "query": "query",
-    "search_query": "query",
-    "passage": "passage",
-    "document": "passage",
-    "search_document": "passage",
-}
 
 
 def _no_token_ids(given: Any) -> Any:
@@ -74,9 +64,7 @@ class EmbeddingOptions(Body):
         None, max_length=100, description="The set of models that embeds, as `/v1/models` lists them; `sts` by default."
     )
     encoding_format: EncodingFormat = None
-    input_type: Literal["query", "passage", "document", "search_query", "search_document"] | None = Field(
-        None, description="What the texts are, for a set with a prompt for such; others take all texts alike."
-    )
+    input_type: InputType = None
     prompt_name: PromptName = None
     truncate: OthersTruncate = None
     dimensions: Dimensions = None
@@ -107,9 +95,14 @@ class EmbeddingRequest(EmbeddingOptions):
     async def embed(self, inference: Inference, call: Call, model: str) -> Values:
         """Return the embeddings: float32 ``[n, dim]``."""
         texts = [self.input] if isinstance(self.input, str) else self.input
-        kinds = [INPUT_TYPES[self.input_type]] * len(texts) if self.input_type else []
-        left = self.truncation == "left"
-        found = await inference.embed(call, texts, model, prompt_name=self.prompt_name, kinds=kinds, truncate_left=left)
+        found = await inference.embed(
+            call,
+            texts,
+            model,
+            prompt_name=self.prompt_name,
+            input_type=self.input_type,
+            truncate_left=self.truncation == "left",
+        )
         call.refuse_truncated(self)
         return found
 

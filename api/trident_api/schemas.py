@@ -134,6 +134,13 @@ PromptName = Annotated[
     str | None,
     Field(max_length=100, description="Which prompt of the set, as `/models` lists them, stands in front of a text."),
 ]
+InputType = Annotated[
+    contract.InputType | None,
+    Field(
+        description="What the texts are, in place of `prompt_name`, for a set with a prompt for such; others take all "
+        "texts alike."
+    ),
+]
 #: What becomes of a text that is too long: it loses its end or its beginning, or is refused.
 Truncation = Literal["right", "left", "error"]
 Truncate = Annotated[
@@ -196,6 +203,7 @@ class Reading(Cutting):
     """How an encoder reads texts."""
 
     prompt_name: PromptName = None
+    input_type: InputType = None
 
 
 class SentencePair(Reading):
@@ -320,7 +328,7 @@ GenerateRequest = Annotated[
         custom_error_message="the body must be a JSON object with exactly the fields "
         + " or ".join("{" + ", ".join(_required(shape)) + "}" for shape in SHAPES.values())
         + "; any may come with model, a question with top_k, max_answer_tokens and no_answer, the others with "
-        "truncate, and two sentences with prompt_name",
+        "truncate, and two sentences with prompt_name or input_type",
     ),
 ]
 """The fields of exactly one task."""

@@ -152,19 +152,21 @@ class _Encoding(ColumnTask):
         *,
         prompt_name: str | None = None,
         truncate: Truncate = "right",
+        input_type: contract.InputType | None = None,
         **settings: Any,
     ) -> None:
         super().__init__(url, **settings)
-        self.reading: dict[str, Any] = {"prompt_name": prompt_name, "truncate": truncate}
+        self.reading: dict[str, Any] = {"prompt_name": prompt_name, "truncate": truncate, "input_type": input_type}
 
 
 class Similarity(_Encoding):
     """``sentence_1`` and ``sentence_2`` to ``similarity``, float32.
 
     Args:
-        url: as all others but the next two, see :class:`ColumnTask`.
+        url: as all others but the next three, see :class:`ColumnTask`.
         prompt_name: which of the set's prompts stands in front of a sentence; its default when None.
         truncate: which end one loses that is too long, ``right`` or ``left``; ``error`` refuses its row.
+        input_type: what the sentences are, in place of ``prompt_name``.
         settings: the others.
     """
 

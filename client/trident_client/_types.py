@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from os import PathLike, fspath
 from os.path import isfile
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
 import numpy.typing as npt
 from tritonclient.utils import np_to_triton_dtype
 
+from trident_client.contract import InputType
 from trident_client.errors import BadInputError
 
 Array = npt.NDArray[Any]
@@ -110,6 +112,30 @@ class ModelInfo:
             reason = f"must be a prompt of {self.name}, got {name!r}; accepted are: {', '.join(accepted) or 'none'}"
             raise BadInputError(f"prompt_name {reason}", self.name, field="prompt_name", reason=reason)
         return self.prompts[name]
+
+    def prompt_for(self, prompt_name: str | None, input_type: InputType | None) -> str:
+        """Return what a request has stand in front of its texts; empty where that is the set's own matter.
+
+        Args:
+            prompt_name: of the prompt.
+            input_type: what the texts are; a set without a prompt for such takes all texts alike.
+
+        Raises:
+            BadInputError: the set has no such prompt, there is no such type, or both are given.
+        """
+        if input_type is None:
+            return "" if prompt_name is None else self.prompt(prompt_name)
+        reason = ""
+        if prompt_name is not None:
+            reason = "is given beside prompt_name; one of both is accepted"
+        elif input_type not in get_args(InputType):
+            reason = f"must be {', '.join(get_args(InputType))}, got {input_type!r}"
+        if reason:
+            raise BadInputError(f"input_type {reason}", self.name, field="input_type", reason=reason)
+        for name in ("query",) if input_type in {"query", "search_query"} else ("passage", "document"):
+            with suppress(BadInputError):
+                return self.prompt(name)
+        return ""
 
 
 @dataclass(frozen=True)

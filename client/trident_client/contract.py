@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Literal
 
 import numpy as np
 
@@ -22,6 +23,8 @@ MAX_QUESTION_BYTES = 10_000
 #: Answers to one question, and tokens of one answer.
 MAX_ANSWERS = 100
 MAX_ANSWER_TOKENS = 512
+#: What a text is to be found by (a query), or to be found for, in all the words that are in use for it.
+InputType = Literal["query", "passage", "document", "search_query", "search_document"]
 #: Cosine from which two sentences are similar where neither a model nor its operator says: 3 of 5.
 SIMILARITY_THRESHOLD = 0.6
 #: Probability from which a sentence is acceptable.

@@ -159,7 +159,7 @@ class SentenceSimilarityPipeline:
     """
 
     task = "sentence-similarity"
-    accepted = ("prompt_name", "truncate")
+    accepted = ("input_type", "prompt_name", "truncate")
 
     def __init__(self, client: TridentClient, model: str = contract.STS.name, **options: Any) -> None:
         self._client, self._model = client, model
@@ -170,8 +170,8 @@ class SentenceSimilarityPipeline:
 
         Args:
             inputs: pairs, as tuples or as transformers has them: ``{"text": ..., "text_pair": ...}``.
-            kwargs: ``prompt_name`` and ``truncate``, see :meth:`TridentClient.similarity`; what transformers' pipelines
-                take beside may be there for the sake of their callers.
+            kwargs: ``input_type``, ``prompt_name`` and ``truncate``, see :meth:`TridentClient.similarity`; what
+                transformers' pipelines take beside may be there for the sake of their callers.
 
         Raises:
             TypeError: there is no such option.

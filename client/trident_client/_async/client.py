@@ -247,6 +247,7 @@ class AsyncTridentClient:
         prompt_name: str | None = None,
         truncate: _tasks.Truncate = "right",
         encoding_format: EncodingFormat = "float",
+        input_type: contract.InputType | None = None,
     ) -> npt.NDArray[Any]:
         """Return each text's embedding, float32 ``[n, dim]``, unit norm.
 
@@ -264,11 +265,13 @@ class AsyncTridentClient:
             encoding_format: ``int8`` for int8 ``[n, dim]``, the greatest component of each 127 in size, so that cosines
                 are nearly the same; ``binary`` or ``ubinary`` for the components' signs, eight a number, int8 or uint8
                 ``[n, ceil(dim / 8)]``.
+            input_type: in place of ``prompt_name``: what the texts are, ``query`` or ``passage``, ``document`` being
+                another word for it, so that the set's prompt for such stands in front; one without takes all alike.
         """
         task = _tasks.Embedding(
             model, count_tokens=on_token_counts is not None, truncate=truncate, encoding_format=encoding_format
         )
-        found = await self._list(task, texts, on_truncation, on_unknown, on_token_counts, prompt_name)
+        found = await self._list(task, texts, on_truncation, on_unknown, on_token_counts, prompt_name, input_type)
         if len(found):
             return found
         configuration = await self._sender.configuration(task.model)
@@ -344,6 +347,7 @@ class AsyncTridentClient:
         on_unknown: _tasks.OnUnknown = _tasks.warn_of_unknown,
         prompt_name: str | None = None,
         truncate: _tasks.Truncate = "right",
+        input_type: contract.InputType | None = None,
     ) -> npt.NDArray[np.float32]:
         """Return each pair's cosine, float32 ``[n]``, -1 to 1.
 
@@ -354,9 +358,10 @@ class AsyncTridentClient:
             on_unknown: the same of those with words or symbols that the vocabulary cannot read.
             prompt_name: which of the set's prompts stands in front of each sentence; see :meth:`embed`.
             truncate: which end a sentence loses that is too long, or ``error``; see :meth:`embed`.
+            input_type: what the sentences are, in place of ``prompt_name``; see :meth:`embed`.
         """
         task = _tasks.Similarity(model, truncate=truncate)
-        return await self._list(task, pairs, on_truncation, on_unknown, prompt_name=prompt_name)
+        return await self._list(task, pairs, on_truncation, on_unknown, prompt_name=prompt_name, input_type=input_type)
 
     def stream_acceptability(
         self,
@@ -436,6 +441,7 @@ class AsyncTridentClient:
         prompt_name: str | None = None,
         truncate: _tasks.Truncate = "right",
         encoding_format: EncodingFormat = "float",
+        input_type: contract.InputType | None = None,
     ) -> AsyncGenerator[npt.NDArray[Any], None]:
         """Yield each text's embedding, float32 ``[dim]``, in order; see :meth:`embed` and :meth:`stream_acceptability`.
 
@@ -445,7 +451,7 @@ class AsyncTridentClient:
             model, count_tokens=on_token_counts is not None, truncate=truncate, encoding_format=encoding_format
         )
         return self._stream(
-            task, texts, on_truncation, on_unknown, on_bad_item, on_token_counts, concurrency, prompt_name
+            task, texts, on_truncation, on_unknown, on_bad_item, on_token_counts, concurrency, prompt_name, input_type
         )
 
     def stream_predictions(
@@ -485,11 +491,19 @@ class AsyncTridentClient:
         concurrency: int | None = None,
         prompt_name: str | None = None,
         truncate: _tasks.Truncate = "right",
+        input_type: contract.InputType | None = None,
     ) -> AsyncGenerator[float, None]:
         """Yield each pair's cosine, in order; see :meth:`similarity` and :meth:`stream_acceptability`."""
         task = _tasks.Similarity(model, truncate=truncate)
         return self._stream(
-            task, pairs, on_truncation, on_unknown, on_bad_item, concurrency=concurrency, prompt_name=prompt_name
+            task,
+            pairs,
+            on_truncation,
+            on_unknown,
+            on_bad_item,
+            concurrency=concurrency,
+            prompt_name=prompt_name,
+            input_type=input_type,
         )
 
     async def infer(self, request: Request) -> Response:
@@ -546,8 +560,9 @@ class AsyncTridentClient:
         on_unknown: _tasks.OnUnknown = _tasks.warn_of_unknown,
         on_token_counts: _tasks.OnTokenCounts | None = None,
         prompt_name: str | None = None,
+        input_type: contract.InputType | None = None,
     ) -> _tasks.Result:
-        await self._look_up(task, prompt_name)
+        await self._look_up(task, prompt_name, input_type)
         # Every item is looked at before the first is sent.
         jobs = [
             _batches.Batch(each.start, each.items, task.request(each.items, each.start))
@@ -575,8 +590,9 @@ class AsyncTridentClient:
         on_token_counts: _tasks.OnTokenCounts | None = None,
         concurrency: int | None = None,
         prompt_name: str | None = None,
+        input_type: contract.InputType | None = None,
     ) -> AsyncGenerator[_tasks.Value, None]:
-        await self._look_up(task, prompt_name)
+        await self._look_up(task, prompt_name, input_type)
         jobs = batches(_tasks.checked(items, task), task.batch)
         keep_going = on_bad_item is not None
         async with aclosing(self._send_all(task, jobs, keep_going=keep_going, concurrency=concurrency)) as results:
@@ -620,7 +636,9 @@ class AsyncTridentClient:
         await self._check_language(task, job.items)
         return result
 
-    async def _look_up(self, task: _tasks.Task[Any, Any, Any], prompt_name: str | None) -> None:
+    async def _look_up(
+        self, task: _tasks.Task[Any, Any, Any], prompt_name: str | None, input_type: contract.InputType | None
+    ) -> None:
         """Have a task know what the set's configuration tells: a prompt that is asked for, or the labels."""
         found = task.ensemble.set_of(task.model)
         if isinstance(task, _tasks.Labels):
@@ -629,9 +647,9 @@ class AsyncTridentClient:
             task.labels = _served.model_info(found, main, None, None).labels
             if not task.labels:
                 raise BadInputError(f"{found} has no labels; a set of the task {task.ensemble.name} is accepted", found)
-        if prompt_name is not None:
+        if prompt_name is not None or input_type is not None:
             tokenizer = await self._sender.configuration(_served.tokenizer(found))
-            task.prompt = _served.model_info(found, None, None, tokenizer).prompt(prompt_name)
+            task.prompt = _served.model_info(found, None, None, tokenizer).prompt_for(prompt_name, input_type)
 
     async def _check_language(self, task: _tasks.Task[Any, Any, Any], items: Sequence[Any]) -> None:
         name = task.ensemble.set_of(task.model)

@@ -25,6 +25,9 @@ RawScores = Annotated[bool, typer.Option("--raw-scores", help="Logits in place o
 PromptName = Annotated[
     str | None, typer.Option(help="Which of the set's prompts stands in front of a text; its default if none.")
 ]
+InputKind = Annotated[
+    contract.InputType | None, typer.Option(help="What the texts are, for a set with a prompt for such.")
+]
 Truncation = Annotated[Truncate, typer.Option(help="Which end a text loses that is too long; error refuses it.")]
 app = typer.Typer(
     no_args_is_help=True,
@@ -89,14 +92,15 @@ def sts(
     ] = contract.STS.name,
     prompt_name: PromptName = None,
     truncate: Truncation = "right",
+    input_type: InputKind = None,
 ) -> None:
     """Say how similar in meaning pairs of sentences are: the cosine of their embeddings."""
     given = sentences or []
     if len(given) % 2:
         fail(f"sentences are compared two by two; {len(given)} were given", failures.USAGE)
     pairs = [{"sentence_1": one, "sentence_2": two} for one, two in zip(given[::2], given[1::2], strict=True)]
-    settings = _reading(prompt_name, truncate)
-    answer(tasks.sts(model, prompt_name, truncate), pairs, options, settings)
+    settings = _reading(prompt_name, truncate, input_type)
+    answer(tasks.sts(model, prompt_name, truncate, input_type), pairs, options, settings)
 
 
 @app.command(help=page("classify"))
@@ -155,13 +159,14 @@ def embed(
     encoding_format: Annotated[
         EncodingFormat, typer.Option(help="What the numbers are: int8, or signs, eight a number in int8 or uint8.")
     ] = "float",
+    input_type: InputKind = None,
 ) -> None:
     """Embed texts as vectors of unit length."""
-    settings = _reading(prompt_name, truncate)
+    settings = _reading(prompt_name, truncate, input_type)
     if encoding_format != "float":
         settings["encoding_format"] = encoding_format
     rows = [{"text": each} for each in texts or []]
-    answer(tasks.embed(model, prompt_name, truncate, encoding_format), rows, options, settings)
+    answer(tasks.embed(model, prompt_name, truncate, encoding_format, input_type), rows, options, settings)
 
 
 @app.command(help=page("qa"))
@@ -263,10 +268,16 @@ def diagnose(
     raise typer.Exit(failures.OK if complete else failures.BAD_ROWS)
 
 
-def _reading(prompt_name: str | None = None, truncate: Truncate = "right") -> dict[str, Any]:
+def _reading(
+    prompt_name: str | None = None, truncate: Truncate = "right", input_type: contract.InputType | None = None
+) -> dict[str, Any]:
     """Return what is not the default, as a run is told apart by."""
-    settings: dict[str, Any] = {} if prompt_name is None else {"prompt_name": prompt_name}
-    return settings | ({"truncate": truncate} if truncate != "right" else {})
+    given = {
+        "prompt_name": prompt_name,
+        "truncate": None if truncate == "right" else truncate,
+        "input_type": input_type,
+    }
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def main() -> None:

@@ -75,7 +75,12 @@ def cola(model: str, truncate: Truncate = "right") -> Task:
     )
 
 
-def sts(model: str, prompt_name: str | None = None, truncate: Truncate = "right") -> Task:
+def sts(
+    model: str,
+    prompt_name: str | None = None,
+    truncate: Truncate = "right",
+    input_type: contract.InputType | None = None,
+) -> Task:
     """Pairs of sentences to cosines."""
     return Task(
         contract.STS.main.name,
@@ -90,6 +95,7 @@ def sts(model: str, prompt_name: str | None = None, truncate: Truncate = "right"
             on_unknown=on_unknown,
             on_bad_item=on_bad_item,
             prompt_name=prompt_name,
+            input_type=input_type,
             truncate=truncate,
         ),
         lambda value: {"similarity": single_precision(value)},
@@ -149,6 +155,7 @@ def embed(
     prompt_name: str | None = None,
     truncate: Truncate = "right",
     encoding_format: EncodingFormat = "float",
+    input_type: contract.InputType | None = None,
 ) -> Task:
     """Texts to embeddings."""
     numbers = {"float": "float", "ubinary": "uint8"}.get(encoding_format, "int8")
@@ -165,6 +172,7 @@ def embed(
             on_unknown=on_unknown,
             on_bad_item=on_bad_item,
             prompt_name=prompt_name,
+            input_type=input_type,
             truncate=truncate,
             encoding_format=encoding_format,
         ),

@@ -107,6 +107,13 @@ PROMPTS = {"prompts": {"string_value": '{"query": "query: ", "document": "passag
         ("/v1/embeddings", {"input": ["a"], "input_type": "search_document"}, ["passage: a"]),
         ("/v1/embeddings", {"input": "a", "input_type": "query"}, ["query: a"]),
         ("/v1/embeddings", {"input": "a", "prompt_name": "document"}, ["passage: a"]),
+        ("/embed", {"inputs": ["a"], "input_type": "document"}, ["passage: a"]),
+        ("/embed", {"sentences": ["a"], "input_type": "search_query"}, ["query: a"]),
+        ("/", {"inputs": "a", "input_type": "passage"}, ["passage: a"]),
+        ("/similarity", {"inputs": {"source_sentence": "a", "sentences": ["b"]}, "input_type": "query"},
+         ["query: a", "query: b"]),
+        ("/similarity", {"inputs": {"source_sentence": "a", "sentences": ["b"]},
+         "parameters": {"prompt_name": "query"}}, ["query: a", "query: b"]),
         # A set without prompts takes all texts alike.
         ("/v1/embeddings", {"input": "a", "input_type": "query", "model": "sts"}, ["a"]),
         ("/rerank", {"query": "a", "texts": ["b"], "model": "sts"}, ["a", "b"]),

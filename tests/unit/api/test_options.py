@@ -126,8 +126,8 @@ def test_so_do_the_pairs_of_a_file(api, transport, count):
     ("path", "body", "accepted"),
     [
         ("/acceptability", {"sentences": ["a"], "prompt_name": "query"}, "truncate, model"),
-        ("/similarity", PAIRS | {"encoding_format": "int8"}, "truncate, prompt_name, model"),
-        ("/predict/cola", {"items": ["a"], "prompt_name": "query"}, "truncate, numbers, model"),
+        ("/similarity", PAIRS | {"encoding_format": "int8"}, "truncate, prompt_name, input_type, model"),
+        ("/predict/cola", {"items": ["a"], "input_type": "query"}, "truncate, numbers, model"),
         ("/qa", QUESTION | {"truncate": "left"}, "top_k, max_answer_tokens, no_answer, model"),
         ("/qa", {"questions": [QUESTION], "truncate": "left"}, "top_k, max_answer_tokens, no_answer, model"),
         ("/qa", {"inputs": QUESTION, "truncate": True}, "parameters, model"),
@@ -147,6 +147,31 @@ def test_an_option_of_other_requests_is_refused_with_those_that_are_taken(api, t
     assert transport.requests == []
     # As good as absent.
     assert api.post(path, json=body | {error["field"]: None}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/embed", {"sentences": ["a"]}), ("/embed", {"inputs": "a"}), ("/v1/embeddings", {"input": "a"}),
+        ("/similarity", {"pairs": [{"sentence_1": "a", "sentence_2": "b"}]}),
+        ("/pred/sentences", {"sentence_1": "a", "sentence_2": "b"}),
+        ("/generate", {"sentence_1": "a", "sentence_2": "b"}),
+    ],
+)  # fmt: skip
+def test_what_texts_are_chooses_the_prompt_or_a_name_does(api, transport, path, body):
+    prompts = {"prompts": {"string_value": '{"query": "query: ", "document": "passage: "}'}}
+    transport.configurations["sts_ko_tokenizer"] = {"parameters": prompts}
+    asked = body | {"model": "sts_ko", "input_type": "search_document"}
+    assert api.post(path, json=asked).status_code == 200
+    column = next(name for name in ("TEXT", "SENTENCE_2") if name in transport.requests[-1].inputs)
+    assert transport.requests[-1].inputs[column][0, 0].startswith(b"passage: ")
+    both = api.post(path, json=asked | {"prompt_name": "query"})
+    assert (both.status_code, both.json()["errors"]) == (
+        400 if path.startswith("/v1") else 422,
+        [{"field": "input_type", "detail": "is given beside prompt_name; one of both is accepted"}],
+    )
+    unknown = api.post(path, json=asked | {"input_type": "clustering"})
+    assert "'document', 'search_query' or 'search_document'" in unknown.json()["detail"]
 
 
 def test_what_a_task_cannot_do_is_refused_by_its_name(api, transport):

@@ -145,6 +145,22 @@ def test_a_sets_prompts_stand_in_front_of_texts_where_they_are_asked_for():
             with pytest.raises(BadInputError, match=f"accepted are: {accepted}") as caught:
                 client.embed(["a"], model=model, prompt_name=name)
             assert caught.value.field == "prompt_name"
+        for kind, prompt in (("query", "query: "), ("search_document", "passage: "), ("passage", "passage: ")):
+            client.embed(["a"], model="mine", input_type=kind)
+            assert sent() == [prompt + "a"]
+            list(client.stream_similarity([("a", "b")], model="mine", input_type=kind))
+            assert transport.requests[-1].inputs["SENTENCE_2"].tolist() == [[f"{prompt}b".encode()]]
+        list(client.stream_embeddings(["a"], input_type="query"))
+        assert sent() == ["a"], "a set without prompts takes all texts alike"
+        for options, message in (
+            (
+                {"input_type": "clustering"},
+                "input_type must be query, passage, document, search_query, search_document",
+            ),
+            ({"input_type": "query", "prompt_name": "query"}, "input_type is given beside prompt_name"),
+        ):
+            with pytest.raises(BadInputError, match=message):
+                client.similarity([("a", "b")], model="mine", **options)
         (info,) = client.models()
     assert (info.prompts["passage"], info.default_prompt_name) == ("passage: ", "query")
 

@@ -83,6 +83,10 @@ def test_a_prompt_of_the_set_is_named(trident, transport):
     transport.configurations["sts_tokenizer"] = {"parameters": {"prompts": {"string_value": '{"query": "query: "}'}}}
     assert trident("embed", "aa", "--prompt-name", "query").exit_code == 0
     assert transport.requests[-1].inputs["TEXT"].tolist() == [[b"query: aa"]]
+    for command in (("embed", "aa"), ("sts", "aa", "bb")):
+        assert trident(*command, "--input-type", "search_query").exit_code == 0
+        assert next(iter(transport.requests[-1].inputs.values())).tolist() == [[b"query: aa"]]
+    assert trident("embed", "aa", "--input-type", "clustering").exit_code == 2
     result = trident("embed", "aa", "--prompt-name", "passage")
     assert (result.exit_code != 0, "accepted are: query" in " ".join(result.stderr.split())) == (True, True)
 

@@ -7,6 +7,7 @@ served are in :data:`trident_api.problems.NOT_SERVED`.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib import metadata
 from typing import Any
 
 import numpy as np
@@ -35,7 +36,7 @@ from trident_api.hub_schemas import (
     Tokenize,
     Tokens,
 )
-from trident_api.inference import Inference, Values
+from trident_api.inference import MOST_TOKENS, Inference, Values
 from trident_api.openai_endpoints import OPENAI_ERRORS
 from trident_api.schemas import Answer, rows_of
 from trident_api.settings import ApiSettings
@@ -209,11 +210,28 @@ async def decode(body: Decode, request: Request) -> list[str]:
     return await tokens.decode(inference, call, rows, body.model, with_special=body.skip_special_tokens is False)
 
 
-@router.get("/info")
+@router.get("/info", responses=problems.responses(429, 500, 502, 503, 504))
 async def info(request: Request) -> Info:
     """Say what TEI's clients ask about a server."""
+    _, inference = _call_and_inference(request)
     settings: ApiSettings = request.app.state.settings
-    return Info(model_id=contract.STS.name, max_concurrent_requests=settings.max_concurrent)
+    found = await inference.find(contract.STS.name, contract.STS.name)
+    longest = found.max_tokens or MOST_TOKENS
+    return Info(
+        model_id=found.name,
+        model_dtype=found.export.get("dtype", "unknown"),
+        max_concurrent_requests=settings.max_concurrent,
+        max_input_length=longest,
+        max_batch_tokens=contract.MAX_BATCH * longest,
+        version=_version(),
+    )
+
+
+def _version() -> str:
+    try:
+        return metadata.version("trident-nlp")
+    except metadata.PackageNotFoundError:
+        return "unknown"
 
 
 def _call_and_inference(request: Request) -> tuple[Call, Inference]:

@@ -344,10 +344,20 @@ class Info(BaseModel):
     """What TEI's clients ask a server about itself."""
 
     model_id: str = Field(description="The set of models that embeds where none is named.")
-    model_type: dict[str, dict[str, str]] = Field({"embedding": {}}, description="What the set is for.")
+    model_dtype: str = Field(description="What it computes in; `unknown` where Triton does not tell it.")
+    model_type: dict[str, dict[str, str]] = Field(
+        {"embedding": {"pooling": "unknown"}}, description="What it is for; Triton does not tell how it pools."
+    )
     max_concurrent_requests: int
+    max_input_length: int = Field(description="Tokens of a text that it reads.")
+    max_batch_tokens: int = Field(description="Tokens of a batch, at most.")
+    max_batch_requests: int = Field(contract.MAX_BATCH, description="Texts of a batch, at most.")
     max_client_batch_size: int = Field(MAX_ITEMS, description="Texts of a request.")
     auto_truncate: bool = Field(True, description="A text's end that the model does not take is ignored.")
+    tokenization_workers: int = Field(
+        1, description="Tokenizers of the set; all that its requests hold is tokenized together."
+    )
+    version: str = Field(description="Of this facade.")
 
 
 def _either(own: str, tag: str) -> Discriminator:

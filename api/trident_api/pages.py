@@ -75,6 +75,11 @@ def describe(app: FastAPI, *, keys_needed: bool) -> None:
                     operation["security"] = [{"key": []}]
                     refused = problems.responses(401, openai=path.startswith(problems.OPENAI_PATH))
                     operation["responses"] |= {str(key): value for key, value in refused.items()}
+                if path in problems.HUB_PATHS:
+                    for response in operation["responses"].values():
+                        for content in filter(None, [response["content"].get("application/problem+json")]):
+                            example = problems.as_the_hubs(problems.Problem(**content["example"]))
+                            content["example"] = example.model_dump(exclude_none=True)
             if keys_needed:
                 document["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
         return make()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Literal
 
 import orjson
 from fastapi import FastAPI, Request, Response
@@ -56,6 +56,9 @@ NOT_SERVED = {
     "/embed_all": "The models answer with one vector a text, and not with its tokens'; /embed gives that.",
     "/embed_sparse": "No model gives sparse vectors; /embed gives dense ones.",
 }
+#: Where text-embeddings-inference's and the hub's clients ask; an error there has the members that they read, too.
+HUB_PATHS = {"/", "/decode", "/embed", "/info", "/predict", "/qa", "/rerank", "/similarity", "/tokenize", *NOT_SERVED}
+HubErrorType = Literal["Backend", "Overloaded", "Unhealthy", "Validation"]
 #: Fields at fault that are named; a file may have any number.
 MAX_PROBLEMS = 20
 #: Every answer of these tells the client when to ask again.
@@ -101,7 +104,13 @@ class Problem(BaseModel):
     status: int
     detail: str
     errors: list[FieldProblem] = Field(default_factory=list, description="The fields at fault, if any.")
-    error: OpenAIError | None = Field(None, description="Under `/v1` alone: the same as OpenAI's clients read it.")
+    error: OpenAIError | str | None = Field(
+        None,
+        description="Under `/v1`: the same as OpenAI's clients read it; where Hugging Face's ask: `detail` again.",
+    )
+    error_type: HubErrorType | None = Field(
+        None, description="Where Hugging Face's clients ask alone: which kind text-embeddings-inference has for it."
+    )
 
 
 class ProblemResponse(Response):
@@ -128,6 +137,10 @@ class ProblemResponse(Response):
             headers = {name: value for name, value in self.headers.items() if not name.startswith("content-")}
             await ProblemResponse(_as_openai(self.problem, self.code), headers)(scope, receive, send)
             return
+        if path in HUB_PATHS and self.problem.error is None:
+            headers = {name: value for name, value in self.headers.items() if not name.startswith("content-")}
+            await ProblemResponse(as_the_hubs(self.problem), headers)(scope, receive, send)
+            return
         await super().__call__(scope, receive, send)
 
 
@@ -139,6 +152,13 @@ def _as_openai(given: Problem, code: str | None) -> Problem:
     param = "model" if code == MODEL_NOT_FOUND else given.errors[0].field if given.errors else None
     error = OpenAIError(message=given.detail, type=kind, param=param, code=code or OPENAI_CODES.get(status))
     return given.model_copy(update={"status": status, "title": HTTPStatus(status).phrase, "error": error})
+
+
+def as_the_hubs(given: Problem) -> Problem:
+    """Return a problem with the members that text-embeddings-inference's clients read."""
+    kinds: dict[int, HubErrorType] = {429: "Overloaded", 503: "Unhealthy"}
+    kind = kinds.get(given.status, "Backend" if given.status >= 500 else "Validation")
+    return given.model_copy(update={"error": given.detail, "error_type": kind})
 
 
 class InvalidRequestError(Exception):

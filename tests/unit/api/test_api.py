@@ -10,6 +10,7 @@ import pytest
 from fastapi.testclient import TestClient
 from trident_api.app import create_app
 from trident_api.catalogue import Catalogue
+from trident_api.problems import HUB_PATHS
 from trident_api.settings import ApiSettings
 from trident_client import (
     AsyncFakeTransport,
@@ -366,8 +367,9 @@ def test_each_error_in_the_document_has_an_example_of_its_own_status(make_api, t
     assert {status for _, status, _ in examples} >= {400, 401, 404, 413, 415, 422, 429, 500, 502, 503, 504}
     for path, status, example in examples:
         assert (example["status"], example["title"]) == (status, HTTPStatus(status).phrase), path
-        # OpenAI's clients read a member of their own.
-        assert ("error" in example) == path.startswith("/v1/"), path
+        # OpenAI's clients read a member of their own, and the hub's two.
+        assert ("error" in example) == (path.startswith("/v1/") or path in HUB_PATHS), path
+        assert ("error_type" in example) == (path in HUB_PATHS), path
 
 
 def test_what_a_request_must_name_has_an_example_to_try_it_with(api):

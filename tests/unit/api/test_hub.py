@@ -1,9 +1,12 @@
 """Hugging Face's task forms: as huggingface_hub sends them, text-embeddings-inference answers, and rerankers ask."""
 
+from importlib import metadata
+
 import numpy as np
 import pytest
 from huggingface_hub import InferenceClient
 from huggingface_hub.inference._providers import get_provider_helper
+from trident_client import OverloadedError, ServerError, TransportError
 
 QUESTION = {"question": "Which?", "context": "0123"}
 TEXTS = ["a b c", "고양이 🐟", "x" * 20]
@@ -307,14 +310,52 @@ def test_what_is_not_served_is_refused_by_its_name(api, transport, path, body, f
     assert transport.requests == []
 
 
-def test_info_says_what_is_known(api):
-    assert api.get("/info").json() == {
+def test_info_has_all_that_teis_document_requires(api, transport):
+    told = {
         "model_id": "sts",
-        "model_type": {"embedding": {}},
+        "model_dtype": "unknown",
+        "model_type": {"embedding": {"pooling": "unknown"}},
         "max_concurrent_requests": 64,
+        "max_input_length": 12,
+        "max_batch_tokens": 64 * 12,
+        "max_batch_requests": 64,
         "max_client_batch_size": 4096,
         "auto_truncate": True,
+        "tokenization_workers": 1,
+        "version": metadata.version("trident-nlp"),
     }
+    assert api.get("/info").json() == told
+    export = {"task": {"string_value": "sts"}, "export": {"string_value": '{"dtype": "int8"}'}}
+    transport.configurations["sts"] = {"parameters": export}
+    api.get("/models")
+    assert api.get("/info").json() == told | {"model_dtype": "int8"}
+
+
+@pytest.mark.parametrize(
+    ("path", "error", "status", "kind"),
+    [
+        ("/embed", None, 422, "Validation"),
+        ("/rerank", OverloadedError("full"), 429, "Overloaded"),
+        ("/", TransportError("away"), 503, "Unhealthy"),
+        ("/predict", ServerError("broken"), 502, "Backend"),
+        ("/embed_all", None, 404, "Validation"),
+    ],
+)
+def test_an_error_has_teis_members_beside_its_own(api, transport, path, error, status, kind):
+    def fail(request):
+        raise error
+
+    transport._answer = fail
+    body = {"query": "a", "texts": ["b"]} if path == "/rerank" else {"inputs": "a" if error else ""}
+    answer = api.post(path, json=body)
+    told = answer.json()
+    assert (answer.status_code, told["status"], told["error"], told["error_type"]) == (
+        status, status, told["detail"], kind
+    )  # fmt: skip
+    assert ("retry-after" in answer.headers) == (status in {429, 503})
+    assert answer.headers["content-type"] == "application/problem+json"
+    # Where nobody of them asks, there are no further members.
+    assert not {"error", "error_type"} & api.post("/generate", json={}).json().keys()
 
 
 def test_a_server_s_address_is_asked_with_a_key_too(make_api, keys_file):

@@ -562,6 +562,8 @@ class AsyncTridentClient:
         prompt_name: str | None = None,
         input_type: contract.InputType | None = None,
     ) -> _tasks.Result:
+        # Of no items, nothing would be sent that says so.
+        self._sender.enter()
         await self._look_up(task, prompt_name, input_type)
         # Every item is looked at before the first is sent.
         jobs = [
@@ -592,6 +594,8 @@ class AsyncTridentClient:
         prompt_name: str | None = None,
         input_type: contract.InputType | None = None,
     ) -> AsyncGenerator[_tasks.Value, None]:
+        # Of no items, nothing would be sent that says so.
+        self._sender.enter()
         await self._look_up(task, prompt_name, input_type)
         jobs = batches(_tasks.checked(items, task), task.batch)
         keep_going = on_bad_item is not None

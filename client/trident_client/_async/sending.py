@@ -97,7 +97,7 @@ class AsyncSender:
         retry: Retry | None = None,
     ) -> Result:
         """Ask one server, and others or again where it fails; the question is given the seconds that are left."""
-        self._enter()
+        self.enter()
         stop = stop or self._closed
         attempts = Attempts(model, self._balancer, retry or self._retry, self._budget, self._timeout)
         while True:
@@ -130,7 +130,7 @@ class AsyncSender:
 
     async def call_each(self, operation: Callable[[AsyncTransport], Awaitable[Result]]) -> dict[str, Result]:
         """Ask every server once and return the answers of those that gave one; raise where none did."""
-        self._enter()
+        self.enter()
         answers: dict[str, Result] = {}
         errors: list[TridentError] = []
         for server in self._servers:
@@ -160,7 +160,7 @@ class AsyncSender:
         for server in servers:
             await self._transport(server).close()
 
-    def _enter(self) -> None:
+    def enter(self) -> None:
         """Refuse a client that is closed, and make what runs now its home.
 
         Raises:

@@ -561,6 +561,8 @@ class TridentClient:
         prompt_name: str | None = None,
         input_type: contract.InputType | None = None,
     ) -> _tasks.Result:
+        # Of no items, nothing would be sent that says so.
+        self._sender.enter()
         self._look_up(task, prompt_name, input_type)
         # Every item is looked at before the first is sent.
         jobs = [
@@ -589,6 +591,8 @@ class TridentClient:
         prompt_name: str | None = None,
         input_type: contract.InputType | None = None,
     ) -> Generator[_tasks.Value, None, None]:
+        # Of no items, nothing would be sent that says so.
+        self._sender.enter()
         self._look_up(task, prompt_name, input_type)
         jobs = batches(_tasks.checked(items, task), task.batch)
         keep_going = on_bad_item is not None

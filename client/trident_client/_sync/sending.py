@@ -98,7 +98,7 @@ class Sender:
         retry: Retry | None = None,
     ) -> Result:
         """Ask one server, and others or again where it fails; the question is given the seconds that are left."""
-        self._enter()
+        self.enter()
         stop = stop or self._closed
         attempts = Attempts(model, self._balancer, retry or self._retry, self._budget, self._timeout)
         while True:
@@ -131,7 +131,7 @@ class Sender:
 
     def call_each(self, operation: Callable[[Transport], Result]) -> dict[str, Result]:
         """Ask every server once and return the answers of those that gave one; raise where none did."""
-        self._enter()
+        self.enter()
         answers: dict[str, Result] = {}
         errors: list[TridentError] = []
         for server in self._servers:
@@ -161,7 +161,7 @@ class Sender:
         for server in servers:
             self._transport(server).close()
 
-    def _enter(self) -> None:
+    def enter(self) -> None:
         """Refuse a client that is closed, and make what runs now its home.
 
         Raises:

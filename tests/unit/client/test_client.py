@@ -450,7 +450,18 @@ def test_a_client_pickles_to_its_settings(protocol):
 def test_a_closed_client_says_so(transport):
     client = TridentClient(transport=transport)
     client.close()
-    for ask in (client.ready, client.models, client.statistics, lambda: client.embed(["x"])):
+    for ask in (
+        client.ready,
+        client.models,
+        client.statistics,
+        lambda: client.embed(["x"]),
+        lambda: client.similarity([]),
+        lambda: client.acceptability([]),
+        lambda: client.answer_many([]),
+        lambda: client.rerank("a", []),
+        lambda: client.predict("cola", []),
+        lambda: list(client.stream_similarity([])),
+    ):
         with pytest.raises(UsageError, match="closed"):
             ask()
 

@@ -32,9 +32,10 @@ class OneSpelling:
             path = path.removeprefix(self.prefix)
         is_read = scope["method"] in {"GET", "HEAD"}
         name = scope["path"].rstrip("/").rpartition("/")[2]
+        query = f"?{scope['query_string'].decode('latin-1')}" if scope.get("query_string") else ""
         if is_read and not path:
-            await RedirectResponse(f"{name}/")(scope, receive, send)
+            await RedirectResponse(f"{name}/{query}")(scope, receive, send)
         elif is_read and path.endswith("/") and path.strip("/"):
-            await RedirectResponse(f"../{name}")(scope, receive, send)
+            await RedirectResponse(f"../{name}{query}")(scope, receive, send)
         else:
             await self.app({**scope, "path": path.rstrip("/") or "/"}, receive, send)

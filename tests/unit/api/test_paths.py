@@ -27,8 +27,11 @@ def test_no_body_is_redirected(api, path):
 
 @pytest.mark.parametrize(
     ("path", "location"),
-    [("/docs/", "../docs"), ("/nlp/docs/", "../docs"), ("/nlp", "nlp/"), ("/models/", "../models")],
-)
+    [
+        ("/docs/", "../docs"), ("/nlp/docs/", "../docs"), ("/nlp", "nlp/"), ("/models/", "../models"),
+        ("/docs/?a=b%20c&d=%ED%95%9C", "../docs?a=b%20c&d=%ED%95%9C"), ("/nlp?lang=ko", "nlp/?lang=ko"),
+    ],
+)  # fmt: skip
 def test_a_page_is_redirected_relative_to_itself(make_api, path, location):
     answer = make_api(root_path="/nlp").get(path, follow_redirects=False)
     assert (answer.status_code, answer.headers["location"]) == (307, location)

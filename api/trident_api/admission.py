@@ -148,6 +148,13 @@ class Admission:
         """Tokens under way and waiting."""
         return sum(line.running_work + line.waiting_work for line in self._lines.values())
 
+    @property
+    def seconds_left(self) -> float | None:
+        """Seconds until all that runs and waits now is expected to have ended; None where nothing was measured yet."""
+        rates = ((line, line.throughput.rate) for line in self._lines.values())
+        left = [line.left(line.waiting_work, rate) for line, rate in rates if rate]
+        return min(max(1.0, *left), LONGEST_RETRY_SECONDS) if left else None
+
     def check(self, work: float, kind: Kind = Kind.SMALL) -> None:
         """Refuse one that comes now, as :meth:`turn` would, where there is no room for it."""
         self._refuse_what_comes_too_late(self._lines[kind], work, asyncio.get_running_loop().time())

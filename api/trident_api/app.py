@@ -174,7 +174,8 @@ def create_app(
         max_held_each=chosen.max_held_bytes_each,
         timeout=chosen.body_timeout,
         uploads=file_endpoints.UPLOADS,
-        retry_after=chosen.retry_after,
+        # What is held now is let go as it is answered.
+        retry_after=lambda: admission.seconds_left or chosen.retry_after,
     )
     if chosen.api_keys_file is not None:
         requests = Allowance(chosen.key_requests_per_minute, "requests")

@@ -6,6 +6,7 @@ Plain ASGI, so that an oversized body is refused as soon as it is known to be to
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import Counter
 from collections.abc import Callable, Collection, Hashable
 from dataclasses import dataclass
@@ -64,7 +65,7 @@ class BoundedBody:
         max_held_each: the same of one key's, or, without keys, one address's.
         timeout: seconds in which a body must arrive.
         uploads: paths that take a form with a file, which passes through as it arrives.
-        retry_after: seconds after which one that did not fit may be sent again.
+        retry_after: tells after how many seconds one that did not fit may be sent again.
     """
 
     def __init__(
@@ -75,7 +76,7 @@ class BoundedBody:
         max_held_each: int,
         timeout: float,
         uploads: Collection[str] = (),
-        retry_after: int = 1,
+        retry_after: Callable[[], float] = lambda: 1,
     ) -> None:
         self.app = app
         self.limit_of = limit_of
@@ -166,8 +167,9 @@ class BoundedBody:
             began = asyncio.get_running_loop().time() - SLOW_SECONDS
             slow = max((each for each in others if each.began <= began), key=lambda each: each.read, default=arrival)
             if slow is arrival:
-                detail = f"{whose} hold {most} bytes, the most there may be; try again later."
-                headers = {"retry-after": str(self.retry_after), "connection": "close"}
+                after = math.ceil(self.retry_after())
+                detail = f"{whose} hold {most} bytes, the most there may be; try again in {after} s."
+                headers = {"retry-after": str(after), "connection": "close"}
                 raise HTTPException(429, detail, headers=headers)
             self._arriving.discard(slow)
             self._hold(slow, -slow.read)

@@ -5,6 +5,8 @@ import json
 import zlib
 
 import pytest
+from trident_api.admission import Kind
+from trident_api.throughput import ENOUGH_ENDED
 
 TEXTS = ["가나다라마 " * 166 + "다섯자"] * 2048
 EMBEDDINGS = "/v1/embeddings"
@@ -57,6 +59,15 @@ def test_bodies_under_way_are_bounded_together(make_api):
     api = make_api(max_held_bytes=1000, retry_after=7)
     answer = api.post("/acceptability", content=b" " * 1001)
     assert (answer.status_code, answer.headers["retry-after"]) == (429, "7")
+    # Where the queue has measured, it knows when all that is held will have been answered.
+    line = api.app.state.inference._admission._lines[Kind.LARGE]
+    line.throughput._work, line.throughput._seconds, line.throughput._ended = 1000.0, 1.0, ENOUGH_ENDED
+    for waiting, seconds in ((8500.0, "9"), (0.0, "1"), (1e9, "60")):
+        line.waiting_work = waiting
+        answer = api.post("/acceptability", content=b" " * 1001)
+        assert (answer.status_code, answer.headers["retry-after"]) == (429, seconds)
+        assert answer.json()["detail"].endswith(f"try again in {seconds} s.")
+    line.waiting_work = 0.0
     # What was held is given back, also of requests that failed.
     for _ in range(3):
         assert api.post("/acceptability", content=b" " * 900).status_code == 422

@@ -151,6 +151,18 @@ def test_a_model_says_what_it_is_for_and_a_request_can_be_copied(open_page):
     compile(python, "page", "exec")
 
 
+def test_a_korean_question_about_an_english_passage_is_noted(open_page):
+    page = ready(open_page())
+    page.get_by_role("tab", name="Question").click()
+    page.get_by_role("button", name="Ask").click()
+    expect(page.locator("mark")).to_have_text("Black Forest")
+    note = page.locator("#question .answer > .note")
+    expect(note).to_have_count(0)
+    page.locator("#question-text").fill("다뉴브강은 어디에서 시작하는가?")
+    page.get_by_role("button", name="Ask").click()
+    expect(note).to_contain_text("Korean, which this model was not made for")
+
+
 def test_a_text_file_that_is_dropped_on_a_field_is_its_text(open_page):
     page = ready(open_page())
     text = "I am a boy.\nI are a boy."

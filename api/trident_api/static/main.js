@@ -41,7 +41,7 @@ async function submit(event) {
   const button = form.querySelector(".go");
   const model = form.querySelector("select").value;
   const { threshold, languages } = models.find((each) => each.name === model) ?? {};
-  const text = form.querySelector("textarea").value;
+  const text = [...form.querySelectorAll("textarea, input")].map((each) => each.value).join("\n");
   button.disabled = true;
   answer.setAttribute("aria-busy", "true");
   if (!answer.hasChildNodes()) answer.replaceChildren(make("p", { class: "note" }, word("working")));

@@ -34,6 +34,8 @@ CONFIGURATIONS = {
         }
     },
     "sts_embedding": {"output": [{"name": "EMBEDDING", "dims": [7]}]},
+    "sts_tokenizer": {"parameters": {"max_length": {"string_value": "256"}}},
+    "qa_tokenizer": {"parameters": {"max_length": {"string_value": "384"}}},
     "sts_ko": {"parameters": {"task": {"string_value": "sts"}, "languages": {"string_value": "ko"}}},
     "qa": {"parameters": {"task": {"string_value": "qa"}, "languages": {"string_value": "en"}}},
     "qa_ko": {"parameters": {"task": {"string_value": "qa"}, "languages": {"string_value": "ko"}}},

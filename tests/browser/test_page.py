@@ -138,7 +138,8 @@ def test_a_model_says_what_it_is_for_and_a_request_can_be_copied(open_page):
     page = ready(open_page())
     page.get_by_role("tab", name="Similarity").click()
     expect(page.locator("#similarity .about")).to_have_text(
-        "sts: English; Spearman 0.890; 7 components a vector; int8, 9,876 tokens a second"
+        "sts: English; Spearman 0.890; 7 components a vector; 256 tokens of a text are read; "
+        "int8, 9,876 tokens a second"
     )
     page.locator("#similarity-text").fill("it's a\n'b'")
     page.get_by_role("button", name="Compare").click()
@@ -149,6 +150,15 @@ def test_a_model_says_what_it_is_for_and_a_request_can_be_copied(open_page):
     assert len(json.loads(output)["embeddings"]) == 2
     assert f'requests.post("{address}embed", json=' in python
     compile(python, "page", "exec")
+
+
+def test_a_reader_says_how_much_it_reads_at_once_in_the_page_s_language(open_page):
+    page = ready(open_page())
+    page.get_by_role("tab", name="Question").click()
+    expect(page.locator("#question .about")).to_contain_text("texts are read in windows of 384 tokens")
+    page.get_by_role("button", name="한국어").click()
+    page.locator("#question select").select_option("qa")
+    expect(page.locator("#question .about")).to_contain_text("글을 384토큰씩 나누어 읽음")
 
 
 def test_a_korean_question_about_an_english_passage_is_noted(open_page):

@@ -22,6 +22,7 @@ const WORDS = {
     blank: "There is nothing to read yet: write something first.", tooLong: "That is more text than the server takes at once.",
     busy: "The server is busy; try again in a moment.", notNow: "The models are not ready; try again in a moment.",
     tooSlow: "The server did not answer in time; try a shorter text.", broken: "The server failed; its operator finds why in its log.",
+    longest: "# tokens of a text are read", windows: "texts are read in windows of # tokens",
     asCommand: "This request as a command", copy: "Copy", components: "components a vector", tokensPerSecond: "tokens a second", ms: "ms", s: "s",
   },
   ko: {
@@ -45,6 +46,7 @@ const WORDS = {
     blank: "아직 읽을 글이 없습니다. 먼저 입력해 주세요.", tooLong: "서버가 한 번에 받는 것보다 긴 글입니다.",
     busy: "서버가 바쁩니다. 잠시 뒤에 다시 시도해 주세요.", notNow: "모델이 아직 준비되지 않았습니다. 잠시 뒤에 다시 시도해 주세요.",
     tooSlow: "서버가 제때 답하지 않았습니다. 더 짧은 글로 시도해 주세요.", broken: "서버에 문제가 생겼습니다. 원인은 서버의 기록에 있습니다.",
+    longest: "글마다 #토큰까지 읽음", windows: "글을 #토큰씩 나누어 읽음",
     asCommand: "이 요청을 명령으로 보기", copy: "복사", components: "차원의 벡터", tokensPerSecond: "토큰/초", ms: "ms", s: "초",
   },
 };

@@ -77,7 +77,7 @@ function offerTasks() {
   if (chosen.hidden) select(known[0], false);
 }
 
-/** Say what a list's chosen model is for, how good it is, and how fast. */
+/** Say what a list's chosen model is for, how good it is, how much it reads, and how fast. */
 function describe(list) {
   const model = models.find((each) => each.name === list.value);
   const languages = new Intl.DisplayNames(spoken(), { type: "language" });
@@ -87,6 +87,7 @@ function describe(list) {
     model?.languages.map((each) => languages.of(each)).join(", "),
     measure && `${measure[0].toUpperCase()}${measure.slice(1).replaceAll("_", " ")} ${value.toFixed(value > 1 ? 1 : 3)}`,
     model?.dimension && `${model.dimension} ${word("components")}`,
+    model?.max_tokens && (model.task === "qa" ? word("windows") : word("longest")).replace("#", model.max_tokens),
     speed && `${dtype}, ${speed.tokens_per_second.toLocaleString(spoken())} ${word("tokensPerSecond")}`,
   ].filter(Boolean);
   list.closest("form").querySelector(".about").textContent = parts.length ? `${model.name}: ${parts.join("; ")}` : "";

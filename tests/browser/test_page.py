@@ -173,13 +173,43 @@ def test_a_korean_question_about_an_english_passage_is_noted(open_page):
     expect(note).to_contain_text("Korean, which this model was not made for")
 
 
+def drop(page, field, *contents):
+    """Drop files of these bytes on a field."""
+    dropped = page.evaluate_handle(
+        """contents => {
+          const held = new DataTransfer();
+          for (const each of contents) held.items.add(new File([new Uint8Array(each)], "a.txt"));
+          return held;
+        }""",
+        [list(each) for each in contents],
+    )
+    page.dispatch_event(field, "drop", {"dataTransfer": dropped})
+
+
+@pytest.mark.parametrize(
+    ("contents", "says"),
+    [
+        (["안녕".encode("cp949")], "The file is not text in UTF-8"),
+        (["안녕".encode("utf-16")], "The file is not text in UTF-8"),
+        ([b"one", b"two"], "Drop one file"),
+    ],
+)
+def test_what_is_not_one_file_of_text_is_refused_in_words(open_page, contents, says):
+    page = ready(open_page())
+    before = page.locator("#acceptability-text").input_value()
+    drop(page, "#acceptability-text", *contents)
+    error = page.locator("#acceptability").get_by_role("alert")
+    expect(error).to_contain_text(says)
+    expect(page.locator("#acceptability-text")).to_have_value(before)
+    drop(page, "#acceptability-text", "\ufeff안녕 🐟".encode())
+    expect(page.locator("#acceptability-text")).to_have_value("안녕 🐟")
+    expect(error).to_have_count(0)
+
+
 def test_a_text_file_that_is_dropped_on_a_field_is_its_text(open_page):
     page = ready(open_page())
     text = "I am a boy.\nI are a boy."
-    dropped = page.evaluate_handle(
-        "text => { const held = new DataTransfer(); held.items.add(new File([text], 'a.txt')); return held; }", text
-    )
-    page.dispatch_event("#acceptability-text", "drop", {"dataTransfer": dropped})
+    drop(page, "#acceptability-text", text.encode())
     expect(page.locator("#acceptability-text")).to_have_value(text)
     page.get_by_role("button", name="Judge").click()
     expect(page.locator("#acceptability [role=meter]")).to_have_count(2)

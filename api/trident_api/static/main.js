@@ -138,6 +138,16 @@ for (const form of document.querySelectorAll("section form")) {
     }
   });
 }
+/** Return the text of what was dropped; throws an Error for the reader where it is not one file of text. */
+async function textOf(files) {
+  if (files.length > 1) throw new Error(word("oneFile"));
+  try {
+    return new TextDecoder("utf-8", { fatal: true }).decode(await files[0].arrayBuffer());
+  } catch {
+    throw new Error(word("notText"));
+  }
+}
+
 // A text file that is dropped on a field is its text.
 for (const field of document.querySelectorAll("textarea")) {
   const holdsFile = ({ dataTransfer }) => dataTransfer.types.includes("Files");
@@ -145,7 +155,13 @@ for (const field of document.querySelectorAll("textarea")) {
   field.addEventListener("drop", async (event) => {
     if (!holdsFile(event)) return;
     event.preventDefault();
-    field.value = await event.dataTransfer.files[0].text();
+    const answer = field.closest("section").querySelector(".answer");
+    try {
+      field.value = await textOf(event.dataTransfer.files);
+      answer.querySelector(".error")?.remove();
+    } catch (error) {
+      answer.replaceChildren(make("p", { class: "error", role: "alert" }, error.message));
+    }
   });
 }
 document.getElementById("language").addEventListener("click", () => {

@@ -15,6 +15,8 @@ from trident_client._types import Request, Response
 from trident_client.errors import BadInputError
 
 Item = TypeVar("Item")
+#: The input of ensembles that an older export has not.
+TRUNCATE_LEFT = "TRUNCATE_LEFT"
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,10 @@ def steps(
         request = batch.request or task.request(batch.items, batch.start)
         response = yield request
     except BadInputError as error:
+        # No item's fault: Triton names the input that the ensemble does not have.
+        if error.server is not None and TRUNCATE_LEFT in request.inputs and TRUNCATE_LEFT in error.message:
+            reason = f"must be right or error, got 'left': {task.model} was exported before it took it; export it again"
+            raise BadInputError(f"truncate {reason}", task.model, field="truncate", reason=reason) from error
         if len(batch.items) == 1:
             if error.server is not None and (halved or batch.start > 0):
                 # The server counts in the request.

@@ -95,7 +95,7 @@ class Task(Protocol, Generic[Item, Value, Result]):
 
 def warn_of_truncation(truncated: list[int]) -> None:
     """Warn which items were longer than the encoder takes."""
-    what = f"were longer than the encoder takes and their ends were ignored: {_first(truncated)}"
+    what = f"were longer than the encoder takes and were cut: {_first(truncated)}"
     warnings.warn(f"{len(truncated)} item(s) {what}", TruncationWarning, stacklevel=4)
 
 

@@ -91,7 +91,7 @@ class ProgressReport:
 
     def _tell_of_texts(self, report: Report, where: str = "") -> None:
         for what, count, first in (
-            ("longer than the model takes, and answered from the beginning", report.truncated, report.truncated_rows),
+            ("longer than the model takes, and cut", report.truncated, report.truncated_rows),
             ("with words or symbols that the model's vocabulary cannot read", report.unknown, report.unknown_rows),
         ):
             if count:

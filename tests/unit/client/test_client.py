@@ -263,6 +263,20 @@ def test_sentences_that_are_judged_lose_the_end_that_is_said_or_are_refused(tran
             assert "TRUNCATE_LEFT" not in transport.requests[-1].inputs
 
 
+def test_a_set_of_before_there_was_a_choice_is_told_and_no_item_blamed(transport):
+    def refuse(request):
+        got = "Got input(s) ['TRUNCATE_LEFT','TEXT'], but missing required input(s) []."
+        raise BadInputError(f"expected 1 inputs but got 2 inputs for model 'old'. {got}", "old", server="a:1")
+
+    transport._answer = refuse
+    with TridentClient(transport=transport) as client:
+        asked = (client.acceptability, lambda *given, **how: list(client.stream_acceptability(*given, **how)))
+        for number, ask in enumerate(asked, 1):
+            with pytest.raises(BadInputError, match="old was exported before it took it; export it again") as caught:
+                ask(["a", "b"], model="old", truncate="left")
+            assert (caught.value.index, caught.value.field, len(transport.requests)) == (None, "truncate", number)
+
+
 async def test_async_client_gives_the_same(transport):
     texts = ["x" * (1 + index % 200) for index in range(150)]
     async with AsyncTridentClient(transport=AsyncFakeTransport(answer)) as client:

@@ -381,7 +381,7 @@ def test_many_bad_rows_are_not_all_shown(trident, tmp_path):
 
 def test_what_was_cut_is_told_with_its_rows(trident, tmp_path):
     write(tmp_path / "in.csv", [{"sentence": "a"}, {"sentence": " "}, {"sentence": "long" * 300}])
-    assert "answered from the beginning: rows 3" in trident("cola", "-i", "in.csv", "-o", "out.csv").stderr
+    assert "longer than the model takes, and cut: rows 3" in trident("cola", "-i", "in.csv", "-o", "out.csv").stderr
 
 
 @pytest.mark.parametrize(

@@ -67,7 +67,7 @@ def write_data(ensemble: Ensemble, folder: Path) -> Path:
     """Write an ensemble's requests as perf_analyzer takes them, the same every time."""
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / f"{ensemble.name}.json"
-    names = [each.tensor for each in ensemble.spec.inputs]
+    names = [each.tensor for each in ensemble.spec.required]
     rows = [{name: [text] for name, text in zip(names, item, strict=True)} for item in ensemble.items(ROWS)]
     file.write_text(json.dumps({"data": rows}, ensure_ascii=False), "utf-8")
     return file

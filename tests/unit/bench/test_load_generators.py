@@ -16,6 +16,7 @@ from trident_bench.load import generated, perf_analyzer
 from trident_bench.load.plan import Level
 from trident_bench.load.window import stage_usage
 from trident_bench.repository import ensembles
+from trident_client import contract
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 from tritonclient.grpc.service_pb2 import ModelInferRequest, ModelStatistics
 
@@ -119,6 +120,27 @@ def test_all_protocols_ask_the_same_and_as_each_has_it(tmp_path):
     assert b"POST /v2/models/sts/infer" in binary
     for each in (message.raw_input_contents[1], binary):
         assert items[5][1].encode() in each
+
+
+@pytest.mark.parametrize("spec", [each for _, each in contract.ensembles()], ids=lambda spec: spec.name)
+def test_every_ensemble_of_the_contract_is_asked_for_its_required_texts_by_every_protocol(spec, tmp_path):
+    content = {
+        "name": spec.name,
+        "input": [{"name": each.tensor, "optional": each.optional} for each in spec.inputs],
+        "output": [{"name": each.tensor} for each in spec.outputs],
+        "ensemble_scheduling": {"step": [{"model_name": "tokenizer"}]},
+    }
+    found = known(json_format.ParseDict(content, ModelConfig()))[spec.name]
+    assert found.spec is spec
+    tensors = [each.tensor for each in spec.required]
+    item = found.items(1)[0]
+    row, *_ = json.loads(perf_analyzer.write_data(found, tmp_path).read_text("utf-8"))["data"]
+    assert list(row) == tensors
+    message = ModelInferRequest.FromString(WIRES["grpc"].request("here:1", found, item))
+    assert [each.name for each in message.inputs] == tensors
+    for protocol in ("http", "facade"):
+        request = WIRES[protocol].request("here:1", found, item)
+        assert all(json.dumps(text, ensure_ascii=False)[1:-1].encode() in request for text in item)
 
 
 def test_an_embeddings_request_names_the_set_and_a_korean_one_is_korean():

@@ -23,8 +23,8 @@ import psutil
 import pytest
 from debian import environment, find
 from served_models import READY_SECONDS
+from simulate_hosts import Outcome, Stage, simulate
 from toy_acceptability import write_toy_acceptability
-from trident_bench.capacity import Outcome, Stage, simulate
 from trident_client import Balancing, Retry, Timeout, TridentClient
 from trident_server.facade import FacadeProcess
 from trident_server.ports import free_ports

@@ -10,8 +10,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+import simulate_hosts
 from trident_api.settings import ApiSettings
-from trident_bench import capacity
 from trident_server.backends.pytorch.batch import DESCRIPTIONS
 from trident_server.backends.pytorch.parameters import KNOWN
 from trident_server.backends.pytorch.tensors import ELEMENT_TYPES, STRING
@@ -209,10 +209,13 @@ def test_what_is_full_first_is_what_the_simulation_says():
     page = (ROOT / "docs" / "capacity.md").read_text("utf-8")
     # A thousand hosts take a while, and show no more than ten where the balancer is full.
     assert [
-        row for hosts in (1, 10) for facades in capacity.FACADES if (row := capacity.row(hosts, facades)) not in page
+        row
+        for hosts in (1, 10)
+        for facades in simulate_hosts.FACADES
+        if (row := simulate_hosts.row(hosts, facades)) not in page
     ] == []
     measured = (ROOT / "docs" / "measured.md").read_text("utf-8")
-    speeds = {f"{2 / each:,.0f}" for each in (capacity.TRITON, capacity.TRITON + capacity.FACADE)}
+    speeds = {f"{2 / each:,.0f}" for each in (simulate_hosts.TRITON, simulate_hosts.TRITON + simulate_hosts.FACADE)}
     assert all(each in measured for each in speeds)
 
 

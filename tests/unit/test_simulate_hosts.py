@@ -3,7 +3,7 @@
 import random
 
 import pytest
-from trident_bench.capacity import Stage, simulate
+from simulate_hosts import Stage, simulate
 
 
 def exponential(mean: float) -> list[float]:

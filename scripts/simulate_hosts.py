@@ -1,6 +1,6 @@
 """What saturates first between clients and many hosts: requests as events, through stages whose times were measured.
 
-``python -m trident_bench.capacity`` prints the table of ``docs/capacity.md``. Three real hosts behind HAProxy answer as
+``python scripts/simulate_hosts.py`` prints the table of ``docs/capacity.md``. Three real hosts behind HAProxy answer as
 the model says: ``tests/serving/test_several_hosts.py``.
 """
 
@@ -185,7 +185,7 @@ def main() -> None:
     """Print the table."""
     for facades in FACADES:
         for hosts in HOSTS:
-            print(row(hosts, facades))  # noqa: T201 - the page's table
+            print(row(hosts, facades))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Hold a comparison (``make bench``) to what the project wants to show: its ratios beside their bounds.
 
-``python scripts/check_comparison.py bench/results/compare/results.json`` says each ratio's median, and exits with 1
-where one misses its bound. What was not measured is said, and missed only with ``--all``.
+``make bench`` calls it at its end. It says each ratio's median, and exits with 1 where one misses its bound. What was
+not measured is said, and missed only with ``--all``.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+RESULTS = Path("bench/results/compare/results.json")
 #: By a ratio's name, the least that its median must be, or the most that it may be.
 AT_LEAST = {
     "engine/sentence-transformers": 6.5,
@@ -32,18 +33,21 @@ AT_MOST = {"http/engine, one at a time": 1.4}
 def main(arguments: Sequence[str] | None = None) -> int:
     """Say what is met and what is missed; return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("file", type=Path, help="results.json of a comparison")
+    parser.add_argument("file", type=Path, nargs="?", default=RESULTS, help=f"results.json of a comparison; {RESULTS}")
     parser.add_argument("--all", action="store_true", help="what was not measured is missed")
     given = parser.parse_args(arguments)
     found = {each["name"]: each["found"] for each in json.loads(given.file.read_text())["ratios"]}
-    missed = 0
+    missed = False
     for name, bound in (AT_LEAST | AT_MOST).items():
-        median = found[name]["median"] if found.get(name) else None
-        met = not given.all if median is None else median >= bound if name in AT_LEAST else median <= bound
-        missed += not met
-        measured = "not measured" if median is None else f"{median:.2f}"
         limit = f"{'at least' if name in AT_LEAST else 'at most'} {bound:g}"
-        print(f"{'met   ' if met else 'MISSED'} {name}: {measured}, {limit}")
+        if not found.get(name):
+            missed |= given.all
+            print(f"{'MISSED' if given.all else '-     '} {name}: not measured, {limit}")
+            continue
+        median = found[name]["median"]
+        met = median >= bound if name in AT_LEAST else median <= bound
+        missed |= not met
+        print(f"{'met   ' if met else 'MISSED'} {name}: {median:.2f}, {limit}")
     return 1 if missed else 0
 
 

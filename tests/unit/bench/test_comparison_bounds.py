@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import subprocess
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 from trident_bench.compare.ratios import measured
+from trident_bench.console import RESULTS
+from trident_bench.report import JSON_FILE
 
 SCRIPT = Path(__file__).parents[3] / "scripts" / "check_comparison.py"
 
@@ -48,7 +51,26 @@ def test_a_median_is_held_to_its_bound(
     assert f"{name}: {median:.2f}" in capsys.readouterr().out
 
 
-def test_what_was_not_measured_is_missed_only_where_all_is_asked_for(check: ModuleType, tmp_path: Path) -> None:
+def test_what_was_not_measured_is_never_met_and_missed_only_where_all_is_asked_for(
+    check: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     file = write(tmp_path)
     assert check.main([file]) == 0
+    told = capsys.readouterr().out
+    assert "facade/peers: not measured" in told
+    assert "met" not in told
     assert check.main([file, "--all"]) == 1
+    assert "MISSED facade/peers: not measured" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "judged"),
+    [("", True), ("--rounds 3", True), ("--quick", False), ("--output elsewhere", False), ("--out elsewhere", False)],
+)
+def test_make_bench_judges_what_it_has_just_measured_in_full(check: ModuleType, arguments: str, judged: bool) -> None:
+    command = ["make", "--dry-run", "--old-file=models", "bench", f"ARGS={arguments}"]
+    done = subprocess.run(command, cwd=SCRIPT.parents[1], capture_output=True, text=True, check=True)
+    measures, *judges = [line for line in done.stdout.splitlines() if "bench compare" in line or SCRIPT.name in line]
+    assert "trident-bench compare" in measures
+    assert len(judges) == judged
+    assert str(check.RESULTS) == str(RESULTS / "compare" / JSON_FILE)

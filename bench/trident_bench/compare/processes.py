@@ -8,12 +8,12 @@ import os
 import socket
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-import httpx
-from trident_server.log import read_tail
+from trident_server.child import POLL_SECONDS, ChildServer, Launch
+from trident_server.errors import ServerStartError
 from trident_server.supervised import SupervisedProcess, describe_exit, new_shm_prefix
 from trident_server.supervisor import SHARED_MEMORY
 
@@ -23,9 +23,7 @@ from trident_bench.servers import HOST
 
 #: A peer may calibrate its int8 model first.
 START_SECONDS = 600.0
-POLL_SECONDS = 0.1
 GRACE_SECONDS = 10.0
-READY_TIMEOUT = 2.0
 #: Beyond what it was asked for, a loop may take this long for making its batches and for its last pass.
 SLACK_SECONDS = 120.0
 LINES_OF_FAILURE = 3
@@ -52,16 +50,20 @@ class Contender(Protocol):
         """Return the roots of its process trees."""
 
 
-class Child:
-    """A supervised child with a log.
+class ServiceProcess(ChildServer):
+    """An HTTP server of somebody else, or what else is started as one.
 
     Args:
         name: what it is called.
         command: program and arguments.
         environment: on top of this process's own.
         log_file: where its output goes.
+        port: where it will listen.
         facts: what is known of it before it is started.
     """
+
+    NAME = "It"
+    READY_PATH = "/health"
 
     def __init__(
         self,
@@ -69,41 +71,20 @@ class Child:
         command: Sequence[str | Path],
         environment: Mapping[str, str],
         log_file: Path,
+        *,
+        port: int,
         facts: Mapping[str, Any] | None = None,
     ) -> None:
+        super().__init__(host=HOST, port=port, log_file=log_file, ready_timeout=START_SECONDS, stop_grace=GRACE_SECONDS)
         self.name = name
         self.facts = dict(facts or {})
-        self._command, self._environment, self._log_file = command, environment, log_file
-        self._process: SupervisedProcess | None = None
-
-    def launch(self, ready: Callable[[], bool], *further: str) -> None:
-        """Start the program with further arguments, and wait until it is ready.
-
-        Raises:
-            MeasurementError: it ended, or took too long.
-        """
-        self._process = SupervisedProcess(
-            [*map(str, self._command), *further],
-            log_file=self._log_file,
-            environment={**os.environ, **self._environment},
-            grace=GRACE_SECONDS,
-            shm_prefix=new_shm_prefix(),
-        )
-        deadline = time.monotonic() + START_SECONDS
-        while not ready():
-            if (status := self._process.poll()) is not None:
-                raise self.failure(f"it {describe_exit(status)}:")
-            if time.monotonic() > deadline:
-                raise self.failure(f"it was not ready after {START_SECONDS:g} s:")
-            time.sleep(POLL_SECONDS)
+        self.address = f"{HOST}:{port}"
+        self._command, self._environment = [*map(str, command)], environment
 
     def stop(self) -> None:
         """Stop it and all it started."""
-        if self._process is None:
-            return
         family = tree(self.pids())
-        self._process.stop()
-        self._process = None
+        super().stop()
         # A peer that is killed leaves the semaphores of its process pools (joblib's loky) behind.
         for process in family:
             for left in SHARED_MEMORY.glob(f"sem.loky-{process.pid}-*"):
@@ -111,38 +92,42 @@ class Child:
 
     def pids(self) -> list[int]:
         """Return its process id, or nothing when it is not running."""
-        return [] if self._process is None else [self._process.pid]
+        return [self._process.pid] if self._process is not None and self._process.poll() is None else []
 
-    def failure(self, headline: str) -> MeasurementError:
-        """Return an error with the end of the log."""
-        tail = [line for line in read_tail(self._log_file) if line.strip()][-LINES_OF_FAILURE:]
-        return MeasurementError(" ".join([headline, *tail, f"(log: {self._log_file})"]))
+    def _prepare(self) -> Launch:
+        return Launch(self._command, {**os.environ, **self._environment}, new_shm_prefix())
+
+    def _reasons(self, log: list[str]) -> list[str]:
+        return [line for line in log if line.strip()][-LINES_OF_FAILURE:]
 
 
-class LoopProcess(Child):
-    """A program of ``bench/peers/`` that does jobs on demand; see ``bench/peers/loop.py``."""
+class LoopProcess(ServiceProcess):
+    """A program of ``bench/peers/`` that does jobs on demand; see ``bench/peers/loop.py``.
 
-    _connection: socket.socket | None = None
-    _lines: Any = None
+    Args:
+        name: as the rest, see :class:`ServiceProcess`.
+        command: see there.
+        environment: see there.
+        log_file: see there.
+    """
+
+    def __init__(
+        self, name: str, command: Sequence[str | Path], environment: Mapping[str, str], log_file: Path
+    ) -> None:
+        # It connects to this process rather than listen.
+        super().__init__(name, command, environment, log_file, port=0)
+        self._program = self._command
+        self._connection: socket.socket | None = None
+        self._lines: Any = None
 
     def start(self) -> None:
         """Start it and wait until it is ready."""
-        with tempfile.TemporaryDirectory(prefix="trident-") as folder, socket.socket(socket.AF_UNIX) as listener:
-            address = f"{folder}/loop"
-            listener.bind(address)
-            listener.listen(1)
-            listener.setblocking(False)
-
-            def connected() -> bool:
-                with contextlib.suppress(BlockingIOError):
-                    self._connection, _ = listener.accept()
-                return self._connection is not None
-
-            self.launch(connected, "--socket", address)
-        if self._connection is not None:
-            self._connection.settimeout(SLACK_SECONDS)
-            self._lines = self._connection.makefile("rw", encoding="utf-8")
-            self.facts = self._read()["ready"]
+        with tempfile.TemporaryDirectory(prefix="trident-") as folder, socket.socket(socket.AF_UNIX) as self._listener:
+            self._listener.bind(f"{folder}/loop")
+            self._listener.listen(1)
+            self._listener.settimeout(POLL_SECONDS)
+            self._command = [*self._program, "--socket", f"{folder}/loop"]
+            super().start()
 
     def stop(self) -> None:
         """Stop it."""
@@ -165,56 +150,27 @@ class LoopProcess(Child):
             self._lines.flush()
             answer = self._read()
         except OSError as error:
-            raise self.failure(f"it did not answer ({error}):") from error
+            raise MeasurementError(self._explain(f"It did not answer ({error}).")) from error
         if "error" in answer:
             raise MeasurementError(str(answer["error"]))
         return answer
 
+    def _wait_until_ready(self, process: SupervisedProcess) -> None:
+        deadline = time.monotonic() + START_SECONDS
+        while self._connection is None:
+            with contextlib.suppress(TimeoutError):
+                self._connection, _ = self._listener.accept()
+            if (status := process.poll()) is not None:
+                raise ServerStartError(self._explain(f"It {describe_exit(status)}."))
+            if time.monotonic() > deadline:
+                raise ServerStartError(self._explain(f"It was not ready after {START_SECONDS:g} s."))
+        self._connection.settimeout(SLACK_SECONDS)
+        self._lines = self._connection.makefile("rw", encoding="utf-8")
+        self.facts = self._read()["ready"]
+
     def _read(self) -> dict[str, Any]:
         line = self._lines.readline()
         if not line:
-            raise self.failure("it ended:")
+            raise MeasurementError(self._explain("It ended."))
         answer: dict[str, Any] = json.loads(line)
         return answer
-
-
-class ServiceProcess(Child):
-    """An HTTP server of somebody else.
-
-    Args:
-        name: as the rest, see :class:`Child`.
-        command: see there.
-        environment: see there.
-        log_file: see there.
-        port: where it will listen.
-        facts: see there.
-        ready_path: answers 200 once it is ready.
-    """
-
-    def __init__(
-        self,
-        name: str,
-        command: Sequence[str | Path],
-        environment: Mapping[str, str],
-        log_file: Path,
-        *,
-        port: int,
-        facts: Mapping[str, Any] | None = None,
-        ready_path: str = "/health",
-    ) -> None:
-        super().__init__(name, command, environment, log_file, facts)
-        self.address = f"{HOST}:{port}"
-        self._ready_url = f"http://{self.address}{ready_path}"
-
-    def start(self) -> None:
-        """Start it and wait until it is ready."""
-        # Not through a proxy that the environment names.
-        with httpx.Client(trust_env=False, timeout=READY_TIMEOUT) as client:
-
-            def answers() -> bool:
-                try:
-                    return client.get(self._ready_url).status_code == httpx.codes.OK
-                except httpx.HTTPError:
-                    return False
-
-            self.launch(answers)

@@ -1,4 +1,4 @@
-"""What the commands share: options, progress, refusals in one line, exit codes."""
+"""What the commands share: progress, reports, refusals in one line, exit codes."""
 
 from __future__ import annotations
 
@@ -7,36 +7,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from trident_server.errors import ServerError
-from trident_server.shipped import default_repository
 
 from trident_bench.errors import BenchError
 from trident_bench.report import Report
 
 INTERRUPTED = 130
-RESULTS = Path("bench/results")
-MODELS = default_repository()
 #: A log has no width of its own, and tables want more than the default.
 LOG_WIDTH = 130
-
-RepositoryOption = Annotated[
-    Path, typer.Option("--repository", envvar="TRIDENT_REPOSITORY", help="The built Triton model repository.")
-]
-ConfigNameOption = Annotated[
-    str | None, typer.Option("--config-name", help="Triton serves configs/<name>.pbtxt where a model has it.")
-]
-OutputOption = Annotated[
-    Path, typer.Option("--output", "--out", help="Folder for results.json, report.md, report.html and pictures.")
-]
-SecondsOption = Annotated[float, typer.Option("--seconds", min=0.1, max=600, help="Length of each measurement.")]
-WarmUpOption = Annotated[float, typer.Option("--warm-up", min=0.0, help="Seconds of load before each measurement.")]
-InFlightOption = Annotated[int, typer.Option("--in-flight", min=1, help="Requests under way at once.")]
 
 out = Console(highlight=False)
 errors = Console(stderr=True, highlight=False)

@@ -6,26 +6,21 @@ import asyncio
 import random
 import time
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 import typer
-from trident_client import AsyncTridentClient
-from trident_client.errors import TridentError
+from trident_client.options import Group, with_options
 
 from trident_bench import console, texts
-from trident_bench.ensembles import Ensemble, choose
+from trident_bench.asking import ask, asking
 from trident_bench.errors import BenchError
-from trident_bench.generator.loop import closed_loop
-from trident_bench.profiling.measure import new_client, through
+from trident_bench.generator.loop import Sample
+from trident_bench.options import RESULTS, MeasureOptions, ServerOptions
 from trident_bench.report import Report, Section, Table, figure
-from trident_bench.repository import ensembles, link_models
-from trident_bench.servers import Addresses, served
-from trident_bench.triton import Protocol, TritonState
+from trident_bench.servers import Served, own_or_running
+from trident_bench.triton import Protocol
 
 ENSEMBLES = ["cola", "sts", "qa_small"]
 #: Seconds that a long passage may take.
@@ -55,103 +50,78 @@ class Waits:
     p99: float
     longest: float
 
+    @classmethod
+    def of(cls, ensemble: str, beside: bool, sample: Sample) -> Waits:
+        """Return what a sample's requests waited."""
+        p50, p99, longest = (MILLISECONDS * sample.quantile(each) for each in (0.5, 0.99, 1.0))
+        return cls(ensemble, beside, len(sample.times), p50, p99, longest)
 
+
+@with_options(
+    server=Group(ServerOptions),
+    options=Group(MeasureOptions, defaults={"seconds": 60.0, "output": RESULTS / "mixed"}),
+)
 def mixed(
     names: Annotated[
         list[str] | None,
         typer.Argument(metavar="[ENSEMBLE]...", help="What is asked at once; cola, sts and qa_small by default."),
     ] = None,
-    url: Annotated[
-        str | None,
-        typer.Option(help="Measure the Triton that runs at host:port, instead of one of this command's own."),
-    ] = None,
-    protocol: Annotated[Protocol, typer.Option(help="How the client talks to Triton.")] = "grpc",
+    *,
     characters: Annotated[int, typer.Option(min=1, help="Of the long passage, of which one is always read.")] = 700_000,
-    in_flight: console.InFlightOption = 1,
-    seconds: console.SecondsOption = 60.0,
-    warm_up: console.WarmUpOption = 2.0,
-    repository: console.RepositoryOption = console.MODELS,
-    config_name: console.ConfigNameOption = None,
-    output: console.OutputOption = console.RESULTS / "mixed",
+    server: ServerOptions,
+    options: MeasureOptions,
 ) -> None:
     """Say how long short requests of several tasks at once take, alone and beside a long passage."""
-    wanted = names or ENSEMBLES
-    with console.reporting("mixed"), TemporaryDirectory(prefix="trident-mixed-") as name:
-        folder = Path(name)
-        running: AbstractContextManager[Addresses]
-        if url is not None:
-            running = nullcontext(Addresses(url, url))
-        else:
-            models = tuple(dict.fromkeys(m for each in choose(ensembles(repository), wanted) for m in each.models))
-            running = served(link_models(repository, models, folder / "models"), folder, config_name=config_name)
-        with running as addresses, TritonState(addresses.of(protocol), protocol) as state:
-            chosen = choose(state.ensembles(), wanted)
-            measured = _measure(addresses.of(protocol), protocol, chosen, characters, in_flight, warm_up, seconds)
-            waits, passages = asyncio.run(measured)
-        settings = {"protocol": protocol, "in flight": f"{in_flight} an ensemble", "seconds": f"{seconds:g}"}
+    with console.reporting("mixed"):
+        with own_or_running(server, names or ENSEMBLES) as served:
+            waits, passages = asyncio.run(_measure(served, server.protocol, characters, options))
+        settings = {
+            "protocol": server.protocol,
+            "in flight": f"{options.in_flight} an ensemble",
+            "seconds": f"{options.seconds:g}",
+        }
         results = {"settings": settings, "waits": [asdict(each) for each in waits], "passage_seconds": passages}
         long = f"Passages of {characters:,} characters, one after the other: {len(passages)}"
         remark = f"{long}, of {figure(float(np.median(passages)))} s at the median."
         section = Section("Short requests", [remark], [table(waits)])
-        console.publish(Report("Short requests beside a long passage", results, [section], settings), output)
+        report = Report("Short requests beside a long passage", results, [section], settings)
+        console.publish(report, options.output)
 
 
 async def _measure(
-    url: str,
-    protocol: Protocol,
-    chosen: Sequence[Ensemble],
-    characters: int,
-    in_flight: int,
-    warm_up: float,
-    seconds: float,
+    served: Served, protocol: Protocol, characters: int, options: MeasureOptions
 ) -> tuple[list[Waits], list[float]]:
-    reader = next((each for each in chosen if each.spec.required[-1].tensor == "CONTEXT"), None)
+    reader = next((each for each in served.ensembles if each.spec.required[-1].tensor == "CONTEXT"), None)
     if reader is None:
-        raise BenchError(f"None of {', '.join(each.name for each in chosen)} reads a passage: name one that does.")
+        names = ", ".join(each.name for each in served.ensembles)
+        raise BenchError(f"None of {names} reads a passage: name one that does.")
     (question, _), *_ = texts.questions(1)
     long, over, passages = (question, passage(characters)), asyncio.Event(), list[float]()
 
-    async def keep_reading(client: AsyncTridentClient) -> None:
-        while not over.is_set():
-            began = time.perf_counter()
-            await reader.infer(client, long)
-            passages.append(time.perf_counter() - began)
+    async with asking(served.url, protocol, LONGEST_READ) as client:
 
-    try:
-        async with new_client(url, protocol, LONGEST_READ) as client:
-            await _ask_all(client, chosen, in_flight, warm_up, beside=False)
-            waits = await _ask_all(client, chosen, in_flight, seconds, beside=False)
-            reading = asyncio.create_task(keep_reading(client))
-            try:
-                waits += await _ask_all(client, chosen, in_flight, seconds, beside=True)
-            except BaseException:
-                reading.cancel()
-                raise
-            over.set()
-            await reading
-    except TridentError as error:
-        raise BenchError(f"A request failed: {error}") from error
+        async def keep_reading() -> None:
+            while not over.is_set():
+                began = time.perf_counter()
+                await reader.infer(client, long)
+                passages.append(time.perf_counter() - began)
+
+        async def ask_all(seconds: float, *, beside: bool) -> list[Waits]:
+            asked = [ask(client, each, options.in_flight, seconds) for each in served.ensembles]
+            samples = zip(served.ensembles, await asyncio.gather(*asked), strict=True)
+            return [Waits.of(ensemble.name, beside, sample) for ensemble, sample in samples]
+
+        await ask_all(options.warm_up, beside=False)
+        waits = await ask_all(options.seconds, beside=False)
+        reading = asyncio.create_task(keep_reading())
+        try:
+            waits += await ask_all(options.seconds, beside=True)
+        except BaseException:
+            reading.cancel()
+            raise
+        over.set()
+        await reading
     return waits, passages
-
-
-async def _ask_all(
-    client: AsyncTridentClient, chosen: Sequence[Ensemble], in_flight: int, seconds: float, *, beside: bool
-) -> list[Waits]:
-    """Ask all ensembles at once for so many seconds."""
-
-    async def ask(ensemble: Ensemble) -> Waits:
-        times: list[float] = []
-
-        async def infer(item: Any) -> None:
-            began = time.perf_counter()
-            await ensemble.infer(client, item)
-            times.append(MILLISECONDS * (time.perf_counter() - began))
-
-        await closed_loop(through(infer), ensemble.items(), in_flight, seconds, turns=1, warm_up=0)
-        p50, p99 = (float(each) for each in np.quantile(times, (0.5, 0.99)))
-        return Waits(ensemble.name, beside, len(times), p50, p99, max(times))
-
-    return list(await asyncio.gather(*map(ask, chosen)))
 
 
 def passage(characters: int) -> str:

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import NamedTuple
 
 from trident_server.errors import ServerError
 from trident_server.facade import FacadeProcess
 from trident_server.process import TritonProcess
 
+from trident_bench.ensembles import Ensemble, choose
 from trident_bench.errors import BenchError
+from trident_bench.options import ServerOptions
+from trident_bench.repository import CONFIGURATIONS, ensembles, link_models
+from trident_bench.triton import TritonState
 
 HOST = "127.0.0.1"
 READY_SECONDS = 300.0
@@ -95,3 +102,39 @@ def served(
             yield Addresses(triton.http_url, triton.grpc_url, before.url if before else None, check)
     except ServerError as error:
         raise BenchError(str(error)) from error
+
+
+class Served(NamedTuple):
+    """What is measured.
+
+    Attributes:
+        url: ``host:port`` of the service that is asked.
+        state: asks the same service.
+        ensembles: that are measured.
+    """
+
+    url: str
+    state: TritonState
+    ensembles: list[Ensemble]
+
+
+@contextlib.contextmanager
+def own_or_running(options: ServerOptions, names: Sequence[str]) -> Iterator[Served]:
+    """Give the server that runs, or one of our own with the models of these ensembles alone.
+
+    Raises:
+        BenchError: an ensemble is not there, no model has a configuration of that name, or a server does not answer.
+    """
+    with ExitStack() as stack:
+        url = options.url
+        if url is None:
+            chosen = choose(ensembles(options.repository), names)
+            models = tuple(dict.fromkeys(model for each in chosen for model in each.models))
+            file = f"{CONFIGURATIONS}/{options.config_name}.pbtxt"
+            if options.config_name and not any((options.repository / model / file).is_file() for model in models):
+                raise BenchError(f"None of {', '.join(models)} has {file} in {options.repository}.")
+            folder = Path(stack.enter_context(TemporaryDirectory(prefix="trident-bench-")))
+            copy = link_models(options.repository, models, folder / "models")
+            url = stack.enter_context(served(copy, folder, config_name=options.config_name)).of(options.protocol)
+        state = stack.enter_context(TritonState(url, options.protocol))
+        yield Served(url, state, choose(state.ensembles(), names))

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 from rich.markup import escape
+from trident_client.options import Group, with_options
 from trident_server.settings import ServerSettings
 
 from trident_bench import console
@@ -21,6 +22,7 @@ from trident_bench.load.report import sections
 from trident_bench.load.summary import MULTIPLE, summarise
 from trident_bench.load.sweep import Outcome, Plan, Sweeper
 from trident_bench.machine import model_files, versions
+from trident_bench.options import RESULTS, MeasureOptions, ServerOptions
 from trident_bench.report import Report
 from trident_bench.servers import Addresses, served
 from trident_bench.store import Store
@@ -50,6 +52,10 @@ class Run:
         return "" if outcome.reused else f"{outcome.name}: {figures}{failed}"
 
 
+@with_options(
+    server=Group(ServerOptions, without=("url", "protocol")),
+    options=Group(MeasureOptions, without=("warm_up", "in_flight"), defaults={"output": RESULTS / "load"}),
+)
 def load(
     ensembles: Annotated[
         list[str] | None, typer.Argument(help="Ensembles to put under load; all that are served by default.")
@@ -61,7 +67,6 @@ def load(
     rates: Annotated[
         str, typer.Option(help="Requests a second: 50,100, or shares of the highest throughput found; or none.")
     ] = "25%,50%,70%,80%,90%,100%",
-    seconds: console.SecondsOption = 5.0,
     knee: Annotated[
         float, typer.Option(min=1, help="How many times the median of a lone request p99 may be at the knee.")
     ] = MULTIPLE,
@@ -71,10 +76,10 @@ def load(
     ] = None,
     grpc_url: Annotated[str | None, typer.Option(help="host:port of the running Triton's gRPC service.")] = None,
     facade_url: Annotated[str | None, typer.Option(help="URL of the running facade.")] = None,
-    repository: console.RepositoryOption = console.MODELS,
-    config_name: console.ConfigNameOption = None,
-    output: console.OutputOption = console.RESULTS / "load",
     fresh: Annotated[bool, typer.Option(help="Measure again what an earlier run has finished.")] = False,
+    *,
+    server: ServerOptions,
+    options: MeasureOptions,
 ) -> None:
     """Put every ensemble under rising load; find where each bends, and why.
 
@@ -86,9 +91,9 @@ def load(
         "protocols": protocols,
         "concurrency": concurrency,
         "rates": rates,
-        "seconds a point": f"{seconds:g}",
+        "seconds a point": f"{options.seconds:g}",
         "server": url or "of this command's own",
-        "configuration": config_name or "config.pbtxt",
+        "configuration": server.config_name or "config.pbtxt",
     }
     run = Run()
     with console.reporting("load", "The same command goes on from here."):
@@ -109,8 +114,10 @@ def load(
         if url is not None:
             servers = contextlib.nullcontext(Addresses(url.removeprefix("http://").rstrip("/"), grpc_url, facade_url))
         else:
-            logs, cache = output / "logs", ServerSettings().cache_dir / "load"
-            servers = served(repository, logs, cache=cache, config_name=config_name, facade="facade" in chosen)
+            logs, cache = options.output / "logs", ServerSettings().cache_dir / "load"
+            servers = served(
+                server.repository, logs, cache=cache, config_name=server.config_name, facade="facade" in chosen
+            )
             console.errors.print("Starting servers ...")
         try:
             with (
@@ -120,13 +127,17 @@ def load(
             ):
                 for protocol in chosen:
                     addresses.of(protocol)
-                conditions = {"triton": state.version(), **versions(), "server": url or str(repository.resolve())}
+                conditions = {
+                    "triton": state.version(),
+                    **versions(),
+                    "server": url or str(server.repository.resolve()),
+                }
                 if url is None:
-                    conditions |= {"configuration": config_name or "", "models": model_files(repository)}
+                    conditions |= {"configuration": server.config_name or "", "models": model_files(server.repository)}
                 settings["Triton"] = conditions["triton"]
-                plan = Plan(choose(state.ensembles(), ensembles or []), chosen, levels, wanted, seconds, fresh)
-                store = Store(output / "points", Point)
-                _measure(Sweeper(plan, addresses, state, environment, store, output / "data", conditions), run)
+                plan = Plan(choose(state.ensembles(), ensembles or []), chosen, levels, wanted, options.seconds, fresh)
+                store = Store(options.output / "points", Point)
+                _measure(Sweeper(plan, addresses, state, environment, store, options.output / "data", conditions), run)
         except KeyboardInterrupt:
             run.interrupted = True
             run.notes.append("The run was interrupted; the same command goes on from there.")
@@ -136,7 +147,7 @@ def load(
             raise
         finally:
             if run.points:
-                _write(run, output, settings, knee)
+                _write(run, options.output, settings, knee)
         if run.failed:
             raise BenchError(f"{len(run.failed)} points could not be measured.")
 

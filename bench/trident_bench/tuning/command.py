@@ -16,11 +16,13 @@ import typer
 import uvloop
 from rich.markup import escape
 from rich.progress import Progress
+from trident_client.options import Group, with_options
 from trident_server.machine import Machine
 
 from trident_bench import console
 from trident_bench.ensembles import choose
 from trident_bench.machine import model_files, name_tag, total_memory
+from trident_bench.options import RESULTS, MeasureOptions, ServerOptions
 from trident_bench.repository import ensembles
 from trident_bench.store import Store
 from trident_bench.tuning import named
@@ -39,25 +41,28 @@ def host_name() -> str:
     return re.sub(r"[^a-z0-9]+", "-", socket.gethostname().lower()).strip("-") or "host"
 
 
+@with_options(
+    server=Group(ServerOptions, without=("config_name", "url", "protocol")),
+    options=Group(MeasureOptions, without=("output",), defaults={"in_flight": 64}),
+)
 def tune(
     ensemble: Annotated[str, typer.Argument(help="Whose models: cola, sts, qa, or another ensemble.")],
     name: Annotated[
         str | None, typer.Option(help="Of the configuration that is written; this host's name by default.")
     ] = None,
     trials: Annotated[int, typer.Option(min=1, help="Configurations to measure, the repository's own first.")] = 40,
-    in_flight: console.InFlightOption = 64,
-    seconds: console.SecondsOption = 5.0,
-    warm_up: console.WarmUpOption = 2.0,
     p99_ms: Annotated[
         float | None,
         typer.Option(min=0.1, help=f"What the 99th percentile must keep; {SLACK} times the default's where not given."),
     ] = None,
     rounds: Annotated[int, typer.Option(min=1, help="Of the best against the default in the end.")] = 5,
     least_gain: Annotated[float, typer.Option(min=0.0, help="Median gain from which it is written.")] = 0.03,
-    repository: console.RepositoryOption = console.MODELS,
     output: Annotated[
         Path | None, typer.Option("--output", "--out", help="As of the others; bench/results/tune-ENSEMBLE by default.")
     ] = None,
+    *,
+    server: ServerOptions,
+    options: MeasureOptions,
 ) -> None:
     """Find instances, threads, delays and batches that suit this machine, and write them as a named configuration.
 
@@ -67,31 +72,31 @@ def tune(
     <model>/configs/NAME.pbtxt, which `trident-serve --config-name NAME` serves. Given again, the command goes on where
     it was stopped.
     """
-    folder = output or console.RESULTS / f"tune-{ensemble}"
+    folder = output or RESULTS / f"tune-{ensemble}"
     name = name if name is not None else host_name()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     refusals = console.reporting("tune", f"The same command goes on from here; what was found is in {folder}.")
     with refusals, asyncio.Runner(loop_factory=uvloop.new_event_loop) as loop:
-        (chosen,) = choose(ensembles(repository), [ensemble])
+        (chosen,) = choose(ensembles(server.repository), [ensemble])
         cores, memory = Machine().cores, total_memory()
         space = {
-            model: candidates(chosen.configurations[model], cores, _weights(repository, model), memory)
+            model: candidates(chosen.configurations[model], cores, _weights(server.repository, model), memory)
             for model in chosen.steps
         }
-        named.check(repository, space, name)
+        named.check(server.repository, space, name)
         conditions: dict[str, Any] = {
             "ensemble": ensemble,
             "machine": name_tag(),
-            "in_flight": in_flight,
-            "seconds": seconds,
-            "warm_up": warm_up,
+            "in_flight": options.in_flight,
+            "seconds": options.seconds,
+            "warm_up": options.warm_up,
             "p99_bound": None if p99_ms is None else p99_ms / 1000,
-            "models": model_files(repository, chosen.models),
+            "models": model_files(server.repository, chosen.models),
         }
         store = Store(folder, Trial)
         with store.locked():
             search = Search(store, conditions, space, conditions["p99_bound"], SLACK)
-            runner = TrialRunner(repository, chosen, in_flight, warm_up, seconds, loop)
+            runner = TrialRunner(server.repository, chosen, options, loop)
             _Tuner(runner, search, name, folder).run(trials, rounds, least_gain)
 
 
@@ -128,9 +133,9 @@ class _Tuner:
     def _texts(self, choices: Mapping[str, Choice], *further: str) -> dict[str, str]:
         """Return the configurations that differ from the repository's, as files."""
         runner = self.runner
-        command = f"trident-bench tune {runner.ensemble.name} --name {self.name} --in-flight {runner.in_flight}"
+        command = f"trident-bench tune {runner.ensemble.name} --name {self.name} --in-flight {runner.options.in_flight}"
         made = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, for {name_tag()}."
-        header = (f"{command} --seconds {runner.seconds:g}", made, *further)
+        header = (f"{command} --seconds {runner.options.seconds:g}", made, *further)
         defaults, own = self.search.defaults, runner.ensemble.configurations
         return {
             model: named.text(apply(own[model], choice, defaults[model]), header)

@@ -12,6 +12,7 @@ from tempfile import TemporaryDirectory
 from trident_bench.ensembles import Ensemble
 from trident_bench.generator.loop import closed_loop
 from trident_bench.generator.requests import WIRES
+from trident_bench.options import MeasureOptions
 from trident_bench.repository import link_models
 from trident_bench.servers import served
 from trident_bench.tuning.verdict import Measurement
@@ -24,17 +25,13 @@ class TrialRunner:
     Attributes:
         repository: whose models are served; it is not written to.
         ensemble: what is loaded.
-        in_flight: requests at once.
-        warm_up: seconds of load before any is counted.
-        seconds: of load that are counted.
+        options: of the load.
         loop: runs the load.
     """
 
     repository: Path
     ensemble: Ensemble
-    in_flight: int
-    warm_up: float
-    seconds: float
+    options: MeasureOptions
     loop: asyncio.Runner
 
     def measure(self, changed: Mapping[str, str]) -> Measurement:
@@ -47,7 +44,7 @@ class TrialRunner:
             folder = Path(name)
             copy = link_models(self.repository, self.ensemble.models, folder / "models", changed)
             with served(copy, folder) as addresses:
-                return self._load(addresses.of("grpc"), self.seconds, self.warm_up)
+                return self._load(addresses.of("grpc"), self.options.seconds, self.options.warm_up)
 
     def compare(self, changed: Mapping[str, str], name: str, rounds: int) -> list[tuple[Measurement, Measurement]]:
         """Measure the repository as it is and with named configurations in turns, so that drift cancels.
@@ -68,18 +65,18 @@ class TrialRunner:
                 copy = link_models(self.repository, self.ensemble.models, folder / "models", texts, config_name)
                 urls.append(stack.enter_context(served(copy, folder, config_name=config_name)).of("grpc"))
             for url in urls:
-                self._load(url, self.warm_up, 0)
+                self._load(url, self.options.warm_up, 0)
             return [self._round(urls, number) for number in range(rounds)]
 
     def _round(self, urls: Sequence[str], number: int) -> tuple[Measurement, Measurement]:
         # The order changes: whoever is first may have the warmer, or the cooler, machine.
         order = (0, 1) if number % 2 == 0 else (1, 0)
-        found = {place: self._load(urls[place], self.seconds, 0) for place in order}
+        found = {place: self._load(urls[place], self.options.seconds, 0) for place in order}
         return found[0], found[1]
 
     def _load(self, url: str, seconds: float, warm_up: float) -> Measurement:
         wire = WIRES["grpc"]
         requests = [wire.request(url, self.ensemble, item) for item in self.ensemble.items()]
-        load = closed_loop(wire.connect(url), requests, self.in_flight, seconds, turns=1, warm_up=warm_up)
+        load = closed_loop(wire.connect(url), requests, self.options.in_flight, seconds, turns=1, warm_up=warm_up)
         sample = self.loop.run(load)
         return Measurement(sample.rate, sample.quantile(0.99))

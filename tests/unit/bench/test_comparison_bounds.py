@@ -10,7 +10,7 @@ from types import ModuleType
 
 import pytest
 from trident_bench.compare.ratios import measured
-from trident_bench.console import RESULTS
+from trident_bench.options import RESULTS
 from trident_bench.report import JSON_FILE
 
 SCRIPT = Path(__file__).parents[3] / "scripts" / "check_comparison.py"

@@ -5,9 +5,9 @@ from types import SimpleNamespace
 
 import pytest
 from google.protobuf import json_format
+from trident_bench.asking import through
 from trident_bench.ensembles import Ensemble
 from trident_bench.generator.loop import closed_loop
-from trident_bench.profiling.measure import through
 from trident_bench.profiling.stages import cut
 from trident_bench.usage import usage
 from trident_client.contract import COLA

@@ -50,7 +50,18 @@ class Contender(Protocol):
         """Return the roots of its process trees."""
 
 
-class ServiceProcess(ChildServer):
+class Measured(ChildServer):
+    """A child that is a contender."""
+
+    name: str
+    facts: dict[str, Any]
+
+    def pids(self) -> list[int]:
+        """Return its process id, or nothing when it is not running."""
+        return [self._process.pid] if self._process is not None and self._process.poll() is None else []
+
+
+class ServiceProcess(Measured):
     """An HTTP server of somebody else, or what else is started as one.
 
     Args:
@@ -89,10 +100,6 @@ class ServiceProcess(ChildServer):
         for process in family:
             for left in SHARED_MEMORY.glob(f"sem.loky-{process.pid}-*"):
                 left.unlink(missing_ok=True)
-
-    def pids(self) -> list[int]:
-        """Return its process id, or nothing when it is not running."""
-        return [self._process.pid] if self._process is not None and self._process.poll() is None else []
 
     def _prepare(self) -> Launch:
         return Launch(self._command, {**os.environ, **self._environment}, new_shm_prefix())

@@ -127,7 +127,7 @@ class Rounds:
             return None
         try:
             with _running(row.contenders):
-                sample = row.measure(self.seconds)
+                sample = row.measured.measure(self.seconds)
                 held = memory(pid for contender in row.contenders for pid in contender.pids())
         except FAILURES as error:
             self._drop(row.contenders[-1], error, results)

@@ -1,11 +1,12 @@
-"""A row of the comparison, and how programs and servers are measured for one."""
+"""A row of the comparison, and what is measured for one: a program in a loop, or a server's answers."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -18,8 +19,6 @@ from trident_bench.generator.requests import Read
 #: Least cosine between a contender's embedding and the plain model's in float32: bfloat16 stays above, another model or
 #: another pooling does not. Who computes in fewer bits than 16 keeps less; how much it keeps is reported.
 SAME, SAME_IN_FEW_BITS = 0.99, 0.95
-
-Measure = Callable[[float], Sample]
 
 
 class Group(StrEnum):
@@ -34,6 +33,75 @@ class Group(StrEnum):
 
 
 @dataclass(frozen=True)
+class Loop:
+    """What a program does in a loop.
+
+    Attributes:
+        program: that does it.
+        job: what is done.
+        batch: texts at a time.
+        what: of the texts; a program that takes only one kind is not told.
+    """
+
+    program: LoopProcess
+    job: str
+    batch: int
+    what: str | None = None
+
+    @property
+    def contenders(self) -> tuple[Contender, ...]:
+        """All that must run for it."""
+        return (self.program,)
+
+    def measure(self, seconds: float) -> Sample:
+        """Measure for so many seconds."""
+        options = {"what": self.what} if self.what else {}
+        answer = self.program.run(self.job, seconds=seconds, batch=self.batch, **options)
+        facts = {key: float(value) for key, value in answer.items() if key not in {"items", "seconds", "times"}}
+        return Sample(rate=answer["items"] / answer["seconds"], times=answer["times"], facts=facts)
+
+
+@dataclass(frozen=True)
+class Requests:
+    """Requests to a server.
+
+    Attributes:
+        contenders: all that must run for it.
+        connector: opens the connections.
+        requests: made before.
+        loop: runs the load.
+        turns: answers that every connection waits for at least.
+        in_flight: requests under way.
+    """
+
+    contenders: tuple[Contender, ...]
+    connector: Connector
+    requests: Sequence[bytes]
+    loop: asyncio.Runner
+    turns: int
+    in_flight: int
+
+    def measure(self, seconds: float) -> Sample:
+        """Measure for so many seconds."""
+        return self.loop.run(closed_loop(self.connector, self.requests, self.in_flight, seconds, turns=self.turns))
+
+    def embeddings(self, count: int, read: Read) -> npt.NDArray[np.float32]:
+        """Return the embeddings of the first texts, ``[count, dim]``."""
+        return np.stack([read(self.loop.run(send_once(self.connector, each))) for each in self.requests[:count]])
+
+
+class Measurable(Protocol):
+    """What a row measures; see :class:`Loop` and :class:`Requests`."""
+
+    @property
+    def contenders(self) -> tuple[Contender, ...]:
+        """All that must run for it; the last is the one that is measured."""
+
+    def measure(self, seconds: float) -> Sample:
+        """Measure for so many seconds."""
+
+
+@dataclass(frozen=True)
 class Row:
     """One line of the comparison.
 
@@ -41,44 +109,22 @@ class Row:
         name: what it is called on the command line and in the results.
         title: in words.
         group: what it is compared within.
-        contenders: all that must run for it; the last is the one that is measured.
-        measure: measures for so many seconds.
-        unit: of its rate.
+        measured: what is measured.
         ours: whether it is Trident's.
+        unit: of its rate.
     """
 
     name: str
     title: str
     group: Group
-    contenders: tuple[Contender, ...]
-    measure: Measure
-    unit: str = "sentences/s"
+    measured: Measurable
     ours: bool = False
+    unit: str = "sentences/s"
 
-
-def loop_measure(program: LoopProcess, job: str, **options: object) -> Measure:
-    """Measure what a program does in a loop."""
-
-    def measure(seconds: float) -> Sample:
-        answer = program.run(job, seconds=seconds, **options)
-        facts = {key: float(value) for key, value in answer.items() if key not in {"items", "seconds", "times"}}
-        return Sample(rate=answer["items"] / answer["seconds"], times=answer["times"], facts=facts)
-
-    return measure
-
-
-def server_measure(
-    loop: asyncio.Runner, connector: Connector, requests: Sequence[bytes], in_flight: int, turns: int
-) -> Measure:
-    """Measure a server's answers to so many requests at a time."""
-    return lambda seconds: loop.run(closed_loop(connector, requests, in_flight, seconds, turns=turns))
-
-
-def embeddings_of_server(
-    loop: asyncio.Runner, connector: Connector, requests: Sequence[bytes], read: Read
-) -> npt.NDArray[np.float32]:
-    """Return a server's embeddings, ``[requests, dim]``."""
-    return np.stack([read(loop.run(send_once(connector, request))) for request in requests])
+    @property
+    def contenders(self) -> tuple[Contender, ...]:
+        """All that must run for it; the last is the one that is measured."""
+        return self.measured.contenders
 
 
 def check_embeddings(found: npt.ArrayLike, expected: npt.NDArray[np.float32], least: float = SAME) -> float:

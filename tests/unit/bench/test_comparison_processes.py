@@ -14,7 +14,7 @@ import pytest
 from trident_bench.compare.environments import PROGRAMS, Environment
 from trident_bench.compare.memory import memory, pause, resume, tree
 from trident_bench.compare.processes import LoopProcess, ServiceProcess
-from trident_bench.compare.rows import loop_measure
+from trident_bench.compare.rows import Loop
 from trident_bench.errors import MeasurementError
 from trident_server.errors import ServerStartError
 from trident_server.ports import free_ports
@@ -72,7 +72,7 @@ def test_a_program_works_whole_passes(program: LoopProcess) -> None:
     assert rest == 0
     assert len(answer["times"]) == 2 * passes
     assert answer["seconds"] == pytest.approx(sum(answer["times"]))
-    sample = loop_measure(program, "sleep", batch=5)(0.05)
+    sample = Loop(program, "sleep", batch=5).measure(0.05)
     # Six items take at least two hundredths of a second.
     assert 0 < sample.rate <= 300
 

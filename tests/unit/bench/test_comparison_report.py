@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import matplotlib.image
 import pytest
@@ -29,7 +30,7 @@ class Named:
 
 
 def make(name: str, group: Group, contender: str, *, ours: bool = False) -> Row:
-    return Row(name, f"title of {name}", group, (Named(contender),), lambda seconds: Sample(1.0), ours=ours)
+    return Row(name, f"title of {name}", group, SimpleNamespace(contenders=(Named(contender),)), ours=ours)
 
 
 @pytest.fixture

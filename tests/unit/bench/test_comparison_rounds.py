@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -38,7 +39,7 @@ def row(name: str, *contenders: Fake, measure: Callable[[float], Sample] | None 
         contenders[-1].log.append(f"measure {name}")
         return Sample(rate=seconds)
 
-    return Row(name, name.upper(), Group.BARE, contenders, measure or measured)
+    return Row(name, name.upper(), Group.BARE, SimpleNamespace(contenders=contenders, measure=measure or measured))
 
 
 def test_everybody_is_measured_once_a_round_in_turn() -> None:

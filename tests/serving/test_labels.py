@@ -4,6 +4,8 @@ import json
 import math
 import shlex
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -148,3 +150,18 @@ def test_the_examples_of_the_help_run(triton, tmp_path, monkeypatch):
         assert done.exit_code == 0, done.output
     assert Path("labelled.jsonl").stat().st_size > 0
     assert Path("scored.parquet").stat().st_size > 0
+
+
+@pytest.mark.bench
+def test_both_are_put_under_load(triton, tmp_path):
+    script = "from trident_bench.cli import main; main()"
+    addresses = ["--url", triton.http_url, "--grpc-url", triton.grpc_url, "--protocols", "http,grpc"]
+    short = ["--concurrency", "2", "--rates", "none", "--seconds", "0.5", "--output", str(tmp_path)]
+    command = [sys.executable, "-c", script, "load", "topics", "rerank", *addresses, *short]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    sweeps = json.loads((tmp_path / "results.json").read_text())["sweeps"]
+    assert [(each["ensemble"], each["protocol"]) for each in sweeps] == [
+        (name, protocol) for name in ("topics", "rerank") for protocol in ("http", "grpc")
+    ]
+    assert all(each["curves"][0]["points"][0]["load"]["failures"] == 0 for each in sweeps)

@@ -1,6 +1,6 @@
-"""Hold a comparison (``make bench``) to what the project wants to show: its ratios beside their bounds.
+"""Hold a comparison (``make bench``) to what the project wants of its ratios: ``make goals``.
 
-``make bench`` calls it at its end. It says each ratio's median, and exits with 1 where one misses its bound. What was
+It says each ratio's median, and exits with 1 where one misses its bound. What was
 not measured is said, and missed only with ``--all``.
 """
 

@@ -226,7 +226,7 @@ def test_a_model_of_the_users_own_is_left_alone(
     code, printed = run("models", "--repository", target.repository, "--dtype", "float32")
     assert (code, printed.strip()) == (0, "✓ sts: your own export; left alone")
     # Asked for by name, the shipped model comes back.
-    code, _ = run("export", "sts", "--repository", target.repository, "--dtype", "float32")
+    code, _ = run("export", "sts", "--repository", target.repository, "--dtype", "float32", "--replace")
     assert code == 0
     assert state(recipe, target) is State.FRESH
 
@@ -487,7 +487,7 @@ def test_what_a_fine_tuning_noted_decides_pooling_and_is_told_to_clients(
     assert shown == {"task": "sts", "languages": "en,ko", "threshold": "0.4321", "metrics": '{"spearman": 0.8}'}
     # Told otherwise, or exported again: once, and not a second time beside it.
     options = ("--threshold", "0.5", "--language", "fi", "--repository", target.repository, "--dtype", "float32")
-    run("export", "sts", "--checkpoint", checkpoint, *options)
+    run("export", "sts", "--checkpoint", checkpoint, "--replace", *options)
     assert parameters(target) == shown | {"languages": "fi", "threshold": "0.5"}
 
 
@@ -551,7 +551,7 @@ def test_a_refused_export_leaves_what_clients_are_told(
     before = parameters(variant)
     assert before["threshold"] == "0.4"
     SimilarityCard(Kind.CROSS_ENCODER).write(checkpoint)
-    assert run(*export, "--threshold", "0.7")[0] == 1
+    assert "is a cross-encoder" in run(*export, "--threshold", "0.7", "--replace")[1]
     assert parameters(variant) == before
 
 
@@ -623,7 +623,7 @@ def test_a_refused_export_leaves_the_repository_as_it_was(
     if there:
         assert run(*export, "--checkpoint", recipe.checkpoint, "--max-tokens", "24")[0] == 0
     before = contents(target.repository)
-    code, printed = run(*export, "--checkpoint", recipe.checkpoint, *change)
+    code, printed = run(*export, "--checkpoint", recipe.checkpoint, *change, "--replace")
     assert code == 1
     assert says in printed
     assert contents(target.repository) == before

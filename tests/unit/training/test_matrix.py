@@ -148,8 +148,7 @@ def test_export(task, fine_tuned, sources, repository, tmp_path):
     run(*export, best)
     network = repository / f"{task}_{TASKS[task].spec.network}" / "1" / "model.pt"
     served = network.read_bytes()
-    if TASKS[task].guarded:
-        assert f"{task} is served already; --data compares" in run(*export, worse, code=1)
+    assert f"{task} is served already; --data compares" in run(*export, worse, code=1)
     printed = run(*export, worse, *data, code=1)
     assert f"{TASKS[task].unit}, and the served model's is" in printed
     assert "--replace" in printed

@@ -13,11 +13,12 @@ from trident_server import shipped
 from typer import Option
 
 from trident_training.commands.building import build_model
-from trident_training.commands.console import console, reporting
+from trident_training.commands.console import reporting
 from trident_training.commands.models import RepositoryOptions
+from trident_training.commands.options import subset
 from trident_training.models import SHIPPED, Gate, Recipe
 from trident_training.repository import ModelSet
-from trident_training.tasks.base import Task
+from trident_training.tasks.base import Data, Task
 
 HELP = "Export a checkpoint into the model repository, unless it scores worse than what is served."
 
@@ -45,10 +46,12 @@ def command(task: Task) -> Callable[..., None]:
 
     @with_options(
         options=Group(ExportOptions, defaults=defaults),
+        form=subset(task.data, task.form),
+        scoring=subset(task.scoring, task.comparison),
         overrides=Group(task.overrides),
         where=Group(RepositoryOptions),
     )
-    def export(options: ExportOptions, overrides: Any, where: RepositoryOptions) -> None:
+    def export(options: ExportOptions, form: Data, scoring: Any, overrides: Any, where: RepositoryOptions) -> None:
         recipe = _recipe(task, options.name, options.checkpoint)
         with reporting("export", OSError):
             shipped.make_copy(where.repository)
@@ -59,7 +62,7 @@ def command(task: Task) -> Callable[..., None]:
                 raise ValueError(
                     f"'{task.name}' takes its longest sequence from its config.pbtxt; name a variant (--name)"
                 )
-            gate = _gate(task, options, target)
+            gate = _gate(task, options, form, scoring, target)
         if not build_model(recipe, target, where.dtype, "exported anew", gate, overrides, options.max_tokens):
             raise typer.Exit(1)
 
@@ -69,18 +72,14 @@ def command(task: Task) -> Callable[..., None]:
     return export
 
 
-def _gate(task: Task, options: ExportOptions, target: ModelSet) -> Gate | None:
+def _gate(task: Task, options: ExportOptions, form: Data, scoring: Any, target: ModelSet) -> Gate | None:
     """Return what compares the export with what is served, if anything is to."""
     if options.replace:
         return None
-    if options.data is None and not task.guarded:
-        if target.network_file.is_file():
-            console.print(f"[yellow]{target.name} is served already[/]; --data would compare the two models first")
-        return None
     from trident_training.export.gate import gate
 
-    rows = task.rows(options.data, options.validation_fraction, options.split_seed) if options.data else None
-    return gate(task, target, rows)
+    rows = task.rows(options.data, options.validation_fraction, options.split_seed, form) if options.data else None
+    return gate(task, target, rows, scoring)
 
 
 def _recipe(task: Task, name: str, checkpoint: str | None) -> Recipe:

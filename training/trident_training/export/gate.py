@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from datasets import Dataset
 
@@ -16,21 +18,25 @@ class GateError(ValueError):
     """A model that must not replace the one that is served; the text says why and how to replace it all the same."""
 
 
-def gate(task: Task, target: ModelSet, rows: Dataset | None) -> Gate:
+def gate(task: Task, target: ModelSet, rows: Dataset | None, scoring: Any) -> Gate | None:
     """Return a gate that lets an export replace the served model where it scores at least as well.
 
     Args:
         task: what both do.
-        target: where the served model stands, if there is one.
+        target: where the served model stands; None is returned where there is none.
         rows: what both are scored on; None where there is nothing to score on, and only an empty place is filled.
+        scoring: how; an instance of the task's ``scoring``.
+
+    Raises:
+        GateError: a model is served, and there is nothing to score on.
     """
+    if not target.network_file.is_file():
+        return None
+    if rows is None:
+        raise GateError(f"{target.name} is served already; --data compares the two models, {HOW}")
 
     def check(export: Exported) -> None:
-        if not target.network_file.is_file():
-            return
-        if rows is None:
-            raise GateError(f"{target.name} is served already; --data compares the two models, {HOW}")
-        old, new = (_score(task, each, rows) for each in (_served(target), export))
+        old, new = (_score(task, each, rows, scoring) for each in (_served(target), export))
         if new < old:
             raise GateError(
                 f"{task.primary} is {new:.4f} over {len(rows)} {task.unit}, and the served model's is {old:.4f}; {HOW}"
@@ -46,5 +52,5 @@ def _served(target: ModelSet) -> Exported:
     return Exported(module, tokenizer, target.max_tokens(), files, parameters, target.parameters(""))
 
 
-def _score(task: Task, export: Exported, rows: Dataset) -> float:
-    return float(task.score(task.exported(export), rows, task.scoring())[task.primary])
+def _score(task: Task, export: Exported, rows: Dataset, scoring: Any) -> float:
+    return float(task.score(task.exported(export), rows, scoring)[task.primary])

@@ -108,7 +108,6 @@ class Task(ABC):
         max_length: tokens that a sequence is cut to by default.
         columns: metrics that are shown, with how each is formatted.
         label_smoothing: whether the trainer's own loss, which can be smoothed, is used.
-        guarded: whether a served model is replaced only after a comparison, or on ``--replace``.
         reported: splits that a finished model's scores are shown of.
         presets: models to compare, by name.
         data: options of what is learned from: a dataclass that adds ``data`` to :class:`Data`.
@@ -118,6 +117,7 @@ class Task(ABC):
         scoring: options of how a model predicts and is scored.
         lesson: options of who teaches a student, and by what.
         reading: fields of ``scoring`` that say how a checkpoint reads, which an average of models takes too.
+        comparison: fields of ``scoring`` by which an export is compared with what is served.
         overrides: options of an export in place of what a fine-tuning noted beside the weights.
         companions: files that a fine-tuning writes beside the weights, and that go wherever they go.
     """
@@ -132,7 +132,6 @@ class Task(ABC):
     max_length: ClassVar[int] = 128
     columns: ClassVar[Mapping[str, str]]
     label_smoothing: ClassVar[bool] = True
-    guarded: ClassVar[bool] = False
     reported: ClassVar[Sequence[str]] = ("test",)
     presets: ClassVar[Mapping[str, Sequence[str]]] = {}
     data: ClassVar[type[Data]]
@@ -142,6 +141,7 @@ class Task(ABC):
     scoring: ClassVar[type[Any]] = NoOptions
     lesson: ClassVar[type[Lesson]] = Lesson
     reading: ClassVar[Sequence[str]] = ()
+    comparison: ClassVar[Sequence[str]] = ()
     overrides: ClassVar[type[Any]] = NoOptions
     companions: ClassVar[Sequence[str]] = ()
 

@@ -38,7 +38,6 @@ class Acceptability(Classification):
     source = SOURCE
     labels: ClassVar = {0: "unacceptable", 1: "acceptable"}
     columns: ClassVar = {"matthews_correlation": ".4f", "accuracy": ".4f", "f1": ".4f", "share_acceptable": ".1%"}
-    guarded = True
     presets: ClassVar = {
         "cola-base": (
             "bert-base-uncased",

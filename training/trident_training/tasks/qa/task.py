@@ -121,6 +121,7 @@ class QuestionAnswering(Task):
     lesson = LogitsLesson
     scoring = QuestionScoring
     reading = ("doc_stride",)
+    comparison = ("metric", "no_answer")
     overrides = QuestionOverrides
     companions = (CALIBRATION,)
 

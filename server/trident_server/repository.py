@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection
 from pathlib import Path
 
 from trident_client.contract import TASKS
 
-from trident_server import shipped
+from trident_server import configurations, shipped
 from trident_server.errors import RepositoryError
-
-PYTORCH = re.compile(r'^\s*(backend:\s*"pytorch"|platform:\s*"pytorch_libtorch")', re.MULTILINE)
 
 
 def chosen_models(repository: Path, sets: Collection[str]) -> set[str]:
@@ -66,7 +63,6 @@ def check_repository(repository: Path, config_name: str | None = None, sets: Col
 
 
 def _is_unbuilt(configuration: Path) -> bool:
-    # A file that is no text is Triton's to refuse.
-    return bool(PYTORCH.search(configuration.read_text("utf-8", "replace"))) and not any(
-        configuration.parent.glob("[0-9]*/*.pt")
-    )
+    found = configurations.read(configuration)
+    is_network = found is not None and (found.backend == "pytorch" or found.platform == "pytorch_libtorch")
+    return is_network and not any(configuration.parent.glob("[0-9]*/*.pt"))

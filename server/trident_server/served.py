@@ -23,16 +23,17 @@ import re
 import shutil
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
+from typing import Any
 
+from trident_server import configurations
 from trident_server.errors import ExchangeError, RepositoryError
 from trident_server.files import ELSEWHERE, using
 
 #: The version of every model that an export makes; who has others looks after them himself.
 FIRST = "1"
-ENSEMBLE = re.compile(r'^\s*platform:\s*"ensemble"', re.MULTILINE)
-LATEST = re.compile(r"\bmodel_version:\s*-1\b")
-NAMED = re.compile(r"\bmodel_version:\s*(\d+)\b")
-STEP = re.compile(r'\bmodel_name:\s*"([^"]+)"')
+ENSEMBLE, LATEST = "ensemble", -1
+#: How the latest version is mostly written.
+LATEST_TEXT = re.compile(r"\bmodel_version\s*:\s*-1\b")
 ALL_VERSIONS = "version_policy { all { } }\n"
 #: What an export notes of itself, and what of it clients are told: how it computes on this machine, and how well.
 REPORT, TOLD = "export.json", ("dtype", "refused", "parity", "speed")
@@ -99,9 +100,13 @@ class Served:
         """
         for file in source.glob("**/*.pbtxt"):
             text = file.read_text("utf-8", "surrogateescape")
-            if is_ensemble(source):
-                text = LATEST.sub(f"model_version: {number}", text) + _export_parameter(source, text)
-            elif "version_policy" not in text:
+            configuration = configurations.read(file)
+            if configuration is None:
+                # As it is, for Triton to say what is wrong.
+                pass
+            elif is_ensemble(source):
+                text = _with_versions(text, configuration, number) + _export_parameter(source, configuration)
+            elif not configuration.HasField("version_policy"):
                 text = f"{text.rstrip()}\n{ALL_VERSIONS}"
             target = self.models / source.name / file.relative_to(source)
             draft = self.folder / f"{file.name}.draft"
@@ -114,7 +119,9 @@ class Served:
         Args:
             name: of the ensemble.
         """
-        found = set(NAMED.findall((self.models / name / "config.pbtxt").read_text()))
+        configuration = configurations.read(self.models / name / "config.pbtxt")
+        steps = configuration.ensemble_scheduling.step if configuration is not None else ()
+        found = {step.model_version for step in steps if step.model_version > 0}
         return int(found.pop()) if len(found) == 1 else 0
 
     def add(self, source: Path, number: int) -> None:
@@ -194,17 +201,27 @@ def versions(model: Path) -> list[str]:
 
 def is_ensemble(model: Path) -> bool:
     """Say whether a model's folder is an ensemble's."""
-    return bool(ENSEMBLE.search((model / "config.pbtxt").read_text("utf-8", "replace")))
+    configuration = configurations.read(model / "config.pbtxt")
+    return configuration is not None and configuration.platform == ENSEMBLE
 
 
-def _export_parameter(ensemble: Path, configuration: str) -> str:
+def _with_versions(text: str, configuration: Any, number: int) -> str:
+    """Return an ensemble's text with its steps of one version in place of the latest, and its comments where it can."""
+    for step in configuration.ensemble_scheduling.step:
+        if step.model_version == LATEST:
+            step.model_version = number
+    edited = LATEST_TEXT.sub(f"model_version: {number}", text)
+    return edited if configurations.parse(edited) == configuration else configurations.written(configuration)
+
+
+def _export_parameter(ensemble: Path, configuration: Any) -> str:
     """Return the parameter ``export`` of an ensemble: the report that stands beside its network, in JSON.
 
     It is of the machine that the model was exported on, so that it stands in no file of the repository's.
     """
-    for name in STEP.findall(configuration):
+    for step in configuration.ensemble_scheduling.step:
         try:
-            report = json.loads((ensemble.parent / name / FIRST / REPORT).read_text())
+            report = json.loads((ensemble.parent / step.model_name / FIRST / REPORT).read_text())
             told = {key: report[key] for key in TOLD}
         except (OSError, ValueError, KeyError, TypeError):
             # Nothing that an export wrote: a tokenizer, or somebody's own network.

@@ -19,11 +19,20 @@ def test_a_built_repository_passes(tmp_path):
     check_repository(tmp_path)
 
 
-def test_an_unbuilt_model_says_how_to_build_it(tmp_path):
-    write_model(tmp_path, "encoder", '# a comment\nbackend: "pytorch"', "1/.gitkeep")
+@pytest.mark.parametrize(
+    "config", ['# a comment\nbackend: "pytorch"', "backend: 'pytorch'", 'name: "encoder" platform: "pytorch_libtorch"']
+)
+def test_an_unbuilt_model_says_how_to_build_it(tmp_path, config):
+    write_model(tmp_path, "encoder", config, "1/.gitkeep")
     write_model(tmp_path, "built", 'backend: "pytorch"', "1/model.pt")
     with pytest.raises(RepositoryError, match=r": encoder\. Run `make models`\."):
         check_repository(tmp_path)
+
+
+@pytest.mark.parametrize("config", ['# backend: "pytorch"', 'name: "\nbackend: "pytorch"', "backend: pytorch"])
+def test_what_is_no_network_or_cannot_be_read_is_tritons_to_refuse(tmp_path, config):
+    write_model(tmp_path, "encoder", config)
+    check_repository(tmp_path)
 
 
 def test_a_missing_repository_and_an_empty_one_are_named(tmp_path):

@@ -86,6 +86,46 @@ def test_what_is_no_exports_report_is_not_told(repository, tmp_path, noted):
     assert (served.models / "cola" / "config.pbtxt").read_text() == ENSEMBLE.replace("-1", "1")
 
 
+@pytest.mark.parametrize(
+    "ensemble",
+    [
+        "# One.\nplatform: 'ensemble' ensemble_scheduling { step { model_name: 'cola_encoder' model_version : -1 } }\n",
+        'ensemble_scheduling: < step: [ < model_name: "cola_encoder", model_version: -1 > ] >; platform: "ensemble"',
+        'platform: "ensemble" ensemble_scheduling { step { model_name: "cola_encoder" model_version: #\n -1 } }',
+        ENSEMBLE + "parameters { key: 'note' value { string_value: 'model_version: -1' } }",
+    ],
+)
+def test_however_an_ensemble_is_written_its_steps_are_numbered(repository, tmp_path, ensemble):
+    (repository / "cola" / "config.pbtxt").write_text(ensemble)
+    wanted = text_format.Parse(ensemble, ModelConfig())
+    wanted.ensemble_scheduling.step[0].model_version = 1
+    served = Served(tmp_path / "run")
+    served.fill(repository, {"cola", "cola_encoder"}, "127.0.0.1:1")
+    written = (served.models / "cola" / "config.pbtxt").read_text()
+    assert text_format.Parse(written, ModelConfig()) == wanted
+    assert written.startswith("# One.\n") == ensemble.startswith("# One.\n")
+    assert served.number("cola") == 1
+
+
+def test_a_comment_is_no_policy(repository, tmp_path):
+    (repository / "cola_encoder" / "config.pbtxt").write_text("# no version_policy\n" + PART)
+    served = Served(tmp_path / "run")
+    served.fill(repository, {"cola_encoder"}, "127.0.0.1:1")
+    written = (served.models / "cola_encoder" / "config.pbtxt").read_text()
+    assert written == f"# no version_policy\n{PART}version_policy {{ all {{ }} }}\n"
+
+
+@pytest.mark.parametrize("content", [b"platform: ensemble", b'backend: "pytorch" \xff'])
+def test_what_cannot_be_read_is_left_for_triton_to_refuse(repository, tmp_path, content):
+    for name in ("cola", "cola_encoder"):
+        (repository / name / "config.pbtxt").write_bytes(content)
+    served = Served(tmp_path / "run")
+    served.fill(repository, {"cola", "cola_encoder"}, "127.0.0.1:1")
+    for name in ("cola", "cola_encoder"):
+        assert (served.models / name / "config.pbtxt").read_bytes() == content
+    assert served.number("cola") == 0
+
+
 def test_what_the_repository_gets_later_changes_nothing_until_it_is_filled_again(served, repository):
     network = served.models / "cola_encoder" / "1" / "model.pt"
     assert os.path.samefile(network, repository / "cola_encoder" / "1" / "model.pt")

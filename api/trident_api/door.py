@@ -9,14 +9,25 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-from trident_client import TridentError
+from trident_client import TridentError, contract
 from trident_client.contract import MAX_BATCH
 
+from trident_api import openai_endpoints
 from trident_api.inference import BYTES_PER_TOKEN, LARGE_WORK, Inference
 from trident_api.problems import upstream
 
 #: Where each text of a body is read once, so that its length tells what there is to do at most.
-PATHS = frozenset({"/acceptability", "/embed", "/generate", "/pred/sentences", "/qa", "/tokenize", "/v1/embeddings"})
+PATHS = frozenset(
+    {
+        contract.COLA.main.path,
+        contract.COLA.main.list_path,
+        contract.STS.main.path,
+        contract.EMBED.path,
+        contract.QA.main.path,
+        "/tokenize",
+        *openai_endpoints.LISTS,
+    }
+)
 
 
 class Door:

@@ -51,8 +51,8 @@ from trident_api.schemas import (
 )
 
 #: Paths, and those below, that take many texts or a long one.
-LISTS = ("/acceptability", "/similarity", "/embed", "/qa")
-LISTS_BELOW = "/predict/"
+LISTS = frozenset(ensemble.list_path for _, ensemble in contract.ensembles())
+LISTS_BELOW = contract.GENERIC_PATH
 
 ModelInQuery = Annotated[str | None, Query(max_length=100, description="As `model` in the body.")]
 
@@ -95,7 +95,7 @@ QUESTIONS = {
 }
 
 
-@router.post("/generate", responses=INFERENCE_ERRORS)
+@router.post(contract.COLA.main.path, responses=INFERENCE_ERRORS)
 async def generate(
     body: Annotated[GenerateRequest, Body(openapi_examples=SHAPES)], request: Request
 ) -> Probability | Similarity | Answer | list[Answer]:
@@ -109,14 +109,14 @@ async def generate(
     return Probability(prob=float(probability))
 
 
-@router.post("/acceptability", responses=INFERENCE_ERRORS)
+@router.post(contract.COLA.main.list_path, responses=INFERENCE_ERRORS)
 async def acceptability(body: Sentences, request: Request) -> Probabilities:
     """Judge a list of sentences."""
     call, inference = call_and_inference(request)
     return Probabilities(probs=(await _judge(body.sentences, body, call, inference)).tolist())
 
 
-@router.post("/similarity", responses=INFERENCE_ERRORS)
+@router.post(contract.STS.main.list_path, responses=INFERENCE_ERRORS)
 async def similarity(body: SimilarityRequest, request: Request) -> Similarities | list[float]:
     """Compare the sentences of each pair of a list.
 
@@ -130,7 +130,7 @@ async def similarity(body: SimilarityRequest, request: Request) -> Similarities 
     return Similarities(scores=scores.tolist(), preds=preds.astype(int).tolist())
 
 
-@router.post("/embed", responses=INFERENCE_ERRORS, response_model=Embeddings | list[list[float] | str])
+@router.post(contract.EMBED.list_path, responses=INFERENCE_ERRORS, response_model=Embeddings | list[list[float] | str])
 async def embed(body: EmbedRequest, request: Request) -> Response:
     """Return the embedding of each sentence of a list.
 
@@ -155,7 +155,7 @@ async def embed(body: EmbedRequest, request: Request) -> Response:
     return Response(content, media_type="application/json")
 
 
-@router.post("/qa", responses=INFERENCE_ERRORS)
+@router.post(contract.QA.main.list_path, responses=INFERENCE_ERRORS)
 async def qa(
     body: Annotated[QuestionRequest, Body(openapi_examples=QUESTIONS)], request: Request
 ) -> Answer | list[Answer] | Answers:
@@ -178,7 +178,7 @@ async def qa(
     return Answers(answers=[_spans(each) for each in await _ask(pairs, body, call, inference)])
 
 
-@router.post("/pred/sentences", responses=INFERENCE_ERRORS)
+@router.post(contract.STS.main.path, responses=INFERENCE_ERRORS)
 async def predict_sentences(body: SentencePair, request: Request, model: ModelInQuery = None) -> PredictedPair:
     """Compare two sentences.
 
@@ -199,7 +199,11 @@ async def predict_sentences(body: SentencePair, request: Request, model: ModelIn
     )
 
 
-@router.post("/predict/{task}", responses={**INFERENCE_ERRORS, **problems.responses(404)}, response_model=Predicted)
+@router.post(
+    f"{contract.GENERIC_PATH}{{task}}",
+    responses={**INFERENCE_ERRORS, **problems.responses(404)},
+    response_model=Predicted,
+)
 async def predict(
     task: Annotated[str, Path(openapi_examples={"acceptability": {"value": "cola"}})],
     body: Predictions,

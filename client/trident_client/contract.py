@@ -25,6 +25,8 @@ MAX_ANSWERS = 100
 MAX_ANSWER_TOKENS = 512
 #: What a text is to be found by (a query), or to be found for, in all the words that are in use for it.
 InputType = Literal["query", "passage", "document", "search_query", "search_document"]
+#: Below it the facade answers every ensemble by its name.
+GENERIC_PATH = "/predict/"
 #: Cosine from which two sentences are similar where neither a model nor its operator says: 3 of 5.
 SIMILARITY_THRESHOLD = 0.6
 #: Probability from which a sentence is acceptable.
@@ -115,8 +117,8 @@ class Ensemble:
         max_batch: items of a request.
         items: what the items are called in messages.
         item: what one is made of, in messages, where it is more than one text.
-        path: where the facade answers one item, and ``list_path`` a list of them, under the key ``list_key``;
-            ``/predict/<name>`` where they are empty.
+        path: where the facade answers one item, and ``list_path`` a list of them, under the key ``list_key``; the
+            facade's routes are made of them. ``/predict/<name>``, which each has beside, where they are empty.
         max_items: most items of a list that the facade takes.
     """
 
@@ -137,7 +139,7 @@ class Ensemble:
     max_batch: int = MAX_BATCH
 
     def __post_init__(self) -> None:
-        generic = f"/predict/{self.name}"
+        generic = f"{GENERIC_PATH}{self.name}"
         object.__setattr__(self, "path", self.path or generic)
         object.__setattr__(self, "list_path", self.list_path or generic)
 

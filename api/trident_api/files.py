@@ -152,7 +152,7 @@ def _validated(rows: Sequence[Any], where: Callable[[int], str]) -> list[FilePai
         try:
             pairs.append(FilePair.model_validate(row))
         except ValidationError as error:
-            details = error.errors(include_url=False, include_context=False, include_input=False)
+            details = error.errors(include_url=False, include_input=False)
             problems += [
                 FieldProblem(field=f"{where(index)}.{each.field}".removesuffix(".body"), detail=each.detail)
                 for each in field_problems([dict(detail) for detail in details])

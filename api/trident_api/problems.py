@@ -306,11 +306,13 @@ def invalid_fields(fields: Sequence[FieldProblem], end: str = "") -> Response:
 
 def field_problems(details: Sequence[Mapping[str, Any]], where: str = "") -> list[FieldProblem]:
     """Return pydantic's errors as fields, their paths below ``where``."""
-    return [FieldProblem(field=where + _path(each["loc"]), detail=_explained(each["msg"])) for each in details]
+    return [FieldProblem(field=where + _path(each["loc"]), detail=_explained(each)) for each in details]
 
 
-def _explained(message: str) -> str:
-    message = message.removeprefix("Value error, ")
+def _explained(detail: Mapping[str, Any]) -> str:
+    # What a validator raised is there as it is; the message has words of pydantic's in front of it.
+    raised = detail.get("ctx", {}).get("error")
+    message = str(raised if isinstance(raised, Exception) else detail["msg"])
     # Of a form with a text in the file's place.
     if message.startswith("Expected UploadFile"):
         return "must be an uploaded file with a name, as `curl -F file=@pairs.csv` sends it"

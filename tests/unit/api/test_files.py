@@ -6,7 +6,7 @@ import io
 import json
 
 import pytest
-from trident_api import files
+from trident_api import files, problems
 from trident_client import ServerError
 
 PATHS = ["/pred/file/", "/pred/file", "/pred/multi/", "/pred/multi", "/pred/file/multi/", "/pred/file/multi"]
@@ -287,6 +287,24 @@ def test_a_form_that_cannot_be_read_is_told_in_words_for_its_sender(api, content
     detail = api.post("/pred/file", content=content, headers={"content-type": media_type}).json()["detail"]
     assert "curl -F file=@pairs.csv" in detail or detail == "file: Field required"
     assert "at index" not in detail
+
+
+@pytest.mark.parametrize("given", [{"data": {"file": "text"}}, {"files": {"file": (None, "text")}}])
+def test_a_text_in_the_files_place_is_told_so(api, given):
+    answer = api.post("/pred/file", **given)
+    assert answer.status_code == 422
+    assert answer.json()["errors"] == [{"field": "file", "detail": "must be an uploaded file with a name"}]
+
+
+def test_what_a_validator_says_is_told_word_for_word(api):
+    blank = upload(api, as_json([{"sentence1": "a", "sentence2": " "}]), "/pred/file").json()["errors"]
+    assert blank == [{"field": "results.0.sentence2", "detail": "must hold at least one visible character"}]
+    assert problems.field_problems([{"loc": ("a",), "msg": "Value error, x", "ctx": {"error": ValueError("x")}}]) == [
+        problems.FieldProblem(field="a", detail="x")
+    ]
+    # What begins as pydantic's do stays whole.
+    other = {"loc": ("a",), "msg": "Value error, x", "ctx": {"error": "x"}}
+    assert problems.field_problems([other])[0].detail == "Value error, x"
 
 
 @pytest.mark.parametrize("path", PATHS)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -10,6 +10,39 @@ from fastapi import HTTPException
 
 #: Most items that a refusal names.
 MAX_NAMED = 20
+#: Says what a request's body calls an item, by its place among those that are inferred, and the column of its text that
+#: is meant, where one is.
+Naming = Callable[[int, str | None], str]
+
+
+def whole_body(place: int, column: str | None) -> str:
+    """Name the item of a body that is one."""
+    return column or "body"
+
+
+def one_text(field: str) -> Naming:
+    """Return the naming of a body with one text."""
+    return lambda place, column: field
+
+
+def one_object(field: str) -> Naming:
+    """Return the naming of a body with one object of texts."""
+    return lambda place, column: f"{field}.{column}" if column else field
+
+
+def listed_texts(field: str) -> Naming:
+    """Return the naming of a body with a list of texts."""
+    return lambda place, column: f"{field}.{place}"
+
+
+def listed_objects(field: str) -> Naming:
+    """Return the naming of a body with a list of objects of texts."""
+    return lambda place, column: f"{field}.{place}.{column}" if column else f"{field}.{place}"
+
+
+def text_and_list(field: str, others: str) -> Naming:
+    """Return the naming of a body with a text and a list of others, where the text is inferred before them."""
+    return lambda place, column: f"{others}.{place - 1}" if place else field
 
 
 class Truncating(Protocol):
@@ -44,6 +77,7 @@ class Call:
         unknown_items: the same of such tokens.
         tokens: how many the encoder read, specials included; told of embeddings alone.
         disconnected: the client closed the connection before it was answered.
+        naming: what the body calls its items, so that a refusal names the right one.
     """
 
     request_id: str
@@ -59,6 +93,7 @@ class Call:
     unknown_items: list[int] = field(default_factory=list)
     tokens: int = 0
     disconnected: bool = False
+    naming: Naming = whole_body
 
     def note_truncated(self, items: Iterable[int]) -> None:
         """Note which items had a text that was longer than the model takes."""

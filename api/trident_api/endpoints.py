@@ -12,10 +12,10 @@ import orjson
 from fastapi import APIRouter, Body, Path, Query, Request, Response
 from starlette.exceptions import HTTPException
 from trident_client import Answer as Span
-from trident_client import contract
+from trident_client import BadInputError, contract
 
 from trident_api import hub_endpoints, problems, vectors
-from trident_api.call import Call
+from trident_api.call import Call, listed_objects, listed_texts, one_text
 from trident_api.hub_endpoints import INFERENCE_ERRORS
 from trident_api.hub_schemas import (
     EmbedRequest,
@@ -105,6 +105,7 @@ async def generate(
         return await _answer(body, call, inference)
     if isinstance(body, SentencePair):
         return await _similarity(body, call, inference)
+    call.naming = one_text("passage")
     (probability,) = await _judge([body.passage], body, call, inference)
     return Probability(prob=float(probability))
 
@@ -113,6 +114,7 @@ async def generate(
 async def acceptability(body: Sentences, request: Request) -> Probabilities:
     """Judge a list of sentences."""
     call, inference = call_and_inference(request)
+    call.naming = listed_texts("sentences")
     return Probabilities(probs=(await _judge(body.sentences, body, call, inference)).tolist())
 
 
@@ -125,6 +127,7 @@ async def similarity(body: SimilarityRequest, request: Request) -> Similarities 
     if isinstance(body, HubSimilarity):
         return await hub_endpoints.compare(body, request)
     call, inference = call_and_inference(request)
+    call.naming = listed_objects("pairs")
     pairs = [(each.sentence_1, each.sentence_2) for each in body.pairs]
     scores, preds = await _compare(pairs, body, call, inference)
     return Similarities(scores=scores.tolist(), preds=preds.astype(int).tolist())
@@ -139,6 +142,7 @@ async def embed(body: EmbedRequest, request: Request) -> Response:
     if isinstance(body, HubTexts):
         return await hub_endpoints.embed(body, request)
     call, inference = call_and_inference(request)
+    call.naming = listed_texts("sentences")
     await vectors.check_dimensions(request, body.model, body.dimensions)
     found = await inference.embed(
         call,
@@ -174,6 +178,7 @@ async def qa(
     call, inference = call_and_inference(request)
     if isinstance(body, Question):
         return await _answer(body, call, inference)
+    call.naming = listed_objects("questions")
     pairs = [(each.question, each.context) for each in body.questions]
     return Answers(answers=[_spans(each) for each in await _ask(pairs, body, call, inference)])
 
@@ -222,17 +227,27 @@ async def predict(
         problem = problems.FieldProblem(field="items", detail=f"at most {ensemble.max_items} are accepted")
         raise problems.InvalidRequestError([problem])
     call, inference = call_and_inference(request)
-    items = _items(ensemble, body.items)
-    found = await inference.predict(
-        call, task, items, body.model or spec.name, body.numbers, truncate_left=body.truncation == "left"
-    )
+    items, called = _items(ensemble, body.items)
+    call.naming = lambda place, column: listed_objects("items")(place, called[place].get(column or ""))
+    try:
+        found = await inference.predict(
+            call, task, items, body.model or spec.name, body.numbers, truncate_left=body.truncation == "left"
+        )
+    except BadInputError as error:
+        if error.field not in body.numbers:
+            raise
+        problem = problems.FieldProblem(field=f"numbers.{error.field}", detail=error.reason)
+        raise problems.InvalidRequestError([problem]) from None
     call.refuse_truncated(body)
     return Response(orjson.dumps({"results": found}, option=orjson.OPT_SERIALIZE_NUMPY), media_type="application/json")
 
 
-def _items(ensemble: contract.Ensemble, given: Sequence[str | dict[str, str]]) -> list[Any]:
-    """Return items as the client takes them: a text, or a text for each input."""
+def _items(
+    ensemble: contract.Ensemble, given: Sequence[str | dict[str, str]]
+) -> tuple[list[Any], list[dict[str, str]]]:
+    """Return items as the client takes them, a text or a text for each input, and what each calls its columns."""
     found: list[Any] = []
+    called: list[dict[str, str]] = []
     for index, item in enumerate(given):
         if isinstance(item, str):
             # A text alone is the only column that is needed.
@@ -240,6 +255,7 @@ def _items(ensemble: contract.Ensemble, given: Sequence[str | dict[str, str]]) -
         else:
             row = item
         texts = []
+        called.append({})
         for each in ensemble.inputs:
             name = next((name for name in each.names if name in row), None)
             if name is None and each.optional:
@@ -248,8 +264,10 @@ def _items(ensemble: contract.Ensemble, given: Sequence[str | dict[str, str]]) -
                 problem = problems.FieldProblem(field=f"items.{index}", detail=f"must have the field {each.column}")
                 raise problems.InvalidRequestError([problem])
             texts.append(row[name])
+            if row is item:
+                called[-1][each.column] = name
         found.append(texts[0] if len(texts) == 1 else tuple(texts))
-    return found
+    return found, called
 
 
 async def _judge(sentences: Sequence[str], body: Passage | Sentences, call: Call, inference: Inference) -> Values:

@@ -124,7 +124,8 @@ async def _predict(
         raise InvalidRequestError([FieldProblem(field=name, detail=detail) for name in foreign])
     content = await file.read()
     # A file of many rows would hold up everybody else's requests.
-    rows = await asyncio.to_thread(files.read_pairs, file.filename, file.content_type, content)
+    rows, where = await asyncio.to_thread(files.read_pairs, file.filename, file.content_type, content)
+    call.naming = lambda place, column: where(place)
     pairs = [(row.sentence1, row.sentence2) for row in rows]
     answer = files.answer_for(accept)
     truncated: list[int] = []

@@ -49,6 +49,10 @@ class FilePair(BaseModel):
     sentence2: Sentence = Field(validation_alias=AliasChoices("sentence2", "sentence_2"))
 
 
+#: Rows, and what says where in the file one stands.
+Pairs = tuple[list[FilePair], Callable[[int], str]]
+
+
 class PredictedFile(BaseModel):
     """What became of a file, in its order."""
 
@@ -60,8 +64,8 @@ class PredictedFile(BaseModel):
     unknown: list[int] = Field([], description="Pairs with words that the vocabulary cannot read; absent if none.")
 
 
-def read_pairs(name: str | None, media_type: str | None, content: bytes) -> list[FilePair]:
-    """Return a file's rows.
+def read_pairs(name: str | None, media_type: str | None, content: bytes) -> Pairs:
+    """Return a file's rows, and what says where in the file one stands.
 
     Args:
         name: the file's name, whose suffix tells its format.
@@ -97,7 +101,7 @@ def _is_json(text: str) -> bool:
     return True
 
 
-def _read_json(text: str) -> list[FilePair]:
+def _read_json(text: str) -> Pairs:
     try:
         content = orjson.loads(text)
     except orjson.JSONDecodeError as error:
@@ -108,7 +112,7 @@ def _read_json(text: str) -> list[FilePair]:
     return _validated(rows, lambda index: f"results.{index}")
 
 
-def _read_lines(text: str) -> list[FilePair]:
+def _read_lines(text: str) -> Pairs:
     rows, numbers = [], []
     # Only the line feed ends a line: JSON may hold every other character that Unicode calls a line's end.
     for number, line in enumerate(text.split("\n"), 1):
@@ -122,7 +126,7 @@ def _read_lines(text: str) -> list[FilePair]:
     return _validated(rows, lambda index: f"line {numbers[index]}")
 
 
-def _read_csv(text: str) -> list[FilePair]:
+def _read_csv(text: str) -> Pairs:
     reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
     rows, numbers = [], []
     try:
@@ -146,7 +150,7 @@ def _read_csv(text: str) -> list[FilePair]:
     return _validated(rows, lambda index: f"line {numbers[index]}")
 
 
-def _validated(rows: Sequence[Any], where: Callable[[int], str]) -> list[FilePair]:
+def _validated(rows: Sequence[Any], where: Callable[[int], str]) -> Pairs:
     pairs, problems = [], []
     for index, row in enumerate(rows):
         try:
@@ -162,7 +166,7 @@ def _validated(rows: Sequence[Any], where: Callable[[int], str]) -> list[FilePai
             raise InvalidRequestError(problems, perhaps_more=index + 1 < len(rows))
     if problems:
         raise InvalidRequestError(problems)
-    return pairs
+    return pairs, where
 
 
 def _refused(field: str, detail: str) -> InvalidRequestError:

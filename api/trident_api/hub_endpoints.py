@@ -16,7 +16,7 @@ from fastapi import APIRouter, Request, Response
 from trident_client import contract
 
 from trident_api import problems, tokens, vectors
-from trident_api.call import Call, Truncating
+from trident_api.call import Call, Truncating, listed_texts, one_object, one_text, text_and_list
 from trident_api.hub_schemas import (
     Decode,
     Document,
@@ -63,6 +63,7 @@ async def root(body: HubRequest, request: Request) -> Any:
 async def embed(body: HubTexts, request: Request) -> Response:
     """Return the embedding of each text, as a list."""
     call, inference = _call_and_inference(request)
+    call.naming = one_text("inputs") if isinstance(body.inputs, str) else listed_texts("inputs")
     model = body.model or contract.STS.name
     await vectors.check_dimensions(request, model, body.dimensions)
     found = await inference.embed(
@@ -83,6 +84,8 @@ async def embed(body: HubTexts, request: Request) -> Response:
 
 async def compare(body: HubSimilarity, request: Request) -> list[float]:
     """Return the cosine of a sentence and each of some others."""
+    call, _ = _call_and_inference(request)
+    call.naming = text_and_list("inputs.source_sentence", "inputs.sentences")
     given, reading = body.inputs, body.reading
     found = await _embed_both(
         request,
@@ -99,6 +102,7 @@ async def compare(body: HubSimilarity, request: Request) -> list[float]:
 async def answer(body: HubQuestion, request: Request) -> Answer | list[Answer]:
     """Return the best answer, or a list of them where more than one was asked for."""
     call, inference = _call_and_inference(request)
+    call.naming = one_object("inputs")
     wanted = body.parameters
     top_k = wanted.top_k if wanted and wanted.top_k else 1
     longest = wanted.max_answer_len if wanted and wanted.max_answer_len else 30
@@ -124,6 +128,7 @@ async def predict(body: HubJudged, request: Request) -> list[Label] | list[list[
     call, inference = _call_and_inference(request)
     info = await inference.find(body.model, contract.CLASSIFY.name, contract.COLA.name)
     single, items = body.items(pairs=info.task == contract.CLASSIFY.name)
+    call.naming = one_text("inputs") if single else listed_texts("inputs")
     labels: Sequence[str]
     if info.task == contract.COLA.name:
         if body.raw_scores:
@@ -250,9 +255,12 @@ async def _relevance(
     """Return which set of models answers, and how well each text answers a query as that has it."""
     call, inference = _call_and_inference(request)
     info = await inference.find(body.model, contract.RERANK.name, contract.STS.name)
+    field = "texts" if isinstance(body, HubRerank) else "documents"
     if info.task == contract.STS.name:
+        call.naming = text_and_list("query", field)
         both = await _embed_both(request, body, body.model, body.query, body.texts, kinds=_kinds(body.texts))
         return info.name, _cosines(both)
+    call.naming = listed_texts(field)
     pairs = [(body.query, text) for text in body.texts]
     found = await inference.scores(
         call, info.task, pairs, info.name, raw_scores=raw_scores, truncate_left=body.truncation == "left"

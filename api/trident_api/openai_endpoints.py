@@ -10,7 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Fiel
 from trident_client import ModelInfo, contract
 
 from trident_api import problems, tokens, vectors
-from trident_api.call import Call
+from trident_api.call import Call, listed_texts, one_text
 from trident_api.catalogue import Catalogue, UnknownModelError
 from trident_api.inference import Inference, Values
 from trident_api.schemas import (
@@ -94,6 +94,7 @@ class EmbeddingRequest(EmbeddingOptions):
 
     async def embed(self, inference: Inference, call: Call, model: str) -> Values:
         """Return the embeddings: float32 ``[n, dim]``."""
+        call.naming = one_text("input") if isinstance(self.input, str) else listed_texts("input")
         texts = [self.input] if isinstance(self.input, str) else self.input
         found = await inference.embed(
             call,

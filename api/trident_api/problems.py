@@ -28,6 +28,7 @@ from trident_client import (
 )
 
 from trident_api.admission import RefusedError
+from trident_api.call import Naming, whole_body
 from trident_api.catalogue import UnknownModelError
 from trident_api.schemas import OPTIONS, SHAPE_TAG
 from trident_api.telling import without_internals
@@ -229,7 +230,7 @@ def install(app: FastAPI, retry_after: int) -> None:
     """Make every error of ``app`` a problem; tell clients to wait ``retry_after`` seconds when nobody knows better."""
 
     async def failed_upstream(request: Request, error: Exception) -> Response:
-        return upstream(error, retry_after)
+        return upstream(error, retry_after, request.state.call.naming)
 
     async def invalid(request: Request, error: Exception) -> Response:
         details = error.errors() if isinstance(error, RequestValidationError) else []
@@ -266,7 +267,7 @@ def install(app: FastAPI, retry_after: int) -> None:
     app.add_exception_handler(InvalidRequestError, refused)
 
 
-def upstream(error: Exception, retry_after: int) -> Response:
+def upstream(error: Exception, retry_after: int, naming: Naming = whole_body) -> Response:
     """Return the answer to a request that Triton, or the queue before it, did not answer; see :func:`install`."""
     status = next(status for kind, status in STATUSES.items() if isinstance(error, kind))
     # A request that was refused for the work ahead of it knows better.
@@ -276,7 +277,7 @@ def upstream(error: Exception, retry_after: int) -> Response:
     code = MODEL_NOT_FOUND if isinstance(error, UnknownModelError) else None
     # What is refused is told in words of the facade and the client, which may be those of the request.
     detail = without_internals(str(error)) if status >= HTTPStatus.INTERNAL_SERVER_ERROR else str(error)
-    return problem(status, detail, _places(error), headers, code)
+    return problem(status, detail, _places(error, naming), headers, code)
 
 
 def is_form(request: Request) -> bool:
@@ -284,12 +285,12 @@ def is_form(request: Request) -> bool:
     return request.headers.get("content-type", "").startswith("multipart/")
 
 
-def _places(error: Exception) -> list[FieldProblem]:
-    """Return the item, and the field of it, that the client says is bad."""
+def _places(error: Exception, naming: Naming) -> list[FieldProblem]:
+    """Return the field that the client, or Triton, says is bad, as the request's body calls it."""
     if not isinstance(error, BadInputError) or (error.index is None and error.field is None):
         return []
-    place = ["items", str(error.index)] if error.index is not None else []
-    return [FieldProblem(field=".".join([*place, *filter(None, [error.field])]), detail=error.reason)]
+    field = error.field if error.index is None else naming(error.index, error.field)
+    return [FieldProblem(field=str(field), detail=error.reason)]
 
 
 def unexpected() -> Response:

@@ -485,7 +485,8 @@ def _numbers(ensemble: Ensemble, model: str, values: Mapping[str, int | None]) -
     tensors = {}
     for field, value in values.items():
         if field not in inputs:
-            raise BadInputError(f"{ensemble.name} takes no {field}", model)
+            reason = f"is not taken; accepted are {', '.join(inputs) or 'none'}"
+            raise BadInputError(f"{field} {reason}", model, field=field, reason=reason)
         if value is not None:
             tensors[inputs[field].tensor] = _number(value, inputs[field], model)
     return tensors

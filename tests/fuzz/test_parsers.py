@@ -110,7 +110,9 @@ def test_the_command_lines_readers(kind, write):
 )
 def test_uploaded_files(content, name, media_type):
     with contextlib.suppress(InvalidRequestError):
-        for pair in files.read_pairs(name, media_type, content):
+        pairs, where = files.read_pairs(name, media_type, content)
+        for place, pair in enumerate(pairs):
+            assert where(place)
             assert pair.sentence1.strip()
             assert pair.sentence2.strip()
 

@@ -20,6 +20,7 @@ from trident_api.schemas import (
     PromptName,
     Question,
     Questions,
+    QuestionText,
     Sentence,
     SentencePairs,
     Texts,
@@ -186,7 +187,7 @@ class QuestionAndContext(BaseModel):
 
     model_config = ConfigDict(strict=True)
 
-    question: Sentence
+    question: QuestionText
     context: Sentence
 
 

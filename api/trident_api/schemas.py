@@ -22,19 +22,24 @@ from trident_client import contract
 from trident_client.text import is_blank
 
 
-def _check(text: str) -> str:
-    try:
-        size = len(text.encode())
-    except UnicodeEncodeError:
-        raise ValueError("holds a lone surrogate, which is not a character") from None
-    if is_blank(text):
-        raise ValueError("must hold at least one visible character")
-    if size > contract.MAX_TEXT_BYTES:
-        raise ValueError(f"has {size} bytes; at most {contract.MAX_TEXT_BYTES} are accepted")
-    return text
+def _of_at_most(most: int) -> AfterValidator:
+    def check(text: str) -> str:
+        try:
+            size = len(text.encode())
+        except UnicodeEncodeError:
+            raise ValueError("holds a lone surrogate, which is not a character") from None
+        if is_blank(text):
+            raise ValueError("must hold at least one visible character")
+        if size > most:
+            raise ValueError(f"has {size} bytes; at most {most} are accepted")
+        return text
+
+    return AfterValidator(check)
 
 
-Sentence = Annotated[str, AfterValidator(_check), Field(json_schema_extra={"minLength": 1, "pattern": r"\S"})]
+_VISIBLE = Field(json_schema_extra={"minLength": 1, "pattern": r"\S"})
+Sentence = Annotated[str, _of_at_most(contract.MAX_TEXT_BYTES), _VISIBLE]
+QuestionText = Annotated[str, _of_at_most(contract.MAX_QUESTION_BYTES), _VISIBLE]
 
 
 def _whole(value: Any) -> Any:
@@ -266,7 +271,7 @@ class AskedQuestion(BaseModel):
 
     model_config = ConfigDict(strict=True)
 
-    question: Sentence
+    question: QuestionText
     context: Sentence
 
 
@@ -275,7 +280,7 @@ class Question(Body):
 
     model_config = ConfigDict(strict=True, json_schema_extra={"examples": [EXAMPLE_QUESTION]})
 
-    question: Sentence
+    question: QuestionText
     context: Sentence
     top_k: Whole = Field(1, ge=1, le=contract.MAX_ANSWERS, description="Answers wanted; more than one come as a list.")
     max_answer_tokens: Whole = Field(

@@ -107,3 +107,9 @@ def test_what_the_contract_refuses_is_named_as_the_body_has_it(api, path, body, 
 def test_a_question_may_be_as_long_as_the_contract_says(api):
     body = {"question": LONG[:-1], "context": "a"}
     assert api.post("/qa", json=body).status_code == 200
+
+
+def test_every_question_that_is_too_long_is_named_before_it_takes_a_turn(api):
+    answer = api.post("/qa", json={"questions": [{"question": LONG, "context": "a"}] * 2})
+    assert [each["field"] for each in answer.json()["errors"]] == ["questions.0.question", "questions.1.question"]
+    assert "x-queue-time" not in answer.headers

@@ -19,9 +19,6 @@ from trident_client.encoding import EncodingFormat, encoded
 from trident_client.errors import BadInputError, LanguageWarning, TruncationWarning, UnknownTokensWarning
 from trident_client.text import is_blank
 
-# What the tensors of numbers can hold; the server's own limits are lower.
-MAX_INT32 = 2**31 - 1
-
 OnTruncation = Callable[[list[int]], None]
 #: What becomes of a text that is too long: it loses its end or its beginning, or is refused.
 Truncate = Literal["right", "left", "error"]
@@ -494,7 +491,8 @@ def _numbers(ensemble: Ensemble, model: str, values: Mapping[str, int | None]) -
 
 def _number(value: int, number: NumberInput, model: str) -> Array:
     is_whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
-    if not is_whole or not number.minimum <= value <= MAX_INT32:
-        reason = f"must be a whole number of {number.minimum} or more, got {value!r}"
+    if not is_whole or not number.minimum <= value <= number.maximum:
+        accepted = f"{number.maximum} or less" if is_whole and value > number.maximum else f"{number.minimum} or more"
+        reason = f"must be a whole number of {accepted}, got {value!r}"
         raise BadInputError(f"{number.field} {reason}", model, field=number.field, reason=reason)
     return np.array([[value]], dtype=np.int32)

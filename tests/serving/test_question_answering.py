@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from passages import FILLER, FOUNDED, ask_beside_long_passages
 from tiny_variants import add_head
-from trident_client import BadInputError, Timeout, TridentClient
+from trident_client import BadInputError, Request, Timeout, TridentClient, contract
 from trident_training.cli import app
 from trident_training.tasks.qa.calibration import Calibration
 from trident_training.tasks.qa.scoring import checkpoint_answerer
@@ -224,11 +224,14 @@ def test_what_cannot_be_asked_is_refused_and_the_next_is_answered(client, api, q
     assert client.answer("Who founded the observatory?", FOUNDED)[0].answer == "Clara Whitmore"
 
 
-def test_the_server_holds_numbers_to_their_limits(client):
-    with pytest.raises(BadInputError, match="TOP_K is 101; one number from 1 to 100 is accepted"):
-        client.answer("Who?", DANUBE, top_k=101)
-    with pytest.raises(BadInputError, match="MAX_ANSWER_TOKENS is 513; one number from 1 to 512"):
-        client.answer("Who?", DANUBE, max_answer_tokens=513)
+@pytest.mark.parametrize("number", contract.QA.main.numbers, ids=lambda number: number.field)
+def test_the_server_holds_numbers_to_their_limits(client, number):
+    # The client would not send it.
+    texts = {"QUESTION": np.array([[b"Who?"]], np.object_), "CONTEXT": np.array([[DANUBE.encode()]], np.object_)}
+    beyond = np.array([[number.maximum + 1]], np.int32)
+    accepted = f"one number from {number.minimum} to {number.maximum} is accepted"
+    with pytest.raises(BadInputError, match=f"{number.tensor} is {number.maximum + 1}; {accepted}"):
+        client.infer(Request("qa", texts | {number.tensor: beyond}, ("ANSWER",)))
 
 
 def test_the_facade_answers_with_one_span_or_several(api):

@@ -92,6 +92,7 @@ def test_what_triton_refuses_of_a_file_is_named_by_its_place_there(api, name, co
         ("/predict/cola", {"items": ["a", " "]}, "items.1"),
         ("/predict/cola", {"items": ["a", {"passage": " "}]}, "items.1.passage"),
         ("/predict/qa", {"items": [QUESTION], "numbers": {"top_k": 0}}, "numbers.top_k"),
+        ("/predict/qa", {"items": [QUESTION], "numbers": {"top_k": 101}}, "numbers.top_k"),
         ("/predict/qa", {"items": [QUESTION], "numbers": {"top": 1}}, "numbers.top"),
     ],
 )

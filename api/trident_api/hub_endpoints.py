@@ -105,7 +105,7 @@ async def answer(body: HubQuestion, request: Request) -> Answer | list[Answer]:
     call.naming = one_object("inputs")
     wanted = body.parameters
     top_k = wanted.top_k if wanted and wanted.top_k else 1
-    longest = wanted.max_answer_len if wanted and wanted.max_answer_len else 30
+    longest = wanted.max_answer_len if wanted and wanted.max_answer_len else contract.DEFAULT_ANSWER_TOKENS
     pairs = [(body.inputs.question, body.inputs.context)]
     model = body.model or contract.QA.name
     # As transformers' pipeline has it: a reader declines where it is asked to.

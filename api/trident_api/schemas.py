@@ -95,6 +95,12 @@ def _model(default: str | None) -> Any:
     return Field(default, max_length=100, description="The set of models that answers, as `/models` lists them.")
 
 
+_ANSWER_TOKENS = Field(
+    contract.DEFAULT_ANSWER_TOKENS,
+    ge=1,
+    le=contract.MAX_ANSWER_TOKENS,
+    description="Tokens in the longest answer.",
+)
 _NO_ANSWER = Field(
     True, description="Whether a model that was taught so may say, by an empty answer, that there is none."
 )
@@ -283,9 +289,7 @@ class Question(Body):
     question: QuestionText
     context: Sentence
     top_k: Whole = Field(1, ge=1, le=contract.MAX_ANSWERS, description="Answers wanted; more than one come as a list.")
-    max_answer_tokens: Whole = Field(
-        30, ge=1, le=contract.MAX_ANSWER_TOKENS, description="Tokens in the longest answer."
-    )
+    max_answer_tokens: Whole = _ANSWER_TOKENS
     no_answer: bool = _NO_ANSWER
     model: str = _model(contract.QA.name)
 
@@ -299,9 +303,7 @@ class Questions(Body):
 
     questions: list[AskedQuestion] = Field(max_length=contract.QA.main.max_items)
     top_k: Whole = Field(1, ge=1, le=contract.MAX_ANSWERS, description="Answers wanted to each question.")
-    max_answer_tokens: Whole = Field(
-        30, ge=1, le=contract.MAX_ANSWER_TOKENS, description="Tokens in the longest answer."
-    )
+    max_answer_tokens: Whole = _ANSWER_TOKENS
     no_answer: bool = _NO_ANSWER
     model: str = _model(contract.QA.name)
 

@@ -20,9 +20,10 @@ MAX_BATCH = 64
 #: Bytes of UTF-8 of one text, and of a question.
 MAX_TEXT_BYTES = 1_000_000
 MAX_QUESTION_BYTES = 10_000
-#: Answers to one question, and tokens of one answer.
+#: Answers to one question, and tokens of one answer, with how many it may have where nobody says.
 MAX_ANSWERS = 100
 MAX_ANSWER_TOKENS = 512
+DEFAULT_ANSWER_TOKENS = 30
 #: What a text is to be found by (a query), or to be found for, in all the words that are in use for it.
 InputType = Literal["query", "passage", "document", "search_query", "search_document"]
 #: Below it the facade answers every ensemble by its name.
@@ -73,12 +74,14 @@ class NumberInput:
         field: what it is called in JSON and in the client.
         maximum: the greatest that is taken.
         minimum: the least.
+        default: what it is where it is not given, if that is known.
     """
 
     tensor: str
     field: str
     maximum: int
     minimum: int = 1
+    default: int | None = None
 
 
 @dataclass(frozen=True)
@@ -204,7 +207,7 @@ class TaskSpec:
 _TRUNCATED = Output("TRUNCATED_TOKENS", "INT32")
 _UNKNOWN = Output("UNKNOWN_TOKENS", "INT32")
 _COUNTED = Output("TOKEN_COUNT", "INT32")
-_TRUNCATE_LEFT = NumberInput("TRUNCATE_LEFT", "truncate_left", 1, minimum=0)
+_TRUNCATE_LEFT = NumberInput("TRUNCATE_LEFT", "truncate_left", 1, minimum=0, default=0)
 _SENTENCE = TextInput("TEXT", "sentence", ("text", "passage"))
 
 COLA = TaskSpec(
@@ -297,9 +300,9 @@ QA = TaskSpec(
             ),
             unknowns=("UNKNOWN_TOKENS",),
             numbers=(
-                NumberInput("TOP_K", "top_k", MAX_ANSWERS),
-                NumberInput("MAX_ANSWER_TOKENS", "max_answer_tokens", MAX_ANSWER_TOKENS),
-                NumberInput("NO_ANSWER", "no_answer", 1, minimum=0),
+                NumberInput("TOP_K", "top_k", MAX_ANSWERS, default=1),
+                NumberInput("MAX_ANSWER_TOKENS", "max_answer_tokens", MAX_ANSWER_TOKENS, default=DEFAULT_ANSWER_TOKENS),
+                NumberInput("NO_ANSWER", "no_answer", 1, minimum=0, default=1),
             ),
             max_batch=1,
             items="questions",

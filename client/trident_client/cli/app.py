@@ -177,7 +177,10 @@ def qa(
     context: Annotated[str | None, typer.Argument(help="The text with the answer; standard input if none.")] = None,
     top_k: Annotated[int, typer.Option(min=1, max=contract.MAX_ANSWERS, help="How many answers, the best first.")] = 1,
     max_answer_tokens: Annotated[
-        int | None, typer.Option(min=1, max=contract.MAX_ANSWER_TOKENS, help="In the longest answer; 30.")
+        int | None,
+        typer.Option(
+            min=1, max=contract.MAX_ANSWER_TOKENS, help=f"In the longest answer; {contract.DEFAULT_ANSWER_TOKENS}."
+        ),
     ] = None,
     no_answer: Annotated[
         Literal["on", "off"], typer.Option(help="Whether a model that was taught so may say that there is none.")

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from google.protobuf import text_format
-from trident_client import contract
+from trident_api.schemas import Question, Questions
+from trident_client import AsyncTridentClient, TridentClient, _columns, contract
 from trident_client.contract import TASKS, Ensemble, TaskSpec
 from trident_training.repository import ModelSet, RepositoryError
 from tritonclient.grpc.model_config_pb2 import ModelConfig
@@ -36,9 +39,9 @@ def configuration(repository: Path) -> Callable[[str], ModelConfig]:
     return lambda folder: text_format.Parse((repository / folder / "config.pbtxt").read_text(), ModelConfig())
 
 
-def constants(folder: str) -> dict[str, object]:
-    """Return the literals that a Python model's module names."""
-    tree = ast.parse((REPOSITORY / folder / "1" / "model.py").read_text())
+def constants(folder: str, module: str = "model") -> dict[str, Any]:
+    """Return the literals that a module of a Python model names."""
+    tree = ast.parse((REPOSITORY / folder / "1" / f"{module}.py").read_text())
     return {
         node.targets[0].id: ast.literal_eval(node.value)
         for node in tree.body
@@ -125,6 +128,25 @@ def test_the_readers_models_have_the_contracts_limits():
     }
     numbers = {each.tensor: (each.minimum, each.maximum) for each in contract.QA.main.numbers}
     assert constants("qa_span_decoder")["ACCEPTED"] == numbers
+
+
+def test_numbers_that_are_not_given_are_the_contracts():
+    defaults = {each.field: each.default for each in contract.QA.main.numbers}
+    assert constants("qa_span_decoder", "spans")["MAX_ANSWER_TOKENS"] == contract.DEFAULT_ANSWER_TOKENS
+    source = (REPOSITORY / "qa_span_decoder" / "1" / "model.py").read_text()
+    assert 'DEFAULTS = {"TOP_K": 1, "MAX_ANSWER_TOKENS": MAX_ANSWER_TOKENS, "NO_ANSWER": 1}' in source
+    assert defaults == {"top_k": 1, "max_answer_tokens": contract.DEFAULT_ANSWER_TOKENS, "no_answer": 1}
+    for shape in (Question, Questions):
+        assert {name: shape.model_fields[name].default for name in defaults} == defaults
+
+
+@pytest.mark.parametrize("client", [TridentClient, AsyncTridentClient])
+def test_docstrings_have_the_contracts_numbers(client: type[Any]):
+    told = inspect.getdoc(client.answer)
+    default = f"{contract.DEFAULT_ANSWER_TOKENS} when None"
+    assert f"1 to {contract.MAX_ANSWERS};" in told
+    assert f"1 to {contract.MAX_ANSWER_TOKENS}; {default}" in told
+    assert f"in the longest answer; {default}" in inspect.getdoc(_columns.Answer)
 
 
 def test_a_registered_task_is_known_and_none_takes_anothers_name():

@@ -349,6 +349,13 @@ class Inference:
             for index, (value, count) in enumerate(zip(values, tokens, strict=True))
         ]
 
+    def threshold_of(self, info: ModelInfo) -> float | None:
+        """Return the score from which a set of models calls an item similar, acceptable or a label's; None for none."""
+        if info.task == contract.STS.name:
+            return self._threshold_of(info)
+        task = contract.TASKS.get(info.task)
+        return info.threshold if info.threshold is not None or task is None else task.threshold
+
     def _threshold_of(self, info: ModelInfo) -> float:
         return next(
             each for each in (self._threshold, info.threshold, contract.SIMILARITY_THRESHOLD) if each is not None

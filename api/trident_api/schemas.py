@@ -427,7 +427,8 @@ class Model(BaseModel):
     prompts: dict[str, str] = Field(description="What may stand in front of a text, by name.")
     default_prompt_name: str = Field(description="Which of them does where none is named; empty for none.")
     threshold: float | None = Field(
-        description="Score from which `pred` is 1, or a text has a label beside others; null where there is none."
+        description="Score from which `pred` is 1, a sentence is acceptable, or a text has a label beside others: the "
+        "operator's, the set's own, or what its task has; null where there is none."
     )
     labels: list[str] = Field(description="What a text may be called, in the order of the model's scores.")
     max_tokens: int | None = Field(description="Tokens that are read of a text, or of a window; null if not said.")

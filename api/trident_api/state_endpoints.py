@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 from trident_client import AsyncTridentClient, NotReadyError
@@ -20,7 +22,8 @@ router = APIRouter(tags=["state"])
 async def models(request: Request) -> Models:
     """List the sets of models that are served."""
     catalogue: Catalogue = request.app.state.catalogue
-    found = await catalogue.models()
+    inference: Inference = request.app.state.inference
+    found = [replace(each, threshold=inference.threshold_of(each)) for each in await catalogue.models()]
     return Models(models=[Model.model_validate(each, from_attributes=True) for each in found])
 
 

@@ -19,18 +19,18 @@ function filled(field) {
 const withNote = (truncated, ...elements) => (truncated ? [make("p", { class: "note" }, word("truncated")), ...elements] : elements);
 
 /** One gauge a sentence. */
-export async function acceptability(form, model) {
+export async function acceptability(form, model, threshold) {
   const sentences = lines(filled(form.querySelector("textarea")));
   const { content, truncated } = await post("acceptability", { sentences, model });
   const rows = sentences.map((sentence, index) => {
     const value = content.probs[index];
-    const verdict = word(value >= 0.5 ? "acceptable" : "unacceptable");
+    const accepted = value >= threshold;
     return make(
       "li",
       {},
       make("p", { class: "sentence" }, sentence),
-      make("div", { class: "gauge" }, bar(value, sentence, value >= 0.5 ? "good" : "bad"), make("output", {}, `${(100 * value).toFixed(1)} %`)),
-      make("p", { class: "note" }, verdict),
+      make("div", { class: "gauge" }, bar(value, sentence, accepted ? "good" : "bad"), make("output", {}, `${(100 * value).toFixed(1)} %`)),
+      make("p", { class: "note" }, word(accepted ? "acceptable" : "unacceptable")),
     );
   });
   return withNote(truncated, make("ol", { class: "gauges" }, ...rows));

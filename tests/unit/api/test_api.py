@@ -423,8 +423,19 @@ def test_models_are_listed_with_what_is_known_of_them(described):
     assert models == [
         {"name": "qa", "task": "qa"} | nothing,
         {"name": "sts", "task": "sts"} | nothing | {"threshold": 0.5},
-        {"name": "sts_ko", "task": "sts"} | nothing | {"languages": ["ko"], "dimension": 384},
+        {"name": "sts_ko", "task": "sts"} | nothing | {"languages": ["ko"], "dimension": 384, "threshold": 0.6},
     ]
+
+
+@pytest.mark.parametrize(
+    ("settings", "thresholds"), [({}, [0.5, None, 0.5, 0.6]), ({"similarity_threshold": 0.7}, [0.5, None, 0.7, 0.7])]
+)
+def test_models_are_listed_with_the_threshold_that_decides(answer_by_length, settings, thresholds):
+    cola = {"cola": {"parameters": {"task": {"string_value": "cola"}}}}
+    with described_api(AsyncFakeTransport(answer_by_length, configurations=DESCRIBED | cola), **settings) as api:
+        models = api.get("/models").json()["models"]
+    assert [each["name"] for each in models] == ["cola", "qa", "sts", "sts_ko"]
+    assert [each["threshold"] for each in models] == thresholds
 
 
 @pytest.mark.parametrize("path", ["/generate", "/pred/sentences"])

@@ -4,6 +4,7 @@ import re
 
 import pytest
 from trident_api.pages import STATIC
+from trident_client import contract
 
 NAMESPACE = "http://www.w3.org/2000/svg"
 LINK = re.compile(r'(?:href|src)="([^"#]+)"')
@@ -41,6 +42,14 @@ def test_every_word_of_the_page_is_there_in_both_languages():
     assert used <= words[0]
     # Used by the name that the server's state has.
     assert words[0] - used <= {"ready", "loading", "away", "acceptable", "unacceptable"}
+
+
+def test_the_page_has_the_contracts_thresholds_and_no_others():
+    main, tasks = ((STATIC / name).read_text("utf-8") for name in ("main.js", "tasks.js"))
+    (told,) = re.findall(r"const THRESHOLDS = \{ (.*?) \};", main)
+    found = {name: float(value) for name, value in re.findall(r"(\w+): ([\d.]+)", told)}
+    assert found == {name: task.threshold for name, task in contract.TASKS.items() if task.threshold is not None}
+    assert not re.search(r">= 0\.", main + tasks)
 
 
 def test_the_page_answers_head(api):

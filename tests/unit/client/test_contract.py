@@ -18,6 +18,7 @@ from trident_training.repository import ModelSet, RepositoryError
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 REPOSITORY = Path(__file__).parents[3] / "model_repository"
+SCRIPTS = REPOSITORY.parent / "scripts"
 ENSEMBLES = [(task, ensemble) for task, ensemble in contract.ensembles()]
 
 
@@ -41,7 +42,11 @@ def configuration(repository: Path) -> Callable[[str], ModelConfig]:
 
 def constants(folder: str, module: str = "model") -> dict[str, Any]:
     """Return the literals that a module of a Python model names."""
-    tree = ast.parse((REPOSITORY / folder / "1" / f"{module}.py").read_text())
+    return literals(REPOSITORY / folder / "1" / f"{module}.py")
+
+
+def literals(file: Path) -> dict[str, Any]:
+    tree = ast.parse(file.read_text())
     return {
         node.targets[0].id: ast.literal_eval(node.value)
         for node in tree.body
@@ -138,6 +143,11 @@ def test_numbers_that_are_not_given_are_the_contracts():
     assert defaults == {"top_k": 1, "max_answer_tokens": contract.DEFAULT_ANSWER_TOKENS, "no_answer": 1}
     for shape in (Question, Questions):
         assert {name: shape.model_fields[name].default for name in defaults} == defaults
+
+
+def test_mteb_is_told_of_the_longest_text_that_is_taken():
+    # Where mteb is installed, nothing of the project need be.
+    assert literals(SCRIPTS / "score_with_mteb.py")["MOST_BYTES"] == contract.MAX_TEXT_BYTES
 
 
 @pytest.mark.parametrize("client", [TridentClient, AsyncTridentClient])

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from google.protobuf import text_format
 from tokenizers import Tokenizer
+from trident_client import contract
 from tritonclient.grpc import model_config_pb2
 
 REPOSITORY = Path(__file__).resolve().parents[3] / "model_repository"
@@ -68,7 +69,7 @@ def test_every_model_batches_and_has_its_version_folder(folder: Path) -> None:
     config = CONFIGURATIONS[folder.name]
     # Questions have as many answers as they have; they are asked one a request, and join inside.
     one_a_request = re.sub("_(ko|small)", "", folder.name) in {"qa", "qa_span_decoder"}
-    assert config.max_batch_size == (1 if one_a_request else 64)
+    assert config.max_batch_size == (1 if one_a_request else contract.MAX_BATCH)
     # Object storage, and some ways into an image, know no empty folder.
     assert [file for file in (folder / "1").iterdir() if file.is_file()]
     # An ensemble is scheduled as one; its steps batch.

@@ -1,53 +1,46 @@
-"""A fourth task that no file of the project names: from data through training, evaluation and export to its answer."""
+"""A task that no file of the project names, as the page on adding one writes it: from its data to a served answer."""
 
+import importlib
+import shlex
 from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
+from task_page import blocks, span
 from trident_api.app import create_app
 from trident_api.settings import ApiSettings
 from trident_client import TridentClient, contract
-from trident_client.contract import Ensemble, Output, TaskSpec, TextInput
-from trident_training.classification.task import Classification
 from trident_training.cli import build
-from trident_training.repository import ModelSet
 from typer.testing import CliRunner
 
 pytestmark = pytest.mark.serving
 SOURCE = Path(__file__).resolve().parents[2] / "model_repository"
 
-# The task: does a text speak of a dog? A row of the contract ...
-TOY = TaskSpec(
-    name="toy",
-    ensembles=(
-        Ensemble(
-            name="toy",
-            inputs=(TextInput("TEXT", "sentence"),),
-            outputs=(Output("PROBABILITY", "FP32", "probability"), Output("TRUNCATED_TOKENS", "INT32")),
-            truncations=("TRUNCATED_TOKENS",),
-        ),
-    ),
-    network="classifier",
-    network_output="PROBABILITY",
-    parts=("tokenizer", "classifier"),
-    metrics=("accuracy",),
-    width=1,
-)
+#: A row of the contract and a class; and the folders that serve them.
+TASK, FOLDERS = blocks(__file__, "python")
 
 
-# ... and a class.
-class Toy(Classification):
-    spec = TOY
-    labels = {0: "other", 1: "dog"}  # noqa: RUF012
+@pytest.fixture
+def page(tmp_path, monkeypatch):
+    """The page's module, in a folder beside the repository."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "model_repository").symlink_to(SOURCE)
+    (tmp_path / "toy_of_the_page.py").write_text(TASK)
+    monkeypatch.syspath_prepend(tmp_path)
+    return importlib.import_module("toy_of_the_page")
 
 
-def run(*arguments):
-    done = CliRunner().invoke(build([Toy()]), [str(each) for each in arguments])
-    assert done.exit_code == 0, done.output
-    return " ".join(done.output.split())
+@pytest.fixture
+def run(page):
+    def run(*arguments):
+        done = CliRunner().invoke(build([page.Toy()]), [str(each) for each in arguments])
+        assert done.exit_code == 0, done.output
+        return " ".join(done.output.split())
+
+    return run
 
 
-def test_a_task_goes_from_its_data_to_a_served_answer(tiny_checkpoint, toy_data, tmp_path, serve_models):
+def test_a_task_goes_from_its_data_to_a_served_answer(page, run, tiny_checkpoint, toy_data, tmp_path, serve_models):
     sentences = [line.split("\t")[3] for line in (toy_data / "train.tsv").read_text().splitlines()]
     rows = [f"{sentence}\t{int('dog' in sentence)}\n" for sentence in sentences]
     for name, chosen in (("train", [row for index, row in enumerate(rows) if index % 5]), ("dev", rows[::5])):
@@ -56,9 +49,11 @@ def test_a_task_goes_from_its_data_to_a_served_answer(tiny_checkpoint, toy_data,
     learn = ["--epochs", 12, "--learning-rate", "3e-3", "--max-length", 40, "--output", tmp_path / "run"]
     run("finetune", "toy", "--model", tiny_checkpoint("bert"), *data, *learn)
     scored = run("evaluate", "toy", "--checkpoint", best, *data, "--max-length", 40)
-    with contract.registered(TOY):
-        ModelSet(repository, TOY, "toy").write_like(ModelSet(SOURCE, contract.COLA, "cola"), max_tokens=40)
-        export = ["export", "toy", "--checkpoint", best, "--repository", repository, "--dtype", "float32", *data]
+    with contract.registered(page.TOY):
+        exec(FOLDERS, vars(page))
+        given = {"<folder>": best, "<models>": repository, "<data>": tmp_path}
+        _, *command = (given.get(word, word) for word in shlex.split(span("trident-train export toy")))
+        export = [*command, "--dtype", "float32"]
         run(*export)
         # Compared with the one that is there.
         run(*export)

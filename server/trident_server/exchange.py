@@ -213,8 +213,8 @@ class TritonApi:
 
     def answer(self, model: str, number: int, inputs: list[dict[str, Any]], output: str) -> list[float]:
         """Ask a version of a model and return an output."""
-        asked = {"inputs": inputs, "outputs": [{"name": output}]}
-        found = self._post(f"/v2/models/{model}/versions/{number}/infer", asked)
+        request = {"inputs": inputs, "outputs": [{"name": output}]}
+        found = self._post(f"/v2/models/{model}/versions/{number}/infer", request)
         return [float(each) for each in found["outputs"][0]["data"]]
 
     def _post(self, path: str, body: Any) -> Any:

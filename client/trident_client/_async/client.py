@@ -304,8 +304,9 @@ class AsyncTridentClient:
             truncate: which end a text loses that is too long, or ``error``; see :meth:`embed`. A task that cuts no
                 beginnings, such as ``qa``, refuses ``left``.
         """
-        asked = _tasks.Prediction(task, model, numbers, count_tokens=on_token_counts is not None, truncate=truncate)
-        return await self._list(asked, items, on_truncation, on_unknown, on_token_counts)
+        counted = on_token_counts is not None
+        prediction = _tasks.Prediction(task, model, numbers, count_tokens=counted, truncate=truncate)
+        return await self._list(prediction, items, on_truncation, on_unknown, on_token_counts)
 
     async def rerank(
         self,

@@ -14,7 +14,7 @@ from trident_training.data.texts import read_texts
 from trident_training.finetune import teaching
 from trident_training.finetune.teaching import Teacher, soft_cross_entropy
 from trident_training.tasks.cola.task import TASK
-from trident_training.tasks.qa.distillation import NEVER, AskedWindow, transfer
+from trident_training.tasks.qa.distillation import NEVER, QuestionWindow, transfer
 from typer.testing import CliRunner
 
 
@@ -194,18 +194,18 @@ def test_a_teachers_tokens_count_for_the_students_that_hold_their_ends(tiny_chec
     logits = np.arange(2.0 * len(encoded["input_ids"][0]), dtype=np.float32).reshape(2, -1)
     # The same tokens, two places on in the student's row.
     target = np.full((2, 32), NEVER, dtype=np.float16)
-    transfer(logits, encoded, AskedWindow("a?", text, inside[0] + 2, np.array(offsets)), target)
+    transfer(logits, encoded, QuestionWindow("a?", text, inside[0] + 2, np.array(offsets)), target)
     assert target[:, 0].tolist() == logits[:, 0].tolist()
     assert np.array_equal(target[:, inside[0] + 2 : inside[-1] + 3], logits[:, inside])
     assert (target != NEVER).sum() == 2 * (len(inside) + 1)
     # One token of all of the text begins and ends where any of the teacher's does: chances add up.
     target = np.full((2, 32), NEVER, dtype=np.float32)
-    transfer(logits, encoded, AskedWindow("a?", text, 5, np.array([[0, len(text)]])), target)
+    transfer(logits, encoded, QuestionWindow("a?", text, 5, np.array([[0, len(text)]])), target)
     assert target[:, 5] == pytest.approx(np.logaddexp.reduce(logits[:, inside], axis=1))
     # The student's tokens are letters: an answer begins at the first of a word's and ends at its last one.
     letters = [(place, place + 1) for place, letter in enumerate(text) if letter != " "]
     target = np.full((2, 32), NEVER, dtype=np.float32)
-    transfer(logits, encoded, AskedWindow("a?", text, 5, np.array(letters)), target)
+    transfer(logits, encoded, QuestionWindow("a?", text, 5, np.array(letters)), target)
     begins, ends = (
         [letters.index((place, place + 1)) for place in places]
         for places in ([first for first, _ in offsets], [after - 1 for _, after in offsets])

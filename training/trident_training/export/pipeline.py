@@ -219,11 +219,11 @@ def _checks(module: torch.jit.ScriptModule, head: Head, sequences: Sequence[torc
     for ids in sequences:
         with torch.inference_mode():
             inputs, answer = head.as_asked(ids, head.call(module, [ids]))
-        asked = [
+        tensors = [
             {"name": name, "shape": [1, len(each)], "datatype": "INT32", "data": each.tolist()}
             for name, each in inputs.items()
         ]
-        checks.append({"inputs": asked, "values": [round(each, 6) for each in answer.flatten().tolist()]})
+        checks.append({"inputs": tensors, "values": [round(each, 6) for each in answer.flatten().tolist()]})
     return checks
 
 

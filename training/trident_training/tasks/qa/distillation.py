@@ -110,12 +110,12 @@ def distilled(
             unlabelled = dict.fromkeys(("start_positions", "end_positions"), UNLABELLED)
             rows = concatenate_datasets([rows, further.map(lambda _, known=unlabelled: known, keep_in_memory=True)])
             windows += _windows(questions, passages)
-    asked = [(window.question, window.text) for window in windows]
+    pairs = [(window.question, window.text) for window in windows]
 
     def answer(part: Sequence[Any]) -> npt.NDArray[Any]:
         return _logits(teacher, part, settings.max_length)
 
-    raw = teacher.answers(asked, answer)
+    raw = teacher.answers(pairs, answer)
     answers = np.full((len(windows), 2, settings.max_length), NEVER, dtype=np.float16)
     for place, (window, logits) in enumerate(zip(windows, raw, strict=True)):
         encoded = _encode(teacher.tokenizer, [(window.question, window.text)], settings.max_length)
@@ -125,11 +125,11 @@ def distilled(
         model=QuestionAnsweringStudent(cast(PreTrainedModel, prepared.model), lesson),
         train=rows.add_column("teacher", list(range(len(windows)))),
         collator=taught(prepared.collator, answers),
-        facts=prepared.facts | lesson.facts(teacher.digest, asked),
+        facts=prepared.facts | lesson.facts(teacher.digest, pairs),
     )
 
 
-class AskedWindow(NamedTuple):
+class QuestionWindow(NamedTuple):
     """A stretch of a passage beside its question, as the student's tokens have it.
 
     Attributes:
@@ -145,7 +145,7 @@ class AskedWindow(NamedTuple):
     offsets: npt.NDArray[Any]
 
 
-def transfer(logits: npt.NDArray[Any], encoded: Any, window: AskedWindow, target: npt.NDArray[Any]) -> None:
+def transfer(logits: npt.NDArray[Any], encoded: Any, window: QuestionWindow, target: npt.NDArray[Any]) -> None:
     """Write a teacher's logits of one window where the student's tokens have them.
 
     Args:
@@ -169,16 +169,16 @@ def transfer(logits: npt.NDArray[Any], encoded: Any, window: AskedWindow, target
                 target[side, place] = np.logaddexp(target[side, place], logits[side, token], dtype=np.float32)
 
 
-def _windows(questions: Dataset, passages: Sequence[PassageWindows]) -> Iterator[AskedWindow]:
+def _windows(questions: Dataset, passages: Sequence[PassageWindows]) -> Iterator[QuestionWindow]:
     for question, passage in zip(questions, passages, strict=True):
         for place, count, first in passage.places:
             offsets = passage.offsets[first : first + count]
             begins, ends = (int(offsets[0][0]), int(offsets[-1][1])) if count else (0, 0)
-            yield AskedWindow(question["question"], question["context"][begins:ends], place, offsets - begins)
+            yield QuestionWindow(question["question"], question["context"][begins:ends], place, offsets - begins)
 
 
-def _encode(tokenizer: PreTrainedTokenizerBase, asked: Sequence[tuple[str, str]], max_length: int) -> Any:
-    questions, texts = (list(side) for side in zip(*asked, strict=True))
+def _encode(tokenizer: PreTrainedTokenizerBase, pairs: Sequence[tuple[str, str]], max_length: int) -> Any:
+    questions, texts = (list(side) for side in zip(*pairs, strict=True))
     return tokenizer(
         questions,
         texts,
@@ -190,14 +190,14 @@ def _encode(tokenizer: PreTrainedTokenizerBase, asked: Sequence[tuple[str, str]]
     )
 
 
-def _logits(teacher: Teacher, asked: Sequence[tuple[str, str]], max_length: int) -> npt.NDArray[Any]:
+def _logits(teacher: Teacher, pairs: Sequence[tuple[str, str]], max_length: int) -> npt.NDArray[Any]:
     """Return start and end logits of windows, float16 ``[n, 2, max_length]``, :data:`NEVER` behind a window's end."""
-    order = sorted(range(len(asked)), key=lambda index: len(asked[index][1]))
-    found = np.full((len(asked), 2, max_length), NEVER, dtype=np.float16)
+    order = sorted(range(len(pairs)), key=lambda index: len(pairs[index][1]))
+    found = np.full((len(pairs), 2, max_length), NEVER, dtype=np.float16)
     with torch.inference_mode():
         for start in range(0, len(order), BATCH):
             chosen = order[start : start + BATCH]
-            batch = _encode(teacher.tokenizer, [asked[index] for index in chosen], max_length)
+            batch = _encode(teacher.tokenizer, [pairs[index] for index in chosen], max_length)
             inputs = {name: torch.tensor(batch[name]) for name in teacher.tokenizer.model_input_names if name in batch}
             output = teacher.model(**inputs)
             logits = torch.stack([output.start_logits, output.end_logits], dim=1).float()

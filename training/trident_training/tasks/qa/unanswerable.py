@@ -38,9 +38,9 @@ def without_answer(rows: Sequence[dict[str, Any]], share: float, seed: int = 0) 
     made = []
     for number, row in enumerate(generator.sample(answered, round(share * len(answered)))):
         answers = [_plain(text) for text in row["answers"]["text"]]
-        asked = set(_plain(row["question"]).split())
+        question = set(_plain(row["question"]).split())
         near = [each for each in articles[row["title"]] if each != row["context"]] if number % 2 == 0 else []
-        near.sort(key=lambda each: len(asked & words[each]), reverse=True)
+        near.sort(key=lambda each: len(question & words[each]), reverse=True)
         far = generator.choices(passages, k=TRIES)
         for passage in [*near, *far]:
             if passage != row["context"] and not any(answer in plain[passage] for answer in answers):

@@ -65,8 +65,8 @@ class EmbeddingStudent(BiEncoder):
         outputs = {"logits": nn.functional.cosine_similarity(first, second)}
         if teacher is not None:
             goals = teacher.transpose(0, 1).flatten(0, 1)
-            asked = ~goals.isnan().any(1)
-            outputs["taught"] = embedding_loss(embeddings[asked], self.projection(embeddings[asked]), goals[asked])
+            known = ~goals.isnan().any(1)
+            outputs["taught"] = embedding_loss(embeddings[known], self.projection(embeddings[known]), goals[known])
         return outputs
 
 
@@ -115,15 +115,15 @@ def distilled(prepared: Prepared, data: SimilarityData, lesson: SimilarityLesson
     further = sorted(_further(data, lesson), key=lambda texts: len(texts[0]))
     # What the student reads, and what the teacher does.
     pairs = _pairs([mine for mine, _ in further])
-    asked = [*labelled, *_pairs([theirs for _, theirs in further])]
-    places = [*(range(len(train)) if labelled else [-1] * len(train)), *range(len(labelled), len(asked))]
+    inputs = [*labelled, *_pairs([theirs for _, theirs in further])]
+    places = [*(range(len(train)) if labelled else [-1] * len(train)), *range(len(labelled), len(inputs))]
     rows = prepared.train
     if pairs:
         unscored = Dataset.from_list([{**dict(zip(SIDES, pair, strict=True)), "score": math.nan} for pair in pairs])
         rows = concatenate_datasets(
             [rows, tokenize(unscored, prepared.tokenizer, Kind.BI_ENCODER, settings.max_length)]
         )
-    answers = teacher.answers(asked, answer)
+    answers = teacher.answers(inputs, answer)
     student = prepared.model
     projection = None
     if answers[0].shape[-1] != student.config.hidden_size:
@@ -137,7 +137,7 @@ def distilled(prepared: Prepared, data: SimilarityData, lesson: SimilarityLesson
         model=EmbeddingStudent(student, projection),
         train=rows.add_column("teacher", places),
         collator=taught(prepared.collator, answers),
-        facts=prepared.facts | lesson.facts(teacher.digest, asked),
+        facts=prepared.facts | lesson.facts(teacher.digest, inputs),
         loss=_mixed(prepared, lesson),
         divides=False,
     )

@@ -289,13 +289,6 @@ def test_a_form_that_cannot_be_read_is_told_in_words_for_its_sender(api, content
     assert "at index" not in detail
 
 
-@pytest.mark.parametrize("given", [{"data": {"file": "text"}}, {"files": {"file": (None, "text")}}])
-def test_a_text_in_the_files_place_is_told_so(api, given):
-    answer = api.post("/pred/file", **given)
-    assert answer.status_code == 422
-    assert answer.json()["errors"] == [{"field": "file", "detail": "must be an uploaded file with a name"}]
-
-
 def test_what_a_validator_says_is_told_word_for_word(api):
     blank = upload(api, as_json([{"sentence1": "a", "sentence2": " "}]), "/pred/file").json()["errors"]
     assert blank == [{"field": "results.0.sentence2", "detail": "must hold at least one visible character"}]

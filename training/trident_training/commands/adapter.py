@@ -28,7 +28,7 @@ class AdapterOptions:
 @with_options(options=Group(AdapterOptions))
 def adapter(options: AdapterOptions) -> None:
     """Write what a fine-tuning changed in its base, in float16: small enough to ship."""
-    with reporting("adapter", OSError):
+    with reporting("adapter"):
         write(options.checkpoint, options.base, options.output)
 
 

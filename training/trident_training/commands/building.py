@@ -8,7 +8,8 @@ from typing import Any
 from rich.markup import escape
 
 from trident_training.checkpoints.precision import Precision
-from trident_training.commands.console import console, done, refuse
+from trident_training.commands.console import console, done, reason_of, refuse
+from trident_training.finetune.folder import is_for_want_of_room
 from trident_training.models import Gate, Recipe, build
 from trident_training.repository import ModelSet
 
@@ -40,8 +41,10 @@ def build_model(
     with quiet(), console.status(f"{recipe.name}: {why}; comparing the export with the plain model ..."):
         try:
             report = build(recipe, target, precision, gate, overrides, max_tokens)
-        except (ValueError, OSError) as error:
-            refuse(recipe.name, error)
+        except Exception as error:
+            if not isinstance(error, (ValueError, OSError)) and not is_for_want_of_room(error):
+                raise
+            refuse(recipe.name, reason_of(error))
             return False
     done(f"{recipe.name}: {_summary(report)}, {time.monotonic() - start:.0f} s")
     if report["refused"]:

@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from trident_training.finetune.folder import NoRoomError, is_for_want_of_room
 from trident_training.finetune.processes import is_first
 
 # Of processes that train together, the first one speaks; all say why they end.
@@ -20,19 +21,32 @@ errors = Console(stderr=True, highlight=False)
 def reporting(command: str, *further: type[Exception]) -> Iterator[None]:
     """Say what a command refuses, or that it was interrupted, in one line; its exit codes are 1 and 130.
 
+    A full disk is one line, whatever error a library has for it.
+
     Args:
         command: named in the line.
-        further: errors beside ``ValueError`` that a user can mend.
+        further: errors beside ``ValueError`` and ``OSError`` that a user can mend.
     """
-    mendable: tuple[type[Exception], ...] = (ValueError, *further)
     try:
         yield
-    except mendable as error:
-        refuse(command, error)
+    except (typer.Exit, typer.Abort, typer.BadParameter):
+        raise
+    except Exception as error:
+        if not isinstance(error, (ValueError, OSError, *further)) and not is_for_want_of_room(error):
+            raise
+        refuse(command, reason_of(error))
         raise typer.Exit(1) from None
     except KeyboardInterrupt:
         errors.print("Interrupted. The same command goes on from the last saved step.")
         raise typer.Exit(130) from None
+
+
+def reason_of(error: Exception) -> str:
+    """Return what a user is told of an error."""
+    file = isinstance(error, OSError) and (error.filename2 or error.filename)
+    if is_for_want_of_room(error) and not isinstance(error, NoRoomError):
+        return f"there is no room left to write{f' {file}' if file else ''}; make some, and give the same command again"
+    return f"{file}: {error.strerror}" if isinstance(error, OSError) and file else str(error)
 
 
 def done(text: str) -> None:

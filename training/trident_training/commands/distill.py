@@ -31,10 +31,10 @@ def command(task: Task) -> Callable[..., None]:
         with reporting("distill"):
             loaded = steps.load(task, data)
             result, remark = steps.train(task, loaded, settings, choices, lesson=lesson)
-        steps.print_result(settings.model, result)
-        if remark:
-            console.print(remark, soft_wrap=True)
-        steps.report(task, loaded, result.best, settings.max_length, task.scoring_of(choices))
+            steps.print_result(settings.model, result)
+            if remark:
+                console.print(remark, soft_wrap=True)
+            steps.report(task, loaded, result.best, settings.max_length, task.scoring_of(choices))
 
     distill.__doc__ = (
         f"Fine-tune {task.model} (--model) by what another one (--teacher) answers, whatever the width and vocabulary "

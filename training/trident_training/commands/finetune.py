@@ -25,10 +25,10 @@ def command(task: Task) -> Callable[..., None]:
         with reporting("finetune"):
             loaded = steps.load(task, data)
             result, remark = steps.train(task, loaded, settings, choices)
-        steps.print_result(settings.model, result)
-        if remark:
-            console.print(remark, soft_wrap=True)
-        steps.report(task, loaded, result.best, settings.max_length, task.scoring_of(choices))
+            steps.print_result(settings.model, result)
+            if remark:
+                console.print(remark, soft_wrap=True)
+            steps.report(task, loaded, result.best, settings.max_length, task.scoring_of(choices))
 
     finetune.__doc__ = f"Fine-tune {task.model}; what is not given is as the architecture's paper has it."
     return finetune

@@ -54,7 +54,7 @@ class ChosenModels:
 def models(options: RepositoryOptions, chosen: ChosenModels) -> None:
     """Build the served models that are missing or stale."""
     refused = False
-    with reporting("models", OSError):
+    with reporting("models"):
         shipped.make_copy(options.repository)
         planned = list(plan(options.repository, options.dtype, chosen.names()))
     for recipe, target, state in planned:

@@ -48,7 +48,7 @@ def command(task: Task) -> Callable[..., None]:
         from trident_training.commands import steps
         from trident_training.finetune.soup import write_soup
 
-        with reporting("soup", OSError), tempfile.TemporaryDirectory() as workspace:
+        with reporting("soup"), tempfile.TemporaryDirectory() as workspace:
             loaded = steps.load(task, data)
             folders, output = options.checkpoints, options.output
             if options.base is not None:

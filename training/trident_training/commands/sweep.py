@@ -64,7 +64,7 @@ def command(task: Task) -> Callable[..., None]:
     def sweep(options: SweepOptions, candidates: Any, data: Data, settings: Settings) -> None:
         from trident_training.commands import steps
         from trident_training.finetune import processes
-        from trident_training.finetune.folder import in_turn
+        from trident_training.finetune.folder import check_writable, in_turn
         from trident_training.finetune.run import BEST
         from trident_training.finetune.sweep import best_of
         from trident_training.finetune.sweep import sweep as compare
@@ -74,6 +74,7 @@ def command(task: Task) -> Callable[..., None]:
             processes.refuse_together("sweep")
             models = options.named(task.presets)
             loaded = steps.load(task, data)
+            check_writable(settings.output)
 
             def candidate(model: str, choices: Any) -> Callable[[Path], Result]:
                 return lambda folder: steps.train(task, loaded, replace(settings, model=model, output=folder), choices)[
@@ -100,16 +101,16 @@ def command(task: Task) -> Callable[..., None]:
             else:
                 entries = compare(runs, settings.output, _print_entry)
             best = best_of(entries)
-        # Of processes that share the folder, one after the other.
-        with in_turn(settings.output):
-            _report(entries, settings.output)
-            if best is None:
-                raise typer.Exit(1)
-            folder = settings.output / BEST
-            here = best.result.best.is_dir()
-            done(f"best: {escape(best.name)}, {f'in {folder}' if here else 'on the machine that ran it'}")
-            if here:
-                steps.report(task, loaded, folder, settings.max_length, task.scoring_of(named[best.name][0]))
+            # Of processes that share the folder, one after the other.
+            with in_turn(settings.output):
+                _report(entries, settings.output)
+                if best is None:
+                    raise typer.Exit(1)
+                folder = settings.output / BEST
+                here = best.result.best.is_dir()
+                done(f"best: {escape(best.name)}, {f'in {folder}' if here else 'on the machine that ran it'}")
+                if here:
+                    steps.report(task, loaded, folder, settings.max_length, task.scoring_of(named[best.name][0]))
 
     sweep.__doc__ = f"Fine-tune {task.model} from several models, evaluate each after every epoch, and keep the best."
     if task.presets:

@@ -95,9 +95,9 @@ def command(task: Task) -> Callable[..., None]:
             finally:
                 write_report(study, settings.output)
                 console.print(f"The report: {settings.output / 'report.html'}", soft_wrap=True)
-        if not any(trial.state is TrialState.COMPLETE for trial in study.trials):
-            raise typer.Exit(1)
-        best, kept = study.best_trial, keep_best(study, settings.output)
+            if not any(trial.state is TrialState.COMPLETE for trial in study.trials):
+                raise typer.Exit(1)
+            best, kept = study.best_trial, keep_best(study, settings.output)
         where = f"in {kept}" if kept else "on the machine that ran it"
         line = f"best: trial {best.number}, {best.value:.4f}, {_words(best)}, {where}"
         if collapsed := best.user_attrs.get(COLLAPSED):

@@ -7,12 +7,24 @@ import fcntl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from trident_training.finetune.settings import SettingsError
 
 LOCK = ".lock"
-#: What libraries say that write files themselves; the operating system's own number is in the text of one of them.
-FULL = ("No space left on device", f"os error {errno.ENOSPC}", "Disk quota exceeded", "PytorchStreamWriter failed")
+#: The operating system's numbers of it.
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+#: What libraries say that write files themselves. One has the operating system's number in its text; torch's writer
+#: says no more than that it could not write, or that it is not where it should have come to.
+FULL = (
+    "No space left on device",
+    "Disk quota exceeded",
+    *(f"os error {number}" for number in NO_ROOM),
+    "PytorchStreamWriter failed",
+    "unexpected pos",
+    "basic_ios::clear",
+    "database or disk is full",
+)
 
 
 @contextmanager
@@ -22,12 +34,7 @@ def alone(folder: Path) -> Iterator[None]:
     Raises:
         SettingsError: another process holds it, or it cannot be written.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / LOCK).open("w")
-    except OSError as error:
-        raise SettingsError(f"{folder} cannot be written: {error.strerror}; choose another output folder") from error
-    with lock:
+    with _lock(folder) as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -39,11 +46,44 @@ def alone(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def in_turn(folder: Path) -> Iterator[None]:
-    """Hold a folder, once no other process does that ends at the same time."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / LOCK).open("w") as lock:
+    """Hold a folder, once no other process does that ends at the same time.
+
+    Raises:
+        SettingsError: it cannot be written.
+    """
+    with _lock(folder) as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
+
+
+def check_writable(folder: Path) -> None:
+    """Make a folder when it is not there, and find that it can be written.
+
+    Raises:
+        SettingsError: it cannot.
+    """
+    _lock(folder).close()
+
+
+def _lock(folder: Path) -> IO[str]:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        return (folder / LOCK).open("w")
+    except OSError as error:
+        raise SettingsError(f"{folder} cannot be written: {error.strerror}; choose another output folder") from error
+
+
+def is_for_want_of_room(error: BaseException | None) -> bool:
+    """Say whether an error, or one that it came of or came after, is that of a full disk."""
+    while error is not None:
+        if (isinstance(error, OSError) and error.errno in NO_ROOM) or any(said in str(error) for said in FULL):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+class NoRoomError(SettingsError):
+    """There is no room left; the text says in which folder."""
 
 
 @contextmanager
@@ -51,14 +91,14 @@ def reporting_a_full_disk(folder: Path) -> Iterator[None]:
     """Say of whatever fails for want of room that this is why.
 
     Raises:
-        SettingsError: there was no room left.
+        NoRoomError: there was no room left.
     """
     try:
         yield
     except Exception as error:
-        if not any(said in str(error) for said in FULL):
+        if not is_for_want_of_room(error):
             raise
-        raise SettingsError(
+        raise NoRoomError(
             f"there is no room left to write in {folder}; make some, and the same command goes on from the last saved "
             "step"
         ) from error

@@ -46,9 +46,11 @@ def write_soup(
         The names of the checkpoints that were taken, and what their average scores.
 
     Raises:
-        OSError: a checkpoint has no ``result.json``.
+        OSError: a checkpoint has no ``result.json``, or the folder cannot be made.
         ValueError: no checkpoint, one without a model, or two that differ in names or shapes.
     """
+    # The libraries that write say nothing where a file has the folder's place.
+    output.mkdir(parents=True, exist_ok=True)
     results = [json.loads((checkpoint / RESULT).read_text()) for checkpoint in checkpoints]
     models = [predictor.model for predictor in predictors if predictor.model is not None]
     tokenizer = predictors[0].tokenizer

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from trident_training.data.problems import one_line
 from trident_training.finetune.epochs import LOSS, epoch_name, rank
+from trident_training.finetune.folder import is_for_want_of_room
 from trident_training.finetune.run import BEST, Result
 
 
@@ -68,11 +69,13 @@ def folders_of(names: Iterable[str], output: Path) -> dict[str, Path]:
 
 
 def attempt(name: str, train: Callable[[Path], Result], folder: Path) -> Entry:
-    """Fine-tune a candidate, or say why that failed."""
+    """Fine-tune a candidate, or say why that failed; a full disk, on which all fail, is raised."""
     try:
         return Trained(name, train(folder))
     # Whatever one trips over, the others are still worth having.
     except Exception as error:
+        if is_for_want_of_room(error):
+            raise
         return Failed(name, one_line(error))
 
 

@@ -17,14 +17,14 @@ from typing import Any
 import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
-from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, Trial, TrialState
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from trident_training.finetune import signs
 from trident_training.finetune.epochs import evaluations
-from trident_training.finetune.folder import in_turn
+from trident_training.finetune.folder import check_writable, in_turn, is_for_want_of_room
+from trident_training.finetune.journal import StudyFile
 from trident_training.finetune.run import BEST, Result
 from trident_training.finetune.settings import Settings, SettingsError
 from trident_training.finetune.signs import Watch, giving_signs
@@ -59,9 +59,10 @@ def open_study(name: str, output: Path, storage: str | None, begun_with: dict[st
         begun_with: what must be the same for two trials to be compared.
 
     Raises:
-        SettingsError: it was begun with something else, which is named; the storage cannot be reached or has no driver.
+        SettingsError: it was begun with something else, which is named; the storage cannot be reached or has no driver;
+            the folder cannot be written.
     """
-    output.mkdir(parents=True, exist_ok=True)
+    check_writable(output)
     study = optuna.create_study(
         study_name=name,
         storage=_storage(output, storage),
@@ -130,8 +131,10 @@ def _run(study: optuna.Study, trial: Trial, space: Space, settings: Settings, tr
         study.tell(trial.number, state=TrialState.PRUNED)
         for checkpoint in (folder / "run").glob("checkpoint-*"):
             shutil.rmtree(checkpoint)
-    # Whatever this choice trips over, others are still worth trying.
+    # Whatever this choice trips over, others are still worth trying: but not where none can be written.
     except Exception as error:
+        if is_for_want_of_room(error):
+            raise
         trial.set_user_attr(FAILURE, f"{type(error).__name__}: {error}")
         study.tell(trial.number, state=TrialState.FAIL)
 
@@ -180,7 +183,7 @@ class _Reporter(TrainerCallback):
 
 def _storage(output: Path, url: str | None, tries: int = 5) -> BaseStorage:
     if url is None:
-        return JournalStorage(JournalFileBackend(str(output / STUDY_FILE)))
+        return JournalStorage(StudyFile(output / STUDY_FILE))
     try:
         # A trial may take longer than a database keeps a connection that says nothing, or than the database lives.
         return RDBStorage(url, engine_kwargs={"pool_pre_ping": True})

@@ -52,7 +52,9 @@ def vocabulary(options: VocabularyOptions, split: Data) -> None:
     from trident_training.checkpoints.vocabulary import learn_vocabulary, with_vocabulary
     from trident_training.commands import steps
 
-    with reporting("vocabulary", OSError):
+    with reporting("vocabulary"):
+        # The libraries that write say nothing where a file has the folder's place.
+        options.output.mkdir(parents=True, exist_ok=True)
         named = SimilarityOptions(split.validation_fraction, split.split_seed, options.data)
         splits = steps.load(TASK, named).splits
         texts = {name: [*rows["sentence_1"], *rows["sentence_2"]] for name, rows in splits.items()}

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 from trident_training.cli import app
+from trident_training.commands import steps
 from trident_training.finetune.epochs import rank
 from trident_training.finetune.run import Result
 from trident_training.finetune.sweep import Failed, Trained, best_of, markdown, sweep
@@ -76,6 +77,23 @@ def test_a_sweep_from_the_command_line(tiny_checkpoint, toy_data, tmp_path):
     written = (tmp_path / "electra" / "best" / "model.safetensors").stat().st_mtime_ns
     assert CliRunner().invoke(app, arguments + options).exit_code == 0
     assert (tmp_path / "electra" / "best" / "model.safetensors").stat().st_mtime_ns == written
+
+
+def test_a_collapsed_model_is_not_ticked_nor_is_it_as_the_best(toy_data, tmp_path, monkeypatch):
+    def train(task, data, settings, choices):
+        settings.output.joinpath("best").mkdir(parents=True)
+        epoch = {"epoch": 1.0, "loss": 1.0, "matthews_correlation": 0.0}
+        return Result(settings.output / "best", "matthews_correlation", [epoch], {}, "the model collapsed"), None
+
+    monkeypatch.setattr(steps, "train", train)
+    arguments = ["sweep", "cola", "--models", "a,b", "--data", str(toy_data), "--output", str(tmp_path)]
+    done = CliRunner().invoke(app, arguments, env={"COLUMNS": "200"})
+    printed = " ".join(done.output.split())
+    assert done.exit_code == 1
+    for line in ("✗ a: matthews_correlation 0.000", "✗ b: matthews_correlation 0.000", "✗ best: a, in"):
+        assert line in printed
+    assert printed.count("the model collapsed") == 3
+    assert "✓" not in printed
 
 
 def test_a_sweep_of_nothing_names_the_presets(toy_data, tmp_path):

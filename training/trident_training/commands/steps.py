@@ -69,11 +69,19 @@ def train(
 
 def print_result(name: str, result: Result) -> None:
     """Say what the best epoch scored; exits with 1 when it is a collapsed model."""
-    score = result.best_epoch[result.primary]
-    done(f"{escape(name)}: {result.primary} {score:.3f}, {result.best_name}, in {result.best}")
-    if result.collapsed:
-        refuse(name, result.collapsed)
+    if not tick(name, result):
         raise typer.Exit(1)
+
+
+def tick(name: str, result: Result) -> bool:
+    """Say what the best epoch scored, and return whether its model is one to use: not a collapsed one."""
+    score = result.best_epoch[result.primary]
+    line = f"{escape(name)}: {result.primary} {score:.3f}, {result.best_name}, in {result.best}"
+    if result.collapsed:
+        refuse(line, result.collapsed)
+    else:
+        done(line)
+    return not result.collapsed
 
 
 def report(task: Task, data: Splits, best: Path, max_length: int, scoring: Any) -> None:

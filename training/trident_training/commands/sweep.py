@@ -108,7 +108,11 @@ def command(task: Task) -> Callable[..., None]:
                     raise typer.Exit(1)
                 folder = settings.output / BEST
                 here = best.result.best.is_dir()
-                done(f"best: {escape(best.name)}, {f'in {folder}' if here else 'on the machine that ran it'}")
+                line = f"best: {escape(best.name)}, {f'in {folder}' if here else 'on the machine that ran it'}"
+                if best.result.collapsed:
+                    refuse(line, best.result.collapsed)
+                    raise typer.Exit(1)
+                done(line)
                 if here:
                     steps.report(task, loaded, folder, settings.max_length, task.scoring_of(named[best.name][0]))
 
@@ -119,15 +123,13 @@ def command(task: Task) -> Callable[..., None]:
 
 
 def _print_entry(entry: Entry) -> None:
+    from trident_training.commands.steps import tick
     from trident_training.finetune.sweep import Failed
 
     if isinstance(entry, Failed):
-        refuse(entry.name, entry.reason)
-        return
-    best = entry.result
-    done(f"{escape(entry.name)}: {best.primary} {best.best_epoch[best.primary]:.3f}, {best.best_name}, in {best.best}")
-    if best.collapsed:
-        refuse(entry.name, best.collapsed)
+        refuse(escape(entry.name), entry.reason)
+    else:
+        tick(entry.name, entry.result)
 
 
 def _print_waiting(names: list[str]) -> None:

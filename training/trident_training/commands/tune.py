@@ -112,10 +112,14 @@ def command(task: Task) -> Callable[..., None]:
 def _print_trial(trial: FrozenTrial) -> None:
     from optuna.trial import TrialState
 
-    from trident_training.finetune.tuning import FAILURE
+    from trident_training.finetune.tuning import COLLAPSED, FAILURE
 
     if trial.state is TrialState.COMPLETE:
-        done(f"trial {trial.number}: {trial.value:.4f}, {_words(trial)}")
+        line = f"trial {trial.number}: {trial.value:.4f}, {_words(trial)}"
+        if collapsed := trial.user_attrs.get(COLLAPSED):
+            refuse(line, collapsed)
+        else:
+            done(line)
     elif trial.state is TrialState.PRUNED:
         console.print(f"[yellow]–[/] trial {trial.number}: behind the others, stopped, {_words(trial)}", soft_wrap=True)
     else:

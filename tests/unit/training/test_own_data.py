@@ -137,8 +137,10 @@ def test_what_the_table_says_is_taken(tmp_path, task, name, content, options, ex
 
 def test_scores_of_0_to_1_are_refused_where_no_scale_is_named(tmp_path):
     (tmp_path / "a.csv").write_text("sentence1,sentence2,score\na,b,0.9\nc,d,0.6\n")
-    with pytest.raises(DataError, match="--scale 1 "):
-        find_tasks()["sts"].load(find_tasks()["sts"].data(data=[str(tmp_path / "a.csv")]))
+    task, source = find_tasks()["sts"], str(tmp_path / "a.csv")
+    for load in (lambda: task.load(task.data(data=[source])), lambda: task.rows(source, 0.0, 0)):
+        with pytest.raises(DataError, match="--scale 1 "):
+            load()
 
 
 def test_a_rare_label_is_on_both_sides_of_what_is_carved_off(tmp_path):

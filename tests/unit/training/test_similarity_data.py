@@ -44,7 +44,7 @@ def test_a_quotation_mark_in_stsb_is_a_character(tmp_path):
 
 
 def test_what_is_chosen_and_reported_by_is_not_learned_from(tmp_path):
-    for name, rows in (("train", STSB), ("dev", [*STSB[:3], "x\tx\tx\tx\t1\tnew\tpair"])):
+    for name, rows in (("train", STSB), ("dev", [*STSB[:3], "x\tx\tx\tx\t4\tnew\tpair"])):
         (tmp_path / f"sts-{name}.tsv").write_text("\n".join(rows))
     data = load_pairs([str(tmp_path)], validation_fraction=0.2, seed=3)
     pairs = {name: {(row["sentence_1"], row["sentence_2"]) for row in rows} for name, rows in data.splits.items()}
@@ -192,12 +192,30 @@ def test_two_scales_are_not_joined_without_a_word(tmp_path):
     sources = [str(file) for file in files]
     with pytest.raises(DataError, match=r"other\.csv: no score is above 1, .* --scale 1 "):
         load_pairs(sources)
-    joined = load_pairs(sources, scales=[5.0, 1.0]).splits["train"]
-    assert {row["sentence_1"]: row["score"] for row in joined if row["sentence_1"] in "xz"} == {"x": 1.0, "z": 5.0}
+    joined = load_pairs(sources, scales=[5.0, 1.0])
+    assert joined.notes == [f"{files[1]}: scores of 0 to 1 are taken for 0 to 5"]
+    scores = {row["sentence_1"]: row["score"] for row in joined.splits["train"]}
+    assert (scores["x"], scores["z"]) == (1.0, 5.0)
+    assert load_rows(sources[1], scale=1.0).info.description == joined.notes[0]
     with pytest.raises(ValueError, match="3 scales for 2 sources"):
         SimilarityOptions(data=sources, scale=[1.0, 5.0, 5.0])
     with pytest.raises(ValueError, match="give --text-column twice"):
         SimilarityOptions(text_column=["one"])
+
+
+@pytest.mark.parametrize("load", [lambda source, **more: load_pairs([source], **more), load_rows])
+@pytest.mark.parametrize(("split", "other"), [("dev", "train"), ("train", "dev")])
+def test_a_split_on_a_scale_of_its_own_is_refused(tmp_path, load, split, other):
+    for name, most in ((split, 1), (other, 5)):
+        rows = [f"{name} {index},other {index},{most * index / 20}" for index in range(21)]
+        (tmp_path / f"{name}.csv").write_text("\n".join(["sentence1,sentence2,score", *rows]))
+    told = rf"{split}\.csv: no score is above 1, and .*{other}\.csv has some up to 5; .*--scale 5 leaves"
+    with pytest.raises(DataError, match=told):
+        load(str(tmp_path))
+    (tmp_path / f"{other}.csv").unlink()
+    (tmp_path / f"{split}.csv").rename(tmp_path / "train.csv")
+    with pytest.raises(DataError, match=r"no score is above 1, .*--scale 1 has 1 stand for it"):
+        load(str(tmp_path))
 
 
 def test_a_rare_label_is_on_both_sides(tmp_path):

@@ -51,11 +51,13 @@ def vocabulary(options: VocabularyOptions, split: Data) -> None:
     from trident_training.checkpoints.positions import most_tokens
     from trident_training.checkpoints.vocabulary import learn_vocabulary, with_vocabulary
     from trident_training.commands import steps
+    from trident_training.tasks.sts.data import MOST
 
     with reporting("vocabulary"):
         # The libraries that write say nothing where a file has the folder's place.
         options.output.mkdir(parents=True, exist_ok=True)
-        named = SimilarityOptions(split.validation_fraction, split.split_seed, options.data)
+        # Of the pairs only the sentences count, whatever their scores end at.
+        named = SimilarityOptions(split.validation_fraction, split.split_seed, options.data, scale=[MOST])
         splits = steps.load(TASK, named).splits
         texts = {name: [*rows["sentence_1"], *rows["sentence_2"]] for name, rows in splits.items()}
         train = texts.pop("train")

@@ -9,7 +9,7 @@ import csv
 import hashlib
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -74,7 +74,7 @@ def load_pairs(
         scales: the greatest score of each source, of all of them, or, where there is none, :data:`MOST`.
 
     Raises:
-        DataError: with file, row and reason of every bad row, or with a source whose scores end at 1 without a scale
+        DataError: with file, row and reason of every bad row, or with a split whose scores end at 1 without a scale
             that says so, or with why there is no pair to learn from or choose by.
         ValueError: a fraction outside 0 to 0.5, or 0 where the first source has no validation set.
     """
@@ -82,18 +82,14 @@ def load_pairs(
         raise ValueError(f"a validation fraction of {validation_fraction} cannot be carved off; 0 to 0.5 is accepted")
     problems, notes = Problems(), list[str]()
     by_source = [scales[min(place, len(scales) - 1)] if scales else None for place in range(len(sources))]
-    read = [
-        {split: _check(rows, file, problems, scale) for split, (file, rows) in _read(each, form).items()}
-        for each, scale in zip(sources, by_source, strict=True)
+    checked = [
+        _check_splits(_read(each, form), problems, scale) for each, scale in zip(sources, by_source, strict=True)
     ]
     problems.check()
-    for source, splits, scale in zip(sources, read, by_source, strict=True):
-        greatest = max(row["score"] for rows in splits.values() for row in rows)
-        if scale is None and greatest <= 1:
-            raise DataError(
-                f"{source}: no score is above {greatest:g}, and {MOST:g} stands for the same meaning; --scale 1 has 1 "
-                f"stand for it, once for each --data where they differ, and --scale {MOST:g} leaves the scores alone"
-            )
+    for source, found, scale in zip(sources, checked, by_source, strict=True):
+        _check_ends(source, found, scale)
+        notes += _noted(source, scale)
+    read = [{split: rows for split, (_, rows) in found.items()} for found in checked]
     first = read[0]
     train, held_out = first["train"], first.get("validation")
     if validation_fraction:
@@ -132,14 +128,19 @@ def load_rows(
         scale: the greatest score; :data:`MOST` when None.
 
     Raises:
-        DataError: with file, row and reason of every bad row.
+        DataError: with file, row and reason of every bad row, or with a split whose scores end at 1 without a scale
+            that says so.
     """
     problems = Problems()
-    read = {split: _check(rows, file, problems, scale) for split, (file, rows) in _read(source, form).items()}
+    checked = _check_splits(_read(source, form), problems, scale)
     problems.check()
+    _check_ends(source, checked, scale)
+    rows = checked.get("validation", checked["train"])[1]
     if validation_fraction:
-        return Dataset.from_list(_carve(read["train"], validation_fraction, seed, source)[1])
-    return Dataset.from_list(read.get("validation", read["train"]))
+        rows = _carve(checked["train"][1], validation_fraction, seed, source)[1]
+    found = Dataset.from_list(rows)
+    found.info.description = "".join(_noted(source, scale))
+    return found
 
 
 def load_translations(original: str, translation: str) -> dict[str, list[Translation]]:
@@ -279,6 +280,38 @@ def _named(rows: Any, file: str, form: Form) -> list[dict[str, Any]]:
             )
         names[mine] = column
     return [{mine: row.get(theirs) for mine, theirs in names.items()} for row in rows]
+
+
+def _check_splits(
+    splits: Mapping[str, tuple[str, list[dict[str, Any]]]], problems: Problems, scale: float | None
+) -> dict[str, tuple[str, list[dict[str, Any]]]]:
+    return {split: (file, _check(rows, file, problems, scale)) for split, (file, rows) in splits.items()}
+
+
+def _check_ends(source: str, splits: Mapping[str, tuple[str, list[dict[str, Any]]]], scale: float | None) -> None:
+    """Refuse scores that end at 1 where nobody says that they do, also of one split alone.
+
+    Raises:
+        DataError: with the source or the split, and what takes it.
+    """
+    greatest = {file: max(row["score"] for row in rows) for file, rows in splits.values()}
+    low, high = min(greatest, key=lambda file: greatest[file]), max(greatest, key=lambda file: greatest[file])
+    if scale is not None or greatest[low] > 1:
+        return
+    if greatest[high] <= 1:
+        raise DataError(
+            f"{source}: no score is above {greatest[high]:g}, and {MOST:g} stands for the same meaning; --scale 1 has "
+            f"1 stand for it, once for each --data where they differ, and --scale {MOST:g} leaves the scores alone"
+        )
+    raise DataError(
+        f"{low}: no score is above {greatest[low]:g}, and {high} has some up to {greatest[high]:g}; write both on one "
+        f"scale, or, where they are, --scale {MOST:g} leaves the scores alone"
+    )
+
+
+def _noted(source: str, scale: float | None) -> list[str]:
+    """Return what is to be said of a source whose scores became others."""
+    return [f"{source}: scores of 0 to {scale:g} are taken for 0 to {MOST:g}"] if scale not in {None, MOST} else []
 
 
 def _check(

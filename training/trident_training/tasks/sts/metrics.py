@@ -52,7 +52,9 @@ def best_threshold(scores: npt.ArrayLike, labels: npt.ArrayLike) -> float:
     """
     scores, labels = np.asarray(scores, dtype=np.float64), np.asarray(labels)
     if not labels.any():
-        raise ValueError("there is no similar pair to find a threshold by")
+        raise ValueError(
+            "there is no similar pair, one of 3 or more of 5, to find a threshold by; --scale tells where scores end"
+        )
     order = np.argsort(-scores, kind="stable")
     found = scores[order]
     hits = np.cumsum(labels[order])

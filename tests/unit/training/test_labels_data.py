@@ -95,6 +95,39 @@ def test_every_label_is_on_both_sides_and_a_pair_is_on_one(tmp_path):
         assert [*data.labels.values()] == ["a", "b", "c", "rare"]
 
 
+@pytest.mark.parametrize("separator", [None, ";"])
+def test_a_label_that_there_is_once_is_learned_from_whatever_chance_says(tmp_path, separator):
+    lines = [f"Text {place}.,{'once' if not place else 'abc'[place % 3]}\n" for place in range(20)]
+    (tmp_path / "a.csv").write_text("text,label\n" + "".join(lines))
+    for seed in range(30):
+        options = {"label_separator": separator, "split_seed": seed}
+        splits = CLASSIFY.load(TextOptions(data=str(tmp_path / "a.csv"), **options)).splits
+        assert ["once"] in splits["train"]["label"]
+        assert {label for each in splits["validation"]["label"] for label in each} == {"a", "b", "c"}
+
+
+def test_each_of_several_labels_is_on_both_sides_whatever_stands_beside_it(tmp_path):
+    # No two texts have the same ones: of combinations, none is there twice.
+    names = [f"own {place};{'rare' if place % 8 == 0 else 'other'}" for place in range(40)]
+    (tmp_path / "a.csv").write_text("text,label\n" + "".join(f"Text {n}.,{each}\n" for n, each in enumerate(names)))
+    for seed in range(30):
+        options = TextOptions(data=str(tmp_path / "a.csv"), label_separator=";", split_seed=seed)
+        splits = CLASSIFY.load(options).splits
+        assert len(splits["validation"]) == 4
+        for rows in splits.values():
+            assert {"rare", "other"} <= {label for row in rows["label"] for label in row}
+
+
+def test_both_sides_have_a_query_with_texts_of_both_kinds(tmp_path):
+    # Three of thirty queries have some of both, the others those alone that belong to them, or that do not.
+    lines = [f"Query {n},Text {n} {each},{each if n < 3 else n % 2}\n" for n in range(30) for each in (0, 1)]
+    (tmp_path / "a.csv").write_text("query,text,label\n" + "".join(lines))
+    for seed in range(20):
+        data = RERANK.load(QueryOptions(data=str(tmp_path / "a.csv"), split_seed=seed))
+        RERANK.check(data)
+        assert {0, 1} == set(data.splits["validation"]["label"])
+
+
 def test_macro_f1_counts_every_label_alike():
     found = label_metrics([{"a"}, {"a"}, {"a"}, {"b"}], [{"a"}, {"a"}, {"b"}, {"b"}])
     assert found["macro_f1"] == pytest.approx((0.8 + 2 / 3) / 2)

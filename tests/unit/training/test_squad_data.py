@@ -213,6 +213,16 @@ def test_whole_articles_are_carved_off(tmp_path):
     assert (len(train), len(validation)) == (15, 5)
 
 
+def test_questions_without_an_answer_are_on_both_sides(tmp_path):
+    nothing = {"answers": [], "is_impossible": True}
+    articles = [article(f"title {n}", *[answer("Seoul", 0)] * 2, *[nothing] * (n < 3)) for n in range(20)]
+    file = write(tmp_path / "train.json", *articles)
+    for seed in range(20):
+        splits = load_questions([file], validation_fraction=0.05, seed=seed).splits
+        for rows in splits.values():
+            assert {bool(each["text"]) for each in rows["answers"]} == {True, False}
+
+
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize(
     ("sizes", "fraction", "carved"),

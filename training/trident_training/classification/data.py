@@ -11,6 +11,7 @@ from typing import Any
 from datasets import ClassLabel, Dataset, DatasetDict
 from trident_client.text import is_blank
 
+from trident_training.data.carving import on_both_sides
 from trident_training.data.form import AS_LABELLED, LabelledForm
 from trident_training.data.problems import DataError, Problems
 from trident_training.data.reading import read_splits
@@ -200,24 +201,20 @@ def _without(
 def _carve(train: Dataset, fraction: float, seed: int, together: Sequence[str]) -> tuple[Dataset, Dataset]:
     """Split off whole sentences, so that one that stands in the set twice is on one side only.
 
-    Where a label is so rare that chance leaves it on one side alone, that share of each label's sentences is split off.
+    Both sides have some of each label, also of each that stands beside others; of texts that are put in order for a
+    query, both have a query with texts of both kinds.
     """
     rows = _keys(train, together)
-    label_of: dict[tuple[str, ...], Any] = {}
+    kinds: dict[tuple[str, ...], set[Any]] = {}
     for key, label in zip(rows, train["label"], strict=True):
-        # Of several labels, as a query's texts have them, the one that is rarer where it matters: 1.
-        label_of[key] = max(label, label_of.get(key, label))
-    keys = sorted(label_of)
+        # Having none is a kind, too.
+        kinds.setdefault(key, set()).update((label or [""]) if isinstance(label, list) else [label])
+    if not set(TEXTS) & set(train.column_names) <= set(together):
+        for has in kinds.values():
+            has |= {"both"} if len(has) > 1 else set()
+    keys = sorted(kinds)
     random.Random(seed).shuffle(keys)
-    carved = set(keys[: max(1, round(len(keys) * fraction))])
-    parts: dict[str, list[tuple[str, ...]]] = {}
-    for key in keys:
-        parts.setdefault(str(label_of[key]), []).append(key)
-    # One that there is but once can only be learned from.
-    if any(len(part) > 1 and len(carved.intersection(part)) in {0, len(part)} for part in parts.values()):
-        carved = {
-            key for part in parts.values() if len(part) > 1 for key in part[: max(1, round(len(part) * fraction))]
-        }
+    carved = on_both_sides({key: kinds[key] for key in keys}, keys[: max(1, round(len(keys) * fraction))])
     sides: tuple[list[int], list[int]] = ([], [])
     for index, key in enumerate(rows):
         sides[key in carved].append(index)

@@ -252,7 +252,11 @@ def _occurrences(context: str, text: str) -> Iterator[int]:
 def _carve(
     rows: list[dict[str, Any]], fraction: float, seed: int, source: str
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Split off whole articles, and with each those that it shares a context with."""
+    """Split off whole articles, and with each those that it shares a context with.
+
+    Both sides have questions without an answer, where two articles have some.
+    """
     links = [(row["context"], row["title"] or row["context"]) for row in rows]
     accepted = "two or more articles that share no context are accepted, or a dev set and a fraction of 0"
-    return carve(rows, links, fraction, seed, source=source, accepted=accepted)
+    labels = [bool(row["answers"]["text"]) for row in rows]
+    return carve(rows, links, fraction, seed, source=source, accepted=accepted, labels=labels)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,13 +13,15 @@ from datasets import ClassLabel, Dataset, DatasetDict
 from trident_client.text import is_blank
 
 from trident_training.data.carving import on_both_sides
-from trident_training.data.form import AS_LABELLED, LabelledForm
+from trident_training.data.form import AS_LABELLED, Headerless, LabelledForm
 from trident_training.data.problems import DataError, Problems
 from trident_training.data.reading import read_splits
 from trident_training.data.splits import Splits
 
 #: The columns of CoLA's own tab-separated form, which has no header and no quoting.
 TSV_COLUMNS = ("source", "label", "mark", "sentence")
+#: A word or two, as headings are and texts are not.
+HEADING = re.compile(r"[\w-]+(?: [\w-]+)?")
 LABELS = {"0": 0, "1": 1, "0.0": 0, "1.0": 1}
 #: What a row holds of texts: the second is "" where there is none.
 TEXTS = ("sentence", "text_pair")
@@ -138,14 +141,44 @@ def load_rows(
 
 
 def _read(source: str, labels: Mapping[int, str] | None, form: LabelledForm) -> dict[str, tuple[str, Dataset]]:
-    return read_splits(source, form.columns, TSV_COLUMNS if labels is not None else form.columns, form)
+    return read_splits(source, form.columns, _headerless(labels, form), form)
+
+
+def _headerless(labels: Mapping[int, str] | None, form: LabelledForm) -> Headerless:
+    """Return what a tab-separated file without a header line may be: CoLA's own form, or the needed columns alone."""
+    columns = TSV_COLUMNS if labels is not None and "text_pair" not in form.columns else form.columns
+    place = columns.index("label")
+    named = {form.theirs(name).strip().casefold() for name in form.columns}
+
+    def holds(rows: Sequence[Sequence[str]]) -> bool:
+        first, others = rows[0], rows[1:]
+        if len(first) != len(columns) or named & {cell.strip().casefold() for cell in first}:
+            return False
+        if labels is None:
+            # A heading stands above no other row; neither may the label of a text, but a text is longer.
+            return any(row[place : place + 1] == [first[place]] for row in others) or not HEADING.fullmatch(
+                first[1 - place].strip()
+            )
+        known = [_known(form).get(cell.strip().casefold()) is not None for cell in _column(rows, place)]
+        return known[0] or not any(known)
+
+    title = ", ".join(form.theirs(name) if name in form.columns else name for name in columns)
+    return Headerless(columns, f"the columns {title}", holds)
+
+
+def _column(rows: Sequence[Sequence[str]], place: int) -> list[str]:
+    return [row[place] for row in rows if len(row) > place]
+
+
+def _known(form: LabelledForm) -> dict[str, int]:
+    return {**LABELS, **form.labels}
 
 
 def _check(
     rows: Dataset, file: str, labels: Mapping[int, str] | None, problems: Problems, form: LabelledForm
 ) -> Dataset:
     accepted = "a word is accepted" if labels is None else f"0 ({labels[0]}) and 1 ({labels[1]})"
-    known = {**LABELS, **form.labels}
+    known = _known(form)
     kind = rows.features["label"] if len(rows) else None
     paired = "text_pair" in (*form.columns, *form.optional)
     sources = rows["source"] if "source" in rows.column_names else [""] * len(rows)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated
 
@@ -26,6 +26,7 @@ class Form:
         names: what columns are called there, by what they are called here.
         delimiter: one character between columns; the ending's own when None.
         optional: columns that may be there, by what they are called here.
+        options: of a command, those that name columns.
 
     Raises:
         ValueError: a delimiter of several characters.
@@ -34,6 +35,7 @@ class Form:
     names: Mapping[str, str] = field(default_factory=dict)
     delimiter: str | None = None
     optional: tuple[str, ...] = ()
+    options: tuple[str, ...] = field(default=(), compare=False)
 
     def __post_init__(self) -> None:
         if self.delimiter is not None and len(self.delimiter) != 1:
@@ -63,6 +65,21 @@ AS_IT_IS = Form()
 
 
 @dataclass(frozen=True)
+class Headerless:
+    """How a tab-separated file without a header line is written.
+
+    Attributes:
+        columns: what they are called here.
+        title: what is said of them.
+        holds: whether a file's rows are such: their first one may be a header that names other columns.
+    """
+
+    columns: tuple[str, ...]
+    title: str
+    holds: Callable[[Sequence[Sequence[str]]], bool]
+
+
+@dataclass(frozen=True)
 class LabelledForm(Form):
     """How a file of labelled texts is written.
 
@@ -73,6 +90,7 @@ class LabelledForm(Form):
         separator: what parts the labels of a text that may have several; None where each has one.
     """
 
+    options: tuple[str, ...] = field(default=("--text-column", "--label-column"), compare=False)
     labels: Mapping[str, int] = field(default_factory=dict)
     columns: tuple[str, ...] = ("sentence", "label")
     together: tuple[str, ...] = ("sentence",)

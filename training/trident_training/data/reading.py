@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import io
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,16 +14,19 @@ from datasets.exceptions import DatasetGenerationError
 from datasets.table import CastError
 from pyarrow import ArrowException
 
-from trident_training.data.form import AS_IT_IS, Form
+from trident_training.data.form import AS_IT_IS, Form, Headerless
 from trident_training.data.problems import DataError, one_line
+from trident_training.data.texts import read_text
 
 ENDINGS = {".tsv": "csv", ".csv": "csv", ".jsonl": "json", ".json": "json", ".parquet": "parquet"}
+#: What may part columns, and what it is called.
+DELIMITERS = {";": "semicolons", "\t": "tabulators", "|": "vertical bars", ",": "commas"}
 #: What the two splits' files may be called, without their ending.
 SPLIT_NAMES = {"train": ("train",), "validation": ("validation", "dev", "val")}
 
 
 def read_splits(
-    source: str, columns: Sequence[str], headerless: Sequence[str], form: Form = AS_IT_IS
+    source: str, columns: Sequence[str], headerless: Headerless | None = None, form: Form = AS_IT_IS
 ) -> dict[str, tuple[str, Dataset]]:
     """Read the splits ``train`` and, where there is one, ``validation``.
 
@@ -30,7 +34,7 @@ def read_splits(
         source: a folder with ``train.*`` and perhaps ``validation.*`` (or ``dev.*``, ``val.*``), one file (a train
             split), or a data set's hub name, ``name`` or ``name:configuration``.
         columns: what the rows must have.
-        headerless: the columns of a tab-separated file without a header line.
+        headerless: what a tab-separated file may be that has no header line.
         form: how the files name and part their columns.
 
     Returns:
@@ -53,17 +57,15 @@ def read_splits(
     return {split: (str(file), read_file(file, columns, headerless, form)) for split, file in files.items()}
 
 
-def read_file(file: Path, columns: Sequence[str], headerless: Sequence[str], form: Form = AS_IT_IS) -> Dataset:
+def read_file(
+    file: Path, columns: Sequence[str], headerless: Headerless | None = None, form: Form = AS_IT_IS
+) -> Dataset:
     """Read one file's rows; arguments and errors as :func:`read_splits` has them."""
     reader = ENDINGS.get(file.suffix.lower())
     if reader is None:
         raise DataError(f"{file}: the ending '{file.suffix}' is not known; accepted are {', '.join(ENDINGS)}")
-    if not file.read_bytes().strip():
-        raise DataError(f"{file}: the file is empty")
     try:
         rows = _separated(file, columns, headerless, form) if reader == "csv" else _loaded(reader, file)
-    except UnicodeDecodeError as error:
-        raise DataError(f"{file}: not UTF-8 at byte {error.start}; UTF-8 is accepted") from error
     except csv.Error as error:
         raise DataError(f"{file}: cannot be read as csv: {error}") from error
     except (DatasetGenerationError, CastError, ArrowException) as error:
@@ -77,6 +79,10 @@ def read_file(file: Path, columns: Sequence[str], headerless: Sequence[str], for
 def _loaded(reader: str, file: Path) -> Dataset:
     # In a cache of its own: a user's may not be there to be written, and knows a file that was changed by its date.
     with tempfile.TemporaryDirectory() as cache:
+        if reader == "json":
+            # Which knows no other encoding than its own.
+            text, file = read_text(file), Path(cache) / file.name
+            file.write_text(text, encoding="utf-8", newline="")
         return load_dataset(reader, data_files=str(file), split="train", cache_dir=cache, keep_in_memory=True)
 
 
@@ -115,28 +121,53 @@ def _find(folder: Path, names: Sequence[str]) -> Path | None:
     return found[0] if found else None
 
 
-def _separated(file: Path, columns: Sequence[str], headerless: Sequence[str], form: Form) -> Dataset:
+def _separated(file: Path, columns: Sequence[str], headerless: Headerless | None, form: Form) -> Dataset:
     """Return the rows of a file of separated columns: every one as the text that stands there; empty lines are none."""
     tabs = file.suffix.lower() == ".tsv"
     delimiter = form.delimiter or ("\t" if tabs else ",")
-    with file.open(encoding="utf-8-sig", newline="") as lines:
-        # A quotation mark in a tab-separated file is a character of the text.
-        plain = delimiter == "\t"
-        read = csv.reader(lines, delimiter=delimiter, quoting=csv.QUOTE_NONE if plain else csv.QUOTE_MINIMAL)
-        rows = [row for row in read if len(row) > 1 or "".join(row).strip()]
+    # A quotation mark in a tab-separated file is a character of the text.
+    plain = delimiter == "\t"
+    lines = io.StringIO(read_text(file), newline="")
+    read = csv.reader(lines, delimiter=delimiter, quoting=csv.QUOTE_NONE if plain else csv.QUOTE_MINIMAL)
+    # Spreadsheets write what parts the columns of empty lines, too.
+    rows = [row for row in read if "".join(row).strip()]
     if not rows:
         return Dataset.from_dict({})
-    first = form.named(rows[0], columns)
-    header = set(columns) <= set(first) or not tabs
-    names = first if header else list(headerless)
-    rows = rows[1:] if header else rows
+    names = form.named(rows[0], columns)
+    if form.options and not (columns and set(columns) <= set(names)):
+        _check_delimiter(delimiter.join(rows[0]), columns, delimiter, file, form)
+    if tabs and headerless and not set(columns) <= set(names):
+        if not headerless.holds(rows):
+            _check_columns(names, rows[0], columns, str(file), form, headerless)
+        names, rows = list(headerless.columns), [rows[0], *rows]
+    _check_columns(names, rows[0], columns, str(file), form)
+    rows, names = _without_unnamed(file, rows[1:], names, delimiter)
     if len(set(names)) < len(names):
         raise DataError(f"{file}: two columns of {', '.join(names)} have one name")
-    for number, row in enumerate(rows, 1):
-        if len(row) != len(names):
-            raise DataError(f"{file}, row {number}: {len(row)} column(s); {len(names)} are accepted")
     features = Features({name: Value("string") for name in names})
     return Dataset.from_dict({name: [row[place] for row in rows] for place, name in enumerate(names)}, features)
+
+
+def _without_unnamed(
+    file: Path, rows: Sequence[list[str]], names: Sequence[str], delimiter: str
+) -> tuple[list[list[str]], list[str]]:
+    """Return rows and names without columns that have neither a heading nor a cell with something in it.
+
+    Raises:
+        DataError: a row with other columns than the header.
+    """
+    width = max((place for place, name in enumerate(names, 1) if name.strip()), default=len(names))
+    whole = []
+    for number, row in enumerate(rows, 1):
+        further = any(cell.strip() for cell in row[width:])
+        if len(row) < width or further:
+            advice = (
+                f"; a text with {delimiter!r} in it stands in quotation marks" if further and delimiter != "\t" else ""
+            )
+            raise DataError(f"{file}, row {number}: {len(row)} column(s); {width} are accepted{advice}")
+        whole.append(row[:width])
+    kept = [place for place in range(width) if names[place].strip() or any(row[place].strip() for row in whole)]
+    return [[row[place] for place in kept] for row in whole], [names[place] for place in kept]
 
 
 def _declared_as_text(rows: Dataset, name: str) -> Dataset:
@@ -154,11 +185,45 @@ def _with_columns(rows: Dataset, columns: Sequence[str], file: str, form: Form) 
     rows = rows.rename_columns(renamed) if renamed else rows
     for name in rows.column_names:
         rows = _declared_as_text(rows, name)
-    missing = [column for column in columns if column not in rows.column_names]
-    if missing:
-        advice = "name others with --text-column and --label-column"
-        if len(found) == 1 and ";" in found[0]:
-            advice = "--delimiter ';' parts them at semicolons"
-        lacking, needed = (" or ".join(map(form.theirs, missing)), " and ".join(map(form.theirs, columns)))
-        raise DataError(f"{file}: no column {lacking} among {', '.join(found)}; {needed} are needed; {advice}")
+    _check_columns(rows.column_names, found, columns, file, form)
     return rows
+
+
+def _check_columns(
+    names: Sequence[str],
+    found: Sequence[str],
+    columns: Sequence[str],
+    file: str,
+    form: Form,
+    headerless: Headerless | None = None,
+) -> None:
+    """Refuse a file that lacks a column, with what it has and what takes it.
+
+    Raises:
+        DataError: it does.
+    """
+    missing = [column for column in columns if column not in names]
+    if missing:
+        lacking, needed = (" or ".join(map(form.theirs, missing)), " and ".join(map(form.theirs, columns)))
+        *some, last = form.options or [""]
+        advice = f"; name others with {', '.join(some)} and {last}" if some else ""
+        advice += f"; without a header line, {headerless.title} are accepted" if headerless else ""
+        raise DataError(f"{file}: no column {lacking} among {', '.join(map(str, found))}; {needed} are needed{advice}")
+
+
+def _check_delimiter(header: str, columns: Sequence[str], delimiter: str, file: Path, form: Form) -> None:
+    """Refuse a file whose header something else parts, into the wanted columns or where it would be one alone.
+
+    Raises:
+        DataError: with the option that has it parted.
+    """
+    for other in sorted(DELIMITERS, key=header.count, reverse=True):
+        found = header.split(other)
+        wanted = columns and set(columns) <= set(form.named(found, columns))
+        if other != delimiter and len(found) > 1 and (wanted or delimiter not in header):
+            given = "$'\\t'" if other == "\t" else f"'{other}'"
+            accepted = DELIMITERS.get(delimiter, repr(delimiter))
+            raise DataError(
+                f"{file}: its columns, {header!r}, are parted by {DELIMITERS[other]}; {accepted} are accepted, and "
+                f"others with --delimiter {given}"
+            )

@@ -16,6 +16,7 @@ from pyarrow import ArrowException
 from trident_client.text import as_text
 
 from trident_training.data.problems import DataError, Problems
+from trident_training.data.texts import read_json
 
 ENDINGS = (".json", ".jsonl", ".parquet")
 ACCEPTED = (
@@ -64,10 +65,20 @@ def check_rows(rows: Iterator[Mapping[str, Any]], file: str) -> list[dict[str, A
 
 
 def _as_texts(value: Any, depth: int = 3) -> Any:
-    """Return a row with text that was written as bytes as the text that it is, as deep as answers stand in it."""
+    """Return a row with text that was written as bytes as the text that it is, as deep as answers stand in it.
+
+    Its names are plain ones.
+    """
     if isinstance(value, Mapping) and depth:
-        return {name: _as_texts(each, depth - 1) for name, each in value.items()}
+        return {name: _as_texts(each, depth - 1) for name, each in _plain(value).items()}
     return [_as_texts(each, depth - 1) for each in value] if isinstance(value, list) and depth else as_text(value)
+
+
+def _plain(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an object whose names are in small letters, without spaces around; of two, the one that was there is."""
+    return {str(name).strip().casefold(): value for name, value in entry.items()} | {
+        name: value for name, value in entry.items() if name == str(name).strip().casefold()
+    }
 
 
 def _content(file: Path) -> Any:
@@ -76,32 +87,14 @@ def _content(file: Path) -> Any:
             return pq.read_table(file).to_pylist()
         except (OSError, ArrowException) as error:
             raise DataError(f"{file}: cannot be read as Parquet: {error}") from error
-    try:
-        # Some write a byte-order mark before it.
-        text = file.read_text("utf-8-sig")
-    except (OSError, ValueError) as error:
-        raise DataError(f"{file}: cannot be read as JSON: {error}") from error
-    try:
-        return json.loads(text)
-    except ValueError as error:
-        # The hub's JSON lines have either ending.
-        lines = [line for line in text.split("\n") if line.strip()]
-        if len(lines) < 2:
-            raise DataError(f"{file}: cannot be read as JSON: {error}") from error
-    rows = []
-    for number, line in enumerate(text.split("\n"), 1):
-        try:
-            rows += [json.loads(line)] if line.strip() else []
-        except ValueError as error:
-            raise DataError(f"{file}: cannot be read as JSON, nor line {number} of it: {error}") from error
-    return rows
+    return read_json(file)
 
 
 def _entries(content: Any, file: str) -> Iterator[Mapping[str, Any]]:
     """Yield questions as flat rows, whichever of the forms they stand in."""
-    if isinstance(content, dict) and "data" in content:
-        content = content["data"]
-    if isinstance(content, dict) and "question" in content:
+    if isinstance(content, dict) and "data" in _plain(content):
+        content = _plain(content)["data"]
+    if isinstance(content, dict) and "question" in _plain(content):
         # One line of JSON lines.
         content = [content]
     if not isinstance(content, list):
@@ -109,16 +102,17 @@ def _entries(content: Any, file: str) -> Iterator[Mapping[str, Any]]:
     for number, entry in enumerate(content, 1):
         if not isinstance(entry, dict):
             raise DataError(f"{file}: {ACCEPTED}; entry {number} is {type(entry).__name__}")
-        if "question" in entry:
+        plain = _plain(entry)
+        if "question" in plain:
             yield entry
             continue
         try:
-            for paragraph in entry["paragraphs"]:
+            for paragraph in map(_plain, plain["paragraphs"]):
                 for question in paragraph["qas"]:
-                    yield {"title": _first(entry, TITLES), **question, "context": paragraph["context"]}
+                    yield {"title": _first(plain, TITLES), **_plain(question), "context": paragraph["context"]}
         except KeyError as error:
             raise DataError(f"{file}: {ACCEPTED}; an article, paragraph or question lacks {error}") from error
-        except TypeError as error:
+        except (AttributeError, TypeError) as error:
             raise DataError(f"{file}: {ACCEPTED}; article {number} has something else in their place") from error
 
 

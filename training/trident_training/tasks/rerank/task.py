@@ -41,6 +41,7 @@ class QueryOptions(LabelledOptions):
             form,
             names=names | {"sentence": self.query_column, "text_pair": names.get("sentence", "text")},
             columns=("sentence", "text_pair", "label"),
+            options=("--query-column", *form.options),
         )
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -21,6 +22,7 @@ from trident_training.data.form import AS_IT_IS, Form
 from trident_training.data.problems import DataError, Problems
 from trident_training.data.reading import SPLIT_NAMES, hub_splits, read_splits
 from trident_training.data.splits import Splits
+from trident_training.data.texts import read_json, read_text
 
 #: The greatest similarity; the least is 0.
 MOST = 5.0
@@ -224,21 +226,15 @@ def _rows_of(file: Path, form: Form) -> list[dict[str, Any]]:
             return own_form
     if file.suffix.lower() == ".json":
         return _named(_json_rows(file), str(file), form)
-    (_, rows), *_ = read_splits(str(file), (), (), form).values()
+    (_, rows), *_ = read_splits(str(file), (), None, form).values()
     return _named(rows, str(file), form)
 
 
 def _stsb_rows(file: Path) -> list[dict[str, Any]] | None:
     """Return the rows of a file in STS-B's own form, or with a header in KorSTS's; None when it is in neither."""
-    try:
-        with file.open(encoding="utf-8-sig", newline="") as lines:
-            rows = list(csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE))
-    except UnicodeDecodeError as error:
-        raise DataError(f"{file}: not UTF-8 at byte {error.start}; UTF-8 is accepted") from error
-    rows = [row for row in rows if row]
-    if not rows:
-        raise DataError(f"{file}: the file is empty")
-    if len(rows[0]) < STSB_COLUMNS:
+    read = csv.reader(io.StringIO(read_text(file), newline=""), delimiter="\t", quoting=csv.QUOTE_NONE)
+    rows = [row for row in read if "".join(row).strip()]
+    if not rows or len(rows[0]) < STSB_COLUMNS:
         return None
     header = rows[0][4:STSB_COLUMNS] == ["score", "sentence1", "sentence2"]
     result = []
@@ -251,12 +247,12 @@ def _stsb_rows(file: Path) -> list[dict[str, Any]] | None:
 
 
 def _json_rows(file: Path) -> list[dict[str, Any]]:
-    try:
-        rows = json.loads(file.read_text(encoding="utf-8-sig"))
-    except ValueError as error:
-        raise DataError(f"{file}: cannot be read as JSON: {error}") from error
+    rows = read_json(file)
+    if isinstance(rows, dict):
+        # One line of JSON lines.
+        rows = [rows]
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise DataError(f"{file}: a list of objects is accepted")
+        raise DataError(f"{file}: a list of objects is accepted, and an object a line")
     return rows
 
 

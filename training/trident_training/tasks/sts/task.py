@@ -64,7 +64,8 @@ class SimilarityOptions(Data):
         if len(self.text_column) not in {0, 2}:
             raise ValueError("a pair has two columns of sentences; give --text-column twice")
         names = dict(zip(("sentence_1", "sentence_2"), self.text_column, strict=False))
-        return Form(names | ({"score": self.label_column} if self.label_column else {}), self.delimiter)
+        names |= {"score": self.label_column} if self.label_column else {}
+        return Form(names, self.delimiter, options=("--text-column", "--label-column"))
 
 
 @dataclass(frozen=True)

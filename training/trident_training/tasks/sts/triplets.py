@@ -54,7 +54,7 @@ def load_triplets(sources: Sequence[Path], *, pairs_per_set: int = 2, seed: int 
     problems, drawn = Problems(), random.Random(seed)
     triplets: list[Triplet] = []
     for file in sources:
-        rows = read_file(file, (), ())
+        rows = read_file(file, ())
         names = set(rows.column_names)
         nli = next((form for form in NLI if set(form) <= names), None)
         if set(TRIPLETS[:2]) <= names:

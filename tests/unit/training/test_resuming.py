@@ -1,8 +1,11 @@
 """Runs that are killed where it matters, go on in a folder that is not whole, or meet another run or a full disk."""
 
+import json
 import os
+import shutil
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 from safetensors import SafetensorError
@@ -11,7 +14,8 @@ from trident_training.commands import steps
 from trident_training.finetune import callbacks, run
 from trident_training.finetune.callbacks import Patience
 from trident_training.finetune.folder import alone
-from trident_training.finetune.run import Result, last_checkpoint
+from trident_training.finetune.resuming import last_checkpoint, put_aside_the_unreadable
+from trident_training.finetune.run import Result
 from trident_training.finetune.settings import Settings, SettingsError
 from trident_training.tasks.base import NoOptions
 from trident_training.tasks.cola.task import TASK, AcceptabilityOptions
@@ -142,6 +146,74 @@ def test_local_data_needs_no_home_that_can_be_written(tiny_checkpoint, toy_data,
     # One epoch may answer everything alike, which is told by status 1.
     assert done.returncode in (0, 1), done.stderr
     assert (tmp_path / "run" / "best" / "model.safetensors").is_file()
+
+
+@pytest.fixture(scope="module")
+def two_checkpoints(tiny_checkpoint, data, tmp_path_factory):
+    """A run that was killed when a second checkpoint was whole, and the first one not yet removed."""
+    folder = tmp_path_factory.mktemp("killed") / "run"
+    model = str(tiny_checkpoint("bert"))
+    chosen = {"learning_rate": NOTHING, "batch_size": 17, "epochs": 3, "average": 0.9}
+    settings = Settings(folder, model, max_length=24, **chosen)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("transformers.trainer.rotate_checkpoints", lambda **options: None)
+        patched.setattr(callbacks, "AVERAGE_STEPS", 1)
+        with pytest.raises(Killed):
+            steps.train(TASK, data, settings, NoOptions(), [KillAfter(4)])
+    return settings
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "trainer_state.json",
+        "model.safetensors",
+        "optimizer.pt",
+        "scheduler.pt",
+        "rng_state.pth",
+        "../average-4.safetensors",
+    ],
+)
+@pytest.mark.parametrize("part", [0, 0.5])
+def test_the_newest_checkpoint_that_can_be_read_is_gone_on_with(two_checkpoints, tmp_path, name, part):
+    folder = shutil.copytree(two_checkpoints.output, tmp_path / "run")
+    file = folder / "checkpoint-4" / name
+    content = file.read_bytes()
+    file.write_bytes(content[: int(len(content) * part)])
+    said = []
+    put_aside_the_unreadable(folder, said.append)
+    assert last_checkpoint(folder).endswith("checkpoint-2")
+    assert len(said) == 1
+    assert f"checkpoint-4 cannot be read: {file.name}: " in said[0]
+    assert said[0].endswith("It is unreadable-4 now, and the run goes on at checkpoint-2.")
+    assert (folder / "unreadable-4").is_dir()
+
+
+def test_what_is_whole_is_left_where_it_is(two_checkpoints):
+    put_aside_the_unreadable(two_checkpoints.output, pytest.fail)
+    assert last_checkpoint(two_checkpoints.output).endswith("checkpoint-4")
+
+
+def test_a_run_goes_on_without_what_it_cannot_read_and_says_so(two_checkpoints, data, tmp_path, capsys):
+    folder = shutil.copytree(two_checkpoints.output, tmp_path / "run")
+    for number in (2, 4):
+        (folder / f"checkpoint-{number}" / "optimizer.pt").write_bytes(b"")
+    result, _ = steps.train(TASK, data, replace(two_checkpoints, output=folder), NoOptions())
+    said = " ".join(capsys.readouterr().out.split())
+    assert said.count("optimizer.pt: File is not a zip file. It is unreadable-") == 2
+    assert said.count("and the run goes on from the beginning.") == 2
+    assert {epoch["epoch"] for epoch in result.epochs} == {1, 2, 3}
+    assert not [file for file in folder.iterdir() if "-" in file.name]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [{}, {"primary": "f1", "epochs": [], "settings": {}, "collapsed": None}, {"primary": "f1", "epochs": [{}]}],
+)
+def test_a_result_that_is_none_is_named(tmp_path, content):
+    (tmp_path / "result.json").write_text(json.dumps(content))
+    with pytest.raises(SettingsError, match=r"result\.json (lacks|is no result: ).*\. Remove it"):
+        Result.read(tmp_path)
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"primary": '])

@@ -93,6 +93,13 @@ def test_a_study_begun_with_something_else_is_refused(tmp_path):
         open_study("study", tmp_path, None, {"data": "y", "seed": 2})
 
 
+@pytest.mark.parametrize("content", ["no JSON\n", "no JSON\n{}\n", "[]\n", '{"op_code": 0}\n', '{"op_code": 4}\n'])
+def test_a_log_that_is_no_studys_is_named(tmp_path, content):
+    (tmp_path / "study.log").write_text(content)
+    with pytest.raises(SettingsError, match=r"study\.log is no study's log: .*\. Remove it, or choose another"):
+        open_study("study", tmp_path, None, {})
+
+
 @pytest.mark.parametrize("space", [((1e-2, 1e-3), (1e-5, 1e-2)), ((0, 1e-3), (1e-5, 1e-2)), ((1e-3, 1e-2), (1e-5, 2))])
 def test_a_space_that_is_none_is_refused(space):
     with pytest.raises(SettingsError, match="cannot be searched; 0 < from < to < 1 is accepted"):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -36,9 +35,10 @@ def write(checkpoint: Path, base: str, output: Path) -> None:
     """Write what a fine-tuned checkpoint changed in its base, with what it scored, and say how much it is."""
     from trident_training.checkpoints.adapters import WEIGHTS, save_adapter
     from trident_training.finetune.run import RESULT, TEST_METRICS
+    from trident_training.finetune.settings import WRITTEN_BY, read_json
 
     files = [checkpoint / file for file in (RESULT, TEST_METRICS)]
-    metrics = {file.name: json.loads(file.read_text()) for file in files if file.is_file()}
+    metrics = {file.name: read_json(file, WRITTEN_BY) for file in files if file.is_file()}
     companions = [name for task in find_tasks().values() for name in task.companions]
     save_adapter(checkpoint, base, output, metrics, companions)
     done(f"{output / WEIGHTS}: {(output / WEIGHTS).stat().st_size / 2**20:.1f} MiB")

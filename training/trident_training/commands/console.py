@@ -54,6 +54,11 @@ def done(text: str) -> None:
     console.print(f"[green]✓[/] {text}", soft_wrap=True)
 
 
+def note(text: str) -> None:
+    """Say what was noticed, and is no reason to stop."""
+    console.print(f"[yellow]{escape(text)}[/]", soft_wrap=True)
+
+
 def refuse(name: str, error: Exception | str) -> None:
     """Say why something is not done."""
     errors.print(f"[red]✗[/] {name}: {escape(str(error))}", soft_wrap=True)

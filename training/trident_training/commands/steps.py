@@ -13,7 +13,7 @@ from rich.table import Table
 from transformers import TrainerCallback
 
 from trident_training.checkpoints.loading import load_config
-from trident_training.commands.console import console, done, refuse
+from trident_training.commands.console import console, done, note, refuse
 from trident_training.data.problems import listing
 from trident_training.data.splits import Splits
 from trident_training.finetune.lesson import Lesson
@@ -33,7 +33,7 @@ def load(task: Task, options: Data) -> Splits:
 def describe(task: Task, options: Data, data: Splits) -> None:
     """Say how much data there is, and what was left out."""
     if data.notes:
-        console.print(f"[yellow]{escape(listing(data.notes))}[/]", soft_wrap=True)
+        note(listing(data.notes))
     if data.summary():
         console.print(data.summary(), soft_wrap=True)
     sizes = ", ".join(f"{split} {len(rows)}" for split, rows in data.splits.items())
@@ -60,7 +60,7 @@ def train(
         prepared = task.distilled(prepared, data, lesson, completed, choices)
     if prepared.remark:
         console.print(prepared.remark, soft_wrap=True)
-    result = finetune(prepared, completed, callbacks)
+    result = finetune(prepared, completed, callbacks, say=note)
     if not is_first():
         # The rest is the first process' alone.
         raise typer.Exit

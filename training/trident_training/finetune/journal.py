@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,20 @@ class StudyFile(JournalFileBackend):
 
     Args:
         file: made when it is not there.
+
+    Raises:
+        ValueError: a line of it is no JSON.
     """
 
     def __init__(self, file: Path) -> None:
         super().__init__(str(file))
         self._file, self._held = file, JournalFileSymlinkLock(str(file))
-        self._cut()
+        # Of a last line that is none, Optuna waits for the rest.
+        for number, line in enumerate(self._cut().splitlines(), 1):
+            try:
+                json.loads(line)
+            except ValueError as error:
+                raise ValueError(f"line {number}: {error}") from error
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
         """Write lines, or none of those that there is no room for."""
@@ -33,7 +42,8 @@ class StudyFile(JournalFileBackend):
                 self._cut()
             raise
 
-    def _cut(self) -> None:
+    def _cut(self) -> bytes:
+        """Cut off what was not written to its end, and return the rest."""
         self._held.acquire()
         try:
             with self._file.open("rb+") as file:
@@ -41,5 +51,6 @@ class StudyFile(JournalFileBackend):
                 whole = content.rfind(b"\n") + 1
                 if whole < len(content):
                     file.truncate(whole)
+                return content[:whole]
         finally:
             self._held.release()

@@ -31,14 +31,14 @@ from trident_training.finetune.lora import with_lora
 from trident_training.finetune.memory import keep_freed_memory
 from trident_training.finetune.model import TrainedModel
 from trident_training.finetune.plots import plot_training
+from trident_training.finetune.resuming import STATE, UNREADABLE, last_checkpoint, put_aside_the_unreadable
 from trident_training.finetune.sampling import EpochLengthSampler, PartOfEachBatch
-from trident_training.finetune.settings import Settings, SettingsError, read_json, write_json
+from trident_training.finetune.settings import REMOVE_IT, Settings, SettingsError, read_json, write_json
 
 RESULT = "result.json"
 TEST_METRICS = "test_metrics.json"
 CURVES = "training.png"
 BEST = "best"
-STATE = "trainer_state.json"
 #: Sequences in one forward pass of an evaluation.
 EVALUATION_BATCH = 64
 
@@ -125,16 +125,30 @@ class Result:
             SettingsError: it cannot be read.
         """
         content = read_json(output / RESULT)
-        return cls(output / BEST, content["primary"], content["epochs"], content["settings"], content["collapsed"])
+        try:
+            found = cls(output / BEST, content["primary"], content["epochs"], content["settings"], content["collapsed"])
+            # Each of what it is ranked by is there.
+            rank(found.best_epoch, found.primary)
+        except (KeyError, TypeError, ValueError) as error:
+            lacking = f"lacks {error}" if isinstance(error, KeyError) else f"is no result: {error}"
+            raise SettingsError(f"{output / RESULT} {lacking}. {REMOVE_IT}") from error
+        return found
 
 
-def finetune(prepared: Prepared, settings: Settings, callbacks: Sequence[TrainerCallback] = ()) -> Result:
+def finetune(
+    prepared: Prepared,
+    settings: Settings,
+    callbacks: Sequence[TrainerCallback] = (),
+    *,
+    say: Callable[[str], None],
+) -> Result:
     """Train, or go on training, or return the result where training has ended.
 
     Args:
         prepared: model and data.
         settings: completed ones.
         callbacks: of the trainer, beside the run's own.
+        say: told of checkpoints that cannot be gone on with.
 
     Raises:
         SettingsError: the output folder holds a run with other settings, the batch cannot be divided among the
@@ -147,6 +161,7 @@ def finetune(prepared: Prepared, settings: Settings, callbacks: Sequence[Trainer
     with alone(settings.output) if processes.is_first() else nullcontext(), reporting_a_full_disk(settings.output):
         if processes.is_first():
             settings.claim_output(prepared.facts)
+            put_aside_the_unreadable(settings.output, say)
         # What the first one found or wrote, all go on from.
         processes.wait_for_others()
         ended = (settings.output / RESULT).is_file()
@@ -201,7 +216,7 @@ def _finetune(model: nn.Module, prepared: Prepared, settings: Settings, callback
     plot_training(trainer.state.log_history, prepared.primary, settings.output / CURVES)
     result.write(settings.output / BEST / RESULT)
     result.write(settings.output / RESULT)
-    for each in settings.output.glob("checkpoint-*"):
+    for each in (*settings.output.glob("checkpoint-*"), *settings.output.glob(f"{UNREADABLE}*")):
         shutil.rmtree(each)
     for file in settings.output.glob(AVERAGE.format("*")):
         file.unlink()
@@ -257,12 +272,6 @@ class ResumableTrainer(Trainer):
                     part = {name: rows[:own] for name, rows in self._prepare_inputs(inputs).items()}
                     loss = self.compute_loss(model, part)
         return loss, outputs, labels
-
-
-def last_checkpoint(output: Path) -> str | None:
-    """Return the newest checkpoint that was written to its end, which is where the trainer's state is written."""
-    whole = [file.parent for file in output.glob(f"checkpoint-*/{STATE}")]
-    return str(max(whole, key=lambda folder: int(folder.name.rpartition("-")[2]))) if whole else None
 
 
 def _to_train(model: TrainedModel, settings: Settings) -> nn.Module:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedConfig
 
 FILE = "settings.json"
+WRITTEN_BY = "What a fine-tuning writes beside its best model is accepted."
+REMOVE_IT = "Remove it, or choose another output folder."
 #: What an adapter that is trained on has decided.
 OF_AN_ADAPTER = ("lora_alpha", "lora_targets", "rslora")
 #: Settings that mean nothing without LoRA.
@@ -176,8 +178,8 @@ class Settings:
         write_json(file, mine)
 
 
-def read_json(file: Path) -> dict[str, Any]:
-    """Read what a run noted.
+def read_json(file: Path, advice: str = REMOVE_IT) -> dict[str, Any]:
+    """Read what a run noted; ``advice`` is what a refusal ends with.
 
     Raises:
         SettingsError: it is no JSON object, as where a disk was full.
@@ -185,9 +187,9 @@ def read_json(file: Path) -> dict[str, Any]:
     try:
         content = json.loads(file.read_text())
     except ValueError as error:
-        raise SettingsError(f"{file} is no JSON: {error}. Remove it, or choose another output folder.") from error
+        raise SettingsError(f"{file} is no JSON: {error}. {advice}") from error
     if not isinstance(content, dict):
-        raise SettingsError(f"{file} holds no object. Remove it, or choose another output folder.")
+        raise SettingsError(f"{file} holds no object. {advice}")
     return content
 
 

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from trident_training.finetune.run import RESULT
+from trident_training.finetune.settings import WRITTEN_BY, read_json
 from trident_training.tasks.base import Predictor
 
 Weights = dict[str, torch.Tensor]
@@ -47,11 +48,12 @@ def write_soup(
 
     Raises:
         OSError: a checkpoint has no ``result.json``, or the folder cannot be made.
+        SettingsError: a ``result.json`` cannot be read.
         ValueError: no checkpoint, one without a model, or two that differ in names or shapes.
     """
     # The libraries that write say nothing where a file has the folder's place.
     output.mkdir(parents=True, exist_ok=True)
-    results = [json.loads((checkpoint / RESULT).read_text()) for checkpoint in checkpoints]
+    results = [read_json(checkpoint / RESULT, WRITTEN_BY) for checkpoint in checkpoints]
     models = [predictor.model for predictor in predictors if predictor.model is not None]
     tokenizer = predictors[0].tokenizer
     if len(models) < len(predictors) or tokenizer is None:

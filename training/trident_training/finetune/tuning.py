@@ -21,12 +21,13 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from trident_training.data.problems import one_line
 from trident_training.finetune import signs
 from trident_training.finetune.epochs import evaluations
 from trident_training.finetune.folder import check_writable, in_turn, is_for_want_of_room
 from trident_training.finetune.journal import StudyFile
 from trident_training.finetune.run import BEST, Result
-from trident_training.finetune.settings import Settings, SettingsError
+from trident_training.finetune.settings import REMOVE_IT, Settings, SettingsError
 from trident_training.finetune.signs import Watch, giving_signs
 from trident_training.finetune.space import Space
 
@@ -60,7 +61,7 @@ def open_study(name: str, output: Path, storage: str | None, begun_with: dict[st
 
     Raises:
         SettingsError: it was begun with something else, which is named; the storage cannot be reached or has no driver;
-            the folder cannot be written.
+            the folder cannot be written, or a study's log there not be read.
     """
     check_writable(output)
     study = optuna.create_study(
@@ -183,7 +184,12 @@ class _Reporter(TrainerCallback):
 
 def _storage(output: Path, url: str | None, tries: int = 5) -> BaseStorage:
     if url is None:
-        return JournalStorage(StudyFile(output / STUDY_FILE))
+        file = output / STUDY_FILE
+        try:
+            return JournalStorage(StudyFile(file))
+        # Whatever Optuna makes of lines that it has not written.
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            raise SettingsError(f"{file} is no study's log: {one_line(error)}. {REMOVE_IT}") from error
     try:
         # A trial may take longer than a database keeps a connection that says nothing, or than the database lives.
         return RDBStorage(url, engine_kwargs={"pool_pre_ping": True})

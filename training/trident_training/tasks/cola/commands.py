@@ -9,7 +9,7 @@ from typing import Annotated
 from trident_client.options import Group, with_options
 from typer import Option
 
-from trident_training.commands.console import reporting
+from trident_training.commands.console import note, reporting
 from trident_training.commands.options import training
 from trident_training.finetune.settings import Settings
 from trident_training.tasks.cola.task import TASK, AcceptabilityOptions
@@ -42,5 +42,5 @@ def intermediate(options: IntermediateOptions, data: AcceptabilityOptions, setti
         # Made sentences have both labels, whatever the train set has.
         check_labels(TASK, loaded, "validation")
         completed = settings.completed(load_config(settings.model))
-        result = finetune(stage.prepare(loaded, options.text, options.examples, completed), completed)
+        result = finetune(stage.prepare(loaded, options.text, options.examples, completed), completed, say=note)
     steps.print_result(settings.model, result)

@@ -12,7 +12,7 @@ from rich.markup import escape
 from trident_client.options import Group, with_options
 from typer import Option
 
-from trident_training.commands.console import done, reporting
+from trident_training.commands.console import done, note, reporting
 from trident_training.commands.options import training
 from trident_training.finetune.settings import Settings
 from trident_training.tasks.base import Data
@@ -113,5 +113,5 @@ def contrast(options: ContrastOptions, settings: Settings) -> None:
         negatives = sum(triplet.negative is not None for triplet in triplets)
         console.print(f"{len(triplets)} pairs that mean the same, {negatives} with a hard negative")
         completed = settings.completed(load_config(settings.model))
-        result = finetune(prepare(triplets, load_rows(options.validation), completed), completed)
+        result = finetune(prepare(triplets, load_rows(options.validation), completed), completed, say=note)
     steps.print_result(settings.model, result)

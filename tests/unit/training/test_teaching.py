@@ -12,6 +12,7 @@ from trident_training.cli import app
 from trident_training.data.problems import DataError
 from trident_training.data.texts import read_texts
 from trident_training.finetune import teaching
+from trident_training.finetune.folder import NoRoomError
 from trident_training.finetune.teaching import Teacher, soft_cross_entropy
 from trident_training.tasks.cola.task import TASK
 from trident_training.tasks.qa.distillation import NEVER, QuestionWindow, transfer
@@ -132,10 +133,39 @@ def test_a_teacher_is_asked_once_and_goes_on_where_it_was_stopped(
     with torch.no_grad():
         next(iter(other.parameters()))[0, 0] += 1e-3
     assert Teacher(other, load_tokenizer(folder), 24).digest != teacher(24).digest
+
+
+def test_a_teacher_answers_where_its_answers_cannot_be_kept_and_says_so(fine_tuned, monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(teaching, "CHUNK", 2)
     (tmp_path / "file").touch()
     monkeypatch.setenv("TRIDENT_CACHE_DIR", str(tmp_path / "file"))
-    with pytest.raises(DataError, match=r"cannot be kept in .* TRIDENT_CACHE_DIR"):
-        teacher(24).answers(texts, answer)
+    _, folder = fine_tuned("cola")
+    teacher = Teacher(load_classifier(str(folder), TASK.labels, 24), load_tokenizer(folder), 24)
+    found = teacher.answers(list("abcd"), lambda part: np.array([[ord(each)] for each in part], dtype=np.float32))
+    assert np.array(found)[:, 0].tolist() == [97, 98, 99, 100]
+    said = capsys.readouterr().err
+    assert said.count("answers are not kept: ") == 1
+    assert "file/teachers" in said
+    assert "Not a directory. TRIDENT_CACHE_DIR names another folder." in said
+
+    def full(*arguments):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setenv("TRIDENT_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setattr(np, "save", full)
+    with pytest.raises(NoRoomError, match=r"answers in .*or choose .*TRIDENT_CACHE"):
+        teacher.answers(["e"], lambda part: np.zeros((1, 1)))
+    assert not [*(tmp_path / "cache").rglob("*.*")]
+
+
+@pytest.mark.parametrize("content", [b"", b"\x93NUMPY"])
+def test_answers_that_cannot_be_read_are_asked_for_again(fine_tuned, tmp_path, content):
+    _, folder = fine_tuned("cola")
+    teacher = Teacher(load_classifier(str(folder), TASK.labels, 24), load_tokenizer(folder), 24)
+    for _ in range(2):
+        assert teacher.answers(["a"], lambda part: np.full((1, 1), 7.0))[0].tolist() == [7.0]
+        (file,) = (tmp_path / "cache").rglob("*.npy")
+        file.write_bytes(content)
 
 
 def test_soft_targets_ask_for_the_teachers_distribution():

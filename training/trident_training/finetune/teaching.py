@@ -1,4 +1,4 @@
-"""A teacher's answers, computed once and kept on disk, and the loss that asks a student for them."""
+"""A teacher's answers, computed once and kept on disk where that can be, and the loss that asks a student for them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from transformers import PreTrainedTokenizerBase
 
 from trident_training.checkpoints.precision import Precision, resolve
 from trident_training.checkpoints.wheels import CacheSettings
-from trident_training.data.problems import DataError
+from trident_training.finetune.folder import NoRoomError, is_for_want_of_room
 
 #: Inputs whose answers make one file.
 CHUNK = 1024
@@ -54,36 +55,70 @@ class Teacher:
     ) -> list[npt.NDArray[Any]]:
         """Return the answers to inputs, and show how far the teacher is.
 
-        A run that is broken off goes on at the inputs that have no answer yet.
+        A run that is broken off goes on at the inputs that have no answer yet. Where the cache cannot be written, which
+        is said, the answers are this run's alone.
 
         Args:
             inputs: texts, or whatever JSON can tell from one another.
             answer: makes answers, an array ``[n, ...]``, of some of the inputs.
 
         Raises:
-            DataError: the cache cannot be written.
+            NoRoomError: the cache's disk is full.
         """
         folder = CacheSettings().cache_dir.expanduser() / "teachers" / self.digest[:16]
+        console = Console(stderr=True)
         found: list[npt.NDArray[Any]] = []
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            starts = range(0, len(inputs), CHUNK)
-            for start in track(starts, "The teacher answers", console=Console(stderr=True), transient=True):
-                part = inputs[start : start + CHUNK]
-                file = folder / f"{hashlib.sha256(json.dumps(part).encode()).hexdigest()[:32]}.npy"
-                if not file.is_file():
-                    # Whole or not there: another run may read it, and this one may end at any time.
-                    draft = file.with_suffix(f".{os.getpid()}")
-                    with draft.open("wb") as out, torch.autocast("cpu", self._dtype, self._dtype != torch.float32):
-                        np.save(out, answer(part))
-                    draft.rename(file)
-                found.extend(np.load(file, mmap_mode="r" if file.stat().st_size > LARGE else None))
-        except OSError as error:
-            raise DataError(
-                f"the teacher's answers cannot be kept in {folder}: {error.strerror or error}; choose another folder "
-                "with TRIDENT_CACHE_DIR"
-            ) from error
+        keeps = True
+        for start in track(range(0, len(inputs), CHUNK), "The teacher answers", console=console, transient=True):
+            part = inputs[start : start + CHUNK]
+            file = folder / f"{hashlib.sha256(json.dumps(part).encode()).hexdigest()[:32]}.npy"
+            made = _kept(file)
+            if made is None:
+                with torch.autocast("cpu", self._dtype, self._dtype != torch.float32):
+                    made = answer(part)
+                try:
+                    made = _keep(made, file) if keeps else made
+                except OSError as error:
+                    if is_for_want_of_room(error):
+                        raise NoRoomError(
+                            f"there is no room left to write the teacher's answers in {folder}; make some, or choose "
+                            "another folder with TRIDENT_CACHE_DIR"
+                        ) from error
+                    keeps = False
+                    console.print(
+                        f"The teacher's answers are not kept: {folder}: {error.strerror or error}. TRIDENT_CACHE_DIR "
+                        "names another folder.",
+                        soft_wrap=True,
+                        markup=False,
+                        highlight=False,
+                    )
+            found.extend(made)
         return found
+
+
+def _kept(file: Path) -> npt.NDArray[Any] | None:
+    """Return answers that were kept; None where there are none, or they cannot be read."""
+    try:
+        kept: npt.NDArray[Any] = np.load(file, mmap_mode="r" if file.stat().st_size > LARGE else None)
+    except (OSError, EOFError, ValueError):
+        return None
+    return kept
+
+
+def _keep(answers: npt.NDArray[Any], file: Path) -> npt.NDArray[Any]:
+    """Write answers, and return them as they are read."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    # Whole or not there: another run may read it, and this one may end at any time.
+    draft = file.with_suffix(f".{os.getpid()}")
+    try:
+        with draft.open("wb") as out:
+            np.save(out, answers)
+        draft.rename(file)
+    except OSError:
+        draft.unlink(missing_ok=True)
+        raise
+    kept = _kept(file)
+    return answers if kept is None else kept
 
 
 def taught(

@@ -63,7 +63,8 @@ def test_sweep(task, sources, tiny_checkpoint, tmp_path, monkeypatch):
     made = {"base": "mpnet", "multilingual": "albert"}
     monkeypatch.setattr(bundled, "cached_encoder", lambda name, source: tiny_checkpoint(made[name]))
     preset = ["--preset", f"{task}-bundled", "--data", sources[task], "--output", tmp_path]
-    printed = run("sweep", task, *preset, "--epochs", 1, *LEARN, *FURTHER.get(task, []))
+    # One epoch may answer everything alike, which is told by status 1.
+    printed = run("sweep", task, *preset, "--epochs", 1, *LEARN, *FURTHER.get(task, []), code=(0, 1))
     assert "best: " in printed
     assert all((tmp_path / "best" / name).is_file() for name in ("model.safetensors", *TASKS[task].companions))
     # A row of the table for each, of different encoders, and their curves.

@@ -3,6 +3,7 @@
 import csv
 import multiprocessing
 import os
+import re
 import threading
 import time
 from pathlib import Path
@@ -255,15 +256,16 @@ def test_a_host_is_killed_and_the_other_one_has_the_sweep(tiny_checkpoint, toy_d
     finally:
         killed.kill()
         killed.join()
-    printed = run(*on("two"))
+    # One epoch may answer everything alike, which is told by status 1.
+    printed = run(*on("two"), code=(0, 1))
     assert "Others train" in printed
     assert not (tmp_path / "two" / "distilbert").exists()
     assert (tmp_path / "two" / "electra" / "best" / "model.safetensors").is_file()
-    again = run(*on("one"))
+    again = run(*on("one"), code=(0, 1))
     tables = [(tmp_path / host / "sweep.md").read_text() for host in ("one", "two")]
     assert tables[0] == tables[1]
     assert "failed" not in tables[0]
-    best = "electra" if "electra" in tables[0].partition(" best |")[0].splitlines()[-1] else "distilbert"
+    best = re.search(r"[✓✗] best: \S*/(\w+),", printed)[1]
     for host, said in (("one", again), ("two", printed)):
         here = best == {"one": "distilbert", "two": "electra"}[host]
         assert (tmp_path / host / "best").is_dir() is here

@@ -37,7 +37,16 @@ def build(sanitizers: str, sources: Path, target: Path) -> None:
     toolchain = find_toolchain()
     command = [
         str(toolchain.compiler),
-        *("-std=gnu11", "-g", "-O1", "-fno-omit-frame-pointer", "-Wall", "-Wextra", "-Werror"),
+        *(
+            "-std=gnu11",
+            "-g",
+            "-O1",
+            "-fno-omit-frame-pointer",
+            "-Wall",
+            "-Wextra",
+            "-Werror",
+            "-Wno-error=unused-function",
+        ),
         *(f"-fsanitize={sanitizers}", "-fno-sanitize-recover=all"),
         f'-DPYTHON="{toolchain.python}"',
         f'-DLIBPYTHON="{toolchain.library}"',

@@ -61,7 +61,6 @@ class PredictedFile(BaseModel):
     scores: list[float] = Field(description="Cosines of the two embeddings, -1 to 1.")
     runtime: float = Field(serialization_alias="runtime(sec)", description="Seconds the answer took.")
     truncated: list[int] = Field([], description="Pairs with a sentence longer than the model takes; absent if none.")
-    unknown: list[int] = Field([], description="Pairs with words that the vocabulary cannot read; absent if none.")
 
 
 def read_pairs(name: str | None, media_type: str | None, content: bytes) -> Pairs:
@@ -176,8 +175,8 @@ def _refused(field: str, detail: str) -> InvalidRequestError:
 class JsonAnswer:
     """Writes ``{"sentences", "preds", "scores", "runtime(sec)"}`` part by part.
 
-    ``truncated`` follows where sentences were longer than the model takes, and ``unknown`` where they have words or
-    symbols that its vocabulary cannot read: the places of their pairs in the file.
+    ``truncated`` follows where sentences were longer than the model takes: the places of their pairs in the file. What
+    the vocabulary cannot read, the header alone tells: these answers have been published as they are.
     """
 
     media_type = "application/json"
@@ -185,13 +184,12 @@ class JsonAnswer:
     def __init__(self) -> None:
         self._scores: list[float] = []
         self._preds: list[int] = []
-        self._told: dict[str, list[int]] = {"truncated": [], "unknown": []}
+        self._truncated: list[int] = []
 
     def part(self, pairs: Sequence[FilePair], found: Sequence[PairResult]) -> bytes:
         """Return the text of the next pairs."""
         prefix = b"," if self._scores else b'{"sentences":['
-        for name, places in self._told.items():
-            places += [index for index, each in enumerate(found, len(self._scores)) if getattr(each, name)]
+        self._truncated += [index for index, each in enumerate(found, len(self._scores)) if each.truncated]
         self._scores += [each.score for each in found]
         self._preds += [int(each.similar) for each in found]
         return prefix + orjson.dumps([[each.sentence1, each.sentence2] for each in pairs])[1:-1]
@@ -200,7 +198,8 @@ class JsonAnswer:
         """Return what closes the answer."""
         prefix = b"]" if self._scores else b'{"sentences":[]'
         rest: dict[str, Any] = {"preds": self._preds, "scores": self._scores, "runtime(sec)": seconds}
-        rest |= {name: places for name, places in self._told.items() if places}
+        if self._truncated:
+            rest["truncated"] = self._truncated
         return prefix + b"," + orjson.dumps(rest)[1:]
 
 

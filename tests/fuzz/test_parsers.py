@@ -30,6 +30,7 @@ from trident_server.errors import RepositoryError as ServedRepositoryError
 from trident_server.repository import check_repository
 from trident_training.checkpoints.adapters import merge_adapter, save_adapter
 from trident_training.checkpoints.errors import CheckpointError
+from trident_training.data.form import Headerless
 from trident_training.data.problems import DataError
 from trident_training.data.reading import read_file
 from trident_training.repository import ModelSet, RepositoryError
@@ -119,11 +120,14 @@ def test_uploaded_files(content, name, media_type):
 
 @pytest.mark.parametrize(("ending", "examples"), [("csv", 60), ("tsv", 60), ("jsonl", 4), ("json", 4), ("parquet", 4)])
 def test_files_to_learn_from(ending, examples, write):
+    columns = ("sentence", "label")
+    headerless = Headerless(columns, "the columns sentence and label", lambda rows: rows[0][-1].isdigit())
+
     @looking(examples)
     @given(nearly([READ[ending]]))
     def reads(content):
         with contextlib.suppress(DataError):
-            assert len(read_file(write(f"train.{ending}", content), ["sentence", "label"], ["sentence", "label"]))
+            assert len(read_file(write(f"train.{ending}", content), columns, headerless))
 
     reads()
 

@@ -52,7 +52,8 @@ class ParquetReader:
     def __init__(self, stream: IO[bytes]) -> None:
         try:
             self._file = pq.ParquetFile(stream)
-        except pa.ArrowInvalid as error:
+        # What Arrow says of a footer that is none depends on where it stops making sense.
+        except (OSError, pa.ArrowException) as error:
             raise UsageError(f"the file is not Parquet: {error}") from error
         self.schema: pa.Schema = self._file.schema_arrow
         self.total_rows: int = self._file.metadata.num_rows

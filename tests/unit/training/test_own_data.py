@@ -248,6 +248,16 @@ def test_what_the_table_says_is_taken(tmp_path, task, name, content, options, ex
         ),
         ("rerank", "a.csv", "q,d,y\nwho,he,1\n", "--query-column"),
         ("sts", "a.tsv", "A\tB\tC\na\tb\t1\n", "--text-column, twice, and --label-column"),
+        # What shows nothing.
+        *(
+            (
+                "qa",
+                "a.json",
+                json.dumps([{"question": question, "context": context, "answers": []}]),
+                rf"{column} of id 1 is '.*'; text with a visible character is accepted",
+            )
+            for column, question, context in (("question", "\u200b", "Here."), ("context", "Where?", "\ufeff \u200b"))
+        ),
         # What is no text.
         *(
             (task, f"a.{ending}", content, told)

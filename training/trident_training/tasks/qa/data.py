@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from datasets import Dataset, DatasetDict
+from trident_client.text import is_blank
 
 from trident_training.data.carving import carve
 from trident_training.data.problems import DataError
@@ -214,7 +215,7 @@ def align(context: str, text: str, start: int | None) -> Aligned:
 
     One that does not say where is found where its text stands once.
     """
-    if not text.strip():
+    if is_blank(text):
         return Aligned(text, None, EMPTY)
     if start is not None and context[start : start + len(text)] == text:
         return Aligned(text, start, EXACT)

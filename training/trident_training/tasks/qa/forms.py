@@ -13,7 +13,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 from pyarrow import ArrowException
-from trident_client.text import as_text
+from trident_client.text import as_text, is_blank
 
 from trident_training.data.problems import DataError, Problems
 from trident_training.data.texts import read_json
@@ -122,6 +122,9 @@ def _question(row: Mapping[str, Any], number: int) -> dict[str, Any]:
     for column in ("question", "context"):
         if not isinstance(row.get(column), str):
             raise FormError(f"{column} of id {identity} is no text")
+        if is_blank(row[column]):
+            begins = repr(row[column][:20])
+            raise FormError(f"{column} of id {identity} is {begins}; text with a visible character is accepted")
     try:
         answers = [] if _flag(row.get("is_impossible")) else _answers(row)
     except FormError as error:

@@ -5,7 +5,7 @@ import json
 import pytest
 from datasets import Dataset
 from trident_training.data.problems import DataError
-from trident_training.tasks.qa.data import AMBIGUOUS, EXACT, MOVED, UNFOUND, align, load_questions, load_rows
+from trident_training.tasks.qa.data import AMBIGUOUS, EMPTY, EXACT, MOVED, UNFOUND, align, load_questions, load_rows
 from trident_training.tasks.qa.unanswerable import without_answer
 
 CONTEXT = "Seoul is the capital. 서울은 🇰🇷 수도이다. Seoul is large."
@@ -50,6 +50,13 @@ def test_an_answer_is_found_where_it_stands(text, start, expected, how):
 def test_an_answer_without_a_start_is_found_where_its_text_stands_once(text, start, how):
     found = align(CONTEXT, text, None)
     assert (found.start, found.how) == (start, how)
+
+
+@pytest.mark.parametrize("text", ["", " ", "\u200b", "\ufeff \u200b"])
+def test_an_answer_that_shows_nothing_is_none(text):
+    context = f"Seoul {text} is large."
+    found = align(context, text, context.index(text, 6))
+    assert (found.start, found.how) == (None, EMPTY)
 
 
 def test_a_start_that_counted_a_line_end_as_one_character_is_moved_behind_it():

@@ -55,7 +55,7 @@ class Ensemble:
     @property
     def outputs(self) -> tuple[str, ...]:
         """Those to request: the answer, without what comes beside it."""
-        return tuple(each.tensor for each in self.spec.outputs if each.field is not None)
+        return tuple(each.tensor for each in self.spec.answers)
 
     def instances(self, model: str) -> int:
         """Return how many instances there are of a composing model."""

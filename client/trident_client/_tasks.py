@@ -133,7 +133,7 @@ class _Ensemble:
 
     @property
     def outputs(self) -> tuple[str, ...]:
-        answers = (each.tensor for each in self.ensemble.outputs if each.field is not None)
+        answers = (each.tensor for each in self.ensemble.answers)
         return (*answers, *self.ensemble.truncations, *self.ensemble.unknowns, *self.counts)
 
     def request(self, items: Sequence[Any], start: int) -> Request:
@@ -393,8 +393,7 @@ class Answers(_Lists):
 
     def values(self, response: Response) -> list[list[Answer]]:
         """Return each question's spans."""
-        answers = (each.tensor for each in self.ensemble.outputs if each.field is not None)
-        rows = zip(*(response[name] for name in answers), strict=True)
+        rows = zip(*(response[each.tensor] for each in self.ensemble.answers), strict=True)
         return [
             [
                 Answer(text.decode(), float(score), int(start), int(end))
@@ -446,7 +445,7 @@ class Prediction(_Lists):
 
     def values(self, response: Response) -> list[dict[str, Any]]:
         """Return each item's values by field."""
-        fields = {each.field: response[each.tensor] for each in self.ensemble.outputs if each.field is not None}
+        fields = {str(each.field): response[each.tensor] for each in self.ensemble.answers}
         return [
             {field: _unboxed(row) for field, row in zip(fields, rows, strict=True)}
             for rows in zip(*fields.values(), strict=True)

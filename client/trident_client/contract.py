@@ -152,6 +152,11 @@ class Ensemble:
         return self.outputs[0]
 
     @property
+    def answers(self) -> tuple[Output, ...]:
+        """The outputs that are an item's answer; the others say what was cut and counted."""
+        return tuple(each for each in self.outputs if each.field is not None)
+
+    @property
     def required(self) -> tuple[TextInput, ...]:
         """The texts that every item has."""
         return tuple(each for each in self.inputs if not each.optional)

@@ -288,7 +288,7 @@ def _fit(configuration: Any, part: str, spec: TaskSpec, width: int) -> None:
     Two texts are read as one sequence.
     """
     ensemble, types = spec.main, {"FP32": model_config_pb2.TYPE_FP32, "INT32": model_config_pb2.TYPE_INT32}
-    answers = [each for each in ensemble.outputs if each.field is not None]
+    answers = ensemble.answers
     if part != spec.network:
         there = {each.name for each in configuration.input}
         for text in ensemble.inputs:

@@ -211,7 +211,7 @@ def _columns(ensemble: contract.Ensemble) -> tuple[tuple[str, ...], ...]:
 
 def _results(ensemble: contract.Ensemble) -> dict[str, str]:
     types = {"FP32": "float", "INT32": "int32", "BYTES": "string"}
-    return {each.field: types[each.datatype] for each in ensemble.outputs if each.field is not None}
+    return {str(each.field): types[each.datatype] for each in ensemble.answers}
 
 
 def single_precision(value: float) -> float:

@@ -186,9 +186,9 @@ def _rows(inputs: list[Place]) -> list[int]:
     files = [each for each in inputs if isinstance(each, Path) and each.suffix.lower() == ".parquet"]
     if len(files) < len(inputs):
         return []
-    from trident_client.cli.parquet import rows_of
+    from trident_client.cli.parquet import count_rows
 
-    return [rows_of(each) for each in files]
+    return [count_rows(each) for each in files]
 
 
 def _there(output: Place, names: list[str]) -> set[str]:

@@ -30,7 +30,7 @@ ARROW_TYPES = {
 }
 
 
-def rows_of(file: Path) -> int:
+def count_rows(file: Path) -> int:
     """Return how many rows a file has; none where it cannot be read."""
     try:
         return int(pq.read_metadata(file).num_rows)

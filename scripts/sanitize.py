@@ -1,7 +1,8 @@
-"""Run the C of the embedded backend under sanitizers, before what stands in for Triton (tests/native).
+"""Run the C of the embedded backends under sanitizers, before what stands in for Triton (tests/native).
 
     python scripts/sanitize.py [--requests 100000] [--sanitizers address,undefined] [--sources FOLDER]
 
+Once a backend that hosts all of its models, and once one that leaves some of them to another library.
 Exits with 0 where nothing was found, 1 where something was, and says so and exits with 77, as test harnesses have it,
 where there is nothing to compile with.
 """
@@ -18,6 +19,8 @@ from trident_server.errors import CompilationError
 
 NATIVE = Path(__file__).resolve().parents[1] / "tests" / "native"
 SKIPPED = 77
+#: The library that a backend leaves models to.
+OTHER = "other.so"
 #: What is found ends the run; what Python itself keeps to its end is no leak, and every allocation is the sanitizer's.
 OPTIONS = {
     "ASAN_OPTIONS": "detect_leaks=0:abort_on_error=0:exitcode=1",
@@ -27,41 +30,63 @@ OPTIONS = {
 }
 
 
-def build(sanitizers: str, sources: Path, target: Path) -> None:
-    """Compile the backend and the harness into one program.
+def compile_c(sanitizers: str, *arguments: str) -> None:
+    """Compile C with the sanitizers, every warning an error.
 
     Raises:
         CompilationError: there is nothing to compile with, or no sanitizer.
         SystemExit: the compiler refuses a source; carries what it says.
     """
-    toolchain = find_toolchain()
     command = [
-        str(toolchain.compiler),
-        *(
-            "-std=gnu11",
-            "-g",
-            "-O1",
-            "-fno-omit-frame-pointer",
-            "-Wall",
-            "-Wextra",
-            "-Werror",
-            "-Wno-error=unused-function",
-        ),
+        str(find_toolchain().compiler),
+        *("-std=gnu11", "-g", "-O1", "-fno-omit-frame-pointer"),
+        *("-Wall", "-Wextra", "-Werror", "-Wno-error=unused-function"),
         *(f"-fsanitize={sanitizers}", "-fno-sanitize-recover=all"),
-        f'-DPYTHON="{toolchain.python}"',
-        f'-DLIBPYTHON="{toolchain.library}"',
-        '-DMODULE="model_in_harness"',
-        *(f"-I{folder}" for folder in (toolchain.headers, sources)),
-        str(sources / "inprocess.c"),
-        str(NATIVE / "harness.c"),
-        str(toolchain.library),
-        *(f"-Wl,-rpath,{toolchain.library.parent}", "-lpthread", "-ldl", "-o", str(target)),
+        *arguments,
     ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0 and "cannot find" in done.stderr:
         raise CompilationError(f"the compiler lacks the sanitizers' libraries: {done.stderr.strip().splitlines()[0]}")
     if done.returncode != 0:
         raise SystemExit(done.stderr)
+
+
+def build(sanitizers: str, sources: Path, folder: Path, *, delegating: bool) -> Path:
+    """Compile the backend and the harness into one program, and return that.
+
+    Args:
+        sanitizers: as the compiler takes them.
+        sources: the folder of the backend's.
+        folder: where to write.
+        delegating: the backend leaves some of its models to another library, which is written beside the program.
+
+    Raises:
+        CompilationError: there is nothing to compile with, or no sanitizer.
+        SystemExit: the compiler refuses a source; carries what it says.
+    """
+    toolchain, program = find_toolchain(), folder / "harness"
+    files = [sources / "inprocess.c", NATIVE / "harness.c"]
+    options = []
+    if delegating:
+        files.append(sources / "delegate.c")
+        # The library asks the program.
+        options = [f'-DDELEGATE="{OTHER}"', "-rdynamic"]
+        (folder / "incomplete").mkdir()
+        for target, kind in ((folder / OTHER, []), (folder / "incomplete" / OTHER, ["-DINCOMPLETE"])):
+            shared = ("-shared", "-fPIC", f"-I{sources}", str(NATIVE / "other_library.c"), "-o", str(target))
+            compile_c(sanitizers, *kind, *shared)
+    compile_c(
+        sanitizers,
+        *options,
+        f'-DPYTHON="{toolchain.python}"',
+        f'-DLIBPYTHON="{toolchain.library}"',
+        '-DMODULE="model_in_harness"',
+        *(f"-I{each}" for each in (toolchain.headers, sources)),
+        *map(str, files),
+        str(toolchain.library),
+        *(f"-Wl,-rpath,{toolchain.library.parent}", "-lpthread", "-ldl", "-o", str(program)),
+    )
+    return program
 
 
 def main() -> int:
@@ -71,15 +96,19 @@ def main() -> int:
     parser.add_argument("--sanitizers", default="address,undefined")
     parser.add_argument("--sources", type=Path, default=SOURCES)
     given = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        program = Path(folder, "harness")
-        try:
-            build(given.sanitizers, given.sources, program)
-        except CompilationError as error:
-            print(f"not run: {error}", file=sys.stderr)
-            return SKIPPED
-        environment = os.environ | OPTIONS | {"PYTHONPATH": str(NATIVE), "PYTHONDONTWRITEBYTECODE": "1"}
-        return subprocess.run([program, str(given.requests)], env=environment, check=False).returncode
+    environment = os.environ | OPTIONS | {"PYTHONPATH": str(NATIVE), "PYTHONDONTWRITEBYTECODE": "1"}
+    for delegating in (False, True):
+        with tempfile.TemporaryDirectory() as folder:
+            try:
+                program = build(given.sanitizers, given.sources, Path(folder), delegating=delegating)
+            except CompilationError as error:
+                print(f"not run: {error}", file=sys.stderr)
+                return SKIPPED
+            command = [program, str(given.requests), *([folder] if delegating else [])]
+            status = subprocess.run(command, env=environment, check=False).returncode
+            if status:
+                return status
+    return 0
 
 
 if __name__ == "__main__":

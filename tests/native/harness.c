@@ -3,11 +3,15 @@
  *
  *   harness REQUESTS     answers so many requests, every place where a call can fail, and short ones beside long ones; 0
  *                        when all is as it should be
+ *   harness REQUESTS FOLDER   the same where it is linked with delegate.c, too, whose other library is in the folder; and
+ *                        sees that each side hears of its own models alone
  *
- * Linked with inprocess.c by scripts/sanitize.py; the model is model_in_harness.py. */
+ * Linked with inprocess.c by scripts/sanitize.py; the model is model_in_harness.py, and the other library is
+ * other_library.c. */
 
 #include "inprocess.h"
 
+#include <dlfcn.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -29,7 +33,11 @@ struct TRITONSERVER_Error {
   char* text;
 };
 struct TRITONSERVER_Message {
-  int unused;
+  const char* config;
+};
+struct TRITONBACKEND_Model {
+  const char* config;
+  void* state;
 };
 struct TRITONBACKEND_Input {
   const char* name;
@@ -60,7 +68,15 @@ struct TRITONBACKEND_Response {
 struct TRITONBACKEND_ModelInstance {
   void* state;
   int workers;
+  TRITONBACKEND_Model* model;
 };
+
+/* Whichever of the two Triton calls. */
+TRITONSERVER_Error* TRITONBACKEND_Initialize(TRITONBACKEND_Backend* backend);
+TRITONSERVER_Error* TRITONBACKEND_ModelInstanceInitialize(TRITONBACKEND_ModelInstance* handle);
+TRITONSERVER_Error* TRITONBACKEND_ModelInstanceFinalize(TRITONBACKEND_ModelInstance* handle);
+TRITONSERVER_Error* TRITONBACKEND_ModelInstanceExecute(
+    TRITONBACKEND_ModelInstance* handle, TRITONBACKEND_Request** requests, const uint32_t count);
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static long errors_alive, messages_alive, responses_alive, requests_alive, calls, fail_at = -1, failed_calls, wrong;
@@ -112,10 +128,8 @@ TRITONSERVER_Error* TRITONSERVER_LogMessage(TRITONSERVER_LogLevel level, const c
 }
 TRITONSERVER_Error* TRITONSERVER_MessageSerializeToJson(TRITONSERVER_Message* message, const char** text, size_t* size)
 {
-  static const char config[] = "{\"name\": \"harness\"}";
-  (void)message;
-  *text = config;
-  *size = sizeof(config) - 1;
+  *text = message->config;
+  *size = strlen(message->config);
   return maybe();
 }
 TRITONSERVER_Error* TRITONSERVER_MessageDelete(TRITONSERVER_Message* message)
@@ -138,10 +152,11 @@ TRITONSERVER_Error* TRITONBACKEND_ApiVersion(uint32_t* major, uint32_t* minor)
 }
 TRITONSERVER_Error* TRITONBACKEND_ModelConfig(TRITONBACKEND_Model* model, uint32_t version, TRITONSERVER_Message** config)
 {
-  (void)model, (void)version;
+  (void)version;
   TRITONSERVER_Error* error = maybe();
   if (error != NULL) return error;
   *config = malloc(sizeof(TRITONSERVER_Message));
+  (*config)->config = model->config;
   count(&messages_alive, 1);
   return NULL;
 }
@@ -160,8 +175,27 @@ TRITONSERVER_Error* TRITONBACKEND_ModelVersion(TRITONBACKEND_Model* model, uint6
 }
 TRITONSERVER_Error* TRITONBACKEND_ModelInstanceModel(TRITONBACKEND_ModelInstance* instance, TRITONBACKEND_Model** model)
 {
-  (void)instance;
-  *model = NULL;
+  TRITONSERVER_Error* error = maybe();
+  if (error == NULL) *model = instance->model;
+  return error;
+}
+TRITONSERVER_Error* TRITONBACKEND_ModelState(TRITONBACKEND_Model* model, void** state)
+{
+  TRITONSERVER_Error* error = maybe();
+  if (error == NULL) *state = model->state;
+  return error;
+}
+TRITONSERVER_Error* TRITONBACKEND_ModelSetState(TRITONBACKEND_Model* model, void* state)
+{
+  model->state = state;
+  return NULL;
+}
+static const char* backend_folder;
+TRITONSERVER_Error* TRITONBACKEND_BackendArtifacts(
+    TRITONBACKEND_Backend* backend, TRITONBACKEND_ArtifactType* type, const char** folder)
+{
+  (void)backend;
+  *type = 0, *folder = backend_folder;
   return maybe();
 }
 TRITONSERVER_Error* TRITONBACKEND_ModelInstanceKind(
@@ -373,11 +407,59 @@ static int check(const char* when)
   return fine;
 }
 
+/* A model is the backend's own or the other library's; what no Python reads is of neither. */
+#define HOSTED "{\"name\": \"harness\"}"
+#define OTHER "{\"name\": \"other\"}"
+#define UNREADABLE "{"
+
+#ifdef DELEGATE
+TRITONSERVER_Error* TRITONBACKEND_Finalize(TRITONBACKEND_Backend* backend);
+TRITONSERVER_Error* TRITONBACKEND_GetBackendAttribute(
+    TRITONBACKEND_Backend* backend, TRITONBACKEND_BackendAttribute* attribute);
+TRITONSERVER_Error* TRITONBACKEND_ModelInitialize(TRITONBACKEND_Model* model);
+TRITONSERVER_Error* TRITONBACKEND_ModelFinalize(TRITONBACKEND_Model* model);
+
+/* ---- what the other library tells ---- */
+
+static long heard[8], others_alive;
+
+/* A function of its was called, with a model where there is one; the number is its place in delegate.c. */
+void harness_heard(int function, const TRITONBACKEND_Model* model)
+{
+  count(&heard[function], 1);
+  if (model != NULL && strcmp(model->config, OTHER) != 0) count(&wrong, 1);
+}
+const TRITONBACKEND_Model* harness_model_of(const TRITONBACKEND_ModelInstance* instance) { return instance->model; }
+void** harness_state_of(TRITONBACKEND_ModelInstance* instance) { return &instance->state; }
+TRITONSERVER_Error* harness_maybe(void) { return maybe(); }
+void harness_lives(long by) { count(&others_alive, by); }
+
+/* Returns whether it could be loaded, as for the next two. */
+static int load(TRITONBACKEND_Model* model)
+{
+  TRITONSERVER_Error* error = TRITONBACKEND_ModelInitialize(model);
+  const int loaded = error == NULL;
+  forget(error);
+  return loaded;
+}
+static void unload(TRITONBACKEND_Model* model)
+{
+  /* Triton's own calls do not fail for good. */
+  TRITONSERVER_Error* error = TRITONBACKEND_ModelFinalize(model);
+  if (error != NULL) forget(TRITONBACKEND_ModelFinalize(model));
+  forget(error);
+}
+#else
+static int load(TRITONBACKEND_Model* model) { return model != NULL; }
+static void unload(TRITONBACKEND_Model* model) { (void)model; }
+#endif
+
 /* Long requests and short ones, queued together: the short ones are answered first, the long ones one after another. Two
  * of these are given up while they wait. */
 static int short_ones_go_first(void)
 {
-  TRITONBACKEND_ModelInstance instance = {NULL, 2};
+  TRITONBACKEND_Model model = {HOSTED, NULL};
+  TRITONBACKEND_ModelInstance instance = {NULL, 2, &model};
   TRITONBACKEND_Request* batch[LONG + SHORT];
   for (int place = 0; place < LONG + SHORT; place++)
     batch[place] = make_request_of(11 + place, place < LONG || place == LONG + 1 ? LONG_ELEMENTS : 3);
@@ -386,10 +468,12 @@ static int short_ones_go_first(void)
   batch[1]->cancelled = true;
   batch[2]->timeout = 1;
   batch[3]->timeout = (uint64_t)1 << 40;
-  forget(ENTRY(ModelInstanceInitialize)(&instance));
+  load(&model);
+  forget(TRITONBACKEND_ModelInstanceInitialize(&instance));
   ordered = 0;
-  forget(ENTRY(ModelInstanceExecute)(&instance, batch, LONG + SHORT));
-  forget(ENTRY(ModelInstanceFinalize)(&instance));
+  forget(TRITONBACKEND_ModelInstanceExecute(&instance, batch, LONG + SHORT));
+  forget(TRITONBACKEND_ModelInstanceFinalize(&instance));
+  unload(&model);
   static const int expected[LONG + SHORT] = {15, 16, 17, 11, -12, -13, 14};
   int fine = ordered == LONG + SHORT;
   for (int place = 0; place < LONG + SHORT; place++) {
@@ -410,7 +494,7 @@ static long answer(TRITONBACKEND_ModelInstance* instance, int first, int request
     uint32_t size = 0;
     while (size <= (uint32_t)number % MOST_IN_BATCH && size < MOST_IN_BATCH && number < first + requests)
       batch[size++] = make_request(number++);
-    TRITONSERVER_Error* error = ENTRY(ModelInstanceExecute)(instance, batch, size);
+    TRITONSERVER_Error* error = TRITONBACKEND_ModelInstanceExecute(instance, batch, size);
     if (error == NULL) continue;
     forget(error);
     not_taken += size;
@@ -419,28 +503,111 @@ static long answer(TRITONBACKEND_ModelInstance* instance, int first, int request
   return not_taken;
 }
 
-/* Loads the model, answers and unloads it; returns whether it could be loaded. */
-static int serve(int workers, int first, int requests)
+/* Loads a model, answers and unloads it; returns whether it could be loaded. */
+static int serve_as(const char* config, int workers, int first, int requests)
 {
-  TRITONBACKEND_ModelInstance instance = {NULL, workers};
-  TRITONSERVER_Error* error = ENTRY(ModelInstanceInitialize)(&instance);
-  const int loaded = error == NULL;
-  forget(error);
-  if (loaded) answer(&instance, first, requests);
-  /* As Triton does, whether it could be initialized or not. */
-  forget(ENTRY(ModelInstanceFinalize)(&instance));
+  TRITONBACKEND_Model model = {config, NULL};
+  TRITONBACKEND_ModelInstance instance = {NULL, workers, &model};
+  int loaded = load(&model);
+  if (loaded) {
+    TRITONSERVER_Error* error = TRITONBACKEND_ModelInstanceInitialize(&instance);
+    loaded = error == NULL;
+    forget(error);
+    if (loaded) answer(&instance, first, requests);
+    /* As Triton does, whether it could be initialized or not; and once more where a call of Triton's failed. */
+    error = TRITONBACKEND_ModelInstanceFinalize(&instance);
+    if (error != NULL) forget(TRITONBACKEND_ModelInstanceFinalize(&instance));
+    forget(error);
+  }
+  unload(&model);
   return loaded;
 }
+
+static int serve(int workers, int first, int requests) { return serve_as(HOSTED, workers, first, requests); }
 
 static size_t allocated(void)
 {
   return __sanitizer_get_current_allocated_bytes ? __sanitizer_get_current_allocated_bytes() : 0;
 }
 
+/* Returns how many calls there are, each of which failed once; negative where one was not taken as it should be. */
+static long each_call_fails(const char* config)
+{
+  for (long places = 0;; places++) {
+    calls = 0, failed_calls = 0, fail_at = places;
+    serve_as(config, 0, 0, 12);
+    fail_at = -1;
+    if (!check("a call that fails")) return -1;
+    if (failed_calls == 0) return places;
+  }
+}
+
+#ifdef DELEGATE
+/* Initializes the backend, which a folder or a call keeps from it; returns whether that was said in these words. */
+static int is_refused(const char* folder, long failing, const char* words)
+{
+  backend_folder = folder;
+  calls = 0, fail_at = failing;
+  TRITONSERVER_Error* error = TRITONBACKEND_Initialize(NULL);
+  fail_at = -1;
+  const int fine = error != NULL && strstr(TRITONSERVER_ErrorMessage(error), words) != NULL;
+  if (!fine) fprintf(stderr, "%s: %s\n", folder, error == NULL ? "initialized" : TRITONSERVER_ErrorMessage(error));
+  forget(error);
+  /* What could not be initialized is finalized; nothing is there to hear of it. */
+  forget(TRITONBACKEND_Finalize(NULL));
+  return fine && check(folder);
+}
+
+/* A folder without the library, one whose library lacks a function, and calls that fail before there is one. */
+static int is_refused_where_the_other_library_cannot_be_used(const char* folder)
+{
+  char incomplete[4096], library[4200];
+  snprintf(incomplete, sizeof(incomplete), "%s/incomplete", folder);
+  snprintf(library, sizeof(library), "%s/" DELEGATE, incomplete);
+  for (int again = 0; again < 2; again++)
+    if (!is_refused("nowhere", -1, "nowhere/" DELEGATE) || !is_refused(incomplete, -1, "TRITONBACKEND_") ||
+        !is_refused(folder, 0, "was to fail") || !is_refused(folder, 1, "was to fail"))
+      return 0;
+  if (dlopen(library, RTLD_NOW | RTLD_NOLOAD) != NULL) {
+    fprintf(stderr, "a library that was refused is still loaded\n");
+    return 0;
+  }
+  backend_folder = folder;
+  return 1;
+}
+
+/* Serves models of the other library; returns how many of its calls failed once, negative where one heard of another's. */
+static long serve_the_others(int requests)
+{
+  const long before = answered;
+  forget(TRITONBACKEND_GetBackendAttribute(NULL, NULL));
+  if (!serve_as(OTHER, 0, 0, requests) || answered != before) return -1;
+  TRITONBACKEND_Model unreadable = {UNREADABLE, NULL};
+  if (load(&unreadable)) return -1;
+  unload(&unreadable);
+  const long places = each_call_fails(OTHER);
+  for (int function = 0; function < 8; function++)
+    /* All but its end. */
+    if ((heard[function] == 0) != (function == 1)) {
+      fprintf(stderr, "function %d of the other library was called %ld times\n", function, heard[function]);
+      return -1;
+    }
+  forget(TRITONBACKEND_Finalize(NULL));
+  if (heard[1] != 1 || others_alive != 0) {
+    fprintf(stderr, "%ld states of the other library are alive\n", others_alive);
+    return -1;
+  }
+  return check("the other library") ? places : -1;
+}
+#endif
+
 int main(int arguments, char** argument)
 {
   const int requests = arguments > 1 ? atoi(argument[1]) : 1000;
-  TRITONSERVER_Error* error = ENTRY(Initialize)(NULL);
+#ifdef DELEGATE
+  if (arguments < 3 || !is_refused_where_the_other_library_cannot_be_used(argument[2])) return 1;
+#endif
+  TRITONSERVER_Error* error = TRITONBACKEND_Initialize(NULL);
   if (error != NULL) {
     fprintf(stderr, "%s\n", TRITONSERVER_ErrorMessage(error));
     return 1;
@@ -458,15 +625,15 @@ int main(int arguments, char** argument)
     }
   }
   if (answered == 0 || refused == 0) return 1;
-  long places = 0;
-  for (;; places++) {
-    calls = 0, failed_calls = 0, fail_at = places;
-    serve(0, 0, 12);
-    if (!check("a call that fails")) return 1;
-    if (failed_calls == 0) break;
-  }
+  const long places = each_call_fails(HOSTED);
+  if (places < 0) return 1;
   fail_at = -1;
   if (!short_ones_go_first()) return 1;
+#ifdef DELEGATE
+  const long other_places = serve_the_others(requests);
+  if (other_places < 0) return 1;
+  printf("%ld calls failed once for the other library\n", other_places);
+#endif
   printf("%ld answered, %ld refused; each of %ld calls failed once\n", answered, refused, places);
   return places > 100 ? 0 : 1;
 }

@@ -1,8 +1,14 @@
 """The model behind harness.c: answers a request's numbers twice over, or fails in the way that its number says."""
 
+import json
+
 import numpy as np
 
 MOST_DIMENSIONS = 32
+
+
+def is_hosted(config):
+    return json.loads(config)["name"] == "harness"
 
 
 class InProcessModel:

@@ -33,7 +33,11 @@ static TRITONSERVER_Error* open_library(TRITONBACKEND_Backend* backend)
   void* opened = dlopen(path, RTLD_NOW | RTLD_LOCAL);
   if (opened == NULL) return TRITONSERVER_ErrorNew(TRITON_INTERNAL, dlerror());
   for (size_t place = 0; place < sizeof(functions) / sizeof(*functions); place++)
-    if (dlsym(opened, functions[place]) == NULL) return TRITONSERVER_ErrorNew(TRITON_INTERNAL, dlerror());
+    if (dlsym(opened, functions[place]) == NULL) {
+      TRITONSERVER_Error* error = TRITONSERVER_ErrorNew(TRITON_INTERNAL, dlerror());
+      dlclose(opened);
+      return error;
+    }
   library = opened;
   return NULL;
 }
@@ -89,18 +93,20 @@ static TRITONSERVER_Error* ask_of(TRITONBACKEND_Model* model, bool* hosted)
   return error;
 }
 
-static bool is_hosted(TRITONBACKEND_Model* model)
+/* Whose states are unknown, neither side is given: it would read the other's as its own. */
+static TRITONSERVER_Error* find_out(TRITONBACKEND_Model* model, bool* hosted)
 {
-  void* state = NULL;
-  forget(TRITONBACKEND_ModelState(model, &state));
-  return state == &hosted_mark;
+  void* state;
+  TRY(TRITONBACKEND_ModelState(model, &state));
+  *hosted = state == &hosted_mark;
+  return NULL;
 }
 
-static bool is_of_hosted(TRITONBACKEND_ModelInstance* instance)
+static TRITONSERVER_Error* find_out_of(TRITONBACKEND_ModelInstance* instance, bool* hosted)
 {
-  TRITONBACKEND_Model* model = NULL;
-  forget(TRITONBACKEND_ModelInstanceModel(instance, &model));
-  return model != NULL && is_hosted(model);
+  TRITONBACKEND_Model* model;
+  TRY(TRITONBACKEND_ModelInstanceModel(instance, &model));
+  return find_out(model, hosted);
 }
 
 TRITONSERVER_Error* TRITONBACKEND_ModelInitialize(TRITONBACKEND_Model* model)
@@ -115,25 +121,32 @@ TRITONSERVER_Error* TRITONBACKEND_ModelInitialize(TRITONBACKEND_Model* model)
 
 TRITONSERVER_Error* TRITONBACKEND_ModelFinalize(TRITONBACKEND_Model* model)
 {
-  return is_hosted(model) ? NULL : DELEGATED(ModelFinalize)(model);
+  bool hosted;
+  TRY(find_out(model, &hosted));
+  return hosted ? NULL : DELEGATED(ModelFinalize)(model);
 }
 
 /* ---- instances ---- */
 
 TRITONSERVER_Error* TRITONBACKEND_ModelInstanceInitialize(TRITONBACKEND_ModelInstance* instance)
 {
-  return is_of_hosted(instance) ? hosted_ModelInstanceInitialize(instance)
-                                : DELEGATED(ModelInstanceInitialize)(instance);
+  bool hosted;
+  TRY(find_out_of(instance, &hosted));
+  return hosted ? hosted_ModelInstanceInitialize(instance) : DELEGATED(ModelInstanceInitialize)(instance);
 }
 
 TRITONSERVER_Error* TRITONBACKEND_ModelInstanceFinalize(TRITONBACKEND_ModelInstance* instance)
 {
-  return is_of_hosted(instance) ? hosted_ModelInstanceFinalize(instance) : DELEGATED(ModelInstanceFinalize)(instance);
+  bool hosted;
+  TRY(find_out_of(instance, &hosted));
+  return hosted ? hosted_ModelInstanceFinalize(instance) : DELEGATED(ModelInstanceFinalize)(instance);
 }
 
 TRITONSERVER_Error* TRITONBACKEND_ModelInstanceExecute(TRITONBACKEND_ModelInstance* instance,
                                                        TRITONBACKEND_Request** requests, const uint32_t count)
 {
-  return is_of_hosted(instance) ? hosted_ModelInstanceExecute(instance, requests, count)
-                                : DELEGATED(ModelInstanceExecute)(instance, requests, count);
+  bool hosted;
+  TRY(find_out_of(instance, &hosted));
+  return hosted ? hosted_ModelInstanceExecute(instance, requests, count)
+                : DELEGATED(ModelInstanceExecute)(instance, requests, count);
 }

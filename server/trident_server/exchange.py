@@ -21,7 +21,7 @@ from typing import Any
 import httpx
 import numpy as np
 
-from trident_server import pidfile
+from trident_server import installation, pidfile
 from trident_server.errors import ExchangeError, NotRunningError, ServerError
 from trident_server.files import using
 from trident_server.repository import check_repository, chosen_models
@@ -51,6 +51,8 @@ def promote(cache_dir: Path, name: str, seconds: float, say: Callable[[str], Non
     served = Served(cache_dir)
     with using(served.folder), served.exchanging():
         repository, url = served.server()
+        with using(repository):
+            installation.finish(repository)
         check_repository(repository, sets=[name])
         with tempfile.TemporaryDirectory(dir=served.folder, prefix="next-") as folder:
             models = chosen_models(repository, [name])
@@ -88,8 +90,8 @@ def rollback(cache_dir: Path, name: str, seconds: float, say: Callable[[str], No
             copy_models(served.before, models, Path(folder))
             _exchange(served, Path(folder), name, TritonApi(url, seconds), say)
     if is_promoted:
-        for each in models:
-            _restore(served.now / each, repository / each)
+        with using(repository), installation.installing(repository, name) as draft:
+            copy_models(served.now, models, draft)
     else:
         say(f"{repository} holds another {name} by now, which is left as it is: the next start serves that.")
 
@@ -266,16 +268,3 @@ def _same(left: Path, right: Path, pattern: str = "**/*") -> bool:
         os.path.samefile(left / each, right / each) or filecmp.cmp(left / each, right / each, shallow=False)
         for each in files[0]
     )
-
-
-def _restore(source: Path, target: Path) -> None:
-    """Make a model's files those of another folder; the report of an export goes first and comes last."""
-    report = Path(FIRST, REPORT)
-    (target / report).unlink(missing_ok=True)
-    files = sorted(
-        (file.relative_to(source) for file in source.glob("**/*") if file.is_file()), key=lambda each: each == report
-    )
-    for each in files:
-        draft = (target / each).with_name(f".{each.name}.restored")
-        shutil.copy2(source / each, draft)
-        draft.replace(target / each)

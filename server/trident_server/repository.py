@@ -7,7 +7,7 @@ from pathlib import Path
 
 from trident_client.contract import TASKS
 
-from trident_server import configurations, shipped
+from trident_server import configurations, installation, shipped
 from trident_server.errors import RepositoryError
 
 
@@ -42,7 +42,8 @@ def check_repository(repository: Path, config_name: str | None = None, sets: Col
         sets: what is served of it, as :func:`chosen_models` takes them.
 
     Raises:
-        RepositoryError: there is no repository, a TorchScript model is not built, or no model has that configuration.
+        RepositoryError: there is no repository, a TorchScript model is not built, an export was interrupted, or no
+            model has that configuration.
     """
     if not repository.is_dir() and shipped.is_copy(repository):
         raise RepositoryError(f"No model is built yet in {repository}. {shipped.how_to_build(repository)}")
@@ -52,6 +53,10 @@ def check_repository(repository: Path, config_name: str | None = None, sets: Col
     if not configurations:
         raise RepositoryError(f"{repository} holds no model (no */config.pbtxt): name one that does with --repository.")
     models = chosen_models(repository, sets)
+    cut_off = [name for name in installation.unfinished(repository) if not sets or name in sets]
+    if cut_off:
+        how = shipped.how_to_build(repository)
+        raise RepositoryError(f"An export into {repository} was interrupted, of {', '.join(cut_off)}. {how}")
     unbuilt = [file.parent.name for file in configurations if file.parent.name in models and _is_unbuilt(file)]
     if unbuilt:
         how = shipped.how_to_build(repository)

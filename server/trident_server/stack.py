@@ -11,11 +11,12 @@ from types import FrameType
 
 from rich.console import Console
 
-from trident_server import pidfile, shipped
+from trident_server import installation, pidfile, shipped
 from trident_server.assembly import check_path
 from trident_server.building import build_models
 from trident_server.child import ChildServer
 from trident_server.facade import FacadeProcess, check_installed
+from trident_server.files import using
 from trident_server.ports import check_free
 from trident_server.process import TritonProcess, trace_arguments
 from trident_server.repository import check_repository, chosen_models
@@ -50,6 +51,8 @@ def serve(settings: ServerSettings, console: Console) -> None:
         check_installed()
     copied = shipped.is_copy(settings.repository)
     if not copied:
+        with using(settings.repository):
+            installation.finish(settings.repository)
         check_repository(settings.repository, settings.config_name, settings.sets)
     _allow_many_connections()
     try:

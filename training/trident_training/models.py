@@ -15,7 +15,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trident_server import shipped
+from trident_server import installation, shipped
 
 from trident_training.checkpoints import bundled
 from trident_training.checkpoints.precision import Precision, candidates, resolve, weight_steps
@@ -156,7 +156,9 @@ def state(recipe: Recipe, target: ModelSet, precision: Precision) -> State:
         return State.STALE
     if not report.get("shipped"):
         return State.OWN
-    return State.FRESH if report.get("inputs") == digest(recipe, target, precision) else State.STALE
+    # A shipped variant is as long as the task's own set, whatever it was exported for.
+    sized = target.source if target.is_variant and recipe.shipped else target
+    return State.FRESH if report.get("inputs") == digest(recipe, sized, precision) else State.STALE
 
 
 def read_report(target: ModelSet) -> dict[str, Any] | None:
@@ -213,7 +215,7 @@ def build(
 ) -> dict[str, Any]:
     """Export and install one model; returns its report.
 
-    A variant's folders are written only when nothing refuses it any more.
+    Model, configurations and all else are written when nothing refuses it any more, and all at once.
 
     Args:
         recipe: what to make it from.
@@ -229,8 +231,10 @@ def build(
     """
     # Heavy: a second is what the check of fresh models may take in all.
     from trident_training.checkpoints.loading import load_config, tokenizer_json
-    from trident_training.export.pipeline import export, install
+    from trident_training.export.pipeline import export, write
 
+    if target.is_variant:
+        target.check_variant()
     # Says in a line what cannot be loaded at all.
     config = load_config(recipe.checkpoint)
     overrides = recipe.task.overrides() if overrides is None else overrides
@@ -248,28 +252,31 @@ def build(
     languages = [each for each in (described["languages"] or "").split(",") if each]
     exported = export(head, resolved, longest, then=then, tokenizer=tokenizer, languages=languages)
     files = recipe.task.files(recipe.weights, overrides)
-    texts = {target.tokenizer_file: tokenizer} | {target.further_files[name]: text for name, text in files.items()}
     prompts = recipe.task.prompts(str(recipe.weights)).parameters()
     if gate is not None:
         parameters = sized.parameters("tokenizer") | prompts
         gate(Exported(exported.module, tokenizer, longest, files, parameters, described))
-    if target.is_variant:
-        target.write_variant(width=head.width, max_tokens=max_tokens)
-    target.set_prompts(prompts)
-    target.set_limits(recipe.task.limits(config.num_hidden_layers, config.hidden_size))
     facts = {
         "name": recipe.name,
         "task": recipe.task.name,
         "source": recipe.title,
         "shipped": recipe.shipped,
-        "inputs": digest(recipe, target, resolved),
         "max_tokens": longest,
         "torch": metadata.version("torch"),
         "transformers": metadata.version("transformers"),
     }
-    install(exported, texts, target, facts)
-    target.note_vocabulary()
-    target.describe(described)
+    with target.drafting() as draft:
+        if target.is_variant:
+            draft.copy(target.source, head.width, max_tokens, described)
+        else:
+            draft.take_configurations(target)
+        facts["inputs"] = digest(recipe, draft, resolved)
+        texts = {draft.tokenizer_file: tokenizer} | {draft.further_files[name]: text for name, text in files.items()}
+        write(exported, texts, draft, facts)
+        draft.note_vocabulary(draft.tokenizer_file)
+        draft.set_prompts(prompts)
+        draft.set_limits(recipe.task.limits(config.num_hidden_layers, config.hidden_size))
+        draft.describe(described)
     report = read_report(target)
     if report is None:
         raise ValueError(f"{target.report_file} was written and cannot be read back")
@@ -279,23 +286,36 @@ def build(
 def plan(
     repository: Path, precision: Precision, names: Collection[str] = ()
 ) -> Iterator[tuple[Recipe, ModelSet, State]]:
-    """Yield shipped models with where they go and how they stand; a variant's configuration is written first.
+    """Yield shipped models with where they go and how they stand.
+
+    What a killed export left to do is done first. A variant's configuration is written where its model is fresh, or is
+    not there; it comes with its model else.
 
     Args:
         repository: where they are installed.
         precision: what to compute in.
         names: of the sets that are wanted; all where there are none.
     """
+    installation.finish(repository)
     for recipe in SHIPPED.values():
         if names and recipe.name not in names:
             continue
         target = ModelSet(repository, recipe.task.spec, recipe.name)
-        if target.is_variant and (read_report(target) or {"shipped": True}).get("shipped"):
-            layers, width = recipe.size()
-            target.write_variant(width=width, max_tokens=None, facts=recipe.facts())
-            # Those of the task's own set were copied.
-            target.set_limits(recipe.task.limits(layers, width))
-        yield recipe, target, state(recipe, target, resolve(precision))
+        found = state(recipe, target, resolve(precision))
+        if target.is_variant and (found is State.FRESH or not target.network_file.is_file()):
+            _write_variant(recipe, target)
+        yield recipe, target, found
+
+
+def _write_variant(recipe: Recipe, target: ModelSet) -> None:
+    target.check_variant()
+    layers, width = recipe.size()
+    with target.drafting() as draft:
+        draft.copy(target.source, width, None, recipe.facts())
+        draft.note_vocabulary(target.tokenizer_file)
+        # Those of the task's own set were copied.
+        draft.set_prompts(recipe.task.prompts(str(recipe.weights)).parameters())
+        draft.set_limits(recipe.task.limits(layers, width))
 
 
 def _files(folder: Path | None, pattern: str) -> list[Path]:

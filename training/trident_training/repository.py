@@ -7,16 +7,18 @@ are read and written as Triton's own messages.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from google.protobuf import text_format
 from trident_client.contract import TASKS, TaskSpec
+from trident_server import installation
 from tritonclient.grpc import model_config_pb2
 
 VERSION = "1"
@@ -152,22 +154,31 @@ class ModelSet:
         for part in ("", *self.spec.parts):
             self.source._configuration(part)
 
+    @contextlib.contextmanager
+    def drafting(self) -> Iterator[ModelSet]:
+        """Give the set in an empty folder; in the end all that was written there is this set's, or nothing of it.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        with installation.installing(self.repository, self.name) as folder:
+            yield ModelSet(folder, self.spec, self.name)
+
     def write_variant(self, *, width: int, max_tokens: int | None, facts: Mapping[str, Any] | None = None) -> None:
         """Copy the task's own folders under this set's name.
 
         Args:
             width: last dimension of the network's output.
             max_tokens: tokens the network takes; as in the task's own folders when None.
-            facts: as :meth:`describe` takes them; those that are there stay when None.
+            facts: as :meth:`describe` takes them; none when None.
 
         Raises:
             RepositoryError: as :meth:`check_variant` has it.
         """
         self.check_variant()
-        if facts is None and (self.folder() / CONFIGURATION).is_file():
-            parameters = self._configuration("").parameters
-            facts = {name: parameters[name].string_value for name in FACTS if name in parameters}
-        self._copy(self.source, width, max_tokens, facts or {})
+        with self.drafting() as draft:
+            draft.copy(self.source, width, max_tokens, facts or {})
+            draft.note_vocabulary(self.tokenizer_file)
 
     def write_like(self, other: ModelSet, *, max_tokens: int | None = None) -> None:
         """Write the folders of a new task, with the configurations of another that is made of the same parts.
@@ -184,9 +195,33 @@ class ModelSet:
                 f"'{self.name}' is made of {', '.join(self.spec.parts)} and answers {self.spec.network_output}, and "
                 f"'{other.name}' of {', '.join(other.spec.parts)} and {other.spec.network_output}"
             )
-        self._copy(other, other.width(), max_tokens, {"task": self.spec.name})
+        with self.drafting() as draft:
+            draft.copy(other, other.width(), max_tokens, {"task": self.spec.name})
+            draft.note_vocabulary(self.tokenizer_file)
 
-    def _copy(self, source: ModelSet, width: int, max_tokens: int | None, facts: Mapping[str, Any]) -> None:
+    def take_configurations(self, other: ModelSet) -> None:
+        """Copy those of the set's configurations from another repository that an export writes to.
+
+        Raises:
+            RepositoryError: one is missing.
+        """
+        for part in ("", "tokenizer"):
+            other._configuration(part)
+            self.folder(part).mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(other.folder(part) / CONFIGURATION, self.folder(part) / CONFIGURATION)
+
+    def copy(self, source: ModelSet, width: int, max_tokens: int | None, facts: Mapping[str, Any]) -> None:
+        """Copy another set's folders, without what is built, under this one's name.
+
+        Args:
+            source: the folders to start from, in any repository.
+            width: last dimension of the network's output.
+            max_tokens: tokens the network takes; as there when None.
+            facts: as :meth:`describe` takes them.
+
+        Raises:
+            RepositoryError: they are not all there.
+        """
         renamed = {source.folder(part).name: self.folder(part).name for part in ("", *self.spec.parts)}
         for part in ("", *self.spec.parts):
             target = self.folder(part)
@@ -221,8 +256,6 @@ class ModelSet:
                 shutil.copytree(source.folder(part) / "warmup", target / "warmup", dirs_exist_ok=True)
             if max_tokens is not None and (target / "warmup" / WARMUP_WINDOW).is_file():
                 (target / "warmup" / WARMUP_WINDOW).write_bytes(max_tokens.to_bytes(4, "little"))
-        # The source's tokenizer is another.
-        self.note_vocabulary()
 
     def describe(self, facts: Mapping[str, Any]) -> None:
         """Write what a client is told of this set into its main ensemble's configuration, as parameters.
@@ -248,18 +281,25 @@ class ModelSet:
         """
         self._rewrite("tokenizer", tuple(parameters), parameters)
 
-    def note_vocabulary(self) -> None:
-        """Write how many token ids the installed tokenizer has into its configuration; nothing where there is none."""
+    def note_vocabulary(self, file: Path) -> None:
+        """Write how many token ids a tokenizer has into its configuration; nothing where there is none.
+
+        Args:
+            file: the tokenizer's.
+        """
         size = None
-        if self.tokenizer_file.is_file():
-            tokenizer = json.loads(self.tokenizer_file.read_text("utf-8"))
+        if file.is_file():
+            tokenizer = json.loads(file.read_text("utf-8"))
             pieces, added = tokenizer["model"]["vocab"], tokenizer.get("added_tokens", [])
             ids = pieces.values() if isinstance(pieces, dict) else range(len(pieces))
             size = str(1 + max([*ids, *(each["id"] for each in added)]))
         self._rewrite("tokenizer", (VOCABULARY,), {VOCABULARY: size})
 
     def _rewrite(self, part: str, names: Sequence[str], values: Mapping[str, Any]) -> None:
-        """Write parameters of a part's configuration, where that changes it; those that are given no value go."""
+        """Write parameters of a part's configuration, where that changes it; those that are given no value go.
+
+        It is written at once or not at all; several that belong together are written in a :meth:`drafting`.
+        """
         file = self.folder(part) / CONFIGURATION
         before, after = self._configuration(part), self._configuration(part)
         _describe(after, values, names)
@@ -270,7 +310,12 @@ class ModelSet:
                 # A parameter has several lines. What the file says of itself at the top stays.
                 code = next((place for place, line in enumerate(lines) if not line.startswith("#")), len(lines))
                 edited = "".join(lines[:code]) + _text(after)
-            file.write_text(edited)
+            draft = file.with_name(f".{file.name}.draft")
+            try:
+                draft.write_text(edited)
+                draft.replace(file)
+            finally:
+                draft.unlink(missing_ok=True)
 
     def _configuration(self, part: str, file_name: str = CONFIGURATION) -> Any:
         file = self.folder(part) / file_name

@@ -1,7 +1,6 @@
 """Exports of every architecture answer like the plain Hugging Face model: packed where they fit, padded elsewhere."""
 
 import dataclasses
-import fcntl
 import functools
 import subprocess
 import sys
@@ -538,21 +537,3 @@ def test_batches_hold_short_lengths_and_the_longest_and_every_batch_size() -> No
     assert {len(sequence) for batch in batches for sequence in batch} == {*range(1, 65), 66, 83, 100}
     assert {len(batch) for batch in batches} == set(range(1, 65))
     assert all(1 not in sequence for batch in batches for sequence in batch)
-
-
-def test_what_a_killed_export_left_is_removed_by_the_next_and_another_ones_draft_is_not(tmp_path):
-    file = tmp_path / "1" / "model.pt"
-    file.parent.mkdir()
-    abandoned, held = file.with_name(".model.pt.dead"), file.with_name(".model.pt.alive")
-    for each in (abandoned, held):
-        each.write_bytes(b"half")
-    with held.open("rb") as other:
-        fcntl.flock(other, fcntl.LOCK_EX)
-        with pipeline._draft(file, lambda draft: draft.write_bytes(b"whole")) as draft:
-            draft.replace(file)
-        assert sorted(each.name for each in file.parent.iterdir()) == [".model.pt.alive", "model.pt"]
-    assert file.read_bytes() == b"whole"
-    # Its owner is dead now.
-    with pipeline._draft(file, lambda draft: draft.write_bytes(b"new")) as draft:
-        draft.replace(file)
-    assert [each.name for each in file.parent.iterdir()] == ["model.pt"]

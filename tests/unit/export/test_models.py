@@ -1,15 +1,19 @@
 """What `make models` builds, leaves alone and refuses, and the files an export leaves behind."""
 
 import dataclasses
+import errno
 import json
+import os
 import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import interruptions
 import pytest
 import torch
 from google.protobuf import text_format
@@ -17,7 +21,9 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from trident_bench.tuning.named import MARK
 from trident_client import contract
+from trident_server import installation
 from trident_server.machine import Machine, processor
+from trident_server.repository import check_repository
 from trident_training import models as served
 from trident_training.checkpoints.loading import load_encoder
 from trident_training.checkpoints.pooling import Pooling
@@ -114,7 +120,7 @@ def test_the_report_says_what_was_exported_and_how_close_it_is(recipe: Recipe, t
     assert (speed["sequences"], speed["tokens"], speed["threads"]) == (10, 220, torch.get_num_threads())
     assert speed["tokens_per_second"] == pytest.approx(22 * speed["sequences_per_second"], rel=0.01)
     assert speed["processor"] == processor()
-    assert not list(target.repository.rglob(".model.pt.*")), "a draft was left behind"
+    assert not list(target.repository.rglob(".export*")), "a draft was left behind"
 
 
 def test_whatever_a_model_was_made_from_makes_it_stale(
@@ -250,71 +256,119 @@ def test_an_export_outside_its_tolerance_is_not_installed(
     assert before == (target.network_file.read_bytes(), target.report_file.read_text())
 
 
-def test_an_interrupted_install_leaves_the_old_model(recipe: Recipe, target: ModelSet) -> None:
-    served.build(recipe, target, Precision.FLOAT32)
-    before = target.network_file.read_bytes()
-
-    class FullDisk:
-        def save(self, file: str) -> None:
-            Path(file).write_bytes(b"half")
-            raise OSError("No space left on device")
-
-    exported = pipeline.export(heads.embedding_head(load_encoder(recipe.checkpoint)), Precision.FLOAT32, 40)
-    with pytest.raises(OSError, match="No space left"):
-        pipeline.install(dataclasses.replace(exported, module=FullDisk()), {}, target, {})
-    assert target.network_file.read_bytes() == before
-    assert {file.name for file in target.network_file.parent.iterdir()} == {
-        ".gitkeep",
-        "model.pt",
-        "export.json",
-        "check.json",
-    }
-
-
-def test_an_install_that_ends_at_any_step_leaves_the_old_set_or_one_that_counts_as_missing(
+def test_an_export_that_has_no_room_for_its_model_leaves_the_old_one(
     recipe: Recipe, target: ModelSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    served.build(recipe, target, Precision.FLOAT32)
+    before = contents(target.repository)
+
+    def save(module: torch.jit.ScriptModule, file: str) -> None:
+        Path(file).write_bytes(b"half")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(torch.jit.RecursiveScriptModule, "save", save)
+    arguments = ("export", "sts", "--repository", target.repository, "--dtype", "float32", "--replace")
+    code, printed = run(*arguments)
+    assert code == 1
+    assert "✗ sts: there is no room left to write" in printed
+    assert contents(target.repository) == before
+
+
+@pytest.fixture
+def exports(
+    recipe: Recipe, repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[Path, str, str], dict[str, str]]:
+    """Return what exports a model that is a text into a repository; its configurations tell which, too."""
     exported = pipeline.export(heads.embedding_head(load_encoder(recipe.checkpoint)), Precision.FLOAT32, 40)
-    files = [target.network_file, target.tokenizer_file, target.report_file]
+    # Forked processes have none of its threads.
+    head = STS.head(recipe)
+    monkeypatch.setattr(type(STS), "head", lambda self, recipe: head)
+    # What a process wrote that ended, the next one reads, whatever is on the disk.
+    monkeypatch.setattr(os, "fsync", lambda handle: None)
+    prompts = Path(recipe.checkpoint) / "config_sentence_transformers.json"
 
-    class Saved:
-        def __init__(self, content: str) -> None:
-            self.save = lambda file: Path(file).write_text(content)
+    def export(folder: Path, name: str, text: str) -> dict[str, str]:
+        module: Any = SimpleNamespace(save=lambda file: Path(file).write_text(text))
+        monkeypatch.setattr(pipeline, "export", lambda *_, **__: dataclasses.replace(exported, module=module))
+        SimilarityCard(Kind.BI_ENCODER, Pooling.MEAN, 0.5, ("en", text)).write(Path(recipe.checkpoint))
+        prompts.write_text(json.dumps({"prompts": {text: text}}))
+        served.build(dataclasses.replace(recipe, name=name), ModelSet(folder, STS.spec, name), Precision.FLOAT32)
+        return interruptions.contents(folder)
 
-    def install(content: str) -> None:
-        module: Any = Saved(content)
-        pipeline.install(dataclasses.replace(exported, module=module), {files[1]: content}, target, {"is": content})
+    return export
 
-    def found() -> list[str]:
-        return [file.read_text() for file in files if file.exists()]
 
-    install("new")
-    new = found()
-    for step in range(100):
-        install("old")
-        old, left = found(), step
+# Of all steps those of an installation are tried where it has its own tests.
+@pytest.mark.parametrize(
+    ("first", "name", "how"), [(0, "sts", "killed"), (1, "sts_ko", "killed"), (2, "sts_ko", "full")]
+)
+def test_an_export_that_ends_at_any_step_leaves_a_model_and_its_own_configurations(
+    exports: Callable[[Path, str, str], dict[str, str]],
+    repository: Path,
+    tmp_path: Path,
+    first: int,
+    name: str,
+    how: str,
+) -> None:
+    old = exports(repository, name, "old")
+    shutil.copytree(repository, tmp_path / "new")
+    new = exports(tmp_path / "new", name, "new")
+    changed = {file for file in new if old[file] != new[file]}
+    assert {f"{name}/config.pbtxt", f"{name}_tokenizer/config.pbtxt", f"{name}_encoder/1/model.pt"} <= changed
+    seen = set()
+    for step in range(first, 1000, 3):
+        folder = tmp_path / f"at-{step}"
+        shutil.copytree(repository, folder)
+        ended = interruptions.interrupt(lambda folder=folder: exports(folder, name, "new"), folder, step, how)
+        if not installation.unfinished(folder):
+            # As it is, before anybody has looked.
+            assert interruptions.contents(folder) in (old, new)
+        installation.finish(folder)
+        assert interruptions.contents(folder) in (old, new)
+        check_repository(folder, sets=[name])
+        seen.add(interruptions.contents(folder) == new)
+        if step % 10 == 0:
+            assert exports(folder, name, "new") == new
+        shutil.rmtree(folder)
+        if not ended:
+            break
+    assert step > 30
+    assert seen == {False, True}
 
-        def ends(do: Callable[..., Any]) -> Callable[..., Any]:
-            def doing(*arguments: Any, **options: Any) -> Any:
-                nonlocal left
-                if (left := left - 1) < 0:
-                    raise KeyboardInterrupt
-                return do(*arguments, **options)
 
-            return doing
+def test_what_is_not_built_anew_keeps_its_configuration(
+    shipped_variant: ModelSet, recipe: Recipe, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models = ("models", "--repository", shipped_variant.repository, "--dtype", "float32")
+    assert run(*models)[0] == 0
+    before = contents(shipped_variant.repository)
+    SimilarityCard(Kind.BI_ENCODER, Pooling.MEAN, 0.123).write(checkpoint)
+    assert state(served.SHIPPED["sts_ko"], shipped_variant) is State.STALE
 
-        with monkeypatch.context() as patched:
-            for name in ("replace", "chmod", "unlink", "write_text"):
-                patched.setattr(Path, name, ends(getattr(Path, name)))
-            try:
-                install("new")
-            except KeyboardInterrupt:
-                pass
-            else:
-                break
-        assert found() in (old, new) or not target.report_file.exists()
-    assert step > 10
-    assert found() == new
+    def refuses(*arguments: object, **options: object) -> None:
+        raise ValueError("it is refused")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(pipeline, "export", refuses)
+        code, printed = run(*models)
+    assert code == 1
+    assert "✗ sts_ko: it is refused" in printed
+    assert contents(shipped_variant.repository) == before
+    assert run(*models)[0] == 0
+    assert parameters(shipped_variant)["threshold"] == "0.123"
+
+
+def test_what_a_killed_export_left_to_do_is_done_before_anything_is_built(recipe: Recipe, target: ModelSet) -> None:
+    served.build(recipe, target, Precision.FLOAT32)
+    whole = contents(target.repository)
+    pending = target.folder() / ".export" / "sts_encoder" / "1"
+    pending.mkdir(parents=True)
+    for file in (target.network_file, target.report_file):
+        file.rename(pending / file.name)
+    (target.folder() / ".export.killed").mkdir()
+    code, printed = run("models", "--repository", target.repository, "--dtype", "float32")
+    assert (code, printed.strip()) == (0, "✓ sts: fresh")
+    assert contents(target.repository) == whole
 
 
 def test_an_encoder_of_another_width_is_sent_to_a_name_of_its_own(recipe: Recipe, target: ModelSet) -> None:

@@ -81,6 +81,10 @@ def pooling_of(checkpoint: str) -> Pooling:
 
 def read_json(checkpoint: str, name: str) -> Any:
     """Return a JSON file of a checkpoint, which is a local path or a hub name; None where it has no such file."""
+    if Path(checkpoint).is_dir():
+        local = Path(checkpoint) / name
+        return json.loads(local.read_text()) if local.is_file() else None
+    # Heavy, and of no use for a folder.
     from transformers.utils.hub import cached_file
 
     file = cached_file(

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 from trident_client.options import Group, with_options
-from trident_server import shipped
+from trident_server import installation, shipped
 from typer import Option
 
 from trident_training.commands.building import build_model
@@ -55,6 +55,7 @@ def command(task: Task) -> Callable[..., None]:
         recipe = _recipe(task, options.name, options.checkpoint)
         with reporting("export", OSError):
             shipped.make_copy(where.repository)
+            installation.finish(where.repository)
             target = ModelSet(where.repository, task.spec, options.name)
             if target.is_variant:
                 target.check_variant()

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
-import fcntl
 import functools
 import json
 import math
-import os
-import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -152,34 +148,23 @@ def export(
             )
 
 
-def install(export: Export, texts: Mapping[Path, str], target: ModelSet, facts: dict[str, Any]) -> None:
-    """Write the model and what goes with it, and the report last: without it the rest counts as missing.
-
-    Whenever it ends before that, the old files are all there, or there is no report: new files among old ones are never
-    taken for one model.
+def write(export: Export, texts: Mapping[Path, str], draft: ModelSet, facts: Mapping[str, Any]) -> None:
+    """Write the model, what goes with it, and the report.
 
     Args:
-        export: what to install.
+        export: what to write.
         texts: the further files' contents, the tokenizer's above all.
-        target: where to.
+        draft: where to; see :meth:`trident_training.repository.ModelSet.drafting`.
         facts: further entries of the report.
     """
-    output = target.spec.network_output
+    output, network = draft.spec.network_output, draft.network_file
     checks = json.dumps([{**each, "output": output} for each in export.checks])
-    texts = {**texts, target.network_file.with_name(CHECK): checks}
-    writes: dict[Path, Callable[[Path], object]] = {
-        target.network_file: lambda draft: export.module.save(str(draft)),
-        **{file: functools.partial(Path.write_text, data=text) for file, text in texts.items()},
-    }
-    with contextlib.ExitStack() as held:
-        drafts = {file: held.enter_context(_draft(file, write)) for file, write in writes.items()}
-        size = drafts[target.network_file].stat().st_size
-        report = json.dumps(facts | export.report() | {"model_bytes": size}, indent=2) + "\n"
-        drafted_report = held.enter_context(_draft(target.report_file, lambda draft: draft.write_text(report)))
-        target.report_file.unlink(missing_ok=True)
-        for file, draft in drafts.items():
-            draft.replace(file)
-        drafted_report.replace(target.report_file)
+    for file in (network, *texts):
+        file.parent.mkdir(parents=True, exist_ok=True)
+    export.module.save(str(network))
+    report = json.dumps({**facts, **export.report(), "model_bytes": network.stat().st_size}, indent=2) + "\n"
+    for file, text in {**texts, network.with_name(CHECK): checks, draft.report_file: report}.items():
+        file.write_text(text)
 
 
 def _choose_layout(head: Head, trial: list[torch.Tensor]) -> tuple[Trace, str | None, torch.jit.ScriptModule | None]:
@@ -225,30 +210,3 @@ def _checks(module: torch.jit.ScriptModule, head: Head, sequences: Sequence[torc
         ]
         checks.append({"inputs": tensors, "values": [round(each, 6) for each in answer.flatten().tolist()]})
     return checks
-
-
-@contextlib.contextmanager
-def _draft(file: Path, write: Callable[[Path], object]) -> Iterator[Path]:
-    """Write a file under a name beside its own, and give that; what was not given the file's name in the end goes."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    _remove_abandoned_drafts(file)
-    handle, name = tempfile.mkstemp(prefix=f".{file.name}.", dir=file.parent)
-    draft = Path(name)
-    try:
-        # As long as this process lives, whatever becomes of it.
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        write(draft)
-        # Triton may run as another user than the one who exports.
-        draft.chmod(0o644)
-        yield draft
-    finally:
-        draft.unlink(missing_ok=True)
-        os.close(handle)
-
-
-def _remove_abandoned_drafts(file: Path) -> None:
-    """Remove what exports left that were killed: drafts that nobody holds."""
-    for draft in file.parent.glob(f".{file.name}.*"):
-        with contextlib.suppress(BlockingIOError, FileNotFoundError), draft.open("rb") as held:
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            draft.unlink(missing_ok=True)

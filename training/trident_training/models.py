@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any
 from trident_server import installation, shipped
 
 from trident_training.checkpoints import bundled
+from trident_training.checkpoints.errors import CheckpointError
+from trident_training.checkpoints.notes import is_number, read_object
 from trident_training.checkpoints.precision import Precision, candidates, resolve, weight_steps
 from trident_training.repository import ModelSet
 from trident_training.tasks import find_tasks
@@ -75,9 +77,17 @@ class Recipe:
         return self.checkpoint
 
     def size(self) -> tuple[int, int]:
-        """Return how many layers the encoder has, and how wide it is: the last dimension of an embedding."""
-        config = json.loads((self.weights / "config.json").read_text())
-        return config["num_hidden_layers"], config["hidden_size"]
+        """Return how many layers the encoder has, and how wide it is: the last dimension of an embedding.
+
+        Raises:
+            CheckpointError: its configuration does not say.
+        """
+        file = self.weights / "config.json"
+        config = read_object(file)
+        layers, width = (config.get(name) for name in ("num_hidden_layers", "hidden_size"))
+        if not (isinstance(layers, int) and isinstance(width, int)):
+            raise CheckpointError(f"{file} does not say num_hidden_layers and hidden_size")
+        return layers, width
 
     def facts(self) -> dict[str, Any]:
         """Return what a client is told of the model."""
@@ -323,13 +333,21 @@ def _files(folder: Path | None, pattern: str) -> list[Path]:
 
 
 def _scores(folder: Path, names: Sequence[str]) -> dict[str, float]:
-    """Return what an adapter's or a checkpoint's folder notes of these metrics, the report's before the choice's."""
-    notes = _read_json(folder / METRICS) or {
-        name: _read_json(folder / name) for name in (TEST_METRICS, RESULT) if (folder / name).is_file()
-    }
-    found = notes.get(TEST_METRICS) or notes.get(RESULT, {}).get("best_epoch", {})
-    return {name: round(found[name], 4) for name in names if name in found}
+    """Return what an adapter's or a checkpoint's folder notes of these metrics, the report's before the choice's.
 
-
-def _read_json(file: Path) -> dict[str, Any]:
-    return json.loads(file.read_text()) if file.is_file() else {}
+    Raises:
+        CheckpointError: it notes something else.
+    """
+    file = folder / METRICS
+    notes: Any = read_object(file) if file.is_file() else None
+    if not notes:
+        notes = {name: read_object(folder / name) for name in (TEST_METRICS, RESULT) if (folder / name).is_file()}
+        file = folder
+    try:
+        found = notes.get(TEST_METRICS) or notes.get(RESULT, {}).get("best_epoch", {})
+        noted = {name: found[name] for name in names if name in found}
+    except (AttributeError, TypeError) as error:
+        raise CheckpointError(f"{file} notes no metrics as a fine-tuning does: {error}") from error
+    if strange := [name for name, value in noted.items() if not is_number(value)]:
+        raise CheckpointError(f"{file} notes something as {strange[0]} that is no number")
+    return {name: round(value, 4) for name, value in noted.items()}

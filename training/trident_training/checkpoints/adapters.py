@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from safetensors import SafetensorError
@@ -30,10 +30,17 @@ from transformers import (
 from trident_training.checkpoints.bundled import location
 from trident_training.checkpoints.errors import CheckpointError
 from trident_training.checkpoints.loading import load_tokenizer, quiet, tokenizer_json
+from trident_training.checkpoints.notes import read_object
 from trident_training.checkpoints.pruning import former_rows, word_embeddings
+from trident_training.data.problems import one_line
 
 WEIGHTS, TOKENIZER = "adapter.safetensors", "tokenizer.json"
+CONFIGURATION = "config.json"
 METRICS = "metrics.json"
+#: What is noted there, each as a file beside the checkpoint's weights.
+NOTES = ("result.json", "test_metrics.json")
+#: What the names of a model's sizes end with.
+SIZES = ("size", "layers", "heads", "embeddings", "dim", "buckets")
 #: Behind a matrix's name: factors of what is added to the base's, ``[outputs, rank]`` times ``[rank, inputs]``.
 LEFT, RIGHT = ".lora_B", ".lora_A"
 #: Ranks beyond this one are not looked for.
@@ -58,10 +65,16 @@ def merge_adapter(adapter: Path, base: str) -> PreTrainedModel:
     """
     base = location(base)
     changed = read_adapter(adapter)
+    config = _read_config(adapter, base, changed)
     try:
-        model = _with_head(base, AutoConfig.from_pretrained(adapter))
-    except OSError as error:
-        raise CheckpointError(f"{adapter} cannot be read: {error}") from error
+        model = _with_head(base, config)
+    except (CheckpointError, OSError) as error:
+        raise CheckpointError(f"{adapter / CONFIGURATION} and {base} cannot be loaded together: {error}") from error
+    # A configuration that is wrong shows itself by whatever it makes torch or transformers do.
+    except Exception as error:
+        raise CheckpointError(
+            f"{adapter / CONFIGURATION} describes no model that {base} can become: {one_line(error)}"
+        ) from error
     changed = _kept_embeddings(model, base, adapter) | changed
     drawn = _drawn_at_random(model, base) - set(changed)
     if drawn:
@@ -75,6 +88,38 @@ def merge_adapter(adapter: Path, base: str) -> PreTrainedModel:
         raise CheckpointError(f"{adapter} holds {', '.join(unexpected)}, which {base} has no place for")
     model.eval()
     return model
+
+
+def _read_config(adapter: Path, base: str, changed: Mapping[str, torch.Tensor]) -> PreTrainedConfig:
+    """Return the configuration of the model that an adapter makes of its base.
+
+    It is no larger than the base in anything: otherwise a file of a few bytes could ask for any amount of memory.
+
+    Args:
+        adapter: the adapter's folder.
+        base: the base's.
+        changed: the adapter's tensors. A vocabulary and labels may be of their size.
+
+    Raises:
+        CheckpointError: it cannot be read, or is another kind of model's.
+    """
+    file = adapter / CONFIGURATION
+    content, basis = read_object(file), AutoConfig.from_pretrained(base)
+    if content.get("model_type") != basis.model_type:
+        raise CheckpointError(f"{file} is not of the type {basis.model_type}, as {base} is")
+    rows = max((len(tensor) for tensor in changed.values() if tensor.dim()), default=0)
+    sizes = {name: size for name, size in basis.to_dict().items() if name.endswith(SIZES) and type(size) is int}
+    sizes["vocab_size"] = max(sizes.get("vocab_size", 0), rows)
+    sizes["num_labels"] = max(basis.num_labels, rows)
+    for name, most in sizes.items():
+        size = content.get(name, 0)
+        if type(size) is not int or not 0 <= size <= most:
+            raise CheckpointError(f"{file}: {name} is {str(size)[:40]}; what is accepted goes up to {most}")
+    try:
+        return cast(PreTrainedConfig, AutoConfig.from_pretrained(adapter))
+    # Whatever transformers makes of it.
+    except Exception as error:
+        raise CheckpointError(f"{file} is no model's configuration: {one_line(error)}") from error
 
 
 def read_adapter(adapter: Path) -> dict[str, torch.Tensor]:
@@ -104,10 +149,9 @@ def unpack_adapter(adapter: Path, base: str, folder: Path, companions: Sequence[
     merge_adapter(adapter, base).save_pretrained(folder)
     own = (adapter / TOKENIZER).is_file()
     load_tokenizer(adapter if own else base).save_pretrained(folder)
-    try:
-        metrics = json.loads((adapter / METRICS).read_text())
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{adapter / METRICS} cannot be read: {error}") from error
+    metrics = read_object(adapter / METRICS)
+    if strange := [name for name in metrics if name not in NOTES]:
+        raise CheckpointError(f"{adapter / METRICS} notes '{strange[0]}'; {' and '.join(NOTES)} are accepted")
     for name, content in metrics.items():
         (folder / name).write_text(json.dumps(content, indent=2) + "\n")
     for name in companions:
@@ -230,6 +274,8 @@ def head_of(config: PreTrainedConfig, otherwise: Any = None) -> Any:
         CheckpointError: it asks for none of those, and there is no other.
     """
     architectures = config.architectures or ["an encoder without a head"]
+    if not isinstance(architectures, list) or not isinstance(architectures[0], str):
+        raise CheckpointError("architectures is no list of names")
     for ending, head in HEADS.items():
         if architectures[0].endswith(ending):
             return head

@@ -85,7 +85,13 @@ def load_tokenizer(name: str | Path) -> PreTrainedTokenizerBase:
     if Path(name).is_dir() and not any(any(Path(name).glob(files)) for files in TOKENIZER_FILES):
         # transformers would make up an empty one from the model's architecture.
         raise CheckpointError(f"{name} has no tokenizer; its files are needed beside the model's")
-    return cast(PreTrainedTokenizerBase, _load(_read_tokenizer, name))
+    try:
+        return cast(PreTrainedTokenizerBase, _load(_read_tokenizer, name))
+    # The Rust library has errors of no kind of its own.
+    except Exception as error:
+        said = str(error) if isinstance(error, CheckpointError) else f"'{name}' cannot be loaded: {one_line(error)}"
+        files = "; what is read is tokenizer.json and tokenizer_config.json" if Path(name).is_dir() else ""
+        raise CheckpointError(said + files) from error
 
 
 def tokenizer_json(name: str | Path) -> str:

@@ -10,6 +10,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from trident_training.checkpoints import notes
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -66,7 +68,10 @@ def pooling_of(checkpoint: str) -> Pooling:
     parts = read_json(checkpoint, MODULES)
     if parts is None:
         return Pooling.MEAN
-    foreign = [part["type"] for part in parts if part["type"].rpartition(".")[2] not in SUPPORTED]
+    try:
+        foreign = [part["type"] for part in parts if part["type"].rpartition(".")[2] not in SUPPORTED]
+    except (AttributeError, KeyError, TypeError) as error:
+        raise ValueError(f"{MODULES} of {checkpoint} is no list of modules: {error}") from error
     if foreign:
         raise ValueError(f"{checkpoint} has {', '.join(foreign)}; {', '.join(sorted(SUPPORTED))} are exported")
     config = read_json(checkpoint, FILE) or {}
@@ -83,7 +88,7 @@ def read_json(checkpoint: str, name: str) -> Any:
     """Return a JSON file of a checkpoint, which is a local path or a hub name; None where it has no such file."""
     if Path(checkpoint).is_dir():
         local = Path(checkpoint) / name
-        return json.loads(local.read_text()) if local.is_file() else None
+        return notes.read_json(local) if local.is_file() else None
     # Heavy, and of no use for a folder.
     from transformers.utils.hub import cached_file
 
@@ -94,4 +99,4 @@ def read_json(checkpoint: str, name: str) -> Any:
         _raise_exceptions_for_missing_entries=False,
         _raise_exceptions_for_connection_errors=False,
     )
-    return None if file is None else json.loads(Path(file).read_text())
+    return None if file is None else notes.read_json(Path(file))

@@ -10,6 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
+from trident_training.checkpoints.errors import CheckpointError
+from trident_training.checkpoints.notes import read_object
+
 FILE = "calibration.json"
 #: Between these the best temperature is looked for.
 LOWEST, HIGHEST = 0.2, 5.0
@@ -35,6 +38,8 @@ class Calibration:
     no_answer_threshold: float = 0.0
 
     def __post_init__(self) -> None:
+        if not isinstance(self.may_be_unanswerable, bool):
+            raise ValueError(f"may_be_unanswerable is {self.may_be_unanswerable!r}; true and false are accepted")
         if not (self.temperature > 0 and math.isfinite(self.temperature)):
             raise ValueError(f"temperature is {self.temperature}; a number above 0 is accepted")
         if not (self.length_penalty >= 0 and math.isfinite(self.length_penalty)):
@@ -53,8 +58,10 @@ class Calibration:
         if not file.is_file():
             return cls()
         try:
-            return cls(**json.loads(file.read_text()))
-        except TypeError as error:
+            return cls(**read_object(file))
+        except CheckpointError:
+            raise
+        except (TypeError, ValueError, OverflowError) as error:
             raise ValueError(f"{file} is no calibration: {error}") from error
 
     def to_json(self) -> str:

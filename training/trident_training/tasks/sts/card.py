@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from trident_training.checkpoints.notes import is_number, read_object
 from trident_training.checkpoints.pooling import Pooling
 from trident_training.tasks.sts.choices import Kind
 
@@ -41,9 +42,9 @@ class SimilarityCard:
         file = folder / FILE
         if not file.is_file():
             return cls()
+        content = read_object(file)
         try:
-            content = json.loads(file.read_text())
-            return cls(
+            card = cls(
                 Kind(content["kind"]),
                 Pooling(content["pooling"]) if content["pooling"] else None,
                 content["threshold"],
@@ -52,6 +53,15 @@ class SimilarityCard:
             )
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(f"{file} is no similarity card: {error}") from error
+        if not (card.threshold is None or is_number(card.threshold)):
+            raise ValueError(f"{file} is no similarity card: its threshold is no number")
+        if not isinstance(content["languages"], list) or not all(isinstance(each, str) for each in card.languages):
+            raise ValueError(f"{file} is no similarity card: its languages are no list of tags")
+        if not (
+            card.metrics is None or (isinstance(card.metrics, dict) and all(map(is_number, card.metrics.values())))
+        ):
+            raise ValueError(f"{file} is no similarity card: its metrics are no numbers by their names")
+        return card
 
     def write(self, folder: Path) -> None:
         """Write the card into a folder."""

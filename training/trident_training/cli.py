@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Annotated
 
 import typer
+from trident_server.backends.cores import usable_cores
 
 from trident_training.commands import adapter, distill, evaluate, export, finetune, models, soup, sweep, tune
 from trident_training.tasks import find_tasks
@@ -25,7 +26,12 @@ VERBS = {
 
 def share_cores(
     threads: Annotated[
-        int | None, typer.Option(min=1, help="Of the processor that are computed on; one a core by default.")
+        int | None,
+        typer.Option(
+            min=1,
+            help="Of the processor that are computed on; by default OMP_NUM_THREADS, or one a core, and no more than a "
+            "container's limit on processor time allows.",
+        ),
     ] = None,
 ) -> None:
     """Train, evaluate and export Trident's models."""
@@ -34,8 +40,11 @@ def share_cores(
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     # Pictures are files. A notebook names a backend to all that it starts, which matplotlib may not find here.
     os.environ["MPLBACKEND"] = "agg"
+    cores = usable_cores()
     if threads is not None:
         os.environ["OMP_NUM_THREADS"] = str(threads)
+    elif cores < len(os.sched_getaffinity(0)):
+        os.environ.setdefault("OMP_NUM_THREADS", str(cores))
 
 
 def build(tasks: Iterable[Task]) -> typer.Typer:

@@ -4,9 +4,19 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 CODE = """
+import os
 import sys
+from pathlib import Path
+from trident_server.backends import cores
 from trident_training import cli
+
+if "CGROUPS" in os.environ:
+    # Read as the kernel's own would be.
+    cores.cpu_quota.__defaults__ = (Path(os.environ["CGROUPS"]), Path(os.environ["CGROUPS"], "membership"))
+    os.sched_getaffinity = lambda process: set(range(8))
 
 @cli.app.command("probe")
 def probe() -> None:
@@ -42,3 +52,28 @@ def test_a_way_to_wait_that_was_chosen_stays():
     found = openmp(OMP_WAIT_POLICY="active", OMP_NUM_THREADS="1")
     assert (found["OMP_WAIT_POLICY"], found["torch"]) == ("ACTIVE", "1")
     assert int(found["GOMP_SPINCOUNT"]) > 0
+
+
+@pytest.mark.parametrize(
+    ("limit", "chosen", "expected"),
+    [
+        ("300000 100000", {}, 3),
+        ("50000 100000", {}, 1),
+        # More than there are cores: what OpenMP does of itself.
+        ("900000 100000", {}, None),
+        # Whoever chose a number of threads knows why.
+        ("300000 100000", {"OMP_NUM_THREADS": "5"}, 5),
+        ("50000 100000", {"--threads": "2"}, 2),
+    ],
+)
+def test_a_limit_on_processor_time_is_one_on_threads(tmp_path, limit, chosen, expected):
+    (tmp_path / "inner").mkdir()
+    (tmp_path / "inner" / "cpu.max").write_text(f"{limit}\n")
+    (tmp_path / "membership").write_text("0::/inner\n")
+    arguments = [each for name, value in chosen.items() if name.startswith("--") for each in (name, value)]
+    environment = {name: value for name, value in chosen.items() if not name.startswith("--")}
+    found = openmp(*arguments, CGROUPS=str(tmp_path), **environment)
+    cores = len(os.sched_getaffinity(0))
+    # torch takes no more of them than there are cores.
+    assert int(found["OMP_NUM_THREADS"]) == (expected or cores)
+    assert int(found["torch"]) <= min(expected or cores, cores)

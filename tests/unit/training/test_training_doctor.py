@@ -30,7 +30,6 @@ def test_nothing_is_wrong_with_a_good_machine(tmp_path):
     [
         ("GPU", {"torch": ("2.13.0+cpu", False)}, State.SLOW, r"torch==2\.13\.0 --index-url"),
         ("GPU", {"torch": ("2.13.0+cpu", False), "gpus": ()}, State.SLOW, "--lora-rank 8"),
-        ("processor", {"quota": 1.5}, State.SLOW, "--threads 1:"),
         ("memory", {"memory": 2 * GIB}, State.SLOW, "Free 4 GiB"),
         ("memory", {"memory": 0}, State.MISSING, "Free 4 GiB"),
         ("disk", {"disk": GIB}, State.MISSING, "--output"),
@@ -40,6 +39,12 @@ def test_what_is_missing_or_slow_is_told_with_what_to_do(tmp_path, subject, fact
     finding = found(replace(GOOD, **facts), tmp_path)[subject]
     assert finding.state is state
     assert re.search(advice, finding.advice)
+
+
+def test_a_limit_on_processor_time_is_told_with_the_threads_that_it_leaves(tmp_path):
+    finding = found(replace(GOOD, quota=2.5), tmp_path)["processor"]
+    assert finding.state is State.OK
+    assert finding.found == "16 cores, of which a limit on processor time allows 2.5: trident-train computes on 2"
 
 
 def test_encoders_that_were_fetched_are_told(tmp_path):

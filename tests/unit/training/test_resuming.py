@@ -49,16 +49,19 @@ def data(toy_data, tmp_path_factory):
 
 
 @pytest.fixture
-def train(tiny_checkpoint, data, tmp_path):
-    """Return what trains in one folder, or goes on there."""
-    model = str(tiny_checkpoint("bert"))
+def train(tiny_checkpoint, data, tmp_path, monkeypatch):
+    """Return what trains in one folder, or goes on there; it writes nothing into the folder that it runs in."""
+    model, here = str(tiny_checkpoint("bert")), tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
 
     def go(*callbacks, **chosen):
         settings = {"learning_rate": NOTHING, "batch_size": 17, "epochs": 6} | chosen
         settings = Settings(tmp_path / "run", model, max_length=24, **settings)
         return steps.train(TASK, data, settings, NoOptions(), callbacks)[0]
 
-    return go
+    yield go
+    assert not list(here.iterdir())
 
 
 def epochs(result):

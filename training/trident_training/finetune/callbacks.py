@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from safetensors.torch import load_file, save_file
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.integrations.integration_utils import TensorBoardCallback, default_logdir
 
 from trident_training.finetune.epochs import evaluations, rank
 from trident_training.finetune.lora import merged
@@ -21,6 +23,19 @@ AVERAGE = "average-{}.safetensors"
 TAKEN = "taken"
 #: Steps from one set of weights to the next that an average takes in.
 AVERAGE_STEPS = 20
+
+
+# Declared without types.
+class Log(TensorBoardCallback):  # type: ignore[misc]
+    """Writes TensorBoard's log below the run's folder, or where ``TENSORBOARD_LOGGING_DIR`` says.
+
+    What is evaluated before anything was trained, as where a run that was killed goes on at its end, would be logged in
+    the folder that the command runs in.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self.logging_dir: str = os.getenv("TENSORBOARD_LOGGING_DIR") or str(folder / default_logdir())
 
 
 class KeepBest(TrainerCallback):

@@ -24,7 +24,7 @@ from transformers import (
 
 from trident_training.checkpoints.precision import Precision, resolve
 from trident_training.finetune import processes
-from trident_training.finetune.callbacks import AVERAGE, KeepBest, Patience, WeightAverage
+from trident_training.finetune.callbacks import AVERAGE, KeepBest, Log, Patience, WeightAverage
 from trident_training.finetune.epochs import epoch_name, evaluated, evaluations, rank
 from trident_training.finetune.folder import alone, reporting_a_full_disk
 from trident_training.finetune.lora import with_lora
@@ -286,7 +286,7 @@ def _to_train(model: TrainedModel, settings: Settings) -> nn.Module:
 
 def _trainer(model: nn.Module, prepared: Prepared, settings: Settings, further: Sequence[TrainerCallback]) -> Trainer:
     chosen = settings.hyperparameters()
-    callbacks = [KeepBest(settings.output / BEST, prepared), *further]
+    callbacks = [Log(settings.output), KeepBest(settings.output / BEST, prepared), *further]
     trainer = ResumableTrainer(
         model=model,
         args=TrainingArguments(
@@ -308,7 +308,8 @@ def _trainer(model: nn.Module, prepared: Prepared, settings: Settings, further: 
             metric_for_best_model=prepared.primary,
             greater_is_better=True,
             logging_steps=20,
-            report_to="tensorboard",
+            # By a callback of the project's own.
+            report_to="none",
             # Found by the model's arguments otherwise, and a loss of the project's own is no part of the model.
             label_names=["labels"] if prepared.loss else None,
             dataloader_pin_memory=torch.cuda.is_available(),

@@ -4,13 +4,16 @@ import contextlib
 import errno
 import multiprocessing
 import os
+import re
 import stat
 
 import pytest
 from interruptions import contents, interrupt
-from trident_server import installation
-from trident_server.errors import RepositoryError
+from rich.console import Console
+from trident_server import installation, stack
+from trident_server.errors import FileError, RepositoryError
 from trident_server.repository import check_repository
+from trident_server.settings import ServerSettings
 
 OLD = {
     "sts/config.pbtxt": "old",
@@ -162,3 +165,29 @@ def test_a_repository_that_is_partly_of_before_is_not_served(repository):
     # Of others, it says nothing.
     write(repository, {"cola/config.pbtxt": 'platform: "ensemble"'})
     check_repository(repository, sets=["cola"])
+
+
+def test_a_server_finishes_what_an_export_began_before_it_looks_at_the_repository(repository, tmp_path, monkeypatch):
+    def looked(folder, *arguments):
+        raise RepositoryError(f"there is {contents(folder)}")
+
+    for name in ("find_embedded_triton", "check_installed"):
+        monkeypatch.setattr(stack, name, lambda: None)
+    monkeypatch.setattr(stack, "check_repository", looked)
+    (tmp_path / "whole").mkdir()
+    write(tmp_path / "whole", NEW)
+    (tmp_path / "whole").rename(repository / "sts" / ".export")
+    settings = ServerSettings(repository=repository, cache_dir=tmp_path / "cache")
+    with pytest.raises(RepositoryError, match=re.escape(str(NEW["sts/config.pbtxt"]))):
+        stack.serve(settings, Console())
+    assert contents(repository) == NEW
+
+
+def test_where_it_cannot_be_finished_the_server_says_which_file_is_in_the_way(repository, tmp_path, monkeypatch):
+    for name in ("find_embedded_triton", "check_installed"):
+        monkeypatch.setattr(stack, name, lambda: None)
+    write(repository / "sts" / ".export", NEW)
+    (repository / "sts" / "config.pbtxt").unlink()
+    (repository / "sts" / "config.pbtxt").mkdir()
+    with pytest.raises(FileError, match=r"Cannot use .*config\.pbtxt"):
+        stack.serve(ServerSettings(repository=repository, cache_dir=tmp_path / "cache"), Console())

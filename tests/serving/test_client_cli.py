@@ -122,6 +122,11 @@ def test_the_answers_are_the_models(triton, folder, protocol):
     passage = (folder / "danube.txt").read_text()
     result = trident("trident qa 'Where does the Danube rise?'", *options, stdin=passage)
     assert "Black Forest" in json.loads(result.stdout)["answer"]
+    passage = "한강은 태백시의 검룡소에서 시작한다."
+    result = trident(f"trident qa --model qa_ko '한강은 어디에서 시작하는가?' '{passage}'", *options)
+    answer = json.loads(result.stdout)
+    assert "검룡소" in answer["answer"]
+    assert answer["answer"] == passage[answer["start"] : answer["end"]]
     assert "cola" in trident("trident models", *options).stdout
     assert shell("trident ready", folder, *options).stdout == f"{url} ready\n"
 

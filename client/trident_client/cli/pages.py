@@ -73,6 +73,7 @@ EXAMPLES = {
     "qa": (
         'trident qa "Where does the Danube rise?" "The Danube rises in the Black Forest."',
         'trident qa "Where does the Danube rise?" --top-k 3 < danube.txt',
+        'trident qa --model qa_ko "한강은 어디에서 시작하는가?" "한강은 태백시의 검룡소에서 시작한다."',
         "trident qa --input questions.jsonl --output answers.jsonl",
     ),
     "models": ("trident models", "trident models --json"),

@@ -46,7 +46,7 @@ stop: ## stop a server that `make serve` left in the background
 # The slowest tests are told. Three workers, for two cores: while one waits for its server, the other two compute. What
 # shares a server stays together, see tests/conftest.py.
 PYTEST := -m pytest --durations 25
-BESIDE := --numprocesses 3 --dist loadgroup --no-loadscope-reorder
+BESIDE := --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 # An image may say that Python is to write no bytecode; then every process of hundreds would compile the same sources.
 test coverage test-bench check load bench: export PYTHONDONTWRITEBYTECODE :=

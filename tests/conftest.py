@@ -11,6 +11,7 @@ import os
 import random
 import signal
 import sys
+import tempfile
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
@@ -28,7 +29,7 @@ from served_models import (  # noqa: F401
     share_backends,
     triton,
 )
-from xdist.scheduler import LoadGroupScheduling
+from xdist.scheduler import LoadFileScheduling
 
 TESTS = Path(__file__).parent
 
@@ -60,6 +61,8 @@ hypothesis.settings.load_profile("repeatable")
 # and the package that has servers of its own. They are begun first, and after them these: what is left for the end
 # takes seconds a file, else one core would wait for the other.
 MODELS, PACKAGE = "models", "serving/pytorch_backend"
+#: In a test's stash: its group. In the stash of the run's own configuration: a folder for a file of all groups.
+GROUP, GROUPS = pytest.StashKey[str](), pytest.StashKey[tempfile.TemporaryDirectory[str]]()
 LONGEST = (
     "serving/test_wheels.py",
     "unit/training/test_matrix.py",
@@ -86,18 +89,25 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if MAKERS & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.slow)
         if item.path in asking:
-            item.add_marker(pytest.mark.xdist_group(MODELS))
+            item.stash[GROUP] = MODELS
         elif _path(item).startswith(PACKAGE):
-            item.add_marker(pytest.mark.xdist_group(PACKAGE))
+            item.stash[GROUP] = PACKAGE
     places = _places(items)
     # Files stay together, for sorting is stable.
     items.sort(key=lambda item: places[item.path])
 
 
-def pytest_collection_finish() -> None:
-    """Leave what all tests have loaded out of every search for garbage: of the whole suite, each takes 0.4 seconds."""
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Leave what all tests have loaded out of every search for garbage: of the whole suite, each takes 0.4 seconds.
+
+    A worker writes down the groups before it says that it has collected.
+    """
     gc.collect()
     gc.freeze()
+    if (worker := getattr(session.config, "workerinput", None)) is not None:
+        groups = {item.nodeid.partition("::")[0]: item.stash.get(GROUP, None) for item in session.items}
+        Path(worker["groups"]).write_text(json.dumps({path: group for path, group in groups.items() if group}))
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -143,11 +153,11 @@ def _places(items: list[pytest.Item]) -> dict[Path, tuple[int, int]]:
     places: dict[Path, tuple[int, int]] = {}
     turns: Counter[bool] = Counter()
     for item in items:
-        path, group = _path(item), item.get_closest_marker("xdist_group")
+        path, group = _path(item), item.stash.get(GROUP, None)
         if item.path in places:
             continue
         if group is not None:
-            places[item.path] = 0, (MODELS, PACKAGE).index(group.args[0])
+            places[item.path] = 0, (MODELS, PACKAGE).index(group)
         elif path in LONGEST:
             places[item.path] = 1, LONGEST.index(path)
         elif path.startswith((WAITING, *COMPUTING)):
@@ -159,16 +169,35 @@ def _places(items: list[pytest.Item]) -> dict[Path, tuple[int, int]]:
     return places
 
 
-class ByFile(LoadGroupScheduling):
-    """A worker takes whole groups, and of what is in none whole files."""
+class ByFile(LoadFileScheduling):
+    """A worker takes whole files, and whole groups of them.
+
+    pytest-xdist has groups of its own, ``--dist loadgroup``, as part of a test's id: with pytest 9.2, whose ids do not
+    change, they are ignored without a word (https://github.com/pytest-dev/pytest-xdist/issues/1386).
+    """
+
+    @functools.cached_property
+    def _groups(self) -> dict[str, str]:
+        # All workers have collected, and written the same.
+        return json.loads((Path(self.config.stash[GROUPS].name) / "groups.json").read_text())
 
     def _split_scope(self, nodeid: str) -> str:
-        return super()._split_scope(nodeid).partition("::")[0]
+        file = super()._split_scope(nodeid)
+        return self._groups.get(file, file)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile | None:
-    """Take ``--dist loadgroup`` for that; its own scheduler would part the files."""
-    return ByFile(config, log) if config.getoption("dist") == "loadgroup" else None
+    """Take ``--dist loadfile`` for that."""
+    return ByFile(config, log) if config.getoption("dist") == "loadfile" else None
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Tell a worker where it is to write the groups."""
+    stash = node.config.stash
+    if GROUPS not in stash:
+        stash[GROUPS] = tempfile.TemporaryDirectory(prefix="trident-tests-")
+    node.workerinput["groups"] = str(Path(stash[GROUPS].name) / "groups.json")
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

@@ -84,11 +84,20 @@ def serve_models(
     return make
 
 
+def note_the_only_start(tmp_path_factory: pytest.TempPathFactory, name: str) -> None:
+    """Fail where another worker of this run serves the same: what shares a server is to be one worker's."""
+    try:
+        (run_folder(tmp_path_factory) / f"{name}.started").touch(exist_ok=False)
+    except FileExistsError:
+        pytest.fail(f"another worker started {name} already, see the groups in tests/conftest.py", pytrace=False)
+
+
 @pytest.fixture(scope="session")
 def triton(
     serve_models: Callable[..., TritonProcess], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[TritonProcess]:
     """The real models, started once for the whole run, from the very folder that Triton's image copies."""
+    note_the_only_start(tmp_path_factory, "the built models")
     repository = stage("model_repository", tmp_path_factory.mktemp("image") / "models")
     process = serve_models(repository, stop_grace=SECONDS_TO_STOP)
     try:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from served_models import note_the_only_start
 from trident_server.process import TritonProcess
 
 from .client import Client
@@ -24,8 +25,12 @@ def repository(isolated: bool, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 @pytest.fixture(scope="package")
 def backend_triton(
-    isolated: bool, serve_models: Callable[..., TritonProcess], repository: Path
+    isolated: bool,
+    serve_models: Callable[..., TritonProcess],
+    repository: Path,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[TritonProcess]:
+    note_the_only_start(tmp_path_factory, f"the contract's models, {'isolated' if isolated else 'in process'},")
     # Models that must not load are no reason to stop, nor to be unready.
     # Warm-ups are logged only where it is asked for.
     lenient = ["--exit-on-error=false", "--strict-readiness=false", "--log-verbose=1"]

@@ -159,7 +159,7 @@ lock: $(STAMP) ## resolve requirements.lock anew from pyproject.toml
 	@sed -i -e 's/^\(torch==[0-9.]*\)+.*/\1/' -e '/^trident-/d' -e '/^pip==/d' -e '/^#/d' requirements.lock
 
 clean: stop ## remove built models, logs and caches
-	@rm -rf .trident .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	@rm -rf .trident .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage*
 	@rm -f model_repository/*/1/model.pt model_repository/*/1/*.json
 
 distclean: clean ## also remove the virtual environment

@@ -1,4 +1,4 @@
-"""The door in front of Triton: so much work is with it, so much waits, and what would come too late is refused at once.
+"""Admission control: so much work is with Triton, so much waits, and what would come too late is refused at once.
 
 What is counted is work, in tokens, and not requests: a list of two thousand texts is not one sentence. Requests that
 share everything miss their deadlines together, and none is answered; those that are let in one after the other are.
@@ -30,7 +30,7 @@ LONGEST_RETRY_SECONDS = 60.0
 
 
 class Kind(Enum):
-    """What passes the door side by side: the large do not stand in the way of the small.
+    """What is admitted side by side: the large do not stand in the way of the small.
 
     SMALL is what fits into a batch or two, LARGE is more, GIANT is one text that is read for as long as many batches,
     and STREAM is a file whose answer is sent while it is worked on, at its reader's pace.
@@ -271,7 +271,7 @@ class Admission:
         can_start, rate = self._can_start(line, work), line.throughput.rate
         if not can_start and self.waiting >= self._max_waiting:
             raise self._refusal(line, work, now, f"{self.running} requests are being answered and {self.waiting} wait")
-        # Where nobody is ahead, who comes is let in: a rate that is not true any more must not close the door.
+        # Where nobody is ahead, who comes is let in: a rate that is not true any more must not refuse everybody.
         if rate is None or not line.running:
             return
         if self._late_by(line, work, rate, line.waiting_work, can_start=can_start) > 0:

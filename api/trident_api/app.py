@@ -28,7 +28,6 @@ from trident_api.allowance import Allowance
 from trident_api.body import BoundedBody
 from trident_api.catalogue import Catalogue
 from trident_api.disconnect import CancelWhenGone
-from trident_api.door import Door
 from trident_api.draining import ReadToTheEnd
 from trident_api.inference import Inference
 from trident_api.lingering import Linger
@@ -36,6 +35,7 @@ from trident_api.metrics import Metrics
 from trident_api.observe import Observe
 from trident_api.paths import OneSpelling
 from trident_api.settings import HEAD_TIMEOUT, ApiSettings
+from trident_api.shedding import ShedLoad
 
 DESCRIPTION = (
     "Sentence-level NLP from NVIDIA Triton Inference Server. Every answer carries `x-request-id`; one of an inference "
@@ -166,7 +166,7 @@ def create_app(
 
     # From the innermost to the outermost.
     app.add_middleware(CancelWhenGone, send_timeout=chosen.longest)
-    app.add_middleware(Door, retry_after=chosen.retry_after)
+    app.add_middleware(ShedLoad, retry_after=chosen.retry_after)
     app.add_middleware(
         BoundedBody,
         limit_of=partial(_longest_body, chosen),

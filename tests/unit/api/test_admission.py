@@ -1,4 +1,4 @@
-"""The door in front of Triton, before a Triton and in a time that are both simulated: the same in every run."""
+"""Admission control, before a Triton and in a time that are both simulated: the same in every run."""
 
 import asyncio
 import random
@@ -258,7 +258,7 @@ def test_after_a_flood_it_is_as_before_within_five_seconds():
 
 
 @pytest.mark.parametrize(("kind", "work"), [(Kind.SMALL, SINGLE), (Kind.LARGE, LIST)], ids=["singles", "lists"])
-def test_a_rate_that_is_not_true_any_more_does_not_close_the_door(kind, work):
+def test_a_rate_that_is_not_true_any_more_does_not_refuse_everybody(kind, work):
     during, after = Counts(), Counts()
 
     async def scenario(admission, triton):

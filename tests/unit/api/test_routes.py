@@ -1,7 +1,7 @@
 """The facade's routes are those of the contract, and no others of the tasks' own."""
 
 import pytest
-from trident_api import door, endpoints
+from trident_api import endpoints, shedding
 from trident_api.app import _longest_body, create_app
 from trident_api.settings import ApiSettings
 from trident_client import contract
@@ -51,6 +51,6 @@ def test_an_item_is_taken_where_the_contract_says(document, name):
     assert any(all(names & shape for names in columns) for shape in shapes)
 
 
-def test_the_door_stands_before_routes_that_there_are(document):
-    assert document["paths"].keys() >= door.PATHS
-    assert {"/acceptability", "/embed", "/qa"} == door.PATHS & endpoints.LISTS
+def test_load_is_shed_before_routes_that_there_are(document):
+    assert document["paths"].keys() >= shedding.PATHS
+    assert {"/acceptability", "/embed", "/qa"} == shedding.PATHS & endpoints.LISTS

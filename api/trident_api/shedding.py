@@ -1,4 +1,4 @@
-"""While no more single texts are taken, one that comes is refused before anything looks into its body.
+"""Load shedding: while no more single texts are taken, one that comes is refused before its body is looked into.
 
 Of what a refusal costs, most is the way to the endpoint and back: in a flood, that is time of the processors which
 compute the answers.
@@ -30,7 +30,7 @@ PATHS = frozenset(
 )
 
 
-class Door:
+class ShedLoad:
     """Asks the queue before the endpoint does; what may be a large request goes on to that, and so does what has room.
 
     It stands where a body arrives as one message.

@@ -29,9 +29,9 @@ from trident_api.admission import Admission, Kind, RefusedError
 from trident_api.allowance import Allowance
 from trident_api.call import Call
 from trident_api.catalogue import Catalogue
+from trident_api.hangs import HangDetector
 from trident_api.joining import Joiner
 from trident_api.metrics import Metrics
-from trident_api.suspects import Suspects
 
 Pairs = Sequence[tuple[str, str]]
 Values = npt.NDArray[np.float32]
@@ -119,7 +119,7 @@ class Inference:
         self._deadline = deadline
         self._threshold = threshold
         self._joining = joining
-        self.suspects = Suspects(client)
+        self.hangs = HangDetector(client)
         self._tasks: dict[str, TaskInference] = {
             "cola": partial(self._numbers, client.acceptability),
             "sts": partial(self._numbers, client.similarity),
@@ -384,9 +384,9 @@ class Inference:
                 with self._observed(call, task), self._timed(call):
                     yield info
         except DeadlineError:
-            self.suspects.late(model, ensemble, began)
+            self.hangs.late(model, ensemble, began)
             raise
-        self.suspects.answered(model)
+        self.hangs.answered(model)
 
     @asynccontextmanager
     async def _turn(

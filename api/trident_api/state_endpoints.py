@@ -43,7 +43,7 @@ async def ready(request: Request) -> Health:
     if not await client.ready(settings.models):
         raise NotReadyError("Triton's models are not ready; try again in a moment.")
     inference: Inference = request.app.state.inference
-    if (model := await inference.suspects.hanging()) is not None:
+    if (model := await inference.hangs.hanging()) is not None:
         raise NotReadyError(f"The set '{model}' answers nothing, though Triton calls it ready; try again in a moment.")
     return Health(status="ready")
 

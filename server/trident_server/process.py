@@ -8,12 +8,12 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from trident_server.answering import Answering
 from trident_server.assembly import assemble_backends, check_path
 from trident_server.child import ChildServer, Launch
 from trident_server.compilation import find_toolchain
 from trident_server.errors import CompilationError, ServerDiedError, ServerStartError
 from trident_server.files import ELSEWHERE, using
+from trident_server.hangs import HangDetector
 from trident_server.log import LogFollower, failure_reasons
 from trident_server.ports import check_free, free_ports
 from trident_server.repository import check_repository
@@ -139,7 +139,7 @@ class TritonProcess(ChildServer):
         self._stubs = Stubs(STUB_GRACE_SECONDS)
         self._changed = False
         port = self.ports["http_port"]
-        self._answering = Answering(reachable(self._host), port, patience) if patience else None
+        self._hangs = HangDetector(reachable(self._host), port, patience) if patience else None
         address = reachable(host)
         self.http_url = f"{reachable(self._host)}:{self.ports['http_port']}"
         self.grpc_url = f"{address}:{self.ports['grpc_port']}"
@@ -196,15 +196,15 @@ class TritonProcess(ChildServer):
         # When Triton is killed, they end with it, and before its supervisor tells.
         if (reason := self._stubs.ended()) is not None and runs(self.pid):
             raise ServerDiedError(reason)
-        if self._answering is not None and (reason := self._answering.hanging()) is not None:
+        if self._hangs is not None and (reason := self._hangs.hanging()) is not None:
             raise ServerDiedError(reason)
 
     def _follow_stubs(self) -> None:
         self._changed = False
         self._stubs = Stubs(grace=0.0)
         self._stubs.follow(self.pid)
-        if self._answering is not None:
-            self._answering.close()
+        if self._hangs is not None:
+            self._hangs.close()
 
     def _reasons(self, log: list[str]) -> list[str]:
         return failure_reasons(log)

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import httpx
 import pytest
-from trident_api import openai_endpoints, suspects
+from trident_api import hangs, openai_endpoints
 from trident_api.admission import Admission, Kind
 from trident_api.app import create_app
 from trident_api.inference import GIANT_WORK, LARGE_WORK, kind_of
@@ -387,7 +387,7 @@ async def test_a_queue_that_is_full_because_triton_is_away_is_a_503(http, transp
 
 @pytest.mark.parametrize("app", [{"deadline": 0.5}], indirect=True)
 async def test_a_set_that_answers_nothing_in_time_is_named_by_readiness_until_it_answers(http, transport, monkeypatch):
-    monkeypatch.setattr(suspects, "PATIENCE", 0.1)
+    monkeypatch.setattr(hangs, "PATIENCE", 0.1)
     transport.go.set()
     assert (await http.post("/generate", json=PASSAGE)).status_code == 200
     transport.go.clear()
@@ -408,8 +408,8 @@ async def test_a_set_that_answers_nothing_in_time_is_named_by_readiness_until_it
 async def test_a_set_that_answers_others_meanwhile_is_not_suspected(http, transport, app):
     inference = app.state.inference
     now = asyncio.get_running_loop().time()
-    inference.suspects.answered("cola")
-    inference.suspects.late("cola", contract.COLA.main, now - 30.0)
+    inference.hangs.answered("cola")
+    inference.hangs.late("cola", contract.COLA.main, now - 30.0)
     assert (await http.get("/health/ready")).status_code == 200
     assert transport.held == 0
 

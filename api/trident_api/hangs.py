@@ -13,10 +13,10 @@ PATIENCE = 1.0
 TEXT = "Where is it?"
 
 
-class Suspects:
-    """Those of which a request ended at its deadline, and that have answered nothing since it began.
+class HangDetector:
+    """Suspects a set of which a request ended at its deadline, and that has answered nothing since it began.
 
-    They are asked something tiny, when somebody asks for health, and are suspects until they answer that or others.
+    It is asked something tiny, when somebody asks for health, and is suspected until it answers that or others.
 
     Args:
         client: asks them.

@@ -47,7 +47,7 @@ class _Set:
     silent: dict[str, float] = field(default_factory=dict)
 
 
-class Answering:
+class HangDetector:
     """Watches the models of one Triton, over HTTP on this machine.
 
     Args:

@@ -8,7 +8,7 @@ from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-from trident_server.answering import LOOK_SECONDS, Answering
+from trident_server.hangs import LOOK_SECONDS, HangDetector
 
 PATIENCE = 60.0
 CONFIGURATIONS = {
@@ -94,7 +94,7 @@ class Watch:
     def __init__(self, triton):
         self.now = 0.0
         self.triton = triton
-        self.answering = Answering("127.0.0.1", triton.server.server_port, PATIENCE, lambda: self.now)
+        self.hangs = HangDetector("127.0.0.1", triton.server.server_port, PATIENCE, lambda: self.now)
 
     def pass_by(self, seconds, meanwhile=lambda: None):
         """Return what hangs, and after how many seconds it was told, or None."""
@@ -102,7 +102,7 @@ class Watch:
         while self.now < began + seconds:
             self.now += 1.0
             meanwhile()
-            if (reason := self.answering.hanging()) is not None:
+            if (reason := self.hangs.hanging()) is not None:
                 return reason, self.now - began
             if self.now % LOOK_SECONDS == 0:
                 self.wait_for_answers()
@@ -123,7 +123,7 @@ class Watch:
 def watch(triton):
     watch = Watch(triton)
     yield watch
-    watch.answering.close()
+    watch.hangs.close()
 
 
 def test_each_set_that_nobody_asks_is_asked_something_tiny(watch, triton):
@@ -163,7 +163,7 @@ def test_a_model_that_hangs_is_told_by_its_name(watch, triton, hangs, of):
     # It is started again.
     triton.hanging = set()
     triton.goes_on.set()
-    watch.answering.close()
+    watch.hangs.close()
     assert watch.pass_by(150.0) is None
 
 
@@ -192,4 +192,4 @@ def test_time_in_which_the_watch_itself_was_halted_does_not_count(watch, triton)
     triton.hanging = {"cola"}
     assert watch.pass_by(40.0) is None
     watch.now += 10_000.0
-    assert watch.answering.hanging() is None
+    assert watch.hangs.hanging() is None

@@ -22,6 +22,8 @@ from tritonclient.grpc import InferenceServerClient, InferInput
 from typer.testing import CliRunner
 
 pytestmark = pytest.mark.serving
+#: Marks what is the reader's alone, and dear: over which protocol it is asked matters nothing.
+ONE_PROTOCOL = pytest.mark.parametrize("client", ["grpc"], indirect=True)
 
 SOURCE = Path(__file__).resolve().parents[2] / "model_repository"
 DANUBE = "The Danube rises in the Black Forest and flows through ten countries into the Black Sea."
@@ -92,6 +94,7 @@ def test_the_korean_reader_answers_korean_composed_and_decomposed(client, form):
     assert right >= len(KOREAN_QUESTIONS) - 1
 
 
+@ONE_PROTOCOL
 @pytest.mark.parametrize("protocol", ["http", "grpc"])
 def test_a_server_is_scored_on_questions(triton, client, tmp_path, protocol):
     asked = [(question, context, min(accepted, key=len)) for context, question, accepted in KOREAN_QUESTIONS]
@@ -112,7 +115,9 @@ def test_a_server_is_scored_on_questions(triton, client, tmp_path, protocol):
 
 
 @pytest.mark.parametrize(
-    ("model", "question"), [("qa", "Where does the Danube rise?"), ("qa_ko", "한강은 어디에서 시작하는가?")]
+    ("client", "model", "question"),
+    [("http", "qa", "Where does the Danube rise?"), ("grpc", "qa_ko", "한강은 어디에서 시작하는가?")],
+    indirect=["client"],
 )
 @given(context=ODD_TEXT)
 @settings(max_examples=60)
@@ -134,7 +139,7 @@ def test_the_last_sentence_of_a_hundred_thousand_characters_is_read(triton):
     context = FILLER * (100_000 // len(FILLER)) + FOUNDED
     assert len(context) > 99_000
     with TridentClient(triton.grpc_url, protocol="grpc", timeout=Timeout(read=120)) as client:
-        (answer,) = client.answer("Who founded the observatory?", context)
+        (answer,) = client.answer("Who founded the observatory?", context, model="qa_small")
     assert answer.answer == "Clara Whitmore"
     assert answer.start == context.index("Clara")
 
@@ -146,6 +151,7 @@ def test_a_passage_that_makes_too_many_windows_is_refused_with_the_limit(client)
     assert client.answer("Who founded the observatory?", FOUNDED)[0].answer == "Clara Whitmore"
 
 
+@ONE_PROTOCOL
 def test_one_who_asks_the_reader_wrongly_changes_nobodys_answer(triton, client):
     """Whoever reaches Triton can ask its models directly."""
 
@@ -179,10 +185,11 @@ def test_a_short_question_is_answered_before_two_long_passages(triton):
         assert ask_beside_long_passages(triton, client, 27_000, passages=2) == ["Clara Whitmore"] * 3
 
 
-def test_an_answer_is_found_wherever_windows_end(client):
+def test_an_answer_is_found_wherever_windows_end(triton):
     # Of 256 tokens, less the question's: every place of the first border is tried.
     contexts = [f"{'Well, ' * words}{FOUNDED} {FILLER * 8}" for words in range(100, 130)]
-    found = client.answer_many([("Who founded the observatory?", context) for context in contexts])
+    with TridentClient(triton.grpc_url, protocol="grpc", timeout=Timeout(read=120)) as client:
+        found = client.answer_many([("Who founded the observatory?", each) for each in contexts], model="qa_small")
     assert [answers[0].answer for answers in found] == ["Clara Whitmore"] * len(contexts)
 
 

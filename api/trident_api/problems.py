@@ -30,8 +30,8 @@ from trident_client import (
 from trident_api.admission import RefusedError
 from trident_api.call import Naming, whole_body
 from trident_api.catalogue import UnknownModelError
+from trident_api.redaction import without_internals
 from trident_api.schemas import OPTIONS, SHAPE_TAG
-from trident_api.telling import without_internals
 
 STATUSES: Mapping[type[TridentError], int] = {
     BadInputError: 422,

@@ -272,7 +272,7 @@ class Texts(Reading):
     dimensions: Dimensions = None
 
 
-class AskedQuestion(BaseModel):
+class QuestionItem(BaseModel):
     """A question, and the text that holds its answer."""
 
     model_config = ConfigDict(strict=True)
@@ -301,7 +301,7 @@ class Questions(Body):
         strict=True, json_schema_extra={"examples": [{"questions": [EXAMPLE_QUESTION], "top_k": 3}]}
     )
 
-    questions: list[AskedQuestion] = Field(max_length=contract.QA.main.max_items)
+    questions: list[QuestionItem] = Field(max_length=contract.QA.main.max_items)
     top_k: Whole = Field(1, ge=1, le=contract.MAX_ANSWERS, description="Answers wanted to each question.")
     max_answer_tokens: Whole = _ANSWER_TOKENS
     no_answer: bool = _NO_ANSWER

@@ -1,4 +1,4 @@
-"""What a caller is told of what Triton says: its words, and not where in whose code it failed."""
+"""Redaction of what Triton says: a caller gets its words, and not where in whose code it failed."""
 
 from __future__ import annotations
 

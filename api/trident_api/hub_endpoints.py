@@ -36,10 +36,11 @@ from trident_api.hub_schemas import (
     Tokenize,
     Tokens,
 )
-from trident_api.inference import MOST_TOKENS, Inference, Values
+from trident_api.inference import Inference, Values
 from trident_api.openai_endpoints import OPENAI_ERRORS
 from trident_api.schemas import Answer, rows_of
 from trident_api.settings import ApiSettings
+from trident_api.work import MOST_TOKENS
 
 #: Paths that take many texts.
 LISTS = ("/", "/predict", "/rerank", "/v1/rerank", "/v2/rerank", "/tokenize", "/decode")

@@ -13,8 +13,9 @@ from trident_client import TridentError, contract
 from trident_client.contract import MAX_BATCH
 
 from trident_api import openai_endpoints
-from trident_api.inference import BYTES_PER_TOKEN, LARGE_WORK, Inference
+from trident_api.inference import Inference
 from trident_api.problems import upstream
+from trident_api.work import BYTES_PER_TOKEN, LARGE_WORK
 
 #: Where each text of a body is read once, so that its length tells what there is to do at most.
 PATHS = frozenset(

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 from trident_api.admission import ALWAYS_RUNNING, MOST_WORK, Admission, Kind, RefusedError
-from trident_api.inference import LARGE_WORK, work_of
 from trident_api.joining import Joiner
 from trident_api.throughput import ENOUGH_ENDED
+from trident_api.work import LARGE_WORK, work_of
 
 #: Tokens that Triton computes a second, and those of a batch of short texts.
 RATE, BATCH = 20_000.0, 768.0

@@ -12,9 +12,9 @@ import pytest
 from trident_api import hangs, openai_endpoints
 from trident_api.admission import Admission, Kind
 from trident_api.app import create_app
-from trident_api.inference import GIANT_WORK, LARGE_WORK, kind_of
 from trident_api.settings import ApiSettings
 from trident_api.throughput import ENOUGH_ENDED
+from trident_api.work import GIANT_WORK, LARGE_WORK, kind_of
 from trident_client import AsyncFakeTransport, AsyncTridentClient, OverloadedError, Retry, TransportError, contract
 
 PASSAGE = {"passage": "I are a boy"}

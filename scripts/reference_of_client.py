@@ -95,13 +95,13 @@ def _all(module: types.ModuleType, names: Iterable[str]) -> str:
 
 def _aliases() -> str:
     """Return a table of the names that stand for types in signatures."""
-    from trident_client import _settings, _tasks, _types
+    from trident_client import _callbacks, _settings, _tasks, _types
 
     listed = {
-        "OnTruncation": _tasks.OnTruncation,
-        "OnUnknown": _tasks.OnUnknown,
-        "OnTokenCounts": _tasks.OnTokenCounts,
-        "OnBadItem": _tasks.OnBadItem,
+        "OnTruncation": _callbacks.OnTruncation,
+        "OnUnknown": _callbacks.OnUnknown,
+        "OnTokenCounts": _callbacks.OnTokenCounts,
+        "OnBadItem": _callbacks.OnBadItem,
         "Truncate": _tasks.Truncate,
         "Protocol": _settings.Protocol,
         "Array": _types.Array,

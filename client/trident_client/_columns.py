@@ -16,10 +16,11 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from trident_client import contract
+from trident_client._callbacks import OnBadItem
 from trident_client._names import ERROR, unused_name
 from trident_client._retry import Retry
 from trident_client._sync.client import TridentClient
-from trident_client._tasks import OnBadItem, Truncate
+from trident_client._tasks import Truncate
 from trident_client._types import Timeout
 from trident_client.encoding import EncodingFormat
 from trident_client.errors import BadInputError

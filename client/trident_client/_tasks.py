@@ -5,8 +5,7 @@ A task is all that a client needs to know of what it is asked.
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from typing import Any, Generic, Literal, Protocol, TypeVar, get_args
 
 import numpy as np
@@ -16,15 +15,11 @@ from trident_client import contract
 from trident_client._types import Answer, Array, Label, Request, Response, text_column
 from trident_client.contract import Ensemble, NumberInput, TextInput
 from trident_client.encoding import EncodingFormat, encoded
-from trident_client.errors import BadInputError, LanguageWarning, TruncationWarning, UnknownTokensWarning
+from trident_client.errors import BadInputError
 from trident_client.text import is_blank
 
-OnTruncation = Callable[[list[int]], None]
 #: What becomes of a text that is too long: it loses its end or its beginning, or is refused.
 Truncate = Literal["right", "left", "error"]
-OnUnknown = Callable[[list[int]], None]
-OnTokenCounts = Callable[[list[int]], None]
-OnBadItem = Callable[[int, BadInputError], None]
 Values = npt.NDArray[np.float32]
 Items = TypeVar("Items")
 Item = TypeVar("Item", contravariant=True)
@@ -88,28 +83,6 @@ class Task(Protocol, Generic[Item, Value, Result]):
 
     def join(self, parts: list[Any]) -> Result:
         """Return the values of consecutive requests as what the list form returns."""
-
-
-def warn_of_truncation(truncated: list[int]) -> None:
-    """Warn which items were longer than the encoder takes."""
-    what = f"were longer than the encoder takes and were cut: {_first(truncated)}"
-    warnings.warn(f"{len(truncated)} item(s) {what}", TruncationWarning, stacklevel=4)
-
-
-def warn_of_unknown(unknown: list[int]) -> None:
-    """Warn which items have tokens that the vocabulary does not know."""
-    what = f"have words or symbols that the model's vocabulary cannot read, and takes for the same: {_first(unknown)}"
-    warnings.warn(f"{len(unknown)} item(s) {what}", UnknownTokensWarning, stacklevel=4)
-
-
-def warn_of_language(model: str, language: str, languages: Sequence[str]) -> None:
-    """Warn that a text is in a language that a set of models was not made for."""
-    made = f"{model} was made for {', '.join(languages)} alone"
-    warnings.warn(f"{made}, and a text is in {language}: its answer means little", LanguageWarning, stacklevel=4)
-
-
-def _first(indices: list[int]) -> str:
-    return ", ".join(map(str, indices[:10])) + (", ..." if len(indices) > 10 else "")
 
 
 class _Ensemble:

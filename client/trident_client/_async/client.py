@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from trident_client import _batches, _served, _settings, _tasks, contract
+from trident_client import _batches, _callbacks, _served, _settings, _tasks, contract
 from trident_client._async.batches import batches
 from trident_client._async.concurrency import Event, in_order
 from trident_client._async.driving import drive
@@ -133,8 +133,8 @@ class AsyncTridentClient:
         sentences: Iterable[str],
         *,
         model: str = contract.COLA.name,
-        on_truncation: _tasks.OnTruncation = _tasks.warn_of_truncation,
-        on_unknown: _tasks.OnUnknown = _tasks.warn_of_unknown,
+        on_truncation: _callbacks.OnTruncation = _callbacks.warn_of_truncation,
+        on_unknown: _callbacks.OnUnknown = _callbacks.warn_of_unknown,
         truncate: _tasks.Truncate = "right",
     ) -> npt.NDArray[np.float32]:
         """Return each sentence's probability of being grammatically acceptable, float32 ``[n]``, 0 to 1.
@@ -157,7 +157,7 @@ class AsyncTridentClient:
         model: str = contract.QA.name,
         max_answer_tokens: int | None = None,
         no_answer: bool = True,
-        on_unknown: _tasks.OnUnknown = _tasks.warn_of_unknown,
+        on_unknown: _callbacks.OnUnknown = _callbacks.warn_of_unknown,
     ) -> list[Answer]:
         """Return the likeliest answers to a question, the best first; ``context[start:end]`` is each answer's text.
 
@@ -193,7 +193,7 @@ class AsyncTridentClient:
         model: str = contract.QA.name,
         max_answer_tokens: int | None = None,
         no_answer: bool = True,
-        on_unknown: _tasks.OnUnknown = _tasks.warn_of_unknown,
+        on_unknown: _callbacks.OnUnknown = _callbacks.warn_of_unknown,
     ) -> list[list[Answer]]:
         """Return each question's likeliest answers; as many questions as ``concurrency`` allows are under way at once.
 
@@ -215,8 +215,8 @@ class AsyncTridentClient:
         *,
         model: str = contract.CLASSIFY.name,
         raw_scores: bool = False,
-        on_truncation: _tasks.OnTruncation = _tasks.warn_of_truncation,
-        on_unknown: _tasks.OnUnknown = _tasks.warn_of_unknown,
+        on_truncation: _callbacks.OnTruncation = _callbacks.warn_of_truncation,
+        on_unknown: _callbacks.OnUnknown = _callbacks.warn_of_unknown,
         truncate: _tasks.Truncate = "right",
     ) -> list[list[Label]]:
         """Return all labels of a classifier for each text, or pair of texts, with their scores, the best first.
@@ -241,9 +241,9 @@ class AsyncTridentClient:
         texts: Iterable[str],
         *,
         model: str = contract.STS.name,
-        on_truncation: _tasks.OnTruncation = _tasks.warn_of_truncation,
-        on_unknown: _tasks.OnUnknown = _tasks.warn_of_unknown,
-        on_token_counts: _tasks.OnTokenCounts | None = None,
+        on_truncation: _callbacks.OnTruncation = _callbacks.warn_of_truncation,
+        on_unknown: _callbacks.OnUnknown = _callbacks.warn_of_unknown,
+        on_token_counts: _callbacks.OnTokenCounts | None = None,
         prompt_name: str | None = None,
         truncate: _tasks.Truncate = "right",
         encoding_format: EncodingFormat = "float",
@@ -284,9 +284,9 @@ class AsyncTridentClient:
         *,
         model: str | None = None,
         numbers: Mapping[str, int] | None = None,
-        on_truncation: _tasks.OnTruncation = _tasks.warn_of_truncation,
-        on_unknown: _tasks.OnUnknown = _tasks.warn_of_unknown,
-        on_token_counts: _tasks.OnTokenCounts | None = None,
+        on_truncation: _callbacks.OnTruncation = _callbacks.warn_of_truncation,
+        on_unknown: _callbacks.OnUnknown = _callbacks.warn_of_unknown,
+        on_token_counts: _callbacks.OnTokenCounts | None = None,
         truncate: _tasks.Truncate = "right",
     ) -> list[dict[str, Any]]:
         """Return what any task of :mod:`trident_client.contract` says of each item, by the names of its fields.
@@ -316,8 +316,8 @@ class AsyncTridentClient:
         model: str = contract.RERANK.name,
         top_n: int | None = None,
         raw_scores: bool = False,
-        on_truncation: _tasks.OnTruncation = _tasks.warn_of_truncation,
-        on_unknown: _tasks.OnUnknown = _tasks.warn_of_unknown,
+        on_truncation: _callbacks.OnTruncation = _callbacks.warn_of_truncation,
+        on_unknown: _callbacks.OnUnknown = _callbacks.warn_of_unknown,
         truncate: _tasks.Truncate = "right",
     ) -> list[Ranked]:
         """Return texts by how well they belong to a query, the best first, as a cross-encoder has it that reads both.
@@ -344,8 +344,8 @@ class AsyncTridentClient:
         pairs: Iterable[tuple[str, str]],
         *,
         model: str = contract.STS.name,
-        on_truncation: _tasks.OnTruncation = _tasks.warn_of_truncation,
-        on_unknown: _tasks.OnUnknown = _tasks.warn_of_unknown,
+        on_truncation: _callbacks.OnTruncation = _callbacks.warn_of_truncation,
+        on_unknown: _callbacks.OnUnknown = _callbacks.warn_of_unknown,
         prompt_name: str | None = None,
         truncate: _tasks.Truncate = "right",
         input_type: contract.InputType | None = None,
@@ -369,9 +369,9 @@ class AsyncTridentClient:
         sentences: Iterable[str] | AsyncIterable[str],
         *,
         model: str = contract.COLA.name,
-        on_truncation: _tasks.OnTruncation = _tasks.warn_of_truncation,
-        on_unknown: _tasks.OnUnknown = _tasks.warn_of_unknown,
-        on_bad_item: _tasks.OnBadItem | None = None,
+        on_truncation: _callbacks.OnTruncation = _callbacks.warn_of_truncation,
+        on_unknown: _callbacks.OnUnknown = _callbacks.warn_of_unknown,
+        on_bad_item: _callbacks.OnBadItem | None = None,
         concurrency: int | None = None,
         truncate: _tasks.Truncate = "right",
     ) -> AsyncGenerator[float, None]:
@@ -399,8 +399,8 @@ class AsyncTridentClient:
         model: str = contract.QA.name,
         max_answer_tokens: int | None = None,
         no_answer: bool = True,
-        on_unknown: _tasks.OnUnknown = _tasks.warn_of_unknown,
-        on_bad_item: _tasks.OnBadItem | None = None,
+        on_unknown: _callbacks.OnUnknown = _callbacks.warn_of_unknown,
+        on_bad_item: _callbacks.OnBadItem | None = None,
         concurrency: int | None = None,
     ) -> AsyncGenerator[list[Answer], None]:
         """Yield each question's likeliest answers, in order; see :meth:`answer_many` and :meth:`stream_acceptability`.
@@ -416,9 +416,9 @@ class AsyncTridentClient:
         *,
         model: str = contract.CLASSIFY.name,
         raw_scores: bool = False,
-        on_truncation: _tasks.OnTruncation = _tasks.warn_of_truncation,
-        on_unknown: _tasks.OnUnknown = _tasks.warn_of_unknown,
-        on_bad_item: _tasks.OnBadItem | None = None,
+        on_truncation: _callbacks.OnTruncation = _callbacks.warn_of_truncation,
+        on_unknown: _callbacks.OnUnknown = _callbacks.warn_of_unknown,
+        on_bad_item: _callbacks.OnBadItem | None = None,
         concurrency: int | None = None,
         truncate: _tasks.Truncate = "right",
     ) -> AsyncGenerator[list[Label], None]:
@@ -434,10 +434,10 @@ class AsyncTridentClient:
         texts: Iterable[str] | AsyncIterable[str],
         *,
         model: str = contract.STS.name,
-        on_truncation: _tasks.OnTruncation = _tasks.warn_of_truncation,
-        on_unknown: _tasks.OnUnknown = _tasks.warn_of_unknown,
-        on_token_counts: _tasks.OnTokenCounts | None = None,
-        on_bad_item: _tasks.OnBadItem | None = None,
+        on_truncation: _callbacks.OnTruncation = _callbacks.warn_of_truncation,
+        on_unknown: _callbacks.OnUnknown = _callbacks.warn_of_unknown,
+        on_token_counts: _callbacks.OnTokenCounts | None = None,
+        on_bad_item: _callbacks.OnBadItem | None = None,
         concurrency: int | None = None,
         prompt_name: str | None = None,
         truncate: _tasks.Truncate = "right",
@@ -462,9 +462,9 @@ class AsyncTridentClient:
         *,
         model: str | None = None,
         numbers: Mapping[str, int] | None = None,
-        on_truncation: _tasks.OnTruncation = _tasks.warn_of_truncation,
-        on_unknown: _tasks.OnUnknown = _tasks.warn_of_unknown,
-        on_bad_item: _tasks.OnBadItem | None = None,
+        on_truncation: _callbacks.OnTruncation = _callbacks.warn_of_truncation,
+        on_unknown: _callbacks.OnUnknown = _callbacks.warn_of_unknown,
+        on_bad_item: _callbacks.OnBadItem | None = None,
         concurrency: int | None = None,
         truncate: _tasks.Truncate = "right",
     ) -> AsyncGenerator[dict[str, Any], None]:
@@ -486,9 +486,9 @@ class AsyncTridentClient:
         pairs: Iterable[tuple[str, str]] | AsyncIterable[tuple[str, str]],
         *,
         model: str = contract.STS.name,
-        on_truncation: _tasks.OnTruncation = _tasks.warn_of_truncation,
-        on_unknown: _tasks.OnUnknown = _tasks.warn_of_unknown,
-        on_bad_item: _tasks.OnBadItem | None = None,
+        on_truncation: _callbacks.OnTruncation = _callbacks.warn_of_truncation,
+        on_unknown: _callbacks.OnUnknown = _callbacks.warn_of_unknown,
+        on_bad_item: _callbacks.OnBadItem | None = None,
         concurrency: int | None = None,
         prompt_name: str | None = None,
         truncate: _tasks.Truncate = "right",
@@ -557,9 +557,9 @@ class AsyncTridentClient:
         self,
         task: _tasks.Task[_tasks.Item, _tasks.Value, _tasks.Result],
         items: Iterable[_tasks.Item],
-        on_truncation: _tasks.OnTruncation = _tasks.warn_of_truncation,
-        on_unknown: _tasks.OnUnknown = _tasks.warn_of_unknown,
-        on_token_counts: _tasks.OnTokenCounts | None = None,
+        on_truncation: _callbacks.OnTruncation = _callbacks.warn_of_truncation,
+        on_unknown: _callbacks.OnUnknown = _callbacks.warn_of_unknown,
+        on_token_counts: _callbacks.OnTokenCounts | None = None,
         prompt_name: str | None = None,
         input_type: contract.InputType | None = None,
     ) -> _tasks.Result:
@@ -587,10 +587,10 @@ class AsyncTridentClient:
         self,
         task: _tasks.Task[_tasks.Item, _tasks.Value, _tasks.Result],
         items: Iterable[_tasks.Item] | AsyncIterable[_tasks.Item],
-        on_truncation: _tasks.OnTruncation = _tasks.warn_of_truncation,
-        on_unknown: _tasks.OnUnknown = _tasks.warn_of_unknown,
-        on_bad_item: _tasks.OnBadItem | None = None,
-        on_token_counts: _tasks.OnTokenCounts | None = None,
+        on_truncation: _callbacks.OnTruncation = _callbacks.warn_of_truncation,
+        on_unknown: _callbacks.OnUnknown = _callbacks.warn_of_unknown,
+        on_bad_item: _callbacks.OnBadItem | None = None,
+        on_token_counts: _callbacks.OnTokenCounts | None = None,
         concurrency: int | None = None,
         prompt_name: str | None = None,
         input_type: contract.InputType | None = None,
@@ -669,4 +669,4 @@ class AsyncTridentClient:
             return
         languages = _served.languages(configuration)
         if language := unread_language(items, languages):
-            _tasks.warn_of_language(name, language, languages)
+            _callbacks.warn_of_language(name, language, languages)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from trident_client import _batches, _served, _settings, _tasks, contract
+from trident_client import _batches, _callbacks, _served, _settings, _tasks, contract
 from trident_client._balancing import Balancing, ServerStatus
 from trident_client._retry import Retry
 from trident_client._sync.batches import batches
@@ -134,8 +134,8 @@ class TridentClient:
         sentences: Iterable[str],
         *,
         model: str = contract.COLA.name,
-        on_truncation: _tasks.OnTruncation = _tasks.warn_of_truncation,
-        on_unknown: _tasks.OnUnknown = _tasks.warn_of_unknown,
+        on_truncation: _callbacks.OnTruncation = _callbacks.warn_of_truncation,
+        on_unknown: _callbacks.OnUnknown = _callbacks.warn_of_unknown,
         truncate: _tasks.Truncate = "right",
     ) -> npt.NDArray[np.float32]:
         """Return each sentence's probability of being grammatically acceptable, float32 ``[n]``, 0 to 1.
@@ -158,7 +158,7 @@ class TridentClient:
         model: str = contract.QA.name,
         max_answer_tokens: int | None = None,
         no_answer: bool = True,
-        on_unknown: _tasks.OnUnknown = _tasks.warn_of_unknown,
+        on_unknown: _callbacks.OnUnknown = _callbacks.warn_of_unknown,
     ) -> list[Answer]:
         """Return the likeliest answers to a question, the best first; ``context[start:end]`` is each answer's text.
 
@@ -194,7 +194,7 @@ class TridentClient:
         model: str = contract.QA.name,
         max_answer_tokens: int | None = None,
         no_answer: bool = True,
-        on_unknown: _tasks.OnUnknown = _tasks.warn_of_unknown,
+        on_unknown: _callbacks.OnUnknown = _callbacks.warn_of_unknown,
     ) -> list[list[Answer]]:
         """Return each question's likeliest answers; as many questions as ``concurrency`` allows are under way at once.
 
@@ -216,8 +216,8 @@ class TridentClient:
         *,
         model: str = contract.CLASSIFY.name,
         raw_scores: bool = False,
-        on_truncation: _tasks.OnTruncation = _tasks.warn_of_truncation,
-        on_unknown: _tasks.OnUnknown = _tasks.warn_of_unknown,
+        on_truncation: _callbacks.OnTruncation = _callbacks.warn_of_truncation,
+        on_unknown: _callbacks.OnUnknown = _callbacks.warn_of_unknown,
         truncate: _tasks.Truncate = "right",
     ) -> list[list[Label]]:
         """Return all labels of a classifier for each text, or pair of texts, with their scores, the best first.
@@ -242,9 +242,9 @@ class TridentClient:
         texts: Iterable[str],
         *,
         model: str = contract.STS.name,
-        on_truncation: _tasks.OnTruncation = _tasks.warn_of_truncation,
-        on_unknown: _tasks.OnUnknown = _tasks.warn_of_unknown,
-        on_token_counts: _tasks.OnTokenCounts | None = None,
+        on_truncation: _callbacks.OnTruncation = _callbacks.warn_of_truncation,
+        on_unknown: _callbacks.OnUnknown = _callbacks.warn_of_unknown,
+        on_token_counts: _callbacks.OnTokenCounts | None = None,
         prompt_name: str | None = None,
         truncate: _tasks.Truncate = "right",
         encoding_format: EncodingFormat = "float",
@@ -285,9 +285,9 @@ class TridentClient:
         *,
         model: str | None = None,
         numbers: Mapping[str, int] | None = None,
-        on_truncation: _tasks.OnTruncation = _tasks.warn_of_truncation,
-        on_unknown: _tasks.OnUnknown = _tasks.warn_of_unknown,
-        on_token_counts: _tasks.OnTokenCounts | None = None,
+        on_truncation: _callbacks.OnTruncation = _callbacks.warn_of_truncation,
+        on_unknown: _callbacks.OnUnknown = _callbacks.warn_of_unknown,
+        on_token_counts: _callbacks.OnTokenCounts | None = None,
         truncate: _tasks.Truncate = "right",
     ) -> list[dict[str, Any]]:
         """Return what any task of :mod:`trident_client.contract` says of each item, by the names of its fields.
@@ -317,8 +317,8 @@ class TridentClient:
         model: str = contract.RERANK.name,
         top_n: int | None = None,
         raw_scores: bool = False,
-        on_truncation: _tasks.OnTruncation = _tasks.warn_of_truncation,
-        on_unknown: _tasks.OnUnknown = _tasks.warn_of_unknown,
+        on_truncation: _callbacks.OnTruncation = _callbacks.warn_of_truncation,
+        on_unknown: _callbacks.OnUnknown = _callbacks.warn_of_unknown,
         truncate: _tasks.Truncate = "right",
     ) -> list[Ranked]:
         """Return texts by how well they belong to a query, the best first, as a cross-encoder has it that reads both.
@@ -345,8 +345,8 @@ class TridentClient:
         pairs: Iterable[tuple[str, str]],
         *,
         model: str = contract.STS.name,
-        on_truncation: _tasks.OnTruncation = _tasks.warn_of_truncation,
-        on_unknown: _tasks.OnUnknown = _tasks.warn_of_unknown,
+        on_truncation: _callbacks.OnTruncation = _callbacks.warn_of_truncation,
+        on_unknown: _callbacks.OnUnknown = _callbacks.warn_of_unknown,
         prompt_name: str | None = None,
         truncate: _tasks.Truncate = "right",
         input_type: contract.InputType | None = None,
@@ -370,9 +370,9 @@ class TridentClient:
         sentences: Iterable[str],
         *,
         model: str = contract.COLA.name,
-        on_truncation: _tasks.OnTruncation = _tasks.warn_of_truncation,
-        on_unknown: _tasks.OnUnknown = _tasks.warn_of_unknown,
-        on_bad_item: _tasks.OnBadItem | None = None,
+        on_truncation: _callbacks.OnTruncation = _callbacks.warn_of_truncation,
+        on_unknown: _callbacks.OnUnknown = _callbacks.warn_of_unknown,
+        on_bad_item: _callbacks.OnBadItem | None = None,
         concurrency: int | None = None,
         truncate: _tasks.Truncate = "right",
     ) -> Generator[float, None, None]:
@@ -400,8 +400,8 @@ class TridentClient:
         model: str = contract.QA.name,
         max_answer_tokens: int | None = None,
         no_answer: bool = True,
-        on_unknown: _tasks.OnUnknown = _tasks.warn_of_unknown,
-        on_bad_item: _tasks.OnBadItem | None = None,
+        on_unknown: _callbacks.OnUnknown = _callbacks.warn_of_unknown,
+        on_bad_item: _callbacks.OnBadItem | None = None,
         concurrency: int | None = None,
     ) -> Generator[list[Answer], None, None]:
         """Yield each question's likeliest answers, in order; see :meth:`answer_many` and :meth:`stream_acceptability`.
@@ -417,9 +417,9 @@ class TridentClient:
         *,
         model: str = contract.CLASSIFY.name,
         raw_scores: bool = False,
-        on_truncation: _tasks.OnTruncation = _tasks.warn_of_truncation,
-        on_unknown: _tasks.OnUnknown = _tasks.warn_of_unknown,
-        on_bad_item: _tasks.OnBadItem | None = None,
+        on_truncation: _callbacks.OnTruncation = _callbacks.warn_of_truncation,
+        on_unknown: _callbacks.OnUnknown = _callbacks.warn_of_unknown,
+        on_bad_item: _callbacks.OnBadItem | None = None,
         concurrency: int | None = None,
         truncate: _tasks.Truncate = "right",
     ) -> Generator[list[Label], None, None]:
@@ -435,10 +435,10 @@ class TridentClient:
         texts: Iterable[str],
         *,
         model: str = contract.STS.name,
-        on_truncation: _tasks.OnTruncation = _tasks.warn_of_truncation,
-        on_unknown: _tasks.OnUnknown = _tasks.warn_of_unknown,
-        on_token_counts: _tasks.OnTokenCounts | None = None,
-        on_bad_item: _tasks.OnBadItem | None = None,
+        on_truncation: _callbacks.OnTruncation = _callbacks.warn_of_truncation,
+        on_unknown: _callbacks.OnUnknown = _callbacks.warn_of_unknown,
+        on_token_counts: _callbacks.OnTokenCounts | None = None,
+        on_bad_item: _callbacks.OnBadItem | None = None,
         concurrency: int | None = None,
         prompt_name: str | None = None,
         truncate: _tasks.Truncate = "right",
@@ -463,9 +463,9 @@ class TridentClient:
         *,
         model: str | None = None,
         numbers: Mapping[str, int] | None = None,
-        on_truncation: _tasks.OnTruncation = _tasks.warn_of_truncation,
-        on_unknown: _tasks.OnUnknown = _tasks.warn_of_unknown,
-        on_bad_item: _tasks.OnBadItem | None = None,
+        on_truncation: _callbacks.OnTruncation = _callbacks.warn_of_truncation,
+        on_unknown: _callbacks.OnUnknown = _callbacks.warn_of_unknown,
+        on_bad_item: _callbacks.OnBadItem | None = None,
         concurrency: int | None = None,
         truncate: _tasks.Truncate = "right",
     ) -> Generator[dict[str, Any], None, None]:
@@ -487,9 +487,9 @@ class TridentClient:
         pairs: Iterable[tuple[str, str]],
         *,
         model: str = contract.STS.name,
-        on_truncation: _tasks.OnTruncation = _tasks.warn_of_truncation,
-        on_unknown: _tasks.OnUnknown = _tasks.warn_of_unknown,
-        on_bad_item: _tasks.OnBadItem | None = None,
+        on_truncation: _callbacks.OnTruncation = _callbacks.warn_of_truncation,
+        on_unknown: _callbacks.OnUnknown = _callbacks.warn_of_unknown,
+        on_bad_item: _callbacks.OnBadItem | None = None,
         concurrency: int | None = None,
         prompt_name: str | None = None,
         truncate: _tasks.Truncate = "right",
@@ -556,9 +556,9 @@ class TridentClient:
         self,
         task: _tasks.Task[_tasks.Item, _tasks.Value, _tasks.Result],
         items: Iterable[_tasks.Item],
-        on_truncation: _tasks.OnTruncation = _tasks.warn_of_truncation,
-        on_unknown: _tasks.OnUnknown = _tasks.warn_of_unknown,
-        on_token_counts: _tasks.OnTokenCounts | None = None,
+        on_truncation: _callbacks.OnTruncation = _callbacks.warn_of_truncation,
+        on_unknown: _callbacks.OnUnknown = _callbacks.warn_of_unknown,
+        on_token_counts: _callbacks.OnTokenCounts | None = None,
         prompt_name: str | None = None,
         input_type: contract.InputType | None = None,
     ) -> _tasks.Result:
@@ -584,10 +584,10 @@ class TridentClient:
         self,
         task: _tasks.Task[_tasks.Item, _tasks.Value, _tasks.Result],
         items: Iterable[_tasks.Item],
-        on_truncation: _tasks.OnTruncation = _tasks.warn_of_truncation,
-        on_unknown: _tasks.OnUnknown = _tasks.warn_of_unknown,
-        on_bad_item: _tasks.OnBadItem | None = None,
-        on_token_counts: _tasks.OnTokenCounts | None = None,
+        on_truncation: _callbacks.OnTruncation = _callbacks.warn_of_truncation,
+        on_unknown: _callbacks.OnUnknown = _callbacks.warn_of_unknown,
+        on_bad_item: _callbacks.OnBadItem | None = None,
+        on_token_counts: _callbacks.OnTokenCounts | None = None,
         concurrency: int | None = None,
         prompt_name: str | None = None,
         input_type: contract.InputType | None = None,
@@ -666,4 +666,4 @@ class TridentClient:
             return
         languages = _served.languages(configuration)
         if language := unread_language(items, languages):
-            _tasks.warn_of_language(name, language, languages)
+            _callbacks.warn_of_language(name, language, languages)

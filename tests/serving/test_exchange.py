@@ -10,7 +10,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from chaos.stand import Stand
+from chaos.server import OwnServer
 from trident_client import TridentClient
 
 pytestmark = pytest.mark.serving
@@ -90,11 +90,11 @@ def write_revision(repository: Path, revision: int, *, code: str = "", noted: fl
 class Asking:
     """Asks without a pause, the facade and Triton, and counts what comes."""
 
-    def __init__(self, stand: Stand) -> None:
+    def __init__(self, server: OwnServer) -> None:
         self.seen: Counter[float | str] = Counter()
         self._answered = [0, 0]
         self._stop = threading.Event()
-        self._stand = stand
+        self._server = server
         self._threads = [threading.Thread(target=each) for each in (self._ask_facade, self._ask_triton)]
 
     def __enter__(self) -> "Asking":
@@ -119,7 +119,7 @@ class Asking:
         return self.seen - before
 
     def _ask_facade(self) -> None:
-        with httpx.Client(base_url=self._stand.url, timeout=60, trust_env=False) as http:
+        with httpx.Client(base_url=self._server.url, timeout=60, trust_env=False) as http:
             while not self._stop.is_set():
                 ready, answer = http.get("/health/ready"), http.post("/generate", json={"passage": "x"})
                 self.seen[round(answer.json()["prob"], 2) if answer.is_success else answer.text] += 1
@@ -127,7 +127,7 @@ class Asking:
                 self._answered[0] += 1
 
     def _ask_triton(self) -> None:
-        with TridentClient(self._stand.grpc_url, protocol="grpc") as client:
+        with TridentClient(self._server.grpc_url, protocol="grpc") as client:
             while not self._stop.is_set():
                 try:
                     self.seen[round(float(client.acceptability(["x"])[0]), 2)] += 1
@@ -136,88 +136,88 @@ class Asking:
                 self._answered[1] += 1
 
 
-def serve_command(stand: Stand, *words: str) -> tuple[int, str]:
-    command = [str(Path(sys.executable).with_name("trident-serve")), f"--cache-dir={stand.cache_dir}", *words]
+def serve_command(server: OwnServer, *words: str) -> tuple[int, str]:
+    command = [str(Path(sys.executable).with_name("trident-serve")), f"--cache-dir={server.cache_dir}", *words]
     done = subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)
     return done.returncode, done.stdout + done.stderr
 
 
-IN_PROCESS = pytest.mark.parametrize("stand", [[]], indirect=True, ids=["in process"])
+IN_PROCESS = pytest.mark.parametrize("server", [[]], indirect=True, ids=["in process"])
 
 
 @pytest.fixture(scope="module", params=[[], ["--isolated"]], ids=["in process", "isolated"])
-def stand(request, tmp_path_factory, share_backends):
+def server(request, tmp_path_factory, share_backends):
     folder = tmp_path_factory.mktemp("exchange")
     write_revision(folder / "models", 1)
-    with Stand(folder / "models", share_backends(folder / "run"), ["--models=cola", *request.param]) as stand:
-        stand.repository = folder / "models"
-        yield stand
+    with OwnServer(folder / "models", share_backends(folder / "run"), ["--models=cola", *request.param]) as server:
+        server.repository = folder / "models"
+        yield server
 
 
-def test_promoted_and_rolled_back_under_load_nothing_is_lost_and_no_answer_is_mixed(stand):
-    with Asking(stand) as asking:
+def test_promoted_and_rolled_back_under_load_nothing_is_lost_and_no_answer_is_mixed(server):
+    with Asking(server) as asking:
         assert set(asking.now()) == {0.11}
-        write_revision(stand.repository, 2)
+        write_revision(server.repository, 2)
         # What is exported is not served before it is asked for.
         assert set(asking.now()) == {0.11}
-        status, said = serve_command(stand, "promote", "cola")
+        status, said = serve_command(server, "promote", "cola")
         assert status == 0, said
         assert "it answers as its export did" in said
         assert set(asking.now()) == {0.22}
-        status, said = serve_command(stand, "rollback", "cola")
+        status, said = serve_command(server, "rollback", "cola")
         assert status == 0, said
         assert set(asking.now()) == {0.11}
         # Also the next start serves it.
-        assert "0.1\n" in (stand.repository / "cola_tokenizer" / "1" / "model.py").read_text()
-        status, said = serve_command(stand, "rollback", "cola")
+        assert "0.1\n" in (server.repository / "cola_tokenizer" / "1" / "model.py").read_text()
+        status, said = serve_command(server, "rollback", "cola")
         assert status == 0, said
         assert set(asking.now()) == {0.22}
     assert set(asking.seen) == {0.11, 0.22}, asking.seen
     # Nothing of what was exchanged is taken for a death.
-    assert "Starting it again" not in "".join(stand.said)
+    assert "Starting it again" not in "".join(server.said)
 
 
-def test_what_does_not_load_or_answers_otherwise_is_not_served(stand):
-    with Asking(stand) as asking:
+def test_what_does_not_load_or_answers_otherwise_is_not_served(server):
+    with Asking(server) as asking:
         (before,) = set(asking.now())
         for wrong, reason in (
             ({"code": "raise ValueError('no such file')\n"}, "did not load cola_"),
             ({"noted": 0.9}, "does not answer as its export did"),
         ):
-            write_revision(stand.repository, 3, **wrong)
-            status, said = serve_command(stand, "promote", "cola")
+            write_revision(server.repository, 3, **wrong)
+            status, said = serve_command(server, "promote", "cola")
             assert (status, reason in said) == (1, True), said
             assert set(asking.now()) == {before}
-        file = stand.repository / "cola_classifier" / "config.pbtxt"
-        write_revision(stand.repository, 3)
+        file = server.repository / "cola_classifier" / "config.pbtxt"
+        write_revision(server.repository, 3)
         file.write_text(file.read_text().replace("64", "32"))
-        assert "The configuration of cola_classifier is another one" in serve_command(stand, "promote", "cola")[1]
+        assert "The configuration of cola_classifier is another one" in serve_command(server, "promote", "cola")[1]
         # What is right after all that is served.
-        write_revision(stand.repository, 3)
-        assert serve_command(stand, "promote", "cola")[0] == 0
+        write_revision(server.repository, 3)
+        assert serve_command(server, "promote", "cola")[0] == 0
         assert set(asking.now()) == {0.33}
-        assert "served as it is there already" in serve_command(stand, "promote", "cola")[1]
+        assert "served as it is there already" in serve_command(server, "promote", "cola")[1]
     assert set(asking.seen) == {before, 0.33}, asking.seen
 
 
 @IN_PROCESS
-def test_a_triton_that_is_started_again_serves_what_was_promoted(stand):
-    write_revision(stand.repository, 4)
-    assert serve_command(stand, "promote", "cola")[0] == 0
-    write_revision(stand.repository, 5)
-    stand.triton.kill()
+def test_a_triton_that_is_started_again_serves_what_was_promoted(server):
+    write_revision(server.repository, 4)
+    assert serve_command(server, "promote", "cola")[0] == 0
+    write_revision(server.repository, 5)
+    server.triton.kill()
     deadline = time.monotonic() + 120
-    while not any("Triton is ready again" in line for line in stand.said) and time.monotonic() < deadline:
+    while not any("Triton is ready again" in line for line in server.said) and time.monotonic() < deadline:
         time.sleep(0.1)
-    with Asking(stand) as asking:
+    with Asking(server) as asking:
         assert set(asking.now()) == {0.44}
-    status, said = serve_command(stand, "rollback", "cola")
+    status, said = serve_command(server, "rollback", "cola")
     assert status == 0, said
     assert "holds another cola by now" in said
-    assert "0.5\n" in (stand.repository / "cola_tokenizer" / "1" / "model.py").read_text()
+    assert "0.5\n" in (server.repository / "cola_tokenizer" / "1" / "model.py").read_text()
 
 
 @IN_PROCESS
-def test_what_is_no_set_or_was_not_exchanged_is_told(stand):
-    assert "no models called 'nothing'" in serve_command(stand, "promote", "nothing")[1]
-    assert "nothing was not exchanged" in serve_command(stand, "rollback", "nothing")[1]
+def test_what_is_no_set_or_was_not_exchanged_is_told(server):
+    assert "no models called 'nothing'" in serve_command(server, "promote", "nothing")[1]
+    assert "nothing was not exchanged" in serve_command(server, "rollback", "nothing")[1]

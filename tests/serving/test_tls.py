@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
-from chaos.stand import Stand
+from chaos.server import OwnServer
 from toy_acceptability import write_toy_acceptability
 from trident_client import (
     AsyncTridentClient,
@@ -45,19 +45,19 @@ def certificates(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def stand(tmp_path_factory, share_backends, certificates):
+def server(tmp_path_factory, share_backends, certificates):
     folder = tmp_path_factory.mktemp("tls")
     certificate, key = certificates["server"]
     options = [f"--tls-certificate={certificate}", f"--tls-key={key}", "--triton-host=0.0.0.0", "--models=cola"]
     options += [f"--triton-client-authorities={certificates['client'][0]}"]
     repository = write_toy_acceptability(folder / "models", divisor=100)
-    with Stand(repository, share_backends(folder / "run"), options) as stand:
-        yield stand
+    with OwnServer(repository, share_backends(folder / "run"), options) as server:
+        yield server
 
 
-def test_the_facade_takes_tls_alone(stand, certificates):
-    url = stand.url.replace("http://", "https://")
-    assert any(url in line for line in stand.said)
+def test_the_facade_takes_tls_alone(server, certificates):
+    url = server.url.replace("http://", "https://")
+    assert any(url in line for line in server.said)
     (authorities, _), (stranger, _) = certificates["server"], certificates["stranger"]
     answer = httpx.post(
         f"{url}/generate",
@@ -69,11 +69,11 @@ def test_the_facade_takes_tls_alone(stand, certificates):
     with pytest.raises(httpx.ConnectError, match="CERTIFICATE_VERIFY_FAILED"):
         httpx.get(url, verify=ssl.create_default_context(cafile=stranger), trust_env=False)
     with pytest.raises(httpx.HTTPError):
-        httpx.get(stand.url, trust_env=False)
+        httpx.get(server.url, trust_env=False)
 
 
-async def test_tritons_grpc_takes_clients_with_a_certificate_alone(stand, certificates):
-    url, (authorities, _) = f"127.0.0.1:{stand.ports['grpc-port']}", certificates["server"]
+async def test_tritons_grpc_takes_clients_with_a_certificate_alone(server, certificates):
+    url, (authorities, _) = f"127.0.0.1:{server.ports['grpc-port']}", certificates["server"]
     known = Tls(authorities, *certificates["client"])
     with TridentClient(url, protocol="grpc", tls=known, **ONCE) as client:
         assert client.acceptability(["x" * 50]) == pytest.approx([0.5])
@@ -85,9 +85,9 @@ async def test_tritons_grpc_takes_clients_with_a_certificate_alone(stand, certif
             client.acceptability(["x"])
 
 
-def test_the_clients_http_verifies_too(stand, certificates):
+def test_the_clients_http_verifies_too(server, certificates):
     """Triton's own has no TLS; a proxy in front has, and here the facade, which says that it is another server."""
-    url = f"127.0.0.1:{stand.ports['port']}"
+    url = f"127.0.0.1:{server.ports['port']}"
     with TridentClient(url, tls=Tls(certificates["server"][0]), **ONCE) as client, pytest.raises(UsageError) as said:
         client.ready()
     assert "port of Trident's facade" in str(said.value)
@@ -98,21 +98,21 @@ def test_the_clients_http_verifies_too(stand, certificates):
         client.acceptability(["x"])
 
 
-def test_what_tritons_http_cannot_encrypt_is_this_machines_alone(stand):
+def test_what_tritons_http_cannot_encrypt_is_this_machines_alone(server):
     listening = {
         each.laddr.port: each.laddr.ip
-        for each in psutil.Process(stand.triton.pid).net_connections("tcp")
+        for each in psutil.Process(server.triton.pid).net_connections("tcp")
         if each.status == psutil.CONN_LISTEN
     }
-    assert listening[stand.ports["http-port"]] == "127.0.0.1"
+    assert listening[server.ports["http-port"]] == "127.0.0.1"
     # gRPC writes it as an address of IPv6.
-    assert listening[stand.ports["grpc-port"]].endswith(("0.0.0.0", "::"))
+    assert listening[server.ports["grpc-port"]].endswith(("0.0.0.0", "::"))
 
 
-def test_the_command_line_takes_the_same_files(stand, certificates):
+def test_the_command_line_takes_the_same_files(server, certificates):
     certificate, key = certificates["client"]
     files = ["--tls-authorities", certificates["server"][0], "--tls-certificate", certificate, "--tls-key", key]
-    command = ["cola", "x" * 50, "--protocol", "grpc", "--url", stand.grpc_url, "--attempts", 1]
+    command = ["cola", "x" * 50, "--protocol", "grpc", "--url", server.grpc_url, "--attempts", 1]
     done = CliRunner().invoke(app, [*map(str, [*files, *command])])
     assert done.exit_code == 0, done.output
     assert "0.5" in done.output

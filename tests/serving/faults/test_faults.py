@@ -12,7 +12,7 @@ import pytest
 from chaos import faults, flood, soak
 from chaos.asking import GRPC, Question, asked_before, same
 from chaos.faults import FAULTS, GENTLE, STEADY, suffer, table
-from chaos.stand import Stand
+from chaos.server import OwnServer
 from chaos.starts import DAMAGES
 from chaos.traffic import Outcome, Traffic
 from served_models import READY_SECONDS
@@ -35,28 +35,28 @@ SHORT = ("Triton killed", "a Python model's process killed", "the facade killed"
 
 
 @pytest.fixture(scope="module")
-def stand(tmp_path_factory, share_backends):
+def server(tmp_path_factory, share_backends):
     folder = tmp_path_factory.mktemp("faults")
     # As few files as many systems let a process open.
     few = ["sh", "-c", 'ulimit -Sn 512 && exec "$@"', "sh"]
     repository = write_toy_acceptability(folder / "models", seconds=0.02, divisor=100, scheduling=SCHEDULING)
     # What is counted here is what is asked here.
     options = ["--models=cola", "--hang-timeout=0"]
-    with Stand(repository, share_backends(folder / "run"), options, wrapper=few) as stand:
-        yield stand
+    with OwnServer(repository, share_backends(folder / "run"), options, wrapper=few) as server:
+        yield server
 
 
 @pytest.fixture(scope="module")
-def questions(stand):
+def questions(server):
     texts = ["x" * length for length in range(1, 98, 7)]
     bad = Question("/generate", {"passage": ""}, status=422)
-    return asked_before(stand.url, [Question("/generate", {"passage": text}) for text in texts] + [bad])
+    return asked_before(server.url, [Question("/generate", {"passage": text}) for text in texts] + [bad])
 
 
 @pytest.mark.parametrize("name", SHORT)
-def test_every_answer_is_right_none_is_lost_and_it_serves_again_by_itself(stand, questions, name):
+def test_every_answer_is_right_none_is_lost_and_it_serves_again_by_itself(server, questions, name):
     assert name in FAULTS
-    row = suffer(stand, name, questions, clients=8)
+    row = suffer(server, name, questions, clients=8)
     assert row.in_flight > 0
     assert (row.lost, row.wrong) == (0, 0), row.complaints
     assert row.right >= STEADY
@@ -68,26 +68,26 @@ def test_every_answer_is_right_none_is_lost_and_it_serves_again_by_itself(stand,
 
 
 @pytest.mark.parametrize("name", ["1,000 idle connections", "200 clients that send a byte in 100 ms"])
-def test_who_only_holds_a_connection_takes_nothing_from_others(stand, questions, name, monkeypatch):
+def test_who_only_holds_a_connection_takes_nothing_from_others(server, questions, name, monkeypatch):
     assert name in GENTLE
     monkeypatch.setattr(faults, "HALT_SECONDS", 1.0)
     monkeypatch.setattr(faults, "SLOW_SECONDS", 1.0)
-    row = suffer(stand, name, questions, clients=4)
+    row = suffer(server, name, questions, clients=4)
     assert (row.refused, row.broken, row.lost, row.wrong) == (0, 0, 0, 0), row.complaints
     assert row.right >= STEADY
 
 
-def test_who_leaves_lists_half_sent_keeps_others_out_for_a_moment_at_most(stand, questions, monkeypatch):
+def test_who_leaves_lists_half_sent_keeps_others_out_for_a_moment_at_most(server, questions, monkeypatch):
     monkeypatch.setattr(faults, "SLOW_SECONDS", 12.0)
-    row = suffer(stand, "20 lists of 16 MB without their last byte", questions, clients=4)
+    row = suffer(server, "20 lists of 16 MB without their last byte", questions, clients=4)
     assert (row.broken, row.lost, row.wrong) == (0, 0, 0), row.complaints
     # They were there for longer than that.
     assert row.seconds < 9.0
     assert row.right > STEADY
 
 
-def test_what_ended_was_told_by_its_name(stand):
-    said = "".join(stand.said)
+def test_what_ended_was_told_by_its_name(server):
+    said = "".join(server.said)
     assert "Triton was killed by SIGKILL." in said
     assert "The process of the Python model 'cola' ended" in said
     assert "The facade was killed by SIGKILL." in said
@@ -98,31 +98,31 @@ def test_a_model_that_hangs_is_told_by_its_name_and_all_is_started_again(tmp_pat
     monkeypatch.setenv("TRIDENT_READ_TIMEOUT", "5")
     repository = write_toy_acceptability(tmp_path / "models", divisor=100)
     options = ["--models=cola", "--hang-timeout=8"]
-    with Stand(repository, share_backends(tmp_path / "run"), options) as stand:
+    with OwnServer(repository, share_backends(tmp_path / "run"), options) as server:
 
         def ask(text):
-            return httpx.post(f"{stand.url}/generate", json={"passage": text}, timeout=60, trust_env=False).status_code
+            return httpx.post(f"{server.url}/generate", json={"passage": text}, timeout=60, trust_env=False).status_code
 
         # Not for having nothing to do, nor for something that takes long.
         quiet_until = time.monotonic() + 10
         while time.monotonic() < quiet_until:
             assert ask("slow") == 200
         assert ask("x") == 200
-        said = len(stand.said)
+        said = len(server.said)
         assert ask("for ever") == 504
-        ready = httpx.get(f"{stand.url}/health/ready", timeout=10, trust_env=False)
+        ready = httpx.get(f"{server.url}/health/ready", timeout=10, trust_env=False)
         assert ready.status_code == 503
         assert "The set 'cola' answers nothing" in ready.json()["detail"]
-        assert wait_for(lambda: "is ready again." in "".join(stand.said[said:]), 120)
-        assert "The model 'cola' has finished nothing for 8 s while it was asked.\n" in stand.said[said:]
+        assert wait_for(lambda: "is ready again." in "".join(server.said[said:]), 120)
+        assert "The model 'cola' has finished nothing for 8 s while it was asked.\n" in server.said[said:]
         assert wait_for(lambda: ask("x") == 200, 30)
-        said = len(stand.said)
-        halted = stand.triton
+        said = len(server.said)
+        halted = server.triton
         halted.suspend()
-        assert wait_for(lambda: "is ready again." in "".join(stand.said[said:]), 120)
+        assert wait_for(lambda: "is ready again." in "".join(server.said[said:]), 120)
         # Whichever is noticed first, with so little patience.
         reasons = (f"Triton is halted (process {halted.pid}).", "Triton has said nothing for ")
-        assert "".join(stand.said[said:]).startswith(reasons)
+        assert "".join(server.said[said:]).startswith(reasons)
         assert wait_for(lambda: ask("x") == 200, 30)
 
 
@@ -133,10 +133,10 @@ def wait_for(condition, seconds):
     return found
 
 
-def test_lists_that_are_too_many_are_refused_with_a_time_and_leave_nothing_in_triton(stand, tmp_path):
+def test_lists_that_are_too_many_are_refused_with_a_time_and_leave_nothing_in_triton(server, tmp_path):
     texts = ["x" * (1 + index % 97) for index in range(1024)]
     triton = {
-        f"triton_{name}url": f"127.0.0.1:{stand.ports[f'{port}-port']}"
+        f"triton_{name}url": f"127.0.0.1:{server.ports[f'{port}-port']}"
         for name, port in (("", "http"), ("grpc_", "grpc"))
     }
     settings = {"deadline": FLOOD_SECONDS, "models": "cola"}
@@ -151,7 +151,7 @@ def test_lists_that_are_too_many_are_refused_with_a_time_and_leave_nothing_in_tr
         # 16 batches of 20 ms each: so many at once would take some twenty seconds.
         answers = list(clients.map(lambda _: http.post("/acceptability", json={"sentences": texts}), range(64)))
         deadline = time.monotonic() + 30
-        while (left := soak_of_nobody(stand)["pending in Triton"]) != [0.0] and time.monotonic() < deadline:
+        while (left := soak_of_nobody(server)["pending in Triton"]) != [0.0] and time.monotonic() < deadline:
             time.sleep(0.05)
         assert left == [0.0]
     by_status = {status: [each for each in answers if each.status_code == status] for status in (200, 429, 504)}
@@ -166,20 +166,20 @@ def test_lists_that_are_too_many_are_refused_with_a_time_and_leave_nothing_in_tr
     assert len(by_status[504]) < len(by_status[429])
 
 
-def soak_of_nobody(stand):
+def soak_of_nobody(server):
     samples = {name: [] for name in soak.NAMES}
-    soak.sample(stand, samples)
+    soak.sample(server, samples)
     return samples
 
 
-def test_a_soak_looks_at_every_answer_and_at_what_grows(stand, questions, tmp_path):
+def test_a_soak_looks_at_every_answer_and_at_what_grows(server, questions, tmp_path):
     over_grpc = [
         Question(GRPC, ("acceptability", ["x" * 10, "x" * 20])),
         Question(GRPC, Request("cola", {"TEXT": np.ones((1, 1), np.float32)}, ("PROBABILITY",)), status=422),
     ]
-    known = asked_before(stand.url, over_grpc, stand.grpc_url)
+    known = asked_before(server.url, over_grpc, server.grpc_url)
     assert known[0].answer == [pytest.approx(0.1), pytest.approx(0.2)]
-    found = soak.run(stand, [*questions, *known], clients=4, seconds=3.0, every=0.5)
+    found = soak.run(server, [*questions, *known], clients=4, seconds=3.0, every=0.5)
     assert found.counts["answered right"] > 0
     assert found.failures() == [], found.complaints
     assert len(found.seconds) == len(found.samples["threads"]) >= 2
@@ -193,10 +193,10 @@ def test_a_soak_looks_at_every_answer_and_at_what_grows(stand, questions, tmp_pa
     assert failures[-1] == "Triton's queue was not empty at the end"
 
 
-def test_a_flood_is_told_with_what_became_of_it_and_when_speed_was_full_again(stand, tmp_path, monkeypatch):
+def test_a_flood_is_told_with_what_became_of_it_and_when_speed_was_full_again(server, tmp_path, monkeypatch):
     singles = [("/generate", {"passage": "x"})]
     monkeypatch.setattr(flood, "kinds", lambda texts: {"singles": singles, "lists": singles})
-    found = asyncio.run(flood.measure(stand.url, 0.5, 1, loads=(0.5, 4.0), wanted=["singles"]))
+    found = asyncio.run(flood.measure(server.url, 0.5, 1, loads=(0.5, 4.0), wanted=["singles"]))
     half, four_times = found["singles"]
     assert set(found) == {"singles"}
     assert four_times["offered"] == pytest.approx(8 * half["offered"])
@@ -225,9 +225,9 @@ def test_every_damaged_file_is_named_at_the_start(serve_models, tmp_path, monkey
     assert [name for name, (place, _) in damages.items() if Path(place).parts[0] not in named] == []
 
 
-def test_a_facade_whose_log_finds_the_disk_full_answers(stand):
-    triton = {"triton_url": f"127.0.0.1:{stand.ports['http-port']}"}
-    triton["triton_grpc_url"] = f"127.0.0.1:{stand.ports['grpc-port']}"
+def test_a_facade_whose_log_finds_the_disk_full_answers(server):
+    triton = {"triton_url": f"127.0.0.1:{server.ports['http-port']}"}
+    triton["triton_grpc_url"] = f"127.0.0.1:{server.ports['grpc-port']}"
     options = {"ready_timeout": READY_SECONDS, "stop_grace": 0.0, "settings": {"models": "cola"}}
     with FacadeProcess(**triton, log_file=Path("/dev/full"), **options) as facade:
         for _ in range(3):
@@ -237,8 +237,8 @@ def test_a_facade_whose_log_finds_the_disk_full_answers(stand):
 
 
 @pytest.mark.parametrize("protocol", ["http", "grpc"])
-def test_what_was_given_up_leaves_a_queue_that_heeds_timeouts_and_is_not_computed(stand, protocol):
-    url = f"127.0.0.1:{stand.ports[f'{protocol}-port']}"
+def test_what_was_given_up_leaves_a_queue_that_heeds_timeouts_and_is_not_computed(server, protocol):
+    url = f"127.0.0.1:{server.ports[f'{protocol}-port']}"
     hasty = {"timeout": Timeout(connect=5, read=1, deadline=1), "retry": Retry(attempts=1)}
     with (
         TridentClient(url, protocol=protocol) as patient,
@@ -262,10 +262,10 @@ def test_what_was_given_up_leaves_a_queue_that_heeds_timeouts_and_is_not_compute
 
 
 @pytest.mark.parametrize("protocol", ["http", "grpc"])
-def test_a_proxy_in_the_environment_is_not_asked_for_triton(stand, monkeypatch, protocol):
+def test_a_proxy_in_the_environment_is_not_asked_for_triton(server, monkeypatch, protocol):
     for name in ("http_proxy", "https_proxy", "grpc_proxy", "all_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
-    with TridentClient(f"127.0.0.1:{stand.ports[f'{protocol}-port']}", protocol=protocol) as client:
+    with TridentClient(f"127.0.0.1:{server.ports[f'{protocol}-port']}", protocol=protocol) as client:
         assert client.acceptability(["x" * 5]) == pytest.approx([0.05])
 
 
@@ -277,8 +277,8 @@ def test_a_proxy_in_the_environment_is_not_asked_for_triton(stand, monkeypatch, 
         Question(GRPC, ("acceptability", ["x"]), answer=[0.5]),
     ],
 )
-def test_another_answer_is_called_wrong(stand, question):
-    with Traffic(stand.url, [question], clients=1, grpc_url=stand.grpc_url) as traffic:
+def test_another_answer_is_called_wrong(server, question):
+    with Traffic(server.url, [question], clients=1, grpc_url=server.grpc_url) as traffic:
         while not traffic.counts():
             time.sleep(0.01)
     assert set(traffic.counts()) == {Outcome.WRONG}

@@ -20,7 +20,7 @@ from chaos import soak as soaking
 from chaos import starts
 from chaos.asking import asked_before
 from chaos.questions import EVERYTHING, MIXED
-from chaos.stand import Stand, peak_mebibytes
+from chaos.server import OwnServer, peak_mebibytes
 
 app = typer.Typer(add_completion=False, help=__doc__)
 console = Console(highlight=False, soft_wrap=True)
@@ -43,8 +43,8 @@ def faults(
     """
     rows = []
 
-    def suffer(stand: Stand, name: str, form: str = "") -> None:
-        row = fault_table.suffer(stand, name, asked_before(stand.url, MIXED), clients)
+    def suffer(server: OwnServer, name: str, form: str = "") -> None:
+        row = fault_table.suffer(server, name, asked_before(server.url, MIXED), clients)
         rows.append(replace(row, fault=name + form))
         console.print(f"{rows[-1].fault}: {row.seconds:.1f} s {list(row.complaints)[:3]}", markup=False)
 
@@ -52,9 +52,9 @@ def faults(
         return not only or any(each in name for each in only)
 
     if gentle := list(filter(wanted, fault_table.GENTLE)):
-        with tempfile.TemporaryDirectory() as folder, Stand(repository, Path(folder)) as stand:
+        with tempfile.TemporaryDirectory() as folder, OwnServer(repository, Path(folder)) as server:
             for name in gentle:
-                suffer(stand, name)
+                suffer(server, name)
     deadly: list[tuple[str, str, list[str]]] = [
         (name, "", []) for name in fault_table.FAULTS if name not in fault_table.GENTLE
     ]
@@ -68,8 +68,8 @@ def faults(
                     continue
                 # Else Triton writes nothing once it is ready.
                 wrapper, options = starts.in_little_room(folder, ROOM), ["--log-verbose=1"]
-            with Stand(repository, Path(folder), options, wrapper=wrapper) as stand:
-                suffer(stand, name, form)
+            with OwnServer(repository, Path(folder), options, wrapper=wrapper) as server:
+                suffer(server, name, form)
     refusals = [starts.refuse(repository, name) for name in filter(wanted, starts.possible())]
     text = f"{fault_table.table(rows)}\n{starts.table(refusals)}"
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -93,9 +93,9 @@ def flood(
     if url is not None:
         points = uvloop.run(flooding.measure(url, seconds, texts, load, kind))
     else:
-        with tempfile.TemporaryDirectory() as folder, Stand(repository, Path(folder)) as stand:
-            points = uvloop.run(flooding.measure(stand.url, seconds, texts, load, kind))
-            peaks = {name: peak_mebibytes(process) for name, process in stand.servers().items()}
+        with tempfile.TemporaryDirectory() as folder, OwnServer(repository, Path(folder)) as server:
+            points = uvloop.run(flooding.measure(server.url, seconds, texts, load, kind))
+            peaks = {name: peak_mebibytes(process) for name, process in server.processes().items()}
         console.print("Most memory: " + ", ".join(f"{name} {peak:.0f} MiB" for name, peak in peaks.items()))
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps(points, indent=1), "utf-8")
@@ -123,8 +123,8 @@ def soak(
 
     Exits with status 1 when an answer was wrong, a request was lost, or something grew.
     """
-    with tempfile.TemporaryDirectory() as folder, Stand(repository, Path(folder)) as stand:
-        found = soaking.run(stand, asked_before(stand.url, EVERYTHING, stand.grpc_url), clients, 60 * minutes)
+    with tempfile.TemporaryDirectory() as folder, OwnServer(repository, Path(folder)) as server:
+        found = soaking.run(server, asked_before(server.url, EVERYTHING, server.grpc_url), clients, 60 * minutes)
     out.parent.mkdir(parents=True, exist_ok=True)
     soaking.plot(found, out)
     console.print(f"{found.counts} {list(found.complaints)[:3]}", markup=False)

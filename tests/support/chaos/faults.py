@@ -18,7 +18,7 @@ import psutil
 
 from chaos.asking import INTERNALS, Question
 from chaos.questions import LIST
-from chaos.stand import Stand
+from chaos.server import OwnServer
 from chaos.traffic import Outcome, Traffic
 
 #: Right answers that must come before and after.
@@ -74,16 +74,16 @@ def table(rows: Sequence[Row]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def kill(find: Callable[[Stand], psutil.Process]) -> Callable[[Stand], None]:
+def kill(find: Callable[[OwnServer], psutil.Process]) -> Callable[[OwnServer], None]:
     """Make a fault of a process's sudden end."""
-    return lambda stand: find(stand).kill()
+    return lambda server: find(server).kill()
 
 
-def halt(find: Callable[[Stand], psutil.Process]) -> Callable[[Stand], None]:
+def halt(find: Callable[[OwnServer], psutil.Process]) -> Callable[[OwnServer], None]:
     """Make a fault of a process that is halted for a moment and goes on."""
 
-    def act(stand: Stand) -> None:
-        process = find(stand)
+    def act(server: OwnServer) -> None:
+        process = find(server)
         process.send_signal(signal.SIGSTOP)
         time.sleep(HALT_SECONDS)
         with contextlib.suppress(psutil.NoSuchProcess):
@@ -92,43 +92,43 @@ def halt(find: Callable[[Stand], psutil.Process]) -> Callable[[Stand], None]:
     return act
 
 
-def nested_deeply(stand: Stand) -> None:
+def nested_deeply(server: OwnServer) -> None:
     """Send Triton JSON that is nested too deeply."""
-    connection = http.client.HTTPConnection("127.0.0.1", stand.ports["http-port"], timeout=30)
+    connection = http.client.HTTPConnection("127.0.0.1", server.ports["http-port"], timeout=30)
     with contextlib.suppress(OSError, http.client.HTTPException), contextlib.closing(connection):
         connection.request("POST", "/v2/models/cola/infer", body=b"[" * DEEP_BYTES)
         connection.getresponse().read()
 
 
-def many_chunks(stand: Stand) -> None:
+def many_chunks(server: OwnServer) -> None:
     """Send Triton a body in chunks of one byte."""
     head = b"POST /v2/models/cola/infer HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n"
     with (
         contextlib.suppress(OSError),
-        socket.create_connection(("127.0.0.1", stand.ports["http-port"]), timeout=60) as connection,
+        socket.create_connection(("127.0.0.1", server.ports["http-port"]), timeout=60) as connection,
     ):
         connection.sendall(head + b"1\r\n \r\n" * CHUNKS + b"0\r\n\r\n")
         connection.recv(1000)
 
 
-def hang(stand: Stand) -> None:
+def hang(server: OwnServer) -> None:
     """Halt a Python model's process and never let it go on."""
-    stand.stub.send_signal(signal.SIGSTOP)
+    server.stub.send_signal(signal.SIGSTOP)
 
 
-def starve(stand: Stand) -> None:
+def starve(server: OwnServer) -> None:
     """Give Triton hardly more address space than it has, and a list that needs more.
 
     Raises:
         RuntimeError: what it is told names internals.
     """
-    triton = stand.triton
+    triton = server.triton
     before = triton.rlimit(psutil.RLIMIT_AS)
     triton.rlimit(psutil.RLIMIT_AS, (triton.memory_info().vms + MORE_BYTES, before[1]))
     answers = []
     for _ in range(3):
         with contextlib.suppress(httpx.HTTPError):
-            answers.append(httpx.post(f"{stand.url}/v1/embeddings", json=LONG_LIST, timeout=30, trust_env=False))
+            answers.append(httpx.post(f"{server.url}/v1/embeddings", json=LONG_LIST, timeout=30, trust_env=False))
     with contextlib.suppress(psutil.NoSuchProcess):
         triton.rlimit(psutil.RLIMIT_AS, before)
     for each in answers:
@@ -136,9 +136,9 @@ def starve(stand: Stand) -> None:
             raise RuntimeError(f"an error names internals: {each.status_code} {each.text}")
 
 
-def fill_disk(stand: Stand) -> None:
+def fill_disk(server: OwnServer) -> None:
     """Leave no room where logs go, for a moment; of the file system that only the server sees."""
-    filling = Path(f"/proc/{stand.triton.pid}/root{stand.cache_dir}", "filling")
+    filling = Path(f"/proc/{server.triton.pid}/root{server.cache_dir}", "filling")
     with contextlib.suppress(OSError), filling.open("wb", buffering=0) as file:
         while True:
             file.write(bytes(4096))
@@ -148,7 +148,7 @@ def fill_disk(stand: Stand) -> None:
 
 def connections(
     count: int, sent: bytes, again: bytes = b"", *, slow: bool = False, whole: bool = False
-) -> Callable[[Stand], None]:
+) -> Callable[[OwnServer], None]:
     """Make a fault of many connections to the facade that send something, perhaps a little more, and never read.
 
     Args:
@@ -159,12 +159,12 @@ def connections(
         whole: whether all is sent that is to be, also where that takes a while.
     """
 
-    def act(stand: Stand) -> None:
+    def act(server: OwnServer) -> None:
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 4 * count)), hard))
         with contextlib.ExitStack() as opened:
             sockets = [
-                opened.enter_context(socket.create_connection(("127.0.0.1", stand.ports["port"]), timeout=30))
+                opened.enter_context(socket.create_connection(("127.0.0.1", server.ports["port"]), timeout=30))
                 for _ in range(count)
             ]
             for each in sockets:
@@ -191,10 +191,10 @@ def _request(body: bytes, length: int | None = None) -> bytes:
 
 FULL_DISK = "the disk of the logs full for 3 s"
 #: After which nothing is started again: they may be done to one server, one after the other.
-GENTLE: dict[str, Callable[[Stand], None]] = {
-    "Triton halted for 3 s": halt(lambda stand: stand.triton),
-    "a Python model's process halted for 3 s": halt(lambda stand: stand.stub),
-    "the facade halted for 3 s": halt(lambda stand: stand.facade),
+GENTLE: dict[str, Callable[[OwnServer], None]] = {
+    "Triton halted for 3 s": halt(lambda server: server.triton),
+    "a Python model's process halted for 3 s": halt(lambda server: server.stub),
+    "the facade halted for 3 s": halt(lambda server: server.facade),
     "1,000 idle connections": connections(1000, b""),
     "200 connections with half a request": connections(
         200, b"POST /v1/embeddings HTTP/1.1\r\nhost: x\r\nconte", slow=True
@@ -205,11 +205,11 @@ GENTLE: dict[str, Callable[[Stand], None]] = {
     ),
     "50 clients that ask for lists and never read": connections(50, 4 * _request(json.dumps(LIST).encode())),
 }
-FAULTS: dict[str, Callable[[Stand], None]] = {
+FAULTS: dict[str, Callable[[OwnServer], None]] = {
     **GENTLE,
-    "Triton killed": kill(lambda stand: stand.triton),
-    "a Python model's process killed": kill(lambda stand: stand.stub),
-    "the facade killed": kill(lambda stand: stand.facade),
+    "Triton killed": kill(lambda server: server.triton),
+    "a Python model's process killed": kill(lambda server: server.stub),
+    "the facade killed": kill(lambda server: server.facade),
     "a Python model's process halted for good": hang,
     "Triton at its limit of memory": starve,
     FULL_DISK: fill_disk,
@@ -218,19 +218,19 @@ FAULTS: dict[str, Callable[[Stand], None]] = {
 }
 
 
-def suffer(stand: Stand, name: str, questions: Sequence[Question], clients: int) -> Row:
+def suffer(server: OwnServer, name: str, questions: Sequence[Question], clients: int) -> Row:
     """Do a fault to a server under load, and wait until it answers as before.
 
     Raises:
         RuntimeError: it did not answer before, or never again.
     """
-    with Traffic(stand.url, questions, clients) as traffic:
+    with Traffic(server.url, questions, clients) as traffic:
         if not traffic.wait_for_answers(0.0, STEADY, RECOVERY_SECONDS):
             raise RuntimeError(f"nothing is answered: {traffic.counts()} {traffic.complaints[:3]}")
         before, in_flight, began = traffic.counts(), traffic.in_flight, time.monotonic()
-        FAULTS[name](stand)
+        FAULTS[name](server)
         if not traffic.wait_for_answers(time.monotonic(), STEADY, RECOVERY_SECONDS):
-            raise RuntimeError(f"after '{name}' nothing was answered: {traffic.counts()}\n{''.join(stand.said)}")
+            raise RuntimeError(f"after '{name}' nothing was answered: {traffic.counts()}\n{''.join(server.said)}")
         seconds = traffic.longest_pause(began)
     counts = traffic.counts() - before
     return Row(

@@ -15,7 +15,7 @@ import numpy as np
 import psutil
 
 from chaos.asking import Question
-from chaos.stand import Stand
+from chaos.server import OwnServer
 from chaos.traffic import Outcome, Traffic
 
 PENDING = re.compile(r"^nv_inference_pending_request_count\{.*\} (\S+)$", re.MULTILINE)
@@ -57,33 +57,33 @@ class Soak:
         return found
 
 
-def run(stand: Stand, questions: Sequence[Question], clients: int, seconds: float, every: float = 1.0) -> Soak:
+def run(server: OwnServer, questions: Sequence[Question], clients: int, seconds: float, every: float = 1.0) -> Soak:
     """Ask for so many seconds, and measure all processes of the server every so often."""
     samples: dict[str, list[float]] = {name: [] for name in NAMES}
     times: list[float] = []
     started = time.monotonic()
-    with Traffic(stand.url, questions, clients, stand.grpc_url) as traffic:
+    with Traffic(server.url, questions, clients, server.grpc_url) as traffic:
         while time.monotonic() - started < seconds:
             time.sleep(every)
-            sample(stand, samples)
+            sample(server, samples)
             times.append(time.monotonic() - started)
     # With nobody asking any more.
-    sample(stand, samples)
+    sample(server, samples)
     times.append(time.monotonic() - started)
     counts = {str(each): traffic.counts()[each] for each in Outcome}
     return Soak(times, samples, counts, traffic.complaints)
 
 
-def sample(stand: Stand, samples: dict[str, list[float]]) -> None:
+def sample(server: OwnServer, samples: dict[str, list[float]]) -> None:
     """Measure once, and append each value to its list."""
     memory = descriptors = threads = 0
-    for process in stand.family():
+    for process in server.family():
         with contextlib.suppress(psutil.Error), process.oneshot():
             memory += process.memory_info().rss
             descriptors += process.num_fds()
             threads += process.num_threads()
     shm = os.statvfs("/dev/shm")
-    metrics = httpx.get(stand.metrics_url, trust_env=False, timeout=30).text
+    metrics = httpx.get(server.metrics_url, trust_env=False, timeout=30).text
     pending = sum(float(each) for each in PENDING.findall(metrics))
     used = (shm.f_blocks - shm.f_bfree) * shm.f_frsize
     for name, value in zip(NAMES, (memory / 2**20, descriptors, threads, used / 2**20, pending), strict=True):

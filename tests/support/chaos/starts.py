@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from chaos.stand import Stand
+from chaos.server import OwnServer
 
 
 def cut(file: Path) -> None:
@@ -101,28 +101,30 @@ def refuse(repository: Path, fault: str) -> Refusal:
         # Hard links: the weights are large. Both must lie in one file system.
         copy = shutil.copytree(repository, Path(folder) / "models", copy_function=os.link)
         damage(copy / place)
-        return _started(Stand(copy, run), fault, place.split("/")[0])
+        return _started(OwnServer(copy, run), fault, place.split("/")[0])
 
 
 def _lacking(repository: Path, fault: str, run: Path) -> Refusal:
     if fault == "/dev/shm too small":
         # Models in processes of their own need it.
-        return _started(Stand(repository, run, ["--isolated"], wrapper=in_little_room("/dev/shm")), fault, LACKS[fault])
+        return _started(
+            OwnServer(repository, run, ["--isolated"], wrapper=in_little_room("/dev/shm")), fault, LACKS[fault]
+        )
     if fault == "the disk is full":
         fill = ["sh", "-c", f'dd if=/dev/zero of={run}/filling bs=4k 2>/dev/null; exec "$@"', "sh"]
-        return _started(Stand(repository, run, wrapper=[*in_little_room(str(run)), *fill]), fault, LACKS[fault])
+        return _started(OwnServer(repository, run, wrapper=[*in_little_room(str(run)), *fill]), fault, LACKS[fault])
     with socket.create_server(("127.0.0.1", 0)) as holder:
         taken = f"--port={holder.getsockname()[1]}"
-        return _started(Stand(repository, run, last=[taken]), fault, LACKS[fault])
+        return _started(OwnServer(repository, run, last=[taken]), fault, LACKS[fault])
 
 
-def _started(stand: Stand, fault: str, name: str) -> Refusal:
+def _started(server: OwnServer, fault: str, name: str) -> Refusal:
     started = time.monotonic()
     try:
-        status = stand.wait(300)
+        status = server.wait(300)
     finally:
-        stand.stop()
-    return Refusal(fault, status, name in "".join(stand.said), time.monotonic() - started)
+        server.stop()
+    return Refusal(fault, status, name in "".join(server.said), time.monotonic() - started)
 
 
 def table(refusals: Sequence[Refusal]) -> str:

@@ -22,7 +22,7 @@ STOP_SECONDS = 60.0
 READY = "Ctrl-C stops it."
 
 
-class Stand:
+class OwnServer:
     """The server as users start it, on free ports.
 
     Args:
@@ -102,7 +102,7 @@ class Stand:
         """A process of a Python model."""
         return self._child(STUB)
 
-    def servers(self) -> dict[str, psutil.Process]:
+    def processes(self) -> dict[str, psutil.Process]:
         """Return Triton and the facade by name."""
         return {"Triton": self.triton, "facade": self.facade}
 

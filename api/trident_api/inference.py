@@ -153,7 +153,7 @@ class Inference:
     def refuse_where_full(self, work: float) -> None:
         """Refuse a small request, of which no more is known than about how many tokens it has, if there is no room."""
         try:
-            with self._told_that_triton_is_away():
+            with self._reporting_that_triton_is_away():
                 self._admission.check(work)
         except TridentError as error:
             self._count_error("unread", error)
@@ -413,12 +413,12 @@ class Inference:
     @asynccontextmanager
     async def _enter(self, work: float, kind: Kind) -> AsyncIterator[float]:
         """Hold a turn of the queue."""
-        with self._told_that_triton_is_away():
+        with self._reporting_that_triton_is_away():
             async with self._admission.turn(work, kind) as waited:
                 yield waited
 
     @contextmanager
-    def _told_that_triton_is_away(self) -> Iterator[None]:
+    def _reporting_that_triton_is_away(self) -> Iterator[None]:
         """A queue that is full because Triton is away is no overload."""
         try:
             yield

@@ -20,5 +20,5 @@ def without_internals(message: str) -> str:
     """Return a message without tracebacks, stacks and paths; Triton's own log has them."""
     if "\n" not in message and "/" not in message and "[" not in message:
         return message
-    told = PLACES.sub("", STACK.sub("", FRAMES.sub("", message)))
-    return " ".join(told.split())
+    redacted = PLACES.sub("", STACK.sub("", FRAMES.sub("", message)))
+    return " ".join(redacted.split())

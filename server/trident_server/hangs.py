@@ -134,12 +134,12 @@ class HangDetector:
         for each in self._tell("POST", "/v2/repository/index"):
             if each.get("state") != "READY":
                 continue
-            told = self._tell("GET", f"/v2/models/{each['name']}/config")
-            parameter = told.get("parameters", {}).get("task", {}).get("string_value", "")
+            configuration = self._tell("GET", f"/v2/models/{each['name']}/config")
+            parameter = configuration.get("parameters", {}).get("task", {}).get("string_value", "")
             # A set that is a task's own need not say so, where it is no ensemble.
             task = contract.TASKS.get(parameter or each["name"])
             if task is not None:
-                steps = told.get("ensemble_scheduling", {}).get("step", [])
+                steps = configuration.get("ensemble_scheduling", {}).get("step", [])
                 yield each["name"], _Set(task.main, [step["model_name"] for step in steps] or [each["name"]])
 
     def _counted(self) -> Counter[str]:

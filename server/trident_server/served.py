@@ -35,8 +35,8 @@ ENSEMBLE, LATEST = "ensemble", -1
 #: How the latest version is mostly written.
 LATEST_TEXT = re.compile(r"\bmodel_version\s*:\s*-1\b")
 ALL_VERSIONS = "version_policy { all { } }\n"
-#: What an export notes of itself, and what of it clients are told: how it computes on this machine, and how well.
-REPORT, TOLD = "export.json", ("dtype", "refused", "parity", "speed")
+#: What an export notes of itself, and what of it clients see: how it computes on this machine, and how well.
+REPORT, SUMMARY = "export.json", ("dtype", "refused", "parity", "speed")
 
 
 class Served:
@@ -222,13 +222,13 @@ def _export_parameter(ensemble: Path, configuration: Any) -> str:
     for step in configuration.ensemble_scheduling.step:
         try:
             report = json.loads((ensemble.parent / step.model_name / FIRST / REPORT).read_text())
-            told = {key: report[key] for key in TOLD}
+            summary = {key: report[key] for key in SUMMARY}
         except (OSError, ValueError, KeyError, TypeError):
             # Nothing that an export wrote: a tokenizer, or somebody's own network.
             continue
         # Of exports from before there was text to compare on, there is no such comparison.
-        told["parity_on_text"] = report.get("parity_on_text")
-        return f'parameters {{ key: "export" value {{ string_value: {json.dumps(json.dumps(told))} }} }}\n'
+        summary["parity_on_text"] = report.get("parity_on_text")
+        return f'parameters {{ key: "export" value {{ string_value: {json.dumps(json.dumps(summary))} }} }}\n'
     return ""
 
 

@@ -269,15 +269,15 @@ class _Parts:
     """How much of each file is done, as workers tell it; by file, for one whose worker died is counted anew."""
 
     def __init__(self) -> None:
-        self._told: dict[Place, tuple[int, float]] = {}
+        self._latest: dict[Place, tuple[int, float]] = {}
 
     def set(self, input: Place, part: tuple[int, float]) -> None:
-        self._told[input] = part
+        self._latest[input] = part
 
     def take(self) -> dict[Place, tuple[int, float]]:
         """Return what was told since this was asked."""
-        told, self._told = self._told, {}
-        return told
+        latest, self._latest = self._latest, {}
+        return latest
 
 
 #: What files are answered on.

@@ -91,7 +91,7 @@ class Remote:
 
     def open(self, mode: str = "rb") -> IO[bytes]:
         """Open the file to read it."""
-        with _told(self):
+        with _reporting_failure(self):
             stream: IO[bytes] = self._system.open_input_file(self._key)
             return stream
 
@@ -113,7 +113,7 @@ class Remote:
         """Return the names and sizes of a folder's files; none where there is no such folder."""
         from pyarrow.fs import FileSelector
 
-        with _told(self):
+        with _reporting_failure(self):
             selector = FileSelector(self._key, allow_not_found=True, recursive=recursive)
             found = self._system.get_file_info(selector)
             return {posixpath.relpath(each.path, self._key): each.size or 0 for each in found if each.is_file}
@@ -122,7 +122,7 @@ class Remote:
         """Make it a copy of a file of this machine, which appears when it is whole."""
         from pyarrow.fs import LocalFileSystem, copy_files
 
-        with _told(self, "written"):
+        with _reporting_failure(self, "written"):
             system, key = self._system, self._key
             draft = key
             if system.type_name not in APPEAR_WHOLE:
@@ -146,7 +146,7 @@ class Remote:
         return posixpath.join(_connected(root)[1], path.strip("/"))
 
     def _info(self) -> FileInfo:
-        with _told(self):
+        with _reporting_failure(self):
             return self._system.get_file_info(self._key)
 
 
@@ -214,8 +214,8 @@ def _connected(root: str) -> tuple[FileSystem, str]:
 
 
 @contextmanager
-def _told(place: Remote, what: str = "read") -> Iterator[None]:
-    """Tell in one line what a file system says."""
+def _reporting_failure(place: Remote, what: str = "read") -> Iterator[None]:
+    """Report in one line what a file system says."""
     import pyarrow as pa
 
     try:

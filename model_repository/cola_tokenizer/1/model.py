@@ -37,7 +37,7 @@ class TritonPythonModel:
         # Threads of its own would only get in the encoder's way.
         os.environ["TOKENIZERS_PARALLELISM"] = "false"
         config = json.loads(args["model_config"])
-        self.tokenizer, self.unknown, self.untold = load_tokenizer()
+        self.tokenizer, self.unknown, self.unreadable = load_tokenizer()
         self.max_length = int(config["parameters"]["max_length"]["string_value"])
         self.direction = None
         self.truncate("right")
@@ -50,30 +50,30 @@ class TritonPythonModel:
 
     def execute(self, requests):
         """Answer each request with its own ids; a request with a bad text gets an error and harms no other."""
-        rows, left, spans, told, errors = [], [], [], {}, {}
+        rows, left, spans, further, errors = [], [], [], {}, {}
         for index, request in enumerate(requests):
             spans.append([])
             try:
                 if pb_utils.get_input_tensor_by_name(request, "IDS") is not None:
-                    told[index] = self.decoded(request)
+                    further[index] = self.decoded(request)
                     continue
                 for side in self.sides(request):
                     spans[index].append(slice(len(rows), len(rows) + len(side)))
                     rows += side
                     left += flags(request, "TRUNCATE_LEFT") or [False] * len(side)
-                told[index] = self.told(request)
+                further[index] = self.described(request)
             except BadTextError as error:
                 errors[index] = pb_utils.TritonError(str(error), pb_utils.TritonError.INVALID_ARG)
         encoded = self.encode_all(rows, left)
         for index, sides in enumerate(spans):
-            untold = (
+            unreadable = (
                 f"{('TEXT', 'TEXT_2')[side + place]} {row}"
                 for side, span in enumerate(sides)
-                for row, (*_, tells) in enumerate(encoded[span])
-                for place, known in enumerate(tells)
-                if not known
+                for row, (*_, known) in enumerate(encoded[span])
+                for place, is_known in enumerate(known)
+                if not is_known
             )
-            if index not in errors and (name := next(untold, None)) is not None:
+            if index not in errors and (name := next(unreadable, None)) is not None:
                 errors[index] = pb_utils.TritonError(
                     f"{name} has nothing that the vocabulary can read; text with a known token is accepted",
                     pb_utils.TritonError.INVALID_ARG,
@@ -81,7 +81,7 @@ class TritonPythonModel:
         return [
             pb_utils.InferenceResponse(error=errors[index])
             if index in errors
-            else pb_utils.InferenceResponse(output_tensors([encoded[span] for span in sides]) + told[index])
+            else pb_utils.InferenceResponse(output_tensors([encoded[span] for span in sides]) + further[index])
             for index, sides in enumerate(spans)
         ]
 
@@ -101,11 +101,11 @@ class TritonPythonModel:
                 found.append([(self.prompted(text),) if text else () for text in texts])
         return [[one + other for one, other in zip(*found, strict=True)]] if self.joined and len(found) > 1 else found
 
-    def told(self, request):
+    def described(self, request):
         """Return the tensor of what each token stands for, where a request asks for it.
 
         Raises:
-            BadTextError: the texts are more than is told of at once.
+            BadTextError: the texts are more than is described at once.
         """
         if not any(flags(request, "WITH_TOKENS")):
             return []
@@ -197,7 +197,7 @@ class TritonPythonModel:
     def tells(self, encoding):
         """Say whether a text has a token that was known; the specials that frame it are no text."""
         tokens = zip(encoding.ids, encoding.special_tokens_mask, strict=True)
-        return any(not special and token not in self.untold for token, special in tokens)
+        return any(not special and token not in self.unreadable for token, special in tokens)
 
 
 def flags(request, name):

@@ -42,7 +42,7 @@ class TritonPythonModel:
         given = parameters.get("most_window_tokens", {"string_value": str(MOST_WINDOW_TOKENS)})
         self.most_window_tokens = int(given["string_value"])
         self.tokenizer, *_ = load_tokenizer()
-        self.untruncated, self.unknown, self.untold = load_tokenizer()
+        self.untruncated, self.unknown, self.unreadable = load_tokenizer()
         self.space = self.tokenizer.token_to_id("\u2581")
         self.most_tokens = max_length - self.untruncated.num_special_tokens_to_add(is_pair=True)
         self.max_length = max_length
@@ -100,7 +100,7 @@ class TritonPythonModel:
         """Say whether a text has a token that is known, by its first words where one of those is."""
         beginnings = (text[:BEGINNING], text) if len(text) > BEGINNING else (text,)
         return any(
-            token not in self.untold
+            token not in self.unreadable
             for part in beginnings
             for token in self.untruncated.encode(part, add_special_tokens=False).ids
         )

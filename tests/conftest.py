@@ -67,6 +67,8 @@ LONGEST = (
     "serving/test_wheels.py",
     "unit/training/test_matrix.py",
     "serving/test_several_hosts.py",
+    "serving/faults/test_faults.py",
+    "unit/training/test_finetune_processes.py",
     "unit/training/test_tuning.py",
     "serving/test_server_command.py",
     "unit/training/test_finetune.py",

@@ -150,8 +150,8 @@ def simulate(
 #: through the facade, whose process is one (docs/measured.md).
 TRITON = 2 / 2067
 FACADE = 2 / 1298 - TRITON
-#: Of a request and an embedding through HAProxy, on slower cores (AVX2).
-BALANCER = 0.83e-3
+#: Of a request through HAProxy, on the same processor; ``scripts/measure_balancer.py`` measures it anew.
+BALANCER = 0.33e-3
 #: An embedding in JSON, with its head.
 BYTES = 4_600
 CORES = 16

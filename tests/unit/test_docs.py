@@ -217,25 +217,47 @@ def test_what_is_full_first_is_what_the_simulation_says():
     measured = (ROOT / "docs" / "measured.md").read_text("utf-8")
     speeds = {f"{2 / each:,.0f}" for each in (simulate_hosts.TRITON, simulate_hosts.TRITON + simulate_hosts.FACADE)}
     assert all(each in measured for each in speeds)
+    told = re.search(
+        r"takes ([\d.]+) ms of a core in Triton and ([\d.]+) ms in the facade .*? and ([\d.]+) ms\s", page, re.DOTALL
+    )
+    costs = (simulate_hosts.TRITON, simulate_hosts.FACADE, simulate_hosts.BALANCER)
+    assert told
+    assert [float(each) for each in told.groups()] == pytest.approx([1000 * each for each in costs], abs=0.005)
 
 
 def test_what_a_million_costs_follows_from_what_was_measured():
     page = (ROOT / "docs" / "capacity.md").read_text("utf-8")
     measured = "".join((ROOT / "docs" / f"{name}.md").read_text("utf-8") for name in ("measured", "bulk"))
-    rows = re.findall(r"^\| .* \| ([\d,]+) \| ([\d.]+) \|$", page, re.MULTILINE)
-    speeds = [int(speed.replace(",", "")) for speed, _ in rows]
-    assert len(rows) == 9
-    for speed, hours in zip(speeds, [float(each) for _, each in rows], strict=True):
-        assert hours == pytest.approx(1_000_000 * 2 / speed / 3600, abs=0.005)
-    # A pair is two sentences; all else stands on the pages.
-    assert speeds[2] == round(speeds[0] / 2)
-    told = [speed for speed, _ in rows[:2] + rows[3:]]
+    rows = re.findall(r"^\| (.*) \| .* \| ([\d,.]+) \| ([\d.]+) \|$", page, re.MULTILINE)
+    named = {name: speed for name, speed, _ in rows}
+    assert len(rows) == 14
+    for _, speed, hours in rows:
+        # As many digits as the speed has.
+        digits = len(hours.partition(".")[2])
+        expected = 1_000_000 * 2 / float(speed.replace(",", "")) / 3600
+        assert float(hours) == pytest.approx(expected, abs=0.5 * 10**-digits + 1e-9)
+    sts, _, pairs = (float(speed.replace(",", "")) for _, speed, _ in rows[:3])
+    # A pair is two sentences, and a lone question's speed follows from its time; all else stands on the pages.
+    assert pairs == round(sts / 2)
+    (lone,) = (float(speed) for name, speed, _ in rows if "one at a time" in name)
+    (seconds,) = (float(each) / 1000 for each in re.findall(r"`qa` takes ([\d.]+) ms", measured))
+    assert lone == pytest.approx(1 / seconds, abs=0.05)
+    assert f"takes `qa` {1000 * seconds:.0f} ms" in page
+    told = [speed for name, speed, _ in rows[:2] + rows[3:] if "one at a time" not in name]
     assert not [speed for speed in told if not re.search(rf"(?<![\d,.]){speed}(?!,?\d)", measured)]
+    windows = {
+        name: int(next(speed for row, speed in named.items() if f"`{name}`" in row and "384" in row))
+        for name in ("qa_small", "qa")
+    }
+    assert all(
+        re.search(rf"^\| `{name}` .* {speed} windows \|$", measured, re.MULTILINE) for name, speed in windows.items()
+    )
     table = re.findall(r"^\| .*? \| ([\d,.]+)[^|]* \| ([\d,.]+)", page.partition("## What is full")[0], re.MULTILINE)[
-        -4:
+        -5:
     ]
-    hosts, seconds, minutes, gigabits = ([float(each.replace(",", "")) for each in row] for row in table)
-    assert hosts == [speeds[0] * 8, speeds[0] * 80]
+    hosts, seconds, small, base, gigabits = ([float(each.replace(",", "")) for each in row] for row in table)
+    assert hosts == [sts * 8, sts * 80]
     assert seconds == pytest.approx([1_000_000 / each for each in hosts], rel=0.01)
-    assert minutes == pytest.approx([1_000_000 / speeds[4] / 8 / 60 / count for count in (1, 10)], rel=0.02)
+    for minutes, name in ((small, "qa_small"), (base, "qa")):
+        assert minutes == pytest.approx([1_000_000 / windows[name] / 8 / 60 / count for count in (1, 10)], rel=0.02)
     assert gigabits == pytest.approx([each * 384 * 4 * 8 / 1e9 for each in hosts], rel=0.02)

@@ -10,8 +10,8 @@ import heapq
 import itertools
 import random
 from collections import deque
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -52,6 +52,50 @@ class Outcome(NamedTuple):
     def saturated(self) -> str:
         """The stage that has least to spare."""
         return max(self.busy, key=self.busy.__getitem__)
+
+
+class Measured(NamedTuple):
+    """Hosts that were asked, and what one client had to wait for when nobody else asked.
+
+    Attributes:
+        alone: seconds of one request after another: to ``Triton``, through the ``facade`` to it where there is one, and
+            through the ``balancer`` to that.
+        hosts: how many there were.
+        clients: requests under way.
+        requests: that were answered.
+        found: what they saw.
+    """
+
+    alone: dict[str, list[float]]
+    hosts: int
+    clients: int
+    requests: int
+    found: Outcome
+
+    def told(self) -> Outcome:
+        """Return what the model says of them: what each stage takes is what it adds to the way behind it."""
+        medians = [float(np.median(each)) for each in self.alone.values()]
+        added = [max(longer - shorter, 0.0) for shorter, longer in itertools.pairwise(medians)]
+        behind = dict(zip(list(self.alone)[1:], added, strict=True))
+        front = [Stage("balancer", CORES, [behind.pop("balancer")])]
+        host = [Stage(name, 1, [seconds]) for name, seconds in behind.items()]
+        host.append(Stage("Triton", 1, self.alone["Triton"]))
+        return simulate(front, host, hosts=self.hosts, clients=self.clients, requests=self.requests)
+
+    def as_dict(self) -> dict[str, object]:
+        """Return it as JSON has it, with times to a tenth of a millisecond."""
+        alone = {name: [round(each, 4) for each in seconds] for name, seconds in self.alone.items()}
+        found = {
+            "rate": round(self.found.rate, 2),
+            "median": round(self.found.median, 4),
+            "p99": round(self.found.p99, 4),
+        }
+        return {**self._asdict(), "alone": alone, "found": found}
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> Measured:
+        """Return what :meth:`as_dict` made."""
+        return cls(**{**content, "found": Outcome(**content["found"], busy={})})
 
 
 class _Queue:

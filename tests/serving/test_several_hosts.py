@@ -1,11 +1,13 @@
 """Three hosts, each with Triton and a facade, behind the client's own balancer and behind HAProxy as docker/ has it.
 
-A host is a loopback address; all listen on the same ports, as hosts do.
+A host is a loopback address; all listen on the same ports, as hosts do. With TRIDENT_TEST_RECORD=FILE, what one host
+takes and what three did is written there, for ``tests/unit/test_simulate_hosts.py``.
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import signal
@@ -22,8 +24,9 @@ import numpy as np
 import psutil
 import pytest
 from debian import environment, find
+from measure_balancer import processor_seconds
 from served_models import READY_SECONDS
-from simulate_hosts import Outcome, Stage, simulate
+from simulate_hosts import Measured, Outcome
 from toy_acceptability import write_toy_acceptability
 from trident_client import Balancing, Retry, Timeout, TridentClient
 from trident_server.facade import FacadeProcess
@@ -40,7 +43,7 @@ AUTHORIZATION = {"authorization": f"Bearer {KEY}"}
 PATHS = ("client-http", "client-grpc", "haproxy-http", "haproxy-grpc", "haproxy-facade")
 THREADS = 4
 REQUESTS = 120
-#: Of a request in the model: so few a second keep no core busy, and some are under way whenever a host is lost.
+#: Of a text in the model: so few a second keep no core busy, and some are under way whenever a host is lost.
 SECONDS = 0.06
 SECONDS_TO_ANSWER = 6
 SECONDS_TO_WAIT = 120.0
@@ -48,6 +51,8 @@ SECONDS_TO_WAIT = 120.0
 MEASUREMENTS = 3
 #: Of the simulation: clients, so many that each host has some waiting, and how close it is to be.
 CLIENTS, CLOSE = 12, 0.15
+#: Requests of one client, before and after, by which it is told what each stage takes.
+ALONE = 10
 Ask = Callable[[str], float]
 
 
@@ -147,7 +152,7 @@ def ports() -> Ports:
 @pytest.fixture(scope="module")
 def hosts(serve_models, ports, tmp_path_factory) -> Iterator[list[Host]]:
     folder = tmp_path_factory.mktemp("hosts")
-    repository = write_toy_acceptability(folder / "models", seconds=SECONDS)
+    repository = write_toy_acceptability(folder / "models", seconds=SECONDS, for_each_text=True)
     (folder / "keys").write_text(f"{KEY}\n")
     named = {"http_port": ports.http, "grpc_port": ports.grpc, "metrics_port": ports.metrics}
     made = []
@@ -248,35 +253,50 @@ def test_hosts_that_are_alike_get_as_many_requests_within_10_percent(path, hosts
     assert answered == even
 
 
-def test_a_simulation_of_one_host_tells_what_three_behind_haproxy_do(ports, hosts, haproxy):
+@pytest.mark.parametrize("path", ["haproxy-http", "haproxy-facade"])
+def test_a_simulation_of_one_host_tells_what_three_behind_haproxy_do(path, ports, hosts, haproxy, asking):
     """``-s`` prints both: on a machine that does nothing else they are of one another."""
-    with TridentClient(hosts[0].url) as one, TridentClient(f"{haproxy}:{ports.http}", retry=Retry(attempts=1)) as three:
+    with contextlib.ExitStack() as stack:
+        triton = stack.enter_context(TridentClient(hosts[0].url))
+        facade = stack.enter_context(httpx.Client(base_url=hosts[0].facade, headers=AUTHORIZATION, timeout=60))
+        through = asking(path)
+        ways: dict[str, Callable[[], object]] = {"Triton": lambda: triton.acceptability(["x"])}
+        if "facade" in path:
+            ways["facade"] = lambda: facade.post("/generate", json={"passage": "x"}).raise_for_status()
+        ways["balancer"] = lambda: through("x")
 
-        def timed(client: TridentClient) -> float:
+        def timed(ask: Callable[[], object]) -> float:
             begun = time.perf_counter()
-            client.acceptability(["x"])
+            ask()
             return time.perf_counter() - begun
 
-        def measure() -> tuple[Outcome, Outcome]:
-            # One thread of the model answers, a request after another: what one client waits for is what each takes.
-            seconds = [timed(one) for _ in range(20)]
-            told = simulate([], [Stage("Triton", 1, seconds)], hosts=len(hosts), clients=CLIENTS, requests=REQUESTS)
+        def measure() -> Measured:
+            # One thread of the model answers, a text after another: what one client waits for is what each takes.
+            before = {name: [timed(ask) for _ in range(ALONE)] for name, ask in ways.items()}
             begun = time.perf_counter()
             with ThreadPoolExecutor(CLIENTS) as pool:
-                latencies = list(pool.map(lambda _: timed(three), range(REQUESTS)))
+                latencies = list(pool.map(lambda _: timed(ways["balancer"]), range(REQUESTS)))
             rate = REQUESTS / (time.perf_counter() - begun)
-            return told, Outcome(rate, float(np.median(latencies)), float(np.quantile(latencies, 0.99)), {})
+            # What other work takes of the machine comes and goes.
+            alone = {name: before[name] + [timed(ask) for _ in range(ALONE)] for name, ask in ways.items()}
+            found = Outcome(rate, float(np.median(latencies)), float(np.quantile(latencies, 0.99)), {})
+            return Measured(alone, len(hosts), CLIENTS, REQUESTS, found)
 
-        (balancer,) = (each for each in psutil.Process().children() if each.name() == "haproxy")
-        before, asked = sum(balancer.cpu_times()[:2]), 0
+        (balancer,) = (each.pid for each in psutil.Process().children() if each.name() == "haproxy")
+        before, asked = processor_seconds(balancer), 0
         for _ in range(MEASUREMENTS):
-            told, found = measure()
-            used, asked = sum(balancer.cpu_times()[:2]) - before, asked + REQUESTS
-            print(f"HAProxy: {1000 * used / asked:.2f} ms of a processor a request")
+            measured = measure()
+            told, found = measured.told(), measured.found
+            used, asked = processor_seconds(balancer) - before, asked + 2 * ALONE + REQUESTS
+            print(f"{path}: HAProxy {1000 * used / asked:.2f} ms of a processor a request")
             print(f"told {told.rate:.1f} a second, {told.median:.3f} s; found {found.rate:.1f}, {found.median:.3f} s")
             if found[:2] == pytest.approx(told[:2], rel=CLOSE):
                 break
     assert found[:2] == pytest.approx(told[:2], rel=CLOSE)
+    if record := os.environ.get("TRIDENT_TEST_RECORD"):
+        file = Path(record)
+        recorded = json.loads(file.read_text()) if file.is_file() else {}
+        file.write_text(json.dumps(recorded | {path: measured.as_dict()}, indent=1) + "\n")
 
 
 def test_a_key_is_one_on_every_host_and_without_it_nobody_is_let_in(ports, hosts, haproxy):

@@ -24,7 +24,8 @@ import triton_python_backend_utils as pb_utils
 
 class TritonPythonModel:
     def execute(self, requests):
-        time.sleep(SECONDS)
+        texts = sum(len(pb_utils.get_input_tensor_by_name(each, "TEXT").as_numpy()) for each in requests)
+        time.sleep(SECONDS * (texts if FOR_EACH_TEXT else 1))
         firsts = {pb_utils.get_input_tensor_by_name(each, "TEXT").as_numpy()[0, 0] for each in requests}
         if b"slow" in firsts:
             time.sleep(3)
@@ -43,7 +44,13 @@ class TritonPythonModel:
 
 
 def write_toy_acceptability(
-    repository: Path, name: str = "cola", *, seconds: float = 0.005, divisor: int = 1, scheduling: str = ""
+    repository: Path,
+    name: str = "cola",
+    *,
+    seconds: float = 0.005,
+    for_each_text: bool = False,
+    divisor: int = 1,
+    scheduling: str = "",
 ) -> Path:
     """Write it into a repository; return the repository.
 
@@ -52,11 +59,13 @@ def write_toy_acceptability(
         name: of the model.
         seconds: that it takes for what it is given at a time; three more with a text "slow", and without end with one
             "for ever".
+        for_each_text: whether it takes that for each text, as what computes does.
         divisor: of the lengths, 100 where answers are to look like probabilities.
         scheduling: what its configuration says of that.
     """
     version = repository / name / "1"
     version.mkdir(parents=True)
-    (version / "model.py").write_text(f"SECONDS, DIVISOR = {seconds}, {divisor}\n{MODEL}")
+    settings = f"SECONDS, FOR_EACH_TEXT, DIVISOR = {seconds}, {for_each_text}, {divisor}\n"
+    (version / "model.py").write_text(settings + MODEL)
     (version.parent / "config.pbtxt").write_text(CONFIG + scheduling)
     return repository

@@ -60,7 +60,7 @@ class ColumnTask(ABC):
 
     task: ClassVar[contract.TaskSpec]
     ensemble: ClassVar[contract.Ensemble]
-    #: The answer's columns, in their order, and their types; lists of one size are of that size in what comes.
+    #: The answer's columns, in their order, and their types.
     types: ClassVar[dict[str, pa.DataType]]
 
     def __init__(
@@ -182,7 +182,7 @@ class Similarity(_Encoding):
 
 
 class Embed(_Encoding):
-    """``text`` to ``embedding``, a list of float32 of the model's size.
+    """``text`` to ``embedding``, a list of float32, as many as the model has.
 
     Args:
         url: as all others but ``encoding_format``, see :class:`Similarity`.
@@ -209,13 +209,11 @@ class Embed(_Encoding):
 
     def _arrays(self, values: list[Any], taken: Flags) -> dict[str, pa.Array]:
         rows = [value for value, good in zip(values, taken, strict=True) if good]
-        # A batch without one good row is of the same type as the others.
-        form = self.reading["encoding_format"]
-        dim = len(rows[0]) if rows else self.client.embed([], model=self.model, encoding_format=form).shape[1]
-        matrix = np.zeros((len(values), dim), self.numbers.to_pandas_dtype())
-        if rows:
-            matrix[taken] = rows
-        return {"embedding": pa.FixedSizeListArray.from_arrays(matrix.ravel(), dim, mask=pa.array(~taken))}
+        numbers = np.concatenate(rows) if rows else np.empty(0, self.numbers.to_pandas_dtype())
+        ends = np.cumsum(taken) * (len(rows[0]) if rows else 0)
+        offsets = pa.array(np.concatenate([[0], ends]), pa.int32())
+        # Not lists of a fixed size: a null among them is written to Parquet as what Arrow cannot read (GH-35692).
+        return {"embedding": pa.ListArray.from_arrays(offsets, numbers, mask=pa.array(~taken))}
 
 
 class Answer(ColumnTask):

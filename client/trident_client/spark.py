@@ -56,9 +56,7 @@ def _function(task: ColumnTask) -> Function:
     # Annotated with Arrow's own class, by which Spark knows a function from arrays to an array.
     def answer(*texts: pa.Array) -> pa.Array:
         columns = task.answers(*texts)
-        # Spark has no lists of a fixed size.
-        arrays = [columns[field.name].cast(field.type) for field in schema]
-        return pa.StructArray.from_arrays(arrays, fields=list(schema))
+        return pa.StructArray.from_arrays([columns[field.name] for field in schema], fields=list(schema))
 
     answer.__annotations__ = {"texts": pa.Array, "return": pa.Array}
     # Said to differ each time, or Spark asks again for each field of the answer that a query names.

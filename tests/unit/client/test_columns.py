@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from trident_client import BadInputError, FakeTransport, Retry, TransportError
 from trident_client._columns import PATIENCE
@@ -30,14 +31,9 @@ def reply(request):
     return {request.outputs[0]: values.repeat(DIM, axis=1) if request.outputs[0] == "EMBEDDING" else values}
 
 
-class Fake(FakeTransport):
-    def configuration(self, name):
-        return {"output": [{"name": "EMBEDDING", "dims": [DIM]}]}
-
-
 @pytest.fixture
 def fake():
-    return Fake(reply)
+    return FakeTransport(reply)
 
 
 @pytest.mark.parametrize("kind", [pa.binary(), pa.large_binary()], ids=str)
@@ -90,10 +86,15 @@ def test_a_text_that_is_too_long_loses_the_end_that_is_said(fake, task, names):
     assert fake.requests[-1].inputs["TRUNCATE_LEFT"].tolist() == [[1]]
 
 
-@pytest.mark.parametrize("texts", [["Fine.", None], NULL, []])
-def test_embeddings_are_lists_of_one_size_whatever_a_batch_holds(fake, texts):
-    table = pa.table({"text": pa.array(texts, pa.string())})
-    assert Embed(transport=fake)(table).schema.field("embedding").type == pa.list_(pa.float32(), DIM)
+@pytest.mark.parametrize("texts", [["Fine.", None, "Good."], NULL, []])
+def test_embeddings_are_of_one_type_whatever_a_batch_holds_and_parquet_gives_them_back(fake, texts, tmp_path):
+    found = Embed(transport=fake)(pa.table({"text": pa.array(texts, pa.string())}))
+    assert found.schema.field("embedding").type == pa.list_(pa.float32())
+    found.validate(full=True)
+    pq.write_table(found, tmp_path / "found.parquet")
+    assert pq.read_table(tmp_path / "found.parquet").equals(found)
+    lengths = [None if each is None else len(each) for each in found.column("embedding").to_pylist()]
+    assert lengths == [DIM if text in ("Fine.", "Good.") else None for text in texts]
 
 
 @pytest.mark.parametrize(
@@ -103,7 +104,7 @@ def test_embeddings_are_columns_of_the_format_that_is_asked_for(fake, form, numb
     task = Embed(transport=fake, encoding_format=form)
     for texts, expected in ((["Fine.", None], [numbers, None]), ([None], [None])):
         column = task(pa.table({"text": pa.array(texts, pa.string())})).column("embedding")
-        assert (column.to_pylist(), column.type) == (expected, pa.list_(kind, len(numbers)))
+        assert (column.to_pylist(), column.type) == (expected, pa.list_(kind))
     assert task.types == {"embedding": pa.list_(kind)}
 
 
@@ -154,8 +155,8 @@ def test_a_batch_waits_for_a_server_that_is_away(fake):
         return reply(request)
 
     table = pa.table({"sentence": ["Fine."]})
-    impatient = Acceptability(transport=Fake(infer), retry=Retry(attempts=2, first_wait=0))
+    impatient = Acceptability(transport=FakeTransport(infer), retry=Retry(attempts=2, first_wait=0))
     with pytest.raises(TransportError):
         impatient(table)
-    patient = Acceptability(transport=Fake(infer), retry=replace(PATIENCE["retry"], first_wait=0.0))
+    patient = Acceptability(transport=FakeTransport(infer), retry=replace(PATIENCE["retry"], first_wait=0.0))
     assert patient(table).column("error").to_pylist() == [None]

@@ -58,14 +58,14 @@ test: models ## lint, type-check and run the suite against a real Triton, but th
 .PHONY: all-tests
 all-tests: $(STAMP)
 ifeq ($(ARGS),)
-	@$(BIN)/python $(PYTEST) $(BESIDE) -m "not (bench or image)"
+	@$(BIN)/python $(PYTEST) $(BESIDE) -m "not (bench or image or engines)"
 else
-	@$(BIN)/python $(PYTEST) -m "not (bench or image)" $(ARGS)
+	@$(BIN)/python $(PYTEST) -m "not (bench or image or engines)" $(ARGS)
 endif
 
 # A step of its own: Python 3.11 has no monitoring, and a traced test computes half as long again.
 coverage: models ## run the suite, tell which lines it runs, and fail below the floor in pyproject.toml
-	@$(BIN)/python $(PYTEST) $(BESIDE) --cov -m "not (bench or image)" $(ARGS)
+	@$(BIN)/python $(PYTEST) $(BESIDE) --cov -m "not (bench or image or engines)" $(ARGS)
 
 test-bench: models ## the bench from its command lines to its reports, against a real Triton
 	@$(BIN)/python -m pytest --durations 10 -m bench $(ARGS)
@@ -79,7 +79,7 @@ check: models ## lint, type-check and run the tests that need no server and make
 
 .PHONY: quick-tests
 quick-tests: $(STAMP)
-	@$(BIN)/python $(PYTEST) $(BESIDE) -m "not (serving or browser or bench or image or slow)" $(ARGS)
+	@$(BIN)/python $(PYTEST) $(BESIDE) -m "not (serving or browser or bench or image or engines or slow)" $(ARGS)
 
 .PHONY: clients
 clients: models ## ask a server with other projects' clients, each from an environment of its own; the table is docs/clients.md
@@ -88,6 +88,7 @@ clients: models ## ask a server with other projects' clients, each from an envir
 .PHONY: engines
 engines: models ## embed with Ray and Spark, from an environment of their own, and kill what they run on; needs a JRE
 	@$(BIN)/python tests/engines $(ARGS)
+	@$(BIN)/python -m pytest -m engines
 
 load: models ## load tests of every ensemble; the report is bench/results/load/report.html
 	@$(BIN)/trident-bench load $(ARGS)

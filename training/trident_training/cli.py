@@ -9,7 +9,8 @@ from typing import Annotated
 import typer
 from trident_server.backends.cores import usable_cores
 
-from trident_training.commands import adapter, distill, evaluate, export, finetune, models, soup, sweep, tune
+from trident_training.commands import adapter, console, distill, evaluate, export, finetune, models, soup, sweep, tune
+from trident_training.finetune import processes
 from trident_training.tasks import find_tasks
 from trident_training.tasks.base import Task
 
@@ -22,9 +23,14 @@ VERBS = {
     "soup": soup,
     "export": export,
 }
+#: What several processes do as one, as ``torchrun`` starts them.
+TOGETHER = ("finetune", "distill", "contrast", "intermediate")
+#: What says itself how several share it.
+SHARED = ("sweep", "tune")
 
 
 def share_cores(
+    context: typer.Context,
     threads: Annotated[
         int | None,
         typer.Option(
@@ -45,6 +51,10 @@ def share_cores(
         os.environ["OMP_NUM_THREADS"] = str(threads)
     elif cores < len(os.sched_getaffinity(0)):
         os.environ.setdefault("OMP_NUM_THREADS", str(cores))
+    verb, together = context.invoked_subcommand or "", processes.count()
+    if together > 1 and verb not in (*TOGETHER, *SHARED):
+        console.refuse(verb, f"one process does it; {', '.join(TOGETHER)} run on {together}")
+        raise typer.Exit(1)
 
 
 def build(tasks: Iterable[Task]) -> typer.Typer:

@@ -53,6 +53,8 @@ def gathered(rows: Tensor) -> Tensor:
     from torch.nn.functional import pad
 
     counts = torch.cat(all_gather(torch.tensor([len(rows)], device=rows.device))).tolist()
+    if not any(counts):
+        return rows
     # They are handed on in one shape.
     whole = all_gather(pad(rows, [0, 0] * (rows.dim() - 1) + [0, max(counts) - len(rows)]))
     return torch.cat([each[:number] for each, number in zip(whole, counts, strict=True)])

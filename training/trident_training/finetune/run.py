@@ -59,7 +59,6 @@ class Prepared:
         facts: what else decides the result, for the settings file.
         loss: of the model's outputs and the labels, as ``Trainer`` takes its ``compute_loss_func``; the model's own
             when None.
-        divides: whether several processes can compute the loss, each of its part of a batch.
         remark: what is to be said of the data as it was tokenized, if anything.
     """
 
@@ -73,7 +72,6 @@ class Prepared:
     collapsed: Callable[[Mapping[str, float]], str | None]
     facts: dict[str, Any]
     loss: Callable[..., torch.Tensor] | None = None
-    divides: bool = True
     remark: str | None = None
 
 
@@ -155,7 +153,7 @@ def finetune(
             processes that train together, or the adapter to train on does not fit the model.
         CheckpointError: that adapter cannot be read.
     """
-    _check_processes(prepared, settings)
+    _check_processes(settings)
     # Settings that do not fit the model are refused before the folder is theirs.
     model = _to_train(prepared.model, settings)
     with alone(settings.output) if processes.is_first() else nullcontext(), reporting_a_full_disk(settings.output):
@@ -172,12 +170,8 @@ def finetune(
         return result
 
 
-def _check_processes(prepared: Prepared, settings: Settings) -> None:
+def _check_processes(settings: Settings) -> None:
     batch, together = settings.hyperparameters().batch_size // settings.accumulation, processes.count()
-    if together > 1 and not prepared.divides:
-        raise SettingsError(
-            f"{together} processes cannot train it together: its loss compares all rows of a batch with each other"
-        )
     if batch % together:
         raise SettingsError(f"a pass of {batch} sequences cannot be divided among {together} processes equally")
 

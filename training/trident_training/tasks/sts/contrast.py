@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from transformers import EvalPrediction, PreTrainedTokenizerBase, set_seed
 
 from trident_training.checkpoints.loading import Dropout, load_tokenizer
+from trident_training.finetune.processes import gathered
 from trident_training.finetune.run import Prepared
 from trident_training.finetune.settings import Settings
 from trident_training.tasks.sts.choices import Kind
@@ -75,7 +76,6 @@ def prepare(triplets: Sequence[Triplet], pairs: Dataset, settings: Settings) -> 
         collapsed=collapsed,
         facts={"train_data": hashlib.sha256(json.dumps(triplets).encode()).hexdigest()},
         loss=loss,
-        divides=False,
     )
 
 
@@ -94,6 +94,8 @@ def contrasting(rows: Sequence[Mapping[str, Any]], tokenizer: PreTrainedTokenize
 def loss(outputs: Mapping[str, Tensor], labels: Tensor, num_items_in_batch: Tensor | int | None = None) -> Tensor:
     """Return how unsurely each sentence finds its like: cross entropies of cosines over the temperature.
 
+    In training, it looks among the sentences of all processes.
+
     Args:
         outputs: ``embeddings`` as :func:`contrasting` orders them; in evaluation ``logits``, cosines ``[n]``.
         labels: groups ``[n]``, whose members are not held against one another; in evaluation similarities, 0 to 1.
@@ -102,14 +104,14 @@ def loss(outputs: Mapping[str, Tensor], labels: Tensor, num_items_in_batch: Tens
     if "embeddings" not in outputs:
         return nn.functional.mse_loss(outputs["logits"].float(), labels)
     found = nn.functional.normalize(outputs["embeddings"].float(), dim=1)
-    anchors, candidates = found[: len(labels)], found[len(labels) :]
+    share = 1.0 if num_items_in_batch is None else len(labels) / num_items_in_batch
+    anchors, positives, negatives = found.split([len(labels), len(labels), len(found) - 2 * len(labels)])
+    anchors, positives, negatives, labels = (gathered(each) for each in (anchors, positives, negatives, labels))
     right = torch.arange(len(labels), device=labels.device)
     like = (labels[:, None] == labels) & (right[:, None] != right)
-    cosines = anchors @ candidates.T / TEMPERATURE
-    among = cosines[:, : len(labels)].masked_fill(like, -torch.inf)
-    forth = nn.functional.cross_entropy(torch.cat([among, cosines[:, len(labels) :]], dim=1), right)
+    among = (anchors @ positives.T / TEMPERATURE).masked_fill(like, -torch.inf)
+    forth = nn.functional.cross_entropy(torch.cat([among, anchors @ negatives.T / TEMPERATURE], dim=1), right)
     back = nn.functional.cross_entropy(among.T, right)
-    share = 1.0 if num_items_in_batch is None else len(labels) / num_items_in_batch
     return (forth + back) / 2 * share
 
 

@@ -26,6 +26,7 @@ from transformers import PreTrainedTokenizerBase, set_seed
 from trident_training.checkpoints.loading import load_tokenizer
 from trident_training.checkpoints.prompts import prompts_of, with_prompt
 from trident_training.data.texts import read_texts
+from trident_training.finetune.processes import gathered
 from trident_training.finetune.run import Prepared
 from trident_training.finetune.settings import Settings
 from trident_training.finetune.teaching import Teacher, taught
@@ -53,7 +54,10 @@ class EmbeddingStudent(BiEncoder):
             self.projection.weight.data.copy_(projection)
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, teacher: Tensor | None = None) -> dict[str, Tensor]:
-        """Return ``logits``, the cosines ``[n]``, and the loss ``taught`` where there is a teacher.
+        """Return ``logits``, the cosines ``[n]``, and, where there is a teacher, what its loss is made of.
+
+        That is ``embeddings`` of the sentences that have goals, ``[m, hidden]``, the same ``projected``, and ``goals``,
+        both ``[m, width]``.
 
         Args:
             input_ids: int64 ``[2 n, L]``, all first sentences and then all second ones.
@@ -66,20 +70,25 @@ class EmbeddingStudent(BiEncoder):
         if teacher is not None:
             goals = teacher.transpose(0, 1).flatten(0, 1)
             known = ~goals.isnan().any(1)
-            outputs["taught"] = embedding_loss(embeddings[known], self.projection(embeddings[known]), goals[known])
+            own = embeddings[known]
+            outputs |= {"embeddings": own, "projected": self.projection(own), "goals": goals[known]}
         return outputs
 
 
 def embedding_loss(embeddings: Tensor, projected: Tensor, goals: Tensor) -> Tensor:
     """Return how far embeddings are from their goals, and their cosines with one another from those of the goals.
 
+    In training, they are those of all processes.
+
     Args:
         embeddings: ``[n, hidden]``; of none the loss is 0.
         projected: the same in the goals' space, ``[n, width]``.
         goals: of unit norm, ``[n, width]``.
     """
+    embeddings, projected, goals = gathered(embeddings), gathered(projected), gathered(goals)
     if not len(goals):
-        return embeddings.sum()
+        # What several processes train has a gradient, if one of nothing.
+        return embeddings.sum() + projected.sum()
     distance = 1 - (nn.functional.normalize(projected, dim=1) * goals).sum(1).mean()
     found = nn.functional.normalize(embeddings, dim=1)
     return distance + MATRIX * nn.functional.mse_loss(found @ found.T, goals @ goals.T)
@@ -139,7 +148,6 @@ def distilled(prepared: Prepared, data: SimilarityData, lesson: SimilarityLesson
         collator=taught(prepared.collator, answers),
         facts=prepared.facts | lesson.facts(teacher.digest, inputs),
         loss=_mixed(prepared, lesson),
-        divides=False,
     )
 
 
@@ -199,13 +207,11 @@ def _mixed(prepared: Prepared, lesson: SimilarityLesson) -> Callable[..., Tensor
         outputs: Mapping[str, Tensor], labels: Tensor, num_items_in_batch: Tensor | int | None = None
     ) -> Tensor:
         scored = ~labels.isnan()
-        # Of none the loss is 0, and not the mean of nothing.
-        loss = outputs["logits"].sum() * 0
-        if scored.any():
-            loss = own({"logits": outputs["logits"][scored]}, labels[scored], num_items_in_batch)
-        if "taught" not in outputs:
+        loss = own({"logits": outputs["logits"][scored]}, labels[scored], num_items_in_batch)
+        if "goals" not in outputs:
             return loss
         share = 1.0 if num_items_in_batch is None else len(labels) / num_items_in_batch
-        return (1 - lesson.alpha) * loss + lesson.alpha * share * outputs["taught"]
+        found = embedding_loss(outputs["embeddings"], outputs["projected"], outputs["goals"])
+        return (1 - lesson.alpha) * loss + lesson.alpha * share * found
 
     return compute

@@ -161,6 +161,9 @@ def loss_function(kind: Kind, loss: str) -> Callable[..., Tensor]:
             return nn.functional.cross_entropy(logits.float(), torch.stack([labels, 1 - labels], dim=1))
         if loss == "cosent":
             return cosent(similarities(kind, logits), labels)
+        if not len(labels):
+            # Of none it is 0, and not the mean of nothing.
+            return logits.sum()
         return nn.functional.mse_loss(similarities(kind, logits).float(), labels)
 
     def compute(outputs: Any, labels: Tensor, num_items_in_batch: Tensor | int | None = None) -> Tensor:

@@ -71,7 +71,7 @@ test-bench: models ## the bench from its command lines to its reports, against a
 	@$(BIN)/python -m pytest --durations 10 -m bench $(ARGS)
 
 .PHONY: test-image
-test-image: models ## build the embedded image with Podman, as root, and run it; skipped where the machine lacks a tool
+test-image: models ## build the embedded image and the facade's with Podman, as root, and run them; skipped where a tool is lacking
 	@TORCH_INDEX_URL="$(TORCH_INDEX_URL)" $(BIN)/python -m pytest --durations 10 -m image $(ARGS)
 
 check: models ## lint, type-check and run the tests that need no server and make no model

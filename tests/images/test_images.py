@@ -1,11 +1,13 @@
-"""The embedded image, built and run by Podman: its user, its root, its health, its answers, and how it stops.
+"""The embedded image and the facade's, built and run by Podman: user, root, health, answers, and how they stop.
 
 ``make test-image`` runs this, ``make test`` does not: it takes minutes, gigabytes, root, and three Debian packages.
-No image registry is asked: the base is made by debootstrap, and the wheels are downloaded by this machine's own pip.
+No image registry is asked: the bases are made by debootstrap, and the wheels are downloaded by this machine's own pip.
+``-s`` prints how large the images are, and how soon a container is ready.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -23,7 +25,16 @@ pytestmark = [pytest.mark.image, pytest.mark.timeout(3600)]
 ROOT = Path(__file__).resolve().parents[2]
 LOAD = Path(__file__).with_name("load.py")
 PROGRAMS = ("podman", "runc", "debootstrap")
-IMAGE, BASE = "localhost/trident-embedded", "localhost/trident-base"
+EMBEDDED, API, BASE = "localhost/trident-embedded", "localhost/trident-api", "localhost/trident-base"
+#: What a Dockerfile calls the base that has Python; Debian's own stands in its place.
+PYTHON = "docker.io/library/python:3.11-slim"
+PYTHON_FILE = f"""FROM {BASE}
+RUN apt-get update && apt-get install --yes --no-install-recommends python-is-python3 python3.11-venv
+"""
+#: What asks Triton alone, on its own port, as compose.yaml has it.
+TRITON_HEALTH = "import urllib.request as r; r.urlopen('http://127.0.0.1:8010/v2/health/ready', timeout=4)"
+#: Where Podman keeps its locks, which outlive it.
+LOCKS = Path("/dev/shm/libpod_lock")
 #: That a start may take beside other work, and a stop.
 SECONDS_TO_START, SECONDS_TO_STOP = 600, 60
 #: As docker/README.md runs it and the manifests do: nothing of the machine's but a processor and memory.
@@ -55,21 +66,29 @@ class Podman:
 
 @pytest.fixture(scope="module")
 def podman(tmp_path_factory) -> Iterator[Podman]:
-    """Podman with the image; all of it goes at the end."""
+    """Podman with the images; all of it goes at the end."""
     if os.getuid() != 0:
         pytest.skip("debootstrap and Podman with its storage need root")
     if lacking := [each for each in PROGRAMS if shutil.which(each) is None]:
         pytest.skip(f"not on this machine: {', '.join(lacking)}; apt-get install {' '.join(PROGRAMS)}")
     folder = tmp_path_factory.mktemp("podman")
-    podman = Podman(folder)
+    podman, others = Podman(folder), LOCKS.exists()
     try:
         podman.run("import", make_base(folder), BASE)
         (folder / "pip.conf").write_text("[global]\nno-index = true\nfind-links = /wheels\n")
         mounted = [f"--volume={download_wheels(folder)}:/wheels:ro", f"--volume={folder}/pip.conf:/etc/pip.conf:ro"]
-        file = ROOT / "docker" / "Dockerfile.embedded"
+        (folder / "Dockerfile.python").write_text(PYTHON_FILE)
         # Health checks are Docker's.
-        options = ["--format=docker", "--isolation=chroot", f"--build-arg=BASE={BASE}", f"--file={file}"]
-        podman.run("build", *options, *mounted, f"--tag={IMAGE}", ROOT)
+        build = ["build", "--format=docker", "--isolation=chroot", "--pull=never", f"--build-arg=BASE={BASE}", *mounted]
+        for tag, file in (
+            (PYTHON, folder / "Dockerfile.python"),
+            (API, ROOT / "docker" / "Dockerfile.api"),
+            (EMBEDDED, ROOT / "docker" / "Dockerfile.embedded"),
+        ):
+            podman.run(*build, f"--file={file}", f"--tag={tag}", ROOT)
+        for tag in (BASE, PYTHON, API, EMBEDDED):
+            size = int(podman.run("image", "inspect", "--format={{.Size}}", tag).stdout)
+            print(f"{tag}: {size / 1e6:,.0f} MB")
         yield podman
     finally:
         podman.run("rm", "--all", "--force", check=False)
@@ -77,6 +96,8 @@ def podman(tmp_path_factory) -> Iterator[Podman]:
         # Podman leaves its storage mounted on itself.
         subprocess.run(["umount", folder / "storage" / "overlay"], capture_output=True, check=False)
         shutil.rmtree(folder)
+        if not others:
+            LOCKS.unlink(missing_ok=True)
 
 
 def make_base(folder: Path) -> Path:
@@ -103,17 +124,36 @@ def download_wheels(folder: Path) -> Path:
     return folder / "wheels"
 
 
-@pytest.fixture
-def container(podman: Podman) -> Iterator[str]:
-    """A container that serves; its network is a loopback of its own."""
-    name = podman.run("run", "--detach", "--network=none", *CONFINED, IMAGE).stdout.strip()
-    deadline = time.monotonic() + SECONDS_TO_START
-    while podman.run("healthcheck", "run", name, check=False).returncode:
-        assert state(podman, name)["Running"], podman.run("logs", name)
-        assert time.monotonic() < deadline, podman.run("logs", name)
-        time.sleep(0.5)
-    yield name
-    podman.run("rm", "--force", name)
+@contextlib.contextmanager
+def running(podman: Podman, image: str, *options: object) -> Iterator[str]:
+    """Run a container, and give its name once its health check says so; it has no network but what is asked for."""
+    begun = time.monotonic()
+    name = podman.run("run", "--detach", *CONFINED, *options, image).stdout.strip()
+    try:
+        while podman.run("healthcheck", "run", name, check=False).returncode:
+            assert state(podman, name)["Running"], podman.run("logs", name)
+            assert time.monotonic() < begun + SECONDS_TO_START, podman.run("logs", name)
+            time.sleep(0.5)
+        print(f"{image} is ready after {time.monotonic() - begun:.1f} s")
+        yield name
+    finally:
+        podman.run("rm", "--force", name)
+
+
+@pytest.fixture(params=[EMBEDDED, API], ids=["embedded", "api"])
+def container(podman: Podman, request: pytest.FixtureRequest) -> Iterator[str]:
+    """A container whose facade serves: all in one, or before Triton in another one, whose loopback it shares."""
+    if request.param == EMBEDDED:
+        with running(podman, EMBEDDED, "--network=none") as name:
+            yield name
+        return
+    alone = ["--network=none", "--env=TRIDENT_TRITON_ONLY=true", f'--health-cmd=python -c "{TRITON_HEALTH}"']
+    asking = ["--env=TRIDENT_TRITON_URL=127.0.0.1:8010", "--env=TRIDENT_TRITON_GRPC_URL=127.0.0.1:8011"]
+    with (
+        running(podman, EMBEDDED, *alone) as triton,
+        running(podman, API, f"--network=container:{triton}", *asking) as name,
+    ):
+        yield name
 
 
 def state(podman: Podman, name: str) -> dict[str, object]:
@@ -136,9 +176,13 @@ def test_it_answers_all_three_tasks_as_a_user_that_may_write_nowhere(podman, con
     assert podman.run("exec", container, "id", "-u").stdout.strip() == "10001"
     status = Path(f"/proc/{state(podman, container)['Pid']}/status").read_text()
     assert dict(line.split(":\t") for line in status.splitlines() if ":\t" in line)["CapEff"] == "0" * 16
-    for folder in ("/", "/models/sts/1", "/opt/trident", "/usr", "/var/tmp"):
+    for folder in ("/", "/opt/trident", "/usr", "/var/tmp"):
         written = podman.run("exec", container, "touch", f"{folder}/written", check=False)
         assert "Read-only file system" in written.stderr, folder
+    # The models are the embedded image's alone.
+    if podman.run("exec", container, "test", "-d", "/models", check=False).returncode == 0:
+        written = podman.run("exec", container, "touch", "/models/sts/1/written", check=False)
+        assert "Read-only file system" in written.stderr
     assert ask(podman, container, "/generate", passage="I are a boy")["prob"] < 0.1
     pair = {"sentence_1": "A man is playing a guitar.", "sentence_2": "Someone plays an instrument."}
     assert 0.4 < ask(podman, container, "/pred/sentences", **pair)["score"] < 0.65

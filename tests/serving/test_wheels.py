@@ -20,6 +20,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from trident_client import contract
 from trident_server.ports import free_ports
+from trident_training.checkpoints.adapters import PLANES, read_adapter
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
@@ -65,13 +66,23 @@ def test_no_file_is_in_both_and_every_package_is_typed(wheels):
 def test_the_repository_and_the_weights_are_there_as_they_are_in_the_source_and_nothing_that_was_built(wheels):
     packed = "trident_server/shipped/"
     inside = {each.removeprefix(packed) for each in names(wheels["trident-nlp"]) if each.startswith(packed)}
-    assert inside == {f"model_repository/{each}" for each in tracked("model_repository")} | {
-        f"adapters/{each}" for each in tracked("training/adapters")
-    }
+    weights = {f"adapters/{folder.name}/adapter.safetensors" for folder in (ROOT / "training" / "adapters").iterdir()}
+    planes = {f"{each}.planes" for each in weights}
+    assert inside - planes == {f"model_repository/{each}" for each in tracked("model_repository")} | (
+        {f"adapters/{each}" for each in tracked("training/adapters")} - weights
+    )
     # Weights of others come as packages of their own, under their own licences.
-    assert {each for each in inside if each.endswith(".safetensors")} == {
-        f"adapters/{folder.name}/adapter.safetensors" for folder in (ROOT / "training" / "adapters").iterdir()
-    }
+    assert {each for each in inside if ".safetensors" in each} == planes
+
+
+def test_the_weights_in_the_wheel_are_those_of_the_source(wheels, tmp_path):
+    with zipfile.ZipFile(wheels["trident-nlp"]) as archive:
+        for folder in (ROOT / "training" / "adapters").iterdir():
+            place = f"trident_server/shipped/adapters/{folder.name}/{PLANES}"
+            (tmp_path / PLANES).write_bytes(archive.read(place))
+            packed, source = read_adapter(tmp_path), read_adapter(folder)
+            assert packed.keys() == source.keys()
+            assert all(packed[name].equal(source[name]) for name in source)
 
 
 def test_what_they_say_of_themselves(wheels):

@@ -196,7 +196,7 @@ def digest(recipe: Recipe, target: ModelSet, precision: Precision) -> str:
     total.update(json.dumps(facts, sort_keys=True).encode())
     parts = (
         (folder, "*"),
-        (recipe.adapter, "*.safetensors"),
+        (recipe.adapter, "*.safetensors*"),
         (recipe.adapter, "*.json"),
         *((folder, pattern) for folder in EXPORTER for pattern in ("*.py", "*.txt")),
         *((file.parent, file.name) for file in head_files(recipe.task)),

@@ -191,13 +191,13 @@ def test_int8_is_fitted_to_text_as_the_models_own_tokenizer_frames_it(
 def test_an_adapters_weights_make_a_model_stale_and_its_card_does_not(
     recipe: Recipe, target: ModelSet, tmp_path: Path
 ) -> None:
-    for name in ("adapter.safetensors", "calibration.json", "README.md"):
+    for name in ("adapter.safetensors", "adapter.safetensors.planes", "calibration.json", "README.md"):
         (tmp_path / name).write_text("before")
     adapted = dataclasses.replace(recipe, adapter=tmp_path)
     before = served.digest(adapted, target, Precision.FLOAT32)
     (tmp_path / "README.md").write_text("after")
     assert served.digest(adapted, target, Precision.FLOAT32) == before
-    for name in ("adapter.safetensors", "calibration.json"):
+    for name in ("adapter.safetensors", "adapter.safetensors.planes", "calibration.json"):
         (tmp_path / name).write_text("after")
         changed = served.digest(adapted, target, Precision.FLOAT32)
         assert changed != before

@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForSequenceClassification
-from trident_training.checkpoints.adapters import WEIGHTS, merge_adapter, save_adapter
+from trident_training.checkpoints.adapters import PLANES, WEIGHTS, merge_adapter, save_adapter
 from trident_training.checkpoints.errors import CheckpointError
 from trident_training.cli import app
 from trident_training.finetune.lora import merged, with_lora
@@ -169,6 +169,23 @@ def test_adapters_are_averaged_and_stay_small(low_rank, tiny_checkpoint, toy_dat
     assert not torch.allclose(parts[0][name], parts[1][name], atol=1e-3)
     metrics = json.loads((soup / "metrics.json").read_text())
     assert set(metrics["result.json"]["soup"]) == {str(one), str(other)}
+
+
+def test_weights_as_a_wheel_has_them_are_the_same_ones(low_rank, tiny_checkpoint, tmp_path):
+    base = str(tiny_checkpoint("bert"))
+    save_adapter(low_rank, base, tmp_path, {})
+    before = merge_adapter(tmp_path, base).state_dict()
+    content = (tmp_path / WEIGHTS).read_bytes()
+    (tmp_path / WEIGHTS).unlink()
+    (tmp_path / PLANES).write_bytes(content[::2] + content[1::2])
+    after = merge_adapter(tmp_path, base).state_dict()
+    assert all(torch.equal(after[name], before[name]) for name in before)
+    (tmp_path / PLANES).write_bytes(content)
+    with pytest.raises(CheckpointError, match="cannot be read"):
+        merge_adapter(tmp_path, base)
+    # What was written there since is what is read.
+    (tmp_path / WEIGHTS).write_bytes(content)
+    assert merge_adapter(tmp_path, base).state_dict().keys() == before.keys()
 
 
 @pytest.mark.parametrize("change", ["no right", "other rank"])

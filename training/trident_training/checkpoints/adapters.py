@@ -5,6 +5,9 @@ model; of a matrix that LoRA changed, the two factors of the change, which are m
 model's configuration), ``metrics.json``, what the task notes beside its weights,
 ``tokenizer.json`` where it is not the base's, and a model card, ``README.md``. Tensors that the fine-tuning left alone,
 the word embeddings above all, come from the base; of a vocabulary that was cut, by its pieces.
+
+In a wheel the weights are ``adapter.safetensors.planes``, the same bytes in another order, which is smaller when it is
+compressed: the first, the third and so on, then the others.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ from typing import Any, cast
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, load_file, save_file
 from transformers import (
     AutoConfig,
     AutoModel,
@@ -35,6 +38,7 @@ from trident_training.checkpoints.pruning import former_rows, word_embeddings
 from trident_training.data.problems import one_line
 
 WEIGHTS, TOKENIZER = "adapter.safetensors", "tokenizer.json"
+PLANES = f"{WEIGHTS}.planes"
 CONFIGURATION = "config.json"
 METRICS = "metrics.json"
 #: What is noted there, each as a file beside the checkpoint's weights.
@@ -129,9 +133,19 @@ def read_adapter(adapter: Path) -> dict[str, torch.Tensor]:
         CheckpointError: its weights cannot be read.
     """
     try:
-        return {name: tensor.to(torch.float32) for name, tensor in load_file(adapter / WEIGHTS).items()}
+        packed = (adapter / PLANES).is_file() and not (adapter / WEIGHTS).is_file()
+        held = load(_joined(adapter / PLANES)) if packed else load_file(adapter / WEIGHTS)
+        return {name: tensor.to(torch.float32) for name, tensor in held.items()}
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"{adapter} cannot be read: {error}") from error
+
+
+def _joined(file: Path) -> bytes:
+    """Return the bytes of a file that a wheel has in another order."""
+    content = file.read_bytes()
+    half, joined = (len(content) + 1) // 2, bytearray(len(content))
+    joined[::2], joined[1::2] = content[:half], content[half:]
+    return bytes(joined)
 
 
 def unpack_adapter(adapter: Path, base: str, folder: Path, companions: Sequence[str] = ()) -> None:

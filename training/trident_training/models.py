@@ -50,6 +50,7 @@ class Recipe:
         title: the base in words, for reports.
         adapter: folder of what a fine-tuning changed in the base; None for the base as it is.
         languages: BCP 47 tags of the languages that it is known to serve; those of its card when empty.
+        max_tokens: tokens of a variant's longest sequence; as the folders that it is made of have it when None.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Recipe:
     title: str
     adapter: Path | None = None
     languages: tuple[str, ...] = ()
+    max_tokens: int | None = None
 
     @property
     def shipped(self) -> bool:
@@ -233,7 +235,7 @@ def build(
         precision: what ``auto`` finds is given up for the next best where it is not close enough to the plain model.
         gate: looks at the export before it is installed, and raises ``ValueError`` to refuse it.
         overrides: the task's, in place of what is noted beside the weights; none when None.
-        max_tokens: a variant's longest sequence; as the task's own when None.
+        max_tokens: a variant's longest sequence; as the recipe has it when None.
 
     Raises:
         ValueError: the export is refused (no such checkpoint, outside its tolerance, of another size than configured,
@@ -255,6 +257,7 @@ def build(
             f"{target.width()}; export it under a name of its own"
         )
     sized = target.source if target.is_variant else target
+    max_tokens = recipe.max_tokens if max_tokens is None else max_tokens
     longest = sized.max_tokens() if max_tokens is None else max_tokens
     tokenizer = tokenizer_json(recipe.tokenizer)
     resolved, *then = candidates(precision)
@@ -312,7 +315,8 @@ def plan(
             continue
         target = ModelSet(repository, recipe.task.spec, recipe.name)
         found = state(recipe, target, resolve(precision))
-        if target.is_variant and (found is State.FRESH or not target.network_file.is_file()):
+        shipped = (read_report(target) or {"shipped": True}).get("shipped")
+        if target.is_variant and shipped and (found is State.FRESH or not target.network_file.is_file()):
             _write_variant(recipe, target)
         yield recipe, target, found
 
@@ -321,7 +325,8 @@ def _write_variant(recipe: Recipe, target: ModelSet) -> None:
     target.check_variant()
     layers, width = recipe.size()
     with target.drafting() as draft:
-        draft.copy(target.source, width, None, recipe.facts())
+        # A task's own width is what its network answers with, whatever the encoder's.
+        draft.copy(target.source, recipe.task.spec.width or width, recipe.max_tokens, recipe.facts())
         draft.note_vocabulary(target.tokenizer_file)
         # Those of the task's own set were copied.
         draft.set_prompts(recipe.task.prompts(str(recipe.weights)).parameters())

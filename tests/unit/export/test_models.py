@@ -516,6 +516,21 @@ def test_a_shipped_variant_is_built_from_the_tasks_own_folders(shipped_variant: 
     assert file.read_text() == before
 
 
+def test_a_shipped_variant_has_its_tasks_width_and_its_recipes_length(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = served.SHIPPED["cola_small"]
+    shipped = {"cola_long": dataclasses.replace(small, name="cola_long", max_tokens=200), "cola_small": small}
+    monkeypatch.setattr(served, "SHIPPED", shipped)
+    found = {target.name: target for _, target, _ in served.plan(repository, Precision.FLOAT32)}
+    assert {name: each.max_tokens() for name, each in found.items()} == {"cola_long": 200, "cola_small": 128}
+    assert warmups(configuration(found["cola_long"], "classifier"))[-1] == 200
+    for target in found.values():
+        for part in ("", "classifier"):
+            outputs = {each.name: list(each.dims) for each in configuration(target, part).output}
+            assert outputs["PROBABILITY"] == [1]
+
+
 def test_an_export_of_ones_own_under_a_shipped_variants_name_is_left_alone(
     shipped_variant: ModelSet, checkpoint: Path
 ) -> None:

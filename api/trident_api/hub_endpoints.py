@@ -1,7 +1,7 @@
 """The tasks as Hugging Face's clients, text-embeddings-inference's (TEI) and rerankers' ask for them.
 
 Where a path is also this facade's own, the endpoint of that path calls what answers here. TEI's paths that are not
-served are in :data:`trident_api.problems.NOT_SERVED`.
+served say why: :data:`trident_api.problems.NOT_SERVED`.
 """
 
 from __future__ import annotations
@@ -231,6 +231,31 @@ async def info(request: Request) -> Info:
         max_batch_tokens=contract.MAX_BATCH * longest,
         version=_version(),
     )
+
+
+def _refuse(path: str, why: str) -> None:
+    """Add a path of TEI's at which nothing is served."""
+
+    async def refused() -> Response:
+        return problems.problem(404, why)
+
+    described = problems.responses(404, 413, 415, 429, 500, 503)
+    described[404]["content"]["application/problem+json"]["example"]["detail"] = why
+    router.add_api_route(
+        path,
+        refused,
+        methods=["POST"],
+        status_code=404,
+        response_class=Response,
+        responses=described,
+        name=path.strip("/"),
+        summary="Not served",
+        description=why,
+    )
+
+
+for _path, _why in problems.NOT_SERVED.items():
+    _refuse(_path, _why)
 
 
 def _version() -> str:

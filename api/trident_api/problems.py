@@ -54,7 +54,8 @@ OPENAI_CODES = {401: "invalid_api_key", 413: "request_too_large", 429: "rate_lim
 OPENAI_ENDPOINTS = {"/embeddings", "/chat/completions", "/completions", "/responses"}
 #: What text-embeddings-inference has beside, and why it is not here.
 NOT_SERVED = {
-    "/embed_all": "The models answer with one vector a text, and not with its tokens'; /embed gives that.",
+    "/embed_all": "The models answer with one vector a text, and not with its tokens'; /embed gives that one, and "
+    "/tokenize the tokens.",
     "/embed_sparse": "No model gives sparse vectors; /embed gives dense ones.",
 }
 #: Where text-embeddings-inference's and the hub's clients ask; an error there has the members that they read, too.
@@ -248,8 +249,10 @@ def install(app: FastAPI, retry_after: int) -> None:
             raise error
         if error.status_code == HTTPStatus.NOT_FOUND and request.url.path in OPENAI_ENDPOINTS:
             return problem(404, "OpenAI's clients need a base_url that ends in /v1; there is /v1/embeddings.")
-        if error.status_code == HTTPStatus.NOT_FOUND and request.url.path in NOT_SERVED:
-            return problem(404, NOT_SERVED[request.url.path])
+        if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+            accepted = (error.headers or {}).get("Allow", "another method")
+            detail = f"{request.method} is not accepted here; accepted is {accepted}."
+            return problem(405, NOT_SERVED.get(request.url.path, detail), headers=error.headers)
         if error.status_code == HTTPStatus.BAD_REQUEST and is_form(request):
             return problem(
                 422,

@@ -25,4 +25,12 @@ def embeds_as_tei() -> None:
     check(post("/embed", {"inputs": GUITAR}), embeddings()[:1])
 
 
+@call("curl", "`POST /embed_all`, TEI's vectors of tokens: refused, naming `/embed` and `/tokenize`", VERSION)
+def says_what_is_served() -> None:
+    command = ["curl", "-sS", f"{URL}/embed_all", "-H", "content-type: application/json", "-d", '{"inputs": "A man."}']
+    told = json.loads(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout)
+    if told["status"] != 404 or not all(path in told["error"] for path in ("/embed ", "/tokenize ")):
+        raise ValueError(told)
+
+
 main()

@@ -323,12 +323,19 @@ def test_an_unexpected_failure_is_a_500_without_details(transport, api):
     assert "secret" not in answer.text
 
 
-@pytest.mark.parametrize(("method", "path", "status"), [("GET", "/nothing", 404), ("GET", "/generate", 405)])
-def test_routing_errors_have_the_same_shape(api, method, path, status):
+@pytest.mark.parametrize(
+    ("method", "path", "status", "said"),
+    [
+        ("GET", "/nothing", 404, "Not Found"),
+        ("GET", "/generate", 405, "GET is not accepted here; accepted is POST."),
+        ("POST", "/models", 405, "POST is not accepted here; accepted is GET."),
+    ],
+)
+def test_routing_errors_have_the_same_shape(api, method, path, status, said):
     answer = api.request(method, path)
     assert answer.status_code == status
     assert answer.headers["content-type"] == "application/problem+json"
-    assert answer.json()["status"] == status
+    assert (answer.json()["status"], answer.json()["detail"]) == (status, said)
 
 
 def test_health(transport, api):

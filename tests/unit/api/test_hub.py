@@ -271,11 +271,21 @@ def test_ids_that_are_none_are_refused_by_their_place(api, ids, said):
     assert (answer.status_code, said in answer.text) == (422, True), answer.text
 
 
+@pytest.mark.parametrize("method", ["POST", "GET"])
 @pytest.mark.parametrize("path", ["/embed_all", "/embed_sparse"])
-def test_teis_paths_that_are_not_served_say_what_is(api, path):
-    answer = api.post(path, json={"inputs": "a"})
-    assert (answer.status_code, answer.headers["content-type"]) == (404, "application/problem+json")
-    assert "/embed " in answer.json()["detail"]
+def test_teis_paths_that_are_not_served_say_what_is(api, transport, method, path):
+    answer = api.request(method, path, json={"inputs": "a"})
+    assert (answer.status_code, answer.headers.get("allow")) == ((404, None) if method == "POST" else (405, "POST"))
+    assert answer.headers["content-type"] == "application/problem+json"
+    told = answer.json()
+    assert "; /embed gives " in told["detail"]
+    assert (told["error"], told["error_type"]) == (told["detail"], "Validation")
+    assert transport.requests == []
+    described = api.get("/openapi.json").json()["paths"][path]["post"]
+    assert described["description"] == told["detail"]
+    example = described["responses"]["404"]["content"]["application/problem+json"]["example"]
+    assert (example == told) == (method == "POST")
+    assert "200" not in described["responses"]
 
 
 @pytest.mark.parametrize(

@@ -39,12 +39,14 @@ CONFIGURATIONS = {
     "sts_ko": {"parameters": {"task": {"string_value": "sts"}, "languages": {"string_value": "ko"}}},
     "qa": {"parameters": {"task": {"string_value": "qa"}, "languages": {"string_value": "en"}}},
     "qa_ko": {"parameters": {"task": {"string_value": "qa"}, "languages": {"string_value": "ko"}}},
+    "rerank": {"parameters": {"task": {"string_value": "rerank"}, "languages": {"string_value": "en"}}},
 }
 
 
 def answer(request: Request) -> Response:
     """Call sentences with "are" unacceptable, texts with one first letter similar, and places in a passage answers.
 
+    A text belongs to a query as far as it has its words.
     A passage without places has no answer; its first word is the next best one.
     """
     if request.model.startswith("qa"):
@@ -65,6 +67,12 @@ def answer(request: Request) -> Response:
     if "WITH_TOKENS" in request.inputs:
         told = [[json.dumps([[7, text, False, 0, len(text)]]).encode()] for text in texts]
         return {"TOKENS": np.array(told, dtype=np.object_)}
+    if request.model == "rerank":
+        words = [set(text.split()) for text in texts]
+        others = [set(text.decode().split()) for text in request.inputs["TEXT_2"][:, 0]]
+        shares = [[len(query & other) / len(query)] for query, other in zip(words, others, strict=True)]
+        scores = np.array(shares, dtype=np.float32)
+        return {"SCORES": scores, "LOGITS": scores, "TOKEN_COUNT": cut + 3, "TRUNCATED_TOKENS": cut}
     if request.model == "cola":
         probabilities = [[0.04 if " are " in text else 0.96] for text in texts]
         return {"PROBABILITY": np.array(probabilities, dtype=np.float32), "TRUNCATED_TOKENS": cut}

@@ -80,6 +80,25 @@ def test_a_passage_without_an_answer_says_so_in_words(open_page):
     expect(page.locator("mark")).to_have_text("그날은")
 
 
+def test_texts_stand_in_the_order_of_how_well_they_answer(open_page):
+    page = ready(open_page())
+    page.get_by_role("tab", name="Ranking").click()
+    page.locator("#ranking-query").fill("cats sleep")
+    page.locator("#ranking-texts").fill("dogs sleep\n\n<b>guitars</b>\ncats sleep 🐟")
+    page.get_by_role("button", name="Rank").click()
+    rows = page.get_by_role("list", name="Texts, the best first").get_by_role("listitem")
+    expect(rows).to_have_count(3)
+    assert [row.locator(".sentence").inner_text() for row in rows.all()] == [
+        "cats sleep 🐟", "dogs sleep", "<b>guitars</b>"
+    ]  # fmt: skip
+    shares = ["100.0 %", "50.0 %", "0.0 %"]
+    assert [row.locator("output").inner_text() for row in rows.all()] == shares
+    page.get_by_text("This request as a command").click()
+    shell = page.locator("#ranking pre").first.inner_text()
+    output = subprocess.run(["sh", "-c", shell], capture_output=True, text=True, timeout=60, check=True).stdout
+    assert [each["index"] for each in json.loads(output)] == [2, 0, 1]
+
+
 def test_markup_that_people_type_is_shown_and_not_run(open_page):
     page = ready(open_page())
     page.locator("#acceptability-text").fill("<img src=x onerror=alert(1)> are")
@@ -122,7 +141,7 @@ def test_it_speaks_korean_shows_what_has_a_korean_model_and_keeps_what_was_typed
     page.locator("#similarity-text").fill("나는 소년이다.\n나는 소녀다.")
     page.get_by_role("button", name="English").click()
     expect(page.get_by_role("tab", name="Similarity")).to_be_visible()
-    expect(page.get_by_role("tab")).to_have_count(3)
+    expect(page.get_by_role("tab")).to_have_count(4)
     expect(page.locator("#unjudged")).to_be_hidden()
     expect(page.locator("#similarity select")).to_have_value("sts")
     expect(page.locator("#similarity-text")).to_have_value("나는 소년이다.\n나는 소녀다.")
@@ -216,7 +235,8 @@ def test_a_text_file_that_is_dropped_on_a_field_is_its_text(open_page):
 
 
 @pytest.mark.parametrize(
-    ("tab", "button"), [("Acceptability", "Judge"), ("Similarity", "Compare"), ("Question", "Ask")]
+    ("tab", "button"),
+    [("Acceptability", "Judge"), ("Similarity", "Compare"), ("Question", "Ask"), ("Ranking", "Rank")],
 )
 def test_blank_input_is_told_and_not_sent(open_page, tab, button):
     page = ready(open_page())
@@ -277,7 +297,7 @@ def test_a_key_is_asked_for_where_one_is_needed(open_page, serve, tmp_path):
 def test_nothing_is_wider_than_the_screen(open_page, size, locale, scheme, tmp_path):
     page = ready(open_page(locale=locale, color_scheme=scheme, **size))
     shown = page.get_by_role("tab")
-    expect(shown).to_have_count(3 if locale == "en-US" else 2)
+    expect(shown).to_have_count(4 if locale == "en-US" else 2)
     for tab in shown.all():
         task = tab.get_attribute("aria-controls")
         tab.click()

@@ -3,12 +3,13 @@
 const WORDS = {
   en: {
     skip: "Skip to the form", docs: "API documentation", keyNeeded: "This server asks for a key", keySave: "Use it",
-    tasks: "Tasks", acceptability: "Acceptability", similarity: "Similarity", question: "Question",
+    tasks: "Tasks", acceptability: "Acceptability", similarity: "Similarity", question: "Question", ranking: "Ranking",
     acceptabilityLabel: "Sentences, one a line, or a text file dropped here: is each of them grammatical?",
     similarityLabel: "Sentences, one a line, or a text file dropped here: each is compared with each",
     contextLabel: "A passage that holds the answer, or a text file dropped here", questionLabel: "A question",
+    rankingLabel: "Texts, one a line, or a text file dropped here: which of them answers the query best?", queryLabel: "A query", ranked: "Texts, the best first",
     unjudged: "Acceptability: no model of English is served here.",
-    judge: "Judge", compare: "Compare", ask: "Ask", model: "Model",
+    judge: "Judge", compare: "Compare", ask: "Ask", rank: "Rank", model: "Model",
     live: "Live", rate: "Requests a second", median: "Median", p99: "99 % within", flight: "With Triton, waiting",
     chart: "Requests a second over the last two minutes",
     liveNote: "All requests of the last two minutes, from the server's own counters.",
@@ -28,12 +29,13 @@ const WORDS = {
   },
   ko: {
     skip: "입력란으로 건너뛰기", docs: "API 문서", keyNeeded: "이 서버에는 키가 필요합니다", keySave: "사용",
-    tasks: "과제", acceptability: "문법성", similarity: "유사도", question: "질의응답",
+    tasks: "과제", acceptability: "문법성", similarity: "유사도", question: "질의응답", ranking: "순위",
     acceptabilityLabel: "한 줄에 한 문장씩, 또는 텍스트 파일을 끌어다 놓으세요: 각 문장이 문법에 맞는가?",
     similarityLabel: "한 줄에 한 문장씩, 또는 텍스트 파일을 끌어다 놓으세요: 모든 문장을 서로 비교합니다",
     contextLabel: "답이 들어 있는 지문, 또는 텍스트 파일을 끌어다 놓으세요", questionLabel: "질문",
+    rankingLabel: "한 줄에 한 글씩, 또는 텍스트 파일을 끌어다 놓으세요: 어느 글이 질의에 가장 잘 맞는가?", queryLabel: "질의", ranked: "질의에 잘 맞는 순서의 글",
     unjudged: "문법성: 공개된 한국어 자료가 없어 한국어 모델이 없습니다. 영어 문장은 영어 페이지에서 판정합니다.",
-    judge: "판정", compare: "비교", ask: "질문하기", model: "모델",
+    judge: "판정", compare: "비교", ask: "질문하기", rank: "순위 매기기", model: "모델",
     live: "실시간", rate: "초당 요청", median: "중앙값", p99: "99 % 이내", flight: "처리 중, 대기 중",
     chart: "지난 2분 동안의 초당 요청 수",
     liveNote: "서버가 직접 센 지난 2분 동안의 모든 요청입니다.",
@@ -59,12 +61,16 @@ const EXAMPLES = {
     "similarity-text": "A man is playing a guitar.\nSomeone is playing a guitar.\nThe stock market fell sharply.\nThe stock market lost a lot of value today.",
     "question-context": "The Danube rises in the Black Forest in Germany and flows through ten countries before it reaches the Black Sea. It is 2,850 kilometres long, and Vienna, Budapest and Belgrade lie on its banks.",
     "question-text": "Where does the Danube rise?",
+    "ranking-texts": "The Rhine is a river that rises in Switzerland.\nVienna is the capital of Austria and lies on the Danube.\nThe Danube rises in the Black Forest in Germany.\nA man is playing a guitar.",
+    "ranking-query": "Where does the Danube rise?",
   },
   ko: {
     "acceptability-text": "나는 학생이다.\n나는 학생을 이다.\n그녀가 쓴 책은 모두가 읽었다.",
     "similarity-text": "한 남자가 기타를 치고 있다.\n누군가 기타를 연주하고 있다.\n주식 시장이 크게 떨어졌다.\n오늘 주가가 크게 하락했다.",
     "question-context": "한강은 강원도 태백시 금대봉 검룡소에서 시작하여 서울을 지나 황해로 흘러든다. 길이는 약 494킬로미터이다.",
     "question-text": "한강은 어디에서 시작하는가?",
+    "ranking-texts": "낙동강은 영남 지방을 흐르는 강이다.\n서울은 대한민국의 수도이며 한강이 지나간다.\n한강은 강원도 태백시에서 시작한다.\n한 남자가 기타를 치고 있다.",
+    "ranking-query": "한강은 어디에서 시작하는가?",
   },
 };
 

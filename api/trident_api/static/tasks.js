@@ -94,3 +94,18 @@ export async function question(form, model) {
   choose(0);
   return withNote(truncated, passage, make("h3", {}, word("runnersUp")), make("ol", { class: "answers" }, ...choices));
 }
+
+/** The texts, the best first. */
+export async function ranking(form, model) {
+  const texts = lines(filled(form.querySelector("textarea")));
+  const { content, truncated } = await post("rerank", { query: filled(form.querySelector("input")), texts, model });
+  const rows = content.map(({ index, score }) =>
+    make(
+      "li",
+      {},
+      make("p", { class: "sentence" }, texts[index]),
+      make("div", { class: "gauge" }, bar(score, texts[index]), make("output", {}, `${(100 * score).toFixed(1)} %`)),
+    ),
+  );
+  return withNote(truncated, make("ol", { class: "gauges", "aria-label": word("ranked") }, ...rows));
+}

@@ -169,7 +169,9 @@ def ask(asking: Environment, addresses: Mapping[str, str]) -> None:
     # What the shell says to other programs, such as Hugging Face's to stay offline, is none of theirs.
     kept = {name: os.environ[name] for name in ("HOME", "LANG", "TMPDIR") if name in os.environ}
     path = f"{folder / 'bin'}:{os.environ['PATH']}"
-    environment = {**kept, **addresses, "PATH": path, "PYTHONPATH": str(HERE)}
+    # The project's own programs are those of the sources that are served from.
+    sources = os.environ.get("PYTHONPATH", "") if asking.wanted is None else ""
+    environment = {**kept, **addresses, "PATH": path, "PYTHONPATH": f"{HERE}:{sources}".rstrip(":")}
     try:
         done = subprocess.run(
             [*program, calls], env=environment, cwd=folder, stdout=subprocess.PIPE, text=True, timeout=LONGEST
@@ -191,7 +193,9 @@ def results_file(asked: Environment) -> Path:
     """Return where the results of a client's calls lie, as they and the sources that they were asked of are."""
     others = [each.wanted for each in environments(asked.client, "") if each.wanted != asked.wanted]
     sources = sorted(each for each in (HERE / asked.client).iterdir() if each.is_file() and each not in others)
-    sources += [HERE / "calling.py", *sorted((ROOT / "api" / "trident_api").glob("*.py"))]
+    # Of the models, which there are.
+    sources += [HERE / "calling.py", ROOT / "training" / "trident_training" / "models.py"]
+    sources += sorted((ROOT / "api" / "trident_api").glob("*.py"))
     content = hashlib.sha256(b"".join(each.read_bytes() for each in sources)).hexdigest()
     return asked.folder / f"results-{content[:16]}.jsonl"
 

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from calling import CONTEXT, QUESTION, TRITON_GRPC, call, main
 from trident_bench.load.perf_analyzer import BINARY, environment
+from trident_client import contract
+from trident_training.models import SHIPPED
 
 VERSION = f"of tritonclient {version('tritonclient')}"
 RANDOM = ["--string-length", "40"]
@@ -29,10 +31,6 @@ def measure(model: str, *data: str) -> None:
         raise ValueError(done.stdout[-1000:])
 
 
-for name in ("cola", "cola_small", "sts", "sts_embedding", "sts_ko", "sts_ko_embedding"):
-    call("perf_analyzer", f"`perf_analyzer -m {name} --string-length 40`", VERSION)(partial(measure, name, *RANDOM))
-
-
 # It fills optional inputs as well, and its random numbers are none that TOP_K takes.
 def ask_questions(model: str) -> None:
     numbers = {"TOP_K": [1], "MAX_ANSWER_TOKENS": [30], "NO_ANSWER": [1]}
@@ -41,9 +39,15 @@ def ask_questions(model: str) -> None:
     measure(model, "--input-data", str(file))
 
 
-for name in ("qa", "qa_ko", "qa_small"):
-    said = f"`perf_analyzer -m {name} --input-data questions.json`, which holds the optional numbers too"
-    call("perf_analyzer", said, VERSION)(partial(ask_questions, name))
+for recipe in SHIPPED.values():
+    for ensemble in recipe.task.spec.ensembles:
+        name = ensemble.of(recipe.name)
+        if recipe.task.spec is contract.QA:
+            said = f"`perf_analyzer -m {name} --input-data questions.json`, which holds the optional numbers too"
+            call("perf_analyzer", said, VERSION)(partial(ask_questions, name))
+        else:
+            said = f"`perf_analyzer -m {name} --string-length 40`"
+            call("perf_analyzer", said, VERSION)(partial(measure, name, *RANDOM))
 
 
 main()

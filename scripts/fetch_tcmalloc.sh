@@ -18,4 +18,6 @@ apt update
 # Since Debian 13 and Ubuntu 24.04 its name ends in t64.
 apt download libtcmalloc-minimal4t64 2>/dev/null || apt download libtcmalloc-minimal4
 dpkg-deb --extract libtcmalloc-minimal4*.deb package
-cp -L package/usr/lib/*/libtcmalloc_minimal.so.4 "$folder"
+# Written over, it would end every process that has it loaded.
+cp -L package/usr/lib/*/libtcmalloc_minimal.so.4 "$folder/.libtcmalloc_minimal.so.4.new"
+mv -f "$folder/.libtcmalloc_minimal.so.4.new" "$folder/libtcmalloc_minimal.so.4"

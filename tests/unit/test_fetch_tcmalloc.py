@@ -29,7 +29,7 @@ def run(tmp_path):
     def run(package: str) -> tuple[subprocess.CompletedProcess[str], Path]:
         programs, folder, scratch = (tmp_path / name for name in ("bin", "lib", "tmp"))
         for each in (programs, folder, scratch):
-            each.mkdir()
+            each.mkdir(exist_ok=True)
         for name, text in {"apt-get": APT.format(package=package), "dpkg-deb": DPKG}.items():
             (programs / name).write_text(text)
             (programs / name).chmod(0o755)
@@ -50,6 +50,18 @@ def test_the_library_is_put_into_the_folder_under_either_name_of_its_package(run
     (library,) = folder.iterdir()
     assert (library.name, library.is_symlink()) == ("libtcmalloc_minimal.so.4", False)
     assert library.read_text() == f"{package}_2.10_amd64.deb\n"
+
+
+def test_what_has_the_former_one_loaded_keeps_it(run, tmp_path):
+    (tmp_path / "lib").mkdir()
+    former = tmp_path / "lib" / "libtcmalloc_minimal.so.4"
+    former.write_text("the former one")
+    with former.open() as loaded:
+        done, folder = run("libtcmalloc-minimal4")
+        assert loaded.read() == "the former one"
+    assert done.returncode == 0, done.stderr
+    assert [each.name for each in folder.iterdir()] == [former.name]
+    assert former.read_text() == "libtcmalloc-minimal4_2.10_amd64.deb\n"
 
 
 def test_where_apt_has_none_it_says_so_and_puts_nothing_there(run):

@@ -277,7 +277,7 @@ class Rerank(Body):
     """A query, and documents to put in order, as Cohere's and Jina's clients ask."""
 
     model_config = ConfigDict(
-        strict=True, json_schema_extra={"examples": [{"model": "sts", "query": TEXTS[0], "documents": TEXTS[1:]}]}
+        strict=True, json_schema_extra={"examples": [{"query": TEXTS[0], "documents": TEXTS[1:]}]}
     )
 
     query: Sentence

@@ -40,6 +40,12 @@ def test_the_pages_example_of_a_question_is_answered(client, page_examples, lang
     assert answer in found.answer
 
 
+def test_of_the_pages_examples_that_which_answers_is_first(client, page_examples):
+    texts = page_examples["en"]
+    first, *_ = client.rerank(texts["ranking-query"], texts["ranking-texts"].split("\n"))
+    assert "Black Forest" in texts["ranking-texts"].split("\n")[first.index]
+
+
 def test_the_documentations_example_in_korean_is_answered(client):
     asked = QUESTIONS["one in Korean"]["value"]
     (found,) = client.answer(asked["question"], asked["context"], model=asked["model"])

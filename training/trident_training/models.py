@@ -122,11 +122,11 @@ def shipped_recipes() -> dict[str, Recipe]:
     """Return the models that the project ships, by name."""
     small, tasks = bundled.location("small"), find_tasks()
 
-    def recipe(name: str, task: str, encoder: str, *languages: str) -> Recipe:
+    def recipe(name: str, task: str, encoder: str, *languages: str, max_tokens: int | None = None) -> Recipe:
         # An encoder that is made in the cache is named: it is fetched when a model is built from it, and not to look.
         checkpoint = small if encoder == "small" else encoder
         title = f"{bundled.title(encoder)} with adapters/{name}"
-        return Recipe(name, tasks[task], checkpoint, title, ADAPTERS / name, languages)
+        return Recipe(name, tasks[task], checkpoint, title, ADAPTERS / name, languages, max_tokens)
 
     recipes = (
         recipe("cola", "cola", "base", "en"),
@@ -134,6 +134,7 @@ def shipped_recipes() -> dict[str, Recipe]:
         recipe("qa", "qa", "base", "en"),
         recipe("qa_ko", "qa", "multilingual", "ko"),
         recipe("qa_small", "qa", "small", "en"),
+        recipe("rerank", "rerank", "small", "en", max_tokens=256),
         recipe("sts", "sts", "small"),
         recipe("sts_base", "sts", "base"),
         recipe("sts_ko", "sts", "multilingual"),

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 
 from trident_client import contract
-from trident_client._types import Configuration, ModelInfo, ModelStatistics, Statistics
+from trident_client._types import Configuration, ModelInfo, ModelStatistics, Request, Statistics
 from trident_client.errors import NotReadyError, ServerError
 
 NANOSECONDS = 1e9
@@ -24,6 +24,22 @@ def not_served(error: NotReadyError, ready: Sequence[str]) -> str:
     parts = {f"_{part}" for task in contract.TASKS.values() for part in task.parts}
     sets = [name for name in sorted(ready) if not any(name.removesuffix(part) in {*ready} - {name} for part in parts)]
     return f"{error.message}; served are: {', '.join(sets)}"
+
+
+def other_task(request: Request, configuration: Configuration) -> str | None:
+    """Return why a model cannot answer a request, where it lacks a tensor of the request; None where it lacks none.
+
+    Args:
+        request: what was refused.
+        configuration: the model's.
+    """
+    has = {each["name"] for side in ("input", "output") for each in configuration.get(side, ())}
+    lacks = [name for name in (*request.inputs, *request.outputs) if name not in has]
+    if not has or not lacks:
+        return None
+    task = configuration.get("parameters", {}).get("task", {}).get("string_value", "")
+    of = f"is of the task {task} and " if task else ""
+    return f"{request.model} {of}has no {lacks[0]}; models() says of which task each model is"
 
 
 def model_infos(configurations: Mapping[str, Configuration]) -> list[ModelInfo]:

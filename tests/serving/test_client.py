@@ -199,6 +199,21 @@ def test_an_unknown_model_is_named_with_those_that_are_served_in_an_event_loop(t
     asyncio.run(ask())
 
 
+@pytest.mark.parametrize(
+    ("ask", "said"),
+    [
+        (lambda client: client.rerank("a", ["b"], model="sts"), "sts is of the task sts"),
+        (lambda client: client.acceptability(["a"], model="qa"), "qa is of the task qa"),
+        (lambda client: client.similarity([("a", "b")], model="cola"), "cola is of the task cola"),
+        (lambda client: client.answer("a", "b", model="sts"), "sts is of the task sts"),
+        (lambda client: client.classify(["a"], model="sts"), "a set of the task classify"),
+    ],
+)
+def test_a_model_of_another_task_is_told_as_such(client, ask, said):
+    with pytest.raises(BadInputError, match=said):
+        ask(client)
+
+
 def served_by(error: NotReadyError) -> list[str]:
     """Return the sets that an error names."""
     return str(error).partition("served are: ")[2].split(", ")

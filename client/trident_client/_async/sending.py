@@ -16,7 +16,7 @@ from trident_client._attempts import Attempts
 from trident_client._balancing import Balancer, Balancing, ServerStatus
 from trident_client._retry import Budget, Retry
 from trident_client._types import Configuration, Request, Response, Timeout
-from trident_client.errors import NotReadyError, TridentError, UsageError
+from trident_client.errors import BadInputError, NotReadyError, TridentError, UsageError
 
 Result = TypeVar("Result")
 
@@ -74,6 +74,11 @@ class AsyncSender:
         except NotReadyError as error:
             await self._name_served(error)
             raise
+        except BadInputError as error:
+            # One that names an item is about the item.
+            if error.index is None:
+                await self._name_task(error, request)
+            raise
 
     async def configuration(self, model: str) -> Configuration:
         """Return a model's configuration."""
@@ -88,6 +93,13 @@ class AsyncSender:
         with contextlib.suppress(TridentError):
             served = await self._transport(error.server or self._servers[0]).index()
             error.args = (_served.not_served(error, served),)
+
+    async def _name_task(self, error: BadInputError, request: Request) -> None:
+        """Have an error tell of which task a model is, where what was asked is not of it."""
+        with contextlib.suppress(TridentError):
+            configuration = await self._transport(error.server or self._servers[0]).configuration(request.model)
+            if told := _served.other_task(request, configuration):
+                error.args, error.reason = (told,), told
 
     async def call(
         self,

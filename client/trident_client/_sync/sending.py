@@ -17,7 +17,7 @@ from trident_client._retry import Budget, Retry
 from trident_client._sync.concurrency import Background, Event, Home, cancel, home_of, start
 from trident_client._sync.transport import Transport
 from trident_client._types import Configuration, Request, Response, Timeout
-from trident_client.errors import NotReadyError, TridentError, UsageError
+from trident_client.errors import BadInputError, NotReadyError, TridentError, UsageError
 
 Result = TypeVar("Result")
 
@@ -75,6 +75,11 @@ class Sender:
         except NotReadyError as error:
             self._name_served(error)
             raise
+        except BadInputError as error:
+            # One that names an item is about the item.
+            if error.index is None:
+                self._name_task(error, request)
+            raise
 
     def configuration(self, model: str) -> Configuration:
         """Return a model's configuration."""
@@ -89,6 +94,13 @@ class Sender:
         with contextlib.suppress(TridentError):
             served = self._transport(error.server or self._servers[0]).index()
             error.args = (_served.not_served(error, served),)
+
+    def _name_task(self, error: BadInputError, request: Request) -> None:
+        """Have an error tell of which task a model is, where what was asked is not of it."""
+        with contextlib.suppress(TridentError):
+            configuration = self._transport(error.server or self._servers[0]).configuration(request.model)
+            if told := _served.other_task(request, configuration):
+                error.args, error.reason = (told,), told
 
     def call(
         self,

@@ -503,6 +503,30 @@ def test_a_model_that_nobody_serves_is_told_with_those_that_are_served():
                 client.embed(texts, model="unheard_of")
 
 
+def test_a_model_of_another_task_is_told_as_such():
+    def refuse(request: Request) -> dict[str, np.ndarray]:
+        raise BadInputError("what the server says", request.model)
+
+    tensors = {"input": [{"name": "TEXT"}], "output": [{"name": "SIMILARITY"}]}
+    sts = {**tensors, "parameters": {"task": {"string_value": "sts"}}}
+    answered = ("SCORES", "TRUNCATED_TOKENS", "UNKNOWN_TOKENS", "TOKEN_COUNT")
+    rerank = {"input": [{"name": "TEXT"}, {"name": "TEXT_2"}], "output": [{"name": each} for each in answered]}
+    models = {"sts": sts, "sts_part": tensors, "rerank": rerank, "bare": {}}
+    fake = FakeTransport(refuse, configurations=models)
+    with TridentClient(transport=fake) as client:
+        for model, said in (
+            ("sts", "sts is of the task sts and has no TEXT_2; models() says of which task each model is"),
+            ("sts_part", "sts_part has no TEXT_2; models() says of which task each model is"),
+        ):
+            with pytest.raises(BadInputError) as caught:
+                client.rerank("x", ["y"], model=model)
+            assert caught.value.message == caught.value.reason == said
+        # What they do not refuse for its tensors, and what cannot be known, is told as the server told it.
+        for model in ("rerank", "bare", "unheard_of"):
+            with pytest.raises(BadInputError, match="what the server says"):
+                client.rerank("x", ["y"], model=model)
+
+
 def test_truncation_is_reported_with_the_index(transport):
     texts = ["short"] * 70 + ["long" * 300]
     with TridentClient(transport=transport) as client:

@@ -8,10 +8,16 @@ import pytest
 
 
 @pytest.mark.parametrize(
-    "start", ["trident_training.cli import share_cores as start", "trident_bench.cli import bench as start"]
+    "start",
+    [
+        "from types import SimpleNamespace; from trident_training.cli import share_cores as start;"
+        " start(SimpleNamespace(invoked_subcommand='evaluate'))",
+        "from trident_bench.cli import bench as start; start()",
+    ],
+    ids=["training", "bench"],
 )
 def test_a_notebooks_backend_is_not_asked_for(start):
-    code = f"from {start}; start(); import matplotlib; print(matplotlib.get_backend())"
+    code = f"{start}; import matplotlib; print(matplotlib.get_backend())"
     done = subprocess.run(
         [sys.executable, "-c", code],
         env=os.environ | {"MPLBACKEND": "module://not.installed.here"},

@@ -190,7 +190,7 @@ def digest(recipe: Recipe, target: ModelSet, precision: Precision) -> str:
         "task": recipe.task.name,
         "checkpoint": bundled.pinned(recipe.checkpoint) or ("" if folder.is_dir() else recipe.checkpoint),
         "dtype": precision.value,
-        "max_tokens": target.max_tokens(),
+        "max_tokens": target.max_tokens() if recipe.max_tokens is None else recipe.max_tokens,
         "torch": metadata.version("torch"),
         "transformers": metadata.version("transformers"),
     }

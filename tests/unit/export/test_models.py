@@ -516,6 +516,17 @@ def test_a_shipped_variant_is_built_from_the_tasks_own_folders(shipped_variant: 
     assert file.read_text() == before
 
 
+def test_a_shipped_variant_with_a_length_of_its_own_stays_fresh(
+    shipped_variant: ModelSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    longer = dataclasses.replace(served.SHIPPED["sts_ko"], max_tokens=shipped_variant.source.max_tokens() + 1)
+    monkeypatch.setitem(served.SHIPPED, "sts_ko", longer)
+    models = ("models", "--repository", shipped_variant.repository, "--dtype", "float32")
+    assert run(*models)[0] == 0
+    assert json.loads(shipped_variant.report_file.read_text())["max_tokens"] == longer.max_tokens
+    assert run(*models)[1].strip() == "✓ sts: fresh ✓ sts_ko: fresh"
+
+
 def test_a_shipped_variant_has_its_tasks_width_and_its_recipes_length(
     repository: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

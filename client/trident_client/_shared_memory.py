@@ -25,7 +25,7 @@ import numpy as np
 from tritonclient.utils import serialize_byte_tensor
 
 from trident_client._types import Array, Request, Response
-from trident_client.errors import BadInputError, ServerError, TridentError
+from trident_client.errors import BadInputError, NotReadyError, ServerError, TridentError
 
 #: Bytes from which tensors take the way through shared memory; below, the way through the socket is shorter.
 MIN_BYTES = 32 * 1024
@@ -126,13 +126,13 @@ class Regions:
                     memory = yield from self._make(size, request.model)
                 placement = _place(memory, inputs, outputs)
                 answer = yield Infer(request, placement)
-            except (BadInputError, ServerError) as error:
+            except (BadInputError, NotReadyError, ServerError) as error:
                 if "shared memory" not in error.message:
-                    if isinstance(error, ServerError):
+                    if isinstance(error, BadInputError):
+                        self._release(memory)
+                    else:
                         # The server may still read from it.
                         self._abandon(memory)
-                    else:
-                        self._release(memory)
                     raise
                 self._abandon(memory)
                 self._row_sizes.clear()

@@ -10,6 +10,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import httpx
 import numpy as np
 import pytest
 from trident_client import (
@@ -38,6 +39,7 @@ instance_group [ { count: 1 kind: KIND_CPU } ]
 MODEL = """
 import time
 
+import httpx
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
@@ -92,8 +94,6 @@ def url(server, protocol):
 
 def regions(server):
     """Return what the server has mapped."""
-    import httpx
-
     return [each["name"] for each in httpx.get(f"http://{server.http_url}/v2/systemsharedmemory/status").json()]
 
 
@@ -156,6 +156,19 @@ def test_a_restarted_server_is_handed_new_regions(server, named):
         server.stop()
         server.start()
         for client in (over_http, over_grpc) * 2:
+            assert np.array_equal(client.embed(sent), expected(sent))
+    assert (regions(server), named()) == ([], [])
+
+
+@pytest.mark.parametrize("protocol", ["http", "grpc"])
+def test_a_server_that_does_not_know_the_regions_any_more_is_handed_new_ones(server, named, protocol):
+    sent = texts(64 * 4)
+    with TridentClient(url(server, protocol), protocol=protocol, shared_memory=True) as client:
+        client.embed(sent)
+        # As after a restart that no connection of the client's tells.
+        unregister = httpx.post(f"http://{server.http_url}/v2/systemsharedmemory/unregister", json={}, timeout=5)
+        assert (unregister.status_code, regions(server)) == (200, [])
+        for _ in range(2):
             assert np.array_equal(client.embed(sent), expected(sent))
     assert (regions(server), named()) == ([], [])
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from trident_client import BadInputError, ReadTimeoutError, Request, ServerError, TransportError
+from trident_client import BadInputError, NotReadyError, ReadTimeoutError, Request, ServerError, TransportError
 from trident_client._shared_memory import HELD, Clean, Infer, Regions, Register, _new_name, orphaned
 from trident_client._sync.driving import drive
 
@@ -142,6 +142,28 @@ def test_an_output_that_is_larger_than_the_last_one_is_answered(kind):
     regions, larger = Regions(), np.zeros((64, 512), dtype=np.float32)
     for _ in range(2):
         assert drive(regions.steps(REQUEST), do)["OUTPUT"].shape == (64, 512)
+
+
+@pytest.mark.parametrize("kind", [BadInputError, NotReadyError, ServerError])
+def test_a_server_that_was_restarted_unseen_is_handed_new_regions(kind):
+    registered: set[str] = set()
+
+    def do(step):
+        if isinstance(step, Register):
+            registered.add(step.name)
+        if not isinstance(step, Infer):
+            return None
+        if step.placement.region not in registered:
+            raise kind(f"Unable to find shared memory region: '{step.placement.region}'")
+        return {"OUTPUT": np.zeros((64, 1), dtype=np.float32)}, {}
+
+    regions = Regions()
+    drive(regions.steps(REQUEST), do)
+    before = registered.copy()
+    registered.clear()
+    assert drive(regions.steps(REQUEST), do)["OUTPUT"].shape == (64, 1)
+    assert len(registered) == len(before) == 1
+    assert registered != before
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,8 @@ import openai
 import pytest
 import requests
 import schemathesis
+from chaos.asking import asked_before
+from chaos.questions import EVERYTHING
 from fuzzing import looking
 from hypothesis import given
 from schemathesis.checks import not_a_server_error
@@ -214,6 +216,11 @@ def test_every_endpoint_keeps_to_its_document_before_the_real_triton(url):
 
         keeps()
     assert {200, 422} <= answered <= {200, 400, 404, 422}
+
+
+def test_what_the_soak_asks_is_answered_as_the_soak_expects(url, triton):
+    known = asked_before(url, EVERYTHING, triton.grpc_url)
+    assert len(known) == len(EVERYTHING)
 
 
 def test_a_proxy_in_the_environment_is_not_asked_for_triton(serve, monkeypatch):

@@ -316,8 +316,7 @@ def plan(
             continue
         target = ModelSet(repository, recipe.task.spec, recipe.name)
         found = state(recipe, target, resolve(precision))
-        shipped = (read_report(target) or {"shipped": True}).get("shipped")
-        if target.is_variant and shipped and (found is State.FRESH or not target.network_file.is_file()):
+        if target.is_variant and (found is State.FRESH or not target.network_file.is_file()):
             _write_variant(recipe, target)
         yield recipe, target, found
 

@@ -141,7 +141,7 @@ class ModelSet:
         )
 
     def check_variant(self) -> None:
-        """Refuse a variant that :meth:`write_variant` could not write.
+        """Refuse a variant that could not be written.
 
         Raises:
             RepositoryError: the name is a task's own, its folders would be taken for another set's, or the task's own
@@ -163,22 +163,6 @@ class ModelSet:
         """
         with installation.installing(self.repository, self.name) as folder:
             yield ModelSet(folder, self.spec, self.name)
-
-    def write_variant(self, *, width: int, max_tokens: int | None, facts: Mapping[str, Any] | None = None) -> None:
-        """Copy the task's own folders under this set's name.
-
-        Args:
-            width: last dimension of the network's output.
-            max_tokens: tokens the network takes; as in the task's own folders when None.
-            facts: as :meth:`describe` takes them; none when None.
-
-        Raises:
-            RepositoryError: as :meth:`check_variant` has it.
-        """
-        self.check_variant()
-        with self.drafting() as draft:
-            draft.copy(self.source, width, max_tokens, facts or {})
-            draft.note_vocabulary(self.tokenizer_file)
 
     def write_like(self, other: ModelSet, *, max_tokens: int | None = None) -> None:
         """Write the folders of a new task, with the configurations of another that is made of the same parts.

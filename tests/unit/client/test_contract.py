@@ -31,7 +31,8 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     for task in TASKS.values():
         if task.like is not None:
-            ModelSet(folder, task, task.name).write_variant(width=task.width or 5, max_tokens=40)
+            made = ModelSet(folder, task, task.name)
+            made.copy(made.source, task.width or 5, 40, {})
     return folder
 
 

@@ -603,7 +603,8 @@ def test_the_committed_configurations_tell_what_is_shipped(name: str) -> None:
 
 def test_a_readers_variant_warms_up_with_windows_of_its_own_length(repository: Path) -> None:
     variant = ModelSet(repository, QA.spec, "qa_short")
-    variant.write_variant(width=2, max_tokens=48)
+    with variant.drafting() as draft:
+        draft.copy(variant.source, 2, 48, {})
     reader = variant.folder("reader")
     assert warmups(configuration(variant, "reader"))[-1] == 48
     assert int.from_bytes((reader / "warmup" / "window").read_bytes(), "little") == 48
@@ -616,7 +617,8 @@ def test_a_configuration_tuned_for_a_model_is_not_its_variants(repository: Path)
     (configs / "host.pbtxt").write_text(f"{MARK}: it is made anew there\n")
     (configs / "other.pbtxt").write_text("# somebody's\n")
     variant = ModelSet(repository, QA.spec, "qa_short")
-    variant.write_variant(width=2, max_tokens=None)
+    with variant.drafting() as draft:
+        draft.copy(variant.source, 2, None, {})
     copied = {file.name for file in (variant.folder("reader") / "configs").iterdir()}
     assert "other.pbtxt" in copied
     assert "host.pbtxt" not in copied

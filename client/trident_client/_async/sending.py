@@ -60,6 +60,8 @@ class AsyncSender:
         self._lock = threading.Lock()
         self._health_checks: Background | None = None
         self._home: Home = None
+        # Models, and the outputs and inputs by which they can be asked.
+        self._answerable: set[tuple[str, tuple[str, ...], tuple[str, ...]]] = set()
 
     def after_fork(self) -> None:
         """Leave to the parent what is the parent's."""
@@ -75,9 +77,7 @@ class AsyncSender:
             await self._name_served(error)
             raise
         except BadInputError as error:
-            # One that names an item is about the item.
-            if error.index is None:
-                await self._name_task(error, request)
+            await self._name_task(error, request)
             raise
 
     async def configuration(self, model: str) -> Configuration:
@@ -95,11 +95,19 @@ class AsyncSender:
             error.args = (_served.not_served(error, served),)
 
     async def _name_task(self, error: BadInputError, request: Request) -> None:
-        """Have an error tell of which task a model is, where what was asked is not of it."""
+        """Have an error tell of which task a model is, where what was asked is not of it.
+
+        Of a model that can be asked so, this is found out once: bad items are many.
+        """
+        asked = request.model, request.outputs, tuple(request.inputs)
+        if asked in self._answerable:
+            return
         with contextlib.suppress(TridentError):
             configuration = await self._transport(error.server or self._servers[0]).configuration(request.model)
-            if told := _served.other_task(request, configuration):
-                error.args, error.reason = (told,), told
+            if said := _served.other_task(request, configuration):
+                error.args, error.reason = (said,), said
+            else:
+                self._answerable.add(asked)
 
     async def call(
         self,

@@ -525,6 +525,10 @@ def test_a_model_of_another_task_is_told_as_such():
         for model in ("rerank", "bare", "unheard_of"):
             with pytest.raises(BadInputError, match="what the server says"):
                 client.rerank("x", ["y"], model=model)
+        # What a model can be asked is looked up once: bad items may be many.
+        fake.configurations["rerank"] = tensors
+        with pytest.raises(BadInputError, match="what the server says"):
+            client.rerank("x", ["y"], model="rerank")
 
 
 def test_truncation_is_reported_with_the_index(transport):

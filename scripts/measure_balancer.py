@@ -11,16 +11,13 @@ import argparse
 import asyncio
 import contextlib
 import os
-import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import httpx
 import psutil
 import uvloop
-from debian import environment, find
+from haproxy import balancer
 from trident_bench.ensembles import choose
 from trident_bench.generator.http import http
 from trident_bench.generator.loop import closed_loop, send_once
@@ -30,7 +27,6 @@ from trident_bench.servers import READY_SECONDS, new_facade
 from trident_server.process import TritonProcess
 
 ROOT = Path(__file__).resolve().parents[1]
-CONFIGURATION = ROOT / "docker" / "haproxy" / "haproxy.cfg"
 #: The balancer listens where the hosts do not, on the same port.
 HOST, BALANCER = "127.0.0.1", "127.0.0.2"
 ENSEMBLE, IN_FLIGHT = "sts_embedding", 24
@@ -47,34 +43,12 @@ def processor_seconds(pid: int) -> float:
 @contextlib.contextmanager
 def balanced(facade: str, triton: TritonProcess, folder: Path) -> Iterator[tuple[str, int]]:
     """Give the balancer's address before one facade, which it takes for three, and its process."""
-    program = find("haproxy", "haproxy")
-    port = facade.rpartition(":")[2]
-    ports = {"FACADE_PORT": port, "HTTP_PORT": triton.http_url.rpartition(":")[2]}
-    ports["GRPC_PORT"] = triton.grpc_url.rpartition(":")[2]
+    addresses = {"FACADE_PORT": facade, "HTTP_PORT": triton.http_url, "GRPC_PORT": triton.grpc_url}
+    ports = {name: address.rpartition(":")[2] for name, address in addresses.items()}
     settings = {f"HOST_{number}": HOST for number in (1, 2, 3)} | ports | {"LISTEN": BALANCER}
-    with (folder / "haproxy.log").open("wb") as log:
-        process = subprocess.Popen(
-            [program, "-db", "-f", CONFIGURATION],
-            env=environment(program) | settings,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-        )
-    try:
-        address, deadline = f"{BALANCER}:{port}", time.monotonic() + SECONDS_TO_START
-        while not _is_ready(address):
-            if process.poll() is not None or time.monotonic() > deadline:
-                raise SystemExit((folder / "haproxy.log").read_text())
-            time.sleep(0.2)
-        yield address, process.pid
-    finally:
-        process.kill()
-        process.wait()
-
-
-def _is_ready(address: str) -> bool:
-    with contextlib.suppress(httpx.HTTPError):
-        return httpx.get(f"http://{address}/health/ready", timeout=5, trust_env=False).status_code == 200
-    return False
+    address = f"{BALANCER}:{ports['FACADE_PORT']}"
+    with balancer(settings, address, folder / "haproxy.log", SECONDS_TO_START) as pid:
+        yield address, pid
 
 
 def main() -> None:
@@ -93,8 +67,8 @@ def main() -> None:
             log_file=folder / "triton.log",
             ready_timeout=READY_SECONDS,
         )
-        with triton, new_facade(triton, folder) as facade, balanced(facade.url, triton, folder) as (address, balancer):
-            pids = {"HAProxy": balancer, "facade": facade.pid, "Triton": triton.pid}
+        with triton, new_facade(triton, folder) as facade, balanced(facade.url, triton, folder) as (address, process):
+            pids = {"HAProxy": process, "facade": facade.pid, "Triton": triton.pid}
             requests = [facade_request(address, ensemble, each) for each in ensemble.items()]
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as loop:
                 size = len(loop.run(send_once(http(address), requests[0])))

@@ -11,7 +11,6 @@ import json
 import os
 import re
 import signal
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -23,7 +22,7 @@ import httpx
 import numpy as np
 import psutil
 import pytest
-from debian import environment, find
+from haproxy import balancer
 from measure_balancer import processor_seconds
 from served_models import READY_SECONDS
 from simulate_hosts import Measured, Outcome
@@ -35,7 +34,6 @@ from trident_server.process import TritonProcess
 
 pytestmark = pytest.mark.serving
 
-CONFIGURATION = Path(__file__).resolve().parents[2] / "docker" / "haproxy" / "haproxy.cfg"
 BALANCER = "127.0.0.1"
 ADDRESSES = ("127.0.0.2", "127.0.0.3", "127.0.0.4")
 KEY = "one key for all hosts"
@@ -178,31 +176,12 @@ def hosts(serve_models, ports, tmp_path_factory) -> Iterator[list[Host]]:
 @pytest.fixture(scope="module")
 def haproxy(ports, hosts, tmp_path_factory) -> Iterator[str]:
     """The balancer's address, once it knows that all hosts are there."""
-    program = find("haproxy", "haproxy")
     settings = {f"HOST_{number}": address for number, address in enumerate(ADDRESSES, 1)}
     settings |= {f"{name.upper()}_PORT": str(port) for name, port in ports._asdict().items()}
     settings |= {"LISTEN": BALANCER, "SECONDS_TO_ANSWER": str(SECONDS_TO_ANSWER)}
     log = tmp_path_factory.mktemp("haproxy") / "log"
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [program, "-db", "-f", CONFIGURATION],
-            env=environment(program) | settings,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        )
-    try:
-        wait_until(lambda: answers(f"http://{BALANCER}:{ports.facade}/health/ready"))
+    with balancer(settings, f"{BALANCER}:{ports.facade}", log, SECONDS_TO_WAIT):
         yield BALANCER
-        assert process.poll() is None, log.read_text()
-    finally:
-        process.kill()
-        process.wait()
-
-
-def answers(url: str) -> bool:
-    with contextlib.suppress(httpx.HTTPError):
-        return httpx.get(url, timeout=5).status_code == 200
-    return False
 
 
 @pytest.fixture

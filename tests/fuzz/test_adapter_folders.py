@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+import re
 import resource
 import shutil
 
@@ -13,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoModel, AutoModelForQuestionAnswering, AutoModelForSequenceClassification
 from trident_training.checkpoints.adapters import save_adapter, unpack_adapter
+from trident_training.checkpoints.errors import CheckpointError
 from trident_training.models import Recipe
 from trident_training.tasks import find_tasks
 from trident_training.tasks.qa.calibration import Calibration
@@ -111,6 +113,15 @@ def test_a_file_that_cannot_be_read_is_named(adapter_of, task, name):
     reads()
     assert refused
     assert set(adapter.parent.parent.iterdir()) == beside
+
+
+@pytest.mark.parametrize("name", ["../result.json", "/result.json", "config.json", "model.safetensors"])
+def test_what_is_noted_beside_the_weights_is_written_nowhere_else(adapter_of, name):
+    adapter, base = adapter_of("cola")
+    (adapter / "metrics.json").write_text(json.dumps(METRICS | {name: {"f1": 1.0}}))
+    with pytest.raises(CheckpointError, match=re.escape(f"metrics.json notes '{name}'")):
+        use(adapter, base, "cola")
+    assert not (adapter.parent / "result.json").exists()
 
 
 def build_with_little_memory(adapter, base, changes):

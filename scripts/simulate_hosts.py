@@ -195,9 +195,9 @@ def simulate(
 TRITON = 2 / 2067
 FACADE = 2 / 1298 - TRITON
 #: Of a request through HAProxy, on the same processor; ``scripts/measure_balancer.py`` measures it anew.
-BALANCER = 0.33e-3
+BALANCER = 0.13e-3
 #: An embedding in JSON, with its head.
-BYTES = 4_600
+BYTES = 4_715
 CORES = 16
 GIGABITS = 10
 CLIENTS = 24

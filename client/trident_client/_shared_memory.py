@@ -120,7 +120,8 @@ class Regions:
             size = sum(map(_aligned, [*map(len, inputs.values()), *outputs.values()]))
             if size < MIN_BYTES:
                 return (yield from self._plain(request))
-            memory = self._acquire(size)
+            # What else is free may have been registered with the server that is gone, too.
+            memory = None if last else self._acquire(size)
             try:
                 if memory is None:
                     memory = yield from self._make(size, request.model)

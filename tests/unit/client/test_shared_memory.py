@@ -144,9 +144,11 @@ def test_an_output_that_is_larger_than_the_last_one_is_answered(kind):
         assert drive(regions.steps(REQUEST), do)["OUTPUT"].shape == (64, 512)
 
 
+@pytest.mark.parametrize("at_once", [1, 3])
 @pytest.mark.parametrize("kind", [BadInputError, NotReadyError, ServerError])
-def test_a_server_that_was_restarted_unseen_is_handed_new_regions(kind):
+def test_a_server_that_was_restarted_unseen_is_handed_new_regions(kind, at_once):
     registered: set[str] = set()
+    answer = {"OUTPUT": np.zeros((64, 1), dtype=np.float32)}, {}
 
     def do(step):
         if isinstance(step, Register):
@@ -155,15 +157,24 @@ def test_a_server_that_was_restarted_unseen_is_handed_new_regions(kind):
             return None
         if step.placement.region not in registered:
             raise kind(f"Unable to find shared memory region: '{step.placement.region}'")
-        return {"OUTPUT": np.zeros((64, 1), dtype=np.float32)}, {}
+        return answer
 
     regions = Regions()
-    drive(regions.steps(REQUEST), do)
+    # One request that runs while others are under way: as many regions are free afterwards.
+    under_way = [regions.steps(REQUEST) for _ in range(at_once)]
+    for steps in under_way:
+        while not isinstance(step := next(steps), Infer):
+            do(step)
+    for steps in under_way:
+        with pytest.raises(StopIteration):
+            steps.send(answer)
     before = registered.copy()
+    assert len(before) == at_once
     registered.clear()
-    assert drive(regions.steps(REQUEST), do)["OUTPUT"].shape == (64, 1)
-    assert len(registered) == len(before) == 1
-    assert registered != before
+    for _ in range(at_once + 1):
+        assert drive(regions.steps(REQUEST), do)["OUTPUT"].shape == (64, 1)
+    assert registered
+    assert registered.isdisjoint(before)
 
 
 @pytest.mark.parametrize(

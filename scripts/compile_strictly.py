@@ -9,7 +9,8 @@ import tempfile
 from pathlib import Path
 
 from trident_server.assembly import COMPILED
-from trident_server.compilation import compile_backend, find_toolchain
+from trident_server.backends import PROCESSORS
+from trident_server.compilation import compile_backend, compile_kernels, find_toolchain
 from trident_server.errors import CompilationError
 
 
@@ -25,12 +26,14 @@ def main() -> None:
         print(f"C sources are not checked: {error}", file=sys.stderr)
         return
     with tempfile.TemporaryDirectory() as folder:
-        for library in COMPILED:
-            try:
+        try:
+            for library in COMPILED:
                 compile_backend(toolchain, library, Path(folder, library.name), strict=True)
-            except CompilationError as error:
-                raise SystemExit(str(error)) from error
-    print(f"{len(COMPILED)} libraries compile without a warning.")
+            for processor in PROCESSORS:
+                compile_kernels(toolchain, processor, Path(folder, processor), strict=True)
+        except CompilationError as error:
+            raise SystemExit(str(error)) from error
+    print(f"{len(COMPILED) + len(PROCESSORS)} libraries compile without a warning.")
 
 
 if __name__ == "__main__":

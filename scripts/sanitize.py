@@ -2,7 +2,8 @@
 
     python scripts/sanitize.py [--requests 100000] [--sanitizers address,undefined] [--sources FOLDER]
 
-Once a backend that hosts all of its models, and once one that leaves some of them to another library.
+Once a backend that hosts all of its models, and once one that leaves some of them to another library; then the
+operators of libtorch, for each level of processors up to this one's.
 Exits with 0 where nothing was found, 1 where something was, and says so and exits with 77, as test harnesses have it,
 where there is nothing to compile with.
 """
@@ -12,8 +13,10 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
+from trident_server.backends import PROCESSORS
 from trident_server.compilation import SOURCES, find_toolchain
 from trident_server.errors import CompilationError
 
@@ -40,7 +43,7 @@ def compile_c(sanitizers: str, *arguments: str) -> None:
     command = [
         str(find_toolchain().compiler),
         *("-std=gnu11", "-g", "-O1", "-fno-omit-frame-pointer"),
-        *("-Wall", "-Wextra", "-Werror", "-Wno-error=unused-function"),
+        *("-Wall", "-Wextra", "-Werror", "-Wno-error=unused-function", "-Wno-psabi"),
         *(f"-fsanitize={sanitizers}", "-fno-sanitize-recover=all"),
         *arguments,
     ]
@@ -89,6 +92,22 @@ def build(sanitizers: str, sources: Path, folder: Path, *, delegating: bool) -> 
     return program
 
 
+def programs(sanitizers: str, sources: Path, folder: Path) -> Iterator[tuple[Path, list[str]]]:
+    """Yield each program once it is compiled, and what it is called with beside a number.
+
+    Arguments and errors are :func:`build`'s.
+    """
+    for delegating in (False, True):
+        place = folder / f"backend-{delegating:d}"
+        place.mkdir()
+        yield build(sanitizers, sources, place, delegating=delegating), [str(place)] if delegating else []
+    for level in PROCESSORS:
+        program = folder / level
+        harness = str(NATIVE / "kernels_harness.c")
+        compile_c(sanitizers, f"-march={level}", f"-I{sources}", harness, "-lm", "-o", str(program))
+        yield program, []
+
+
 def main() -> int:
     """Build, run and return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -97,17 +116,15 @@ def main() -> int:
     parser.add_argument("--sources", type=Path, default=SOURCES)
     given = parser.parse_args()
     environment = os.environ | OPTIONS | {"PYTHONPATH": str(NATIVE), "PYTHONDONTWRITEBYTECODE": "1"}
-    for delegating in (False, True):
-        with tempfile.TemporaryDirectory() as folder:
-            try:
-                program = build(given.sanitizers, given.sources, Path(folder), delegating=delegating)
-            except CompilationError as error:
-                print(f"not run: {error}", file=sys.stderr)
-                return SKIPPED
-            command = [program, str(given.requests), *([folder] if delegating else [])]
-            status = subprocess.run(command, env=environment, check=False).returncode
-            if status:
-                return status
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            for program, further in programs(given.sanitizers, given.sources, Path(folder)):
+                command = [str(program), str(given.requests), *further]
+                if status := subprocess.run(command, env=environment, check=False).returncode:
+                    return status
+        except CompilationError as error:
+            print(f"not run: {error}", file=sys.stderr)
+            return SKIPPED
     return 0
 
 

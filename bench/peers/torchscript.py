@@ -12,6 +12,7 @@ import loop
 import torch
 from tokenizers import Encoding, Tokenizer
 from torch import Tensor
+from trident_server.backends.pytorch.kernels import install
 from trident_server.backends.pytorch.prepacking import prepack
 
 Texts = Sequence[Any]
@@ -26,6 +27,7 @@ class Engine:
         # As the served backend has it: every batch has a new shape, and profiling would optimise for each.
         torch._C._jit_set_profiling_mode(False)
         self.module = torch.jit.load(str(model)).eval()
+        install(self.module)
         prepack(self.module)
         self.reads_windows = task == "qa"
         self.tokenizer = Tokenizer.from_file(str(tokenizer))

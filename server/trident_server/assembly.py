@@ -4,7 +4,8 @@ Triton wants one folder with a sub-folder per backend; the wheel keeps the Pytho
 ``pytorch`` backend is this package's own. Server, shared libraries and caches stay where they are. Libraries are none
 of these links: the wheel's Python backend of 1.4 MB is a copy, since Triton refuses to serve a Python-based backend
 whose library is a link out of the directory; and where backends run inside Triton's process, their libraries are
-compiled here, and the copy, under another name, serves the Python models that have processes of their own.
+compiled here, and the copy, under another name, serves the Python models that have processes of their own. Beside the
+``pytorch`` backend's library are the operators that it gives libtorch.
 
 The folder's name is a digest of what it links to: another environment or an updated wheel gets another folder, and two
 servers that start at once agree on one.
@@ -13,14 +14,16 @@ servers that start at once agree on one.
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import re
 import shutil
 import tempfile
 from pathlib import Path
 
-from trident_server.compilation import SOURCES, Library, Toolchain, compile_backend
-from trident_server.errors import PathError
+from trident_server.backends import PROCESSORS
+from trident_server.compilation import SOURCES, Library, Toolchain, compile_backend, compile_kernels
+from trident_server.errors import CompilationError, PathError
 from trident_server.wheel import EmbeddedTriton
 
 PYTHON_LIBRARY = "libtriton_python.so"
@@ -30,6 +33,8 @@ COMPILED = (
     Library("python", "trident_server.backends.python.inprocess", delegate=STUBS_LIBRARY),
 )
 WORKABLE = re.compile(r"[\w@%+=:,./-]+", re.ASCII)
+
+_log = logging.getLogger(__name__)
 
 
 def assemble_backends(triton: EmbeddedTriton, cache_dir: Path, toolchain: Toolchain | None = None) -> Path:
@@ -70,6 +75,7 @@ def assemble_backends(triton: EmbeddedTriton, cache_dir: Path, toolchain: Toolch
             for each in COMPILED:
                 (draft / each.name).mkdir(exist_ok=True)
                 compile_backend(toolchain, each, draft / each.name / f"libtriton_{each.name}.so")
+            _compile_kernels(toolchain, draft / "pytorch")
         os.rename(draft, folder)
     except BaseException as error:
         shutil.rmtree(draft)
@@ -77,6 +83,14 @@ def assemble_backends(triton: EmbeddedTriton, cache_dir: Path, toolchain: Toolch
         if not (isinstance(error, OSError) and folder.is_dir()):
             raise
     return folder
+
+
+def _compile_kernels(toolchain: Toolchain, folder: Path) -> None:
+    for processor in PROCESSORS:
+        try:
+            compile_kernels(toolchain, processor, folder / f"kernels-{processor}.so")
+        except CompilationError as error:
+            _log.warning("models are served all the same, but slower: %s", error)
 
 
 def check_path(path: Path, setting: str) -> None:

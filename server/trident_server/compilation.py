@@ -6,6 +6,7 @@ source. Where one of them is missing, each model is served from a process of its
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 import shutil
 import subprocess
@@ -95,10 +96,8 @@ def compile_backend(toolchain: Toolchain, library: Library, target: Path, *, str
     delegation = []
     if library.delegate is not None:
         delegation = [f'-DDELEGATE="{library.delegate}"', str(SOURCES / "delegate.c")]
-    command = [
-        str(toolchain.compiler),
-        *("-std=c11", "-O2", *WARNINGS, "-shared", "-fPIC"),
-        *(["-Werror"] if strict else []),
+    arguments = [
+        "-O2",
         f'-DPYTHON="{toolchain.python}"',
         f'-DLIBPYTHON="{toolchain.library}"',
         f'-DMODULE="{library.module}"',
@@ -107,10 +106,43 @@ def compile_backend(toolchain: Toolchain, library: Library, target: Path, *, str
         str(SOURCES / "inprocess.c"),
         str(toolchain.library),
         f"-Wl,-rpath,{toolchain.library.parent}",
+    ]
+    _compile(toolchain, f"the {library.name} backend", arguments, target, strict=strict)
+
+
+def compile_kernels(toolchain: Toolchain, processor: str, target: Path, *, strict: bool = False) -> None:
+    """Compile the operators of ``kernels.c`` for libtorch, to the file ``target``.
+
+    Args:
+        toolchain: what it is compiled with; GCC, for its vectors.
+        processor: that it will run on, as GCC names levels of x86-64.
+        target: the file to write.
+        strict: a warning is an error.
+
+    Raises:
+        CompilationError: the compiler failed, or there is no torch; carries the end of what it said.
+    """
+    torch = importlib.util.find_spec("torch")
+    if torch is None or torch.origin is None:
+        raise CompilationError("there is no torch to compile operators for")
+    arguments = [
+        *("-O3", f"-march={processor}", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast", "-Wno-psabi"),
+        str(SOURCES / "kernels.c"),
+        # Found among what the process has loaded by then.
+        *(f"-L{Path(torch.origin).parent / 'lib'}", "-ltorch_cpu"),
+    ]
+    _compile(toolchain, f"operators for {processor}", arguments, target, strict=strict)
+
+
+def _compile(toolchain: Toolchain, what: str, arguments: list[str], target: Path, *, strict: bool) -> None:
+    command = [
+        str(toolchain.compiler),
+        *("-std=c11", *WARNINGS, "-shared", "-fPIC"),
+        *(["-Werror"] if strict else []),
+        *arguments,
         "-o",
         str(target),
     ]
-    what = f"the {library.name} backend"
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:

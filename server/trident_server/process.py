@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from trident_server.assembly import assemble_backends, check_path
+from trident_server.backends import KERNELS_VARIABLE
 from trident_server.child import ChildServer, Launch
 from trident_server.compilation import find_toolchain
 from trident_server.errors import CompilationError, ServerDiedError, ServerStartError
@@ -155,7 +156,7 @@ class TritonProcess(ChildServer):
         remove_abandoned_shared_memory()
         shm_prefix = new_shm_prefix()
         command = [str(triton.binary), *self._arguments(triton, backends, shm_prefix)]
-        return Launch(command, environment(triton), shm_prefix)
+        return Launch(command, environment(triton) | {KERNELS_VARIABLE: str(backends / "pytorch")}, shm_prefix)
 
     @contextlib.contextmanager
     def _progress(self) -> Iterator[Callable[[], None]]:

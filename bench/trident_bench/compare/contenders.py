@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
+from trident_server.assembly import assemble_backends
+from trident_server.backends import KERNELS_VARIABLE
+from trident_server.compilation import find_toolchain
+from trident_server.errors import CompilationError
 from trident_server.machine import Machine
 from trident_server.ports import free_ports
-from trident_server.wheel import allocator
+from trident_server.wheel import allocator, find_embedded_triton
 from trident_training.checkpoints.bundled import location
 
 from trident_bench.compare.environments import PROGRAMS, Environment
@@ -82,15 +86,36 @@ class Setting:
         names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS")
         return OFFLINE | allocator() | dict.fromkeys(names, str(self.threads))
 
+    @property
+    def kernels(self) -> dict[str, str]:
+        """What tells a process of the operators that our server has libtorch compute by."""
+        try:
+            backends = assemble_backends(find_embedded_triton(), self.folder, find_toolchain())
+        except CompilationError:
+            return {}
+        return {KERNELS_VARIABLE: str(backends / "pytorch")}
+
     def program(
-        self, name: str, file: str, *options: object, python: str = sys.executable, preload: bool = True
+        self,
+        name: str,
+        file: str,
+        *options: object,
+        python: str = sys.executable,
+        environment: Mapping[str, str] | None = None,
     ) -> LoopProcess:
-        """Return a program of ``bench/peers/`` that works in a loop, unless without what it would be made to load."""
+        """Return a program of ``bench/peers/`` that works in a loop.
+
+        Args:
+            name: what it is called.
+            file: the program.
+            options: of its command line.
+            python: that runs it.
+            environment: its variables; :attr:`environment` where not given.
+        """
         shared = {"checkpoint": self.inputs.checkpoint, "texts": self.inputs.texts, "threads": self.threads}
         arguments = [part for key, value in shared.items() for part in (f"--{key}", str(value))]
         command: list[str | Path] = [python, PROGRAMS / file, *arguments, *map(str, options)]
-        environment = self.environment if preload else self.environment | {"LD_PRELOAD": ""}
-        return LoopProcess(name, command, environment, self.folder / f"{name}.log")
+        return LoopProcess(name, command, environment or self.environment, self.folder / f"{name}.log")
 
     def engine(self, name: str, task: str, part: str, most_tokens: int, repository: Path | None = None) -> LoopProcess:
         """Return one of our exported models without a server."""
@@ -100,7 +125,8 @@ class Setting:
             "tokenizer": repository / f"{task}_tokenizer" / VERSION / "tokenizer.json",
         }
         arguments = [part for key, value in files.items() for part in (f"--{key}", value)]
-        return self.program(name, "torchscript.py", *arguments, "--task", task, "--most-tokens", most_tokens)
+        further = ("--task", task, "--most-tokens", most_tokens)
+        return self.program(name, "torchscript.py", *arguments, *further, environment=self.environment | self.kernels)
 
     def triton(self, name: str, models: Sequence[str]) -> OwnTriton:
         """Return Triton with some of the built models."""
@@ -209,7 +235,8 @@ def _bare(found: Entries, setting: Setting) -> None:
         options = ("--runtime", runtime, "--dtype", dtype, "--onnx", setting.inputs.onnx)
         python = str(environment.bin / "python")
         # OpenVINO's library calls glibc's `free` for what tcmalloc gave it, and dies.
-        program = setting.program(name, "runtimes.py", *options, python=python, preload=runtime != "openvino")
+        variables = setting.environment | ({"LD_PRELOAD": ""} if runtime == "openvino" else {})
+        program = setting.program(name, "runtimes.py", *options, python=python, environment=variables)
         found.environments[name] = environment
         found.checks[name] = partial(_check_program, program, setting, _least(dtype))
         found.add_sizes(name, f"{title} {dtype}, batch {{}}, no tokenizer", Loop(program, "tokens", IN_FLIGHT))

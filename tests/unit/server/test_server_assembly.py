@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from trident_server.assembly import assemble_backends, check_path
+from trident_server.backends import PROCESSORS
 from trident_server.compilation import SOURCES, Toolchain
 from trident_server.errors import CompilationError, PathError
 
@@ -33,9 +34,12 @@ def toolchain(tmp_path):
     return Toolchain(compiler, tmp_path / "include", tmp_path / "libpython.so", tmp_path / "python")
 
 
-def test_with_a_compiler_the_pytorch_backend_is_a_library_and_nothing_else(triton, toolchain, tmp_path):
+def test_with_a_compiler_the_pytorch_backend_is_a_library_and_the_operators_it_brings(triton, toolchain, tmp_path):
     folder = assemble_backends(triton, tmp_path / "cache", toolchain)
-    assert [file.name for file in (folder / "pytorch").iterdir()] == ["libtriton_pytorch.so"]
+    kernels = {f"kernels-{level}.so": level for level in PROCESSORS}
+    assert {file.name for file in (folder / "pytorch").iterdir()} == {"libtriton_pytorch.so", *kernels}
+    for name, level in kernels.items():
+        assert {f"-march={level}", str(SOURCES / "kernels.c")} < set((folder / "pytorch" / name).read_text().split())
     command = (folder / "pytorch" / "libtriton_pytorch.so").read_text()
     assert str(SOURCES / "inprocess.c") in command
     assert "DELEGATE" not in command
@@ -54,8 +58,8 @@ def test_with_a_compiler_the_python_backend_is_a_library_beside_the_wheels_own(t
     assert (folder / "triton_python_backend_stub").readlink() == triton.python_stub
 
 
-@pytest.mark.parametrize("name", ["inprocess.c", "delegate.c", "triton_api.h"])
-def test_another_source_of_either_library_is_compiled_anew(triton, toolchain, tmp_path, monkeypatch, name):
+@pytest.mark.parametrize("name", ["inprocess.c", "delegate.c", "triton_api.h", "kernels.c"])
+def test_another_source_of_a_library_is_compiled_anew(triton, toolchain, tmp_path, monkeypatch, name):
     sources = tmp_path / "sources"
     shutil.copytree(SOURCES, sources)
     monkeypatch.setattr("trident_server.assembly.SOURCES", sources)
@@ -74,6 +78,17 @@ def test_a_compiler_that_fails_leaves_nothing_behind(triton, toolchain, tmp_path
     with pytest.raises(CompilationError):
         assemble_backends(triton, tmp_path / "cache", toolchain)
     assert not list((tmp_path / "cache" / "backends").iterdir())
+
+
+def test_a_compiler_that_does_not_take_the_operators_leaves_them_out(triton, toolchain, tmp_path, caplog):
+    text = toolchain.compiler.read_text()
+    toolchain.compiler.write_text(
+        f'{text}case "$*" in *kernels.c*) echo "no such vectors" >&2; rm "$last"; exit 1; esac\n'
+    )
+    folder = assemble_backends(triton, tmp_path / "cache", toolchain)
+    assert [file.name for file in (folder / "pytorch").iterdir()] == ["libtriton_pytorch.so"]
+    assert "served all the same, but slower" in caplog.text
+    assert "no such vectors" in caplog.text
 
 
 def test_assembling_again_changes_nothing(triton, tmp_path):

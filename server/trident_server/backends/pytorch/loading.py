@@ -11,6 +11,7 @@ from weakref import WeakValueDictionary
 import torch
 
 from trident_server.backends.pytorch.errors import ConfigurationError
+from trident_server.backends.pytorch.kernels import install
 from trident_server.backends.pytorch.parameters import Parameters
 from trident_server.backends.pytorch.prepacking import nodes, prepack
 
@@ -27,6 +28,7 @@ class LoadedModule:
         takes_dictionary: ``forward`` takes all inputs as one ``Dict[str, Tensor]``.
         is_stateless: no call can change the module, so several may run at a time.
         prepacked: linear layers with prepacked weights.
+        attentions: places where attention is computed in C.
         turn: held by a call that could change the module.
     """
 
@@ -35,6 +37,7 @@ class LoadedModule:
     takes_dictionary: bool
     is_stateless: bool
     prepacked: int
+    attentions: int
     turn: threading.Lock = field(default_factory=threading.Lock)
 
 
@@ -77,8 +80,11 @@ def _load(file: Path, device: torch.device, anywhere: bool, parameters: Paramete
             module: Any = torch.jit.load(str(file), map_location=None if anywhere else device)
         arguments, takes_dictionary = _arguments(module)
         stateless = is_stateless(module)
-        packs = parameters.optimized_execution and parameters.prepacking
-        return LoadedModule(module, arguments, takes_dictionary, stateless, prepack(module) if packs else 0)
+        prepacked = attentions = 0
+        if parameters.optimized_execution and parameters.prepacking:
+            attentions = install(module) if device.type == "cpu" and not anywhere else 0
+            prepacked = prepack(module)
+        return LoadedModule(module, arguments, takes_dictionary, stateless, prepacked, attentions)
     except (RuntimeError, AttributeError) as error:
         raise ConfigurationError(f"{file} is not a TorchScript module with a forward method: {error}") from error
 

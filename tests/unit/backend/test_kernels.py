@@ -1,0 +1,200 @@
+"""Attention in C: the same answers as libtorch's, whatever a batch is made of, and nothing else is touched."""
+
+import copy
+import random
+import subprocess
+import sys
+
+import pytest
+import torch
+import transformers
+from torch import nn
+from trident_server.backends import KERNELS_VARIABLE
+from trident_server.backends.pytorch import kernels
+from trident_server.backends.pytorch.parameters import Parameters
+from trident_server.backends.pytorch.prepacking import nodes
+from trident_server.backends.pytorch.torchscript import TorchScriptModule
+from trident_server.compilation import compile_kernels, find_toolchain
+from trident_training.export.encoders import packed_encoder
+from trident_training.export.packing import pack
+
+LEVEL = kernels.LEVELS.get(torch.backends.cpu.get_cpu_capability())
+LAYERS = 2
+SIZES = {"vocab_size": 97, "num_hidden_layers": LAYERS, "intermediate_size": 48, "max_position_embeddings": 514}
+ATTENTION = "aten::scaled_dot_product_attention"
+
+pytestmark = pytest.mark.skipif(LEVEL is None, reason="nothing is compiled for a processor without AVX2")
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory):
+    """Where the operators of this processor are compiled; a process can make them known to libtorch once."""
+    folder = tmp_path_factory.mktemp("kernels")
+    compile_kernels(find_toolchain(), LEVEL, folder / f"kernels-{LEVEL}.so", strict=True)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _compiled(folder, monkeypatch):
+    monkeypatch.setenv(KERNELS_VARIABLE, str(folder))
+
+
+class Packing(nn.Module):
+    """Packs a ragged batch and runs an encoder on it, as heads do."""
+
+    def __init__(self, encoder: nn.Module) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, ids: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        """Return the last hidden state of every token, in the order of ``ids``."""
+        batch = pack(ids, lengths)
+        ids = ids[batch.source]
+        hidden = self.encoder(ids, torch.zeros_like(ids), batch)
+        return torch.zeros_like(hidden).index_copy(0, batch.source, hidden)
+
+
+def encoder(kind: str, width: int, heads: int) -> transformers.PreTrainedModel:
+    torch.manual_seed(3)
+    sizes = SIZES | {"hidden_size": width, "num_attention_heads": heads}
+    if kind == "bert":
+        return transformers.BertModel(transformers.BertConfig(**sizes)).eval()
+    model = transformers.MPNetModel(transformers.MPNetConfig(**sizes, pad_token_id=1)).eval()
+    with torch.no_grad():
+        # Drawn next to nothing, where in a trained encoder it matters.
+        model.encoder.relative_attention_bias.weight.normal_(std=2)
+    return model
+
+
+def exported(model: transformers.PreTrainedModel, dtype=torch.float32, sample=()):
+    traced = packed_encoder(copy.deepcopy(model).to(dtype), sample)
+    return torch.jit.freeze(torch.jit.script(Packing(traced).eval()))
+
+
+def batches(longest: int) -> list[list[int]]:
+    drawn = random.Random(5)
+    short = [[drawn.randint(1, longest // 4) for _ in range(count)] for count in (1, 2, 9, 64)]
+    mixed = [drawn.randint(1, longest) for _ in range(8)]
+    return [*short, mixed, [17] * 32, [longest, 1, 1], [0, 3, 0], [0]]
+
+
+def assert_equal(one, other, longest, **tolerances):
+    for lengths in batches(longest):
+        given = torch.randint(5, 97, (sum(lengths),)), torch.tensor(lengths)
+        with torch.inference_mode():
+            torch.testing.assert_close(one(*given), other(*given), **tolerances)
+
+
+def attentions(module) -> int:
+    return sum(node.kind() == ATTENTION for node in nodes(module.forward.graph))
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize(("width", "heads"), [(32, 4), (48, 1), (64, 2), (60, 3)])
+@pytest.mark.parametrize("kind", ["bert", "mpnet"])
+def test_answers_are_the_same_for_every_shape(kind, width, heads, threads):
+    model = encoder(kind, width, heads)
+    plain, changed = exported(model), exported(model)
+    assert attentions(plain) == kernels.install(changed) == LAYERS
+    assert attentions(changed) == 0
+    torch.set_num_threads(threads)
+    assert_equal(changed, plain, 200 if width < 60 else 500, atol=2e-5, rtol=1e-4)
+
+
+def test_a_network_in_int8_has_it_too():
+    model = encoder("bert", 32, 4)
+    sample = [torch.randint(5, 97, (length,)) for length in (40, 3, 12)]
+    plain, changed = exported(model, sample=sample), exported(model, sample=sample)
+    assert kernels.install(changed) == LAYERS
+    # What is at the edge of two whole numbers may become either.
+    assert_equal(changed, plain, 60, atol=0.1, rtol=0.1)
+
+
+@pytest.mark.parametrize("kind", ["bert", "mpnet"])
+def test_a_text_is_answered_the_same_whatever_is_beside_it(kind):
+    changed = exported(encoder(kind, 32, 4))
+    kernels.install(changed)
+    text = torch.randint(5, 97, (21,))
+    with torch.inference_mode():
+        alone = changed(text, torch.tensor([21]))
+        company = torch.randint(5, 97, (90,))
+        among = changed(torch.cat([company, text, company]), torch.tensor([80, 10, 21, 90]))
+    torch.testing.assert_close(among[90:111], alone, atol=1e-5, rtol=1e-4)
+
+
+def test_a_network_in_bfloat16_stays_as_it_is():
+    module = exported(encoder("bert", 32, 4), torch.bfloat16)
+    assert kernels.install(module) == 0
+    assert attentions(module) == LAYERS
+
+
+class Attending(nn.Module):
+    """Attention that is not of a packed batch, in a loop of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(8, 8)
+
+    def forward(self, hidden: torch.Tensor, times: int) -> torch.Tensor:
+        """Return what comes of so many layers."""
+        for _ in range(times):
+            hidden = torch.nn.functional.scaled_dot_product_attention(hidden, hidden, self.linear(hidden))
+        return hidden
+
+
+def test_attention_of_another_kind_stays_as_it_is():
+    module = torch.jit.freeze(torch.jit.script(Attending().eval()))
+    assert kernels.install(module) == 0
+    assert attentions(module) == 1
+
+
+def test_heads_that_are_too_wide_are_refused_in_words():
+    module = exported(encoder("bert", 260, 1))
+    assert kernels.install(module) == LAYERS
+    with torch.inference_mode(), pytest.raises(torch.jit.Error, match="256 numbers at most; DISABLE_PREPACKING"):
+        module(torch.tensor([7, 8]), torch.tensor([2]))
+
+
+def test_models_that_load_side_by_side_have_it_all(folder):
+    """In a process that knows nothing of the operators yet."""
+    load = """
+import ctypes, sys, threading, time, torch
+from concurrent.futures import ThreadPoolExecutor
+from trident_server.backends.pytorch import kernels
+together, opened = threading.Barrier(8), ctypes.CDLL
+def open_slowly(file):
+    time.sleep(0.3)
+    return opened(file)
+ctypes.CDLL = open_slowly
+def install(_):
+    module = torch.jit.load(sys.argv[1])
+    together.wait()
+    return kernels.install(module)
+with ThreadPoolExecutor(8) as pool:
+    print(*pool.map(install, range(8)))
+"""
+    exported(encoder("bert", 32, 4)).save(str(folder / "model.pt"))
+    command = [sys.executable, "-c", load, str(folder / "model.pt")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.split() == [str(LAYERS)] * 8
+
+
+@pytest.mark.parametrize("missing", ["folder", "file"])
+def test_without_the_library_all_stays_as_it_is(monkeypatch, tmp_path, missing):
+    if missing == "folder":
+        monkeypatch.delenv(KERNELS_VARIABLE)
+    else:
+        monkeypatch.setenv(KERNELS_VARIABLE, str(tmp_path))
+    module = exported(encoder("bert", 32, 4))
+    assert kernels.install(module) == 0
+    assert attentions(module) == LAYERS
+
+
+@pytest.mark.parametrize(
+    ("told", "count"), [({}, LAYERS), ({"optimized_execution": False}, 0), ({"prepacking": False}, 0)]
+)
+def test_the_backend_installs_it_unless_told_not_to(tmp_path, told, count):
+    exported(encoder("bert", 32, 4)).save(str(tmp_path / "model.pt"))
+    module = TorchScriptModule(tmp_path / "model.pt", "CPU", 0, 1, Parameters(**told))
+    assert f"attention in C in {count} places" in str(module)
+    assert attentions(module._module) == LAYERS - count

@@ -3,7 +3,7 @@
     python scripts/sanitize.py [--requests 100000] [--sanitizers address,undefined] [--sources FOLDER]
 
 Once a backend that hosts all of its models, and once one that leaves some of them to another library; then the
-operators of libtorch, for each level of processors up to this one's.
+operators that are given to libtorch, for each kind of processor up to this one.
 Exits with 0 where nothing was found, 1 where something was, and says so and exits with 77, as test harnesses have it,
 where there is nothing to compile with.
 """
@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from trident_server.backends import PROCESSORS
-from trident_server.compilation import SOURCES, find_toolchain
+from trident_server.compilation import KERNELS, SOURCES, find_toolchain
 from trident_server.errors import CompilationError
 
 NATIVE = Path(__file__).resolve().parents[1] / "tests" / "native"
@@ -101,10 +101,10 @@ def programs(sanitizers: str, sources: Path, folder: Path) -> Iterator[tuple[Pat
         place = folder / f"backend-{delegating:d}"
         place.mkdir()
         yield build(sanitizers, sources, place, delegating=delegating), [str(place)] if delegating else []
-    for level in PROCESSORS:
-        program = folder / level
-        harness = str(NATIVE / "kernels_harness.c")
-        compile_c(sanitizers, f"-march={level}", f"-I{sources}", harness, "-lm", "-o", str(program))
+    files = [NATIVE / "kernels_harness.c", *(sources / name for name in KERNELS)]
+    for processor, options in PROCESSORS.items():
+        program = folder / processor
+        compile_c(sanitizers, *options, f"-I{sources}", *map(str, files), "-lm", "-o", str(program))
         yield program, []
 
 

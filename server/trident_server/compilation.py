@@ -15,10 +15,12 @@ import sysconfig
 from dataclasses import dataclass
 from pathlib import Path
 
+from trident_server.backends import PROCESSORS
 from trident_server.errors import CompilationError
 
 SOURCES = Path(__file__).resolve().parent / "backends"
 SECONDS = 120.0
+KERNELS = ("kernels.c", "attention.c", "products.c")
 WARNINGS = ("-Wall", "-Wextra")
 
 _log = logging.getLogger(__name__)
@@ -111,11 +113,11 @@ def compile_backend(toolchain: Toolchain, library: Library, target: Path, *, str
 
 
 def compile_kernels(toolchain: Toolchain, processor: str, target: Path, *, strict: bool = False) -> None:
-    """Compile the operators of ``kernels.c`` for libtorch, to the file ``target``.
+    """Compile the operators for libtorch, to the file ``target``.
 
     Args:
         toolchain: what it is compiled with; GCC, for its vectors.
-        processor: that it will run on, as GCC names levels of x86-64.
+        processor: that it will run on, one of :data:`PROCESSORS`.
         target: the file to write.
         strict: a warning is an error.
 
@@ -126,8 +128,8 @@ def compile_kernels(toolchain: Toolchain, processor: str, target: Path, *, stric
     if torch is None or torch.origin is None:
         raise CompilationError("there is no torch to compile operators for")
     arguments = [
-        *("-O3", f"-march={processor}", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast", "-Wno-psabi"),
-        str(SOURCES / "kernels.c"),
+        *("-O3", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast", "-Wno-psabi", *PROCESSORS[processor]),
+        *(str(SOURCES / name) for name in KERNELS),
         # Found among what the process has loaded by then.
         *(f"-L{Path(torch.origin).parent / 'lib'}", "-ltorch_cpu"),
     ]

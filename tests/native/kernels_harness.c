@@ -1,21 +1,25 @@
-/* kernels.c before what stands in for libtorch: random batches, a tenth of those asked for, each against the same in double precision. Every tensor
- * has exactly its size, so that a sanitizer sees what is read or written beside it. */
+/* The operators before what stands in for libtorch: random batches, a tenth of those asked for, each against the same in
+ * double precision. Every tensor has exactly its size, so that a sanitizer sees what is read or written beside it. */
 
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "kernels.c"
+#include "kernels.h"
 
-enum { MOST_SEQUENCES = 12, WRONG = 1, OTHER_DTYPE = 7, FLOAT32 = 6, INT64 = 4 };
+int trident_register(void);
+
+enum { WRONG = 1, INT8 = 1, INT64 = 4, FLOAT32 = 6, OTHER_DTYPE = 7, MOST_DIM = 256 };
 
 struct AtenTensorOpaque {
   void* data;
   int64_t sizes[4], strides[4];
   int32_t dtype;
+  bool gaps;
 };
 
 static long living;
+static uint32_t cores;
 
 AOTITorchError aoti_torch_get_data_ptr(AtenTensorHandle tensor, void** pointer) { return *pointer = tensor->data, 0; }
 AOTITorchError aoti_torch_get_size(AtenTensorHandle tensor, int64_t dimension, int64_t* size)
@@ -27,6 +31,15 @@ AOTITorchError aoti_torch_get_stride(AtenTensorHandle tensor, int64_t dimension,
   return *stride = tensor->strides[dimension], 0;
 }
 AOTITorchError aoti_torch_get_dtype(AtenTensorHandle tensor, int32_t* dtype) { return *dtype = tensor->dtype, 0; }
+AOTITorchError aoti_torch_get_numel(AtenTensorHandle tensor, int64_t* count)
+{
+  return *count = tensor->sizes[0] * tensor->sizes[1] * tensor->sizes[2] * tensor->sizes[3], 0;
+}
+AOTITorchError aoti_torch_is_contiguous(AtenTensorHandle tensor, bool* contiguous)
+{
+  return *contiguous = !tensor->gaps, 0;
+}
+AOTITorchError torch_get_num_threads(uint32_t* threads) { return *threads = cores, 0; }
 int32_t aoti_torch_dtype_float32(void) { return FLOAT32; }
 int32_t aoti_torch_dtype_int64(void) { return INT64; }
 AOTITorchError aoti_torch_delete_tensor_object(AtenTensorHandle tensor) { return free(tensor), living--, 0; }
@@ -183,14 +196,119 @@ static int try(int longest)
   return 0;
 }
 
+#ifdef __AVX512VNNI__
+/* A flat tensor. */
+static StableIValue flat(void* data, int32_t dtype, int64_t count)
+{
+  const int64_t sizes[4] = {count, 1, 1, 1}, strides[4] = {1, 1, 1, 1};
+  return handle(data, dtype, sizes, strides);
+}
+
+struct layer {
+  int64_t inputs, outputs;
+  int32_t zero;
+  float *factors, *scales, *offsets;
+  int8_t *weights, *steps;
+};
+
+static struct layer layer(int64_t inputs, int64_t outputs)
+{
+  int64_t count = inputs * outputs;
+  struct layer made = {inputs,           outputs,          rand() % 256,    numbers(inputs),
+                       numbers(outputs), numbers(outputs), array(count, 1), array(count, 1)};
+  for (int64_t each = 0; each < inputs; each++) made.factors[each] *= 20;
+  for (int64_t each = 0; each < outputs; each++) made.scales[each] *= 1e-4f;
+  for (int64_t each = 0; each < count; each++) {
+    int64_t output = each / inputs, input = each % inputs;
+    made.weights[each] = (int8_t)(rand() % 255 - 127);
+    made.steps[output / 64 * 64 * inputs + input / 4 * 256 + output % 64 * 4 + input % 4] = made.weights[each];
+  }
+  return made;
+}
+
+static StableIValue* push(StableIValue* to, const struct layer* of)
+{
+  *to++ = flat(of->factors, FLOAT32, of->inputs);
+  *to++ = (StableIValue)of->zero;
+  *to++ = flat(of->steps, INT8, of->inputs * of->outputs);
+  *to++ = flat(of->scales, FLOAT32, of->outputs);
+  *to++ = flat(of->offsets, FLOAT32, of->outputs);
+  return to;
+}
+
+static void pass(const struct layer* of, const double* given, double* answer)
+{
+  for (int64_t output = 0; output < of->outputs; output++) {
+    double sum = 0;
+    for (int64_t input = 0; input < of->inputs; input++) {
+      float whole = rintf((float)given[input] * of->factors[input]) + (float)of->zero;
+      sum += fmin(fmax(whole, 0), 255) * of->weights[output * of->inputs + input];
+    }
+    answer[output] = sum * of->scales[output] + of->offsets[output];
+  }
+}
+
+static int try_layers(void)
+{
+  int two = rand() % 2, gaps = rand() % 20 == 0, wrong = rand() % 20 == 0;
+  int64_t rows = rand() % 10 ? rand() % 30 : rand() % 1000, inputs = 16 * (1 + rand() % 8), right = 0;
+  struct layer first = layer(inputs, 64 * (1 + rand() % 3)), second = layer(first.outputs, 64 * (1 + rand() % 3));
+  const struct layer* last = two ? &second : &first;
+  float *hidden = numbers(rows * inputs), *out = numbers(rows * last->outputs);
+  StableIValue stack[12], *end = stack;
+  *end++ = flat(out, FLOAT32, rows * last->outputs);
+  *end++ = flat(hidden, FLOAT32, rows * inputs + wrong);
+  ((AtenTensorHandle)(uintptr_t)stack[1])->gaps = gaps;
+  end = push(end, &first);
+  if (two) end = push(end, &second);
+  cores = 1 + (uint32_t)rand() % 3;
+  (two ? fed_forward : multiplied)(stack, (uint64_t)(end - stack), 1);
+  double *given = array(inputs, sizeof(double)), *between = array(first.outputs, sizeof(double));
+  double *answer = array(last->outputs, sizeof(double)), largest = 0;
+  for (int64_t row = 0; stack[0] == 1 && row < rows; row++) {
+    for (int64_t input = 0; input < inputs; input++) given[input] = hidden[row * inputs + input];
+    pass(&first, given, two ? between : answer);
+    for (int64_t each = 0; two && each < first.outputs; each++)
+      between[each] *= (1 + erf(between[each] / sqrt(2))) / 2;
+    if (two) pass(&second, between, answer);
+    for (int64_t output = 0; output < last->outputs; output++) {
+      /* What is at the edge of two whole numbers may become either. */
+      double far = fabs(answer[output] - out[row * last->outputs + output]);
+      double edge = 1e-5 * (1 + fabs(answer[output])) + 3 * 127 * fabs(last->scales[output]);
+      if (!(far / edge <= largest)) largest = far / edge;
+    }
+  }
+  right = stack[0] == (StableIValue)!(gaps || (wrong && inputs > 1)) && largest <= 1 && living == 0;
+  if (!right)
+    fprintf(stderr, "%d rows of %d: taken %d, %d edges off, %ld handles are left\n", (int)rows, (int)inputs,
+            (int)stack[0], (int)largest, living);
+  const struct layer layers[] = {first, second};
+  for (int each = 0; each < 2; each++) {
+    free(layers[each].factors), free(layers[each].scales), free(layers[each].offsets);
+    free(layers[each].weights), free(layers[each].steps);
+  }
+  free(hidden), free(out), free(given), free(between), free(answer);
+  return (int)right;
+}
+#endif
+
 int main(int count, char** arguments)
 {
   int batches = count > 1 ? atoi(arguments[1]) / 10 : 100, right = 0;
 #ifdef __AVX512F__
   if (!__builtin_cpu_supports("avx512f")) return puts("not run: this processor has no AVX-512"), 0;
 #endif
+#ifdef __AVX512VNNI__
+  if (!__builtin_cpu_supports("avx512vnni")) return puts("not run: this processor has no AVX512-VNNI"), 0;
+#endif
   if (trident_register() != 0 || definitions != implementations) return WRONG;
   for (int batch = 0; batch < batches; batch++) right += try(batch % 8 ? 40 : 200);
+#ifdef __AVX512VNNI__
+  int layers = 0;
+  for (int batch = 0; batch < batches; batch++) layers += try_layers();
+  printf("%d of %d layers right\n", layers, batches);
+  if (layers != batches) return WRONG;
+#endif
   printf("%d of %d batches right in steps of %d\n", right, batches, LANES);
   return right == batches ? 0 : WRONG;
 }

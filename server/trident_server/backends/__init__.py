@@ -5,7 +5,11 @@ here; ``delegate.c`` leaves some of its models to another library. ``tensors`` a
 share. ``pytorch`` is linked into Triton's backend directory as it stands where nothing can be compiled.
 """
 
-#: Levels of x86-64, as GCC names them, that operators of libtorch are compiled for, and the variable that names the
-#: folder of what came of it, ``kernels-LEVEL.so`` each.
-PROCESSORS = ("x86-64-v3", "x86-64-v4")
+#: Processors that operators of libtorch are compiled for, with GCC's options, and the variable that names the folder of
+#: what came of it, ``kernels-PROCESSOR.so`` each.
+PROCESSORS = {
+    "avx2": ("-march=x86-64-v3",),
+    "avx512": ("-march=x86-64-v4",),
+    "avx512_vnni": ("-march=x86-64-v4", "-mavx512vnni"),
+}
 KERNELS_VARIABLE = "TRIDENT_KERNELS"

@@ -1,6 +1,7 @@
-"""Attention in C: the same answers as libtorch's, whatever a batch is made of, and nothing else is touched."""
+"""Operators in C: the same answers as libtorch's, whatever a batch is made of, and nothing else is touched."""
 
 import copy
+import itertools
 import random
 import subprocess
 import sys
@@ -17,20 +18,23 @@ from trident_server.backends.pytorch.torchscript import TorchScriptModule
 from trident_server.compilation import compile_kernels, find_toolchain
 from trident_training.export.encoders import packed_encoder
 from trident_training.export.packing import pack
+from trident_training.export.quantizing import quantize_linears
 
-LEVEL = kernels.LEVELS.get(torch.backends.cpu.get_cpu_capability())
+PROCESSOR = kernels._processor()
 LAYERS = 2
+#: Linear layers in int8 of one layer: query, key and value are one.
+LINEAR = 4
 SIZES = {"vocab_size": 97, "num_hidden_layers": LAYERS, "intermediate_size": 48, "max_position_embeddings": 514}
 ATTENTION = "aten::scaled_dot_product_attention"
 
-pytestmark = pytest.mark.skipif(LEVEL is None, reason="nothing is compiled for a processor without AVX2")
+pytestmark = pytest.mark.skipif(PROCESSOR is None, reason="nothing is compiled for a processor without AVX2")
 
 
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory):
     """Where the operators of this processor are compiled; a process can make them known to libtorch once."""
     folder = tmp_path_factory.mktemp("kernels")
-    compile_kernels(find_toolchain(), LEVEL, folder / f"kernels-{LEVEL}.so", strict=True)
+    compile_kernels(find_toolchain(), PROCESSOR, folder / f"kernels-{PROCESSOR}.so", strict=True)
     return folder
 
 
@@ -54,9 +58,9 @@ class Packing(nn.Module):
         return torch.zeros_like(hidden).index_copy(0, batch.source, hidden)
 
 
-def encoder(kind: str, width: int, heads: int) -> transformers.PreTrainedModel:
+def encoder(kind: str, width: int, heads: int, **further: int) -> transformers.PreTrainedModel:
     torch.manual_seed(3)
-    sizes = SIZES | {"hidden_size": width, "num_attention_heads": heads}
+    sizes = SIZES | {"hidden_size": width, "num_attention_heads": heads} | further
     if kind == "bert":
         return transformers.BertModel(transformers.BertConfig(**sizes)).eval()
     model = transformers.MPNetModel(transformers.MPNetConfig(**sizes, pad_token_id=1)).eval()
@@ -95,19 +99,113 @@ def attentions(module) -> int:
 def test_answers_are_the_same_for_every_shape(kind, width, heads, threads):
     model = encoder(kind, width, heads)
     plain, changed = exported(model), exported(model)
-    assert attentions(plain) == kernels.install(changed) == LAYERS
+    assert kernels.install(changed) == (attentions(plain), 0) == (LAYERS, 0)
     assert attentions(changed) == 0
     torch.set_num_threads(threads)
     assert_equal(changed, plain, 200 if width < 60 else 500, atol=2e-5, rtol=1e-4)
 
 
-def test_a_network_in_int8_has_it_too():
-    model = encoder("bert", 32, 4)
-    sample = [torch.randint(5, 97, (length,)) for length in (40, 3, 12)]
-    plain, changed = exported(model, sample=sample), exported(model, sample=sample)
-    assert kernels.install(changed) == LAYERS
+def sample() -> list[torch.Tensor]:
+    return [torch.randint(5, 97, (length,)) for length in (40, 3, 12)]
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("kind", ["bert", "mpnet"])
+def test_a_network_in_int8_has_its_attention_and_its_layers(kind, threads):
+    model, given = encoder(kind, 64, 4, intermediate_size=128), sample()
+    plain, changed = exported(model, sample=given), exported(model, sample=given)
+    assert kernels.install(changed) == (LAYERS, LAYERS * LINEAR if PROCESSOR == "avx512_vnni" else 0)
+    assert attentions(changed) == 0
+    torch.set_num_threads(threads)
     # What is at the edge of two whole numbers may become either.
     assert_equal(changed, plain, 60, atol=0.1, rtol=0.1)
+
+
+needs_vnni = pytest.mark.skipif(PROCESSOR != "avx512_vnni", reason="the processor does not add up products of bytes")
+
+
+class Layers(nn.Module):
+    """Linear layers, some with what may be computed along behind them."""
+
+    def __init__(self, sizes: tuple[int, ...], gelu: str, *, bias: bool) -> None:
+        super().__init__()
+        pairs = itertools.pairwise(sizes)
+        self.layers = nn.ModuleList(nn.Linear(inputs, outputs, bias) for inputs, outputs in pairs)
+        self.gelu = gelu
+
+    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        for place, layer in enumerate(self.layers):
+            hidden = layer(hidden)
+            if place % 2 == 0 and self.gelu == "relu":
+                hidden = torch.relu(hidden)
+            elif place % 2 == 0:
+                hidden = nn.functional.gelu(hidden, approximate=self.gelu)
+        return hidden
+
+
+def in_int8(module: nn.Module, hidden: torch.Tensor):
+    quantize_linears(module, hidden)
+    with torch.no_grad():
+        return torch.jit.freeze(torch.jit.trace(module.eval(), hidden, check_trace=False))
+
+
+def count(module, kind: str) -> int:
+    return sum(node.kind() == kind for node in nodes(module.forward.graph))
+
+
+@needs_vnni
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize(
+    ("sizes", "gelu", "single", "double"),
+    [
+        ((64, 128, 64), "none", 0, 1),
+        ((64, 128, 64, 192, 128), "none", 0, 2),
+        ((64, 128), "none", 1, 0),
+        ((64, 128, 64), "tanh", 2, 0),
+        ((64, 128, 64), "relu", 2, 0),
+        # Sizes that are none of ours.
+        ((64, 100, 64), "none", 0, 0),
+        ((20, 64, 64), "none", 1, 0),
+    ],
+)
+def test_layers_in_int8_answer_as_libtorchs(sizes, gelu, single, double, bias):
+    torch.manual_seed(0)
+    module, hidden = Layers(sizes, gelu, bias=bias), 2 * torch.randn(50, sizes[0])
+    plain, changed = in_int8(copy.deepcopy(module), hidden), in_int8(module, hidden)
+    kernels.install(changed)
+    assert (count(changed, "trident::multiplied"), count(changed, "trident::fed_forward")) == (single, double)
+    assert count(changed, kernels.QUANTIZED) == len(sizes) - 1 - single - 2 * double
+    for shape in ((1,), (0,), (7,), (97,), (1000,), (2, 3), (1, 0)):
+        hidden = 3 * torch.randn(*shape, sizes[0])
+        with torch.inference_mode():
+            found, wanted = changed(hidden), plain(hidden)
+        assert found.shape == wanted.shape
+        # What is at the edge of two whole numbers may become either, and moves little.
+        assert (found - wanted).abs().max() < 0.05 if found.numel() else True
+        if found.numel():
+            assert (found - wanted).abs().mean() < 1e-3
+
+
+class Branching(nn.Module):
+    """A layer whose answer is wanted beside its GELU."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(64, 64), nn.Linear(64, 64)
+
+    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        hidden = self.first(hidden)
+        return hidden + self.second(nn.functional.gelu(hidden))
+
+
+@needs_vnni
+def test_a_layer_whose_answer_is_wanted_without_the_gelu_too_stays_apart_from_the_next():
+    module, hidden = Branching(), torch.randn(50, 64)
+    plain, changed = in_int8(copy.deepcopy(module), hidden), in_int8(module, hidden)
+    assert kernels.install(changed) == (0, 2)
+    assert (count(changed, "trident::multiplied"), count(changed, "trident::fed_forward")) == (2, 0)
+    with torch.inference_mode():
+        assert (changed(hidden) - plain(hidden)).abs().mean() < 1e-3
 
 
 @pytest.mark.parametrize("kind", ["bert", "mpnet"])
@@ -124,7 +222,7 @@ def test_a_text_is_answered_the_same_whatever_is_beside_it(kind):
 
 def test_a_network_in_bfloat16_stays_as_it_is():
     module = exported(encoder("bert", 32, 4), torch.bfloat16)
-    assert kernels.install(module) == 0
+    assert kernels.install(module) == (0, 0)
     assert attentions(module) == LAYERS
 
 
@@ -144,13 +242,13 @@ class Attending(nn.Module):
 
 def test_attention_of_another_kind_stays_as_it_is():
     module = torch.jit.freeze(torch.jit.script(Attending().eval()))
-    assert kernels.install(module) == 0
+    assert kernels.install(module) == (0, 0)
     assert attentions(module) == 1
 
 
 def test_heads_that_are_too_wide_are_refused_in_words():
     module = exported(encoder("bert", 260, 1))
-    assert kernels.install(module) == LAYERS
+    assert kernels.install(module) == (LAYERS, 0)
     with torch.inference_mode(), pytest.raises(torch.jit.Error, match="256 numbers at most; DISABLE_PREPACKING"):
         module(torch.tensor([7, 8]), torch.tensor([2]))
 
@@ -171,7 +269,7 @@ def install(_):
     together.wait()
     return kernels.install(module)
 with ThreadPoolExecutor(8) as pool:
-    print(*pool.map(install, range(8)))
+    print(*(found.attentions for found in pool.map(install, range(8))))
 """
     exported(encoder("bert", 32, 4)).save(str(folder / "model.pt"))
     command = [sys.executable, "-c", load, str(folder / "model.pt")]
@@ -186,7 +284,7 @@ def test_without_the_library_all_stays_as_it_is(monkeypatch, tmp_path, missing):
     else:
         monkeypatch.setenv(KERNELS_VARIABLE, str(tmp_path))
     module = exported(encoder("bert", 32, 4))
-    assert kernels.install(module) == 0
+    assert kernels.install(module) == (0, 0)
     assert attentions(module) == LAYERS
 
 
@@ -196,5 +294,5 @@ def test_without_the_library_all_stays_as_it_is(monkeypatch, tmp_path, missing):
 def test_the_backend_installs_it_unless_told_not_to(tmp_path, told, count):
     exported(encoder("bert", 32, 4)).save(str(tmp_path / "model.pt"))
     module = TorchScriptModule(tmp_path / "model.pt", "CPU", 0, 1, Parameters(**told))
-    assert f"attention in C in {count} places" in str(module)
+    assert f"in C {count} attentions and 0 layers in int8" in str(module)
     assert attentions(module._module) == LAYERS - count

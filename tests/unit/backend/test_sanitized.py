@@ -32,7 +32,9 @@ def test_nothing_is_written_where_it_should_not_be_and_all_is_released_wherever_
         assert min(int(answered), int(refused)) > 1000
         assert int(places) > 100
     assert int(re.search(r"(\d+) calls failed once for the other library", done.stdout)[1]) > 15
-    assert len(re.findall(r"300 of 300 batches right|not run: this processor", done.stdout)) == 2
+    # The operators, for each kind of processor; the last one has the layers in int8 as well.
+    assert len(re.findall(r"300 of 300 batches right|not run: this processor", done.stdout)) == 3
+    assert "300 of 300 layers right" in done.stdout or "no AVX" in done.stdout
 
 
 @pytest.mark.slow
@@ -58,8 +60,8 @@ def test_nothing_is_written_where_it_should_not_be_and_all_is_released_wherever_
             "state = NULL; forget(TRITONBACKEND_ModelState(model, &state));",
             "AddressSanitizer",
         ),
-        ("kernels.c", "first + key < keys ? first + key : 0", "first + key", "heap-buffer-overflow"),
-        ("kernels.c", "place += row * of->heads", "place += row", "batches right"),
+        ("attention.c", "first + key < keys ?", "first + key < keys + 99 ?", "heap-buffer-overflow"),
+        ("attention.c", "place += row * of->heads", "place += row", "batches right"),
     ],
     ids=[
         "a reference",
@@ -85,4 +87,4 @@ def test_what_is_wrong_there_is_found(file, right, wrong, said, tmp_path):
     (sources / file).write_text(text.replace(right, wrong))
     done = run(tmp_path / "scripts" / "sanitize.py", "--sources", sources)
     assert done.returncode == 1
-    assert said in done.stderr + done.stdout.splitlines()[-1]
+    assert said in done.stderr + done.stdout

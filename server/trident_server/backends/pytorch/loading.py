@@ -11,7 +11,7 @@ from weakref import WeakValueDictionary
 import torch
 
 from trident_server.backends.pytorch.errors import ConfigurationError
-from trident_server.backends.pytorch.kernels import install
+from trident_server.backends.pytorch.kernels import Installed, install
 from trident_server.backends.pytorch.parameters import Parameters
 from trident_server.backends.pytorch.prepacking import nodes, prepack
 
@@ -28,7 +28,7 @@ class LoadedModule:
         takes_dictionary: ``forward`` takes all inputs as one ``Dict[str, Tensor]``.
         is_stateless: no call can change the module, so several may run at a time.
         prepacked: linear layers with prepacked weights.
-        attentions: places where attention is computed in C.
+        installed: what is computed in C.
         turn: held by a call that could change the module.
     """
 
@@ -37,7 +37,7 @@ class LoadedModule:
     takes_dictionary: bool
     is_stateless: bool
     prepacked: int
-    attentions: int
+    installed: Installed
     turn: threading.Lock = field(default_factory=threading.Lock)
 
 
@@ -80,11 +80,12 @@ def _load(file: Path, device: torch.device, anywhere: bool, parameters: Paramete
             module: Any = torch.jit.load(str(file), map_location=None if anywhere else device)
         arguments, takes_dictionary = _arguments(module)
         stateless = is_stateless(module)
-        prepacked = attentions = 0
+        prepacked, installed = 0, Installed()
         if parameters.optimized_execution and parameters.prepacking:
-            attentions = install(module) if device.type == "cpu" and not anywhere else 0
+            if device.type == "cpu" and not anywhere:
+                installed = install(module)
             prepacked = prepack(module)
-        return LoadedModule(module, arguments, takes_dictionary, stateless, prepacked, attentions)
+        return LoadedModule(module, arguments, takes_dictionary, stateless, prepacked, installed)
     except (RuntimeError, AttributeError) as error:
         raise ConfigurationError(f"{file} is not a TorchScript module with a forward method: {error}") from error
 

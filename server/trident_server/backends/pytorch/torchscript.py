@@ -74,7 +74,7 @@ class TorchScriptModule:
             f"TorchScript on {self._device}, {self._threads} threads inside an operation and "
             f"{torch.get_num_interop_threads()} for operations side by side, "
             f"inference mode {_on(parameters.inference_mode)}, profiling {_on(parameters.jit_profiling)}, "
-            f"attention in C in {self._loaded.attentions} places, "
+            f"in C {self._loaded.installed.attentions} attentions and {self._loaded.installed.layers} layers in int8, "
             f"{self._loaded.prepacked} linear layers with prepacked weights"
         )
 

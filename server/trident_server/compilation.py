@@ -20,7 +20,7 @@ from trident_server.errors import CompilationError
 
 SOURCES = Path(__file__).resolve().parent / "backends"
 SECONDS = 120.0
-KERNELS = ("kernels.c", "attention.c", "products.c")
+KERNELS = ("kernels.c", "attention.c", "norms.c", "products.c")
 WARNINGS = ("-Wall", "-Wextra")
 
 _log = logging.getLogger(__name__)

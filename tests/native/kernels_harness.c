@@ -196,13 +196,44 @@ static int try(int longest)
   return 0;
 }
 
-#ifdef __AVX512VNNI__
-/* A flat tensor. */
 static StableIValue flat(void* data, int32_t dtype, int64_t count)
 {
   const int64_t sizes[4] = {count, 1, 1, 1}, strides[4] = {1, 1, 1, 1};
   return handle(data, dtype, sizes, strides);
 }
+
+static int try_norm(void)
+{
+  int64_t rows = rand() % 40, columns = 1 + rand() % 70, wrong = rand() % 20 == 0, count = rows * columns;
+  float *hidden = numbers(count), *residual = numbers(count), *weight = numbers(columns), *bias = numbers(columns);
+  double *before = array(count, sizeof(double)), largest = 0;
+  for (int64_t each = 0; each < count; each++) before[each] = (double)hidden[each] + residual[each];
+  union {
+    double number;
+    StableIValue bits;
+  } epsilon = {1e-5};
+  StableIValue stack[5] = {
+      flat(hidden, FLOAT32, count), flat(residual, FLOAT32, count + wrong), flat(weight, FLOAT32, columns),
+      flat(bias, FLOAT32, columns), epsilon.bits};
+  normalized_sum(stack, 5, 1);
+  for (int64_t row = 0; stack[0] == 1 && row < rows; row++) {
+    double mean = 0, square = 0;
+    for (int64_t column = 0; column < columns; column++) mean += before[row * columns + column] / (double)columns;
+    for (int64_t column = 0; column < columns; column++)
+      square += pow(before[row * columns + column] - mean, 2) / (double)columns;
+    for (int64_t column = 0; column < columns; column++) {
+      double wanted = (before[row * columns + column] - mean) / sqrt(square + 1e-5) * weight[column] + bias[column];
+      double far = fabs(wanted - hidden[row * columns + column]);
+      if (!(far <= largest)) largest = far;
+    }
+  }
+  free(hidden), free(residual), free(weight), free(bias), free(before);
+  if (stack[0] == (StableIValue)!wrong && largest < 1e-4 && living == 0) return 1;
+  fprintf(stderr, "%d rows of %d to normalize: taken %d, off by %g\n", (int)rows, (int)columns, (int)stack[0], largest);
+  return 0;
+}
+
+#ifdef __AVX512VNNI__
 
 struct layer {
   int64_t inputs, outputs;
@@ -303,6 +334,10 @@ int main(int count, char** arguments)
 #endif
   if (trident_register() != 0 || definitions != implementations) return WRONG;
   for (int batch = 0; batch < batches; batch++) right += try(batch % 8 ? 40 : 200);
+  int norms = 0;
+  for (int batch = 0; batch < batches; batch++) norms += try_norm();
+  printf("%d of %d sums right\n", norms, batches);
+  if (norms != batches) return WRONG;
 #ifdef __AVX512VNNI__
   int layers = 0;
   for (int batch = 0; batch < batches; batch++) layers += try_layers();

@@ -15,6 +15,9 @@ int trident_register(void)
   } operators[] = {
       {"packed_attention", "packed_attention" ATTENTION ") -> bool", packed_attention},
       {"packed_attention.biased", "packed_attention.biased" ATTENTION ", Tensor bias) -> bool", packed_attention},
+      {"normalized_sum",
+       "normalized_sum(Tensor(a!) hidden, Tensor residual, Tensor weight, Tensor bias, float epsilon) -> bool",
+       normalized_sum},
 #ifdef __AVX512VNNI__
       {"multiplied", "multiplied(Tensor(a!) out, Tensor hidden, " LAYER ") -> bool", multiplied},
       {"fed_forward",

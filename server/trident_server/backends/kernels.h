@@ -139,6 +139,7 @@ INLINE float number_of(StableIValue value)
 
 /* The operators, as libtorch calls them: each takes its inputs from the stack, and leaves there whether it computed. */
 void packed_attention(StableIValue* stack, uint64_t inputs, uint64_t outputs);
+void normalized_sum(StableIValue* stack, uint64_t inputs, uint64_t outputs);
 void multiplied(StableIValue* stack, uint64_t inputs, uint64_t outputs);
 void fed_forward(StableIValue* stack, uint64_t inputs, uint64_t outputs);
 

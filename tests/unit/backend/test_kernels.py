@@ -101,6 +101,8 @@ def test_answers_are_the_same_for_every_shape(kind, width, heads, threads):
     plain, changed = exported(model), exported(model)
     assert kernels.install(changed) == (attentions(plain), 0) == (LAYERS, 0)
     assert attentions(changed) == 0
+    # Behind attention and behind the feed-forward network; the embeddings' own is no layer's.
+    assert count(changed, "trident::normalized_sum") == 2 * LAYERS
     torch.set_num_threads(threads)
     assert_equal(changed, plain, 200 if width < 60 else 500, atol=2e-5, rtol=1e-4)
 
@@ -196,6 +198,38 @@ class Branching(nn.Module):
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
         hidden = self.first(hidden)
         return hidden + self.second(nn.functional.gelu(hidden))
+
+
+class Normalizing(nn.Module):
+    """A layer whose answer is added to something and normalized, and what else becomes of it."""
+
+    def __init__(self, further: str) -> None:
+        super().__init__()
+        self.linear, self.norm = nn.Linear(20, 20), nn.LayerNorm(20)
+        self.further = further
+
+    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        found = self.linear(hidden)
+        if self.further == "of one row":
+            hidden = hidden[:1]
+        normalized = self.norm(hidden + found)
+        return normalized + found if self.further == "answer" else normalized
+
+
+@pytest.mark.parametrize(("further", "replaced"), [("", 1), ("answer", 0), ("of one row", 1)])
+def test_a_sum_that_is_normalized_is_the_same_whatever_else_is_wanted_of_it(further, replaced):
+    torch.manual_seed(0)
+    module = Normalizing(further).eval()
+    with torch.no_grad():
+        module.norm.weight.normal_()
+        module.norm.bias.normal_()
+    changed = torch.jit.freeze(torch.jit.trace(module, torch.randn(3, 20), check_trace=False))
+    kernels.install(changed)
+    assert count(changed, "trident::normalized_sum") == replaced
+    for rows in (1, 2, 100):
+        hidden = torch.randn(rows, 20)
+        with torch.inference_mode():
+            torch.testing.assert_close(changed(hidden), module(hidden), atol=1e-5, rtol=1e-5)
 
 
 @needs_vnni

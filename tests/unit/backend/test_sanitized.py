@@ -62,6 +62,12 @@ def test_nothing_is_written_where_it_should_not_be_and_all_is_released_wherever_
         ),
         ("attention.c", "first + key < keys ?", "first + key < keys + 99 ?", "heap-buffer-overflow"),
         ("attention.c", "place += row * of->heads", "place += row", "batches right"),
+        (
+            "norms.c",
+            "lane < left; lane++) value[lane] = from",
+            "lane < LANES; lane++) value[lane] = from",
+            "heap-buffer",
+        ),
     ],
     ids=[
         "a reference",
@@ -75,6 +81,7 @@ def test_nothing_is_written_where_it_should_not_be_and_all_is_released_wherever_
         "a call that fails taken for the other's",
         "keys behind the last one",
         "another row's bias",
+        "columns behind the last one",
     ],
 )
 def test_what_is_wrong_there_is_found(file, right, wrong, said, tmp_path):

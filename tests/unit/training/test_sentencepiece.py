@@ -11,7 +11,7 @@ import pytest
 import sentencepiece
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from transformers import BertConfig, BertForQuestionAnswering
+from transformers import BertConfig, BertForQuestionAnswering, MT5Config
 from trident_training.checkpoints.errors import CheckpointError
 from trident_training.checkpoints.loading import load_tokenizer, tokenizer_json
 from trident_training.checkpoints.sentencepiece import convert, sentencepiece_file
@@ -142,6 +142,29 @@ def test_a_checkpoint_of_that_kind_is_loaded_and_exported_with_it(trained, conve
     assert tokenizer_json(tmp_path) == converted.backend_tokenizer.to_str()
     converted.save_pretrained(tmp_path)
     assert sentencepiece_file(tmp_path) is None, "what has a Rust form needs none"
+
+
+def test_a_text_of_t5s_kind_has_a_last_token_and_no_first(tmp_path):
+    content = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(SENTENCES * 3),
+        model_writer=content,
+        vocab_size=400,
+        hard_vocab_limit=False,
+        pad_id=0,
+        eos_id=1,
+        unk_id=2,
+        bos_id=-1,
+        num_threads=1,
+        minloglevel=2,
+    )
+    (tmp_path / "spiece.model").write_bytes(content.getvalue())
+    MT5Config().save_pretrained(tmp_path)
+    original, read = sentencepiece.SentencePieceProcessor(model_proto=content.getvalue()), load_tokenizer(tmp_path)
+    first, second = (original.encode(sentence) for sentence in SENTENCES[:2])
+    assert dict(read(SENTENCES[0])) == {"input_ids": [*first, 1], "attention_mask": [1] * (len(first) + 1)}
+    assert read(*SENTENCES[:2])["input_ids"] == [*first, 1, *second, 1]
+    assert (read.pad_token_id, read.unk_token_id) == (0, 2)
 
 
 def test_other_files_are_refused(tmp_path, trained):

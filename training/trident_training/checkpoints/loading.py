@@ -220,9 +220,10 @@ def _load(load: Callable[..., Any], name: str, **options: object) -> Any:
 
 def _read_tokenizer(path: str) -> PreTrainedTokenizerBase:
     file = sentencepiece_file(path)
-    tokenizer = convert(file) if file else AutoTokenizer.from_pretrained(path)
     # Without AutoConfig, which wants a model to be there too.
     configuration, _ = PreTrainedConfig.get_config_dict(path)
+    model_type = configuration.get("model_type", "")
+    tokenizer = convert(file, model_type) if file else AutoTokenizer.from_pretrained(path)
     if configuration.get("type_vocab_size", 2) < 2:
         tokenizer.model_input_names = [name for name in tokenizer.model_input_names if name != "token_type_ids"]
     return cast(PreTrainedTokenizerBase, tokenizer)

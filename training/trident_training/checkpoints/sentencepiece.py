@@ -1,7 +1,8 @@
-"""Converts SentencePiece tokenizers of KoBERT's kind to the Rust library's form.
+"""Converts SentencePiece tokenizers of KoBERT's and of T5's kind to the Rust library's form.
 
-Such a checkpoint is a BERT with ``<any name>.model`` and perhaps ``vocab.txt``, which gives the pieces other ids than
-SentencePiece does. transformers would take that file for a WordPiece vocabulary and split the text wrongly.
+The former's checkpoint is a BERT with ``<any name>.model`` and perhaps ``vocab.txt``, which gives the pieces other ids
+than SentencePiece does. transformers would take that file for a WordPiece vocabulary and split the text wrongly. The
+latter's, mT5's above all, has nothing but the model.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ SPECIALS = {
     "sep_token": ("[SEP]", "</s>"),
     "mask_token": ("[MASK]", "<mask>"),
 }
+#: Types of models whose texts have no first token, and a last one alone.
+WITHOUT_FIRST = {"t5", "mt5", "umt5"}
 #: As SentencePiece's format numbers kinds of models and of pieces.
 UNIGRAM, USER_DEFINED = 1, 4
 #: Score of a piece that the vocabulary has beside SentencePiece's own: it is never the best way to split a text.
@@ -38,11 +41,12 @@ def sentencepiece_file(checkpoint: str | Path) -> Path | None:
     return next(iter(sorted(folder.glob("*.model"))), None)
 
 
-def convert(file: Path) -> PreTrainedTokenizerFast:
-    """Return a SentencePiece unigram model as a fast tokenizer of BERT's kind: ``[CLS] a [SEP] b [SEP]``.
+def convert(file: Path, model_type: str = "") -> PreTrainedTokenizerFast:
+    """Return a SentencePiece unigram model as a fast tokenizer of BERT's kind, ``[CLS] a [SEP] b [SEP]``, or T5's.
 
     Args:
         file: the model; ``vocab.txt`` beside it, a piece a line, gives the ids.
+        model_type: the encoder's, as its configuration has it: T5's kind reads ``a </s> b </s>``.
 
     Raises:
         CheckpointError: not a unigram model, or without special tokens to put around a text.
@@ -53,7 +57,8 @@ def convert(file: Path) -> PreTrainedTokenizerFast:
     names = listed.read_text("utf-8").removesuffix("\n").split("\n") if listed.is_file() else list(scores)
     ids = {name: index for index, name in enumerate(names)}
     specials = {role: next((each for each in known if each in ids), "") for role, known in SPECIALS.items()}
-    for role in ("unk_token", "cls_token", "sep_token", "pad_token"):
+    first = "" if model_type in WITHOUT_FIRST else "cls_token"
+    for role in filter(None, ("unk_token", first, "sep_token", "pad_token")):
         if not specials[role]:
             raise CheckpointError(f"{file} has no {role}; {' or '.join(SPECIALS[role])} is accepted")
     specials = {role: name for role, name in specials.items() if name}
@@ -68,18 +73,19 @@ def convert(file: Path) -> PreTrainedTokenizerFast:
     prefix = "always" if proto.normalizer_spec.add_dummy_prefix else "never"
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme=prefix, split=False)
     tokenizer.decoder = decoders.Metaspace(prepend_scheme=prefix)
-    first, last = specials["cls_token"], specials["sep_token"]
+    frame = [specials[role] for role in (first, "sep_token") if role]
+    *opening, last = frame
     tokenizer.post_processor = processors.TemplateProcessing(
-        single=f"{first} $A {last}",
-        pair=f"{first} $A {last} $B:1 {last}:1",
-        special_tokens=[(first, ids[first]), (last, ids[last])],
+        single=" ".join([*opening, "$A", last]),
+        pair=" ".join([*opening, "$A", last, "$B:1", f"{last}:1"]),
+        special_tokens=[(each, ids[each]) for each in frame],
     )
     tokenizer.add_special_tokens(list(specials.values()))
     own = [piece.piece for piece in proto.pieces if piece.type == USER_DEFINED and piece.piece in ids]
     tokenizer.add_tokens([AddedToken(each, normalized=False) for each in own if each not in specials.values()])
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
-        model_input_names=["input_ids", "token_type_ids", "attention_mask"],
+        model_input_names=["input_ids", *(["token_type_ids"] if first else []), "attention_mask"],
         **specials,
     )
 

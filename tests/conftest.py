@@ -32,6 +32,8 @@ from served_models import (  # noqa: F401
 from xdist.scheduler import LoadFileScheduling
 
 TESTS = Path(__file__).parent
+#: Architectures of T5's kind.
+T5_KIND = {"t5", "mt5", "umt5"}
 
 # Servers, trainings and tests compute at the same time: a thread of torch that spins while it waits for another one
 # takes the core from whoever works. Set before torch is loaded, for every process that a test starts.
@@ -310,6 +312,10 @@ def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str],
         if architecture == "distilbert":
             # The same sizes under DistilBERT's own names.
             sizes |= {"dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 64}
+        if architecture in T5_KIND:
+            # No table of positions, and a decoder beside the encoder, as published checkpoints have one.
+            own = {"d_model": 32, "num_layers": 2, "num_heads": 4, "d_kv": 8, "d_ff": 64}
+            sizes = own | {name: sizes[name] for name in ("vocab_size", "pad_token_id")}
         torch.manual_seed(1)
         config = transformers.AutoConfig.for_model(architecture, **sizes)
         transformers.AutoModel.from_config(config).save_pretrained(folder)
@@ -339,8 +345,11 @@ def _tokenizer(architecture: str):
             vocab_size=400, special_tokens=list(specials.values()), initial_alphabet=alphabet, show_progress=False
         )
         tokenizer.train_from_iterator(corpus, trainer)
-    elif architecture == "albert":
+    elif architecture in {"albert", *T5_KIND}:
         specials = {"pad_token": "<pad>", "unk_token": "<unk>", "bos_token": "[CLS]", "eos_token": "[SEP]"}
+        if architecture in T5_KIND:
+            # A text has no first token.
+            specials = {"pad_token": "<pad>", "unk_token": "<unk>", "eos_token": "</s>"}
         tokenizer = Tokenizer(models.Unigram())
         tokenizer.normalizer = normalizers.Sequence([normalizers.NFKD(), normalizers.Lowercase()])
         tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
@@ -365,14 +374,15 @@ def _tokenizer(architecture: str):
         tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
         tokenizer.normalizer, tokenizer.pre_tokenizer = normalizer, splitter
         tokenizer.add_special_tokens(list(specials.values()))
-    first, last = specials["bos_token"], specials["eos_token"]
+    frame = [specials[role] for role in ("bos_token", "eos_token") if role in specials]
+    *opening, last = frame
     tokenizer.post_processor = processors.TemplateProcessing(
-        single=f"{first} $A {last}",
-        pair=f"{first} $A {last} $B:1 {last}:1",
-        special_tokens=[(each, tokenizer.token_to_id(each)) for each in (first, last)],
+        single=" ".join([*opening, "$A", last]),
+        pair=" ".join([*opening, "$A", last, "$B:1", f"{last}:1"]),
+        special_tokens=[(each, tokenizer.token_to_id(each)) for each in frame],
     )
-    without_types = {"distilbert", "mpnet", "roberta"}
+    if opening:
+        specials |= {"cls_token": opening[0], "sep_token": last}
+    without_types = {"distilbert", "mpnet", "roberta", *T5_KIND}
     inputs = ["input_ids", "attention_mask"] + ["token_type_ids"] * (architecture not in without_types)
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, cls_token=first, sep_token=last, model_input_names=inputs, **specials
-    )
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_input_names=inputs, **specials)

@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForSequenceClassification
 from trident_training.checkpoints.adapters import PLANES, WEIGHTS, merge_adapter, save_adapter
 from trident_training.checkpoints.errors import CheckpointError
+from trident_training.checkpoints.loading import load_encoder, load_tokenizer
 from trident_training.cli import app
 from trident_training.finetune.lora import merged, with_lora
 from trident_training.finetune.settings import Settings
@@ -201,6 +202,28 @@ def test_factors_that_do_not_fit_are_refused(low_rank, tiny_checkpoint, tmp_path
     save_file(held, tmp_path / WEIGHTS, metadata={"format": "pt"})
     with pytest.raises(CheckpointError, match="which .* has no place for" if change == "no right" else "does not fit"):
         merge_adapter(tmp_path, base)
+
+
+def test_an_adapter_of_an_encoder_with_a_decoder_gives_the_encoder_alone_and_no_larger_one(tiny_checkpoint, tmp_path):
+    base, trained, adapter = str(tiny_checkpoint("t5")), tmp_path / "trained", tmp_path / "adapter"
+    encoder = load_encoder(base)
+    with torch.no_grad():
+        encoder.encoder.block[0].layer[0].SelfAttention.q.weight += 1
+    encoder.save_pretrained(trained)
+    load_tokenizer(base).save_pretrained(trained)
+    save_adapter(trained, base, adapter, {})
+    assert set(load_file(adapter / WEIGHTS)) == {
+        f"encoder.block.0.layer.0.SelfAttention.q.weight.lora_{side}" for side in "AB"
+    }
+    found = merge_adapter(adapter, base).state_dict()
+    expected = encoder.state_dict()
+    assert set(found) == set(expected)
+    assert all(torch.allclose(found[name], expected[name], atol=1e-3) for name in expected)
+    config = json.loads((adapter / "config.json").read_text())
+    for name in ("d_model", "d_kv", "d_ff", "num_layers", "hidden_size"):
+        (adapter / "config.json").write_text(json.dumps(config | {name: 10**6}))
+        with pytest.raises(CheckpointError, match=f"{name} is 1000000; what is accepted goes up to"):
+            merge_adapter(adapter, base)
 
 
 @pytest.mark.parametrize("change", ["lacks", "other shape", "further"])

@@ -35,6 +35,8 @@ def finetune(pairs, checkpoint, output, *options, code=0):
     [
         ("bert", ["--kind", "bi-encoder"], 0.8),
         ("roberta", ["--kind", "bi-encoder", "--loss", "cosent", "--pooling", "max"], 0.8),
+        # Of its encoder and decoder, the encoder alone.
+        ("t5", ["--kind", "bi-encoder"], 0.8),
         ("bert", ["--kind", "bi-encoder", "--pooling", "cls", "--lora-rank", 8, "--freeze-embeddings"], 0.2),
         ("bert", ["--kind", "cross-encoder", "--accumulation", 2], 0.7),
         ("distilbert", ["--kind", "two-layers", "--metric", "pearson"], 0.7),
@@ -62,10 +64,11 @@ def test_every_kind_learns_and_is_read_back(tiny_checkpoint, pairs, dogs, tmp_pa
 
 
 @pytest.mark.slow
-def test_a_bi_encoder_is_a_sentence_transformers_model(tiny_checkpoint, pairs, tmp_path):
+@pytest.mark.parametrize("architecture", ["bert", "t5"])
+def test_a_bi_encoder_is_a_sentence_transformers_model(tiny_checkpoint, pairs, tmp_path, architecture):
     from sentence_transformers import SentenceTransformer
 
-    finetune(pairs, tiny_checkpoint("bert"), tmp_path / "run", "--pooling", "cls", "--epochs", 1)
+    finetune(pairs, tiny_checkpoint(architecture), tmp_path / "run", "--pooling", "cls", "--epochs", 1)
     best = str(tmp_path / "run" / "best")
     assert pooling_of(best) is Pooling.CLS
     theirs = SentenceTransformer(best)

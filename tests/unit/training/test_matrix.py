@@ -55,6 +55,22 @@ def test_finetune(task, fine_tuned):
     assert all((best / name).is_file() for name in TASKS[task].companions)
 
 
+@pytest.mark.parametrize("task", sorted(set(TASKS) - {"sts"}))
+def test_heads_on_a_decoder_are_refused_in_a_sentence(task, sources, tiny_checkpoint, repository, tmp_path):
+    checkpoint, output = tiny_checkpoint("t5"), tmp_path / "run"
+    reason = "of the type t5, whose heads stand on a decoder, which is not served; encoders of BERT's kind are accepted"
+    assert reason in run("finetune", task, "--model", checkpoint, "--data", sources[task], "--output", output, code=1)
+    assert not output.exists()
+    assert reason in run("evaluate", task, "--checkpoint", checkpoint, "--data", sources[task], code=1)
+    assert reason in run("export", task, "--checkpoint", checkpoint, "--repository", repository, code=1)
+
+
+def test_a_cross_encoder_on_a_decoder_is_refused_in_a_sentence(sources, tiny_checkpoint, tmp_path):
+    options = ["--kind", "cross-encoder", "--output", tmp_path / "run"]
+    printed = run("finetune", "sts", "--model", tiny_checkpoint("t5"), "--data", sources["sts"], *options, code=1)
+    assert "encoders of BERT's kind are accepted, and for a bi-encoder of sts those of T5's" in printed
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("task", TASKS)
 def test_sweep(task, sources, tiny_checkpoint, tmp_path, monkeypatch):

@@ -32,7 +32,7 @@ from transformers import (
 
 from trident_training.checkpoints.bundled import location
 from trident_training.checkpoints.errors import CheckpointError
-from trident_training.checkpoints.loading import load_tokenizer, quiet, tokenizer_json
+from trident_training.checkpoints.loading import class_of, load_tokenizer, quiet, tokenizer_json
 from trident_training.checkpoints.notes import read_object
 from trident_training.checkpoints.pruning import former_rows, word_embeddings
 from trident_training.data.problems import one_line
@@ -44,7 +44,7 @@ METRICS = "metrics.json"
 #: What is noted there, each as a file beside the checkpoint's weights.
 NOTES = ("result.json", "test_metrics.json")
 #: What the names of a model's sizes end with.
-SIZES = ("size", "layers", "heads", "embeddings", "dim", "buckets")
+SIZES = ("size", "layers", "heads", "embeddings", "dim", "buckets", "d_model", "d_ff", "d_kv")
 #: Behind a matrix's name: factors of what is added to the base's, ``[outputs, rank]`` times ``[rank, inputs]``.
 LEFT, RIGHT = ".lora_B", ".lora_A"
 #: Ranks beyond this one are not looked for.
@@ -115,6 +115,8 @@ def _read_config(adapter: Path, base: str, changed: Mapping[str, torch.Tensor]) 
     sizes = {name: size for name, size in basis.to_dict().items() if name.endswith(SIZES) and type(size) is int}
     sizes["vocab_size"] = max(sizes.get("vocab_size", 0), rows)
     sizes["num_labels"] = max(basis.num_labels, rows)
+    # Further names of them, by which a configuration may set them as well.
+    sizes |= {alias: sizes[name] for alias, name in basis.attribute_map.items() if name in sizes}
     for name, most in sizes.items():
         size = content.get(name, 0)
         if type(size) is not int or not 0 <= size <= most:
@@ -187,7 +189,9 @@ def save_adapter(
     """
     base = location(base)
     with quiet():
-        model = head_of(AutoConfig.from_pretrained(checkpoint)).from_pretrained(checkpoint, dtype=torch.float32)
+        config = AutoConfig.from_pretrained(checkpoint)
+        kind = class_of(head_of(config), str(checkpoint), config)
+        model = kind.from_pretrained(checkpoint, dtype=torch.float32)
     before = _with_head(base, model.config)
     kept = {name: tensor for name, tensor in before.state_dict().items() if name not in _drawn_at_random(before, base)}
     changed = {}
@@ -264,7 +268,8 @@ def _kept_embeddings(model: PreTrainedModel, base: str, folder: Path) -> dict[st
     if rows is None or len(rows) != len(weights):
         return {}
     with quiet():
-        whole = word_embeddings(AutoModel.from_pretrained(base, dtype=torch.float32)).weight
+        kind = class_of(AutoModel, base, model.config)
+        whole = word_embeddings(kind.from_pretrained(base, dtype=torch.float32)).weight
     if whole.size(1) != weights.size(1):
         return {}
     names = [name for name, tensor in model.named_parameters() if tensor is weights]
@@ -300,7 +305,7 @@ def head_of(config: PreTrainedConfig, otherwise: Any = None) -> Any:
 
 def _with_head(base: str, config: PreTrainedConfig) -> PreTrainedModel:
     with quiet():
-        model: PreTrainedModel = head_of(config).from_pretrained(
+        model: PreTrainedModel = class_of(head_of(config), base, config).from_pretrained(
             base, config=config, dtype=torch.float32, ignore_mismatched_sizes=True
         )
     return model

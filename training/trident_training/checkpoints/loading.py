@@ -10,10 +10,12 @@ from typing import Any, NamedTuple, cast
 
 import torch
 from transformers import (
+    MODEL_FOR_TEXT_ENCODING_MAPPING,
     AutoConfig,
     AutoModel,
     AutoModelForQuestionAnswering,
     AutoModelForSequenceClassification,
+    AutoModelForTextEncoding,
     AutoTokenizer,
     PreTrainedConfig,
     PreTrainedModel,
@@ -110,7 +112,30 @@ def tokenizer_json(name: str | Path) -> str:
 
 def load_encoder(name: str | Path) -> PreTrainedModel:
     """Return an encoder without a task's head, in float32, ready for inference."""
-    return cast(PreTrainedModel, AutoModel.from_pretrained(location(str(name)), dtype=torch.float32).eval())
+    kind = class_of(AutoModel, str(name), load_config(str(name)))
+    return cast(PreTrainedModel, kind.from_pretrained(location(str(name)), dtype=torch.float32).eval())
+
+
+def class_of(kind: Any, name: str, config: PreTrainedConfig) -> Any:
+    """Return the class that loads a checkpoint: of one with a decoder, T5's kind, that of its encoder alone.
+
+    Args:
+        kind: the automatic class of transformers that is asked for, such as ``AutoModel``.
+        name: the checkpoint's, for errors.
+        config: the checkpoint's.
+
+    Raises:
+        CheckpointError: the checkpoint has a decoder, on which a task's head would stand.
+    """
+    # An encoder that was saved alone says of itself that it has no decoder, and the automatic classes make one.
+    if not type(config).is_encoder_decoder:
+        return kind
+    if kind is not AutoModel:
+        raise CheckpointError(
+            f"{name} is of the type {config.model_type}, whose heads stand on a decoder, which is not served; encoders "
+            "of BERT's kind are accepted, and for a bi-encoder of sts those of T5's"
+        )
+    return AutoModelForTextEncoding if type(config) in MODEL_FOR_TEXT_ENCODING_MAPPING else kind
 
 
 def load_with_head(name: str | Path, head: Any) -> PreTrainedModel:
@@ -121,8 +146,9 @@ def load_with_head(name: str | Path, head: Any) -> PreTrainedModel:
         head: the task's class of transformers, such as ``AutoModelForSequenceClassification``.
 
     Raises:
-        CheckpointError: the checkpoint has no trained head.
+        CheckpointError: the checkpoint has no trained head, or one on a decoder.
     """
+    head = class_of(head, str(name), load_config(str(name)))
     model, report = head.from_pretrained(location(str(name)), dtype=torch.float32, output_loading_info=True)
     if report["missing_keys"]:
         raise CheckpointError(
@@ -198,6 +224,7 @@ def load_model(
         value = dropout.attention if attribute in ATTENTION_DROPOUT else dropout.hidden
         if value is not None:
             setattr(config, attribute, value)
+    kind = class_of(kind, name, config)
     with quiet():
         model, report = _load(kind.from_pretrained, name, config=config, dtype=torch.float32, output_loading_info=True)
     if fine_tuned and report["missing_keys"]:

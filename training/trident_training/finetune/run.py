@@ -29,7 +29,7 @@ from trident_training.finetune.epochs import epoch_name, evaluated, evaluations,
 from trident_training.finetune.folder import alone, reporting_a_full_disk
 from trident_training.finetune.lora import with_lora
 from trident_training.finetune.memory import keep_freed_memory
-from trident_training.finetune.model import TrainedModel
+from trident_training.finetune.model import TrainedModel, WrappedModel
 from trident_training.finetune.plots import plot_training
 from trident_training.finetune.resuming import STATE, UNREADABLE, last_checkpoint, put_aside_the_unreadable
 from trident_training.finetune.sampling import EpochLengthSampler, PartOfEachBatch
@@ -240,6 +240,12 @@ class ResumableTrainer(Trainer):
             rows = torch.tensor(len(next(iter(inputs.values()))), dtype=torch.float32, device=self.args.device)
             loss = loss * rows / self.accelerator.reduce(rows.clone(), "mean")
         return loss
+
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, Tensor] | None = None) -> None:
+        if state_dict is None and isinstance(self.model, WrappedModel):
+            # A tensor under two names, as T5's word embeddings are, is refused by the file's format.
+            state_dict = {name: tensor.clone() for name, tensor in self.model.state_dict().items()}
+        super()._save(output_dir, state_dict)
 
     def evaluation_loop(self, *arguments: Any, **options: Any) -> Any:
         """Evaluate, and count the passes."""

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import pytest
 import torch
 import transformers
+from trident_training.checkpoints.loading import class_of
 
 SIZES = {
     "vocab_size": 97,
@@ -15,6 +16,8 @@ SIZES = {
     "max_position_embeddings": 66,
     "num_labels": 2,
 }
+#: The same under T5's names, where there is no table of positions.
+T5_SIZES = {"vocab_size": 97, "d_model": 32, "num_layers": 2, "num_heads": 4, "d_ff": 48}
 CONFIGURATIONS = {
     "bert": lambda: transformers.BertConfig(**SIZES),
     "roberta": lambda: transformers.RobertaConfig(**SIZES, pad_token_id=1, bos_token_id=0, eos_token_id=2),
@@ -25,6 +28,10 @@ CONFIGURATIONS = {
     ),
     # A bias on distances, in attention of its own.
     "mpnet": lambda: transformers.MPNetConfig(**SIZES, pad_token_id=1),
+    # The same, and a decoder that is left alone. Heads that are wider together than the model; a bias for each layer.
+    "t5": lambda: transformers.T5Config(**T5_SIZES, d_kv=8),
+    "mt5": lambda: transformers.MT5Config(**T5_SIZES, d_kv=16),
+    "umt5": lambda: transformers.UMT5Config(**T5_SIZES, d_kv=16),
     # Local attention windows: takes a packed row, and answers wrongly on it.
     "modernbert": lambda: transformers.ModernBertConfig(
         **SIZES,
@@ -45,7 +52,9 @@ def tiny_encoder() -> Callable[[str], transformers.PreTrainedModel]:
 
     def make(architecture: str) -> transformers.PreTrainedModel:
         torch.manual_seed(3)
-        return _by_distance(transformers.AutoModel.from_config(CONFIGURATIONS[architecture]()).eval())
+        config = CONFIGURATIONS[architecture]()
+        kind = class_of(transformers.AutoModel, architecture, config)
+        return _by_distance(kind.from_config(config).eval())
 
     return make
 

@@ -16,6 +16,7 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 from transformers import PreTrainedModel
 from trident_training.checkpoints.pooling import Pooling
+from trident_training.checkpoints.positions import NO_LIMIT, most_tokens
 from trident_training.checkpoints.precision import Precision
 from trident_training.export import calibration, parity, pipeline
 from trident_training.export.heads import Head, embedding_head, probability_head, scores_head, span_head
@@ -30,6 +31,8 @@ Maker = Callable[[str], PreTrainedModel]
 #: Makes a head of an architecture and what is exported of it; further options are the head's.
 Exporter = Callable[..., tuple[Head, Export]]
 PACKED = ("bert", "roberta", "electra", "albert", "distilbert", "mpnet")
+#: Their heads stand on a decoder, and are not exported.
+HEADLESS = ("t5", "mt5", "umt5")
 PADDED = ("modernbert",)
 LONGEST = 48
 #: Largest batch that an export is compared in. How an encoder packs batches does not depend on head and precision.
@@ -88,7 +91,7 @@ def plain_answers(head: Head, batch: list[torch.Tensor]) -> torch.Tensor:
 @pytest.mark.parametrize(
     ("architecture", "pooling"),
     [
-        *((architecture, Pooling.MEAN) for architecture in (*PACKED, *PADDED)),
+        *((architecture, Pooling.MEAN) for architecture in (*PACKED, *HEADLESS, *PADDED)),
         *((architecture, pooling) for architecture in ("bert", *PADDED) for pooling in (Pooling.CLS, Pooling.MAX)),
     ],
 )
@@ -99,13 +102,13 @@ def test_embedding_equals_the_plain_model_one_sequence_at_a_time(
     batch = mixed_batch([1, 48, 7, 7, 1, 30, 2, 19])
     with torch.inference_mode():
         answers = head.call(exported.module, batch)
-    assert (exported.padded_because is None) == (architecture in PACKED)
+    assert (exported.padded_because is None) == (architecture not in PADDED)
     assert answers.dtype == torch.float32
     torch.testing.assert_close(answers, plain_answers(head, batch), atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("pooling", list(Pooling))
-@pytest.mark.parametrize("architecture", ["bert", "mpnet", *PADDED])
+@pytest.mark.parametrize("architecture", ["bert", "mpnet", "t5", *PADDED])
 def test_a_pairs_cosine_is_that_of_its_sentences_and_sentences_join_pairs(
     embedding: Exporter, architecture: str, pooling: Pooling
 ) -> None:
@@ -186,7 +189,7 @@ def test_span_logits_equal_the_plain_readers_however_many_windows_are_read_at_a_
     torch.testing.assert_close(answers, expected, atol=1e-4, rtol=0)
 
 
-@pytest.mark.parametrize("architecture", ["bert", "roberta", "mpnet", *PADDED])
+@pytest.mark.parametrize("architecture", ["bert", "roberta", "mpnet", "t5", *PADDED])
 def test_ids_of_no_token_are_answered_with_nan_and_they_and_long_items_harm_no_neighbour(
     embedding: Exporter, probability: Exporter, architecture: str
 ) -> None:
@@ -194,7 +197,10 @@ def test_ids_of_no_token_are_answered_with_nan_and_they_and_long_items_harm_no_n
     # The first id beyond the vocabulary's 97, the greatest there is, and one that is no mark.
     strange = [torch.tensor([5, each, 6]) for each in (97, 2**31 - 1, -3)]
     batch = [first, *strange, torch.arange(500_000) % 90, torch.tensor([96, PADDING]), other]
-    for _, exported in (embedding(architecture, pooling=Pooling.MEAN), probability(architecture)):
+    exports = [embedding(architecture, pooling=Pooling.MEAN)]
+    if architecture not in HEADLESS:
+        exports.append(probability(architecture))
+    for _, exported in exports:
         with torch.inference_mode():
             expected = exported.module(*ragged([first, other]))
             found = exported.module(*ragged(batch))
@@ -312,8 +318,12 @@ def test_a_reader_with_another_head_is_refused(tiny_classifier: Maker) -> None:
 
 
 @pytest.mark.parametrize("precision", [Precision.BFLOAT16, Precision.FLOAT16])
-def test_half_precision_computes_in_half_and_answers_in_float32(tiny_encoder: Maker, precision: Precision) -> None:
-    exported = export(embedding_head(tiny_encoder("bert")), precision, LONGEST)
+@pytest.mark.parametrize("architecture", ["bert", *HEADLESS])
+def test_half_precision_computes_in_half_and_answers_in_float32(
+    tiny_encoder: Maker, architecture: str, precision: Precision
+) -> None:
+    exported = export(embedding_head(tiny_encoder(architecture)), precision, LONGEST)
+    assert exported.padded_because is None
     ids, shapes = ragged(mixed_batch([4, 9]))
     answers, cosines = exported.module(ids, shapes)
     assert answers.dtype == cosines.dtype == torch.float32
@@ -321,7 +331,7 @@ def test_half_precision_computes_in_half_and_answers_in_float32(tiny_encoder: Ma
     assert exported.parity.largest_difference > 0
 
 
-@pytest.mark.parametrize("architecture", ["bert", "distilbert", "albert", "mpnet", *PADDED])
+@pytest.mark.parametrize("architecture", ["bert", "distilbert", "albert", "mpnet", *HEADLESS, *PADDED])
 def test_int8_multiplies_whole_numbers_and_is_close_whatever_the_company(
     tiny_encoder: Maker, architecture: str, tmp_path: Path
 ) -> None:
@@ -343,7 +353,7 @@ def test_int8_multiplies_whole_numbers_and_is_close_whatever_the_company(
         alone = torch.cat([head.call(module, [each]) for each in batch])
     assert together.dtype == torch.float32
     torch.testing.assert_close(together, plain_answers(head, batch), atol=0.05, rtol=0)
-    if architecture in PACKED:
+    if architecture not in PADDED:
         torch.testing.assert_close(together, alone, atol=1e-5, rtol=0)
 
 
@@ -421,7 +431,8 @@ def test_few_bits_are_judged_by_text_and_random_tokens_show_only_what_is_broken(
 
 
 @pytest.mark.parametrize(
-    ("architecture", "pooling"), [("roberta", "mean"), ("mpnet", "mean"), ("modernbert", "cls"), ("bert", "max")]
+    ("architecture", "pooling"),
+    [("roberta", "mean"), ("mpnet", "mean"), ("t5", "mean"), ("modernbert", "cls"), ("bert", "max")],
 )
 @pytest.mark.parametrize("lengths", [[1] * 64, [1], [0], [0, 0, 0], [5, 0, 1]])
 def test_edges_answer_finite_rows(embedding: Exporter, architecture: str, pooling: str, lengths: list[int]) -> None:
@@ -445,13 +456,27 @@ def test_an_answer_does_not_depend_on_the_company_in_its_batch(embedding: Export
     torch.testing.assert_close(together, alone, atol=1e-6, rtol=0)
 
 
-def test_the_bias_on_distances_is_computed_once_and_projections_at_once(embedding: Exporter) -> None:
-    module = embedding("mpnet", pooling=Pooling.MEAN)[1].module
+@pytest.mark.parametrize(
+    ("architecture", "tables", "layer"),
+    [
+        # Of words, of positions and of distances.
+        ("mpnet", 3, [96, 32, 48, 32]),
+        # Of words and of distances.
+        ("t5", 2, [96, 32, 48, 32]),
+        # Two parts of the feed-forward layer read the same, too.
+        ("mt5", 2, [192, 32, 96, 32]),
+        # Of words, and of distances in each layer.
+        ("umt5", 3, [192, 32, 96, 32]),
+    ],
+)
+def test_the_bias_on_distances_is_computed_once_and_projections_at_once(
+    embedding: Exporter, architecture: str, tables: int, layer: list[int]
+) -> None:
+    module = embedding(architecture, pooling=Pooling.MEAN)[1].module
     nodes = all_nodes(module.graph)
-    # Of words, of positions and of distances.
-    assert sum(node.kind() == "aten::embedding" for node in nodes) == 3
+    assert sum(node.kind() == "aten::embedding" for node in nodes) == tables
     outputs = [list(node.inputs())[1].type().sizes()[0] for node in nodes if node.kind() == "aten::linear"]
-    assert outputs == 2 * [96, 32, 48, 32]
+    assert outputs == 2 * layer
 
 
 def test_a_model_that_differs_is_refused(tiny_encoder: Maker) -> None:
@@ -488,6 +513,15 @@ def test_more_tokens_than_positions_are_refused(tiny_encoder: Maker) -> None:
         export(embedding_head(tiny_encoder("roberta")), Precision.FLOAT32, 65)
 
 
+def test_without_a_table_of_positions_what_the_configuration_says_is_the_most(tiny_encoder: Maker) -> None:
+    encoder = tiny_encoder("t5")
+    assert most_tokens(encoder) == NO_LIMIT
+    encoder.config.n_positions = 64
+    assert most_tokens(encoder) == 64
+    with pytest.raises(ValueError, match="takes 64 tokens, and max_length asks for 65"):
+        export(embedding_head(encoder), Precision.FLOAT32, 65)
+
+
 def test_a_label_that_the_classifier_lacks_is_refused(tiny_classifier: Maker) -> None:
     with pytest.raises(ValueError, match="has 2 label"):
         probability_head(tiny_classifier("bert"), label=2)
@@ -519,7 +553,7 @@ def test_the_file_needs_nothing_but_torch(embedding: Exporter, tmp_path: Path) -
     assert done.stdout.strip() == "['INPUT_IDS', 'ITEM_SHAPE'] (2, 32) (2, 1)"
 
 
-@pytest.mark.parametrize("architecture", ["bert", "mpnet", *PADDED])
+@pytest.mark.parametrize("architecture", ["bert", "mpnet", "t5", *PADDED])
 def test_the_graph_has_no_operation_that_another_backend_lacks(embedding: Exporter, architecture: str) -> None:
     _, exported = embedding(architecture, pooling=Pooling.MEAN)
     kinds = {node.kind() for node in all_nodes(exported.module.graph)}

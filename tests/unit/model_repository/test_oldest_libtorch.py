@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from trident_training.checkpoints.loading import load_encoder
+from trident_training.export.encoders import packed_encoder
 
 HERE = Path(__file__).resolve().parent
 SERVED = HERE.parents[2] / "model_repository"
@@ -75,6 +77,13 @@ def too_new(model) -> list[str]:
             elif not argument.has_default_value() or value.toIValue() != argument.default_value:
                 found.add(f"{key(new)} has no {argument.name} there")
     return sorted(found)
+
+
+@pytest.mark.parametrize("architecture", ["t5", "mt5", "umt5"])
+@pytest.mark.parametrize("sample", [[], [torch.arange(5, 25)]], ids=["float32", "int8"])
+def test_an_encoder_with_a_bias_on_distances_has_no_operator_that_is_newer(tiny_checkpoint, architecture, sample):
+    traced = packed_encoder(load_encoder(tiny_checkpoint(architecture)), sample)
+    assert too_new(torch.jit.freeze(torch.jit.script(traced.eval()))) == []
 
 
 @pytest.fixture(params=NETWORKS, ids=[file.parents[1].name for file in NETWORKS])

@@ -100,17 +100,16 @@ def packed_encoder(encoder: PreTrainedModel, sample: Sequence[Tensor] = ()) -> P
         PackingError: the encoder makes its own positions or attention, so it would answer wrongly.
     """
     parameters = inspect.signature(encoder.forward).parameters
-    name = type(encoder).__name__
-    if "position_ids" not in parameters:
-        raise PackingError(f"{name} takes no position_ids")
     encoder = copy.deepcopy(encoder)
     if not adapt(encoder):
+        if "position_ids" not in parameters:
+            raise PackingError(f"{type(encoder).__name__} takes no position_ids")
         _use_packed_attention(encoder)
     example = torch.tensor([7, 8, 9, 7, 8, -1, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16], dtype=torch.int64)
     batch = pack(example, torch.tensor([3, 3, 10]))
     ids = example[batch.source]
     arguments = (*fill_slots(ids, torch.zeros_like(ids), batch), batch.layout)
-    call = _PackedCall(encoder, "token_type_ids" in parameters)
+    call = _PackedCall(encoder, "token_type_ids" in parameters, "position_ids" in parameters)
     fuse_siblings(call, *arguments)
     if sample:
         batch = pack(torch.cat([*sample]), torch.tensor([len(each) for each in sample]))
@@ -145,20 +144,18 @@ def padded_encoder(encoder: PreTrainedModel, sample: Sequence[Tensor] = ()) -> P
 
 
 class _PackedCall(nn.Module):
-    def __init__(self, encoder: PreTrainedModel, takes_types: bool) -> None:
+    def __init__(self, encoder: PreTrainedModel, takes_types: bool, takes_positions: bool) -> None:
         super().__init__()
         self.encoder = encoder
-        self.takes_types = takes_types
+        self.takes_types, self.takes_positions = takes_types, takes_positions
         self.first_position = first_position(encoder)
 
     def forward(self, ids: Tensor, types: Tensor, position: Tensor, layout: Tensor) -> Tensor:
         further = {"token_type_ids": types.unsqueeze(0)} if self.takes_types else {}
-        hidden: Tensor = self.encoder(
-            input_ids=ids.unsqueeze(0),
-            position_ids=position.unsqueeze(0) + self.first_position,
-            attention_mask=layout,
-            **further,
-        ).last_hidden_state
+        row = ids.unsqueeze(0)
+        if self.takes_positions:
+            further["position_ids"] = position.unsqueeze(0) + self.first_position
+        hidden: Tensor = self.encoder(input_ids=row, attention_mask=layout, **further).last_hidden_state
         return hidden[0]
 
 

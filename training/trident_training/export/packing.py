@@ -10,14 +10,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from trident_training.checkpoints.positions import NO_LIMIT
+
 #: Fills a request's shorter rows; no vocabulary holds it.
 PADDING = -1
 #: Stands between the two sequences of an item that holds a pair; no vocabulary holds it either.
 PAIR = -2
 
-
-#: More tokens than any sequence has.
-NO_LIMIT = 2**31
 #: Tokens of attention's shortest rows: several short sequences share one. Longer rows would be filled a little better,
 #: and attention within them costs more; they are tried where many of these slots stay free, as where all are of 17.
 ROW = 32

@@ -12,14 +12,13 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from torch import nn
 from transformers import PreTrainedModel
 
-from trident_training.checkpoints.positions import most_tokens
+from trident_training.checkpoints.positions import NO_LIMIT, most_tokens
 from trident_training.checkpoints.precision import Precision
 from trident_training.export import calibration
 from trident_training.export.calibration import sample
-from trident_training.export.encoders import packed_encoder, padded_encoder
+from trident_training.export.encoders import TracedEncoder, packed_encoder, padded_encoder
 from trident_training.export.heads import Head
 from trident_training.export.parity import Parity, ParityError, Tolerance, compare, sample_batches
 from trident_training.export.speed import LENGTHS, Speed, measure
@@ -37,7 +36,7 @@ ON_RANDOM_TOKENS = Tolerance(difference=math.inf, cosine=-1.0, mean_cosine=0.95)
 class Trace(Protocol):
     """Traces an encoder, its linear layers in int8 if it is given a sample of what they will read."""
 
-    def __call__(self, encoder: PreTrainedModel, sample: Sequence[torch.Tensor] = ()) -> nn.Module:
+    def __call__(self, encoder: PreTrainedModel, sample: Sequence[torch.Tensor] = ()) -> TracedEncoder:
         """Return the traced encoder."""
 
 
@@ -114,13 +113,13 @@ def export(
     batches = sample_batches(config.vocab_size, config.pad_token_id, max_tokens)
     # A sliding window changes nothing in a sequence that it takes in whole: the longest is among the trial's.
     trial = [max((each for batch in batches for each in batch), key=len), *batches[-1]]
-    trace, reason, traced = _choose_layout(head, trial)
+    trace, reason, traced = _choose_layout(head, trial, max_tokens)
     if precision is not Precision.FLOAT32:
         # What will hardly be taken need not be held beside what is.
         traced = None
     reasons: list[str] = []
     while True:
-        module = _script(head, trace, precision, tokenizer) if traced is None else traced
+        module = _script(head, trace, precision, max_tokens, tokenizer) if traced is None else traced
         tolerance = head.tolerances[precision]
         texts: list[torch.Tensor] = []
         if tokenizer is not None and precision is not Precision.FLOAT32:
@@ -167,15 +166,18 @@ def write(export: Export, texts: Mapping[Path, str], draft: ModelSet, facts: Map
         file.write_text(text)
 
 
-def _choose_layout(head: Head, trial: list[torch.Tensor]) -> tuple[Trace, str | None, torch.jit.ScriptModule | None]:
+def _choose_layout(
+    head: Head, trial: list[torch.Tensor], max_tokens: int
+) -> tuple[Trace, str | None, torch.jit.ScriptModule | None]:
     """Return how to trace this encoder, why padding is computed where it is, and what is packed in float32 else.
 
     Args:
         head: encoder and head.
         trial: sequences on which a packed encoder proves that it fits, the longest that will be served among them.
+        max_tokens: of that one.
     """
     try:
-        module = _script(head, packed_encoder, Precision.FLOAT32)
+        module = _script(head, packed_encoder, Precision.FLOAT32, max_tokens)
         _compare(module, head, [trial]).check(head.tolerances[Precision.FLOAT32])
     # Whatever an unforeseen architecture trips over on a packed row, padding still serves it.
     except Exception as error:
@@ -183,13 +185,18 @@ def _choose_layout(head: Head, trial: list[torch.Tensor]) -> tuple[Trace, str | 
     return packed_encoder, None, module
 
 
-def _script(head: Head, trace: Trace, precision: Precision, tokenizer: str | None = None) -> torch.jit.ScriptModule:
+def _script(
+    head: Head, trace: Trace, precision: Precision, max_tokens: int, tokenizer: str | None = None
+) -> torch.jit.ScriptModule:
     if precision is Precision.INT8:
         traced = trace(head.encoder, sample(tokenizer, head.encoder))
     elif precision is Precision.FLOAT32:
         traced = trace(head.encoder)
     else:
         traced = trace(copy.deepcopy(head.encoder).to(getattr(torch, precision.value)))
+    if traced.positions == NO_LIMIT:
+        # Anybody may ask the model directly, and attention over a text of any length takes any amount of memory.
+        traced.positions = max_tokens
     module: torch.jit.ScriptModule = torch.jit.freeze(torch.jit.script(head.entry(traced).eval()))
     return module
 

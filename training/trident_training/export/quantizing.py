@@ -71,6 +71,9 @@ class QuantizedLinear(nn.Module):
         smoothing: how much of an input's size moves into the weight, 0 to 1.
     """
 
+    #: T5 asks what dtype it is of, where it is a tensor.
+    weight = None
+
     def __init__(self, linear: nn.Linear, bounds: Tensor, smoothing: float) -> None:
         super().__init__()
         weight = linear.weight.detach()

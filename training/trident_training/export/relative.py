@@ -8,11 +8,12 @@ one after the other, so that the distance of two slots is that of their tokens, 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import MPNetModel, PreTrainedModel
+from transformers import MPNetModel, MT5EncoderModel, PreTrainedModel, T5EncoderModel, UMT5EncoderModel
 from transformers.modeling_outputs import BaseModelOutput
 
 from trident_training.export.attention import packed_attention
@@ -103,6 +104,32 @@ class _Layers(nn.Module):
         return BaseModelOutput(last_hidden_state=hidden)
 
 
+class _T5Attention(_Attention):
+    """T5's: the first layer's computes the bias, and the encoder hands it to the others."""
+
+    def __init__(self, own: Any, bucket: Callable[[Tensor], Tensor]) -> None:
+        super().__init__(own.q, own.k, own.v, own.o, own.n_heads, own.scaling)
+        #: None in the layers that are handed it.
+        self.bias: Any = own.relative_attention_bias if own.has_relative_attention_bias else None
+        self._bucket = bucket
+
+    def forward(  # type: ignore[override]
+        self, hidden: Tensor, mask: Tensor, position_bias: Tensor | None = None, **_: Any
+    ) -> tuple[Tensor, Tensor, None]:
+        """Return what the layer takes further, ``[1, T, hidden]``, and the bias; the layout is in the mask's place."""
+        if position_bias is None:
+            position_bias = packed_bias(self.bias(self._bucket(distances(mask))), mask)
+        return (*super().forward(hidden, mask, position_bias), position_bias, None)
+
+
+class _UMT5Attention(_T5Attention):
+    """UMT5's: every layer has a bias of its own."""
+
+    def forward(self, hidden: Tensor, attention_mask: Tensor, **_: Any) -> tuple[Tensor, None]:  # type: ignore[override]
+        """Return what the layer takes further, ``[1, T, hidden]``; the layout comes in the mask's place."""
+        return super().forward(hidden, attention_mask)[0], None
+
+
 def _adapt_mpnet(model: Any) -> None:
     encoder = model.encoder
     for layer in encoder.layer:
@@ -113,8 +140,29 @@ def _adapt_mpnet(model: Any) -> None:
     model.encoder = _Layers(encoder.layer, encoder.relative_attention_bias, encoder.relative_position_bucket)
 
 
+def _adapt_t5(model: Any) -> None:
+    for block in model.encoder.block:
+        own = block.layer[0].SelfAttention
+        sizes = {
+            "num_buckets": own.relative_attention_num_buckets,
+            "max_distance": own.relative_attention_max_distance,
+        }
+        block.layer[0].SelfAttention = _T5Attention(own, partial(own._relative_position_bucket, **sizes))
+
+
+def _adapt_umt5(model: Any) -> None:
+    for block in model.encoder.block:
+        own = block.layer[0].SelfAttention
+        block.layer[0].SelfAttention = _UMT5Attention(own, own._relative_position_bucket)
+
+
 #: How to adapt an encoder in place, by its class.
-ADAPTERS: dict[type[PreTrainedModel], Callable[[PreTrainedModel], None]] = {MPNetModel: _adapt_mpnet}
+ADAPTERS: dict[type[PreTrainedModel], Callable[[PreTrainedModel], None]] = {
+    MPNetModel: _adapt_mpnet,
+    T5EncoderModel: _adapt_t5,
+    MT5EncoderModel: _adapt_t5,
+    UMT5EncoderModel: _adapt_umt5,
+}
 
 
 def adapt(encoder: PreTrainedModel) -> bool:

@@ -63,10 +63,16 @@ def encoder(kind: str, width: int, heads: int, **further: int) -> transformers.P
     sizes = SIZES | {"hidden_size": width, "num_attention_heads": heads} | further
     if kind == "bert":
         return transformers.BertModel(transformers.BertConfig(**sizes)).eval()
-    model = transformers.MPNetModel(transformers.MPNetConfig(**sizes, pad_token_id=1)).eval()
+    if kind == "mpnet":
+        model = transformers.MPNetModel(transformers.MPNetConfig(**sizes, pad_token_id=1)).eval()
+    else:
+        config = transformers.AutoConfig.for_model(kind, **sizes, d_ff=sizes["intermediate_size"], d_kv=width // heads)
+        model = transformers.AutoModelForTextEncoding.from_config(config).eval()
     with torch.no_grad():
-        # Drawn next to nothing, where in a trained encoder it matters.
-        model.encoder.relative_attention_bias.weight.normal_(std=2)
+        for name, weight in model.named_parameters():
+            if "relative_attention_bias" in name:
+                # Drawn next to nothing, where in a trained encoder it matters.
+                weight.normal_(std=2)
     return model
 
 
@@ -95,14 +101,14 @@ def attentions(module) -> int:
 
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize(("width", "heads"), [(32, 4), (48, 1), (64, 2), (60, 3)])
-@pytest.mark.parametrize("kind", ["bert", "mpnet"])
+@pytest.mark.parametrize("kind", ["bert", "mpnet", "t5", "umt5"])
 def test_answers_are_the_same_for_every_shape(kind, width, heads, threads):
     model = encoder(kind, width, heads)
     plain, changed = exported(model), exported(model)
     assert kernels.install(changed) == (attentions(plain), 0) == (LAYERS, 0)
     assert attentions(changed) == 0
-    # Behind attention and behind the feed-forward network; the embeddings' own is no layer's.
-    assert count(changed, "trident::normalized_sum") == 2 * LAYERS
+    # Behind attention and behind the feed-forward network; the embeddings' own is no layer's, and T5's is another kind.
+    assert count(changed, "trident::normalized_sum") == (2 * LAYERS if kind in {"bert", "mpnet"} else 0)
     torch.set_num_threads(threads)
     assert_equal(changed, plain, 200 if width < 60 else 500, atol=2e-5, rtol=1e-4)
 
@@ -112,7 +118,7 @@ def sample() -> list[torch.Tensor]:
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-@pytest.mark.parametrize("kind", ["bert", "mpnet"])
+@pytest.mark.parametrize("kind", ["bert", "mpnet", "t5"])
 def test_a_network_in_int8_has_its_attention_and_its_layers(kind, threads):
     model, given = encoder(kind, 64, 4, intermediate_size=128), sample()
     plain, changed = exported(model, sample=given), exported(model, sample=given)

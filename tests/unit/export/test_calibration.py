@@ -8,6 +8,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import PreTrainedModel
 from trident_training.export import calibration
 from trident_training.export.calibration import CHECK, LONGEST, SAMPLE, sample, texts
+from trident_training.export.packing import PAIR
 
 FIRST, LAST, UNKNOWN = 2, 3, 1
 FOLDER = Path(calibration.__file__).parent
@@ -47,6 +48,24 @@ def test_it_is_judged_by_texts_that_it_was_not_fitted_to(tiny_encoder: Maker) ->
     assert len(found) == len(judging)
     assert all((each[0], each[-1]) == (FIRST, LAST) for each in found)
     assert max(int(each.max()) for each in found) == encoder.config.vocab_size - 1
+
+
+def test_what_reads_pairs_is_judged_by_pairs_that_have_nothing_in_common_and_that_have_much(
+    tiny_encoder: Maker,
+) -> None:
+    encoder = tiny_encoder("bert")
+    alone, pairs, both = (texts(framing(), encoder, ("en",), counts) for counts in ((1,), (2,), (1, 2)))
+    assert [each.tolist() for each in both] == [each.tolist() for each in (*alone, *pairs)]
+    assert len(pairs) == 2 * len(alone)
+    for before, line, pair, halved in zip([alone[-1], *alone], alone, pairs, pairs[len(alone) :], strict=False):
+        assert max(len(pair), len(halved)) <= LONGEST + 1
+        # The frame's end stands behind each text, its beginning in front of the first.
+        if len(pair) <= LONGEST:
+            assert pair.tolist() == [*before.tolist(), PAIR, *line.tolist()[1:]]
+        if len(halved) <= LONGEST:
+            first = halved.tolist().index(PAIR)
+            assert halved.tolist() == [*line.tolist()[: first - 1], LAST, PAIR, *line.tolist()[1:]]
+            assert 2 < first < len(line)
 
 
 def test_it_is_judged_by_texts_of_its_own_languages(tiny_encoder: Maker) -> None:

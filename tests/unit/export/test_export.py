@@ -18,10 +18,10 @@ from transformers import PreTrainedModel
 from trident_training.checkpoints.pooling import Pooling
 from trident_training.checkpoints.positions import NO_LIMIT, most_tokens
 from trident_training.checkpoints.precision import Precision
-from trident_training.export import calibration, parity, pipeline
+from trident_training.export import calibration, heads, parity, pipeline
 from trident_training.export.heads import Head, embedding_head, probability_head, scores_head, span_head
-from trident_training.export.packing import PADDING, PAIR
-from trident_training.export.parity import ParityError, Tolerance, ragged, sample_batches
+from trident_training.export.packing import PADDING, PAIR, split_pairs
+from trident_training.export.parity import ParityError, Tolerance, compare, ragged, sample_batches, split, tokens
 from trident_training.export.pipeline import Export
 from trident_training.export.quantizing import SMOOTHINGS, QuantizedLinear, quantized
 
@@ -85,7 +85,13 @@ def mixed_batch(lengths: list[int]) -> list[torch.Tensor]:
 def plain_answers(head: Head, batch: list[torch.Tensor]) -> torch.Tensor:
     """Ask the plain model one sequence at a time: no padding, no batch."""
     with torch.inference_mode():
-        return torch.cat([head.plain(each.unsqueeze(0), torch.ones(1, len(each), dtype=torch.int64)) for each in batch])
+        return torch.cat([row for each in batch for row in plainly(head, each)])
+
+
+def plainly(head: Head, sequence: torch.Tensor) -> list[torch.Tensor]:
+    """Ask the plain model one sequence, of one text or of two."""
+    ids, types = split(sequence)
+    return [row.reshape(-1, head.width) for row in head.plain(ids[None], torch.ones_like(ids)[None], types[None])]
 
 
 @pytest.mark.parametrize(
@@ -182,8 +188,7 @@ def test_span_logits_equal_the_plain_readers_however_many_windows_are_read_at_a_
     batch = mixed_batch([3, 48, 12, 5, 5, 1, 48, 30])
     with torch.inference_mode():
         answers = head.call(exported.module, batch)
-        alone = [head.plain(each.unsqueeze(0), torch.ones(1, len(each), dtype=torch.int64)) for each in batch]
-    expected = torch.cat([row for rows in alone for row in rows])
+    expected = plain_answers(head, batch)
     assert answers.shape == (sum(len(each) for each in batch), 2)
     assert expected.std() > 1e-2, "a reader that answers the same everywhere would prove nothing"
     torch.testing.assert_close(answers, expected, atol=1e-4, rtol=0)
@@ -486,6 +491,109 @@ def test_a_model_that_differs_is_refused(tiny_encoder: Maker) -> None:
         export(dataclasses.replace(head, plain=other.plain), Precision.FLOAT32, 16)
 
 
+def scores(model: PreTrainedModel) -> Head:
+    return scores_head(model, token_types=True)
+
+
+def of_types(types: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]) -> Any:
+    """Return what gives all items other token types than those of their texts."""
+    return mock.patch.object(heads, "token_types", torch.jit.script(types))
+
+
+def all_first(flat_ids: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+    return torch.zeros_like(flat_ids, dtype=torch.int64)
+
+
+def second_from_the_fourth_on(flat_ids: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+    """Be right for pairs whose first text has three tokens."""
+    lengths = lengths.to(torch.int64)
+    starts = torch.repeat_interleave(torch.cumsum(lengths, 0) - lengths, lengths)
+    return (torch.arange(flat_ids.size(0)) - starts > 2).to(torch.int64)
+
+
+@pytest.mark.parametrize("layout", ["packed", "padded"])
+@pytest.mark.parametrize("precision", [Precision.FLOAT32, Precision.INT8])
+@pytest.mark.parametrize("types", [all_first, second_from_the_fourth_on])
+def test_a_cross_encoder_that_mistakes_the_texts_of_pairs_is_refused_however_few_bits_it_has(
+    tiny_classifier: Maker, monkeypatch: pytest.MonkeyPatch, types: Any, precision: Precision, layout: str
+) -> None:
+    head = scores(tiny_classifier("bert"))
+    if layout == "padded":
+        monkeypatch.setattr(pipeline, "packed_encoder", None)
+    assert export(head, precision, LONGEST).padded_because is None or layout == "padded"
+    with of_types(types), pytest.raises(ParityError, match="differs from the plain model"):
+        export(head, precision, LONGEST)
+
+
+def test_a_reader_that_mistakes_question_and_passage_is_refused(tiny_reader: Maker) -> None:
+    head = span_head(tiny_reader("bert"))
+    right = head.entry
+
+    def wrong(encoder: torch.nn.Module) -> torch.nn.Module:
+        module = right(encoder)
+        module.token_types = False
+        return module
+
+    with pytest.raises(ParityError, match="differs from the plain model"):
+        export(dataclasses.replace(head, entry=wrong), Precision.INT8, LONGEST)
+
+
+def test_an_encoder_that_compares_other_sentences_than_those_of_a_pair_is_refused(tiny_encoder: Maker) -> None:
+    def reversed_pairs(
+        flat_ids: torch.Tensor, lengths: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        parts, first, last = split_pairs(flat_ids, lengths)
+        return parts, first, last.flip(0)
+
+    head = embedding_head(tiny_encoder("bert"))
+    with (
+        mock.patch.object(heads, "split_pairs", torch.jit.script(reversed_pairs)),
+        pytest.raises(ParityError, match="differs from the plain model"),
+    ):
+        export(head, Precision.BFLOAT16, LONGEST)
+
+
+def test_fewer_bits_of_a_cross_encoder_are_judged_by_pairs_of_texts(tiny_classifier: Maker, tiny_reader: Maker) -> None:
+    words = Tokenizer(WordLevel({"[UNK]": 1, "the": 5, "of": 6}, unk_token="[UNK]"))
+    words.pre_tokenizer = Whitespace()
+    found = {}
+    for name, head in (
+        ("scores", scores(tiny_classifier("bert"))),
+        ("rerank", scores_head(tiny_classifier("bert"), token_types=True, texts=(2,))),
+        ("spans", span_head(tiny_reader("bert"))),
+        ("probability", probability_head(tiny_classifier("bert"))),
+    ):
+        given = []
+        with mock.patch.object(pipeline, "compare", lambda *each, given=given: given.append(each[2]) or compare(*each)):
+            export(head, Precision.INT8, LONGEST, tokenizer=words.to_str())
+        (texts,) = given[-1]
+        found[name] = [int(split(each)[1].max()) + 1 for each in texts]
+    lines = len(calibration.texts(words.to_str(), tiny_classifier("bert").base_model))
+    assert found == {
+        "scores": lines * [1] + 2 * lines * [2],
+        "rerank": 2 * lines * [2],
+        "spans": 2 * lines * [2],
+        "probability": lines * [1],
+    }
+
+
+def test_what_stands_beside_a_network_is_what_it_answers_to_what_it_is_asked(
+    tiny_classifier: Maker, tiny_encoder: Maker, tiny_reader: Maker
+) -> None:
+    makers = ((embedding_head, tiny_encoder), (probability_head, tiny_classifier), (scores, tiny_classifier))
+    for head in (*(make(model("bert")) for make, model in makers), span_head(tiny_reader("bert"))):
+        exported = export(head, Precision.FLOAT32, LONGEST)
+        assert len(exported.checks) == pipeline.CHECKED
+        for check in exported.checks:
+            inputs = [torch.tensor(each["data"], dtype=torch.int32) for each in check["inputs"]]
+            shapes = [torch.tensor([[len(each)]], dtype=torch.int32) for each in inputs]
+            with torch.inference_mode():
+                answer = outputs(exported.module(*inputs, *shapes))[0]
+            torch.testing.assert_close(answer.flatten(), torch.tensor(check["values"]), atol=1e-5, rtol=0)
+        marks = [PAIR in check["inputs"][0]["data"] for check in exported.checks]
+        assert any(marks) == (head.texts == (1, 2)), "a reader is given token types and no mark"
+
+
 def test_a_window_that_only_long_sequences_outgrow_is_seen(long_windows: PreTrainedModel) -> None:
     head = embedding_head(long_windows)
     assert export(head, Precision.FLOAT32, 32).padded_because is None
@@ -571,3 +679,15 @@ def test_batches_hold_short_lengths_and_the_longest_and_every_batch_size() -> No
     assert {len(sequence) for batch in batches for sequence in batch} == {*range(1, 65), 66, 83, 100}
     assert {len(batch) for batch in batches} == set(range(1, 65))
     assert all(1 not in sequence for batch in batches for sequence in batch)
+
+
+def test_pairs_are_parted_anywhere_and_some_sequences_are_none() -> None:
+    plain, paired = (sample_batches(vocabulary=50, avoid=1, longest=100, pairs=pairs) for pairs in (False, True))
+    sequences = [each for batch in paired for each in batch]
+    lengths = [[tokens(each) for each in batch] for batch in paired]
+    assert lengths == [[len(each) for each in batch] for batch in plain]
+    places = [(int((each == PAIR).nonzero()), len(each) - 1) for each in sequences if PAIR in each]
+    assert {place for place, length in places if length == 5} == {1, 2, 3, 4}
+    assert len({place for place, length in places if length > 30}) > 15
+    alone = [each for each in sequences if PAIR not in each and len(each) > 1]
+    assert 0.2 < len(alone) / len([each for each in sequences if len(each) > 1]) < 0.3

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Sequence
 
 from transformers import AutoModelForSequenceClassification
 
@@ -16,10 +17,9 @@ def head(recipe: Recipe) -> heads.Head:
     return heads.probability_head(recipe.fine_tuned(AutoModelForSequenceClassification))
 
 
-def scores(recipe: Recipe) -> heads.Head:
-    """Return the scores of all labels, of one text or of two, with the token types that the tokenizer gives."""
+def scores(recipe: Recipe, texts: Sequence[int] = (1, 2)) -> heads.Head:
+    """Return the scores of all labels, of so many texts at a time, with the token types that the tokenizer gives."""
     model = recipe.fine_tuned(AutoModelForSequenceClassification)
     given = "token_type_ids" in load_tokenizer(recipe.tokenizer).model_input_names
-    return heads.scores_head(
-        model, token_types=given and "token_type_ids" in inspect.signature(model.forward).parameters
-    )
+    takes = "token_type_ids" in inspect.signature(model.forward).parameters
+    return heads.scores_head(model, token_types=given and takes, texts=texts)

@@ -8,12 +8,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from tokenizers import Encoding, Tokenizer
+from tokenizers import Tokenizer
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from trident_training.export.heads import has_exclusive_labels
-from trident_training.export.packing import PAIR
-from trident_training.export.parity import ragged
+from trident_training.export.parity import marked, ragged
 from trident_training.tasks.base import Exported
 
 #: Texts of one forward pass.
@@ -60,16 +59,8 @@ def predict_exported(export: Exported, texts: Texts) -> npt.NDArray[Any]:
     encoder = Tokenizer.from_str(export.tokenizer)
     encoder.no_padding()
     encoder.enable_truncation(export.max_tokens)
-    encoded = [torch.tensor(_marked(each)) for each in encoder.encode_batch(list(texts))]
+    encoded = [torch.tensor(marked(each.ids, each.type_ids)) for each in encoder.encode_batch(list(texts))]
     batches = [encoded[start : start + BATCH] for start in range(0, len(encoded), BATCH)]
     with torch.inference_mode():
         answers = [export.module(*ragged(batch)) for batch in batches]
     return torch.cat([each[0] if isinstance(each, tuple) else each for each in answers]).numpy()
-
-
-def _marked(encoding: Encoding) -> list[int]:
-    """Return ids as the served tokenizer lays them out: a mark where the second text of a pair begins."""
-    ids, types = list(encoding.ids), list(encoding.type_ids)
-    if any(types):
-        ids.insert(types.index(1), PAIR)
-    return ids

@@ -24,15 +24,13 @@ from trident_training.export.packing import (
     split_pairs,
     token_types,
 )
-from trident_training.export.parity import Reference, Tolerance, ragged
+from trident_training.export.parity import Reference, Tolerance, ragged, rectangle, split, tokens
 
 #: The label that CoLA and its kind give an acceptable sentence.
 ACCEPTABLE = 1
 #: Numbers that a span reader has of its tokens at a time, such as 16,384 tokens of 384: enough to fill the cores,
 #: little enough for any machine.
 SLICE_NUMBERS = 16_384 * 384
-#: Tokens of the first of two texts, where an export is compared on pairs.
-FIRST = 3
 #: How far probabilities may be off.
 PROBABILITIES = {
     # Twelve layers round otherwise packed than padded: of 2,000 sequences one moved by 6e-5, the mean by 1e-7.
@@ -57,6 +55,8 @@ class Head:
         tolerances: how far the answer may be off, by what it is computed in.
         call: calls the scripted entry on a batch of sequences as Triton would.
         as_asked: a sequence and its answer, as the inputs by which Triton is asked for it and what its output holds.
+        texts: of how many texts a sequence may be that it is served with.
+        further: what else the entry answers, which is compared in float32, before fewer bits are tried.
     """
 
     encoder: PreTrainedModel
@@ -69,6 +69,8 @@ class Head:
         {"INPUT_IDS": ids},
         answer,
     )
+    texts: Sequence[int] = (1,)
+    further: Sequence[Head] = ()
 
 
 class SentenceEmbedding(nn.Module):
@@ -349,9 +351,18 @@ def unfit_items(window_lengths: Tensor, ids: Tensor, types: Tensor, windows: Ten
 def embedding_head(encoder: PreTrainedModel, pooling: Pooling = Pooling.MEAN) -> Head:
     """Return pooling, unit norm and cosine on ``encoder``."""
 
-    def plain(ids: Tensor, mask: Tensor) -> Tensor:
+    def plain(ids: Tensor, mask: Tensor, types: Tensor) -> Tensor:
         hidden = encoder(input_ids=ids, attention_mask=mask).last_hidden_state
         return nn.functional.normalize(pooling.of_padded(hidden, mask), dim=1)
+
+    def cosines(ids: Tensor, mask: Tensor, types: Tensor) -> Tensor:
+        sentences = [
+            [row[(there == 1) & (kinds == each)] for each in (0, 1)]
+            for row, there, kinds in zip(ids, mask, types, strict=True)
+        ]
+        firsts = rectangle([first for first, _ in sentences])
+        seconds = rectangle([second if len(second) else first for first, second in sentences])
+        return nn.functional.cosine_similarity(plain(*firsts, types), plain(*seconds, types)).unsqueeze(1)
 
     tolerances = {
         Precision.FLOAT32: Tolerance(difference=1e-5, cosine=0.99999),
@@ -363,7 +374,10 @@ def embedding_head(encoder: PreTrainedModel, pooling: Pooling = Pooling.MEAN) ->
     }
     entry = lambda packed: SentenceEmbedding(packed, pooling.value)  # noqa: E731
     call = lambda module, batch: module(*ragged(batch))[0]  # noqa: E731
-    return Head(encoder, entry, plain, encoder.config.hidden_size, tolerances, call)
+    call_pairs = lambda module, batch: module(*ragged(batch))[1]  # noqa: E731
+    close = {Precision.FLOAT32: Tolerance(difference=1e-5, cosine=-1.0)}
+    pairs = Head(encoder, entry, cosines, 1, close, call_pairs, texts=(1, 2))
+    return Head(encoder, entry, plain, encoder.config.hidden_size, tolerances, call, further=[pairs])
 
 
 def probability_head(model: PreTrainedModel, label: int = ACCEPTABLE) -> Head:
@@ -378,7 +392,7 @@ def probability_head(model: PreTrainedModel, label: int = ACCEPTABLE) -> Head:
         )
     head = _head_of(model)
 
-    def plain(ids: Tensor, mask: Tensor) -> Tensor:
+    def plain(ids: Tensor, mask: Tensor, types: Tensor) -> Tensor:
         logits = model(input_ids=ids, attention_mask=mask).logits
         return torch.softmax(logits, dim=1)[:, label : label + 1]
 
@@ -386,7 +400,7 @@ def probability_head(model: PreTrainedModel, label: int = ACCEPTABLE) -> Head:
     return Head(_encoder_of(model), entry, plain, 1, PROBABILITIES)
 
 
-def scores_head(model: PreTrainedModel, *, token_types: bool) -> Head:
+def scores_head(model: PreTrainedModel, *, token_types: bool, texts: Sequence[int] = (1, 2)) -> Head:
     """Return the scores of all labels by an ``AutoModelForSequenceClassification`` that looks at the first token.
 
     Labels of which an item has exactly one share its probability (softmax); those of which it may have any, or a single
@@ -395,21 +409,19 @@ def scores_head(model: PreTrainedModel, *, token_types: bool) -> Head:
     Args:
         model: the fine-tuned classifier.
         token_types: whether its tokenizer tells a pair's texts apart by them; RoBERTa's does not.
+        texts: how many texts it may be asked for at a time.
     """
     head, exclusive = _head_of(model), has_exclusive_labels(model.config)
 
-    def plain(ids: Tensor, mask: Tensor) -> Tensor:
-        further = {"token_type_ids": _types(ids)} if token_types else {}
+    def plain(ids: Tensor, mask: Tensor, types: Tensor) -> Tensor:
+        further = {"token_type_ids": types} if token_types else {}
         logits = model(input_ids=ids, attention_mask=mask, **further).logits
         return torch.softmax(logits, dim=1) if exclusive else torch.sigmoid(logits)
 
-    def call(module: torch.jit.ScriptModule, batch: Sequence[Tensor]) -> Tensor:
-        pairs = [torch.cat([each[:FIRST], torch.tensor([PAIR]), each[FIRST:]]) for each in batch]
-        scores: Tensor = module(*ragged(pairs))[0]
-        return scores
-
     entry = lambda encoder: SequenceScores(encoder, head, token_types, exclusive)  # noqa: E731
-    return Head(_encoder_of(model), entry, plain, int(model.config.num_labels or 0), PROBABILITIES, call)
+    call = lambda module, batch: module(*ragged(batch))[0]  # noqa: E731
+    labels = int(model.config.num_labels or 0)
+    return Head(_encoder_of(model), entry, plain, labels, PROBABILITIES, call, texts=texts)
 
 
 def has_exclusive_labels(config: PreTrainedConfig) -> bool:
@@ -432,36 +444,37 @@ def span_head(model: PreTrainedModel, *, token_types: bool = True, slice_tokens:
     if not isinstance(head, nn.Linear) or head.out_features != 2:
         raise ValueError(f"{type(model).__name__} has no linear layer 'qa_outputs' with two outputs to export")
 
-    def plain(ids: Tensor, mask: Tensor) -> Iterable[Tensor]:
+    def plain(ids: Tensor, mask: Tensor, types: Tensor) -> Iterable[Tensor]:
         takes_types = token_types and "token_type_ids" in inspect.signature(model.forward).parameters
-        further = {"token_type_ids": _types(ids)} if takes_types else {}
+        further = {"token_type_ids": types} if takes_types else {}
         output = model(input_ids=ids, attention_mask=mask, **further)
         logits = torch.stack([output.start_logits, output.end_logits], dim=2)
         return [row[: int(length)] for row, length in zip(logits, mask.sum(1), strict=True)]
 
     def call(module: torch.jit.ScriptModule, batch: Sequence[Tensor]) -> Tensor:
-        ids = torch.cat(list(batch)).to(torch.int32)
-        types = torch.cat([_types(each.unsqueeze(0))[0] for each in batch]).to(torch.int32)
-        lengths = torch.tensor([len(each) for each in batch], dtype=torch.int32)
+        ids, types = (torch.cat(each).to(torch.int32) for each in zip(*map(split, batch), strict=True))
+        lengths = torch.tensor([tokens(each) for each in batch], dtype=torch.int32)
         shape = lengths.unsqueeze(1)
         return torch.stack(module(ids, types, lengths, shape, shape, torch.ones_like(shape)), dim=1)
 
-    def as_asked(ids: Tensor, answer: Tensor) -> tuple[dict[str, Tensor], Tensor]:
-        inputs = {"INPUT_IDS": ids, "TYPE_IDS": _types(ids.unsqueeze(0))[0], "WINDOW_LENGTHS": torch.tensor([len(ids)])}
+    def as_asked(sequence: Tensor, answer: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+        ids, types = split(sequence)
+        inputs = {"INPUT_IDS": ids, "TYPE_IDS": types, "WINDOW_LENGTHS": torch.tensor([len(ids)])}
         return inputs, answer[:, 0]
 
     tolerances = {
         # On one of 2,000 random sequences the plain base reader itself is 7e-4 from what it is in float64.
         Precision.FLOAT32: Tolerance(difference=1e-2, cosine=0.99999, mean_difference=1e-5),
         # One random sequence of 2,000 turned to 0.90 and 0.62 in readers that lose nothing on SQuAD: the means are what
-        # tells.
+        # tells. On pairs of texts `qa` has 0.19 in int8, 0.21 with weights of 7 bits, and `qa_small` 1.2 where it takes
+        # both texts for the first.
         Precision.BFLOAT16: Tolerance(difference=100.0, cosine=-1.0, mean_difference=0.05, mean_cosine=0.999),
         Precision.FLOAT16: Tolerance(difference=100.0, cosine=-1.0, mean_difference=0.05, mean_cosine=0.999),
-        Precision.INT8: Tolerance(difference=100.0, cosine=-1.0, mean_difference=0.2, mean_cosine=0.995),
+        Precision.INT8: Tolerance(difference=100.0, cosine=-1.0, mean_difference=0.3, mean_cosine=0.995),
     }
     most = slice_tokens or SLICE_NUMBERS // head.in_features
     entry = lambda encoder: SpanLogits(encoder, head, most, token_types)  # noqa: E731
-    return Head(_encoder_of(model), entry, plain, 2, tolerances, call, as_asked)
+    return Head(_encoder_of(model), entry, plain, 2, tolerances, call, as_asked, texts=(2,))
 
 
 def _encoder_of(model: PreTrainedModel) -> PreTrainedModel:
@@ -469,11 +482,6 @@ def _encoder_of(model: PreTrainedModel) -> PreTrainedModel:
     if not isinstance(encoder, PreTrainedModel):
         raise ValueError(f"{type(model).__name__} has no encoder of transformers to export")
     return encoder
-
-
-def _types(ids: Tensor) -> Tensor:
-    """Token types as a first text of three tokens and a second one have them, for comparing alone."""
-    return (torch.arange(ids.size(1)) >= FIRST).to(torch.int64).expand_as(ids)
 
 
 def _head_of(model: PreTrainedModel) -> nn.Module:

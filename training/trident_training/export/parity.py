@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 import torch
 from torch import Tensor
 
-from trident_training.export.packing import PADDING
+from trident_training.export.packing import PADDING, PAIR
 
 #: The largest batch Triton makes.
 LARGEST_BATCH = 64
@@ -17,6 +17,8 @@ LARGEST_BATCH = 64
 SHORT = 12
 #: Length up to which every one is compared; of longer ones each 17th is, which is odd so that no power of two hides.
 EVERY_LENGTH, LENGTH_STEP = 64, 17
+#: Of how many sequences one is a single text where pairs are read too.
+SINGLES = 4
 #: Rows the plain model runs at a time.
 REFERENCE_ROWS = 32
 
@@ -87,15 +89,17 @@ class Parity:
         return asdict(self)
 
 
-#: Answers of the plain model for one rectangle: ``(ids int64 [n, L], mask int64 [n, L])`` to one float32 tensor a
-#: sequence, ``[width]`` or, for an answer a token, ``[length, width]``.
-Reference = Callable[[Tensor, Tensor], Iterable[Tensor]]
-#: Answers of the export for a batch of sequences, int64 ``[length]`` each: the same, one after the other, float32
-#: ``[rows, width]``.
+#: Answers of the plain model for one rectangle: ids, mask and token types, int64 ``[n, L]`` each, to one float32 tensor
+#: a sequence, ``[width]`` or, for an answer a token, ``[length, width]``.
+Reference = Callable[[Tensor, Tensor, Tensor], Iterable[Tensor]]
+#: Answers of the export for a batch of sequences, int64 ``[length]`` each, with the mark of pairs where a second text
+#: begins: the same, one after the other, float32 ``[rows, width]``.
 Exported = Callable[[Sequence[Tensor]], Tensor]
 
 
-def sample_batches(vocabulary: int, avoid: int | None, longest: int, seed: int = 7) -> list[list[Tensor]]:
+def sample_batches(
+    vocabulary: int, avoid: int | None, longest: int, seed: int = 7, *, pairs: bool = False
+) -> list[list[Tensor]]:
     """Draw batches of random sequences: all short lengths and some longer ones mixed, and every batch size to 64.
 
     Args:
@@ -103,6 +107,7 @@ def sample_batches(vocabulary: int, avoid: int | None, longest: int, seed: int =
         avoid: the padding id, which some models treat apart; never drawn.
         longest: tokens in the longest sequence, which is among them.
         seed: of the draw.
+        pairs: whether most are two texts, with the mark of pairs, which is no token, anywhere between them.
     """
     generator = torch.Generator().manual_seed(seed)
     allowed = torch.tensor([each for each in range(vocabulary) if each != avoid])
@@ -111,10 +116,11 @@ def sample_batches(vocabulary: int, avoid: int | None, longest: int, seed: int =
     batches += [
         torch.randint(1, min(SHORT, longest) + 1, (size,), generator=generator) for size in range(1, LARGEST_BATCH)
     ]
-    return [
+    drawn = [
         [allowed[torch.randint(len(allowed), (length,), generator=generator)] for length in batch.tolist()]
         for batch in batches
     ]
+    return [[_parted(each, generator) for each in batch] for batch in drawn] if pairs else drawn
 
 
 def compare(exported: Exported, reference: Reference, batches: Sequence[Sequence[Tensor]]) -> Parity:
@@ -128,7 +134,7 @@ def compare(exported: Exported, reference: Reference, batches: Sequence[Sequence
     cosines = torch.stack([torch.cosine_similarity(mine.flatten(), plain.flatten(), dim=0) for mine, plain in pairs])
     return Parity(
         sequences=len(sequences),
-        longest=max(len(each) for each in sequences),
+        longest=max(tokens(each) for each in sequences),
         # Not the built-in max and min: they may pass over a NaN.
         largest_difference=differences.max().item(),
         smallest_cosine=cosines.min().item(),
@@ -145,6 +151,25 @@ def ragged(batch: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     return torch.cat(rows).to(torch.int32), torch.tensor([[len(each)] for each in rows], dtype=torch.int32)
 
 
+def marked(ids: Sequence[int], types: Sequence[int]) -> list[int]:
+    """Return ids as the served tokenizer lays them out: with the mark of pairs where their token types change."""
+    if 1 not in types:
+        return [*ids]
+    place = types.index(1)
+    return [*ids[:place], PAIR, *ids[place:]]
+
+
+def split(sequence: Tensor) -> tuple[Tensor, Tensor]:
+    """Return a sequence's tokens without the mark of pairs, and types, 1 behind it, else 0: int64 ``[tokens]``."""
+    is_mark = sequence == PAIR
+    return sequence[~is_mark], is_mark.cumsum(0)[~is_mark]
+
+
+def tokens(sequence: Tensor) -> int:
+    """Count a sequence's tokens, of which the mark of pairs is none."""
+    return int((sequence != PAIR).sum())
+
+
 def rectangle(batch: Sequence[Tensor], padding: int = 0) -> tuple[Tensor, Tensor]:
     """Lay sequences out as the plain model wants them: ids and mask, both int64 ``[n, longest]``."""
     ids = torch.nn.utils.rnn.pad_sequence(list(batch), batch_first=True, padding_value=padding)
@@ -153,10 +178,20 @@ def rectangle(batch: Sequence[Tensor], padding: int = 0) -> tuple[Tensor, Tensor
 
 
 def _run_reference(reference: Reference, sequences: Sequence[Tensor]) -> list[Tensor]:
-    order = sorted(range(len(sequences)), key=lambda index: len(sequences[index]))
+    parts = [split(each) for each in sequences]
+    order = sorted(range(len(parts)), key=lambda index: len(parts[index][0]))
     answers: dict[int, Tensor] = {}
     for start in range(0, len(order), REFERENCE_ROWS):
         chosen = order[start : start + REFERENCE_ROWS]
-        rows = reference(*rectangle([sequences[index] for index in chosen]))
+        ids, types = zip(*(parts[index] for index in chosen), strict=True)
+        rows = reference(*rectangle(ids), rectangle(types)[0])
         answers.update(zip(chosen, rows, strict=True))
     return [answers[index].reshape(-1, answers[index].shape[-1]) for index in range(len(sequences))]
+
+
+def _parted(sequence: Tensor, generator: torch.Generator) -> Tensor:
+    """Return a sequence with the mark of pairs somewhere in it, or, now and then, as it is."""
+    if len(sequence) == 1 or torch.randint(SINGLES, (), generator=generator) == 0:
+        return sequence
+    place = int(torch.randint(1, len(sequence), (), generator=generator))
+    return torch.cat([sequence[:place], torch.tensor([PAIR]), sequence[place:]])

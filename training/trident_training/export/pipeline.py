@@ -20,7 +20,7 @@ from trident_training.export import calibration
 from trident_training.export.calibration import sample
 from trident_training.export.encoders import TracedEncoder, packed_encoder, padded_encoder
 from trident_training.export.heads import Head
-from trident_training.export.parity import Parity, ParityError, Tolerance, compare, sample_batches
+from trident_training.export.parity import Parity, ParityError, Tolerance, compare, sample_batches, split, tokens
 from trident_training.export.speed import LENGTHS, Speed, measure
 from trident_training.repository import ModelSet
 
@@ -109,11 +109,9 @@ def export(
     """
     if max_tokens > most_tokens(head.encoder):
         raise ValueError(f"the encoder takes {most_tokens(head.encoder)} tokens, and max_length asks for {max_tokens}")
-    config = head.encoder.config
-    batches = sample_batches(config.vocab_size, config.pad_token_id, max_tokens)
-    # A sliding window changes nothing in a sequence that it takes in whole: the longest is among the trial's.
-    trial = [max((each for batch in batches for each in batch), key=len), *batches[-1]]
-    trace, reason, traced = _choose_layout(head, trial, max_tokens)
+    batches = _sample(head, max_tokens)
+    traced: torch.jit.ScriptModule | None
+    trace, reason, traced = _choose_layout(head, max_tokens)
     if precision is not Precision.FLOAT32:
         # What will hardly be taken need not be held beside what is.
         traced = None
@@ -123,7 +121,7 @@ def export(
         tolerance = head.tolerances[precision]
         texts: list[torch.Tensor] = []
         if tokenizer is not None and precision is not Precision.FLOAT32:
-            texts = calibration.texts(tokenizer, head.encoder, languages)
+            texts = calibration.texts(tokenizer, head.encoder, languages, head.texts)
         parity = _compare(module, head, batches)
         parity_on_text = _compare(module, head, [texts]) if texts else None
         try:
@@ -137,9 +135,10 @@ def export(
             precision = then[len(reasons) - 1]
         else:
             checks = _checks(module, head, [batch[0] for batch in batches[-CHECKED:]])
-            by_length = {len(each): each for batch in batches for each in batch}
+            single = [split(each)[0] for batch in batches for each in batch]
+            by_length = {len(each): each for each in single}
             # The shortest models have no sequence of these lengths.
-            sentences = [by_length[length] for length in LENGTHS if length in by_length] or batches[-1]
+            sentences = [by_length[length] for length in LENGTHS if length in by_length] or single[-len(batches[-1]) :]
             speed = measure(functools.partial(head.call, module), sentences)
             refused = "; ".join(reasons) or None
             return Export(
@@ -166,23 +165,41 @@ def write(export: Export, texts: Mapping[Path, str], draft: ModelSet, facts: Map
         file.write_text(text)
 
 
-def _choose_layout(
-    head: Head, trial: list[torch.Tensor], max_tokens: int
-) -> tuple[Trace, str | None, torch.jit.ScriptModule | None]:
-    """Return how to trace this encoder, why padding is computed where it is, and what is packed in float32 else.
+def _sample(head: Head, max_tokens: int) -> list[list[torch.Tensor]]:
+    """Return batches of random sequences, of pairs where the head reads pairs."""
+    config = head.encoder.config
+    return sample_batches(config.vocab_size, config.pad_token_id, max_tokens, pairs=2 in head.texts)
 
-    Args:
-        head: encoder and head.
-        trial: sequences on which a packed encoder proves that it fits, the longest that will be served among them.
-        max_tokens: of that one.
+
+def _choose_layout(head: Head, max_tokens: int) -> tuple[Trace, str | None, torch.jit.ScriptModule]:
+    """Return how to trace this encoder, why padding is computed where it is, and what it is in float32.
+
+    In float32 it answers as the plain model does, or is refused: what it does with a pair may be wrong by less than few
+    bits may be off.
+
+    Raises:
+        ParityError: padded, too, it answers differently.
     """
     try:
         module = _script(head, packed_encoder, Precision.FLOAT32, max_tokens)
-        _compare(module, head, [trial]).check(head.tolerances[Precision.FLOAT32])
+        _try(module, head, max_tokens)
     # Whatever an unforeseen architecture trips over on a packed row, padding still serves it.
     except Exception as error:
-        return padded_encoder, str(error).strip().rpartition("\n")[2] or type(error).__name__, None
-    return packed_encoder, None, module
+        reason = str(error).strip().rpartition("\n")[2] or type(error).__name__
+    else:
+        return packed_encoder, None, module
+    module = _script(head, padded_encoder, Precision.FLOAT32, max_tokens)
+    _try(module, head, max_tokens)
+    return padded_encoder, reason, module
+
+
+def _try(module: torch.jit.ScriptModule, head: Head, max_tokens: int) -> None:
+    """Refuse what in float32 differs from the plain model, in anything that it answers."""
+    for each in (head, *head.further):
+        batches = _sample(each, max_tokens)
+        # A sliding window changes nothing in a sequence that it takes in whole: the longest is among them.
+        trial = [max((sequence for batch in batches for sequence in batch), key=tokens), *batches[-1]]
+        _compare(module, each, [trial]).check(each.tolerances[Precision.FLOAT32])
 
 
 def _script(

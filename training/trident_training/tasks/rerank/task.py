@@ -136,7 +136,7 @@ class Rerank(Classification):
         """
         from trident_training.classification.head import scores
 
-        head = scores(recipe)
+        head = scores(recipe, texts=(2,))
         if head.width != 1:
             raise ValueError(f"{recipe.title} has {head.width} labels; a cross-encoder of one is accepted")
         return head

@@ -1,6 +1,7 @@
 """The server is hurt under load: every answer is right, no request is lost, and it serves again by itself."""
 
 import asyncio
+import re
 import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -172,14 +173,18 @@ def soak_of_nobody(server):
     return samples
 
 
-def test_a_soak_looks_at_every_answer_and_at_what_grows(server, questions, tmp_path):
+def test_a_soak_looks_at_every_answer_and_at_what_grows(server, questions, tmp_path, monkeypatch):
     over_grpc = [
         Question(GRPC, ("acceptability", ["x" * 10, "x" * 20])),
         Question(GRPC, Request("cola", {"TEXT": np.ones((1, 1), np.float32)}, ("PROBABILITY",)), status=422),
     ]
     known = asked_before(server.url, over_grpc, server.grpc_url)
     assert known[0].answer == [pytest.approx(0.1), pytest.approx(0.2)]
-    found = soak.run(server, [*questions, *known], clients=4, seconds=3.0, every=0.5)
+    monkeypatch.setattr(soak, "SAID_EVERY_SECONDS", 1.0)
+    said = []
+    found = soak.run(server, [*questions, *known], clients=4, seconds=3.0, every=0.5, say=said.append)
+    assert 1 <= len(said) < len(found.seconds)
+    assert re.match(r"0\.0 of 0\.05 minutes: [1-9][\d,]* answered right.*; [\d,]+ MiB$", said[0])
     assert found.counts["answered right"] > 0
     assert found.failures() == [], found.complaints
     assert len(found.seconds) == len(found.samples["threads"]) >= 2
@@ -196,7 +201,9 @@ def test_a_soak_looks_at_every_answer_and_at_what_grows(server, questions, tmp_p
 def test_a_flood_is_told_with_what_became_of_it_and_when_speed_was_full_again(server, tmp_path, monkeypatch):
     singles = [("/generate", {"passage": "x"})]
     monkeypatch.setattr(flood, "kinds", lambda texts: {"singles": singles, "lists": singles})
-    found = asyncio.run(flood.measure(server.url, 0.5, 1, loads=(0.5, 4.0), wanted=["singles"]))
+    said = []
+    found = asyncio.run(flood.measure(server.url, 0.5, 1, loads=(0.5, 4.0), wanted=["singles"], say=said.append))
+    assert [each.partition(":")[0] for each in said] == ["singles", "singles, 0.5 times that", "singles, 4 times that"]
     half, four_times = found["singles"]
     assert set(found) == {"singles"}
     assert four_times["offered"] == pytest.approx(8 * half["offered"])

@@ -91,10 +91,10 @@ def flood(
 ) -> None:
     """Offer up to ten times the sustained load of single texts, of lists, of long passages and of all three."""
     if url is not None:
-        points = uvloop.run(flooding.measure(url, seconds, texts, load, kind))
+        points = uvloop.run(flooding.measure(url, seconds, texts, load, kind, _say))
     else:
         with tempfile.TemporaryDirectory() as folder, OwnServer(repository, Path(folder)) as server:
-            points = uvloop.run(flooding.measure(server.url, seconds, texts, load, kind))
+            points = uvloop.run(flooding.measure(server.url, seconds, texts, load, kind, _say))
             peaks = {name: peak_mebibytes(process) for name, process in server.processes().items()}
         console.print("Most memory: " + ", ".join(f"{name} {peak:.0f} MiB" for name, peak in peaks.items()))
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -124,7 +124,8 @@ def soak(
     Exits with status 1 when an answer was wrong, a request was lost, or something grew.
     """
     with tempfile.TemporaryDirectory() as folder, OwnServer(repository, Path(folder)) as server:
-        found = soaking.run(server, asked_before(server.url, EVERYTHING, server.grpc_url), clients, 60 * minutes)
+        known = asked_before(server.url, EVERYTHING, server.grpc_url)
+        found = soaking.run(server, known, clients, 60 * minutes, say=_say)
     out.parent.mkdir(parents=True, exist_ok=True)
     soaking.plot(found, out)
     console.print(f"{found.counts} {list(found.complaints)[:3]}", markup=False)
@@ -133,6 +134,10 @@ def soak(
         console.print(each, style="red", markup=False)
     if failures:
         raise typer.Exit(1)
+
+
+def _say(text: str) -> None:
+    console.print(text, markup=False)
 
 
 if __name__ == "__main__":

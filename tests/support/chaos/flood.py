@@ -12,7 +12,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -156,9 +156,22 @@ def kinds(texts: int) -> dict[str, list[Request]]:
 
 
 async def measure(
-    url: str, seconds: float, texts: int, loads: Sequence[float] = LOADS, wanted: Sequence[str] = KINDS
+    url: str,
+    seconds: float,
+    texts: int,
+    loads: Sequence[float] = LOADS,
+    wanted: Sequence[str] = KINDS,
+    say: Callable[[str], None] = lambda text: None,
 ) -> dict[str, list[dict[str, float]]]:
-    """Offer each kind of request at each load for so many seconds, and return the points by kind; lists have ``texts``.
+    """Offer each kind of request at each load for so many seconds, and return the points by kind.
+
+    Args:
+        url: the facade's.
+        seconds: how long each load is offered.
+        texts: how many a list has.
+        loads: times what is sustained.
+        wanted: kinds of requests.
+        say: is told what came of each load, as soon as it is known.
 
     Raises:
         RuntimeError: not one request was answered in time where nothing else was asked.
@@ -174,7 +187,15 @@ async def measure(
             alone = float(np.median([await _alone(http, requests) for _ in range(3)]))
             if not (sustained := await _sustained(http, requests, seconds)):
                 raise RuntimeError(f"{kind}: not one was answered in time; is this machine busy with something else?")
-            found[kind] = [asdict(await _offer(http, requests, load * sustained, seconds, alone)) for load in loads]
+            say(f"{kind}: {sustained:.3g} answers a second are sustained")
+            found[kind] = []
+            for load in loads:
+                point = await _offer(http, requests, load * sustained, seconds, alone)
+                found[kind].append(asdict(point))
+                say(
+                    f"{kind}, {load:g} times that: {point.goodput:.3g} answers a second, p99 {point.p99:.3g} s, "
+                    f"{point.refused} refused, {point.late} late"
+                )
     return found
 
 

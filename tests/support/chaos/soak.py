@@ -6,7 +6,7 @@ import contextlib
 import os
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +22,8 @@ PENDING = re.compile(r"^nv_inference_pending_request_count\{.*\} (\S+)$", re.MUL
 #: What may come on top of the first quarter's value: a part of it, and a constant for what is small.
 GROWTH = {"memory, MiB": (0.1, 64.0), "descriptors": (0.1, 32.0), "threads": (0.1, 16.0), "/dev/shm, MiB": (0.1, 16.0)}
 NAMES = (*GROWTH, "pending in Triton")
+#: Between two lines on how far a soak is.
+SAID_EVERY_SECONDS = 60.0
 #: What is added up over processes; what several of them share, each of them has.
 PROCESSES = ("memory, MiB", "descriptors", "threads")
 
@@ -57,16 +59,37 @@ class Soak:
         return found
 
 
-def run(server: OwnServer, questions: Sequence[Question], clients: int, seconds: float, every: float = 1.0) -> Soak:
-    """Ask for so many seconds, and measure all processes of the server every so often."""
+def run(
+    server: OwnServer,
+    questions: Sequence[Question],
+    clients: int,
+    seconds: float,
+    every: float = 1.0,
+    say: Callable[[str], None] = lambda text: None,
+) -> Soak:
+    """Ask for so many seconds, and measure all processes of the server every so often.
+
+    Args:
+        server: is asked and measured.
+        questions: whose answers are known.
+        clients: how many ask at once.
+        seconds: how long.
+        every: seconds from one measurement to the next.
+        say: is told now and then how far it is.
+    """
     samples: dict[str, list[float]] = {name: [] for name in NAMES}
     times: list[float] = []
-    started = time.monotonic()
+    started = said = time.monotonic()
     with Traffic(server.url, questions, clients, server.grpc_url) as traffic:
         while time.monotonic() - started < seconds:
             time.sleep(every)
             sample(server, samples)
             times.append(time.monotonic() - started)
+            if time.monotonic() - said >= SAID_EVERY_SECONDS:
+                said = time.monotonic()
+                counts = ", ".join(f"{count:,} {name}" for name, count in traffic.counts().items())
+                memory = samples["memory, MiB"][-1]
+                say(f"{times[-1] / 60:.1f} of {seconds / 60:g} minutes: {counts}; {memory:,.0f} MiB")
     # With nobody asking any more.
     sample(server, samples)
     times.append(time.monotonic() - started)

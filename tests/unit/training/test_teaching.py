@@ -158,6 +158,16 @@ def test_a_teacher_answers_where_its_answers_cannot_be_kept_and_says_so(fine_tun
     assert not [*(tmp_path / "cache").rglob("*.*")]
 
 
+def test_a_log_says_now_and_then_how_far_the_teacher_is(fine_tuned, monkeypatch, capsys):
+    _, folder = fine_tuned("cola")
+    teacher = Teacher(load_classifier(str(folder), TASK.labels, 24), load_tokenizer(folder), 24)
+    monkeypatch.setattr(teaching, "CHUNK", 2)
+    for every, lines in ((0.0, ["The teacher answered 2 of 3", "The teacher answered 3 of 3"]), (3600.0, [])):
+        monkeypatch.setattr(teaching, "REPORT_SECONDS", every)
+        teacher.answers(["a", "b", "c"], lambda part: np.zeros((len(part), 1)))
+        assert capsys.readouterr().err.split("\n")[:-1] == lines
+
+
 @pytest.mark.parametrize("content", [b"", b"\x93NUMPY"])
 def test_answers_that_cannot_be_read_are_asked_for_again(fine_tuned, tmp_path, content):
     _, folder = fine_tuned("cola")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,9 @@ from trident_training.finetune.folder import NoRoomError, is_for_want_of_room
 CHUNK = 1024
 #: Bytes from which such a file is left on the disk until it is needed; each one holds a file descriptor then.
 LARGE = 1 << 20
+
+#: Between two lines on how far a teacher is, where there is no terminal to draw a bar on.
+REPORT_SECONDS = 10.0
 
 
 class Teacher:
@@ -68,8 +72,9 @@ class Teacher:
         folder = CacheSettings().cache_dir.expanduser() / "teachers" / self.digest[:16]
         console = Console(stderr=True)
         found: list[npt.NDArray[Any]] = []
-        keeps = True
-        for start in track(range(0, len(inputs), CHUNK), "The teacher answers", console=console, transient=True):
+        keeps, reported = True, time.monotonic()
+        starts, drawn = range(0, len(inputs), CHUNK), console.is_terminal
+        for start in track(starts, "The teacher answers", console=console, transient=True, disable=not drawn):
             part = inputs[start : start + CHUNK]
             file = folder / f"{hashlib.sha256(json.dumps(part).encode()).hexdigest()[:32]}.npy"
             made = _kept(file)
@@ -93,6 +98,9 @@ class Teacher:
                         highlight=False,
                     )
             found.extend(made)
+            if not drawn and time.monotonic() - reported >= REPORT_SECONDS:
+                reported = time.monotonic()
+                console.print(f"The teacher answered {len(found):,} of {len(inputs):,}", soft_wrap=True)
         return found
 
 

@@ -58,8 +58,10 @@ function show() {
 async function sample() {
   if (document.hidden) return;
   const response = await get("metrics");
-  if (!response?.ok) return;
-  const next = read(await response.text());
+  // A server that goes away may do so in the middle of its answer.
+  const text = response?.ok ? await response.text().catch(() => "") : "";
+  if (!text) return;
+  const next = read(text);
   const before = samples.at(-1);
   // A server that was started anew counts from nothing.
   if (before && next.count < before.count) samples.length = 0;
@@ -70,7 +72,8 @@ async function sample() {
   show();
 }
 
-export function watch() {
-  sample();
-  setInterval(sample, EVERY);
+/** Ask again a while after the answer: a slow server is asked no more than once at a time, and answers stay in order. */
+export async function watch() {
+  await sample();
+  setTimeout(watch, EVERY);
 }

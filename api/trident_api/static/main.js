@@ -126,6 +126,12 @@ async function askState() {
   if (state === "ready" && before !== "ready") listModels();
 }
 
+/** Ask again a while after the answer: a slow one does not come behind the next, and is not asked for twice. */
+async function watchState() {
+  await askState();
+  setTimeout(watchState, STATE_EVERY);
+}
+
 for (const tab of tabs) {
   tab.addEventListener("click", () => select(tab));
   tab.addEventListener("keydown", moveBetweenTabs);
@@ -181,6 +187,5 @@ const wanted = tabs.find((tab) => `#${tab.getAttribute("aria-controls")}` === lo
 if (wanted) select(wanted, false);
 speak();
 showState();
-askState();
-setInterval(askState, STATE_EVERY);
+watchState();
 watch();

@@ -148,7 +148,7 @@ class Inference:
             if prompt := info.prompt_for(prompt_name, input_type):
                 pairs = [(prompt + one, prompt + other) for one, other in pairs]
             cosines = np.array(await self._values(call, "sts", pairs, model, truncate_left=truncate_left), np.float32)
-        return cosines, cosines >= self._threshold_of(info)
+        return cosines, cosines >= self._similarity_threshold(info)
 
     def refuse_where_full(self, work: float) -> None:
         """Refuse a small request, of which no more is known than about how many tokens it has, if there is no room."""
@@ -202,7 +202,7 @@ class Inference:
         async with self._turn(call, "sts", pairs, Kind.STREAM):
             async with self._in_time(call.queue_seconds or 0.0):
                 info = await self._catalogue.find(model, "sts")
-            call.unread_language, threshold = unread_language(pairs, info.languages), self._threshold_of(info)
+            call.unread_language, threshold = unread_language(pairs, info.languages), self._similarity_threshold(info)
             found = self.client.stream_similarity(
                 pairs,
                 model=model,
@@ -344,11 +344,12 @@ class Inference:
     def threshold_of(self, info: ModelInfo) -> float | None:
         """Return the score from which a set of models calls an item similar, acceptable or a label's; None for none."""
         if info.task == contract.STS.name:
-            return self._threshold_of(info)
+            return self._similarity_threshold(info)
         task = contract.TASKS.get(info.task)
         return info.threshold if info.threshold is not None or task is None else task.threshold
 
-    def _threshold_of(self, info: ModelInfo) -> float:
+    def _similarity_threshold(self, info: ModelInfo) -> float:
+        """Return the cosine from which sentences are similar: the operator's, a set's own, or the task's."""
         return next(
             each for each in (self._threshold, info.threshold, contract.SIMILARITY_THRESHOLD) if each is not None
         )

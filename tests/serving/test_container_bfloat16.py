@@ -20,7 +20,7 @@ from trident_client import TridentClient
 from trident_server.process import TritonProcess
 from trident_training.tasks.cola.task import TASK as COLA
 from trident_training.tasks.qa.calibration import Calibration
-from trident_training.tasks.qa.scoring import checkpoint_answerer
+from trident_training.tasks.qa.scoring import CheckpointReader
 
 pytestmark = pytest.mark.serving
 
@@ -83,7 +83,7 @@ def test_texts_are_embedded_as_in_float32(client, checkpoints):
 def test_questions_are_answered_as_in_float32(client, checkpoints, make_question):
     rng = random.Random(3)
     questions = [make_question(number, rng, words=rng.randrange(20, 90)) for number in range(24)]
-    answerer = checkpoint_answerer(str(checkpoints["qa"]), Calibration(), MAX_TOKENS, DOC_STRIDE)
+    answerer = CheckpointReader(str(checkpoints["qa"]), MAX_TOKENS, DOC_STRIDE).answerer(Calibration())
     exact = answerer(questions)
     served = client.answer_many([(each["question"], each["context"]) for each in questions], model="qa_tiny")
     same = [answers[0].answer == text for answers, (text, _) in zip(served, exact, strict=True)]

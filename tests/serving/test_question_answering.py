@@ -17,7 +17,7 @@ from tiny_variants import add_head
 from trident_client import BadInputError, Request, Timeout, TridentClient, contract
 from trident_training.cli import app
 from trident_training.tasks.qa.calibration import Calibration
-from trident_training.tasks.qa.scoring import checkpoint_answerer
+from trident_training.tasks.qa.scoring import CheckpointReader
 from tritonclient.grpc import InferenceServerClient, InferInput
 from typer.testing import CliRunner
 
@@ -278,7 +278,7 @@ def test_served_answers_are_the_checkpoints_own(tiny_reader, make_question):
     checkpoint, client = tiny_reader
     rng = random.Random(9)
     questions = [make_question(index, rng, words=rng.randrange(20, 900)) for index in range(60)]
-    offline = checkpoint_answerer(str(checkpoint), Calibration.read(checkpoint), 48, 8)(questions)
+    offline = CheckpointReader(str(checkpoint), 48, 8).answerer(Calibration.read(checkpoint))(questions)
     served = client.answer_many([(each["question"], each["context"]) for each in questions])
     assert [answers[0].answer for answers in served] == [text for text, _ in offline]
     assert [answers[0].score for answers in served] == pytest.approx([score for _, score in offline], abs=1e-4)

@@ -72,7 +72,6 @@ class Classification(Task):
     labels: ClassVar[Mapping[int, str]]
     model = "a classifier of sentences"
     unit = "sentences"
-    source_help = ACCEPTED
     columns: ClassVar = {"accuracy": ".4f", "f1": ".4f"}
     data: ClassVar[type[Data]] = LabelledOptions
     form: ClassVar[Sequence[str]] = ("text_column", "label_column", "label_map", "delimiter")

@@ -57,7 +57,7 @@ def halve_embeddings(encoder: PreTrainedModel) -> None:
     table = encoder.get_input_embeddings()
     if type(table) is nn.Embedding:
         words, width = table.weight.shape
-        half = HalfEmbedding(words, width, table.padding_idx, dtype=torch.float16)
+        half = HalfEmbedding(words, width, dtype=torch.float16)
         half.weight.data = table.weight.detach().half()
         encoder.set_input_embeddings(half)
 

@@ -104,7 +104,6 @@ class Task(ABC):
         model: what is trained, in words, with its article.
         unit: what its rows are.
         source: data set that is taken where none is named.
-        source_help: what data sets are accepted.
         max_length: tokens that a sequence is cut to by default.
         columns: metrics that are shown, with how each is formatted.
         label_smoothing: whether the trainer's own loss, which can be smoothed, is used.
@@ -128,7 +127,6 @@ class Task(ABC):
     model: ClassVar[str]
     unit: ClassVar[str]
     source: ClassVar[str] = ""
-    source_help: ClassVar[str] = "File, folder or hub name."
     max_length: ClassVar[int] = 128
     columns: ClassVar[Mapping[str, str]]
     label_smoothing: ClassVar[bool] = True

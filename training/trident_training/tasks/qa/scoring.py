@@ -83,31 +83,20 @@ class ReaderPredictor(Predictor):
     reader: CheckpointReader | None = None
 
 
-def checkpoint_answerer(
-    checkpoint: str, calibration: Calibration, max_length: int, doc_stride: int, **options: Any
-) -> Answerer:
-    """Return the answerer that a checkpoint is, in float32.
-
-    Args:
-        checkpoint: path or hub name of a fine-tuned reader.
-        calibration: what makes its scores probabilities.
-        max_length: tokens in a window.
-        doc_stride: tokens that neighbouring windows share.
-        options: how answers are cleaned up: ``strip`` and ``longest_answer`` of
-            :func:`trident_training.tasks.qa.spans.find_spans`.
-
-    Raises:
-        CheckpointError: it cannot be loaded, or takes fewer than ``max_length`` tokens.
-    """
-    return CheckpointReader(checkpoint, max_length, doc_stride).answerer(calibration, **options)
-
-
 class CheckpointReader:
     """A checkpoint with its tokenizer, and how it cuts contexts into windows.
 
+    Args:
+        checkpoint: path or hub name of a fine-tuned reader.
+        max_length: tokens in a window.
+        doc_stride: tokens that neighbouring windows share.
+
     Attributes:
-        model: as loaded.
+        model: as loaded, in float32.
         tokenizer: the same.
+
+    Raises:
+        CheckpointError: it cannot be loaded, or takes fewer than ``max_length`` tokens.
     """
 
     def __init__(self, checkpoint: str, max_length: int, doc_stride: int) -> None:
@@ -121,7 +110,13 @@ class CheckpointReader:
         return Reading(questions, passages, *_logits(self.model, self.tokenizer, windows))
 
     def answerer(self, calibration: Calibration, **options: Any) -> Answerer:
-        """Return the answerer that the checkpoint is; arguments as :func:`checkpoint_answerer` has them."""
+        """Return the answerer that the checkpoint is.
+
+        Args:
+            calibration: what makes its scores probabilities.
+            options: how answers are cleaned up: ``strip`` and ``longest_answer`` of
+                :func:`trident_training.tasks.qa.spans.find_spans`.
+        """
         return lambda questions: _best(questions, self.read(questions).spans(calibration, **options))
 
 

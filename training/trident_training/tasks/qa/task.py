@@ -100,7 +100,6 @@ class QuestionAnswering(Task):
     model = "a span reader"
     unit = "questions"
     source = SOURCE
-    source_help = "JSON, JSON lines, Parquet, folder, or hub name."
     max_length = 256
     columns: ClassVar = {
         "f1": ".2f",

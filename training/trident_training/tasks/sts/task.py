@@ -146,7 +146,6 @@ class Similarity(Task):
     model = "a model of sentence similarity"
     unit = "pairs"
     source = SOURCE
-    source_help = "STS-B, KLUE-STS or KorSTS: file, folder or hub name."
     columns: ClassVar = dict.fromkeys(("spearman", "pearson", "f1", "accuracy", "threshold"), ".4f")
     label_smoothing = False
     reported = ("validation", "test")

@@ -28,6 +28,7 @@ from served_models import READY_SECONDS
 from simulate_hosts import Measured, Outcome
 from toy_acceptability import write_toy_acceptability
 from trident_client import Balancing, Retry, Timeout, TridentClient
+from trident_server import process
 from trident_server.facade import FacadeProcess
 from trident_server.ports import free_ports
 from trident_server.process import TritonProcess
@@ -51,6 +52,11 @@ MEASUREMENTS = 3
 CLIENTS, CLOSE = 12, 0.15
 #: Requests of one client, before and after, by which it is told what each stage takes.
 ALONE = 10
+#: Answers of each thread, so many that the balancers have long noticed who is gone.
+MANY = 10
+#: That a Triton gives requests in flight when it is stopped, more than they take; it takes all of it where a client has
+#: a connection over HTTP open.
+EXIT_SECONDS = 4
 Ask = Callable[[str], float]
 
 
@@ -122,16 +128,16 @@ class Traffic:
             for each in self._running:
                 each.result()
 
-    def goes_on(self, answers: int = 3) -> None:
-        """Return once every thread has so many answers more."""
+    def to_answer(self, answers: int) -> Callable[[], bool]:
+        """Return what tells whether every thread has so many answers more than now."""
         wanted = [count + answers for count in self._counts]
-        wait_until(lambda: any(each.done() for each in self._running) or self._has(wanted))
+        return lambda: all(count >= each for count, each in zip(self._counts, wanted, strict=True))
+
+    def check(self) -> None:
+        """Fail where a thread did."""
         for each in self._running:
             if each.done():
                 each.result()
-
-    def _has(self, wanted: list[int]) -> bool:
-        return all(count >= each for count, each in zip(self._counts, wanted, strict=True))
 
 
 def wait_until(holds: Callable[[], bool]) -> None:
@@ -166,9 +172,11 @@ def hosts(serve_models, ports, tmp_path_factory) -> Iterator[list[Host]]:
             settings={"models": "cola", "api_keys_file": folder / "keys"},
         )
         made.append(Host(triton, facade))
-    with ThreadPoolExecutor(len(made)) as pool:
-        list(pool.map(Host.start, made))
-    yield made
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(process, "EXIT_TIMEOUT_SECONDS", EXIT_SECONDS)
+        with ThreadPoolExecutor(len(made)) as pool:
+            list(pool.map(Host.start, made))
+        yield made
     with ThreadPoolExecutor(len(made)) as pool:
         list(pool.map(Host.stop, made))
 
@@ -291,9 +299,16 @@ def traffic(asking) -> Iterator[list[Traffic]]:
         yield [stack.enter_context(Traffic(asking(each))) for each in PATHS]
 
 
-def all_go_on(traffic: list[Traffic]) -> None:
-    for each in traffic:
-        each.goes_on()
+def all_go_on(traffic: list[Traffic], answers: int = 3) -> None:
+    """Return once every thread of every path has so many answers more."""
+    answered = [each.to_answer(answers) for each in traffic]
+
+    def holds() -> bool:
+        for each in traffic:
+            each.check()
+        return all(each() for each in answered)
+
+    wait_until(holds)
 
 
 def is_asked_again(host: Host) -> None:
@@ -306,7 +321,7 @@ def test_a_host_that_is_halted_loses_no_request_and_is_asked_again_when_it_goes_
     all_go_on(traffic)
     hosts[1].signal(signal.SIGSTOP)
     try:
-        all_go_on(traffic)
+        all_go_on(traffic, MANY)
     finally:
         hosts[1].signal(signal.SIGCONT)
     is_asked_again(hosts[1])
@@ -316,6 +331,7 @@ def test_a_host_is_killed_and_then_all_are_restarted_in_turn_and_no_request_fail
     all_go_on(traffic)
     # The first in turn has been killed before.
     hosts[1].signal(signal.SIGKILL)
+    all_go_on(traffic, MANY)
     for host in (hosts[1], hosts[0], hosts[2]):
         all_go_on(traffic)
         host.stop()

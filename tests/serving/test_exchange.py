@@ -12,6 +12,8 @@ import httpx
 import pytest
 from chaos.server import OwnServer
 from trident_client import TridentClient
+from trident_server.cli import app
+from typer.testing import CliRunner
 
 pytestmark = pytest.mark.serving
 
@@ -137,6 +139,13 @@ class Asking:
 
 
 def serve_command(server: OwnServer, *words: str) -> tuple[int, str]:
+    """Run ``trident-serve`` in this process; return its status and what it says."""
+    done = CliRunner().invoke(app, [f"--cache-dir={server.cache_dir}", *words])
+    return done.exit_code, done.output
+
+
+def run_serve_command(server: OwnServer, *words: str) -> tuple[int, str]:
+    """The same in a process of its own, as a person does."""
     command = [str(Path(sys.executable).with_name("trident-serve")), f"--cache-dir={server.cache_dir}", *words]
     done = subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)
     return done.returncode, done.stdout + done.stderr
@@ -203,7 +212,7 @@ def test_what_does_not_load_or_answers_otherwise_is_not_served(server):
 @IN_PROCESS
 def test_a_triton_that_is_started_again_serves_what_was_promoted(server):
     write_revision(server.repository, 4)
-    assert serve_command(server, "promote", "cola")[0] == 0
+    assert run_serve_command(server, "promote", "cola")[0] == 0
     write_revision(server.repository, 5)
     server.triton.kill()
     deadline = time.monotonic() + 120
@@ -211,7 +220,7 @@ def test_a_triton_that_is_started_again_serves_what_was_promoted(server):
         time.sleep(0.1)
     with Asking(server) as asking:
         assert set(asking.now()) == {0.44}
-    status, said = serve_command(server, "rollback", "cola")
+    status, said = run_serve_command(server, "rollback", "cola")
     assert status == 0, said
     assert "holds another cola by now" in said
     assert "0.5\n" in (server.repository / "cola_tokenizer" / "1" / "model.py").read_text()

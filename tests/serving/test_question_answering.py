@@ -182,7 +182,7 @@ def test_a_short_question_is_answered_before_two_long_passages(triton):
         pytest.skip("test_container_stand_in.py has a process for each instance, and two of the reader's")
     with TridentClient(triton.http_url, timeout=Timeout(read=120)) as client:
         # Each by itself is long enough to be read apart, and there are two threads for all others.
-        assert ask_beside_long_passages(triton, client, 27_000, passages=2) == ["Clara Whitmore"] * 3
+        assert ask_beside_long_passages(triton, client, 45_000, passages=2, model="qa_small") == ["Clara Whitmore"] * 3
 
 
 def test_an_answer_is_found_wherever_windows_end(triton):

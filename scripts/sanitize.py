@@ -1,9 +1,10 @@
 """Run the C of the embedded backends under sanitizers, before what stands in for Triton (tests/native).
 
     python scripts/sanitize.py [--requests 100000] [--sanitizers address,undefined] [--sources FOLDER]
+        [--only hosting|delegating|operators]
 
 Once a backend that hosts all of its models, and once one that leaves some of them to another library; then the
-operators that are given to libtorch, for each kind of processor up to this one.
+operators that are given to libtorch, for each kind of processor up to this one. Or one of the three alone.
 Exits with 0 where nothing was found, 1 where something was, and says so and exits with 77, as test harnesses have it,
 where there is nothing to compile with.
 """
@@ -13,7 +14,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from trident_server.backends import PROCESSORS
@@ -24,6 +25,7 @@ NATIVE = Path(__file__).resolve().parents[1] / "tests" / "native"
 SKIPPED = 77
 #: The library that a backend leaves models to.
 OTHER = "other.so"
+HOSTING, DELEGATING, OPERATORS = PARTS = ("hosting", "delegating", "operators")
 #: What is found ends the run; what Python itself keeps to its end is no leak, and every allocation is the sanitizer's.
 OPTIONS = {
     "ASAN_OPTIONS": "detect_leaks=0:abort_on_error=0:exitcode=1",
@@ -92,15 +94,19 @@ def build(sanitizers: str, sources: Path, folder: Path, *, delegating: bool) -> 
     return program
 
 
-def programs(sanitizers: str, sources: Path, folder: Path) -> Iterator[tuple[Path, list[str]]]:
-    """Yield each program once it is compiled, and what it is called with beside a number.
+def programs(
+    sanitizers: str, sources: Path, folder: Path, parts: Sequence[str] = PARTS
+) -> Iterator[tuple[Path, list[str]]]:
+    """Yield each program of some parts once it is compiled, and what it is called with beside a number.
 
-    Arguments and errors are :func:`build`'s.
+    Other arguments and errors are :func:`build`'s.
     """
-    for delegating in (False, True):
-        place = folder / f"backend-{delegating:d}"
+    for part in (each for each in (HOSTING, DELEGATING) if each in parts):
+        place, delegating = folder / part, part == DELEGATING
         place.mkdir()
         yield build(sanitizers, sources, place, delegating=delegating), [str(place)] if delegating else []
+    if OPERATORS not in parts:
+        return
     files = [NATIVE / "kernels_harness.c", *(sources / name for name in KERNELS)]
     for processor, options in PROCESSORS.items():
         program = folder / processor
@@ -114,11 +120,13 @@ def main() -> int:
     parser.add_argument("--requests", type=int, default=100_000)
     parser.add_argument("--sanitizers", default="address,undefined")
     parser.add_argument("--sources", type=Path, default=SOURCES)
+    parser.add_argument("--only", choices=PARTS)
     given = parser.parse_args()
+    parts = [given.only] if given.only else PARTS
     environment = os.environ | OPTIONS | {"PYTHONPATH": str(NATIVE), "PYTHONDONTWRITEBYTECODE": "1"}
     with tempfile.TemporaryDirectory() as folder:
         try:
-            for program, further in programs(given.sanitizers, given.sources, Path(folder)):
+            for program, further in programs(given.sanitizers, given.sources, Path(folder), parts):
                 command = [str(program), str(given.requests), *further]
                 if status := subprocess.run(command, env=environment, check=False).returncode:
                     return status

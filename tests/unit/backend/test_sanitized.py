@@ -10,6 +10,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[3]
 NOTHING_TO_COMPILE_WITH = 77
+#: The first part that is compiled of a file, where it is not the operators.
+PARTS = {"inprocess.c": "hosting", "delegate.c": "delegating"}
 
 
 def run(script, *options):
@@ -92,6 +94,6 @@ def test_what_is_wrong_there_is_found(file, right, wrong, said, tmp_path):
     text = (sources / file).read_text()
     assert text.count(right) == 1
     (sources / file).write_text(text.replace(right, wrong))
-    done = run(tmp_path / "scripts" / "sanitize.py", "--sources", sources)
+    done = run(tmp_path / "scripts" / "sanitize.py", "--sources", sources, "--only", PARTS.get(file, "operators"))
     assert done.returncode == 1
     assert said in done.stderr + done.stdout

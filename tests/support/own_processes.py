@@ -19,6 +19,8 @@ from trident_server.supervisor import SHARED_MEMORY
 VARIABLE = "TRIDENT_TESTS_OF"
 SECONDS_BETWEEN_LOOKS = 0.1
 TRITON = "tritonserver"
+# The parent of the kernel's own threads, and its name; in a container there is none.
+KERNEL = (2, "kthreadd")
 # Python's own, one for each process that made shared memory, which it outlives by a moment.
 HELPER = re.compile(rb"\bfrom (multiprocessing|joblib\.externals\.loky\.backend)\.resource_tracker import ")
 
@@ -92,6 +94,9 @@ class OwnProcesses:
                     self._unnamed.add(pid)
                 elif not _is_copy(pid):
                     self._strangers.add(pid)
+            elif (parent := _parent(pid)) == KERNEL[0] and _name(parent) == KERNEL[1]:
+                # It has none for good, and there may be many: each look would read them all.
+                self._strangers.add(pid)
         # Between fork and exec, a child still has its parent's name: a Python model's process that of the server that
         # forked it. It is no server, also not once that one is dead.
         self._unnamed -= {pid for pid in self._unnamed if _name(_parent(pid)) == TRITON}

@@ -17,6 +17,7 @@ from toy_acceptability import write_toy_acceptability
 from trident_api.app import create_app
 from trident_api.settings import ApiSettings
 from trident_client import AsyncTridentClient, Balancing, OverloadedError, Retry, Timeout, TransportError, TridentClient
+from trident_server import process
 from trident_server.errors import ServerStartError
 from trident_server.ports import free_ports
 
@@ -111,7 +112,9 @@ def stream(client, sent, place, together):
 
 def test_a_server_that_stops_in_between_is_a_503_of_the_facade_until_it_is_back(servers):
     first, _ = servers
-    with contextlib.ExitStack() as running:
+    with contextlib.ExitStack() as running, pytest.MonkeyPatch.context() as patch:
+        # Nothing is in flight, but the facade's connections over HTTP would hold the stop for all of it.
+        patch.setattr(process, "EXIT_TIMEOUT_SECONDS", 1)
         # Each protocol notices by itself.
         settings = {"triton_url": first.http_url, "triton_grpc_url": first.grpc_url, "models": "cola"}
         apps = [create_app(ApiSettings(**settings, triton_protocol=each, retries=3)) for each in PROTOCOLS]
@@ -127,6 +130,7 @@ def test_a_server_that_stops_in_between_is_a_503_of_the_facade_until_it_is_back(
             assert answer.status_code == 503
             assert answer.headers["retry-after"]
             assert api.get("/health/live").status_code == 200
+        patch.undo()
         first.start()
         for api in apis:
             wait_until(lambda api=api: api.post("/generate", json={"passage": "x"}).status_code == 200)

@@ -98,14 +98,14 @@ def test_what_ended_was_told_by_its_name(server):
 def test_a_model_that_hangs_is_told_by_its_name_and_all_is_started_again(tmp_path, share_backends, monkeypatch):
     monkeypatch.setenv("TRIDENT_READ_TIMEOUT", "5")
     repository = write_toy_acceptability(tmp_path / "models", divisor=100)
-    options = ["--models=cola", "--hang-timeout=8"]
+    options = ["--models=cola", "--hang-timeout=6"]
     with OwnServer(repository, share_backends(tmp_path / "run"), options) as server:
 
         def ask(text):
             return httpx.post(f"{server.url}/generate", json={"passage": text}, timeout=60, trust_env=False).status_code
 
         # Not for having nothing to do, nor for something that takes long.
-        quiet_until = time.monotonic() + 10
+        quiet_until = time.monotonic() + 8
         while time.monotonic() < quiet_until:
             assert ask("slow") == 200
         assert ask("x") == 200
@@ -115,7 +115,7 @@ def test_a_model_that_hangs_is_told_by_its_name_and_all_is_started_again(tmp_pat
         assert ready.status_code == 503
         assert "The set 'cola' answers nothing" in ready.json()["detail"]
         assert wait_for(lambda: "is ready again." in "".join(server.said[said:]), 120)
-        assert "The model 'cola' has finished nothing for 8 s while it was asked.\n" in server.said[said:]
+        assert "The model 'cola' has finished nothing for 6 s while it was asked.\n" in server.said[said:]
         assert wait_for(lambda: ask("x") == 200, 30)
         said = len(server.said)
         halted = server.triton

@@ -172,7 +172,7 @@ INLINE void attend(const struct sequence* of, int dim, float scale)
   }
 }
 
-/* Parts that the sequences of a head are dealt out to, so that threads find something to do. */
+/* Parts that the sequences of a head are dealt out to, so that threads find something to do: each has some heads. */
 enum { PARTS = 4 };
 
 /* A tensor [1, heads, tokens, dim], whose last stride is 1, but for the output, which is [1, tokens, heads, dim]. */
@@ -239,7 +239,7 @@ INLINE void attend_part(const struct batch* of, int64_t head, int64_t part)
 static void attend_parts(int64_t begin, int64_t end, void* batch)
 {
   const struct batch* of = batch;
-  for (int64_t each = begin; each < end; each++) attend_part(of, each % of->heads, each / of->heads);
+  for (int64_t each = begin; each < end; each++) attend_part(of, each / PARTS, each % PARTS);
 }
 
 static struct heads heads_of(StableIValue value, int64_t head, int64_t token)

@@ -196,7 +196,7 @@ def test_a_readers_adapter_brings_its_own_tokenizer(checkpoint, tmp_path):
     assert json.loads(tokenizer_json(recipe.tokenizer)) == json.loads(tokenizer_json(output))
     found = task.head(recipe)
     row = load_tokenizer(recipe.tokenizer)("강아지가?", KOREAN[0], return_tensors="pt")
-    (logits,) = found.plain(row["input_ids"], row["attention_mask"])
+    (logits,) = found.plain(row["input_ids"], row["attention_mask"], torch.zeros_like(row["input_ids"]))
     with torch.no_grad():
         expected = reader(**row)
     stacked = torch.stack([expected.start_logits[0], expected.end_logits[0]], dim=1)

@@ -13,7 +13,7 @@ from torch import nn
 from trident_server.backends import KERNELS_VARIABLE
 from trident_server.backends.pytorch import kernels
 from trident_server.backends.pytorch.parameters import Parameters
-from trident_server.backends.pytorch.prepacking import nodes
+from trident_server.backends.pytorch.prepacking import nodes, prepack
 from trident_server.backends.pytorch.torchscript import TorchScriptModule
 from trident_server.compilation import compile_kernels, find_toolchain
 from trident_training.export.encoders import packed_encoder
@@ -260,10 +260,14 @@ def test_a_text_is_answered_the_same_whatever_is_beside_it(kind):
     torch.testing.assert_close(among[90:111], alone, atol=1e-5, rtol=1e-4)
 
 
-def test_a_network_in_bfloat16_stays_as_it_is():
+@pytest.mark.parametrize("packs", [False, True])
+def test_a_network_in_bfloat16_stays_as_it_is(packs):
     module = exported(encoder("bert", 32, 4), torch.bfloat16)
+    if packs:
+        prepack(module)
     assert kernels.install(module) == (0, 0)
     assert attentions(module) == LAYERS
+    assert count(module, "trident::normalized_sum") == 0
 
 
 class Attending(nn.Module):

@@ -62,13 +62,15 @@ def install(module: Any) -> Installed:
     with _loading:
         if not _are_there():
             return Installed()
-        attentions = [found for node in nodes(graph) if node.kind() == "prim::Loop" and (found := _attention_of(node))]
-        if not all(_is_float32(node) for node in nodes(graph) if node.kind() == "aten::linear"):
-            attentions = []
-        for attention in attentions:
-            _replace_attention(graph, attention)
-        for node in [node for node in nodes(graph) if node.kind() == "aten::layer_norm"]:
-            _replace_norm(graph, node)
+        attentions: list[_Attention] = []
+        if _is_float32(graph):
+            loops = [node for node in nodes(graph) if node.kind() == "prim::Loop"]
+            attentions = [found for loop in loops if (found := _attention_of(loop))]
+            norms = [node for node in nodes(graph) if node.kind() == "aten::layer_norm"]
+            for attention in attentions:
+                _replace_attention(graph, attention)
+            for norm in norms:
+                _replace_norm(graph, norm)
         layers = [node for node in nodes(graph) if node.kind() == QUANTIZED] if _processor() == "avx512_vnni" else []
         # A layer behind a GELU takes along the one before it, which is next then.
         count, taken = 0, ""
@@ -102,9 +104,13 @@ def _register(file: Path) -> bool:
     return refused == 0
 
 
-def _is_float32(linear: Any) -> bool:
-    weight = _input(linear, 1).toIValue()
-    return isinstance(weight, Tensor) and weight.dtype is torch.float32
+def _is_float32(graph: Any) -> bool:
+    """Say whether layers compute in float32, those in int8 included; embeddings may lie in float16."""
+    constants = (node.output().toIValue() for node in nodes(graph) if node.kind() == "prim::Constant")
+    if any(isinstance(each, Tensor) and each.dtype is torch.bfloat16 for each in constants):
+        return False
+    weights = (_input(node, 1).toIValue() for node in nodes(graph) if node.kind() == "aten::linear")
+    return all(isinstance(each, Tensor) and each.dtype is torch.float32 for each in weights)
 
 
 class _Attention(NamedTuple):

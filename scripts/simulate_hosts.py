@@ -192,8 +192,8 @@ def simulate(
 
 #: Seconds of a processor. Two cores answered 2,067 sentences a second, one a request, over Triton's HTTP, and 1,298
 #: through the facade, whose process is one (docs/measured.md).
-TRITON = 2 / 2067
-FACADE = 2 / 1298 - TRITON
+TRITON = 2 / 2401
+FACADE = 2 / 1481 - TRITON
 #: Of a request through HAProxy, on the same processor; ``scripts/measure_balancer.py`` measures it anew.
 BALANCER = 0.13e-3
 #: An embedding in JSON, with its head.

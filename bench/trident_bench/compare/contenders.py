@@ -214,7 +214,7 @@ def _bare(found: Entries, setting: Setting) -> None:
     tokens, text = (Loop(engine, job, IN_FLIGHT, "sentences") for job in ("tokens", "text"))
     alone = replace(text, batch=1)
     found.rows += [
-        Row("products-64", "matrix products alone, batch 64: the ceiling", Group.BARE, products),
+        Row("products-64", "matrix products alone, by libtorch in the faster dtype, batch 64", Group.BARE, products),
         Row("engine-64", "our TorchScript, batch 64", Group.BARE, tokens, ours=True),
         Row(BFLOAT16, "our TorchScript in bfloat16, batch 64", Group.BARE, replace(tokens, program=half), ours=True),
         Row("engine-text-64", "our TorchScript with its tokenizer, batch 64", Group.BARE, text, ours=True),

@@ -20,7 +20,7 @@ TITLE, PICTURE = "Trident beside its peers", "comparison.png"
 HEADINGS = ("", "a second", "spread", "median ms", "p99 ms", "MB", "load's cores")
 #: What a server is called where its protocol does not matter.
 SERVERS = {"ensemble": "our ensemble", "facade": "our facade, and Triton with all three tasks"}
-LEGEND = (("Trident", OURS), ("others", OTHERS), ("the ceiling", CEILING))
+LEGEND = (("Trident", OURS), ("others", OTHERS), ("libtorch's products", CEILING))
 
 Value = Callable[[Sample], float]
 VALUES: dict[str, Value] = {
@@ -129,15 +129,15 @@ def draw(comparison: Comparison, file: Path) -> None:
     with picture(file, 14, 15.5, TITLE) as canvas:
         caption = f"the same weights and sentences on {name_tag()}; bars: median of {rounds} rounds, whiskers: all"
         canvas.supxlabel(caption, x=0.01, ha="left", color=FAINT, fontsize=9.5)
-        for place, (name, colour) in enumerate(reversed(LEGEND)):
-            canvas.text(0.975 - 0.095 * place, 0.978, f"■ {name}", color=colour, fontweight="bold", ha="right")
+        for place, (name, colour) in enumerate(LEGEND):
+            canvas.text(0.7 + 0.09 * place, 0.991, f"■ {name}", color=colour, fontweight="bold", va="center")
         axes = canvas.subplot_mosaic(layout, height_ratios=(7, 4.2, 2.6, 2.6))
         for name, group, title, value, number_format in (
             ("bare", Group.BARE, "Without a server: sentences a second", "rate", "{:,.0f}"),
             ("served", Group.SERVED, "Served, 64 requests under way: sentences a second", "rate", "{:,.0f}"),
             ("alone", Group.ALONE, "One request at a time: median milliseconds", "median_ms", "{:,.1f}"),
             ("cola", Group.COLA, "Acceptability: sentences a second", "rate", "{:,.0f}"),
-            ("qa", Group.QA, "Reading: windows of 384 a second", "rate", "{:,.0f}"),
+            ("qa", Group.QA, "Windows a second", "rate", "{:,.0f}"),
             ("korean", Group.KOREAN, "Korean: sentences a second", "rate", "{:,.0f}"),
         ):
             rows = [row for row in comparison.results.rows if row.group is group]

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from trident_server.backends.pytorch import kernels
 from trident_server.ports import check_free, free_ports
 from trident_server.supervisor import SHARED_MEMORY
 
@@ -281,7 +282,7 @@ def test_who_read_what_it_prints_may_go_and_who_takes_its_port_may_come_and_it_s
     assert server.end()[::2] == (0, "")
 
 
-def test_a_part_of_the_repository_is_served_alone(serve):
+def test_a_part_of_the_repository_is_served_alone(serve, tmp_path):
     server = serve(MODEL_REPOSITORY, "--models", "cola_small, qa_small")
     said = server.read_until("Ctrl-C stops it.")
     assert "loaded cola_small_classifier" in said
@@ -297,6 +298,17 @@ def test_a_part_of_the_repository_is_served_alone(serve):
     english = [line for line in CHECK.read_text("utf-8").splitlines() if line.isascii()]
     judged = {name: found["sequences"] for name, each in listed.items() if (found := each["parity_on_text"])}
     assert judged.items() <= {"cola_small": len(english), "qa_small": 2 * len(english)}.items()
+    # Operators in C compute what is no bfloat16; layers in int8 as well, where the processor adds up products of bytes.
+    log = (tmp_path / "run" / "triton.log").read_text()
+    computed = re.findall(r"model '(\w+)_(?:classifier|reader)': .* in C (\d+) attentions and (\d+) layers", log)
+    processor = kernels._processor()
+    assert {name: (int(attentions) > 0, int(layers) > 0) for name, attentions, layers in computed} == {
+        name: (
+            processor is not None and each["dtype"] != "bfloat16",
+            processor == "avx512_vnni" and each["dtype"] == "int8",
+        )
+        for name, each in listed.items()
+    }
     index = f"http://127.0.0.1:{server.ports['http_port']}/v2/models/sts/ready"
     with pytest.raises(urllib.error.HTTPError):
         get(index)

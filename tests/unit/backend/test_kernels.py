@@ -174,6 +174,7 @@ def count(module, kind: str) -> int:
         # Sizes that are none of ours.
         ((64, 100, 64), "none", 0, 0),
         ((20, 64, 64), "none", 1, 0),
+        ((64, 8256, 64), "none", 0, 0),
     ],
 )
 def test_layers_in_int8_answer_as_libtorchs(sizes, gelu, single, double, bias):

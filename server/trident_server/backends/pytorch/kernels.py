@@ -28,8 +28,9 @@ from trident_server.backends import KERNELS_VARIABLE
 from trident_server.backends.pytorch.prepacking import nodes
 
 QUANTIZED = "quantized::linear_with_input_q_dq_qweight_dq_output_fp32"
-#: What inputs and outputs of a layer are multiples of, and outputs whose weights stand together.
-INPUTS, OUTPUTS = 16, 64
+#: What inputs and outputs of a layer are multiples of, which is also how many outputs' weights stand together, and the
+#: most of either.
+INPUTS, OUTPUTS, MOST = 16, 64, 8192
 
 _loading = threading.Lock()
 
@@ -217,7 +218,7 @@ def _layer_of(node: Any) -> _Layer | None:
         return None
     weight, bias = torch.ops.quantized.linear_unpack(packed)
     outputs, inputs = weight.shape
-    if weight.qscheme() != torch.per_channel_affine or inputs % INPUTS or outputs % OUTPUTS:
+    if weight.qscheme() != torch.per_channel_affine or inputs % INPUTS or outputs % OUTPUTS or max(weight.shape) > MOST:
         return None
     factors = torch.full([inputs], 1 / scale)
     moved = _input(hidden.node(), 1).toIValue() if hidden.node().kind() == "aten::mul" else None
@@ -238,7 +239,7 @@ def _replace_norm(graph: Any, node: Any) -> None:
     add = added.node()
     if add.kind() != "aten::add" or len(added.uses()) != 1 or _input(add, 2).toIValue() != 1:
         return
-    if not all(isinstance(each.toIValue(), Tensor) for each in (weight, bias)):
+    if not all(isinstance(each := value.toIValue(), Tensor) and each.dim() == 1 for value in (weight, bias)):
         return
     # The layer's answer is overwritten, so nobody else may want it.
     summands = sorted([*add.inputs()][:2], key=lambda each: each.node().kind() not in (QUANTIZED, "aten::linear"))

@@ -190,7 +190,7 @@ def simulate(
     )
 
 
-#: Seconds of a processor. Two cores answered 2,067 sentences a second, one a request, over Triton's HTTP, and 1,298
+#: Seconds of a processor. Two cores answered 2,401 sentences a second, one a request, over Triton's HTTP, and 1,481
 #: through the facade, whose process is one (docs/measured.md).
 TRITON = 2 / 2401
 FACADE = 2 / 1481 - TRITON

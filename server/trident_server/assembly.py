@@ -115,5 +115,5 @@ def _digest(links: dict[str, Path], library: Path, toolchain: Toolchain | None) 
     facts = library.stat()
     sources = [file.read_bytes() for file in sorted(SOURCES.glob("*.[ch]"))] if toolchain else []
     linked = sorted((name, str(target)) for name, target in links.items())
-    text = repr([linked, str(library), facts.st_mtime_ns, toolchain, COMPILED, sources])
+    text = repr([linked, str(library), facts.st_mtime_ns, toolchain, COMPILED, PROCESSORS, sources])
     return hashlib.sha256(text.encode()).hexdigest()[:16]

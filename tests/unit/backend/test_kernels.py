@@ -219,11 +219,11 @@ class Normalizing(nn.Module):
         found = self.linear(hidden)
         if self.further == "of one row":
             hidden = hidden[:1]
-        normalized = self.norm(hidden + found)
+        normalized = self.norm(torch.add(hidden, found, alpha=2 if self.further == "twice" else 1))
         return normalized + found if self.further == "answer" else normalized
 
 
-@pytest.mark.parametrize(("further", "replaced"), [("", 1), ("answer", 0), ("of one row", 1)])
+@pytest.mark.parametrize(("further", "replaced"), [("", 1), ("answer", 0), ("twice", 0), ("of one row", 1)])
 def test_a_sum_that_is_normalized_is_the_same_whatever_else_is_wanted_of_it(further, replaced):
     torch.manual_seed(0)
     module = Normalizing(further).eval()
